@@ -1,0 +1,48 @@
+"""Every exception minienvoy raises on purpose, by who is at fault.
+
+Envoy: `EnvoyException` (bad configuration) and `Http::CodecProtocolException` (bad peer). As in Envoy, the data
+plane does not use exceptions for flow: a request that can not be served gets a local reply or a stream reset.
+"""
+
+from __future__ import annotations
+
+
+class MinienvoyError(Exception):
+    """Base class of every error below; never raised itself."""
+
+
+class ConfigError(MinienvoyError):
+    """The configuration can not be used.
+
+    Attributes:
+        problem: what is wrong, in Envoy's words where Envoy has words for it.
+        path: where, as a proto field path, e.g. `static_resources.clusters[0].lb_policy`; empty if not in a field.
+        location: `file:line:column` where it is known, else empty.
+        remedy: what to do about it, if there is something to do (a did-you-mean, a flag), else empty.
+    """
+
+    def __init__(self, problem: str, path: str = "", location: str = "", remedy: str = "") -> None:
+        self.problem = problem
+        self.path = path
+        self.location = location
+        self.remedy = remedy
+        super().__init__(problem, path, location, remedy)
+
+    def __str__(self) -> str:
+        where = ": ".join(part for part in (self.location, self.path) if part)
+        text = f"{where}: {self.problem}" if where else self.problem
+        return f"{text} ({self.remedy})" if self.remedy else text
+
+
+class CodecProtocolError(MinienvoyError):
+    """The peer broke the framing of its protocol; the connection can not be used any more.
+
+    Attributes:
+        details: `%RESPONSE_CODE_DETAILS%`, e.g. `http1.codec_error`.
+        status: what a server answers before it closes: 400, 426, 431, 501.
+    """
+
+    def __init__(self, details: str, status: int = 400) -> None:
+        super().__init__(details)
+        self.details = details
+        self.status = status

@@ -1,0 +1,201 @@
+"""Timers, the two clocks and tasks, over an asyncio loop.
+
+Envoy: `Event::Dispatcher`, `Event::Timer`, `Event::TimeSystem`. Nothing else in minienvoy reads a clock, sleeps or makes
+a task (ruff's TID251 proves it); `event/simulated.py` is the same thing over time that a test moves.
+
+Timers are coarse: a deadline falls into a bucket of `TICK` seconds, and arming or disarming one is an insert into or a
+removal from that bucket. Nearly every timer of a proxy is disarmed before it fires, and a loop timer costs 1-4 us.
+A timer never fires early, and at most one tick late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import time
+from collections.abc import Callable, Coroutine
+from math import ceil
+from typing import Any, Protocol
+
+TICK = 0.01
+
+
+class Cancellable(Protocol):
+    def cancel(self) -> object: ...
+
+
+class Timer:
+    """A deadline that can be armed again and again."""
+
+    __slots__ = ("_bucket", "_callback", "_deadline", "_dispatcher")
+
+    def __init__(self, dispatcher: Dispatcher, callback: Callable[[], None]) -> None:
+        self._dispatcher = dispatcher
+        self._callback = callback
+        self._bucket: dict[Timer, None] | None = None
+        self._deadline = 0.0
+
+    @property
+    def enabled(self) -> bool:
+        return self._bucket is not None
+
+    def enable(self, delay: float) -> None:
+        """Fire `delay` seconds from now; an earlier deadline is forgotten."""
+        dispatcher = self._dispatcher
+        self._deadline = deadline = dispatcher.monotonic_time() + delay
+        if self._bucket is not None:
+            del self._bucket[self]
+        tick = ceil(deadline / TICK)
+        bucket = dispatcher._buckets.get(tick)
+        if bucket is None:
+            bucket = dispatcher._new_bucket(tick)
+        bucket[self] = None
+        self._bucket = bucket
+
+    def disable(self) -> None:
+        """Do not fire. Disabling a timer that is not armed is fine."""
+        if self._bucket is not None:
+            del self._bucket[self]
+            self._bucket = None
+
+
+class LazyTimer:
+    """A deadline that is pushed back far more often than it is reached, such as an idle timeout.
+
+    `enable` and `disable` only write an attribute; the timer below is looked at when the oldest deadline comes.
+    `close` must be called when the owner goes away, or the owner lives until that deadline.
+    """
+
+    __slots__ = ("_callback", "_deadline", "_dispatcher", "_timer")
+
+    def __init__(self, dispatcher: Dispatcher, callback: Callable[[], None]) -> None:
+        self._dispatcher = dispatcher
+        self._callback = callback
+        self._deadline = 0.0
+        self._timer: Timer | None = None
+
+    def enable(self, delay: float) -> None:
+        """Fire `delay` seconds from now; an earlier deadline is forgotten."""
+        self._deadline = deadline = self._dispatcher.monotonic_time() + delay
+        timer = self._timer
+        if timer is None:
+            timer = self._timer = Timer(self._dispatcher, self._look)
+            timer.enable(delay)
+        elif timer._bucket is None or timer._deadline > deadline:
+            timer.enable(delay)
+
+    def disable(self) -> None:
+        self._deadline = 0.0
+
+    def close(self) -> None:
+        self._deadline = 0.0
+        if self._timer is not None:
+            self._timer.disable()
+
+    def _look(self) -> None:
+        deadline = self._deadline
+        if not deadline or self._timer is None:
+            return
+        left = deadline - self._dispatcher.monotonic_time()
+        if left > 0:
+            self._timer.enable(left)
+        else:
+            self._deadline = 0.0
+            self._callback()
+
+
+class Dispatcher:
+    """What the rest of minienvoy knows of time and of the event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.monotonic_time: Callable[[], float] = loop.time
+        """Seconds from an arbitrary start."""
+        self._buckets: dict[int, dict[Timer, None]] = {}
+        self._ticks: list[int] = []
+        self._wake_up: Cancellable | None = None
+        self._wake_up_tick = 0
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def wall_time(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
+
+    def create_timer(self, callback: Callable[[], None]) -> Timer:
+        return Timer(self, callback)
+
+    def create_lazy_timer(self, callback: Callable[[], None]) -> LazyTimer:
+        return LazyTimer(self, callback)
+
+    def post(self, callback: Callable[[], None]) -> None:
+        """Call back after what is going on now (`Dispatcher::post`)."""
+        self.loop.call_soon(callback)
+
+    def create_task(self, coroutine: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        """Run `coroutine` beside everything else; `stop` cancels it if it is still running by then."""
+        task = self.loop.create_task(coroutine, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait as a task; callbacks use a `Timer`."""
+        done: asyncio.Future[None] = self.loop.create_future()
+        timer = self.create_timer(lambda: None if done.done() else done.set_result(None))
+        timer.enable(seconds)
+        try:
+            await done
+        finally:
+            timer.disable()
+
+    async def stop(self) -> None:
+        """Forget every timer and end every task that `create_task` made."""
+        if self._wake_up is not None:
+            self._wake_up.cancel()
+            self._wake_up = None
+        for bucket in self._buckets.values():
+            for timer in bucket:
+                timer._bucket = None
+        self._buckets.clear()
+        self._ticks.clear()
+        me = asyncio.current_task()
+        tasks = [task for task in self._tasks if task is not me]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _new_bucket(self, tick: int) -> dict[Timer, None]:
+        bucket = self._buckets[tick] = {}
+        heapq.heappush(self._ticks, tick)
+        if self._wake_up is None or tick < self._wake_up_tick:
+            self._arm(tick)
+        return bucket
+
+    def _arm(self, tick: int) -> None:
+        if self._wake_up is not None:
+            self._wake_up.cancel()
+        self._wake_up_tick = tick
+        self._wake_up = self.loop.call_at(tick * TICK, self._fire_due)
+
+    def _fire_due(self) -> None:
+        self._wake_up = None
+        self._fire_until(int(self.monotonic_time() / TICK + 1e-6))
+        ticks = self._ticks
+        while ticks and not self._buckets[ticks[0]]:
+            del self._buckets[heapq.heappop(ticks)]
+        if ticks and self._wake_up is None:
+            self._arm(ticks[0])
+
+    def _fire_until(self, now: int) -> None:
+        ticks = self._ticks
+        while ticks and ticks[0] <= now:
+            tick = ticks[0]
+            bucket = self._buckets[tick]
+            while bucket:
+                timer = next(iter(bucket))
+                del bucket[timer]
+                timer._bucket = None
+                timer._callback()
+            # A callback may have stopped the dispatcher, or armed a timer for this very tick.
+            if ticks and ticks[0] == tick and not self._buckets[tick]:
+                del self._buckets[heapq.heappop(ticks)]

@@ -1,0 +1,81 @@
+"""Why a stream went where it went.
+
+minienvoy's own idea: Envoy leaves only response flags and `%RESPONSE_CODE_DETAILS%` behind, so the wording of
+`because` follows those (`route_not_found`, `no_healthy_upstream`, ...) where Envoy has a word for it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+POINTS = (
+    "listener",
+    "filter_chain",
+    "route",
+    "cluster",
+    "priority",
+    "host",
+    "connection",
+    "retry",
+    "timeout",
+    "local_reply",
+    "ejection",
+    "health",
+)
+"""The fixed vocabulary of `Decision.point`."""
+
+
+class Decision(NamedTuple):
+    """One choice: at which point, what was chosen, why, and what else was on offer."""
+
+    point: str
+    chose: object
+    because: str
+    rejected: tuple[object, ...] = ()
+
+    def __str__(self) -> str:
+        others = f" (not {', '.join(map(str, self.rejected))})" if self.rejected else ""
+        return f"{self.point}: {self.chose}{others}, because {self.because}"
+
+
+class Explanation:
+    """The decisions of one stream, in the order in which they were made."""
+
+    __slots__ = ("decisions", "request_id")
+
+    def __init__(self) -> None:
+        self.decisions: list[Decision] = []
+        self.request_id = ""
+
+    def decided(self, point: str, chose: object, because: str, rejected: tuple[object, ...] = ()) -> None:
+        """Record a choice where it is made."""
+        self.decisions.append(Decision(point, chose, because, rejected))
+
+    def __getitem__(self, point: str) -> Decision:
+        """The last decision at `point`; KeyError if there was none."""
+        for decision in reversed(self.decisions):
+            if decision.point == point:
+                return decision
+        raise KeyError(point)
+
+    def __contains__(self, point: str) -> bool:
+        return any(decision.point == point for decision in self.decisions)
+
+    def all(self, point: str) -> list[Decision]:
+        """Every decision at `point`, e.g. one `host` for each attempt."""
+        return [decision for decision in self.decisions if decision.point == point]
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.decisions))
+
+
+class _NoExplanation(Explanation):
+    """Explaining is off: call sites stay the same; hot ones ask `explain is not NO_EXPLANATION` first."""
+
+    __slots__ = ()
+
+    def decided(self, point: str, chose: object, because: str, rejected: tuple[object, ...] = ()) -> None:
+        pass
+
+
+NO_EXPLANATION: Explanation = _NoExplanation()

@@ -1,0 +1,94 @@
+"""Extensions by name and by configuration type.
+
+Envoy: `envoy/registry/registry.h` (`FactoryRegistry`), `Config::TypedFactory`. A category is one `Registry`, kept next
+to the interface it makes: `HTTP_FILTERS` is in `http/filter.py`. Which module holds which type is
+`minienvoy.extensions.CATALOGUE`; a registry imports the module the first time its type is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from .errors import ConfigError
+
+Factory = TypeVar("Factory", bound=Callable[..., Any])
+
+
+class Entry(NamedTuple, Generic[Factory]):
+    """One extension: its canonical name, the full name of its configuration message, and what makes it."""
+
+    name: str
+    config_type: str
+    factory: Factory
+
+
+_CATALOGUE: dict[str, str] = {}
+_REGISTRIES: dict[str, Registry[Any]] = {}
+
+
+def add_to_catalogue(modules: dict[str, str]) -> None:
+    """Tell where types live: full message name -> module to import on first use."""
+    _CATALOGUE.update(modules)
+
+
+def import_home_of(config_type: str) -> bool:
+    """Import the module that handles `config_type`; False if no module is known to."""
+    module = _CATALOGUE.get(config_type)
+    if module is None:
+        return False
+    import_module(module)
+    return True
+
+
+def catalogue() -> dict[str, str]:
+    """A copy of full message name -> module."""
+    return dict(_CATALOGUE)
+
+
+class Registry(Generic[Factory]):
+    """One extension category, e.g. `envoy.filters.http`."""
+
+    def __init__(self, category: str) -> None:
+        self.category = category
+        self._by_type: dict[str, Entry[Factory]] = {}
+        _REGISTRIES[category] = self
+
+    def register(self, name: str, config_type: str) -> Callable[[Factory], Factory]:
+        """Make the decorated function the factory for `config_type`, a full message name without a host."""
+
+        def add(factory: Factory) -> Factory:
+            if config_type in self._by_type:
+                raise ValueError(f"{self.category}: {config_type} is registered twice")
+            self._by_type[config_type] = Entry(name, config_type, factory)
+            return factory
+
+        return add
+
+    def find(self, type_url: str, path: str = "") -> Entry[Factory]:
+        """Look a type URL up (any host prefix is accepted, as in Envoy).
+
+        Raises:
+            ConfigError: at `path`, if nothing in this category takes that type.
+        """
+        config_type = type_url.rpartition("/")[2]
+        entry = self._by_type.get(config_type)
+        if entry is None and import_home_of(config_type):
+            entry = self._by_type.get(config_type)
+        if entry is None:
+            raise ConfigError(
+                f"Didn't find a registered implementation for type: '{config_type}'",
+                path,
+                remedy=f"no {self.category} extension of minienvoy takes it; see docs/supported.md",
+            )
+        return entry
+
+    def entries(self) -> list[Entry[Factory]]:
+        """What has been registered so far, by configuration type."""
+        return [self._by_type[key] for key in sorted(self._by_type)]
+
+
+def registries() -> dict[str, Registry[Any]]:
+    """Every category that has been made so far."""
+    return dict(_REGISTRIES)
