@@ -45,7 +45,7 @@ class Timer:
         self._deadline = deadline = dispatcher.monotonic_time() + delay
         if self._bucket is not None:
             del self._bucket[self]
-        tick = ceil(deadline / TICK)
+        tick = ceil(deadline / TICK - 1e-6)
         bucket = dispatcher._buckets.get(tick)
         if bucket is None:
             bucket = dispatcher._new_bucket(tick)
@@ -115,6 +115,7 @@ class Dispatcher:
         self._ticks: list[int] = []
         self._wake_up: Cancellable | None = None
         self._wake_up_tick = 0
+        self._fired = -1
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def wall_time(self) -> float:
@@ -165,6 +166,11 @@ class Dispatcher:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _new_bucket(self, tick: int) -> dict[Timer, None]:
+        if tick <= self._fired:
+            # Armed from a callback of this very tick: a timer that re-arms itself at once must not starve the loop.
+            tick = self._fired + 1
+            if tick in self._buckets:
+                return self._buckets[tick]
         bucket = self._buckets[tick] = {}
         heapq.heappush(self._ticks, tick)
         if self._wake_up is None or tick < self._wake_up_tick:
@@ -189,13 +195,10 @@ class Dispatcher:
     def _fire_until(self, now: int) -> None:
         ticks = self._ticks
         while ticks and ticks[0] <= now:
-            tick = ticks[0]
-            bucket = self._buckets[tick]
+            self._fired = tick = heapq.heappop(ticks)
+            bucket = self._buckets.pop(tick)
             while bucket:
                 timer = next(iter(bucket))
                 del bucket[timer]
                 timer._bucket = None
                 timer._callback()
-            # A callback may have stopped the dispatcher, or armed a timer for this very tick.
-            if ticks and ticks[0] == tick and not self._buckets[tick]:
-                del self._buckets[heapq.heappop(ticks)]
