@@ -50,6 +50,9 @@ class Locality(NamedTuple):
     sub_zone: str = ""
 
 
+NO_LOCALITY: Final = Locality()
+
+
 class HostStats:
     """Counters and gauges of one host, as `/clusters` lists them (`Upstream::HostStats`)."""
 
@@ -104,7 +107,7 @@ class Host:
         *,
         weight: int = 1,
         priority: int = 0,
-        locality: Locality = Locality(),
+        locality: Locality = NO_LOCALITY,
         metadata: Mapping[str, Mapping[str, Any]] | None = None,
         health_flags: int = 0,
         health_check_address: Address | None = None,

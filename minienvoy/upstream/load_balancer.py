@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class LoadBalancerContext(Protocol):
-    """What a request tells the balancer (`Upstream::LoadBalancerContext`); the router and the TCP proxy implement it."""
+    """What a request tells the balancer (`Upstream::LoadBalancerContext`): the router and the TCP proxy are such."""
 
     explain: Explanation
 
