@@ -174,13 +174,13 @@ class HistogramSettings(Protocol):
 class _Entry:
     """Something that reports stats, and how many scopes want it."""
 
-    __slots__ = ("key", "references", "source", "used")
+    __slots__ = ("references", "source", "used", "used_with")
 
-    def __init__(self, key: tuple[object, str], source: Any) -> None:
-        self.key = key
+    def __init__(self, source: Any) -> None:
         self.source = source
         self.references = 0
         self.used: set[str] = set()
+        self.used_with: object = source
 
 
 _Source = TypeVar("_Source")
@@ -211,8 +211,11 @@ class Scope:
         self._children.append(child)
         return child
 
-    def struct(self, cls: type[_Struct]) -> _Struct:
+    def struct(self, cls: type[_Struct], *, used_with: StatsStruct | None = None) -> _Struct:
+        """The struct `cls` under this prefix. `used_with` has the counters that `GAUGES_USED_WITH` names, if not `cls`."""
         struct = self._take(cls, "", cls)
+        if used_with is not None:
+            self._taken[cls, self.prefix].used_with = used_with
         for name, _ in cls.HISTOGRAMS:
             self._store.configure_histogram(self.prefix + name, getattr(struct, name))
         return struct
@@ -254,7 +257,7 @@ class Scope:
         key = (kind, self.prefix + name)
         entry = self._store.entries.get(key)
         if entry is None:
-            entry = self._store.entries[key] = _Entry(key, make())
+            entry = self._store.entries[key] = _Entry(make())
         if key not in self._taken:
             self._taken[key] = entry
             entry.references += 1
@@ -396,5 +399,5 @@ class Store:
 
 def _gauges_used_with(struct: StatsStruct, entry: _Entry, prefix: str) -> Iterator[str]:
     for gauge, counter in struct.GAUGES_USED_WITH.items():
-        if not counter or getattr(struct, counter) or prefix + counter in entry.used:
+        if not counter or getattr(entry.used_with, counter) or prefix + counter in entry.used:
             yield prefix + gauge
