@@ -16,9 +16,9 @@ A stat is its name: who asks for the same struct under the same prefix gets the 
 of them has removed its scope. Sources that differ and still report one name (a struct and a provider) add up.
 
 `used` (`/stats?usedonly`) is inferred, because a flag would cost every increment: a counter is used if it was ever seen
-above zero, a gauge if it was ever seen different from zero, or if `GAUGES_USED_WITH` of its struct names a counter that
-is used (a connection that came and went has used the gauge that counts the active ones), or names nothing, for a gauge
-that the owner sets when it is made.
+above zero, a gauge if it was ever seen different from zero, and both if `USED_WITH` of their struct names a counter that
+is used (a connection that came and went has used the gauge that counts the active ones), or names nothing, for what the
+owner sets when it is made.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ class StatsStruct(metaclass=StatsStructMeta):
     COUNTERS: ClassVar[tuple[str, ...]]
     GAUGES: ClassVar[tuple[str, ...]]
     HISTOGRAMS: ClassVar[tuple[tuple[str, str], ...]]
-    GAUGES_USED_WITH: ClassVar[Mapping[str, str]] = {}
-    """Gauge to the counter whose use implies the gauge's, or to the empty string for a gauge that is always used."""
+    USED_WITH: ClassVar[Mapping[str, str]] = {}
+    """Field to the counter whose use implies the field's, or to the empty string for one that is always used."""
 
     def __init__(self) -> None:
         for name in self.COUNTERS:
@@ -212,7 +212,7 @@ class Scope:
         return child
 
     def struct(self, cls: type[_Struct], *, used_with: StatsStruct | None = None) -> _Struct:
-        """The struct `cls` under this prefix. `used_with` has the counters that `GAUGES_USED_WITH` names, if not `cls`."""
+        """The struct `cls` under this prefix; `used_with` has the counters of `USED_WITH`, if it is another."""
         struct = self._take(cls, "", cls)
         if used_with is not None:
             self._taken[cls, self.prefix].used_with = used_with
@@ -361,8 +361,7 @@ class Store:
             if isinstance(source, StatsStruct):
                 names: tuple[str, ...] = getattr(source, fields)
                 pairs = [(prefix + name, getattr(source, name)) for name in names]
-                if gauges:
-                    entry.used.update(_gauges_used_with(source, entry, prefix))
+                entry.used.update(_used_with(source, entry, prefix))
             elif kind is single:
                 pairs = ((prefix, source.value),)
                 if gauges and source.used:
@@ -397,7 +396,7 @@ class Store:
                 yield prefix, source
 
 
-def _gauges_used_with(struct: StatsStruct, entry: _Entry, prefix: str) -> Iterator[str]:
-    for gauge, counter in struct.GAUGES_USED_WITH.items():
+def _used_with(struct: StatsStruct, entry: _Entry, prefix: str) -> Iterator[str]:
+    for field, counter in struct.USED_WITH.items():
         if not counter or getattr(entry.used_with, counter) or prefix + counter in entry.used:
-            yield prefix + gauge
+            yield prefix + field

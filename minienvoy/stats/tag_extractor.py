@@ -229,7 +229,7 @@ class TagProducer:
     """The rules of one server."""
 
     MAX_REMEMBERED = 200_000
-    """Names whose tags are kept; when there are more, all are forgotten, for names of removed clusters are among them."""
+    """Names whose tags are kept; beyond that all are forgotten, since names of removed clusters are among them."""
 
     def __init__(self, specifiers: Iterable[TagSpecifier] = (), use_all_default_tags: bool = True) -> None:
         extractors: list[TagExtractor] = default_extractors() if use_all_default_tags else []
