@@ -21,7 +21,6 @@ class ServerStats(StatsStruct):
         "memory_allocated": "",
         "memory_heap_size": "",
         "memory_physical_size": "",
-        "parent_connections": "",
         "state": "",
         "stats_recent_lookups": "",
         "total_connections": "",

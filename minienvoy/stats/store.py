@@ -16,9 +16,9 @@ A stat is its name: who asks for the same struct under the same prefix gets the 
 of them has removed its scope. Sources that differ and still report one name (a struct and a provider) add up.
 
 `used` (`/stats?usedonly`) is inferred, because a flag would cost every increment: a counter is used if it was ever seen
-above zero, a gauge if it was ever seen different from zero, and both if `USED_WITH` of their struct names a counter that
-is used (a connection that came and went has used the gauge that counts the active ones), or names nothing, for what the
-owner sets when it is made.
+above zero, a gauge if it was ever seen different from zero, and both if `USED_WITH` of their struct names a counter
+that is used (a connection that came and went has used the gauge that counts the active ones), or names nothing, for
+what the owner sets when it is made.
 """
 
 from __future__ import annotations

@@ -178,11 +178,9 @@ class ClusterCircuitBreakersStats(StatsStruct):
 
 
 class HighPriorityCircuitBreakersStats(ClusterCircuitBreakersStats):
-    """`cluster.NAME.circuit_breakers.high.*`: the pool's gauge is set for both priorities."""
+    """`cluster.NAME.circuit_breakers.high.*`: nothing implies their use."""
 
-    USED_WITH = {
-        "cx_pool_open": "upstream_cx_total",
-    }
+    USED_WITH = {}
 
 
 class ClusterManagerStats(StatsStruct):
