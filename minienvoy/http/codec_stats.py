@@ -1,21 +1,18 @@
-"""What the codecs count.
+"""What HTTP codecs count: `http1.*` for all listeners together, `cluster.NAME.http1.*`.
 
-Envoy: `Http::Http1::CodecStats` (`http1.*` below a listener's or a cluster's prefix, made when the first codec is).
+Envoy: `ALL_HTTP1_CODEC_STATS`. They exist from the first connection manager, or the first upstream connection, with
+that codec: take the struct then.
 """
 
 from __future__ import annotations
 
+from minienvoy.stats.store import CounterValue, StatsStruct
 
-class Http1CodecStats:
-    __slots__ = (
-        "dropped_headers_with_underscores",
-        "metadata_not_supported_error",
-        "requests_rejected_with_underscores_in_headers",
-        "response_flood",
-    )
 
-    def __init__(self) -> None:
-        self.dropped_headers_with_underscores = 0
-        self.metadata_not_supported_error = 0
-        self.requests_rejected_with_underscores_in_headers = 0
-        self.response_flood = 0
+class Http1CodecStats(StatsStruct):
+    """`http1.*`."""
+
+    dropped_headers_with_underscores: CounterValue
+    metadata_not_supported_error: CounterValue
+    requests_rejected_with_underscores_in_headers: CounterValue
+    response_flood: CounterValue
