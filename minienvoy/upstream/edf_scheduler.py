@@ -16,6 +16,7 @@ Entry = TypeVar("Entry")
 
 _MAX_PICKS = 429_496_729
 """More would cost precision."""
+_EPSILON = 1e-13
 
 
 class EdfScheduler(Generic[Entry]):
@@ -37,18 +38,19 @@ class EdfScheduler(Generic[Entry]):
         """As if `picks` picks had been made: most of them are computed, only the last few are carried out."""
         scheduler = cls(weight_of)
         picks %= _MAX_PICKS
-        weights = [weight_of(entry) for entry in entries]
+        # Weights that are multiples of each other give deadlines that should be equal and, in floating point, are not.
+        weights = [weight_of(entry) + _EPSILON for entry in entries]
         total = sum(weights)
         done = 0
-        latest = 0.0
         for order, (entry, weight) in enumerate(zip(entries, weights, strict=True)):
-            own_picks = int(picks * weight / total)
+            own_picks = int(weight * picks / total)
+            if own_picks and own_picks / weight >= picks / total:
+                own_picks -= 1  # rounding made one too many
             done += own_picks
-            scheduler._queue.append(((1 + own_picks) / weight, order, entry))
-            latest = max(latest, own_picks / weight)
+            scheduler._queue.append(((own_picks + 1) / weight, order, entry))
+            scheduler._current_time = max(scheduler._current_time, own_picks / weight)
         heapq.heapify(scheduler._queue)
         scheduler._order = len(entries)
-        scheduler._current_time = latest
         if entries:
             for _ in range(picks - done):
                 scheduler.pick_and_add()

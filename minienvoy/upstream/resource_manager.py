@@ -2,29 +2,15 @@
 
 Envoy: `Upstream::ResourceManagerImpl`; docs "Circuit breaking". A user of a resource asks `can_create`, counts it with
 `current += 1` and gives it back with `current -= 1`; nothing else is done on the way of a request. The gauges are read
-from the same numbers when somebody looks at them.
+from the same numbers when somebody looks at them; the struct in `ClusterStats` stays zero and tells which are used.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..config.fields import honours
-
 if TYPE_CHECKING:
     from ..stats.store import Scope
-
-honours("envoy.config.cluster.v3.CircuitBreakers", "thresholds")
-honours(
-    "envoy.config.cluster.v3.CircuitBreakers.Thresholds",
-    "max_connection_pools",
-    "max_connections",
-    "max_pending_requests",
-    "max_requests",
-    "max_retries",
-    "priority",
-    "track_remaining",
-)
 
 DEFAULT, HIGH = 0, 1
 """`envoy.config.core.v3.RoutingPriority`."""
