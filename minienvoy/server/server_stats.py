@@ -16,7 +16,6 @@ class ServerStats(StatsStruct):
     USED_WITH = {
         "concurrency": "",
         "days_until_first_cert_expiring": "",
-        "hot_restart_epoch": "",
         "live": "",
         "memory_allocated": "",
         "memory_heap_size": "",

@@ -71,7 +71,7 @@ class HistogramStatistics:
         self.sample_sum = 0.0
         for lower, width, count in self.buckets:
             if width:
-                self.sample_sum += 2.0 / (1.0 / lower + 1.0 / (lower + width)) * count
+                self.sample_sum += (lower + width * (lower / (lower + (lower + width)))) * count
 
     def quantiles(self) -> list[float]:
         """One value for each of `QUANTILES`; NaN where there is no sample."""

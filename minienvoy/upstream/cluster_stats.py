@@ -233,7 +233,17 @@ class TimeoutBudgetStats(StatsStruct):
 class ClusterStats:
     """What every cluster takes under `cluster.NAME.`."""
 
-    __slots__ = ("circuit_breakers", "codes", "config_update", "endpoint", "lb", "scope", "traffic", "transport_socket")
+    __slots__ = (
+        "_http1",
+        "circuit_breakers",
+        "codes",
+        "config_update",
+        "endpoint",
+        "lb",
+        "scope",
+        "traffic",
+        "transport_socket",
+    )
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
@@ -248,7 +258,10 @@ class ClusterStats:
         )
         """By priority: default, high."""
         self.codes = CodeStats(scope)
+        self._http1: Http1CodecStats | None = None
 
     def http1(self) -> Http1CodecStats:
-        """Of the cluster's HTTP/1 connections; called when the first is made."""
-        return self.scope.scope("http1").struct(Http1CodecStats)
+        """Of the cluster's HTTP/1 connections; they exist from the first call on."""
+        if self._http1 is None:
+            self._http1 = self.scope.scope("http1").struct(Http1CodecStats)
+        return self._http1

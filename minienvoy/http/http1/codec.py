@@ -390,9 +390,7 @@ class ServerConnection(_Connection):
 
     def encode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
         status = headers.status
-        self._write(
-            b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason_phrase(status), self._format(headers.entries))
-        )
+        self._write(b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason_phrase(status), self._format(headers.entries)))
 
     def encode_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None:
         status = headers.status
@@ -562,9 +560,7 @@ class ClientConnection(_Connection):
             self._write(b"".join([line, *[item[2] for item in headers.entries], framing]))
         else:
             line = b"%b %b HTTP/1.1\r\n" % (method, target)
-            self._write(
-                line + self._format_one(b"host", headers.authority) + self._format(headers.entries) + framing
-            )
+            self._write(line + self._format_one(b"host", headers.authority) + self._format(headers.entries) + framing)
         self._request_over = end_stream
 
     def encode_data(self, data: bytes, end_stream: bool) -> None:

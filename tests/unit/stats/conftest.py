@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,14 @@ from minienvoy.stats.tag_extractor import TagProducer
 RECORDED = Path(__file__).parent / "recorded"
 
 
-def recorded(name: str) -> str:
-    return (RECORDED / name).read_text()
+@pytest.fixture
+def recorded() -> Callable[[str], str]:
+    """Reads one of the recordings."""
+    return lambda name: (RECORDED / name).read_text()
 
 
 @pytest.fixture
-def recorded_store() -> Store:
+def recorded_store(recorded: Callable[[str], str]) -> Store:
     """One with the stats of `stats.txt`; their types are those that `stats_prometheus.txt` tells."""
     words = [line.split() for line in recorded("stats_prometheus.txt").splitlines() if line.startswith("# TYPE ")]
     types = {metric: kind for _, _, metric, kind in words}

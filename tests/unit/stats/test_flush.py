@@ -1,12 +1,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
 import pytest
 
 from minienvoy.event.simulated import SimulatedDispatcher
 from minienvoy.stats.flush import MetricSnapshot, StatsFlusher
 from minienvoy.stats.store import Store
+
+
+@pytest.fixture
+def dispatcher() -> Iterator[SimulatedDispatcher]:
+    loop = asyncio.new_event_loop()
+    yield SimulatedDispatcher(loop)
+    loop.close()
 
 
 class RecordingSink:
@@ -20,29 +28,26 @@ class RecordingSink:
         return [{counter.sample.name: counter.delta for counter in one.counters} for one in self.snapshots]
 
 
-@pytest.mark.asyncio
-async def test_histograms_are_merged_and_sinks_called_every_interval() -> None:
-    dispatcher = SimulatedDispatcher(asyncio.get_running_loop())
+def test_histograms_are_merged_and_sinks_called_every_interval(dispatcher: SimulatedDispatcher) -> None:
     store, sink = Store(), RecordingSink()
     histogram = store.histogram("h")
     flusher = StatsFlusher(store, dispatcher, interval=5, sinks=[sink])
     flusher.start()
     histogram.record(1)
-    await dispatcher.advance(4.9)
+    dispatcher.advance(4.9)
     assert not histogram.used
-    await dispatcher.advance(0.2)
+    dispatcher.advance(0.2)
     assert histogram.used
-    await dispatcher.advance(5)
+    dispatcher.advance(5)
     assert len(sink.snapshots) == 2
     flusher.stop()
-    await dispatcher.advance(20)
+    dispatcher.advance(20)
     assert len(sink.snapshots) == 2
 
 
-@pytest.mark.asyncio
-async def test_sinks_see_what_counters_grew_by() -> None:
+def test_sinks_see_what_counters_grew_by(dispatcher: SimulatedDispatcher) -> None:
     store, sink = Store(), RecordingSink()
-    flusher = StatsFlusher(store, SimulatedDispatcher(asyncio.get_running_loop()), sinks=[sink])
+    flusher = StatsFlusher(store, dispatcher, sinks=[sink])
     counter = store.counter("c")
     counter.add(3)
     flusher.flush()
@@ -55,27 +60,22 @@ async def test_sinks_see_what_counters_grew_by() -> None:
     assert sink.deltas() == [{"c": 3}, {"c": 2}, {"c": 0}, {"c": 1}]
 
 
-@pytest.mark.asyncio
-async def test_flush_on_admin_flushes_then_and_never_by_time() -> None:
-    dispatcher = SimulatedDispatcher(asyncio.get_running_loop())
+def test_flush_on_admin_flushes_then_and_never_by_time(dispatcher: SimulatedDispatcher) -> None:
     store = Store()
     histogram = store.histogram("h")
     flusher = StatsFlusher(store, dispatcher, interval=1, on_admin=True)
     flusher.start()
     histogram.record(1)
-    await dispatcher.advance(10)
+    dispatcher.advance(10)
     assert not histogram.used
     flusher.on_admin_request()
     assert histogram.used
 
 
-@pytest.mark.asyncio
-async def test_measured_gauges_are_refreshed_before_an_admin_reads_them() -> None:
+def test_measured_gauges_are_refreshed_before_an_admin_reads_them(dispatcher: SimulatedDispatcher) -> None:
     store = Store()
     uptime = store.gauge("server.uptime")
-    flusher = StatsFlusher(
-        store, SimulatedDispatcher(asyncio.get_running_loop()), refresh=lambda: uptime.set(uptime.value + 1)
-    )
+    flusher = StatsFlusher(store, dispatcher, refresh=lambda: uptime.set(uptime.value + 1))
     flusher.on_admin_request()
     flusher.flush()
     assert store.value("server.uptime") == 2

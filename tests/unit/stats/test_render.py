@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from minienvoy.stats.params import StatsParams, parse_stats_params
@@ -7,10 +9,10 @@ from minienvoy.stats.render import json_number, render_html, render_json, render
 from minienvoy.stats.store import Store
 from minienvoy.stats.tag_extractor import TagProducer
 
-from .conftest import recorded
+Recordings = Callable[[str], str]
 
 
-def test_the_text_is_that_of_envoy(recorded_store: Store) -> None:
+def test_the_text_is_that_of_envoy(recorded_store: Store, recorded: Recordings) -> None:
     assert render_text(recorded_store, StatsParams()) == recorded("stats.txt")
 
 
@@ -19,19 +21,19 @@ def without_numbers_of_the_admin_requests(answer: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("buckets", "file"), [("", "stats.json"), ("cumulative", "stats_cumulative.json")])
-def test_the_json_is_that_of_envoy(recorded_store: Store, buckets: str, file: str) -> None:
+def test_the_json_is_that_of_envoy(recorded_store: Store, buckets: str, file: str, recorded: Recordings) -> None:
     answer = render_json(recorded_store, parse_stats_params({"histogram_buckets": buckets}))
     assert without_numbers_of_the_admin_requests(answer) == without_numbers_of_the_admin_requests(recorded(file))
 
 
 @pytest.mark.parametrize("buckets", ["cumulative", "disjoint", "detailed", "none"])
-def test_histograms_are_those_of_envoy(rq_per_cx_store: Store, buckets: str) -> None:
+def test_histograms_are_those_of_envoy(rq_per_cx_store: Store, buckets: str, recorded: Recordings) -> None:
     params = parse_stats_params({"histogram_buckets": buckets})
     assert render_text(rq_per_cx_store, params) == recorded(f"rq_per_cx_{buckets}.txt")
     assert render_json(rq_per_cx_store, params) == recorded(f"rq_per_cx_{buckets}.json")
 
 
-def test_detailed_json_with_other_stats_is_that_of_envoy() -> None:
+def test_detailed_json_with_other_stats_is_that_of_envoy(recorded: Recordings) -> None:
     store = Store()
     store.counter("cluster.ok.upstream_rq_timeout")
     histogram = store.histogram("cluster.ok.upstream_rq_time", "ms")
