@@ -1,8 +1,8 @@
 """Envoy's flags, how they are read, and what `--help` says of them.
 
 Envoy: the first half of `OptionsImpl::OptionsImpl` (`source/server/options_impl.cc`) and the TCLAP library below it.
-What TCLAP does is done here: a value is the next argument whatever it looks like (`--flag=value` is not a thing), a flag
-may be given once, `--` ends the flags and the rest is ignored, and the first mistake is the one that is reported.
+What TCLAP does is done here: a value is the next argument whatever it looks like (`--flag=value` is not a thing), a
+flag may be given once, `--` ends the flags and the rest is ignored, and only the first mistake is reported.
 """
 
 from __future__ import annotations
