@@ -18,6 +18,7 @@ import socket
 import struct
 from collections.abc import Callable
 from enum import Enum
+from itertools import count
 from typing import TYPE_CHECKING, cast
 
 from .filter import FilterStatus, ReadFilter
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 DEFAULT_BUFFER_LIMIT = 1024 * 1024
 """`per_connection_buffer_limit_bytes` when it is not set."""
+
+next_connection_id = count(1).__next__
+"""Numbers the connections of this process, downstream and upstream (`ConnectionImpl::next_global_id_`)."""
 
 
 class ConnectionEvent(Enum):
