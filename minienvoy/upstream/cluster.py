@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..config.runtime import Runtime
     from ..event.dispatcher import Dispatcher
     from ..event.random import RandomGenerator
-    from ..network.dns import DnsResolver
+    from ..network.dns import DnsResolvers
     from ..stats.store import Store
 
 DISCOVERY_TYPES: Final = {
@@ -49,7 +49,7 @@ class ClusterContext:
     """What a factory of clusters may ask for (`Upstream::ClusterFactoryContext`).
 
     Attributes:
-        create_dns_resolver: makes the resolver for a `TypedExtensionConfig`, or gives the server's own for None.
+        dns_resolvers: None where no cluster may ask DNS, as in many tests.
         path: of the cluster in the configuration, for errors.
         added_via_api: it came from CDS, not from the bootstrap.
     """
@@ -58,7 +58,7 @@ class ClusterContext:
     random: RandomGenerator
     stats: Store
     runtime: Runtime | None = None
-    create_dns_resolver: Callable[[Any | None], DnsResolver] | None = None
+    dns_resolvers: DnsResolvers | None = None
     path: str = ""
     added_via_api: bool = False
 
@@ -251,18 +251,17 @@ def _load_balancer_factory(config: Any, context: ClusterContext) -> tuple[str, L
         entry = LOAD_BALANCERS.find(policy_type, f"{context.path}.lb_policy")
         return entry.name, entry.factory(None, context)
     path = f"{context.path}.load_balancing_policy.policies"
-    policies = config.load_balancing_policy.policies
-    if not policies:
-        raise ConfigError(
-            f"Didn't find a registered load balancer factory for cluster {config.name} with names from []", path
-        )
-    for index, policy in enumerate(policies):
+    names = []
+    for policy in config.load_balancing_policy.policies:
         packed = policy.typed_extension_config.typed_config
+        names.append(policy.typed_extension_config.name)
         try:
-            entry = LOAD_BALANCERS.find(packed.type_url, f"{path}[{index}].typed_extension_config.typed_config")
+            entry = LOAD_BALANCERS.find(packed.type_url)
         except ConfigError:
-            if index + 1 == len(policies):
-                raise
             continue
         return entry.name, entry.factory(_unpacked(packed), context)
-    raise AssertionError("unreachable: the loop returns or raises")
+    raise ConfigError(
+        "cluster: didn't find a registered load balancer factory implementation for cluster: "
+        f"'{config.name}' with names from [{', '.join(names)}]",
+        path,
+    )

@@ -17,7 +17,7 @@ HEALTH_FLAGS: Final = {
     0: 0,  # UNKNOWN
     1: 0,  # HEALTHY
     2: HealthFlag.FAILED_EDS_HEALTH,  # UNHEALTHY
-    3: HealthFlag.FAILED_EDS_HEALTH,  # DRAINING
+    3: HealthFlag.EDS_STATUS_DRAINING,  # DRAINING
     4: HealthFlag.FAILED_EDS_HEALTH,  # TIMEOUT
     5: HealthFlag.DEGRADED_EDS_HEALTH,  # DEGRADED
 }
