@@ -9,11 +9,16 @@ from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
+from ..config.api import message_class, unpack
+from ..config.fields import honours
 from ..registry import Registry
 
 if TYPE_CHECKING:
     from ..event.dispatcher import Dispatcher
     from ..stats.store import Store
+
+honours("envoy.config.core.v3.DnsResolutionConfig", "dns_resolver_options", "resolvers")
+honours("envoy.config.core.v3.DnsResolverOptions", "no_default_search_domain", "use_tcp_for_dns_lookups")
 
 CARES: Final = "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
 """The resolver that is used where none is named, and its configuration."""
@@ -109,10 +114,9 @@ class DnsResolvers:
     def _make(self, config: Any, path: str = "") -> DnsResolver | None:
         if config.HasField("typed_dns_resolver_config"):
             packed = config.typed_dns_resolver_config.typed_config
-            entry = DNS_RESOLVERS.find(packed.type_url, f"{path}.typed_dns_resolver_config.typed_config".lstrip("."))
-            from ..config.schema import message_class
-
-            return entry.factory(message_class(entry.config_type).FromString(packed.value), self._context)
+            where = f"{path}.typed_dns_resolver_config.typed_config".lstrip(".")
+            entry = DNS_RESOLVERS.find(packed.type_url, where)
+            return entry.factory(unpack(packed, where, validate=True), self._context)
         settings = _deprecated_settings(config)
         return None if settings is None else DNS_RESOLVERS.find(CARES).factory(settings, self._context)
 
@@ -127,8 +131,6 @@ def _deprecated_settings(config: Any) -> Any | None:
     resolvers = config.dns_resolvers if "dns_resolvers" in fields else ()
     if resolution is None and not use_tcp and not resolvers:
         return None
-    from ..config.schema import message_class
-
     settings = message_class(CARES)()
     if resolution is not None:
         settings.resolvers.extend(resolution.resolvers)

@@ -4,7 +4,7 @@ Envoy: `Upstream::DnsClusterImpl` (`source/extensions/clusters/dns/`), `envoy.ex
 docs "Service discovery".
 
 Every name is resolved on its own: at the start, then `dns_refresh_rate` after each answer (or after the smallest TTL of
-it), or after a back-off where there was none. The cluster is ready after the first answer or failure of any of its names.
+it), or after a back-off where there was none. The cluster is ready after the first answer or failure of any name.
 """
 
 from __future__ import annotations
@@ -13,15 +13,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ...config.fields import honours
 from ...errors import ConfigError
 from ...network.address import Address
 from ...network.dns import ActiveDnsQuery, DnsLookupFamily, DnsResolver, DnsResponse, ResolutionStatus
 from ...upstream.backoff_strategy import BackOffStrategy, FixedBackOffStrategy, JitteredExponentialBackOffStrategy
 from ...upstream.cluster import CLUSTERS, Cluster, ClusterContext
+from ...upstream.duration import duration_of
 from ...upstream.host import Host
-from ...upstream.http_protocol_options import duration_of
 from ...upstream.load_assignment import EndpointSettings, LocalityEndpoints
 
+honours(
+    "envoy.extensions.clusters.dns.v3.DnsCluster",
+    "all_addresses_in_single_endpoint",
+    "dns_failure_refresh_rate",
+    "dns_jitter",
+    "dns_lookup_family",
+    "dns_refresh_rate",
+    "respect_dns_ttl",
+    "typed_dns_resolver_config",
+)
 DEFAULT_REFRESH_RATE = 5.0
 """Seconds."""
 

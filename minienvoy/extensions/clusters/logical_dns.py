@@ -2,9 +2,9 @@
 
 Envoy: `Upstream::LogicalDnsCluster`; docs "Service discovery > Logical DNS".
 
-Connections go to the first address of the answer; the others stand by. Whenever the list of addresses changes, be it only
-in its order, a new host takes the place of the old one: requests that are under way end on the old one's connections
-(Envoy 1.40). If the name can not be resolved or has no address, the host stays.
+Connections go to the first address of the answer; the others stand by. Whenever the list of addresses changes, be it
+only in its order, a new host takes the place of the old one: requests that are under way end on the old one's
+connections (Envoy 1.40). If the name can not be resolved or has no address, the host stays.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Envoy: `Upstream::StrictDnsClusterImpl`; docs "Service discovery > Strict DNS".
 
-A host stays as long as its address is in the answers. A name that is known not to exist (any more) loses its hosts; where
-nothing is known, because no server answers, they stay.
+A host stays as long as its address is in the answers. A name that is known not to exist (any more) loses its hosts;
+where nothing is known, because no server answers, they stay.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class StrictDnsCluster(DnsCluster):
 
     def hosts_for(self, target: ResolveTarget, addresses: tuple[Address, ...]) -> tuple[Host, ...] | None:
         known = {host.address: host for host in target.hosts}
-        if not target.hosts and not addresses or known.keys() == set(addresses):
+        if known.keys() == set(addresses):
             hosts = None
         else:
             hosts = tuple(known.get(address) or target.host_at((address,)) for address in addresses)

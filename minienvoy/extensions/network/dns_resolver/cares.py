@@ -2,7 +2,7 @@
 
 Envoy: `Network::DnsResolverImpl` (`source/extensions/network/dns_resolver/cares/`); docs "c-ares DNS resolver".
 
-A resolution is one lookup, or two where the family has a second choice: the second is made if the first gave no address.
+A resolution is one lookup, or two where the family has a second choice: it is made if the first gave no address.
 "Does not exist" and "has no address of this kind" are answers; only if each lookup ended so is the resolution completed
 without addresses. `/etc/hosts` and literal addresses are answered by c-ares, at once.
 """
@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import pycares
 
+from ....config.fields import honours
 from ....errors import ConfigError
 from ....network.address import Address
 from ....network.dns import (
@@ -26,6 +27,8 @@ from ....network.dns import (
     ResolveCallback,
 )
 from ....stats.store import CounterValue, GaugeValue, StatsStruct
+
+honours(CARES, "dns_resolver_options", "query_timeout_seconds", "query_tries", "resolvers", "rotate_nameservers")
 
 _AI_NOSORT: Final = 1 << 7
 """`ARES_AI_NOSORT`, which pycares does not name: addresses stay in the order of the answer."""
@@ -68,7 +71,11 @@ class PendingResolution:
     __slots__ = ("_callback", "_failed", "_families", "_name", "_resolver", "done")
 
     def __init__(
-        self, resolver: CaresDnsResolver, name: str, families: tuple[int, ...], callback: ResolveCallback
+        self,
+        resolver: CaresDnsResolver,
+        name: str,
+        families: tuple[socket.AddressFamily, ...],
+        callback: ResolveCallback,
     ) -> None:
         self._resolver = resolver
         self._name = name
@@ -97,7 +104,7 @@ class PendingResolution:
         elif error in _NO_RECORDS:
             stats.not_found += 1
         else:
-            self._failed = pycares.errno.strerror(error)
+            self._failed = str(pycares.errno.errorcode[error])
             if error == pycares.errno.ARES_ETIMEOUT:
                 stats.timeouts += resolver.query_tries
             else:
@@ -147,7 +154,7 @@ class CaresDnsResolver:
             flags |= pycares.ARES_FLAG_USEVC
         if no_default_search_domain:
             flags |= pycares.ARES_FLAG_NOSEARCH
-        self._channel = pycares.Channel(
+        self._channel: Any = pycares.Channel(
             flags=flags,
             timeout=query_timeout,
             tries=query_tries,
@@ -204,7 +211,7 @@ class CaresDnsResolver:
 
     # -- for PendingResolution
 
-    def look_up(self, name: str, family: int, callback: Any) -> None:
+    def look_up(self, name: str, family: socket.AddressFamily, callback: Any) -> None:
         """`callback(result, error)`, perhaps before this returns."""
 
         def on_result(result: Any, error: int | None) -> None:
@@ -262,7 +269,7 @@ class CaresDnsResolver:
         if self.closed:
             return
         if self._lookups:
-            self._timer.enable(self._channel.timeout())
+            self._timer.enable(float(self._channel.timeout()))
         else:
             self._timer.disable()
 
