@@ -91,7 +91,8 @@ class _Upstream:
     def __init__(self) -> None:
         self.connections = 0
         """How many connections were accepted so far."""
-        self._open: set[asyncio.BaseTransport] = set()
+        self._open: set[asyncio.Transport] = set()
+        self._drained: asyncio.Future[None] | None = None
         self._server: asyncio.Server | None = None
         self._address = ""
 
@@ -116,10 +117,24 @@ class _Upstream:
         if self._server is not None:
             self._server.close()
             for transport in list(self._open):
-                assert isinstance(transport, asyncio.Transport)
                 transport.abort()
+            if self._open:
+                self._drained = asyncio.get_running_loop().create_future()
+                await self._drained
             await self._server.wait_closed()
             self._server = None
+
+    def opened(self, transport: asyncio.Transport) -> None:
+        """A connection was accepted."""
+        self.connections += 1
+        self._open.add(transport)
+
+    def lost(self, transport: asyncio.Transport) -> None:
+        """A connection is gone."""
+        self._open.discard(transport)
+        if self._drained is not None and not self._open:
+            self._drained.set_result(None)
+            self._drained = None
 
     async def __aenter__(self) -> Self:
         return await self.start()
@@ -177,12 +192,11 @@ class _HttpConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self._upstream.connections += 1
+        self._upstream.opened(transport)
         self._number = self._upstream.connections
-        self._upstream._open.add(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._upstream._open.discard(self._transport)
+        self._upstream.lost(self._transport)
 
     def data_received(self, data: bytes) -> None:
         self._received += data
@@ -292,14 +306,13 @@ class _TcpConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self._upstream.connections += 1
-        self._upstream._open.add(transport)
+        self._upstream.opened(transport)
         self._upstream.conversations.append(self._conversation)
         if self._upstream.greeting:
             transport.write(self._upstream.greeting)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._upstream._open.discard(self._transport)
+        self._upstream.lost(self._transport)
 
     def data_received(self, data: bytes) -> None:
         self._conversation.data += data

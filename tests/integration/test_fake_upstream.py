@@ -49,6 +49,8 @@ async def test_a_request_that_hangs_ends_with_the_upstream():
         with pytest.raises(ConnectionResetError):
             await reader.read()
         writer.close()
+        with pytest.raises(ConnectionResetError):
+            await writer.wait_closed()
 
 
 async def test_nonsense_is_a_400(fetch):
