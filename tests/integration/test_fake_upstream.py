@@ -46,11 +46,9 @@ async def test_a_request_that_hangs_ends_with_the_upstream():
         (request,) = await upstream.wait_for_requests()
         assert request.path == "/"
         await upstream.stop()
-        with pytest.raises(ConnectionResetError):
-            await reader.read()
+        assert await reader.read() == b""
         writer.close()
-        with pytest.raises(ConnectionResetError):
-            await writer.wait_closed()
+        await writer.wait_closed()
 
 
 async def test_nonsense_is_a_400(fetch):
