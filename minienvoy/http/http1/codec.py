@@ -293,8 +293,10 @@ class ServerConnection(_Connection):
         match = _lenient_request_line(line)
         if match is None or match[1] not in METHODS:
             raise CodecProtocolError("http1.codec_error")
-        # Whatever is not HTTP/1.1 is treated as HTTP/1.0, which the connection manager refuses unless told otherwise.
+        # Whatever is not HTTP/1.1 counts as HTTP/1.0, which is refused unless the configuration accepts it.
         self._http_10 = match[3] != b"1" or match[4] != b"1"
+        if self._http_10 and not self._settings.accept_http_10:
+            raise CodecProtocolError("low_version", 426)
         return match[1], match[2]
 
     def _check_start_line(self, line: bytes) -> None:
