@@ -293,8 +293,10 @@ class ServerConnection(_Connection):
         match = _lenient_request_line(line)
         if match is None or match[1] not in METHODS:
             raise CodecProtocolError("http1.codec_error")
-        # Whatever is not HTTP/1.1 is treated as HTTP/1.0, which the connection manager refuses unless told otherwise.
+        # Whatever is not HTTP/1.1 counts as HTTP/1.0, which is refused unless the configuration accepts it.
         self._http_10 = match[3] != b"1" or match[4] != b"1"
+        if self._http_10 and not self._settings.accept_http_10:
+            raise CodecProtocolError("low_version", 426)
         return match[1], match[2]
 
     def _check_start_line(self, line: bytes) -> None:
@@ -739,6 +741,13 @@ class ClientConnection(_Connection):
         if rest or not self._request_over:
             # Bytes after the response belong to nothing that was asked for: never let them answer the next request.
             self.should_close = True
+
+    def abandon(self) -> ResponseDecoder | None:
+        """The peer broke the protocol: nothing more is read. Returns the stream that was under way."""
+        decoder, self._decoder = self._decoder, None
+        self._state = CLOSED
+        self.should_close = True
+        return decoder
 
     def on_connection_closed(self, remote: bool) -> None:
         state = self._state
