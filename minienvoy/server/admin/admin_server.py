@@ -5,7 +5,7 @@ Envoy: `Server::Instance`, as its `HandlerContextBase` uses it. Protocols, so th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ...stats.settings import StatsSettings
     from ...stats.store import Store
     from ...upstream.cluster import Cluster
+    from ..listener_manager import StopListenersType
 
 
 class AdminOptions(Protocol):
@@ -23,13 +24,17 @@ class AdminOptions(Protocol):
         """`envoy.admin.v3.CommandLineOptions` as plain values."""
 
 
+class AdminRuntimeSnapshot(Protocol):
+    def to_json(self) -> dict[str, Any]:
+        """What `/runtime` shows, as plain values."""
+
+
 class AdminRuntime(Protocol):
-    """As much of `config.runtime.Runtime` as the interface shows and changes."""
+    """As much of `config.runtime.Loader` as the interface shows and changes."""
 
-    def layers(self) -> Sequence[tuple[str, Mapping[str, str]]]:
-        """Name and values, as text, of each layer; later ones win."""
-
-    def merge_values(self, values: Mapping[str, str]) -> None:
+    @property
+    def snapshot(self) -> AdminRuntimeSnapshot: ...
+    def modify(self, values: Mapping[str, str]) -> None:
         """Put values into the admin layer; an empty one removes. ConfigError if there is no such layer."""
 
 
@@ -45,15 +50,8 @@ class AdminListenerManager(Protocol):
     def listeners(self) -> Sequence[AdminListener]:
         """Those in use, in the order of the configuration."""
 
-    def stop_listeners(self, *, inbound_only: bool = False) -> None:
-        """Close the listening sockets; connections stay."""
-
-
-class AdminDrainManager(Protocol):
-    @property
-    def draining(self) -> bool: ...
-    def start_drain_sequence(self, on_done: Callable[[], None]) -> None:
-        """Begin to close connections; `on_done` is called when the drain time is over."""
+    def drain_listeners(self, kind: StopListenersType, *, graceful: bool, skip_exit: bool) -> None:
+        """Ask connections to end; accept no more at once, after the drain time (`graceful`) or never (`skip_exit`)."""
 
 
 class AdminClusterManager(Protocol):
@@ -91,8 +89,6 @@ class AdminServer(Protocol):
     def cluster_manager(self) -> AdminClusterManager: ...
     @property
     def listener_manager(self) -> AdminListenerManager: ...
-    @property
-    def drain_manager(self) -> AdminDrainManager: ...
     @property
     def access_logs(self) -> AdminAccessLogs: ...
     @property

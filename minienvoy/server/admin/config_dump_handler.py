@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from ...config.schema import descriptor
 from .proto_json import ProtoPrinter
 from .request import AdminRequest, AdminResponse, json_response, text_response
 
@@ -114,7 +115,6 @@ def _exists(names: list[str], shape: Any, printed: Any) -> bool:
         if shape.full_name == "google.protobuf.Any":
             if not isinstance(printed, dict) or "@type" not in printed:
                 return False
-            from ...config.schema import descriptor
 
             try:
                 shape = descriptor(printed["@type"].rpartition("/")[2])

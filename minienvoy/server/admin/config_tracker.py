@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ...config.schema import message_class
 from .proto_json import pack, timestamp
 
 if TYPE_CHECKING:
@@ -99,7 +100,6 @@ class ConfigTracker:
 
 
 def _new(name: str) -> Any:
-    from ...config.schema import message_class
 
     return message_class(f"envoy.admin.v3.{name}")()
 
@@ -112,7 +112,6 @@ def _add(configs: Any, field: str, config: Any, updated: float) -> None:
 
 def _load_assignment(cluster: Any) -> Any:
     """`ClusterLoadAssignment` of the hosts as they are now, one group for each priority and locality."""
-    from ...config.schema import message_class
 
     assignment = message_class("envoy.config.endpoint.v3.ClusterLoadAssignment")()
     assignment.cluster_name = cluster.name

@@ -19,17 +19,15 @@ class ListenersHandler:
         self._server = server
 
     def handler_drain_listeners(self, request: AdminRequest) -> AdminResponse:
-        """Stop to accept; with `graceful` only after connections had the drain time to go away."""
+        """Ask connections to end; accept no more at once, after the drain time (`graceful`) or never (`skip_exit`)."""
+        from ..listener_manager import StopListenersType
+
         query = request.query
-        drain_manager = self._server.drain_manager
-        skip_exit = "skip_exit" in query
-        if skip_exit and "graceful" not in query:
-            return text_response("skip_exit requires graceful\n", 400)
-        if "graceful" not in query:
-            self._stop_listeners("inboundonly" in query)
-        elif not drain_manager.draining:
-            inbound_only = "inboundonly" in query
-            drain_manager.start_drain_sequence(lambda: None if skip_exit else self._stop_listeners(inbound_only))
+        self._server.listener_manager.drain_listeners(
+            StopListenersType.INBOUND_ONLY if "inboundonly" in query else StopListenersType.ALL,
+            graceful="graceful" in query,
+            skip_exit="skip_exit" in query,
+        )
         return ok()
 
     def handler_listener_info(self, request: AdminRequest) -> AdminResponse:
@@ -41,14 +39,11 @@ class ListenersHandler:
             "".join(f"{listener.name}::{address}\n" for listener in listeners for address in listener.local_addresses)
         )
 
-    def _stop_listeners(self, inbound_only: bool) -> None:
-        self._server.listener_manager.stop_listeners(inbound_only=inbound_only)
-
 
 def _listener_status(listener: AdminListener) -> dict[str, Any]:
     """`envoy.admin.v3.ListenerStatus`."""
     first, *others = (address_json(address) for address in listener.local_addresses)
-    status = {"name": listener.name, "local_address": first}
+    status: dict[str, Any] = {"name": listener.name, "local_address": first}
     if others:
         status["additional_local_addresses"] = others
     return status

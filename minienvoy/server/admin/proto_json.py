@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import base64
 import math
+import struct
 from typing import Any, Final
 
-SENSITIVE_OPTION: Final = 76569463
-"""Field number of the option `udpa.annotations.sensitive`."""
+from ...config.schema import descriptor, is_map, is_repeated, message_class
+
 REDACTED: Final = "[redacted]"
 _TYPED_STRUCTS: Final = ("udpa.type.v1.TypedStruct", "xds.type.v3.TypedStruct")
 _WRAPPERS: Final = frozenset(
@@ -81,11 +82,11 @@ class ProtoPrinter:
         return result
 
     def _field(self, field: Any, value: Any, sensitive: bool) -> Any:
-        if _is_map(field):
+        if is_map(field):
             item = field.message_type.fields_by_name["value"]
             entries = {_key(key): self._one(item, value[key], sensitive) for key in sorted(value)}
             return {key: each for key, each in entries.items() if each is not _NOTHING}
-        if _is_repeated(field):
+        if is_repeated(field):
             items = [self._one(field, each, sensitive) for each in value]
             return [each for each in items if each is not _NOTHING]
         return self._one(field, value, sensitive)
@@ -111,11 +112,10 @@ class ProtoPrinter:
         if kind == field.CPPTYPE_DOUBLE:
             return _number(value)
         if kind == field.CPPTYPE_FLOAT:
-            return _number(float(f"{value:.6g}") if _is_short_float(value) else value)
+            return _number(_shortest_float(value))
         return base64.b64encode(value).decode() if field.type == field.TYPE_BYTES else value
 
     def _any(self, message: Any, *, sensitive: bool) -> Any:
-        from ...config.schema import message_class
 
         if not message.type_url:
             return {}
@@ -130,7 +130,6 @@ class ProtoPrinter:
         return {"@type": message.type_url, **printed}
 
     def _typed_struct(self, message: Any, *, sensitive: bool) -> dict[str, Any]:
-        from ...config.schema import descriptor
 
         result: dict[str, Any] = {}
         if message.type_url:
@@ -152,7 +151,6 @@ class ProtoPrinter:
         """What `_message` would do to the message that `plain` stands for."""
         if not isinstance(plain, dict):
             return plain
-        from ...config.schema import descriptor
 
         if shape.full_name == "google.protobuf.Any" and isinstance(plain.get("@type"), str):
             try:
@@ -175,7 +173,7 @@ class ProtoPrinter:
                 result[name] = _redact_plain(value)
             elif field.message_type is None:
                 result[name] = value
-            elif _is_map(field) and isinstance(value, dict):
+            elif is_map(field) and isinstance(value, dict):
                 item = field.message_type.fields_by_name["value"].message_type
                 result[name] = (
                     value if item is None else {key: self._redact_by_shape(item, each) for key, each in value.items()}
@@ -214,13 +212,11 @@ def timestamp(seconds: float, into: Any) -> None:
 
 
 def _has_sensitive_option(field: Any) -> bool:
-    from google.protobuf.unknown_fields import UnknownFieldSet
+    from ...config.schema import declaration, extension
 
-    options = field.GetOptions()
-    for option, value in options.ListFields():
-        if option.number == SENSITIVE_OPTION:
-            return bool(value)
-    return any(unknown.field_number == SENSITIVE_OPTION and bool(unknown.data) for unknown in UnknownFieldSet(options))
+    declared = declaration(field.containing_type.full_name).field
+    options = next(each for each in declared if each.number == field.number).options
+    return bool(options.Extensions[extension("udpa.annotations.sensitive")])
 
 
 def _shown(message: Any, field: Any) -> bool:
@@ -231,35 +227,26 @@ def _shown(message: Any, field: Any) -> bool:
     return True
 
 
-def _is_repeated(field: Any) -> bool:
-    # protobuf 7 has no `label`, protobuf 5 has no `is_repeated`.
-    repeated = getattr(field, "is_repeated", None)
-    return bool(field.label == field.LABEL_REPEATED if repeated is None else repeated)
-
-
-def _is_map(field: Any) -> bool:
-    message = field.message_type
-    return message is not None and message.has_options and message.GetOptions().map_entry
-
-
 def _key(key: Any) -> str:
     if isinstance(key, bool):
         return "true" if key else "false"
     return str(key)
 
 
-def _is_short_float(value: float) -> bool:
-    import struct
+def _shortest_float(value: float) -> float:
+    """The number that, as a double, is written like the 32-bit float (`SimpleFtoa`)."""
+    if not math.isfinite(value):
+        return value
+    short = float(f"{value:.6g}")
+    return short if struct.pack("f", short) == struct.pack("f", value) else float(f"{value:.9g}")
 
-    return math.isfinite(value) and struct.pack("f", float(f"{value:.6g}")) == struct.pack("f", value)
 
-
-def _number(value: float) -> float | int | str:
+def _number(value: float) -> float | str:
     if math.isnan(value):
         return "NaN"
     if math.isinf(value):
         return "Infinity" if value > 0 else "-Infinity"
-    return int(value) if value.is_integer() and abs(value) < 1e15 else value
+    return value
 
 
 def _redact_plain(plain: Any) -> Any:

@@ -6,11 +6,11 @@ Envoy: `Server::AdminStream`, `Http::Utility::QueryParamsMulti`, `Utility::popul
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ...http.header_map import ResponseHeaderMap
+from .json_text import json_text
 
 TEXT: Final = "text/plain; charset=UTF-8"
 JSON: Final = "application/json"
@@ -114,13 +114,6 @@ def ok() -> AdminResponse:
 def json_response(value: Any, status: int = 200) -> AdminResponse:
     """Plain values as protobuf's JSON printer lays them out."""
     return text_response(json_text(value) + "\n", status, JSON)
-
-
-def json_text(value: Any) -> str:
-    """Indented by one blank per level; `<` and `>` are escaped, so that no browser finds a tag."""
-    text = json.dumps(value, indent=1, ensure_ascii=False, separators=(",", ": "))
-    # Neither character is part of JSON's own grammar: wherever one stands, it stands in a string.
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("\x7f", "\\u007f")
 
 
 def percent_decode(text: str) -> str:

@@ -5,7 +5,7 @@ Envoy: `Server::RuntimeHandler` (`source/server/admin/runtime_handler.cc`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...errors import ConfigError
 from .request import AdminRequest, AdminResponse, json_response, ok, text_response
@@ -19,14 +19,8 @@ class RuntimeHandler:
         self._server = server
 
     def handler_runtime(self, request: AdminRequest) -> AdminResponse:
-        """Every key, with its value in each layer and the one that counts; Envoy gives them in no order."""
-        layers = self._server.runtime.layers()
-        entries: dict[str, Any] = {}
-        for key in sorted({key for _, values in layers for key in values}):
-            of_layers = [values.get(key, "") for _, values in layers]
-            final = next((value for value in reversed(of_layers) if value), "")
-            entries[key] = {"layer_values": of_layers, "final_value": final}
-        return json_response({"entries": entries, "layers": [name for name, _ in layers]})
+        """Every key, with its value in each layer and the one that counts."""
+        return json_response(self._server.runtime.snapshot.to_json())
 
     def handler_runtime_modify(self, request: AdminRequest) -> AdminResponse:
         values = request.query.first_values()
@@ -38,7 +32,7 @@ class RuntimeHandler:
                 400,
             )
         try:
-            self._server.runtime.merge_values(values)
+            self._server.runtime.modify(values)
         except ConfigError as error:
             return text_response(error.problem, 503)
         return ok()
