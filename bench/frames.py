@@ -28,7 +28,7 @@ TIMEOUT = 5.0
 
 @dataclass(frozen=True, slots=True)
 class FrameCount:
-    """The frames of one request, and how often each function (`path:line name`, relative to the package) was entered."""
+    """The frames of one request, and how often each function (`path:line name`, path in the package) was entered."""
 
     total: int
     functions: Counter[str]
@@ -41,12 +41,12 @@ class FrameCount:
 async def frames_per_request(
     port: int, request: bytes = GET_ONE_HEADER, *, package: Path = PACKAGE, warm_up: int = 3, repetitions: int = 5
 ) -> FrameCount:
-    """Frames that the proxy on `port` of this event loop enters for one keep-alive `request`: the fewest of `repetitions`.
+    """Frames that the proxy on `port` of this event loop enters for one `request`: the fewest of `repetitions`.
 
     The fewest, because a timer that happens to fire in between is not the request's. `warm_up` requests open the
-    upstream connection and fill what is made on first use. `ConnectionError` when the proxy does not answer 200 with the
-    body that `upstream()` sends, `TimeoutError` after five seconds without an answer, `LookupError` when no frame of
-    `package` was seen: the proxy runs elsewhere.
+    upstream connection and fill what is made on first use. `ConnectionError` when the proxy does not answer 200 with
+    the body that `upstream()` sends, `TimeoutError` after five seconds without an answer, `LookupError` when no frame
+    of `package` was seen: the proxy runs elsewhere.
     """
     client = await asyncio.to_thread(socket.create_connection, (HOST, port), TIMEOUT)
     try:

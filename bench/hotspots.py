@@ -1,13 +1,14 @@
 """Where minienvoy's time goes: `python -m bench.hotspots get11` runs it in this process under one workload.
 
-Two views. By default cProfile: exact counts of calls, with a cost on each call that favours long functions. With
-`--sample`, a signal each millisecond of CPU time: no cost on calls, shares only; time in the kernel and in uvloop falls on
-the Python function that runs next. Neither gives figures to publish: `python -m bench` does.
+Two views. By default cProfile: exact counts of calls, with a cost on each call that makes small functions look dear.
+With `--sample`, a signal at each tick of CPU time (1 to 10 ms): no cost on calls, shares only; time in the kernel and
+in uvloop falls on the Python function that runs next. Neither gives figures to publish: `python -m bench` does.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import cProfile
 import os
@@ -48,7 +49,7 @@ def drive_and_stop(pid: int, work: str, port: int, seconds: float) -> None:
             except BenchError as error:
                 if not str(error).startswith("cannot connect") or time.perf_counter() > deadline:
                     raise
-                time.sleep(0.05)
+                await asyncio.sleep(0.05)
             else:
                 return driven.exchanges
 
@@ -74,7 +75,7 @@ def counted_calls(top: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def sampled(top: int) -> Iterator[None]:
-    """Samples the running function by CPU time in the block; prints the `top` by their own share, and with what they call."""
+    """Samples the running function by CPU time in the block; prints the `top` by their own share."""
     own: Counter[str] = Counter()
     with_callees: Counter[str] = Counter()
 
@@ -130,12 +131,16 @@ def profile(arguments: argparse.Namespace) -> None:
                 ],
                 cwd=ROOT,
             )
-        stack.callback(driver.wait, 30)
+        stack.callback(driver.wait, 5)
+        stack.callback(driver.terminate)
         stack.enter_context(pinned(cpus[0]))
         sys.argv = ["minienvoy", "-c", str(config), "--concurrency", "1", *arguments.options]
         stack.enter_context((sampled if arguments.sample else counted_calls)(arguments.top))
-        with contextlib.suppress(SystemExit):
+        try:
             main()
+        except SystemExit as ended:
+            if ended.code:
+                raise BenchError(f"minienvoy ended: {ended.code}") from None
 
 
 def main() -> int:

@@ -68,8 +68,18 @@ class Figures:
         self.samples.setdefault(figure, []).append(value)
 
     def median(self, figure: str) -> float | None:
+        """Over the rounds that count: those in which the proxy was saturated, or all when it was in none."""
         values = self.samples.get(figure)
-        return median(values) if values else None
+        if not values:
+            return None
+        busy = self.samples.get(f"{figure.partition('.')[0]}.busy", [])
+        saturated = [value for value, share in zip(values, busy, strict=False) if share >= SATURATED]
+        return median(saturated or values)
+
+    def saturated_rounds(self, workload: str) -> tuple[int, int]:
+        """In how many rounds the proxy was saturated, and of how many."""
+        busy = self.samples.get(f"{workload}.busy", [])
+        return sum(share >= SATURATED for share in busy), len(busy)
 
 
 @dataclass(slots=True)

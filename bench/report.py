@@ -58,9 +58,9 @@ def _header(results: Results) -> str:
         f"{platform.system()} {platform.machine()}, Python {platform.python_version()}.\n\n"
         f"Trust the CPU per request and its ratios: it is what the kernel charged the process. Requests/s, MB/s and\n"
         f"latencies are absolute: load and backend share one CPU, and whatever else the machine does moves them.\n"
-        f"~ marks a proxy that had less than {SATURATED:.0%} of its CPU, because the load could not ask more of it or\n"
-        f"because others used the CPU too: its requests/s are not its limit, and its CPU per request tends to be\n"
-        f"higher than under full load, since it finds less to do each time it wakes."
+        f"Only rounds count in which the proxy had at least {SATURATED:.0%} of its CPU; the last column says how many.\n"
+        f"~ marks a proxy that never had, because the load could not ask more of it or because others used the CPU\n"
+        f"too: its requests/s are not its limit, and its CPU per request tends to be higher than under full load."
     )
 
 
@@ -100,7 +100,10 @@ def _ratio(results: Results, figures: Figures, figure: str, to: str) -> str:
 
 def _busy(figures: Figures, workload: str) -> str:
     share = figures.median(f"{workload}.busy")
-    return NOTHING if share is None else f"{'~' if share < SATURATED else ''}{share:.0%}"
+    if share is None:
+        return NOTHING
+    saturated, rounds = figures.saturated_rounds(workload)
+    return f"{share:.0%}, {saturated} of {rounds}" if saturated else f"~{share:.0%}, 0 of {rounds}"
 
 
 def _exchange_table(results: Results, workload: str, unit: str) -> str:
@@ -116,7 +119,7 @@ def _exchange_table(results: Results, workload: str, unit: str) -> str:
         )
         for name, figures in _rows(results, f"{workload}.rate")
     ]
-    return _table(("", f"CPU us/{unit}", "x Envoy", "x floor", f"{unit}s/s", "x Envoy", "of its CPU"), rows)
+    return _table(("", f"CPU us/{unit}", "x Envoy", "x floor", f"{unit}s/s", "x Envoy", "of its CPU, rounds"), rows)
 
 
 def _latency_table(results: Results) -> str:
@@ -149,7 +152,7 @@ def _bulk_table(results: Results) -> str:
         )
         for name, figures in _rows(results, "bulk.rate")
     ]
-    return _table(("", "CPU s/GB", "x Envoy", "MB/s", "of its CPU"), rows)
+    return _table(("", "CPU s/GB", "x Envoy", "MB/s", "of its CPU, rounds"), rows)
 
 
 def _footprint_table(results: Results) -> str:
