@@ -178,7 +178,7 @@ class HeaderMap:
 class RequestHeaderMap(HeaderMap):
     """`host` is not among the entries: it is `authority` (`:authority`)."""
 
-    __slots__ = ("authority", "method", "path", "scheme")
+    __slots__ = ("authority", "method", "no_authority", "path", "scheme")
 
     def __init__(
         self,
@@ -199,6 +199,8 @@ class RequestHeaderMap(HeaderMap):
         self.path = path
         self.authority = authority
         self.scheme = scheme
+        self.no_authority = False
+        """There was neither a host header nor an authority in the target (an empty one is fine)."""
 
     def get(self, name: bytes) -> bytes | None:
         if name[:1] == b":":

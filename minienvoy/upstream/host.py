@@ -62,6 +62,7 @@ class HostStats:
         "cx_total",
         "rq_active",
         "rq_error",
+        "rq_pending_active",
         "rq_success",
         "rq_timeout",
         "rq_total",
@@ -69,7 +70,7 @@ class HostStats:
 
     def __init__(self) -> None:
         self.cx_active = self.cx_connect_fail = self.cx_total = 0
-        self.rq_active = self.rq_error = self.rq_success = self.rq_timeout = self.rq_total = 0
+        self.rq_active = self.rq_error = self.rq_pending_active = self.rq_success = self.rq_timeout = self.rq_total = 0
 
 
 class Host:
