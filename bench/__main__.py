@@ -66,8 +66,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--workloads", action=_names(WORKLOADS), default=WORKLOADS, help=f"workloads: {', '.join(WORKLOADS)}"
     )
-    made.add_argument("--rounds", action=_number(1, 50, int), help="rounds (3)")
-    made.add_argument("--seconds", action=_number(0.1, 30, float), help="seconds of each measurement (1)")
+    made.add_argument("--rounds", action=_number(1, 50, int), help="rounds (5)")
+    made.add_argument("--seconds", action=_number(0.1, 30, float), help="seconds of each measurement (0.6)")
     made.add_argument("--connections", action=_number(1, 1000, int), help="connections (64)")
     made.add_argument("--rate", action=_number(10, 20000, float), help="requests/s of the latency workload (1000)")
     made.add_argument(

@@ -42,8 +42,8 @@ class Plan:
     contestants: tuple[Contestant, ...]
     workloads: tuple[str, ...]
     direct: bool = True
-    rounds: int = 3
-    seconds: float = 1.0
+    rounds: int = 5
+    seconds: float = 0.6
     warm_up: float = 0.2
     connections: int = 64
     rate: float = 1000.0

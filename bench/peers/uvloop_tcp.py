@@ -19,11 +19,12 @@ HOST = "127.0.0.1"
 class Side(asyncio.Protocol):
     """One end of a proxied connection; what it receives goes to its peer's transport."""
 
-    __slots__ = ("early", "peer", "transport")
+    __slots__ = ("early", "ended", "peer", "transport")
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
         self.peer: Side | None = None
+        self.ended = False
         # What arrives before the upstream connection stands; pause_reading() in connection_made would not stop it.
         self.early: list[bytes] = []
 
@@ -38,10 +39,13 @@ class Side(asyncio.Protocol):
             peer.transport.write(data)
 
     def eof_received(self) -> bool:
-        if self.peer is not None and self.peer.transport is not None and self.peer.transport.can_write_eof():
-            self.peer.transport.write_eof()
-            return True
-        return False
+        self.ended = True
+        peer = self.peer
+        if peer is None or peer.transport is None or peer.ended:
+            # Nobody is left to be half-closed for: the transport closes, and connection_lost closes the peer's.
+            return False
+        peer.transport.write_eof()
+        return True
 
     def pause_writing(self) -> None:
         if self.peer is not None and self.peer.transport is not None:

@@ -36,7 +36,9 @@ def test_a_proxy_that_was_not_saturated_is_marked() -> None:
 
 
 def test_only_saturated_rounds_count_where_there_are_any() -> None:
-    rows = rows_of(results_of(nginx={"get.cpu": [25e-6, 60e-6, 70e-6], "get.rate": [4e4, 1e4, 1e4], "get.busy": [0.95, 0.5, 0.4]}))
+    rows = rows_of(
+        results_of(nginx={"get.cpu": [25e-6, 60e-6, 70e-6], "get.rate": [4e4, 1e4, 1e4], "get.busy": [0.95, 0.5, 0.4]})
+    )
     assert rows["nginx"] == ["25.0", "-", "-", "40000", "-", "95%, 1 of 3"]
 
 
