@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .contestants import CONTESTANTS, DIRECT, connections_limit
 from .measure import WORKLOADS, Plan, run
-from .process import BenchError
+from .process import BenchError, end_on_sigterm
 from .report import as_json, render
 
 NAMES = (DIRECT, *(contestant.name for contestant in CONTESTANTS))
@@ -114,6 +114,7 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
 def main() -> int:
     arguments = parser().parse_args()
     plan = plan_of(arguments)
+    end_on_sigterm()
     try:
         results = run(plan, lambda line: print(line, file=sys.stderr, flush=True))
     except BenchError as error:

@@ -29,7 +29,7 @@ import uvloop
 from . import load
 from .contestants import Ports, envoy_config
 from .measure import HTTP_WORKS, ROOT
-from .process import BenchError, free_port, pinned, start_backend
+from .process import BenchError, end_on_sigterm, free_port, pinned, start_backend
 
 WORKS = {**HTTP_WORKS, "tcp": load.TCP_ECHO}
 SAMPLE_EVERY = 0.001
@@ -157,6 +157,7 @@ def main() -> int:
             pid, _, port = arguments.drive.partition(":")
             drive_and_stop(int(pid), arguments.workload, int(port), arguments.seconds)
         else:
+            end_on_sigterm()
             profile(arguments)
     except (BenchError, ModuleNotFoundError) as error:
         print(f"hotspots: {error}", file=sys.stderr)

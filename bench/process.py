@@ -98,6 +98,11 @@ def resident_bytes(pids: Sequence[int]) -> int:
     return total
 
 
+def end_on_sigterm() -> None:
+    """SIGTERM unwinds this process as SystemExit, so that what it started is stopped too."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+
+
 class StartedProcess:
     """One command, pinned to one CPU, its output kept in `log`."""
 

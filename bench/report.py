@@ -58,7 +58,7 @@ def _header(results: Results) -> str:
         f"{platform.system()} {platform.machine()}, Python {platform.python_version()}.\n\n"
         f"Trust the CPU per request and its ratios: it is what the kernel charged the process. Requests/s, MB/s and\n"
         f"latencies are absolute: load and backend share one CPU, and whatever else the machine does moves them.\n"
-        f"Only rounds count in which the proxy had at least {SATURATED:.0%} of its CPU; the last column says how many.\n"
+        f"Only rounds count in which the proxy had at least {SATURATED:.0%} of its CPU: see the last column.\n"
         f"~ marks a proxy that never had, because the load could not ask more of it or because others used it:\n"
         f"its requests/s are not its limit, and its CPU per request tends to be higher than under full load."
     )
