@@ -22,6 +22,7 @@ CATALOGUE = {
     "envoy.cluster.static": "clusters.static",
     "envoy.cluster.strict_dns": "clusters.strict_dns",
     "envoy.cluster.logical_dns": "clusters.logical_dns",
+    "envoy.extensions.clusters.dns.v3.DnsCluster": "clusters.dns",
     # load balancing policies
     "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin": "load_balancing_policies.round_robin",
     # access loggers

@@ -27,6 +27,7 @@ from enum import Enum
 from itertools import count
 from typing import TYPE_CHECKING, cast
 
+from ..explain.explanation import NO_EXPLANATION, Explanation
 from ..stream_info import ConnectionInfo, StreamInfo
 from .filter import FilterStatus, ReadFilter
 
@@ -66,6 +67,8 @@ class DetectedCloseType(Enum):
 class ConnectionCallbacks:
     """What a connection tells its users; override what is of interest."""
 
+    __slots__ = ()
+
     def on_event(self, event: ConnectionEvent) -> None: ...
 
     def on_above_write_buffer_high_watermark(self) -> None: ...
@@ -93,8 +96,12 @@ class Connection(asyncio.Protocol):
         delayed_close_timeout: seconds; how long FLUSH_WRITE_AND_DELAY waits for the peer, and how long any flush may
             go without progress. 0 for no delay and no such limit.
         closed: it has ended, and its callbacks were told.
+        explain: why it went where it went; the streams that it carries begin with the same decisions.
+        filter_chain_name: of a downstream connection.
     """
 
+    explain: Explanation = NO_EXPLANATION
+    filter_chain_name: str = ""
     delayed_close_timeout: float = 1.0
     local_close_reason: str = ""
     transport_failure_reason: str = ""

@@ -13,13 +13,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from ..config.api import unpack
+from ..config.fields import honours
 from ..errors import ConfigError
 from ..network.address import Address
 from ..registry import Registry
 from .cluster_stats import ClusterStats
+from .duration import duration_of
 from .host import Host, HostSet, PrioritySet
-from .http_protocol_options import EXTENSION as HTTP_PROTOCOL_OPTIONS
-from .http_protocol_options import UpstreamHttpProtocolOptions, duration_of
+from .http_protocol_options import PROTOCOL_OPTIONS, UpstreamHttpProtocolOptions
 from .load_assignment import LoadAssignment, plain_metadata
 from .load_balancer import LOAD_BALANCERS, LoadBalancer, LoadBalancerFactory, LoadBalancerParams
 from .resource_manager import DEFAULT, ResourceManager, resource_managers
@@ -28,8 +30,54 @@ if TYPE_CHECKING:
     from ..config.runtime import Runtime
     from ..event.dispatcher import Dispatcher
     from ..event.random import RandomGenerator
-    from ..network.dns import DnsResolver
+    from ..network.dns import DnsResolvers
     from ..stats.store import Store
+
+honours(
+    "envoy.config.cluster.v3.Cluster",
+    "alt_stat_name",
+    "circuit_breakers",
+    "cluster_type",
+    "common_http_protocol_options",
+    "common_lb_config",
+    "connect_timeout",
+    "dns_failure_refresh_rate",
+    "dns_jitter",
+    "dns_lookup_family",
+    "dns_refresh_rate",
+    "dns_resolution_config",
+    "dns_resolvers",
+    "http_protocol_options",
+    "load_assignment",
+    "load_balancing_policy",
+    "max_requests_per_connection",
+    "name",
+    "per_connection_buffer_limit_bytes",
+    "respect_dns_ttl",
+    "typed_dns_resolver_config",
+    "typed_extension_protocol_options",
+    "upstream_bind_config",
+    "upstream_connection_options",
+    "use_tcp_for_dns_lookups",
+    "wait_for_warm_on_init",
+    values={
+        "connection_pool_per_downstream_connection": (False,),
+        "lb_policy": ("ROUND_ROBIN", "LOAD_BALANCING_POLICY_CONFIG"),
+        "protocol_selection": ("USE_CONFIGURED_PROTOCOL",),
+        "type": ("STATIC", "STRICT_DNS", "LOGICAL_DNS"),
+    },
+    whole=("metadata",),
+)
+honours("envoy.config.cluster.v3.Cluster.CustomClusterType", "name", "typed_config")
+honours("envoy.config.cluster.v3.Cluster.CommonLbConfig", "healthy_panic_threshold")
+honours("envoy.type.v3.Percent", "value")
+honours("envoy.config.cluster.v3.Cluster.RefreshRate", "base_interval", "max_interval")
+honours("envoy.config.cluster.v3.LoadBalancingPolicy", "policies")
+honours("envoy.config.cluster.v3.LoadBalancingPolicy.Policy", "typed_extension_config")
+honours("envoy.config.cluster.v3.UpstreamConnectionOptions", "tcp_keepalive")
+honours("envoy.config.core.v3.TcpKeepalive", "keepalive_interval", "keepalive_probes", "keepalive_time")
+honours("envoy.config.core.v3.BindConfig", "source_address")
+honours("envoy.config.core.v3.SocketAddress", "address", "port_value", values={"protocol": ("TCP",)})
 
 DISCOVERY_TYPES: Final = {
     0: "envoy.cluster.static",
@@ -49,7 +97,7 @@ class ClusterContext:
     """What a factory of clusters may ask for (`Upstream::ClusterFactoryContext`).
 
     Attributes:
-        create_dns_resolver: makes the resolver for a `TypedExtensionConfig`, or gives the server's own for None.
+        dns_resolvers: None where no cluster may ask DNS, as in many tests.
         path: of the cluster in the configuration, for errors.
         added_via_api: it came from CDS, not from the bootstrap.
     """
@@ -58,7 +106,7 @@ class ClusterContext:
     random: RandomGenerator
     stats: Store
     runtime: Runtime | None = None
-    create_dns_resolver: Callable[[Any | None], DnsResolver] | None = None
+    dns_resolvers: DnsResolvers | None = None
     path: str = ""
     added_via_api: bool = False
 
@@ -197,20 +245,21 @@ def create_cluster(config: Any, context: ClusterContext) -> Cluster:
         return entry.factory(config, None, context)
     path = f"{context.path}.cluster_type.typed_config"
     entry = CLUSTERS.find(config.cluster_type.typed_config.type_url, path)
-    return entry.factory(config, _unpacked(config.cluster_type.typed_config), context)
-
-
-def _unpacked(packed: Any) -> Any:
-    from ..config.schema import message_class
-
-    return message_class(packed.type_url.rpartition("/")[2]).FromString(packed.value)
+    return entry.factory(config, unpack(config.cluster_type.typed_config, path, validate=True), context)
 
 
 def _http_options(config: Any, path: str) -> UpstreamHttpProtocolOptions:
-    extension = None
-    if HTTP_PROTOCOL_OPTIONS in config.typed_extension_protocol_options:
-        extension = _unpacked(config.typed_extension_protocol_options[HTTP_PROTOCOL_OPTIONS])
-    return UpstreamHttpProtocolOptions.from_proto(config, extension)
+    max_requests: int = config.max_requests_per_connection.value
+    options = UpstreamHttpProtocolOptions.from_proto(
+        config.common_http_protocol_options, config.http_protocol_options, max_requests
+    )
+    for name in sorted(config.typed_extension_protocol_options):
+        packed = config.typed_extension_protocol_options[name]
+        where = f'{path}.typed_extension_protocol_options["{name}"]'
+        options = PROTOCOL_OPTIONS.find(packed.type_url, where).factory(
+            unpack(packed, where, validate=True), max_requests
+        )
+    return options
 
 
 def _tcp_keepalive(options: Any) -> TcpKeepalive | None:
@@ -251,18 +300,17 @@ def _load_balancer_factory(config: Any, context: ClusterContext) -> tuple[str, L
         entry = LOAD_BALANCERS.find(policy_type, f"{context.path}.lb_policy")
         return entry.name, entry.factory(None, context)
     path = f"{context.path}.load_balancing_policy.policies"
-    policies = config.load_balancing_policy.policies
-    if not policies:
-        raise ConfigError(
-            f"Didn't find a registered load balancer factory for cluster {config.name} with names from []", path
-        )
-    for index, policy in enumerate(policies):
+    names = []
+    for policy in config.load_balancing_policy.policies:
         packed = policy.typed_extension_config.typed_config
+        names.append(policy.typed_extension_config.name)
         try:
-            entry = LOAD_BALANCERS.find(packed.type_url, f"{path}[{index}].typed_extension_config.typed_config")
+            entry = LOAD_BALANCERS.find(packed.type_url)
         except ConfigError:
-            if index + 1 == len(policies):
-                raise
             continue
-        return entry.name, entry.factory(_unpacked(packed), context)
-    raise AssertionError("unreachable: the loop returns or raises")
+        return entry.name, entry.factory(unpack(packed, path, validate=True), context)
+    raise ConfigError(
+        "cluster: didn't find a registered load balancer factory implementation for cluster: "
+        f"'{config.name}' with names from [{', '.join(names)}]",
+        path,
+    )

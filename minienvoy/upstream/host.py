@@ -26,7 +26,8 @@ class HealthFlag:
     EDS_STATUS_DRAINING: Final = 512
     DEGRADED_OUTLIER_DETECTION: Final = 1024
 
-    UNHEALTHY: Final = FAILED_ACTIVE_HC | FAILED_OUTLIER_CHECK | FAILED_EDS_HEALTH
+    UNHEALTHY: Final = FAILED_ACTIVE_HC | FAILED_OUTLIER_CHECK | FAILED_EDS_HEALTH | EDS_STATUS_DRAINING
+    EXCLUDED: Final = PENDING_ACTIVE_HC | EXCLUDED_VIA_IMMEDIATE_HC_FAIL | EDS_STATUS_DRAINING
     DEGRADED: Final = DEGRADED_ACTIVE_HC | DEGRADED_EDS_HEALTH | DEGRADED_OUTLIER_DETECTION
 
     NAMES: Final = (
@@ -172,8 +173,7 @@ class HostSet:
         self.hosts = hosts
         self.healthy_hosts = tuple(host for host in hosts if host.healthy)
         self.degraded_hosts = tuple(host for host in hosts if host.degraded)
-        pending = HealthFlag.PENDING_ACTIVE_HC | HealthFlag.EXCLUDED_VIA_IMMEDIATE_HC_FAIL
-        self.excluded_hosts = tuple(host for host in hosts if host.health_flags & pending)
+        self.excluded_hosts = tuple(host for host in hosts if host.health_flags & HealthFlag.EXCLUDED)
         self.overprovisioning_factor = overprovisioning_factor
         """Percent."""
         self.weighted_priority_health = weighted_priority_health

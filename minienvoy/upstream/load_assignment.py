@@ -9,15 +9,40 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ..config.fields import honours
 from ..errors import ConfigError
 from ..network.address import Address
 from .host import NO_LOCALITY, HealthFlag, Host, HostSet, Locality, PrioritySet
+
+honours("envoy.config.endpoint.v3.ClusterLoadAssignment", "cluster_name", "endpoints", "policy")
+honours(
+    "envoy.config.endpoint.v3.ClusterLoadAssignment.Policy",
+    "overprovisioning_factor",
+    "weighted_priority_health",
+)
+honours(
+    "envoy.config.endpoint.v3.LocalityLbEndpoints",
+    "lb_endpoints",
+    "load_balancing_weight",
+    "locality",
+    "priority",
+    ignored={"proximity": "Envoy does not use it either"},
+    whole=("metadata",),
+)
+honours("envoy.config.core.v3.Locality", "region", "sub_zone", "zone")
+honours(
+    "envoy.config.endpoint.v3.LbEndpoint", "endpoint", "health_status", "load_balancing_weight", whole=("metadata",)
+)
+honours("envoy.config.endpoint.v3.Endpoint", "additional_addresses", "address", "hostname")
+honours("envoy.config.endpoint.v3.Endpoint.AdditionalAddress", "address")
+honours("envoy.config.core.v3.Address", "pipe", "socket_address")
+honours("envoy.config.core.v3.Pipe", "path")
 
 HEALTH_FLAGS: Final = {
     0: 0,  # UNKNOWN
     1: 0,  # HEALTHY
     2: HealthFlag.FAILED_EDS_HEALTH,  # UNHEALTHY
-    3: HealthFlag.FAILED_EDS_HEALTH,  # DRAINING
+    3: HealthFlag.EDS_STATUS_DRAINING,  # DRAINING
     4: HealthFlag.FAILED_EDS_HEALTH,  # TIMEOUT
     5: HealthFlag.DEGRADED_EDS_HEALTH,  # DEGRADED
 }

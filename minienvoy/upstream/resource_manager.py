@@ -9,8 +9,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..config.fields import honours
+
 if TYPE_CHECKING:
     from ..stats.store import Scope
+
+honours("envoy.config.cluster.v3.CircuitBreakers", "thresholds")
+honours(
+    "envoy.config.cluster.v3.CircuitBreakers.Thresholds",
+    "max_connection_pools",
+    "max_connections",
+    "max_pending_requests",
+    "max_requests",
+    "max_retries",
+    "priority",
+    "track_remaining",
+)
 
 DEFAULT, HIGH = 0, 1
 """`envoy.config.core.v3.RoutingPriority`."""

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from ...config.fields import honours
 from ...explain.explanation import NO_EXPLANATION
 from ...upstream.edf_scheduler import EdfScheduler
 from ...upstream.host import Host
 from ...upstream.load_balancer import LOAD_BALANCERS, LoadBalancerContext, LoadBalancerFactory, LoadBalancerParams
 from ...upstream.load_balancer_base import HostAvailability, HostsSource, LoadBalancerBase
+
+honours("envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin")
 
 
 def _weight(host: Host) -> float:
