@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..config.fields import honours
+from ..config.runtime import RuntimeFractionalPercent
 from ..errors import ConfigError
 from ..http.header_map import RequestHeaderMap
 from ..matchers.header import compile_header_matchers
@@ -17,7 +18,7 @@ from ..matchers.query_parameter import compile_query_parameter_matchers, parse_q
 from ..matchers.regex import compile_regex_matcher
 
 if TYPE_CHECKING:
-    from ..config.runtime import Runtime
+    from ..config.runtime import Loader
 
 honours(
     "envoy.config.route.v3.RouteMatch",
@@ -58,7 +59,7 @@ class RouteMatch:
         "rewrites_whole_path",
     )
 
-    def __init__(self, match: Any, path: str, runtime: Runtime | None) -> None:
+    def __init__(self, match: Any, path: str, runtime: Loader | None) -> None:
         kind = match.WhichOneof("path_specifier")
         sensitive = not match.HasField("case_sensitive") or match.case_sensitive.value
         self.prefix: bytes | None = None
@@ -84,7 +85,8 @@ class RouteMatch:
         self._grpc = match.HasField("grpc")
         self._runtime_fraction: Callable[[int], bool] | None = None
         if match.HasField("runtime_fraction") and runtime is not None:
-            self._runtime_fraction = runtime.fraction(match.runtime_fraction)
+            fraction = RuntimeFractionalPercent.from_proto(match.runtime_fraction)
+            self._runtime_fraction = lambda draw: runtime.snapshot.fraction_enabled(fraction, draw)
         self.conditional = bool(self._headers or self._query or self._grpc or self._runtime_fraction)
 
     def conditions(self, headers: RequestHeaderMap, random: Callable[[], int]) -> str:

@@ -230,7 +230,7 @@ class ActiveTcpConnection(ConnectionCallbacks):
         stats.downstream_cx_active -= 1
         active_listener.handler_stats.downstream_cx_active -= 1
         stats.downstream_cx_destroy += 1
-        stats.downstream_cx_length_ms.record((active_listener.dispatcher.monotonic_time() - self.start) * 1000.0)
+        stats.downstream_cx_length_ms.record(int((active_listener.dispatcher.monotonic_time() - self.start) * 1000))
         if active_listener.listener.access_logs:
             # After every filter has had its say about the end.
             active_listener.dispatcher.post(self._log)
