@@ -45,7 +45,6 @@ async def test_01_what_is_said_comes_back(lesson):
         for said in (b"hello\n", b"again\n"):
             writer.write(said)
             assert await reader.readexactly(6) == said
-        # A listener's connection has no half-closed state unless a filter asks for one, and echo does not.
         writer.write_eof()
         assert await reader.read() == b""
         writer.close()
