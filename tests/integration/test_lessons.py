@@ -216,6 +216,14 @@ async def test_every_lesson_is_tested_and_opens_with_its_title(root):
         assert re.match(rf"# Lesson {number}: [^\n]*\.\n#\n# ", path.read_text())
 
 
+async def test_envoy_takes_every_lesson_too(root, envoy):
+    for path in sorted((root / "configs").rglob("*.yaml")):
+        if "static_resources:" not in path.read_text():
+            continue  # not a bootstrap
+        done = envoy("--mode", "validate", "-l", "warning", "-c", str(path))
+        assert (done.returncode, done.stdout, done.stderr) == (0, f"configuration '{path}' OK\n", "")
+
+
 async def test_the_image_answers_before_it_is_configured(root, fetch):
     async with Proxy.from_yaml(str(root / "configs/docker/envoy.yaml")) as proxy:
         _, port = proxy.address("http")
