@@ -1,0 +1,220 @@
+"""Runs scenarios against one proxy and collects, case by case, what is compared."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from . import admin, messages, scenario
+from .backends import Backend
+from .client import WATCH, Client
+from .dns import DnsServer
+from .normalise import Normaliser, machine_address
+from .proxies import DidNotStart, ProxyProcess, validate
+from .scenario import Case
+
+Answer = dict[str, Any]
+AT_ONCE = 24
+"""Clients that run at the same time: enough to hide the waiting, few enough to keep the timings honest."""
+
+
+async def run(kind: str, cases: list[Case]) -> dict[str, Answer]:
+    """The answers of `kind` ("envoy" or "minienvoy") to the cases of one scenario, by case name."""
+    answers: dict[str, Answer] = {}
+    validations = [case for case in cases if "validate" in case.spec]
+    alone = [case for case in cases if case not in validations and case.own_process]
+    shared = [case for case in cases if case not in validations and case not in alone]
+    directory = Path(tempfile.mkdtemp(prefix="conformance-"))
+    try:
+        limit = asyncio.Semaphore(2)
+
+        async def check(case: Case) -> None:
+            async with limit:
+                answers[case.name] = await _validate(kind, case, directory)
+
+        async def solo(case: Case) -> None:
+            async with limit:
+                answers.update(await _run_group(kind, [case], directory / f"own-{case.id}"))
+
+        if shared:
+            try:
+                answers.update(await _run_group(kind, shared, directory / "shared"))
+            except DidNotStart as problem:
+                if len(shared) == 1:
+                    answers[shared[0].name] = {"did not start": str(problem).splitlines()[-12:]}
+                else:  # one configuration that is refused must not hide what the others would have done
+                    alone = shared + alone
+        await asyncio.gather(*map(check, validations))
+        await asyncio.gather(*map(solo, alone))
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    return {case.name: answers[case.name] for case in cases}
+
+
+async def _run_group(kind: str, cases: list[Case], directory: Path) -> dict[str, Answer]:
+    """Cases that share one process; a single case that does not start is an answer, several are a `DidNotStart`."""
+    directory.mkdir(parents=True, exist_ok=True)
+    backends: dict[str, dict[str, Backend]] = {}
+    resolvers: dict[str, DnsServer] = {}
+    proxy = ProxyProcess(kind, directory, cases[0].spec.get("args"))
+    try:
+        listeners: list[Any] = []
+        clusters: list[Any] = []
+        for case in cases:
+            backends[case.id] = {n: Backend(n, spec) for n, spec in scenario.backends_of(case).items()}
+            ports: dict[str, int] = {}
+            for name, backend in backends[case.id].items():
+                await backend.start()
+                ports[name] = backend.port
+            if "dns" in case.spec:
+                resolvers[case.id] = DnsServer(case.spec["dns"])
+                ports["dns"] = await resolvers[case.id].start()
+            if case.sequel:
+                continue
+            for name, content in case.spec.get("files", {}).items():
+                (directory / name).write_text(content)
+            more_listeners, more_clusters = scenario.resources(case, ports, directory)
+            listeners += more_listeners
+            clusters += more_clusters
+        try:
+            await proxy.start(scenario.bootstrap(listeners, clusters, cases[0].spec.get("bootstrap")))
+        except DidNotStart as problem:
+            if len(cases) > 1:
+                raise
+            return {cases[0].name: {"did not start": str(problem).splitlines()[-12:]}}
+        return await _converse(proxy, cases, backends, resolvers)
+    finally:
+        await proxy.stop()
+        for group in backends.values():
+            for backend in group.values():
+                await backend.stop()
+        for resolver in resolvers.values():
+            resolver.stop()
+
+
+async def _converse(
+    proxy: ProxyProcess,
+    cases: list[Case],
+    backends: dict[str, dict[str, Backend]],
+    resolvers: dict[str, DnsServer],
+) -> dict[str, Answer]:
+    addresses = await proxy.listener_addresses()
+    with_stats = any(case.compares_stats for case in cases)
+    before = await proxy.stats() if with_stats else {}
+    talks: dict[str, dict[str, list[Any]]] = {}
+    limit = asyncio.Semaphore(1 if any(case.sequel for case in cases) else AT_ONCE)
+
+    async def talk(case: Case) -> None:
+        async with limit:
+            talks[case.id] = await _client(proxy, case, addresses)
+
+    await asyncio.gather(*map(talk, cases))
+    await asyncio.sleep(0.4)  # the access log is flushed every 50 ms; disconnections are noticed
+    after = await proxy.stats() if with_stats else {}
+    own = machine_address()
+    answers: dict[str, Answer] = {}
+    for case in cases:
+        ports = {backend.port: name for name, backend in backends[case.id].items()}
+        if case.id in resolvers:
+            ports[resolvers[case.id].port] = "dns"
+        ports[proxy.admin_address[1]] = "admin"
+        for name, bound in addresses.items():
+            if name.startswith(case.id + "_"):
+                ports.update({port: f"listener {name.removeprefix(case.id + '_')}" for _, port in bound})
+        answer: Answer = {"client": talks[case.id]}
+        if len(talks[case.id]) == 1 and "client" in talks[case.id]:
+            answer["client"] = talks[case.id]["client"]
+        upstream = {name: _upstream(case, backend) for name, backend in backends[case.id].items() if backend.wires}
+        if upstream:
+            answer["upstream"] = upstream
+        if case.id in resolvers and case.spec.get("compare_queries", True):
+            answer["dns"] = sorted(set(resolvers[case.id].questions))
+        log = case.files.get("log")
+        if log is not None and log.exists() and (entries := log.read_text("latin-1").splitlines()):
+            answer["log"] = sorted(entries) if case.spec.get("unordered") else entries
+        if case.compares_stats:
+            answer["stats"] = _changes(case, before, after)
+        answers[case.name] = Normaliser(case.id, ports, str(proxy.directory), own).tree(answer)
+    return answers
+
+
+async def _client(
+    proxy: ProxyProcess, case: Case, addresses: dict[str, list[tuple[str, int]]]
+) -> dict[str, list[Any]]:
+    ports = {"admin": proxy.admin_address}
+    for name, bound in addresses.items():
+        if name.startswith(case.id + "_"):
+            short = name.removeprefix(case.id + "_")
+            ports[short] = bound[0]
+            ports.update({f"{short}.{number}": address for number, address in enumerate(bound)})
+    watch = case.spec.get("watch", WATCH)
+    show = admin.reader(case.spec["body"]) if "body" in case.spec else messages.readable
+    client = Client(ports, proxy.admin, watch, bool(case.spec.get("raw")), show)
+    try:
+        if "table" in case.spec:
+            return await client.run_table(case.spec["table"])
+        if "parallel" in case.spec:
+            return await client.run_parallel(case.spec["parallel"])
+        return await client.run(case.steps())
+    except (OSError, TimeoutError, KeyError) as problem:
+        return {"client": [f"<the client failed: {type(problem).__name__}: {problem}>"]}
+
+
+def _upstream(case: Case, backend: Backend) -> list[list[Any]]:
+    shown = []
+    for wire in backend.wires:
+        data = bytes(wire.received)
+        if case.spec.get("raw") or "script" in backend.spec or "scripts" in backend.spec:
+            found, rest = messages.split(data, False)
+            if case.spec.get("raw") or not found:
+                found, rest = [], data
+        else:
+            found, rest = messages.split(data, False)
+        talk: list[Any] = [messages.readable(message) for message in found]
+        if rest:
+            talk.append(messages.lines(rest))
+        talk.append("ended by the backend" if wire.we_ended else wire.ended or "kept open")
+        shown.append(talk)
+    return sorted(shown, key=str) if case.spec.get("unordered") else shown
+
+
+_TIMING = ("_ms", "_time", "_buffered", "downstream_cx_tx_bytes_total")
+
+
+def _changes(case: Case, before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
+    """What changed among the case's own statistics; `x-envoy-upstream-service-time` has no fixed length, so the bytes
+    sent downstream over HTTP are not compared."""
+    tcp = "filters" in case.spec or "filter_chains" in case.spec
+    changed: dict[str, int] = {}
+    for name in sorted(after):
+        if f".{case.id}_" not in name:
+            continue
+        if name.endswith(_TIMING) and not (tcp and name.endswith("downstream_cx_tx_bytes_total")):
+            continue
+        if difference := after[name] - before.get(name, 0):
+            changed[name] = difference
+    return changed
+
+
+async def _validate(kind: str, case: Case, directory: Path) -> Answer:
+    """Accepted or not, and whether the key phrase is in what the proxy says."""
+    where = directory / case.id
+    where.mkdir(parents=True, exist_ok=True)
+    path = where / case.spec.get("file", "envoy.yaml")
+    content = case.spec["validate"]
+    if "template" in case.spec:
+        content = case.spec["template"].replace("@@", content)
+    path.write_text(content)
+    code, said = await validate(kind, path, case.spec.get("args", []))
+    answer: Answer = {"accepted": code == 0, "exit code": code}
+    if "says" in case.spec:
+        flat = " ".join(said.split())
+        answer["says"] = {phrase: phrase in flat for phrase in _phrases(case.spec["says"])}
+    return answer
+
+
+def _phrases(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)
