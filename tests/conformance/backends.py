@@ -109,20 +109,19 @@ class Backend:
 
     async def _answer(self, wire: Wire) -> None:
         answers = self.spec.get("answers", DEFAULT_ANSWERS)
+        reader = messages.Reader()
         done = 0
         while True:
-            whole = done
+            done += 1
 
-            def next_request(whole: int = whole) -> bool:
-                found, _ = messages.split(bytes(wire.received), wire.ended is not None)
-                return len(found) > whole and found[whole].complete
+            def asked(wanted: int = done) -> bool:
+                return len(reader.complete(wire.received, wire.ended is not None)) >= wanted
 
-            if not await wire.until(lambda: next_request() or wire.ended is not None, PATIENCE):
+            if not await wire.until(lambda: asked() or wire.ended is not None, PATIENCE):
                 return
-            if not next_request():
+            if not asked():
                 wire.close()
                 return
-            done += 1
             answer = answers[min(self._answered, len(answers) - 1)]
             self._answered += 1
             if isinstance(answer, list) and all(isinstance(a, dict) and "repeat" not in a for a in answer):

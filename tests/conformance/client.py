@@ -42,6 +42,7 @@ class Talk:
     def __init__(self, wire: Wire) -> None:
         self.wire = wire
         self.methods: list[str] = []
+        self.reader = messages.Reader(self.methods)
         self.notes: list[tuple[int, str]] = []
         self.shown = 0
         self.end_noted = False
@@ -54,8 +55,8 @@ class Talk:
         return iter(self.methods)
 
     def responses(self) -> list[messages.Message]:
-        found, _ = messages.split(bytes(self.wire.received), self.wire.ended is not None, self.asked())
-        return [m for m in found if m.complete and (m.status // 100 != 1 or m.status == 101)]
+        found = self.reader.complete(self.wire.received, self.wire.ended is not None)
+        return [m for m in found if m.status // 100 != 1 or m.status == 101]
 
     def note(self, what: str) -> None:
         self.notes.append((len(self.wire.received), what))
@@ -184,7 +185,7 @@ class Client:
         if not await wire.until(lambda: condition() or wire.ended is not None, timeout):
             talk.note("<nothing more came>" if len(wire.received) == before else "<incomplete>")
         waited = time.monotonic() - begin
-        if waited >= 0.35:
+        if waited >= 0.35 and condition():
             talk.notes.append((before, f"<{pause_class(waited)}>"))
 
     async def _do_connect(self, talk: Talk, value: Any) -> None:

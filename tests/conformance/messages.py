@@ -28,7 +28,7 @@ class Message:
 
     @property
     def status(self) -> int:
-        match = re.match(rb"HTTP/\d\.\d (\d{3})", self.head)
+        match = re.match(rb"HTTP/\d\.\d (\d{3,})", self.head)
         return int(match[1]) if match else 0
 
 
@@ -68,7 +68,7 @@ def _one(data: bytes, ended: bool, method: str | None) -> Message | None:
     if blank is None:
         return None
     head, start = data[: blank.start()], blank.end()
-    status = int(m[1]) if (m := re.match(rb"HTTP/\d\.\d (\d{3})", head)) else None
+    status = int(m[1]) if (m := re.match(rb"HTTP/\d\.\d (\d{3,})", head)) else None
     bodiless = status is not None and (method == "HEAD" or status // 100 == 1 or status in (204, 304))
     if bodiless:
         return Message(head, b"", b"", False, True, start)
@@ -99,6 +99,37 @@ def _chunked(head: bytes, data: bytes, start: int) -> Message:
         body += data[size.end() : size.end() + length]
         position = size.end() + length + 2
     return Message(head, bytes(body), data[position:], True, False, len(data))
+
+
+class Reader:
+    """Finds the complete messages of a stream that is still growing, without reading it from its beginning each time.
+
+    `methods` is the growing list of what was asked, for responses; None for requests.
+    """
+
+    def __init__(self, methods: list[str] | None = None) -> None:
+        self._methods = methods
+        self._found: list[Message] = []
+        self._position = 0
+        self._wait_for = 0
+
+    def complete(self, stream: bytearray, ended: bool) -> list[Message]:
+        if len(stream) < self._wait_for and not ended:
+            return self._found
+        while self._position < len(stream):
+            final = sum(message.status // 100 != 1 for message in self._found)
+            method = None if self._methods is None else (self._methods[final:] or ["GET"])[0]
+            rest = bytes(stream[self._position :])
+            message = _one(rest, ended, method)
+            if message is None or not message.complete:
+                length = header(message.head, b"content-length") if message and not message.chunked else None
+                self._wait_for = len(stream) + 1
+                if message is not None and length is not None and length.isdigit() and len(length) < 16:
+                    self._wait_for = self._position + message.size - len(message.body) + int(length)
+                break
+            self._found.append(message)
+            self._position += message.size
+        return self._found
 
 
 def text(data: bytes) -> str:

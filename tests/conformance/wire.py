@@ -20,6 +20,7 @@ class Wire(asyncio.Protocol):
         received: every byte that arrived, in order.
         ended: None while the peer may still send, "closed" after its FIN, "reset" after its RST.
         last: when a byte was last sent or received, in `time.monotonic()` seconds.
+        we_ended: this side closed or reset the connection, and the peer had not before.
     """
 
     def __init__(self, on_connect: Callable[[Wire], None] | None = None) -> None:
@@ -79,14 +80,14 @@ class Wire(asyncio.Protocol):
             self.transport.write_eof()
 
     def close(self) -> None:
-        self.we_ended = True
+        self.we_ended = self.ended is None
         if self.transport is not None:
             self.transport.close()
 
     def reset(self) -> None:
         """End the connection with an RST."""
         assert self.transport is not None
-        self.we_ended = True
+        self.we_ended = self.ended is None
         raw: socket.socket | None = self.transport.get_extra_info("socket")
         if raw is not None and not self.transport.is_closing():
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
