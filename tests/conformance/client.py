@@ -164,7 +164,10 @@ class Client:
             return
         talk = await self._talk(step)
         for verb in verbs:
-            await getattr(self, f"_do_{verb}")(talk, step[verb])
+            action = getattr(self, f"_do_{verb}", None)
+            if action is None:
+                raise ValueError(f"{verb!r} is not a step; see the list at the top of client.py")
+            await action(talk, step[verb])
 
     async def _send(self, talk: Talk, value: Any) -> None:
         if isinstance(value, list):

@@ -77,7 +77,7 @@ class ProxyProcess:
             )
         for _ in range(int(START_TIMEOUT / 0.02)):
             if self._process.returncode is not None:
-                raise DidNotStart(self.stderr[-3000:])
+                raise DidNotStart(self.stderr[-100_000:])
             if address.exists() and ":" in (where := address.read_text().strip()):
                 host, _, port = where.rpartition(":")
                 self.admin_address = (host.strip("[]"), int(port))
@@ -85,7 +85,7 @@ class ProxyProcess:
                     return
             await asyncio.sleep(0.02)
         await self.stop()
-        raise DidNotStart(f"not ready within {START_TIMEOUT} s\n{self.stderr[-3000:]}")
+        raise DidNotStart(f"not ready within {START_TIMEOUT} s\n{self.stderr[-100_000:]}")
 
     async def _is_live(self) -> bool:
         try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -43,10 +45,18 @@ async def run(kind: str, cases: list[Case]) -> dict[str, Answer]:
             try:
                 answers.update(await _run_group(kind, shared, directory / "shared"))
             except DidNotStart as problem:
-                if len(shared) == 1:
-                    answers[shared[0].name] = {"did not start": str(problem).splitlines()[-12:]}
-                else:  # one configuration that is refused must not hide what the others would have done
-                    alone = shared + alone
+                # A configuration that is refused must not hide what the others would have done.
+                verdicts = await asyncio.gather(*(_refusal(kind, case, directory, limit) for case in shared))
+                refused = {case.name: said for case, said in zip(shared, verdicts, strict=True) if said is not None}
+                answers.update({name: _not_started(said) for name, said in refused.items()})
+                accepted = [case for case in shared if case.name not in refused]
+                if accepted and refused:
+                    try:
+                        answers.update(await _run_group(kind, accepted, directory / "accepted"))
+                    except DidNotStart as again:
+                        answers.update({case.name: _not_started(str(again)) for case in accepted})
+                else:
+                    answers.update({case.name: _not_started(str(problem)) for case in accepted})
         await asyncio.gather(*map(check, validations))
         await asyncio.gather(*map(solo, alone))
     finally:
@@ -84,7 +94,7 @@ async def _run_group(kind: str, cases: list[Case], directory: Path) -> dict[str,
         except DidNotStart as problem:
             if len(cases) > 1:
                 raise
-            return {cases[0].name: {"did not start": str(problem).splitlines()[-12:]}}
+            return {cases[0].name: _not_started(str(problem))}
         return await _converse(proxy, cases, backends, resolvers)
     finally:
         await proxy.stop()
@@ -138,7 +148,18 @@ async def _converse(
         if case.compares_stats:
             answer["stats"] = _changes(case, before, after)
         answers[case.name] = Normaliser(case.id, ports, str(proxy.directory), own).tree(answer)
+        if case.spec.get("reset_is_closed"):
+            answers[case.name] = _without_resets(answers[case.name])
     return answers
+
+
+def _without_resets(tree: Any) -> Any:
+    """For the few cases where Envoy's own end is a race: unread bytes in its socket turn the FIN into an RST."""
+    if isinstance(tree, dict):
+        return {key: _without_resets(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_without_resets(value) for value in tree]
+    return re.sub(r"^reset(?= |$)", "closed", tree) if isinstance(tree, str) else tree
 
 
 async def _client(
@@ -161,6 +182,26 @@ async def _client(
         return await client.run(case.steps())
     except (OSError, TimeoutError, KeyError) as problem:
         return {"client": [f"<the client failed: {type(problem).__name__}: {problem}>"]}
+
+
+async def _refusal(kind: str, case: Case, directory: Path, limit: asyncio.Semaphore) -> str | None:
+    """What the proxy says when it is to validate the configuration of one case alone; None if it accepts it."""
+    async with limit:
+        where = directory / f"check-{case.id}"
+        where.mkdir(parents=True, exist_ok=True)
+        names = [*scenario.backends_of(case), "dns"]
+        for name, content in case.spec.get("files", {}).items():
+            (where / name).write_text(content)
+        resources = scenario.resources(case, dict.fromkeys(names, 1), where)
+        path = where / "envoy.json"
+        path.write_text(json.dumps(scenario.bootstrap(*resources, case.spec.get("bootstrap"))))
+        code, said = await validate(kind, path, [])
+        return None if code == 0 else said
+
+
+def _not_started(problem: str) -> Answer:
+    said = problem.splitlines()
+    return {"did not start": [line[:700] for line in said if "[critical]" in line] or said[-12:]}
 
 
 def _upstream(case: Case, backend: Backend) -> list[list[Any]]:
@@ -195,7 +236,7 @@ def _changes(case: Case, before: dict[str, int], after: dict[str, int]) -> dict[
         if name.endswith(_TIMING) and not (tcp and name.endswith("downstream_cx_tx_bytes_total")):
             continue
         if difference := after[name] - before.get(name, 0):
-            changed[name] = difference
+            changed[name] = min(difference, 1) if "flow_control" in name else difference  # how often is a matter of timing
     return changed
 
 

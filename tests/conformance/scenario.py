@@ -15,9 +15,10 @@ Keys of a case, all optional:
   `http_filters`, `filters`, `filter_chains`, `access_log`, `listeners`, `clusters` and `bootstrap` replace or add.
   In `filters`, `{echo: {...}}` stands for the network filter with its type URL; `log` is the text of the access log line.
 * `watch` (seconds to watch for the end), `raw` (do not interpret bytes as HTTP), `stats: true` (compare counters),
-  `unordered: true` (parallel connections: order does not count), `own_process: true`, `args` (command line).
+  `unordered: true` (parallel connections: order does not count), `reset_is_closed: true` (an RST is
+  as good as a FIN, because Envoy's own end is a race), `own_process: true`, `args` (command line).
 
-Merging: a mapping is merged key by key, null removes a key, everything else replaces. `{name}` in a string stands for the
+Merging: a mapping is merged key by key, null removes a key, everything else (and `backends`) replaces. `{name}` in a string stands for the
 port of the backend or DNS server `name`, `{log}` for the access log file, `{dir}` for a directory of the case.
 
 All cases of a file run in one process, each with listeners, clusters, statistics and files under a prefix of its own
@@ -51,6 +52,17 @@ NETWORK_FILTERS = {
     "direct_response": ("direct_response", "filters.network.direct_response.v3.Config"),
 }
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+
+class _Loader(yaml.CSafeLoader):
+    """YAML where only true and false are booleans: `on: name` is a step's key and `On` a header value."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, rule) for tag, rule in rules if tag != "tag:yaml.org,2002:bool"]
+    for first, rules in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))
 
 
 @dataclass(slots=True)
@@ -89,18 +101,23 @@ def names() -> list[str]:
 
 def load(name: str) -> list[Case]:
     """The cases of a scenario file, in its order."""
-    tree = yaml.load((SCENARIOS / f"{name}.yaml").read_text("utf-8"), Loader=yaml.CSafeLoader)
+    tree = yaml.load((SCENARIOS / f"{name}.yaml").read_text("utf-8"), Loader=_Loader)
     known = {"about", "shared", "sequence", "cases"}
     if unknown := set(tree) - known:
         raise ValueError(f"{name}.yaml: unknown keys {sorted(unknown)}; known are {sorted(known)}")
     shared = tree.get("shared", {})
+
+    def started_from(spec: dict[str, Any] | None) -> dict[str, Any]:
+        spec = spec or {}
+        return merge({key: value for key, value in shared.items() if not (key == "backends" and key in spec)}, spec)
+
     if tree.get("sequence"):
         return [
-            Case(name, title, merge(shared, spec or {}), "c000", sequel=number > 0)
+            Case(name, title, started_from(spec), "c000", sequel=number > 0)
             for number, (title, spec) in enumerate(tree["cases"].items())
         ]
     return [
-        Case(name, title, merge(shared, spec or {}), f"c{number:03d}")
+        Case(name, title, started_from(spec), f"c{number:03d}")
         for number, (title, spec) in enumerate(tree["cases"].items())
     ]
 
