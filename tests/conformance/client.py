@@ -8,6 +8,7 @@ where a new connection goes and comes from):
 * `get: /path` - short for a GET with `host: a.test`.
 * `expect: response | eof | n | {count: n} | {for: seconds}` - read; n is a number of bytes.
 * `half_close`, `close`, `reset`, `connect`, `pause`, `resume` - what they say; `sleep: seconds`.
+* `ask: "GET /path"` - the same at the admin interface (with `to: admin`) and `connection: close`.
 * `admin: "POST /path"` - ask the admin interface; the answer is not recorded.
 
 After the last step every connection is watched: did the proxy close it, and when?
@@ -197,6 +198,9 @@ class Client:
     async def _do_request(self, talk: Talk, value: Any) -> None:
         await self._send(talk, value)
         await self._do_expect(talk, "response")
+
+    async def _do_ask(self, talk: Talk, value: str) -> None:
+        await self._do_request(talk, f"{value} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n")
 
     async def _do_get(self, talk: Talk, value: str) -> None:
         await self._do_request(talk, f"GET {value} HTTP/1.1\r\nhost: a.test\r\n\r\n")

@@ -7,7 +7,7 @@ route to the cluster `backend`, an access log, and a backend that answers 200 "o
 
 Keys of a case, all optional:
 
-* what the client does: `get`, `request` or `send` (one step), `steps` (a list) or `parallel` (name to list); see client.py;
+* what the client does: `get`, `request`, `send` or `ask` (one step), `steps` (a list) or `parallel` (name to list); see client.py;
   `table` is a list of requests, one line each, answered by one line each
 * what the upstreams do: `backends` (name to spec, see backends.py); each has a STATIC cluster of its name unless `clusters`
   says otherwise
@@ -17,6 +17,9 @@ Keys of a case, all optional:
 * `watch` (seconds to watch for the end), `raw` (do not interpret bytes as HTTP), `stats: true` (compare counters),
   `unordered: true` (parallel connections: order does not count), `reset_is_closed: true` (an RST is
   as good as a FIN, because Envoy's own end is a race), `own_process: true`, `args` (command line).
+
+A case of validation has no client: `base` (a configuration) with `change: [old, new]` and `says` (the words of the
+refusal that matter), or `rows` (texts, or pairs of text and words) put into `template` at `@@`, with the file `suffix`.
 
 Merging: a mapping is merged key by key, null removes a key, everything else (and `backends`) replaces. `{name}` in a string stands for the
 port of the backend or DNS server `name`, `{log}` for the access log file, `{dir}` for a directory of the case.
@@ -80,6 +83,10 @@ class Case:
     files: dict[str, Path] = field(default_factory=dict)
 
     @property
+    def validates(self) -> bool:
+        return "base" in self.spec or "rows" in self.spec
+
+    @property
     def own_process(self) -> bool:
         return bool(self.spec.get("own_process") or "bootstrap" in self.spec or "args" in self.spec)
 
@@ -88,6 +95,8 @@ class Case:
         return bool(self.spec.get("stats"))
 
     def steps(self) -> list[dict[str, Any]]:
+        if "ask" in self.spec:
+            return [*self.spec.get("first", []), {"on": "admin", "to": "admin", "ask": self.spec["ask"]}]
         for verb in ("get", "request", "send"):
             if verb in self.spec:
                 more = [{"expect": "response"}] if verb == "send" else []
