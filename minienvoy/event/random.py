@@ -9,12 +9,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+RandomStream = random.Random
+
 
 class RandomGenerator:
     def __init__(self, seed: int | None = None) -> None:
         self.seed = random.SystemRandom().getrandbits(64) if seed is None else seed
 
-    def stream(self, name: str) -> random.Random:
+    def stream(self, name: str) -> RandomStream:
         """The sequence of the user called `name`, e.g. `cluster.users.lb`; the same seed gives the same sequence."""
         return random.Random(f"{self.seed}/{name}")
 

@@ -1,0 +1,36 @@
+"""The catalogue: which module holds which extension, one line each, imported on first use.
+
+Envoy: `source/extensions/extensions_build_config.bzl`. Keys are configuration types, or for the core's enums
+(`Cluster.type`) the canonical extension name.
+"""
+
+from __future__ import annotations
+
+from ..registry import add_to_catalogue
+
+CATALOGUE = {
+    # network filters
+    "envoy.extensions.filters.network.direct_response.v3.Config": "filters.network.direct_response",
+    "envoy.extensions.filters.network.echo.v3.Echo": "filters.network.echo",
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager": (
+        "filters.network.http_connection_manager"
+    ),
+    "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy": "filters.network.tcp_proxy",
+    # HTTP filters
+    "envoy.extensions.filters.http.router.v3.Router": "filters.http.router",
+    # clusters
+    "envoy.cluster.static": "clusters.static",
+    "envoy.cluster.strict_dns": "clusters.strict_dns",
+    "envoy.cluster.logical_dns": "clusters.logical_dns",
+    "envoy.extensions.clusters.dns.v3.DnsCluster": "clusters.dns",
+    # load balancing policies
+    "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin": "load_balancing_policies.round_robin",
+    # access loggers
+    "envoy.extensions.access_loggers.file.v3.FileAccessLog": "access_loggers.file",
+    "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog": "access_loggers.stream",
+    "envoy.extensions.access_loggers.stream.v3.StderrAccessLog": "access_loggers.stream",
+    # DNS resolvers
+    "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig": "network.dns_resolver.cares",
+}
+
+add_to_catalogue({name: f"{__name__}.{module}" for name, module in CATALOGUE.items()})

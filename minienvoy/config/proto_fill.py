@@ -1,0 +1,577 @@
+"""Fills messages from the plain values that the YAML and JSON readers return.
+
+Envoy: `MessageUtil::loadFromJson`, that is protobuf's C++ JSON parser in its legacy mode (`json/internal/parser.cc`).
+It is more lenient than Python's `json_format`: one value is a list of one, enum names are in any case, a wrapper may be
+written as a message, any host may stand before a type name.
+
+Unknown fields and enum names do not stop it: like Envoy, which parses a second time without them, it goes on, and what
+was unknown is told at the end. Everything else that does not fit is the first error.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+import re
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Any, NamedTuple, NoReturn
+
+from . import schema
+from .json_reader import Repeated
+
+MAX_DEPTH = 100
+"""Messages and lists within each other; protobuf's limit."""
+
+_DURATION = re.compile(r"(-?)(\d+)(?:\.(\d{1,9}))?s", re.ASCII)
+_MAX_DURATION_SECONDS = 315_576_000_000
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
+_HEX_NUMBER = re.compile(r"([-+]?)0[xX]([0-9a-fA-F]+)", re.ASCII)
+_INFINITE = re.compile(r"[-+]?(inf(inity)?|nan)", re.ASCII | re.IGNORECASE)
+_BASE64 = re.compile(r"[A-Za-z0-9+/]*", re.ASCII)
+_WRAPPERS = {
+    f"google.protobuf.{kind}Value"
+    for kind in ("Double", "Float", "Int64", "UInt64", "Int32", "UInt32", "Bool", "String", "Bytes")
+}
+_VALUE_IN_ANY = _WRAPPERS | {
+    f"google.protobuf.{name}" for name in ("Any", "Duration", "Timestamp", "Struct", "Value", "ListValue", "FieldMask")
+}
+
+
+class Unknown(NamedTuple):
+    """A field or enum name that the schema does not have."""
+
+    path: str
+    name: str
+    problem: str
+    known: tuple[str, ...]
+
+
+class FillError(Exception):
+    """A value does not fit; `path` is where, `problem` is protobuf's text without the offset."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(path, problem)
+        self.path = path
+        self.problem = problem
+
+
+def fill(message: Any, value: Any) -> list[Unknown]:
+    """Set `message` from `value`, what a reader returned for it.
+
+    Returns:
+        What is unknown to the schema, in the order of the document.
+
+    Raises:
+        FillError: something known does not fit.
+    """
+    filler = _Filler(message.DESCRIPTOR.full_name)
+    filler.message(message, value)
+    return filler.unknown
+
+
+class _Field(NamedTuple):
+    """What the filler asks of a field descriptor, looked up once."""
+
+    name: str
+    oneof: str
+    repeated: bool
+    map_key: Callable[[Any], Any] | None
+    message_type: str  # of a map: of its value
+    scalar: Callable[[Any], Any] | None  # of a map: of its value
+    type_text: str
+
+
+class _Wrong(Exception):
+    """A scalar converter's refusal; the filler adds where."""
+
+
+class _UnknownEnum(Exception):
+    """An enum name that does not exist; the filler collects it."""
+
+    def __init__(self, name: str, known: tuple[str, ...]) -> None:
+        super().__init__(name)
+        self.name = name
+        self.known = known
+
+
+class _Filler:
+    """One run over one message: knows where it is, and what it met that is unknown."""
+
+    def __init__(self, root: str) -> None:
+        self.unknown: list[Unknown] = []
+        self._root = root
+        self._path: list[str] = []
+        self._depth = 0
+
+    def _fail(self, type_text: str, problem: str) -> NoReturn:
+        path = self._where()
+        at = f" @ {path}" if path else ""
+        type_part = f": {type_text}" if type_text else ""
+        raise FillError(path, f"INVALID_ARGUMENT: invalid JSON in {self._root}{at}{type_part}: {problem}")
+
+    def _where(self) -> str:
+        return "".join(self._path).removeprefix(".")
+
+    def _expected_object(self, type_text: str, value: Any) -> NoReturn:
+        self._fail(type_text, f"unexpected character: '{_first_character(value)}'; expected '{{'")
+
+    def message(self, message: Any, value: Any) -> None:
+        """Any message, well-known ones included."""
+        name = message.DESCRIPTOR.full_name
+        special = _SPECIAL.get(name)
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            self._fail(f"message {name}", "JSON content was too deeply nested")
+        if special is not None:
+            special(self, message, value)
+        elif name in _WRAPPERS and not isinstance(value, dict):
+            converter = _scalar(message.DESCRIPTOR.fields_by_name["value"])
+            message.value = self._scalar(converter, value, f"message {name}")
+        else:
+            self._members(message, value)
+        self._depth -= 1
+
+    def _members(self, message: Any, value: Any, skip: str = "") -> None:
+        descriptor = message.DESCRIPTOR
+        if not isinstance(value, dict):
+            self._expected_object(f"message {descriptor.full_name}", value)
+        fields = _fields(descriptor)
+        oneofs: set[str] = set()
+        for key, item in _pairs(value):
+            if key == skip:
+                continue
+            field = fields.get(key)
+            if field is None:
+                self._unknown_field(descriptor, key)
+                continue
+            if item is None and field.message_type != "google.protobuf.Value":
+                continue
+            self._path.append(f".{field.name}")
+            if field.oneof:
+                if field.oneof in oneofs:
+                    problem = f"'{field.name}' has already been set (either directly or as part of a oneof)"
+                    self._fail(field.type_text, problem)
+                oneofs.add(field.oneof)
+            if field.map_key is not None:
+                self._map(getattr(message, field.name), field, item)
+            elif field.repeated:
+                self._list(getattr(message, field.name), field, item)
+            elif field.scalar is not None:
+                self._set(message, field, item)
+            else:
+                inner = getattr(message, field.name)
+                if message.HasField(field.name):
+                    inner.Clear()  # the key stands twice: the last one counts
+                inner.SetInParent()
+                self.message(inner, item)
+            self._path.pop()
+
+    def _unknown_field(self, descriptor: Any, key: str) -> None:
+        path = self._where()
+        at = f" @ {path}" if path else ""
+        where = f"{self._root}{at}: message {descriptor.full_name}"
+        problem = f"INVALID_ARGUMENT: invalid JSON in {where}: no such field: '{key}'"
+        known = tuple(field.name for field in descriptor.fields)
+        self.unknown.append(Unknown(f"{path}.{key}".removeprefix("."), key, problem, known))
+
+    def _unknown_enum(self, error: _UnknownEnum) -> None:
+        problem = f"INVALID_ARGUMENT: unknown enum value: '{error.name}'"
+        self.unknown.append(Unknown(self._where(), error.name, problem, error.known))
+
+    def _scalar(self, converter: Callable[[Any], Any], value: Any, type_text: str) -> Any:
+        try:
+            return converter(value)
+        except _Wrong as error:
+            self._fail(type_text, str(error))
+
+    def _set(self, message: Any, field: _Field, value: Any) -> None:
+        assert field.scalar is not None
+        try:
+            setattr(message, field.name, field.scalar(value))
+        except _Wrong as error:
+            self._fail(field.type_text, str(error))
+        except _UnknownEnum as error:
+            self._unknown_enum(error)
+        except ValueError as error:  # a lone surrogate in a string
+            self._fail(field.type_text, str(error))
+
+    def _list(self, target: Any, field: _Field, value: Any) -> None:
+        if not isinstance(value, list):
+            self._element(target, field, value)
+            return
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            self._fail(field.type_text, "JSON content was too deeply nested")
+        for number, item in enumerate(value):
+            self._path.append(f"[{number}]")
+            if isinstance(item, list) and field.message_type not in (
+                "google.protobuf.Value",
+                "google.protobuf.ListValue",
+            ):
+                self._list(target, field, item)  # a list in a list is as good as its elements
+            else:
+                self._element(target, field, item)
+            self._path.pop()
+        self._depth -= 1
+
+    def _element(self, target: Any, field: _Field, value: Any) -> None:
+        if field.scalar is None:
+            added = target.add()
+            if value is not None or field.message_type == "google.protobuf.Value":
+                self.message(added, value)
+            return
+        try:
+            target.append(_default(field.scalar) if value is None else field.scalar(value))
+        except _Wrong as error:
+            self._fail(field.type_text, str(error))
+        except _UnknownEnum as error:
+            self._unknown_enum(error)
+        except ValueError as error:
+            self._fail(field.type_text, str(error))
+
+    def _map(self, target: Any, field: _Field, value: Any) -> None:
+        assert field.map_key is not None
+        if not isinstance(value, dict):
+            self._expected_object(field.type_text, value)
+        for key, item in _pairs(value):
+            self._path.append(f'["{key}"]')
+            converted = self._scalar(field.map_key, key, field.type_text)
+            if converted in target and isinstance(value, Repeated):
+                self._fail(field.type_text, f"got unexpectedly-repeated repeated map key: '{key}'")
+            if field.scalar is None:
+                entry = target[converted]
+                if item is not None or field.message_type == "google.protobuf.Value":
+                    self.message(entry, item)
+            else:
+                try:
+                    target[converted] = _default(field.scalar) if item is None else field.scalar(item)
+                except _Wrong as error:
+                    self._fail(field.type_text, str(error))
+                except _UnknownEnum as error:
+                    self._unknown_enum(error)
+            self._path.pop()
+
+    def any(self, message: Any, value: Any) -> None:
+        if not isinstance(value, dict):
+            self._expected_object("message google.protobuf.Any", value)
+        if "@type" not in value:
+            if value:
+                self._fail(
+                    "message google.protobuf.Any",
+                    "in legacy mode, missing @type in Any is only allowed for an empty object",
+                )
+            return
+        type_url = value["@type"]
+        if not isinstance(type_url, str):
+            self._fail(
+                "message google.protobuf.Any", f"unexpected character: '{_first_character(type_url)}'; expected '\"'"
+            )
+        host, slash, name = type_url.rpartition("/")
+        if not slash or not host:
+            raise FillError(
+                self._where(),
+                f"INVALID_ARGUMENT: @type must contain at least one / and a nonempty host; got: {type_url}",
+            )
+        try:
+            payload = schema.message_class(name)()
+        except KeyError:
+            raise FillError(self._where(), f"INVALID_ARGUMENT: could not find @type '{type_url}'") from None
+        self._path.append(".<any>")
+        if name in _VALUE_IN_ANY:
+            for key in value:
+                if key not in ("@type", "value"):
+                    self._fail(f"message {name}", "fields in a well-known-typed Any must be @type or value")
+            if value.get("value") is not None:
+                self.message(payload, value["value"])
+        else:
+            self._members(payload, value, skip="@type")
+        self._path.pop()
+        message.type_url = type_url
+        message.value = payload.SerializeToString(deterministic=True)
+
+    def duration(self, message: Any, value: Any) -> None:
+        type_text = "message google.protobuf.Duration"
+        if isinstance(value, dict):
+            self._members(message, value)
+            return
+        if not isinstance(value, str):
+            self._fail(type_text, f"unexpected character: '{_first_character(value)}'; expected '\"'")
+        match = _DURATION.fullmatch(value)
+        if match is None:
+            if not re.match(r"-?\d", value, re.ASCII):
+                self._fail(type_text, "duration must start with an integer")
+            if re.match(r"-?\d+\.", value, re.ASCII) and value.endswith("s"):
+                self._fail(type_text, "duration had bad nanoseconds")
+            self._fail(type_text, "duration must end with a single 's'")
+        sign, whole, fraction = match.groups()
+        seconds = int(whole) if len(whole) < 20 else _MAX_DURATION_SECONDS + 1
+        if seconds > _MAX_DURATION_SECONDS:
+            self._fail(type_text, "duration out of range")
+        nanos = int((fraction or "").ljust(9, "0"))
+        message.seconds, message.nanos = (-seconds, -nanos) if sign else (seconds, nanos)
+
+    def from_json_string(self, message: Any, value: Any) -> None:
+        """Timestamp and FieldMask: protobuf's own parser of the text form."""
+        name = message.DESCRIPTOR.full_name
+        if isinstance(value, dict):
+            self._members(message, value)
+            return
+        if not isinstance(value, str):
+            self._fail(f"message {name}", f"unexpected character: '{_first_character(value)}'; expected '\"'")
+        try:
+            message.FromJsonString(value)
+        except ValueError as error:
+            self._fail(f"message {name}", str(error))
+
+    def struct(self, message: Any, value: Any) -> None:
+        if not isinstance(value, dict):
+            self._expected_object("message google.protobuf.Struct", value)
+        if isinstance(value, Repeated):
+            self._fail("message google.protobuf.Struct", "got unexpectedly-repeated repeated map key")
+        for key, item in value.items():
+            self._path.append(f'["{key}"]')
+            self.message(message.fields[key], item)
+            self._path.pop()
+
+    def list_value(self, message: Any, value: Any) -> None:
+        if not isinstance(value, list):
+            self._fail(
+                "message google.protobuf.ListValue", f"unexpected character: '{_first_character(value)}'; expected '['"
+            )
+        for number, item in enumerate(value):
+            self._path.append(f"[{number}]")
+            self.message(message.values.add(), item)
+            self._path.pop()
+
+    def value(self, message: Any, value: Any) -> None:
+        if value is None:
+            message.null_value = 0
+        elif isinstance(value, bool):
+            message.bool_value = value
+        elif isinstance(value, (int, float)):
+            message.number_value = value
+        elif isinstance(value, str):
+            message.string_value = value
+        elif isinstance(value, list):
+            message.list_value.SetInParent()
+            self.list_value(message.list_value, value)
+        elif isinstance(value, dict):
+            message.struct_value.SetInParent()
+            self.struct(message.struct_value, value)
+        else:
+            self._fail("message google.protobuf.Value", f"no JSON value: {type(value).__name__}")
+
+
+_SPECIAL: dict[str, Callable[[_Filler, Any, Any], None]] = {
+    "google.protobuf.Any": _Filler.any,
+    "google.protobuf.Duration": _Filler.duration,
+    "google.protobuf.Timestamp": _Filler.from_json_string,
+    "google.protobuf.FieldMask": _Filler.from_json_string,
+    "google.protobuf.Struct": _Filler.struct,
+    "google.protobuf.ListValue": _Filler.list_value,
+    "google.protobuf.Value": _Filler.value,
+}
+
+
+def _pairs(value: dict[str, Any]) -> Iterable[tuple[str, Any]]:
+    return value.pairs if isinstance(value, Repeated) else value.items()
+
+
+def _first_character(value: Any) -> str:
+    """What the JSON text of `value` begins with, for protobuf's `unexpected character`."""
+    if isinstance(value, dict):
+        return "{"
+    if isinstance(value, list):
+        return "["
+    if isinstance(value, str):
+        return '"'
+    if value is None:
+        return "n"
+    return str(value).lower()[0]
+
+
+@cache
+def _fields(descriptor: Any) -> dict[str, _Field]:
+    """Both spellings of every field's name -> what to do with it."""
+    table: dict[str, _Field] = {}
+    for field in descriptor.fields:
+        table[field.json_name] = table[field.name] = _field(field)
+    return table
+
+
+def _field(field: Any) -> _Field:
+    repeated = schema.is_repeated(field)
+    oneof = field.containing_oneof.name if field.containing_oneof is not None else ""
+    if schema.is_map(field):
+        key = field.message_type.fields_by_name["key"]
+        value = field.message_type.fields_by_name["value"]
+        value_type = value.message_type.full_name if value.message_type is not None else ""
+        scalar = None if value_type else _scalar(value)
+        return _Field(field.name, oneof, True, _scalar(key), value_type, scalar, _type_text(field))
+    if field.message_type is not None:
+        return _Field(field.name, oneof, repeated, None, field.message_type.full_name, None, _type_text(field))
+    return _Field(field.name, oneof, repeated, None, "", _scalar(field), _type_text(field))
+
+
+# google.protobuf.FieldDescriptor.TYPE_*: importing the class to name them costs more than the whole schema.
+_TYPE_NAMES = {
+    1: "double",
+    2: "float",
+    3: "int64",
+    4: "uint64",
+    5: "int32",
+    6: "fixed64",
+    7: "fixed32",
+    8: "bool",
+    9: "string",
+    12: "bytes",
+    13: "uint32",
+    15: "sfixed32",
+    16: "sfixed64",
+    17: "sint32",
+    18: "sint64",
+}
+_RANGES = {
+    "int32": (-(2**31), 2**31 - 1),
+    "uint32": (0, 2**32 - 1),
+    "int64": (-(2**63), 2**63 - 1),
+    "uint64": (0, 2**64 - 1),
+}
+_RANGE_OF = {
+    **dict.fromkeys(("int32", "sint32", "sfixed32"), _RANGES["int32"]),
+    **dict.fromkeys(("uint32", "fixed32"), _RANGES["uint32"]),
+    **dict.fromkeys(("int64", "sint64", "sfixed64"), _RANGES["int64"]),
+    **dict.fromkeys(("uint64", "fixed64"), _RANGES["uint64"]),
+}
+
+
+def _type_text(field: Any) -> str:
+    """How protobuf's parser calls the type in its errors."""
+    if field.message_type is not None:
+        return f"message {field.message_type.full_name}"
+    if field.enum_type is not None:
+        return f"enum {field.enum_type.full_name}"
+    return _TYPE_NAMES[field.type]
+
+
+def _scalar(field: Any) -> Callable[[Any], Any]:
+    """What turns a reader's value into the field's; raises `_Wrong` or `_UnknownEnum`."""
+    if field.enum_type is not None:
+        return _enum(field.enum_type)
+    name = _TYPE_NAMES[field.type]
+    if name in _RANGE_OF:
+        return _integer(*_RANGE_OF[name])
+    return {"string": _to_string, "bool": _to_bool, "bytes": _to_bytes, "double": _to_double, "float": _to_float}[name]
+
+
+def _default(converter: Callable[[Any], Any]) -> Any:
+    """What null means in a list."""
+    empty: dict[Any, Any] = {_to_string: "", _to_bool: False, _to_bytes: b"", _to_double: 0.0, _to_float: 0.0}
+    return empty.get(converter, 0)
+
+
+def _to_string(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    raise _Wrong(f"unexpected character: '{_first_character(value)}'; expected '\"'")
+
+
+def _to_bool(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    if value == "true":
+        return True
+    if value == "false":
+        return False
+    raise _Wrong("expected 'true' or 'false'")
+
+
+def _to_bytes(value: Any) -> bytes:
+    text = _to_string(value).replace("-", "+").replace("_", "/").rstrip("=")
+    if not _BASE64.fullmatch(text) or len(text) % 4 == 1:
+        raise _Wrong("corrupt base64")
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4))
+    except binascii.Error:
+        raise _Wrong("corrupt base64") from None
+
+
+def _to_double(value: Any) -> float:
+    if isinstance(value, str):
+        text = value.strip()
+        match = _HEX_NUMBER.fullmatch(text)
+        if match and len(text) < 300:
+            return float(int(match[1] + match[2], 16))
+        if not (_NUMBER.fullmatch(text) or _INFINITE.fullmatch(text)):
+            raise _Wrong("non-number characters in quoted number")
+        return float(text)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise _Wrong("expected number or string")
+    try:
+        return float(value)
+    except OverflowError:
+        raise _Wrong("invalid number") from None
+
+
+def _to_float(value: Any) -> float:
+    number = _to_double(value)
+    if math.isfinite(number) and abs(number) > 3.4028235677973366e38:
+        raise _Wrong("JSON number out of range for float")
+    return number
+
+
+def _integer(low: int, high: int) -> Callable[[Any], int]:
+    def to_integer(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+            raise _Wrong("expected number or string")
+        number: float = value if not isinstance(value, str) else _number(value)
+        if isinstance(number, float):
+            if not number.is_integer():
+                raise _Wrong("expected integer, but JSON number had fractional part")
+            number = int(number)
+        if not low <= number <= high:
+            problem = "integer out of range" if isinstance(value, str) else "JSON number out of range for int"
+            raise _Wrong(problem)
+        return number
+
+    return to_integer
+
+
+def _number(text: str) -> float:
+    """An integer field's quoted number: decimal, hexadecimal, or a float without a fraction."""
+    if text != text.strip():
+        raise _Wrong("non-number characters in quoted number")
+    match = _HEX_NUMBER.fullmatch(text)
+    if match and len(text) < 40:
+        return int(match[1] + match[2], 16)
+    if len(text) > 400 or not _NUMBER.fullmatch(text):
+        raise _Wrong(f"invalid number: '{text[:100]}'")
+    if text.lstrip("+-").isdigit():
+        return int(text)
+    number = float(text)
+    if not math.isfinite(number):
+        raise _Wrong(f"invalid number: '{text}'")
+    return number
+
+
+def _enum(enum_type: Any) -> Callable[[Any], int]:
+    names = {value.name: value.number for value in enum_type.values}
+    for value in enum_type.values:
+        names.setdefault(value.name.lower(), value.number)
+    to_int32 = _integer(*_RANGES["int32"])
+
+    def to_enum(value: Any) -> int:
+        if not isinstance(value, str):
+            return to_int32(value)
+        number = names.get(value)
+        if number is None:
+            number = names.get(value.lower())
+        if number is None and re.fullmatch(r"[-+]?\d{1,10}", value, re.ASCII):
+            number = int(value)
+        if number is None or not -(2**31) <= number < 2**31:
+            raise _UnknownEnum(value, tuple(known.name for known in enum_type.values))
+        return number
+
+    return to_enum

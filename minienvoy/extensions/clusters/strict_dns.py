@@ -1,0 +1,34 @@
+"""STRICT_DNS: every address of every name is a host.
+
+Envoy: `Upstream::StrictDnsClusterImpl`; docs "Service discovery > Strict DNS".
+
+A host stays as long as its address is in the answers. A name that is known not to exist (any more) loses its hosts;
+where nothing is known, because no server answers, they stay.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...network.address import Address
+from ...upstream.cluster import CLUSTERS, Cluster, ClusterContext
+from ...upstream.host import Host
+from .dns import DnsCluster, ResolveTarget
+
+
+class StrictDnsCluster(DnsCluster):
+    __slots__ = ()
+
+    def hosts_for(self, target: ResolveTarget, addresses: tuple[Address, ...]) -> tuple[Host, ...] | None:
+        known = {host.address: host for host in target.hosts}
+        if known.keys() == set(addresses):
+            hosts = None
+        else:
+            hosts = tuple(known.get(address) or target.host_at((address,)) for address in addresses)
+        self.stats.endpoint.max_host_weight = max(1, *(each.endpoint.weight for each in self.targets))
+        return hosts
+
+
+@CLUSTERS.register("envoy.cluster.strict_dns", "envoy.cluster.strict_dns")
+def create_strict_dns_cluster(config: Any, typed_config: Any, context: ClusterContext) -> Cluster:
+    return StrictDnsCluster(config, typed_config, context)

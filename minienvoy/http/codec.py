@@ -1,0 +1,104 @@
+"""The codec interface: bytes on one side, streams of headers, data and trailers on the other.
+
+Envoy: `envoy/http/codec.h`. Codecs do no I/O: they are given a `write` function and are told of bytes through `dispatch`.
+"Decode" is always away from the wire, "encode" always towards it.
+
+A codec is never dispatched from inside its own `write`. `decode_headers` may encode the whole response before it returns.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Protocol
+
+from .header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
+
+
+class StreamResetReason(Enum):
+    """Values are Envoy's words, as they stand in local replies and in `%RESPONSE_CODE_DETAILS%`."""
+
+    LOCAL_RESET = "local reset"
+    LOCAL_REFUSED_STREAM_RESET = "local refused-stream reset"
+    REMOTE_RESET = "remote reset"
+    REMOTE_REFUSED_STREAM_RESET = "remote refused-stream reset"
+    LOCAL_CONNECTION_FAILURE = "local connection failure"
+    REMOTE_CONNECTION_FAILURE = "remote connection failure"
+    CONNECTION_TIMEOUT = "connection timeout"
+    CONNECTION_TERMINATION = "connection termination"
+    OVERFLOW = "overflow"
+    CONNECT_ERROR = "remote error with CONNECT request"
+    PROTOCOL_ERROR = "protocol error"
+    OVERLOAD_MANAGER = "overload manager reset"
+    HTTP1_PREMATURE_UPSTREAM_HALF_CLOSE = "HTTP/1 premature upstream half close"
+
+
+class StreamDecoder(Protocol):
+    def decode_data(self, data: bytes, end_stream: bool) -> None: ...
+    def decode_trailers(self, trailers: HeaderMap) -> None: ...
+    def on_reset_stream(self, reason: StreamResetReason, details: str) -> None: ...
+
+
+class RequestDecoder(StreamDecoder, Protocol):
+    def decode_headers(self, headers: RequestHeaderMap, end_stream: bool) -> None: ...
+
+
+class ResponseDecoder(StreamDecoder, Protocol):
+    def decode_1xx_headers(self, headers: ResponseHeaderMap) -> None: ...
+    def decode_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None: ...
+
+
+class StreamEncoder(Protocol):
+    def encode_data(self, data: bytes, end_stream: bool) -> None: ...
+    def encode_trailers(self, trailers: HeaderMap) -> None: ...
+    def reset_stream(self, reason: StreamResetReason) -> None: ...
+    def read_disable(self, disable: bool) -> None: ...
+
+
+class RequestEncoder(StreamEncoder, Protocol):
+    def encode_headers(self, headers: RequestHeaderMap, end_stream: bool) -> None: ...
+
+
+class ResponseEncoder(StreamEncoder, Protocol):
+    def encode_1xx_headers(self, headers: ResponseHeaderMap) -> None: ...
+    def encode_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None: ...
+
+
+class ServerConnectionCallbacks(Protocol):
+    def new_stream(self, encoder: ResponseEncoder) -> RequestDecoder:
+        """The first bytes of a request are there."""
+
+    def redispatch(self, data: bytes) -> None:
+        """`data` had to wait for an earlier request: dispatch it now, with the same care as what the peer sends."""
+
+
+class ServerConnection(Protocol):
+    """The downstream side; HTTP/1 and HTTP/2 look the same from here."""
+
+    protocol: str
+    """`HTTP/1.1` or `HTTP/2`; what a single request says of itself is in its stream."""
+
+    def dispatch(self, data: bytes) -> None:
+        """Take bytes from the peer.
+
+        Raises:
+            CodecProtocolError: the bytes are not HTTP; answer if that is still possible, then close the connection.
+        """
+
+    def on_connection_closed(self) -> None:
+        """The connection is gone: reset what is under way."""
+
+
+class ClientConnection(Protocol):
+    """The upstream side."""
+
+    protocol: str
+
+    should_close: bool
+    """The connection can not carry another request."""
+
+    def dispatch(self, data: bytes) -> None: ...
+    def new_stream(self, decoder: ResponseDecoder) -> RequestEncoder: ...
+    def abandon(self) -> ResponseDecoder | None:
+        """The peer broke the protocol: read no more. Returns the stream that was under way."""
+
+    def on_connection_closed(self, remote: bool) -> None: ...

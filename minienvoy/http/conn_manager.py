@@ -1,0 +1,231 @@
+"""The HTTP connection manager: the network filter that turns bytes into streams.
+
+Envoy: `Http::ConnectionManagerImpl`; docs "HTTP connection management".
+
+A connection is *draining* in two steps, as in Envoy: first it is announced (`connection: close` on what is still answered)
+and a drain timer runs; then, or at once when the protocol leaves no choice, the connection is closed as soon as no
+stream is left. One lazy timer serves both idle timeouts: the connection's while there is no stream, the stream's while
+there is one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..errors import CodecProtocolError
+from ..network.connection import ConnectionCallbacks, ConnectionCloseType, ConnectionEvent
+from ..network.filter import FilterStatus, ReadFilter
+from ..stream_info import ResponseFlag
+from .active_stream import ActiveStream
+from .codec import ResponseEncoder, ServerConnection
+from .codes import reason_phrase
+from .conn_manager_config import ConnectionManagerConfig
+
+if TYPE_CHECKING:
+    from ..event.dispatcher import LazyTimer, Timer
+
+
+class ConnectionManager(ReadFilter, ConnectionCallbacks):
+    """One downstream connection."""
+
+    codec: ServerConnection | None = None
+    stream: ActiveStream | None = None
+    requests: int = 0
+    draining: bool = False
+    drain_announced: bool = False
+    _drain_timer: Timer | None = None
+    _duration_timer: Timer | None = None
+    _bytes_received: int = 0
+    _bytes_sent: int = 0
+    _start: float = 0.0
+    _timer: LazyTimer | None = None
+    _stream_idle_timeout: float = 0.0
+
+    def __init__(self, config: ConnectionManagerConfig) -> None:
+        self.config = config
+
+    # -- the connection's life
+
+    def on_new_connection(self) -> FilterStatus:
+        config = self.config
+        connection = self.connection
+        connection.add_callbacks(self)
+        connection.delayed_close_timeout = config.delayed_close_timeout
+        stats = config.stats
+        stats.downstream_cx_total += 1
+        stats.downstream_cx_active += 1
+        self._start = config.dispatcher.monotonic_time()
+        if config.idle_timeout:
+            self._timer = config.dispatcher.create_lazy_timer(self._on_idle)
+            self._timer.enable(config.idle_timeout)
+        if config.max_connection_duration:
+            self._duration_timer = config.dispatcher.create_timer(self._on_max_connection_duration)
+            self._duration_timer.enable(config.max_connection_duration)
+        return FilterStatus.CONTINUE
+
+    def on_data(self, data: bytes, end_stream: bool) -> FilterStatus:
+        codec = self.codec
+        if codec is None:
+            codec = self._create_codec()
+        try:
+            codec.dispatch(data)
+        except CodecProtocolError as error:
+            self._on_codec_error(error)
+        return FilterStatus.STOP_ITERATION
+
+    def redispatch(self, data: bytes) -> None:
+        self.on_data(data, False)
+
+    def on_event(self, event: ConnectionEvent) -> None:
+        if event is ConnectionEvent.CONNECTED:
+            return
+        if self._timer is not None:
+            self._timer.close()
+        for timer in (self._drain_timer, self._duration_timer):
+            if timer is not None:
+                timer.disable()
+        config = self.config
+        stats = config.stats
+        remote = event is ConnectionEvent.REMOTE_CLOSE
+        active = self.stream is not None
+        stats.downstream_cx_destroy += 1
+        if remote:
+            stats.downstream_cx_destroy_remote += 1
+        else:
+            stats.downstream_cx_destroy_local += 1
+        if active:
+            stats.downstream_cx_destroy_active_rq += 1
+            if remote:
+                stats.downstream_cx_destroy_remote_active_rq += 1
+            else:
+                stats.downstream_cx_destroy_local_active_rq += 1
+        stats.downstream_cx_active -= 1
+        if self.codec is not None:
+            stats.downstream_cx_http1_active -= 1
+            self.codec.on_connection_closed()
+        self._count_bytes()
+        stats.downstream_cx_length_ms.record(int((config.dispatcher.monotonic_time() - self._start) * 1000))
+
+    def on_above_write_buffer_high_watermark(self) -> None:
+        stream = self.stream
+        self.config.stats.downstream_flow_control_paused_reading_total += 1
+        if stream is not None and stream.watermark_callbacks is not None:
+            stream.watermark_callbacks(True)
+
+    def on_below_write_buffer_low_watermark(self) -> None:
+        stream = self.stream
+        self.config.stats.downstream_flow_control_resumed_reading_total += 1
+        if stream is not None and stream.watermark_callbacks is not None:
+            stream.watermark_callbacks(False)
+
+    # -- streams
+
+    def new_stream(self, encoder: ResponseEncoder) -> ActiveStream:
+        self.requests += 1
+        stream = self.stream = ActiveStream(self, encoder)
+        timeout = self._stream_idle_timeout = self.config.stream_idle_timeout
+        if self._timer is not None:
+            if timeout:
+                self._timer.enable(timeout)
+            else:
+                self._timer.disable()
+        elif timeout:
+            self._timer = self.config.dispatcher.create_lazy_timer(self._on_idle)
+            self._timer.enable(timeout)
+        return stream
+
+    def set_stream_idle_timeout(self, seconds: float) -> None:
+        """The route has its own."""
+        self._stream_idle_timeout = seconds
+        if self._timer is None:
+            self._timer = self.config.dispatcher.create_lazy_timer(self._on_idle)
+        if seconds:
+            self._timer.enable(seconds)
+        else:
+            self._timer.disable()
+
+    def touch(self) -> None:
+        """Something of the stream has moved."""
+        if self._stream_idle_timeout and self._timer is not None:
+            self._timer.enable(self._stream_idle_timeout)
+
+    def on_stream_ended(self, stream: ActiveStream) -> None:
+        self.stream = None
+        self._count_bytes()
+        if self.draining:
+            self.check_for_deferred_close(
+                stream.saw_connection_close and stream.remote_complete and not stream.is_local_reply
+            )
+        elif self._timer is not None:
+            if self.config.idle_timeout:
+                self._timer.enable(self.config.idle_timeout)
+            else:
+                self._timer.disable()
+
+    # -- the end of the connection
+
+    def start_drain_sequence(self) -> None:
+        """Announce that the connection will be closed; close it `drain_timeout` later."""
+        if self.drain_announced:
+            return
+        self.drain_announced = True
+        self._drain_timer = self.config.dispatcher.create_timer(self._on_drain_timeout)
+        self._drain_timer.enable(self.config.drain_timeout)
+
+    def check_for_deferred_close(self, skip_delay: bool) -> None:
+        """Close if it was decided to and nothing is under way any more.
+
+        Unless the client itself asked for the end, it gets `delayed_close_timeout` to read the answer: a FIN, or worse a
+        RST, that overtakes it in the client's buffers would lose it.
+        """
+        if self.draining and self.stream is None and not self.connection.closed:
+            kind = ConnectionCloseType.FLUSH_WRITE if skip_delay else ConnectionCloseType.FLUSH_WRITE_AND_DELAY
+            self.connection.close(kind, "downstream_local_disconnect")
+
+    def _on_drain_timeout(self) -> None:
+        self.draining = True
+        self.check_for_deferred_close(False)
+
+    def _on_idle(self) -> None:
+        stream = self.stream
+        if stream is not None:
+            stream.on_idle_timeout()
+            return
+        self.config.stats.downstream_cx_idle_timeout += 1
+        if self.codec is None:
+            self.connection.close(ConnectionCloseType.FLUSH_WRITE, "on_idle_timeout")
+        else:
+            self.start_drain_sequence()
+
+    def _on_max_connection_duration(self) -> None:
+        self.config.stats.downstream_cx_max_duration_reached += 1
+        if self.codec is None:
+            self.connection.close(ConnectionCloseType.FLUSH_WRITE, "max_connection_duration")
+        else:
+            self.start_drain_sequence()
+
+    def _on_codec_error(self, error: CodecProtocolError) -> None:
+        self.config.stats.downstream_cx_protocol_error += 1
+        stream = self.stream
+        self.draining = True
+        if stream is not None:
+            stream.set_response_flag(ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR)
+            stream.send_local_reply(error.status, reason_phrase(error.status).decode(), error.details)
+        self.check_for_deferred_close(False)
+
+    # -- inside
+
+    def _create_codec(self) -> ServerConnection:
+        config = self.config
+        codec = self.codec = config.make_codec(self.connection, self, config)
+        config.stats.downstream_cx_http1_total += 1
+        config.stats.downstream_cx_http1_active += 1
+        return codec
+
+    def _count_bytes(self) -> None:
+        """Bytes are counted when a stream ends, not at every read and write."""
+        connection, stats = self.connection, self.config.stats
+        stats.downstream_cx_rx_bytes_total += connection.bytes_received - self._bytes_received
+        stats.downstream_cx_tx_bytes_total += connection.bytes_sent - self._bytes_sent
+        self._bytes_received = connection.bytes_received
+        self._bytes_sent = connection.bytes_sent

@@ -1,0 +1,130 @@
+"""What an HTTP connection manager was told, compiled.
+
+Envoy: `Http::ConnectionManagerConfig`; the factory that reads the proto is
+`extensions/filters/network/http_connection_manager.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..stream_info import StreamInfo
+from .conn_manager_stats import ConnectionManagerListenerStats, ConnectionManagerStats
+from .filter import RouteConfig
+from .filter_manager import FilterChain
+from .header_map import HeaderMap, entry
+from .http1.settings import Http1Settings
+
+if TYPE_CHECKING:
+    from ..event.dispatcher import Dispatcher
+    from ..explain.log import ExplanationLog
+    from .codec import ServerConnection, ServerConnectionCallbacks
+
+
+class ServerHeaderTransformation(Enum):
+    OVERWRITE = 0
+    APPEND_IF_ABSENT = 1
+    PASS_THROUGH = 2
+
+
+class PathWithEscapedSlashesAction(Enum):
+    KEEP_UNCHANGED = 1
+    REJECT_REQUEST = 2
+    UNESCAPE_AND_REDIRECT = 3
+    UNESCAPE_AND_FORWARD = 4
+
+
+class AccessLog(Protocol):
+    """As much of `access_log.AccessLog` as a stream needs."""
+
+    def log(
+        self,
+        request_headers: HeaderMap | None,
+        response_headers: HeaderMap | None,
+        response_trailers: HeaderMap | None,
+        stream_info: StreamInfo,
+    ) -> None: ...
+
+
+@dataclass(slots=True)
+class ConnectionManagerConfig:
+    """Shared by every connection of a filter chain; not changed once connections use it. Times are seconds, 0 is off.
+
+    Attributes:
+        idle_timeout: of a connection without streams.
+        drain_timeout: between announcing that a connection will be closed and closing it.
+        internal_address: tells whether an IP address counts as internal.
+        new_request_id: makes the value of `x-request-id`.
+        date: the current value of the `date` header, e.g. from a `DateProvider`.
+        drain_close: asked before each response; True makes it the last one of its connection.
+        skip_xff_append, use_remote_address, xff_num_trusted_hops: docs "x-forwarded-for".
+        upgrades: lower-case names of the upgrades that are let through.
+    """
+
+    dispatcher: Dispatcher
+    stat_prefix: str
+    stats: ConnectionManagerStats
+    listener_stats: ConnectionManagerListenerStats
+    filter_chain: FilterChain
+    route_config: RouteConfig
+    make_codec: Callable[[Any, ServerConnectionCallbacks, Any], ServerConnection]
+    codec_stats: Any
+    http1: Http1Settings
+    access_logs: tuple[AccessLog, ...]
+    new_request_id: Callable[[], str]
+    date: Callable[[], tuple[bytes, bytes, bytes, int]]
+    drain_close: Callable[[], bool]
+    explanations: ExplanationLog | None = None
+    local_address: str = "127.0.0.1"
+    server_name: bytes = b"envoy"
+    server_transformation: ServerHeaderTransformation = ServerHeaderTransformation.OVERWRITE
+    via: bytes = b""
+    user_agent: bytes = b""
+    use_remote_address: bool = False
+    skip_xff_append: bool = False
+    xff_num_trusted_hops: int = 0
+    internal_address: Callable[[str], bool] | None = None
+    append_x_forwarded_port: bool = False
+    generate_request_id: bool = True
+    preserve_external_request_id: bool = False
+    always_set_request_id_in_response: bool = False
+    normalize_path: bool = False
+    merge_slashes: bool = False
+    path_with_escaped_slashes: PathWithEscapedSlashesAction = PathWithEscapedSlashesAction.KEEP_UNCHANGED
+    strip_any_host_port: bool = False
+    strip_matching_host_port: int = 0
+    strip_trailing_host_dot: bool = False
+    proxy_100_continue: bool = False
+    stream_error_on_invalid_http_message: bool = False
+    append_local_overload: bool = False
+    idle_timeout: float = 3600.0
+    stream_idle_timeout: float = 300.0
+    request_timeout: float = 0.0
+    request_headers_timeout: float = 0.0
+    max_stream_duration: float = 0.0
+    max_connection_duration: float = 0.0
+    drain_timeout: float = 5.0
+    delayed_close_timeout: float = 1.0
+    max_requests_per_connection: int = 0
+    buffer_limit: int = 1024 * 1024
+    upgrades: frozenset[bytes] = frozenset()
+    access_log_flush_interval: float = 0.0
+    flush_access_log_on_new_request: bool = False
+    traffic_direction: str = "UNSPECIFIED"
+    server_entry: tuple[bytes, bytes, bytes, int] = field(init=False)
+    rewrites_target: bool = field(init=False)
+    """Whether path or host are to be normalised before a route is chosen."""
+
+    def __post_init__(self) -> None:
+        self.server_entry = entry(b"server", self.server_name)
+        self.rewrites_target = (
+            self.normalize_path
+            or self.merge_slashes
+            or self.path_with_escaped_slashes is not PathWithEscapedSlashesAction.KEEP_UNCHANGED
+            or self.strip_any_host_port
+            or bool(self.strip_matching_host_port)
+            or self.strip_trailing_host_dot
+        )

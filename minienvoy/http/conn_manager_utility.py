@@ -1,0 +1,221 @@
+"""What the connection manager does to the headers of every request and response.
+
+Envoy: `Http::ConnectionManagerUtility`; docs "HTTP header manipulation", "x-forwarded-for", "x-request-id". The order of
+what is added is Envoy's, because it is to be seen on the wire.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Final
+
+from ..network.address import Address
+from .header_map import KIND, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
+from .path_utility import canonical, has_escaped_slashes, merge_slashes, unescape_slashes
+
+if TYPE_CHECKING:
+    from ..stream_info import ConnectionInfo
+    from .conn_manager_config import ConnectionManagerConfig
+
+
+def _bits(names: str) -> int:
+    bits = 0
+    for name in names.split():
+        bits |= KIND[name.encode()]
+    return bits
+
+
+_CONNECTION: Final = _bits("connection upgrade te")
+_UPGRADE: Final = _bits("upgrade")
+_PROXY_HEADERS: Final = _bits("x-envoy-internal keep-alive proxy-connection transfer-encoding")
+_TE: Final = _bits("te")
+_XFF: Final = _bits("x-forwarded-for")
+_XFP: Final = _bits("x-forwarded-proto")
+_XFPORT: Final = _bits("x-forwarded-port")
+_REQUEST_ID: Final = _bits("x-request-id")
+_XFCC: Final = _bits("x-forwarded-client-cert")
+_EDGE_ONLY: Final = _bits(
+    "x-envoy-decorator-operation x-envoy-downstream-service-cluster x-envoy-downstream-service-node"
+    " x-envoy-original-path"
+)
+_CONTROL: Final = _bits(
+    "x-envoy-retry-on x-envoy-retry-grpc-on x-envoy-max-retries x-envoy-upstream-alt-stat-name"
+    " x-envoy-upstream-rq-timeout-ms x-envoy-upstream-rq-per-try-timeout-ms x-envoy-upstream-rq-timeout-alt-response"
+    " x-envoy-expected-rq-timeout-ms x-envoy-force-trace x-envoy-ip-tags x-envoy-hedge-on-per-try-timeout"
+    " x-envoy-retriable-header-names x-envoy-retriable-status-codes x-envoy-is-timeout-retry"
+)
+_UNUSUAL: Final = _CONNECTION | _PROXY_HEADERS | _XFF | _XFCC | _CONTROL
+_RESPONSE_HOP_BY_HOP: Final = _bits("connection transfer-encoding keep-alive proxy-connection")
+
+_PROTO_HTTP: Final = entry(b"x-forwarded-proto", b"http")
+_PROTO_HTTPS: Final = entry(b"x-forwarded-proto", b"https")
+_INTERNAL: Final = entry(b"x-envoy-internal", b"true")
+
+
+def mutate_request_headers(
+    headers: RequestHeaderMap, config: ConnectionManagerConfig, info: ConnectionInfo
+) -> Address | None:
+    """Clean what must not be believed, add what upstreams rely on; returns the trusted client address if it is not
+    the peer's."""
+    seen = headers.seen
+    secure = info.ssl is not None
+    trusted: Address | None = None
+    if seen & _UNUSUAL or config.use_remote_address or config.internal_address is not None:
+        trusted = _mutate_unusual_request(headers, config, info, secure)
+        seen = headers.seen
+    elif not seen & _XFP:
+        headers.entries.append(_PROTO_HTTPS if secure else _PROTO_HTTP)
+        headers.seen = seen | _XFP
+    headers.scheme = b"https" if headers.get(b"x-forwarded-proto") == b"https" else b"http"
+    if config.user_agent:
+        if not headers.has(b"user-agent"):
+            headers.set(b"user-agent", config.user_agent)
+        headers.set(b"x-envoy-downstream-service-cluster", config.user_agent)
+    if config.via:
+        append(headers, b"via", config.via, b", ")
+    return trusted
+
+
+def _mutate_unusual_request(
+    headers: RequestHeaderMap, config: ConnectionManagerConfig, info: ConnectionInfo, secure: bool
+) -> Address | None:
+    if headers.seen & _CONNECTION and not headers.seen & _UPGRADE:
+        headers.remove(b"connection")
+        if headers.seen & _TE:
+            # Only trailers may be asked for across a proxy.
+            tokens = {token.split(b";")[0].strip() for token in (headers.get(b"te") or b"").lower().split(b",")}
+            if b"trailers" in tokens:
+                headers.set(b"te", b"trailers")
+            else:
+                headers.remove(b"te")
+    headers.remove_kinds(_PROXY_HEADERS)
+    peer = info.direct_remote_address
+    assert peer is not None
+    trusted: Address | None = None
+    single_hop = False
+    if config.use_remote_address:
+        if config.xff_num_trusted_hops > 0:
+            trusted, _ = last_address_from_xff(headers, config.xff_num_trusted_hops - 1)
+        client = trusted or peer
+        internal_allowed = not headers.seen & _XFF
+        if not config.skip_xff_append and not peer.path:
+            append_xff(headers, config.local_address if peer.is_loopback else peer.host)
+        if config.xff_num_trusted_hops == 0 or not headers.seen & _XFP:
+            headers.set(b"x-forwarded-proto", b"https" if secure else b"http")
+        if config.append_x_forwarded_port and not (config.xff_num_trusted_hops and headers.seen & _XFPORT):
+            local = info.local_address
+            if local is not None:
+                headers.set(b"x-forwarded-port", b"%d" % local.port)
+    else:
+        trusted, single_hop = last_address_from_xff(headers, config.xff_num_trusted_hops)
+        client = trusted or peer
+        internal_allowed = single_hop or not headers.seen & _XFF
+        if not headers.seen & _XFP:
+            headers.set(b"x-forwarded-proto", b"https" if secure else b"http")
+    internal = internal_allowed and config.internal_address is not None and config.internal_address(client.host)
+    edge = not internal and config.use_remote_address
+    if internal:
+        headers.add_entry(_INTERNAL)
+    else:
+        if edge:
+            headers.remove_kinds(_EDGE_ONLY)
+        headers.remove_kinds(_CONTROL)
+        for name in config.route_config.internal_only_headers:
+            headers.remove(name)
+    if edge and not client.path:
+        headers.set(b"x-envoy-external-address", client.host.encode())
+    # Certificates are a matter of the connection that carried them: SANITIZE is the default.
+    headers.remove_kinds(_XFCC)
+    return trusted
+
+
+def is_edge_request(headers: RequestHeaderMap, config: ConnectionManagerConfig) -> bool:
+    return config.use_remote_address and not headers.has(b"x-envoy-internal")
+
+
+def set_request_id(headers: RequestHeaderMap, config: ConnectionManagerConfig) -> None:
+    """`x-request-id`: made if there is none, and made anew at the edge."""
+    seen = headers.seen
+    if seen & _REQUEST_ID and not (
+        config.use_remote_address and not config.preserve_external_request_id and is_edge_request(headers, config)
+    ):
+        if headers.has(b"x-request-id"):
+            return
+    headers.set(b"x-request-id", config.new_request_id().encode())
+
+
+def append(headers: HeaderMap, name: bytes, value: bytes, separator: bytes) -> None:
+    old = headers.get(name)
+    headers.set(name, value if not old else old + separator + value)
+
+
+def append_xff(headers: RequestHeaderMap, address: str) -> None:
+    append(headers, b"x-forwarded-for", address.encode(), b",")
+
+
+def last_address_from_xff(headers: RequestHeaderMap, hops_to_skip: int) -> tuple[Address | None, bool]:
+    """(the address `hops_to_skip` from the right of x-forwarded-for or None, whether it was the only one)."""
+    value = headers.get(b"x-forwarded-for")
+    if value is None:
+        return None, False
+    addresses = value.decode("latin-1").split(",")
+    if hops_to_skip >= len(addresses):
+        return None, False
+    text = addresses[len(addresses) - 1 - hops_to_skip].strip()
+    try:
+        return Address(str(ip_address(text)), 0), len(addresses) == 1
+    except ValueError:
+        return None, False
+
+
+def mutate_response_headers(headers: ResponseHeaderMap, config: ConnectionManagerConfig, upgrade: bool) -> None:
+    """Drop what concerns only the upstream's connection."""
+    if headers.seen & _RESPONSE_HOP_BY_HOP:
+        if upgrade and headers.seen & _UPGRADE:
+            headers.remove_kinds(_RESPONSE_HOP_BY_HOP & ~_CONNECTION)
+        else:
+            headers.remove_kinds(_RESPONSE_HOP_BY_HOP)
+    if config.via:
+        append(headers, b"via", config.via, b", ")
+
+
+# What became of a path.
+PATH_OK, PATH_REJECTED, PATH_REDIRECT = 0, 1, 2
+
+
+def normalize_path(headers: RequestHeaderMap, config: ConnectionManagerConfig) -> int:
+    """Make the path what routes are to see; PATH_REDIRECT asks to send the client to the new one."""
+    from .conn_manager_config import PathWithEscapedSlashesAction as Action
+
+    path = headers.path
+    redirect = False
+    action = config.path_with_escaped_slashes
+    if action is not Action.KEEP_UNCHANGED and has_escaped_slashes(path):
+        if action is Action.REJECT_REQUEST:
+            return PATH_REJECTED
+        path = unescape_slashes(path)
+        redirect = action is Action.UNESCAPE_AND_REDIRECT
+    if config.normalize_path:
+        normal = canonical(path)
+        if normal is None:
+            return PATH_REJECTED
+        path = normal
+    if config.merge_slashes:
+        path = merge_slashes(path)
+    headers.path = path
+    return PATH_REDIRECT if redirect else PATH_OK
+
+
+def strip_host(headers: RequestHeaderMap, config: ConnectionManagerConfig) -> None:
+    """`strip_trailing_host_dot`, `strip_any_host_port`, `strip_matching_host_port`."""
+    host = headers.authority
+    if config.strip_trailing_host_dot:
+        name, colon, port = host.rpartition(b":") if host.rfind(b":") > host.rfind(b"]") else (host, b"", b"")
+        if name.endswith(b"."):
+            host = name[:-1] + colon + port
+    if config.strip_any_host_port or config.strip_matching_host_port:
+        at = host.rfind(b":")
+        if at > host.rfind(b"]") and host[at + 1 :].isdigit():
+            if config.strip_any_host_port or int(host[at + 1 :]) == config.strip_matching_host_port:
+                host = host[:at]
+    headers.authority = host

@@ -1,0 +1,162 @@
+"""What an HTTP filter is, and what it may do to its stream.
+
+Envoy: `envoy/http/filter.h`; docs "HTTP filters". The statuses and what they oblige the caller to do are Envoy's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..registry import Registry
+from .header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
+
+if TYPE_CHECKING:
+    from ..event.dispatcher import Dispatcher
+    from ..explain.explanation import Explanation
+    from ..network.connection import Connection
+    from ..stream_info import StreamInfo
+
+
+class FilterHeadersStatus(Enum):
+    CONTINUE = 1
+    STOP_ITERATION = 2
+    """Later filters do not see the headers yet, but this filter still gets the data."""
+    CONTINUE_AND_DONT_END_STREAM = 3
+    """As CONTINUE, but even if the headers were all there was, more will come (`add_decoded_data`)."""
+    STOP_ALL_ITERATION_AND_BUFFER = 4
+    """Nothing moves until `continue_decoding`; data is buffered, up to a limit (then 413, or 500 for a response)."""
+    STOP_ALL_ITERATION_AND_WATERMARK = 5
+    """Nothing moves until `continue_decoding`; above the limit the sender is made to wait."""
+
+
+class FilterDataStatus(Enum):
+    CONTINUE = 1
+    STOP_ITERATION_AND_BUFFER = 2
+    STOP_ITERATION_AND_WATERMARK = 3
+    STOP_ITERATION_NO_BUFFER = 4
+
+
+class FilterTrailersStatus(Enum):
+    CONTINUE = 1
+    STOP_ITERATION = 2
+
+
+class Route(Protocol):
+    """As much of a route as the connection manager and most filters need; `router.config` makes them."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def idle_timeout(self) -> float | None:
+        """Seconds; overrides `stream_idle_timeout`; 0 disables it, None leaves it."""
+
+    @property
+    def max_stream_duration(self) -> float | None:
+        """Seconds; 0 disables it, None leaves the connection manager's."""
+
+    def per_filter_config(self, filter_name: str) -> Any: ...
+
+
+class RouteConfig(Protocol):
+    """What chooses a route for a request (`Router::Config`); `router.config` makes them."""
+
+    @property
+    def internal_only_headers(self) -> tuple[bytes, ...]: ...
+    def route(self, headers: RequestHeaderMap, stream: Any) -> Route | None: ...
+
+
+class StreamFilterCallbacks(Protocol):
+    """What a filter may ask of its stream."""
+
+    @property
+    def dispatcher(self) -> Dispatcher: ...
+    @property
+    def explain(self) -> Explanation: ...
+    @property
+    def stream_info(self) -> StreamInfo: ...
+    @property
+    def connection(self) -> Connection: ...
+    def route(self) -> Route | None: ...
+    def clear_route_cache(self) -> None: ...
+    def send_local_reply(
+        self,
+        status: int,
+        body: str,
+        details: str,
+        modify_headers: Callable[[ResponseHeaderMap], None] | None = None,
+    ) -> None:
+        """Answer from here. `details` becomes `%RESPONSE_CODE_DETAILS%` and the explanation's `because`."""
+
+    def reset_stream(self) -> None:
+        """Give up: the peer sees its stream or connection reset."""
+
+
+class StreamDecoderFilterCallbacks(StreamFilterCallbacks, Protocol):
+    def continue_decoding(self) -> None:
+        """Resume after this filter stopped the request."""
+
+    def add_decoded_data(self, data: bytes) -> None:
+        """Put `data` into what this filter holds back, as if it had come with STOP_ITERATION_AND_BUFFER."""
+
+    def decoding_buffer(self) -> bytes:
+        """What is held back of the request body."""
+
+    def encode_headers(self, headers: ResponseHeaderMap, end_stream: bool, details: str) -> None:
+        """Answer the request from this filter, through the encoder filters."""
+
+    def encode_data(self, data: bytes, end_stream: bool) -> None: ...
+    def encode_trailers(self, trailers: HeaderMap) -> None: ...
+
+
+class StreamEncoderFilterCallbacks(StreamFilterCallbacks, Protocol):
+    def continue_encoding(self) -> None: ...
+    def add_encoded_data(self, data: bytes) -> None: ...
+    def encoding_buffer(self) -> bytes: ...
+
+
+class StreamDecoderFilter:
+    """Sees the request, in chain order. Override only what you need: other hooks are never called."""
+
+    decoder_callbacks: StreamDecoderFilterCallbacks
+
+    def decode_headers(self, headers: RequestHeaderMap, end_stream: bool) -> FilterHeadersStatus:
+        return FilterHeadersStatus.CONTINUE
+
+    def decode_data(self, data: bytes, end_stream: bool) -> FilterDataStatus:
+        return FilterDataStatus.CONTINUE
+
+    def decode_trailers(self, trailers: HeaderMap) -> FilterTrailersStatus:
+        return FilterTrailersStatus.CONTINUE
+
+    def on_destroy(self) -> None:
+        """The stream is over, one way or another: stop timers, cancel calls."""
+
+
+class StreamEncoderFilter:
+    """Sees the response, in reverse chain order."""
+
+    encoder_callbacks: StreamEncoderFilterCallbacks
+
+    def encode_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> FilterHeadersStatus:
+        return FilterHeadersStatus.CONTINUE
+
+    def encode_data(self, data: bytes, end_stream: bool) -> FilterDataStatus:
+        return FilterDataStatus.CONTINUE
+
+    def encode_trailers(self, trailers: HeaderMap) -> FilterTrailersStatus:
+        return FilterTrailersStatus.CONTINUE
+
+    def on_destroy(self) -> None: ...
+
+
+class StreamFilter(StreamDecoderFilter, StreamEncoderFilter):
+    """Sees both."""
+
+
+HttpFilter = StreamDecoderFilter | StreamEncoderFilter
+HttpFilterFactory = Callable[[], HttpFilter]
+"""Makes the filter of one stream."""
+HTTP_FILTERS: Registry[Callable[[Any, Any], HttpFilterFactory]] = Registry("envoy.filters.http")
+"""(configuration message, `FactoryContext`) -> HttpFilterFactory"""

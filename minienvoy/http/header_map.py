@@ -1,0 +1,256 @@
+"""Header maps.
+
+Envoy: `Http::HeaderMap`, `RequestHeaderMap`, `ResponseHeaderMap`.
+
+A header is an `Entry`: its name in lower case, its value, the line that goes on the wire, and its `Kind`. Entries are
+immutable and shared: the HTTP/1 codec keeps a bounded cache of the lines it has parsed. `Kind` is what Envoy's O(1)
+"inline headers" are here: names that the machinery itself looks for have a bit, a map knows which bits may be in it
+(`seen`), and a look-up for one that is not there costs one `and`. The pseudo-headers are attributes.
+
+Inside the proxy values are bytes; `headers["x-user"]` gives and takes `str` (latin-1, so that any byte survives).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+Entry = tuple[bytes, bytes, bytes, int]
+"""(name, value, wire line with CRLF, kind)"""
+
+
+def _kinds() -> dict[bytes, int]:
+    names = (
+        # What the HTTP/1 codec itself must look at.
+        b"host content-length transfer-encoding connection upgrade expect keep-alive proxy-connection te trailer "
+        b"http2-settings upgrade-insecure-requests "
+        # What the connection manager rewrites or reads on every request or response.
+        b"x-forwarded-for x-forwarded-proto x-forwarded-host x-forwarded-port x-forwarded-client-cert x-request-id "
+        b"x-client-trace-id via server date user-agent content-type x-envoy-upstream-service-time "
+        # Envoy's own headers.
+        b"x-envoy-internal x-envoy-external-address x-envoy-force-trace x-envoy-retry-on x-envoy-retry-grpc-on "
+        b"x-envoy-max-retries x-envoy-upstream-rq-timeout-ms x-envoy-upstream-rq-per-try-timeout-ms "
+        b"x-envoy-expected-rq-timeout-ms x-envoy-ip-tags x-envoy-decorator-operation "
+        b"x-envoy-downstream-service-cluster x-envoy-downstream-service-node x-envoy-original-path "
+        b"x-envoy-original-host x-envoy-attempt-count x-envoy-upstream-alt-stat-name "
+        b"x-envoy-upstream-rq-timeout-alt-response x-envoy-hedge-on-per-try-timeout x-envoy-retriable-status-codes "
+        b"x-envoy-retriable-header-names x-envoy-upstream-stream-duration-ms x-envoy-is-timeout-retry "
+        b"x-envoy-overloaded x-envoy-ratelimited x-envoy-immediate-health-check-fail "
+        b"x-envoy-upstream-healthchecked-cluster x-envoy-upstream-canary x-envoy-degraded x-envoy-local-overloaded "
+        b"grpc-timeout grpc-status grpc-message"
+    )
+    return {name: 1 << bit for bit, name in enumerate(names.split())}
+
+
+KIND: Final[dict[bytes, int]] = _kinds()
+"""Header name -> its bit in `Entry[3]` and `HeaderMap.seen`; every other name has kind 0."""
+
+
+def entry(name: bytes, value: bytes) -> Entry:
+    """Make an entry; `name` must be in lower case already."""
+    return (name, value, b"%b: %b\r\n" % (name, value), KIND.get(name, 0))
+
+
+class HeaderMap:
+    """An ordered multimap: a dozen headers are found faster by scanning than by hashing.
+
+    `entries` may be read freely; change it through the methods, which keep `seen` true: a bit that is not in `seen` is
+    surely not in the map (the opposite may be wrong after a removal).
+    """
+
+    __slots__ = ("entries", "seen")
+
+    def __init__(self, entries: list[Entry] | None = None, seen: int | None = None) -> None:
+        self.entries: list[Entry] = [] if entries is None else entries
+        if seen is None:
+            seen = 0
+            for item in self.entries:
+                seen |= item[3]
+        self.seen = seen
+
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[str, str]]) -> HeaderMap:
+        """From plain pairs; names are lower-cased."""
+        return HeaderMap([entry(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in pairs])
+
+    def get(self, name: bytes) -> bytes | None:
+        """The first value of `name` (lower case), or None."""
+        kind = KIND.get(name, 0)
+        if kind and not self.seen & kind:
+            return None
+        for item in self.entries:
+            if item[0] == name:
+                return item[1]
+        return None
+
+    def get_all(self, name: bytes) -> list[bytes]:
+        return [item[1] for item in self.entries if item[0] == name]
+
+    def joined(self, name: bytes) -> bytes | None:
+        """All values joined by commas, as Envoy's matchers see a repeated header; None if there is none."""
+        values = self.get_all(name)
+        return b",".join(values) if values else None
+
+    def has(self, name: bytes) -> bool:
+        return self.get(name) is not None
+
+    def add(self, name: bytes, value: bytes) -> None:
+        """Append another `name: value`."""
+        item = entry(name, value)
+        self.entries.append(item)
+        self.seen |= item[3]
+
+    def add_entry(self, item: Entry) -> None:
+        self.entries.append(item)
+        self.seen |= item[3]
+
+    def set(self, name: bytes, value: bytes) -> None:
+        """Give the first `name` this value where it stands, drop the others; append if there is none."""
+        item = entry(name, value)
+        kind = item[3]
+        entries = self.entries
+        if not kind or self.seen & kind:
+            for at, old in enumerate(entries):
+                if old[0] == name:
+                    entries[at] = item
+                    if any(later[0] == name for later in entries[at + 1 :]):
+                        entries[at + 1 :] = [later for later in entries[at + 1 :] if later[0] != name]
+                    return
+        entries.append(item)
+        self.seen |= kind
+
+    def remove(self, name: bytes) -> bool:
+        """Drop every `name`; True if there was one."""
+        kind = KIND.get(name, 0)
+        if kind:
+            if not self.seen & kind:
+                return False
+            self.seen &= ~kind
+        kept = [item for item in self.entries if item[0] != name]
+        if len(kept) == len(self.entries):
+            return False
+        self.entries[:] = kept
+        return True
+
+    def remove_kinds(self, kinds: int) -> None:
+        """Drop every header whose kind is in the bit set `kinds`."""
+        if self.seen & kinds:
+            self.seen &= ~kinds
+            self.entries[:] = [item for item in self.entries if not item[3] & kinds]
+
+    def remove_prefix(self, prefix: bytes) -> None:
+        self.entries[:] = [item for item in self.entries if not item[0].startswith(prefix)]
+
+    def byte_size(self) -> int:
+        """Sum of the lengths of names and values, as Envoy counts (`HeaderMap::byteSize`)."""
+        return sum(len(item[0]) + len(item[1]) for item in self.entries)
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """Everything as `str`, in order, pseudo-headers first."""
+        return [(item[0].decode("latin-1"), item[1].decode("latin-1")) for item in self.entries]
+
+    def __getitem__(self, name: str) -> str:
+        value = self.get(name.lower().encode("latin-1"))
+        if value is None:
+            raise KeyError(name)
+        return value.decode("latin-1")
+
+    def __setitem__(self, name: str, value: str) -> None:
+        self.set(name.lower().encode("latin-1"), value.encode("latin-1"))
+
+    def __delitem__(self, name: str) -> None:
+        if not self.remove(name.lower().encode("latin-1")):
+            raise KeyError(name)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self.has(name.lower().encode("latin-1"))
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.pairs()})"
+
+
+class RequestHeaderMap(HeaderMap):
+    """`host` is not among the entries: it is `authority` (`:authority`)."""
+
+    __slots__ = ("authority", "method", "no_authority", "path", "scheme")
+
+    def __init__(
+        self,
+        method: bytes,
+        path: bytes,
+        authority: bytes,
+        entries: list[Entry] | None = None,
+        seen: int | None = None,
+        scheme: bytes = b"http",
+    ) -> None:
+        self.entries = [] if entries is None else entries
+        if seen is None:
+            seen = 0
+            for item in self.entries:
+                seen |= item[3]
+        self.seen = seen
+        self.method = method
+        self.path = path
+        self.authority = authority
+        self.scheme = scheme
+        self.no_authority = False
+        """There was neither a host header nor an authority in the target (an empty one is fine)."""
+
+    def get(self, name: bytes) -> bytes | None:
+        if name[:1] == b":":
+            return {
+                b":path": self.path,
+                b":method": self.method,
+                b":authority": self.authority,
+                b":scheme": self.scheme,
+            }.get(name)
+        if name == b"host":
+            return self.authority
+        return HeaderMap.get(self, name)
+
+    def get_all(self, name: bytes) -> list[bytes]:
+        if name[:1] == b":" or name == b"host":
+            value = self.get(name)
+            return [] if value is None else [value]
+        return HeaderMap.get_all(self, name)
+
+    def copy(self) -> RequestHeaderMap:
+        return RequestHeaderMap(self.method, self.path, self.authority, self.entries[:], self.seen, self.scheme)
+
+    def pairs(self) -> list[tuple[str, str]]:
+        pseudo = (
+            (b":authority", self.authority),
+            (b":path", self.path),
+            (b":method", self.method),
+            (b":scheme", self.scheme),
+        )
+        return [(name.decode(), value.decode("latin-1")) for name, value in pseudo] + HeaderMap.pairs(self)
+
+
+class ResponseHeaderMap(HeaderMap):
+    """`status` is an int, as the proxy compares it far more often than it prints it."""
+
+    __slots__ = ("status",)
+
+    def __init__(self, status: int, entries: list[Entry] | None = None, seen: int | None = None) -> None:
+        self.entries = [] if entries is None else entries
+        if seen is None:
+            seen = 0
+            for item in self.entries:
+                seen |= item[3]
+        self.seen = seen
+        self.status = status
+
+    def get(self, name: bytes) -> bytes | None:
+        if name == b":status":
+            return b"%d" % self.status
+        return HeaderMap.get(self, name)
+
+    def pairs(self) -> list[tuple[str, str]]:
+        return [(":status", str(self.status)), *HeaderMap.pairs(self)]

@@ -1,0 +1,44 @@
+"""What an HTTP/1 codec may be told.
+
+Envoy: `Http::Http1Settings`, `Http1::HeaderKeyFormatter`; docs "HTTP header casing".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+KeyFormatter = Callable[[bytes], bytes]
+
+_FIRST_LETTER = re.compile(rb"(?:^|(?<=[^0-9A-Za-z]))[a-z]")
+
+
+def proper_case_words(name: bytes) -> bytes:
+    """`content-type` -> `Content-Type`: the first letter, and each after what is no letter or digit, is a capital."""
+    return _FIRST_LETTER.sub(lambda match: match[0].upper(), name)
+
+
+ALLOW_UNDERSCORES, REJECT_UNDERSCORES, DROP_UNDERSCORES = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Http1Settings:
+    """Defaults are Envoy's; sizes are bytes.
+
+    Attributes:
+        max_headers_size: the whole head of a message (`max_request_headers_kb`).
+        underscores: what to do with a name that has one (`headers_with_underscores_action`).
+        key_formatter: makes the name that goes on the wire from the lower-case one; None sends it as it is.
+    """
+
+    allow_absolute_url: bool = True
+    accept_http_10: bool = False
+    default_host_for_http_10: bytes = b""
+    enable_trailers: bool = False
+    allow_chunked_length: bool = False
+    max_headers_size: int = 60 * 1024
+    max_headers_count: int = 100
+    underscores: int = ALLOW_UNDERSCORES
+    key_formatter: KeyFormatter | None = None
+    send_fully_qualified_url: bool = False

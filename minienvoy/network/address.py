@@ -1,0 +1,83 @@
+"""Where a socket is.
+
+Envoy: `Network::Address::Ipv4Instance`, `Ipv6Instance`, `PipeInstance`; `Network::Utility`.
+"""
+
+from __future__ import annotations
+
+import socket
+from ipaddress import IPv6Address, ip_address
+from typing import Any
+
+
+class Address:
+    """An IP address with a port, or the path of a unix socket. Immutable; equal when its text is.
+
+    Attributes:
+        host: the IP address as text, without brackets; empty for a unix socket.
+        port: 0-65535; 0 for a unix socket.
+        path: of a unix socket (`@name` for an abstract one), else empty.
+        text: `1.2.3.4:80`, `[::1]:80` or the path, as Envoy prints it.
+        family: `socket.AF_INET`, `AF_INET6` or `AF_UNIX`.
+    """
+
+    __slots__ = ("family", "host", "path", "port", "text")
+
+    def __init__(self, host: str, port: int = 0, path: str = "") -> None:
+        self.host = host
+        self.port = port
+        self.path = path
+        if path:
+            self.family = socket.AF_UNIX
+            self.text = path
+        elif ":" in host:
+            self.family = socket.AF_INET6
+            self.text = f"[{host}]:{port}"
+        else:
+            self.family = socket.AF_INET
+            self.text = f"{host}:{port}"
+
+    @classmethod
+    def pipe(cls, path: str) -> Address:
+        return cls("", 0, path)
+
+    @classmethod
+    def ip(cls, host: str, port: int) -> Address:
+        """Raises ValueError unless `host` is an IP address."""
+        return cls(str(ip_address(host)), port)
+
+    @classmethod
+    def from_sockaddr(cls, family: int, sockaddr: Any) -> Address:
+        """From what `accept`, `getsockname` and `getpeername` return; IPv4-mapped addresses become IPv4."""
+        if family == socket.AF_UNIX:
+            name = sockaddr.decode() if isinstance(sockaddr, bytes) else sockaddr
+            return cls("", 0, "@" + name[1:] if name[:1] == "\0" else name or "@")
+        host, port = sockaddr[0], sockaddr[1]
+        if family == socket.AF_INET6 and host.startswith("::ffff:"):
+            mapped = IPv6Address(host).ipv4_mapped
+            if mapped is not None:
+                host = str(mapped)
+        return cls(host, port)
+
+    @property
+    def sockaddr(self) -> tuple[str, int] | str:
+        """What `bind` and `connect` take."""
+        if self.path:
+            return "\0" + self.path[1:] if self.path[0] == "@" else self.path
+        return (self.host, self.port)
+
+    @property
+    def is_loopback(self) -> bool:
+        return not self.path and ip_address(self.host).is_loopback
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Address) and self.text == other.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        return f"Address({self.text!r})"

@@ -1,0 +1,158 @@
+"""A connection that minienvoy opens.
+
+Envoy: `Network::ClientConnectionImpl`.
+
+    connection = ClientConnection(dispatcher, host.address, buffer_limit=cluster.per_connection_buffer_limit)
+    connection.add_callbacks(pool_client)    # told CONNECTED, REMOTE_CLOSE or LOCAL_CLOSE; never inside connect()
+    connection.add_read_filter(codec_client)
+    connection.connect(timeout=cluster.connect_timeout)
+
+A connection that fails to come up ends with REMOTE_CLOSE and a `transport_failure_reason` in Envoy's words; one that
+takes too long ends with LOCAL_CLOSE and `connect_timed_out`. Closing it from this side, at any time, is LOCAL_CLOSE.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from ..stream_info import ConnectionInfo
+from .address import Address
+from .connection import (
+    DEFAULT_BUFFER_LIMIT,
+    Connection,
+    ConnectionCloseType,
+    ConnectionEvent,
+    next_connection_id,
+)
+from .socket_option import NO_OPTIONS, SocketOption, SocketState, apply_socket_options
+
+if TYPE_CHECKING:
+    from ..event.dispatcher import Dispatcher, Timer
+
+
+class ClientConnection(Connection):
+    """Not connected until CONNECTED is told; what is written before that is lost.
+
+    Attributes:
+        connect_timed_out: it ended because the connect timeout passed.
+        connect_start_time, connect_complete_time: monotonic seconds; None if it has not come to that.
+    """
+
+    connect_timed_out = False
+    connect_start_time: float | None = None
+    connect_complete_time: float | None = None
+    _raw: socket.socket | None = None
+    _watched = False
+    _connect_timer: Timer | None = None
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        address: Address,
+        *,
+        source_address: Address | None = None,
+        options: Iterable[SocketOption] = NO_OPTIONS,
+        buffer_limit: int = DEFAULT_BUFFER_LIMIT,
+    ) -> None:
+        super().__init__(dispatcher, ConnectionInfo(source_address, address, next_connection_id()), buffer_limit)
+        self._address = address
+        self._source_address = source_address
+        self._options = options
+
+    def connect(self, timeout: float = 0.0) -> None:
+        """Start connecting; call it once. `timeout` in seconds, 0 for none. What comes of it is told later."""
+        self.connect_start_time = self.dispatcher.monotonic_time()
+        try:
+            self._raw = raw = self._open_socket()
+            error = raw.connect_ex(self._address.sockaddr)
+        except OSError as failure:
+            error = failure.errno or errno.EINVAL
+        if error == errno.EINPROGRESS:
+            self._watched = True
+            self.dispatcher.loop.add_writer(raw, self._on_connect_progress)
+            if timeout > 0:
+                self._connect_timer = self.dispatcher.create_timer(self._on_connect_timeout)
+                self._connect_timer.enable(timeout)
+        elif error:
+            reason = f"immediate connect error: {os.strerror(error)}|remote address:{self._address}"
+            self.dispatcher.post(lambda: self._fail(reason))
+        else:
+            self._adopt(raw)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.connect_complete_time = self.dispatcher.monotonic_time()
+        if self.info.local_address is None:
+            sockname = transport.get_extra_info("sockname")
+            if sockname is not None:
+                local = Address.from_sockaddr(self._address.family, sockname)
+                self.info.local_address = self.info.direct_local_address = local
+        super().connection_made(transport)
+
+    def _open_socket(self) -> socket.socket:
+        address = self._address
+        raw = socket.socket(address.family, socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0))
+        self._raw = raw
+        raw.setblocking(False)
+        if not address.path:
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        apply_socket_options(raw, self._options, SocketState.PREBIND)
+        if self._source_address is not None:
+            if not self._source_address.port and hasattr(socket, "IP_BIND_ADDRESS_NO_PORT"):
+                raw.setsockopt(socket.IPPROTO_IP, socket.IP_BIND_ADDRESS_NO_PORT, 1)
+            raw.bind(self._source_address.sockaddr)
+            self.info.local_address = self.info.direct_local_address = None
+        apply_socket_options(raw, self._options, SocketState.BOUND)
+        return raw
+
+    def _on_connect_progress(self) -> None:
+        raw = self._raw
+        if raw is None:
+            return
+        self._forget_watch(raw)
+        error = raw.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
+            self._fail(f"delayed connect error: {os.strerror(error)}")
+        else:
+            self._adopt(raw)
+
+    def _adopt(self, raw: socket.socket) -> None:
+        """Hand the connected socket to a transport, which calls `connection_made` a little later."""
+        self._stop_connect_timer()
+        self._raw = None
+        loop = self.dispatcher.loop
+        if self._address.path:
+            self.dispatcher.create_task(loop.create_unix_connection(lambda: self, sock=raw), "connect")
+        else:
+            self.dispatcher.create_task(loop.create_connection(lambda: self, sock=raw), "connect")
+
+    def _fail(self, reason: str) -> None:
+        if not self.closed:
+            self.transport_failure_reason = reason
+            self._end(ConnectionEvent.REMOTE_CLOSE)
+
+    def _on_connect_timeout(self) -> None:
+        self.connect_timed_out = True
+        self.close(ConnectionCloseType.NO_FLUSH, "connect_timeout")
+
+    def _forget_watch(self, raw: socket.socket) -> None:
+        if self._watched:
+            self._watched = False
+            self.dispatcher.loop.remove_writer(raw)
+
+    def _stop_connect_timer(self) -> None:
+        if self._connect_timer is not None:
+            self._connect_timer.disable()
+            self._connect_timer = None
+
+    def _end(self, event: ConnectionEvent) -> None:
+        self._stop_connect_timer()
+        raw, self._raw = self._raw, None
+        if raw is not None:
+            self._forget_watch(raw)
+            raw.close()
+        super()._end(event)

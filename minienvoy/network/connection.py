@@ -1,0 +1,424 @@
+"""A TCP or unix connection, downstream or upstream, and its read filters.
+
+Envoy: `Network::ConnectionImpl`, `Network::FilterManagerImpl`, `Network::ConnectionCallbacks`.
+
+A connection is open, then perhaps *closing* (what was written is flushed, perhaps with a delay so that the peer can
+read the answer before the FIN), then closed. The transport beneath may outlive the closed connection by a moment;
+nothing is delivered in that time. Which side ended it, and how, is told once, to every callback, by `on_event`.
+
+Flow control: what the transport could not send yet is its write buffer. Above `buffer_limit` bytes the callbacks hear
+`on_above_write_buffer_high_watermark`, and whoever feeds the connection answers by a counted `read_disable(True)` of
+the source. Nothing here buffers without a bound: while the reader is disabled one more chunk is taken from the
+transport and held, then reading stops. It does not stop before that chunk, because most disabled times are over before
+a byte arrives, pausing a transport costs two system calls, and one that still reads notices when the peer goes away.
+
+Envoy leaves what it does not want to read in the kernel, and a kernel that closes a socket with unread bytes resets it.
+So a connection that is closed from this side while it holds or ignores bytes is reset, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import sys
+from collections.abc import Callable
+from enum import Enum
+from itertools import count
+from typing import TYPE_CHECKING, cast
+
+from ..explain.explanation import NO_EXPLANATION, Explanation
+from ..stream_info import ConnectionInfo, StreamInfo
+from .filter import FilterStatus, ReadFilter
+
+if TYPE_CHECKING:
+    from ..event.dispatcher import Dispatcher, Timer
+
+DEFAULT_BUFFER_LIMIT = 1024 * 1024
+"""`per_connection_buffer_limit_bytes` when it is not set."""
+
+next_connection_id = count(1).__next__
+"""Numbers the connections of this process, downstream and upstream (`ConnectionImpl::next_global_id_`)."""
+
+
+class ConnectionEvent(Enum):
+    REMOTE_CLOSE = 1
+    LOCAL_CLOSE = 2
+    CONNECTED = 3
+
+
+class ConnectionCloseType(Enum):
+    FLUSH_WRITE = 1
+    """Send what was written, then FIN."""
+    NO_FLUSH = 2
+    """Close now; what was not sent yet is lost."""
+    FLUSH_WRITE_AND_DELAY = 3
+    """Send what was written, then FIN when the peer closes or after `delayed_close_timeout`."""
+    ABORT_RESET = 4
+    """RST."""
+
+
+class DetectedCloseType(Enum):
+    NORMAL = 1
+    REMOTE_RESET = 2
+    LOCAL_RESET = 3
+
+
+class ConnectionCallbacks:
+    """What a connection tells its users; override what is of interest."""
+
+    __slots__ = ()
+
+    def on_event(self, event: ConnectionEvent) -> None: ...
+
+    def on_above_write_buffer_high_watermark(self) -> None: ...
+
+    def on_below_write_buffer_low_watermark(self) -> None: ...
+
+
+def _discard(data: bytes, end_stream: bool) -> None:
+    """The connection is closed: nobody is there to read. A function, for a bound method would be a reference cycle."""
+
+
+def _lose(data: bytes) -> None:
+    """What is written to a connection without a transport."""
+
+
+class Connection(asyncio.Protocol):
+    """Made before its transport: `connection_made` starts it.
+
+    Attributes:
+        info: addresses and identity.
+        half_close: a FIN from the peer ends only its direction; `on_data(b"", end_stream=True)` tells of it. Otherwise
+            a FIN ends the connection, as in Envoy's HTTP.
+        bytes_received, bytes_sent: on the wire, so far. Bytes are counted when they are handed to the transport.
+        buffer_limit: bytes in the write buffer above which it is above its high watermark; 0 for no limit.
+        delayed_close_timeout: seconds; how long FLUSH_WRITE_AND_DELAY waits for the peer, and how long any flush may
+            go without progress. 0 for no delay and no such limit.
+        closed: it has ended, and its callbacks were told.
+        explain: why it went where it went; the streams that it carries begin with the same decisions.
+        filter_chain_name: of a downstream connection.
+    """
+
+    explain: Explanation = NO_EXPLANATION
+    filter_chain_name: str = ""
+    delayed_close_timeout: float = 1.0
+    local_close_reason: str = ""
+    transport_failure_reason: str = ""
+    detected_close_type: DetectedCloseType = DetectedCloseType.NORMAL
+    last_round_trip_time: float | None = None
+    above_high_watermark: bool = False
+    _stream_info: StreamInfo | None = None
+    _closing: ConnectionCloseType | None = None
+    _delayed_close_timer: Timer | None = None
+    _unflushed: int = 0
+    _started: bool = False
+    _read_disable_count: int = 0
+    _write_half_closed: bool = False
+    _read_half_closed: bool = False
+    _end_stream_pending: bool = False
+    _left_unread: bool = False
+    _paused: bool = False
+    _held: bytes = b""
+    _stopped_at: int | None = None
+
+    def __init__(self, dispatcher: Dispatcher, info: ConnectionInfo, buffer_limit: int = DEFAULT_BUFFER_LIMIT) -> None:
+        self.dispatcher = dispatcher
+        self.info = info
+        self.buffer_limit = buffer_limit
+        self.half_close = False
+        self.transport: asyncio.Transport | None = None
+        self.closed = False
+        self.bytes_received = 0
+        self.bytes_sent = 0
+        self._callbacks: list[ConnectionCallbacks] = []
+        self._filters: list[ReadFilter] = []
+        self._receive: Callable[[bytes, bool], object] = self._hold
+        self._writable = False
+        self._send: Callable[[bytes], None] = _lose
+
+    # -- setting up
+
+    def add_callbacks(self, callbacks: ConnectionCallbacks) -> None:
+        self._callbacks.append(callbacks)
+
+    def remove_callbacks(self, callbacks: ConnectionCallbacks) -> None:
+        if callbacks in self._callbacks:
+            self._callbacks.remove(callbacks)
+
+    def add_read_filter(self, read_filter: ReadFilter) -> None:
+        """Put a filter at the end of the chain; on a connection that has started, it starts at once."""
+        read_filter.connection = self
+        self._filters.append(read_filter)
+        if self._started and self._stopped_at is None and not self.closed:
+            self._start_filters(len(self._filters) - 1)
+            self._go_on()
+
+    @property
+    def stream_info(self) -> StreamInfo:
+        """The connection as its access logs tell it; made when it is first asked for."""
+        if self._stream_info is None:
+            self._stream_info = StreamInfo()
+            self._stream_info.connection = self.info
+        return self._stream_info
+
+    # -- what the event loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        if self.closed:
+            self.transport.abort()
+            return
+        limit = self.buffer_limit or sys.maxsize
+        self.transport.set_write_buffer_limits(limit, limit // 2)
+        self._send = self.transport.write
+        self._writable = True
+        for callbacks in tuple(self._callbacks):
+            callbacks.on_event(ConnectionEvent.CONNECTED)
+        self._started = True
+        self._start_filters(0)
+
+    def data_received(self, data: bytes) -> None:
+        self.bytes_received += len(data)
+        self._receive(data, False)
+
+    def eof_received(self) -> bool:
+        """True keeps the transport open for writing."""
+        if self.closed:
+            return False
+        if not self.half_close:
+            # The peer is done with a connection that has no half-close semantics: Envoy drops it, answered or not.
+            self._end(ConnectionEvent.REMOTE_CLOSE)
+            return False
+        if self._closing is None:
+            self._end_stream_pending = True
+            self._go_on_now()
+        return not self.closed
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.closed:
+            if isinstance(exc, ConnectionError):
+                self.detected_close_type = DetectedCloseType.REMOTE_RESET
+            flushed = self._closing is not None and exc is None
+            self._end(ConnectionEvent.LOCAL_CLOSE if flushed else ConnectionEvent.REMOTE_CLOSE)
+        self.transport = None
+        self._send = _lose
+
+    def pause_writing(self) -> None:
+        self.above_high_watermark = True
+        for callbacks in tuple(self._callbacks):
+            callbacks.on_above_write_buffer_high_watermark()
+
+    def resume_writing(self) -> None:
+        self.above_high_watermark = False
+        for callbacks in tuple(self._callbacks):
+            callbacks.on_below_write_buffer_low_watermark()
+
+    # -- what filters, codecs and pools call
+
+    @property
+    def connecting(self) -> bool:
+        return self.transport is None and not self.closed
+
+    def write(self, data: bytes) -> None:
+        """Queue `data`; it leaves at the end of this turn of the event loop.
+
+        Ignored unless the connection is open for writing.
+        """
+        if self._writable:
+            self.bytes_sent += len(data)
+            self._send(data)
+
+    def write_half_close(self) -> None:
+        """Send a FIN after what was written; reading goes on. Both directions ended closes the connection."""
+        transport = self.transport
+        if not self._writable or transport is None:
+            return
+        self._writable = False
+        self._write_half_closed = True
+        if self._read_half_closed:
+            self.close(ConnectionCloseType.FLUSH_WRITE)
+        elif transport.can_write_eof() and not transport.is_closing():
+            transport.write_eof()
+
+    def read_disable(self, disable: bool) -> None:
+        """Stop reading, or undo one earlier stop: reading goes on when every stop has been undone."""
+        if disable:
+            self._read_disable_count += 1
+            if self._closing is None and not self.closed:
+                self._receive = self._hold
+        else:
+            self._read_disable_count -= 1
+            if self._started and not self._read_disable_count:
+                self._choose_receiver()
+                self._go_on()
+
+    def continue_reading(self, read_filter: ReadFilter) -> None:
+        """Go on with the filter after `read_filter`, which had stopped the chain in `on_new_connection`."""
+        if not self.closed:
+            self._start_filters(self._filters.index(read_filter) + 1)
+            self._go_on()
+
+    def pass_on(self, read_filter: ReadFilter, data: bytes, end_stream: bool) -> None:
+        """Hand `data` to the filters after `read_filter`: what FilterStatus.CONTINUE from `on_data` means."""
+        if not self.closed:
+            for later in self._filters[self._filters.index(read_filter) + 1 :]:
+                if later.on_data(data, end_stream) is FilterStatus.STOP_ITERATION or self.closed:
+                    return
+
+    def close(self, kind: ConnectionCloseType, reason: str = "") -> None:
+        """End the connection from this side; `reason` is for the log. A second call can only make it more abrupt."""
+        if self.closed:
+            return
+        if reason:
+            self.local_close_reason = reason
+        transport = self.transport
+        if transport is None or kind is ConnectionCloseType.NO_FLUSH:
+            self._end(ConnectionEvent.LOCAL_CLOSE)
+        elif kind is ConnectionCloseType.ABORT_RESET:
+            self._reset_on_close(transport)
+            self.detected_close_type = DetectedCloseType.LOCAL_RESET
+            self._end(ConnectionEvent.LOCAL_CLOSE)
+        elif self._closing is None:
+            self._start_closing(kind, transport)
+
+    # -- inside
+
+    def _choose_receiver(self) -> None:
+        """What `data_received` calls is decided here, so that the usual case costs it no question."""
+        if self.closed or self._closing is not None:
+            return
+        if self._read_disable_count or self._paused or self._stopped_at is not None or not self._filters:
+            self._receive = self._hold
+        elif len(self._filters) == 1:
+            self._receive = self._filters[0].on_data
+        else:
+            self._receive = self._deliver
+
+    def _start_filters(self, first: int) -> None:
+        self._stopped_at = None
+        self._choose_receiver()
+        for at in range(first, len(self._filters)):
+            if self.closed or self._closing is not None:
+                return
+            if self._filters[at].on_new_connection() is FilterStatus.STOP_ITERATION and at + 1 < len(self._filters):
+                self._stopped_at = at
+                self._choose_receiver()
+                return
+
+    def _deliver(self, data: bytes, end_stream: bool) -> None:
+        for read_filter in self._filters:
+            if read_filter.on_data(data, end_stream) is FilterStatus.STOP_ITERATION or self.closed:
+                return
+
+    def _hold(self, data: bytes, end_stream: bool) -> None:
+        """Keep what was under way when reading was disabled, and have no more."""
+        self._held += data
+        self._pause()
+
+    def _leave_unread(self, data: bytes, end_stream: bool) -> None:
+        """Bytes for a closing connection."""
+        self._left_unread = True
+        self._pause()
+
+    def _pause(self) -> None:
+        self._paused = True
+        if self.transport is not None:
+            self.transport.pause_reading()
+
+    def _go_on(self) -> None:
+        """Deliver what was held, not from inside the call that allowed it (`activateFileEvents`)."""
+        if self._paused or self._end_stream_pending:
+            self.dispatcher.post(self._go_on_now)
+
+    def _go_on_now(self) -> None:
+        if not self._can_deliver():
+            return
+        if self._held:
+            held, self._held = self._held, b""
+            self._deliver(held, False)
+            if not self._can_deliver():
+                return
+        if self._end_stream_pending:
+            self._end_stream_pending = False
+            self._read_half_closed = True
+            self._deliver(b"", True)
+            if self._write_half_closed and not self.closed and self._closing is None:
+                self._both_sides_half_closed()
+        elif self._paused and self.transport is not None:
+            self._paused = False
+            self._choose_receiver()
+            self.transport.resume_reading()
+
+    def _can_deliver(self) -> bool:
+        return (
+            self._started
+            and not self.closed
+            and self._closing is None
+            and not self._read_disable_count
+            and self._stopped_at is None
+            and bool(self._filters)
+        )
+
+    def _both_sides_half_closed(self) -> None:
+        if self.transport is not None and self.transport.get_write_buffer_size():
+            self.close(ConnectionCloseType.FLUSH_WRITE)
+        else:
+            self._end(ConnectionEvent.REMOTE_CLOSE)
+
+    def _start_closing(self, kind: ConnectionCloseType, transport: asyncio.Transport) -> None:
+        self._closing = kind
+        self._writable = False
+        self._receive = self._leave_unread
+        delay = kind is ConnectionCloseType.FLUSH_WRITE_AND_DELAY and self.delayed_close_timeout > 0
+        self._unflushed = transport.get_write_buffer_size()
+        if not delay and not self._unflushed:
+            self._end(ConnectionEvent.LOCAL_CLOSE)
+            return
+        if self.delayed_close_timeout > 0:
+            self._delayed_close_timer = self.dispatcher.create_timer(self._on_delayed_close_timeout)
+            self._delayed_close_timer.enable(self.delayed_close_timeout)
+        if not delay:
+            transport.close()
+        elif self._paused:
+            # Nobody wants the bytes, but the peer's FIN ends the wait.
+            self._paused = False
+            transport.resume_reading()
+
+    def _on_delayed_close_timeout(self) -> None:
+        left = self.transport.get_write_buffer_size() if self.transport is not None else 0
+        if 0 < left < self._unflushed and self._delayed_close_timer is not None:
+            self._unflushed = left
+            self._delayed_close_timer.enable(self.delayed_close_timeout)
+        else:
+            self._end(ConnectionEvent.LOCAL_CLOSE)
+
+    @staticmethod
+    def _reset_on_close(transport: asyncio.Transport) -> None:
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family != getattr(socket, "AF_UNIX", None):
+            try:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            except OSError:
+                pass  # it is gone already
+
+    def _end(self, event: ConnectionEvent) -> None:
+        """Tell everybody, once, and let go of the transport."""
+        if self.closed:
+            return
+        self.closed = True
+        self._writable = False
+        self._receive = _discard
+        if self._delayed_close_timer is not None:
+            self._delayed_close_timer.disable()
+            self._delayed_close_timer = None
+        transport = self.transport
+        if transport is not None:
+            if event is ConnectionEvent.LOCAL_CLOSE and (self._held or self._left_unread):
+                self._reset_on_close(transport)
+            transport.abort()
+        self._held = b""
+        callbacks, self._callbacks = self._callbacks, []
+        for each in callbacks:
+            each.on_event(event)
+        self._filters = []

@@ -1,0 +1,72 @@
+"""What a factory of filters may ask for.
+
+Envoy: `Server::Configuration::ServerFactoryContext`, `FactoryContext`; docs "Life of a request > Configuration".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..access_log.access_log import AccessLogManager
+    from ..config.runtime import Runtime
+    from ..event.dispatcher import Dispatcher
+    from ..event.random import RandomGenerator
+    from ..explain.log import ExplanationLog
+    from ..stats.store import Scope, Store
+    from ..upstream.cluster_manager import ClusterManager
+
+
+class ServerContext:
+    """The parts of a running server, by their Envoy names; made by `server.Server` (`ServerFactoryContext`).
+
+    Attributes:
+        explanations: where finished explanations go; None when explaining is off.
+        node: `envoy.config.core.v3.Node` with the command line's service-node, -cluster and -zone filled in.
+        drain_close: asked by connection managers at the end of each response: should this connection be closed, because the
+            server drains (`Network::DrainDecision`)?
+        defer: run when configuration is complete and listeners are about to start (`Init::Manager`).
+    """
+
+    dispatcher: Dispatcher
+    random: RandomGenerator
+    stats: Store
+    runtime: Runtime
+    cluster_manager: ClusterManager
+    access_logs: AccessLogManager
+    explanations: ExplanationLog | None
+    node: Any
+    options: Any
+    drain_close: Callable[[], bool]
+    http1_codec: str = "native"
+    """`native`, or `h11` for the reference codec."""
+
+
+class FactoryContext:
+    """A `ServerContext` as one listener's filters see it (`FactoryContext`).
+
+    Attributes:
+        scope: statistics of the server, empty prefix: filters add their own (`http.<stat_prefix>.`, `tcp.<stat_prefix>.`).
+        listener_scope: `listener.<address>.`
+        drain_close: as in `ServerContext`, and also true while only this listener drains.
+        traffic_direction: `UNSPECIFIED`, `INBOUND` or `OUTBOUND`.
+    """
+
+    __slots__ = ("drain_close", "listener_name", "listener_scope", "scope", "server", "traffic_direction")
+
+    def __init__(
+        self,
+        server: ServerContext,
+        scope: Scope,
+        listener_scope: Scope,
+        drain_close: Callable[[], bool],
+        listener_name: str = "",
+        traffic_direction: str = "UNSPECIFIED",
+    ) -> None:
+        self.server = server
+        self.scope = scope
+        self.listener_scope = listener_scope
+        self.drain_close = drain_close
+        self.listener_name = listener_name
+        self.traffic_direction = traffic_direction

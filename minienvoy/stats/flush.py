@@ -1,0 +1,110 @@
+"""The stats flush: merges histograms and hands a snapshot to the sinks.
+
+Envoy: `InstanceBase::flushStats`, `MetricSnapshotImpl`, `Stats::Sink`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from minienvoy.event.dispatcher import Dispatcher
+
+from .store import HistogramSample, Sample, Store, TextSample
+
+
+class CounterSnapshot(NamedTuple):
+    """A counter, and what it grew by since the flush before."""
+
+    sample: Sample
+    delta: int
+
+
+class MetricSnapshot(NamedTuple):
+    """Everything at one flush, by name; histograms are merged."""
+
+    counters: Sequence[CounterSnapshot]
+    gauges: Sequence[Sample]
+    text_readouts: Sequence[TextSample]
+    histograms: Sequence[HistogramSample]
+    wall_time: float
+    """Seconds since the epoch."""
+
+
+class StatSink(Protocol):
+    """Where stats go: statsd, a metrics service, ... (`Stats::Sink`)."""
+
+    def flush(self, snapshot: MetricSnapshot) -> None: ...
+
+
+class StatsFlusher:
+    """Flushes every `interval` seconds, or when the admin interface asks if `on_admin`.
+
+    `refresh` is called before each flush and before each read by the admin: gauges that are measured rather than
+    counted (memory, uptime) are set there.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        dispatcher: Dispatcher,
+        *,
+        interval: float = 5.0,
+        on_admin: bool = False,
+        sinks: Sequence[StatSink] = (),
+        refresh: Callable[[], None] | None = None,
+    ) -> None:
+        self.sinks = list(sinks)
+        self._store = store
+        self._dispatcher = dispatcher
+        self._interval = interval
+        self._on_admin = on_admin
+        self._refresh = refresh
+        self._latched: dict[str, int] = {}
+        self._timer = dispatcher.create_timer(self._flush_and_rearm)
+
+    def start(self) -> None:
+        if not self._on_admin:
+            self._timer.enable(self._interval)
+
+    def stop(self) -> None:
+        """No more flushes; the owner may call `flush` once more for the last numbers."""
+        self._timer.disable()
+
+    def on_admin_request(self) -> None:
+        """Stats are about to be printed."""
+        if self._on_admin:
+            self.flush()
+        elif self._refresh is not None:
+            self._refresh()
+
+    def flush(self) -> None:
+        if self._refresh is not None:
+            self._refresh()
+        self._store.merge_histograms()
+        if not self.sinks:
+            return
+        snapshot = self._snapshot()
+        for sink in self.sinks:
+            sink.flush(snapshot)
+
+    def _snapshot(self) -> MetricSnapshot:
+        before = self._latched
+        samples = self._store.counters()
+        self._latched = {sample.name: sample.value for sample in samples}
+        counters = []
+        for sample in samples:
+            grown = sample.value - before.get(sample.name, 0)
+            # A counter that is less than it was has been reset, or is a new one of the same name.
+            counters.append(CounterSnapshot(sample, grown if grown >= 0 else sample.value))
+        return MetricSnapshot(
+            counters,
+            self._store.gauges(),
+            self._store.text_readouts(),
+            self._store.histograms(),
+            self._dispatcher.wall_time(),
+        )
+
+    def _flush_and_rearm(self) -> None:
+        self._timer.enable(self._interval)
+        self.flush()

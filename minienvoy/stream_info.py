@@ -1,0 +1,224 @@
+"""What is known of a stream or of a connection: what access logs, filters and retries ask.
+
+Envoy: `StreamInfo::StreamInfo`, `StreamInfo::CoreResponseFlag`, `Network::ConnectionInfoProvider`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+if TYPE_CHECKING:
+    from .network.address import Address
+
+
+class ResponseFlag:
+    """Bits of `StreamInfo.response_flags`; plain ints, because enum arithmetic is slow.
+
+    `NAMES` is in Envoy's order, which is the order in which several flags are printed.
+    """
+
+    FAILED_LOCAL_HEALTH_CHECK: Final = 1 << 0
+    NO_HEALTHY_UPSTREAM: Final = 1 << 1
+    UPSTREAM_REQUEST_TIMEOUT: Final = 1 << 2
+    LOCAL_RESET: Final = 1 << 3
+    UPSTREAM_REMOTE_RESET: Final = 1 << 4
+    UPSTREAM_CONNECTION_FAILURE: Final = 1 << 5
+    UPSTREAM_CONNECTION_TERMINATION: Final = 1 << 6
+    UPSTREAM_OVERFLOW: Final = 1 << 7
+    NO_ROUTE_FOUND: Final = 1 << 8
+    DELAY_INJECTED: Final = 1 << 9
+    FAULT_INJECTED: Final = 1 << 10
+    RATE_LIMITED: Final = 1 << 11
+    UNAUTHORIZED_EXTERNAL_SERVICE: Final = 1 << 12
+    RATE_LIMIT_SERVICE_ERROR: Final = 1 << 13
+    DOWNSTREAM_CONNECTION_TERMINATION: Final = 1 << 14
+    UPSTREAM_RETRY_LIMIT_EXCEEDED: Final = 1 << 15
+    STREAM_IDLE_TIMEOUT: Final = 1 << 16
+    INVALID_ENVOY_REQUEST_HEADERS: Final = 1 << 17
+    DOWNSTREAM_PROTOCOL_ERROR: Final = 1 << 18
+    UPSTREAM_MAX_STREAM_DURATION_REACHED: Final = 1 << 19
+    RESPONSE_FROM_CACHE_FILTER: Final = 1 << 20
+    NO_FILTER_CONFIG_FOUND: Final = 1 << 21
+    DURATION_TIMEOUT: Final = 1 << 22
+    UPSTREAM_PROTOCOL_ERROR: Final = 1 << 23
+    NO_CLUSTER_FOUND: Final = 1 << 24
+    OVERLOAD_MANAGER_TERMINATED: Final = 1 << 25
+    DNS_RESOLUTION_FAILED: Final = 1 << 26
+    DROP_OVERLOAD: Final = 1 << 27
+    DOWNSTREAM_REMOTE_RESET: Final = 1 << 28
+    UNCONDITIONAL_DROP_OVERLOAD: Final = 1 << 29
+
+    NAMES: Final = (
+        ("LH", "FailedLocalHealthCheck"),
+        ("UH", "NoHealthyUpstream"),
+        ("UT", "UpstreamRequestTimeout"),
+        ("LR", "LocalReset"),
+        ("UR", "UpstreamRemoteReset"),
+        ("UF", "UpstreamConnectionFailure"),
+        ("UC", "UpstreamConnectionTermination"),
+        ("UO", "UpstreamOverflow"),
+        ("NR", "NoRouteFound"),
+        ("DI", "DelayInjected"),
+        ("FI", "FaultInjected"),
+        ("RL", "RateLimited"),
+        ("UAEX", "UnauthorizedExternalService"),
+        ("RLSE", "RateLimitServiceError"),
+        ("DC", "DownstreamConnectionTermination"),
+        ("URX", "UpstreamRetryLimitExceeded"),
+        ("SI", "StreamIdleTimeout"),
+        ("IH", "InvalidEnvoyRequestHeaders"),
+        ("DPE", "DownstreamProtocolError"),
+        ("UMSDR", "UpstreamMaxStreamDurationReached"),
+        ("RFCF", "ResponseFromCacheFilter"),
+        ("NFCF", "NoFilterConfigFound"),
+        ("DT", "DurationTimeout"),
+        ("UPE", "UpstreamProtocolError"),
+        ("NC", "NoClusterFound"),
+        ("OM", "OverloadManagerTerminated"),
+        ("DF", "DnsResolutionFailed"),
+        ("DO", "DropOverload"),
+        ("DR", "DownstreamRemoteReset"),
+        ("UDO", "UnconditionalDropOverload"),
+    )
+
+
+class ConnectionInfo:
+    """Who is at the two ends of a connection (`Network::ConnectionInfoProvider`).
+
+    `remote_address` may be replaced by what a PROXY header or `x-forwarded-for` says; `direct_*` stay as the kernel
+    told them. `id` counts connections of the process from 1.
+    """
+
+    __slots__ = (
+        "direct_local_address",
+        "direct_remote_address",
+        "id",
+        "local_address",
+        "remote_address",
+        "requested_server_name",
+        "ssl",
+    )
+
+    def __init__(self, local_address: Address | None, remote_address: Address | None, id: int = 0) -> None:
+        self.local_address = self.direct_local_address = local_address
+        self.remote_address = self.direct_remote_address = remote_address
+        self.id = id
+        self.requested_server_name = ""
+        self.ssl: Any = None
+        """Facts of the TLS session (`Ssl::ConnectionInfo`); None on a plain connection."""
+
+
+class HostDescription(Protocol):
+    """As much of an upstream host as a log needs (`Upstream::HostDescription`)."""
+
+    @property
+    def address(self) -> Address: ...
+    @property
+    def hostname(self) -> str: ...
+    @property
+    def metadata(self) -> Mapping[str, Any]: ...
+
+
+class StreamInfo:
+    """One stream (or TCP connection) as its access log will tell it.
+
+    Defaults are class attributes: a stream that never retries does not pay for `attempt_count`. The HTTP filter manager
+    *is* the `StreamInfo` of its stream, the TCP proxy filter makes one. Times named `*_time` are monotonic seconds,
+    except `start_time`, which is seconds since the epoch; None means that it has not happened.
+    """
+
+    start_time: float = 0.0
+    start_monotonic: float = 0.0
+    protocol: str | None = None
+    """`HTTP/1.0`, `HTTP/1.1`, `HTTP/2`; None for TCP or before it is known."""
+    response_code: int | None = None
+    response_code_details: str | None = None
+    connection_termination_details: str | None = None
+    response_flags: int = 0
+    bytes_received: int = 0
+    """Body bytes from downstream (for TCP: all bytes)."""
+    bytes_sent: int = 0
+    downstream_wire_bytes_received: int = 0
+    downstream_wire_bytes_sent: int = 0
+    downstream_header_bytes_received: int = 0
+    downstream_header_bytes_sent: int = 0
+    upstream_wire_bytes_received: int = 0
+    upstream_wire_bytes_sent: int = 0
+    upstream_header_bytes_received: int = 0
+    upstream_header_bytes_sent: int = 0
+    connection: ConnectionInfo
+    """The downstream connection."""
+    route_name: str = ""
+    virtual_host_name: str = ""
+    virtual_cluster_name: str | None = None
+    upstream_cluster_name: str | None = None
+    upstream_host: HostDescription | None = None
+    upstream_connection: ConnectionInfo | None = None
+    upstream_protocol: str | None = None
+    upstream_transport_failure_reason: str = ""
+    upstream_connection_pool_ready_time: float | None = None
+    attempt_count: int | None = None
+    request_id: str = ""
+    filter_chain_name: str = ""
+    listener_name: str = ""
+    traffic_direction: str = "UNSPECIFIED"
+    last_downstream_rx_byte_time: float | None = None
+    first_upstream_tx_byte_time: float | None = None
+    last_upstream_tx_byte_time: float | None = None
+    first_upstream_rx_byte_time: float | None = None
+    last_upstream_rx_byte_time: float | None = None
+    first_downstream_tx_byte_time: float | None = None
+    last_downstream_tx_byte_time: float | None = None
+    upstream_connect_start_time: float | None = None
+    upstream_connect_complete_time: float | None = None
+    request_complete_time: float | None = None
+    """When the stream ended; None while it runs."""
+    upstream_request_create_time: float | None = None
+    """When the router (or the TCP proxy) asked the connection pool for a connection, the last time it did."""
+    first_upstream_rx_body_byte_time: float | None = None
+    downstream_handshake_complete_time: float | None = None
+    attempted_hosts: tuple[HostDescription, ...] = ()
+    """Hosts that a connection was had to, in the order of the attempts."""
+    attempted_connection_ids: tuple[int, ...] = ()
+    upstream_cluster_alt_stat_name: str = ""
+    """What logs and statistics call the cluster; empty if that is its name (`observabilityName`)."""
+    cluster_metadata: Mapping[str, Any] | None = None
+    """These are `filter_metadata` as plain values: of the chosen cluster, route, ..."""
+    route_metadata: Mapping[str, Any] | None = None
+    virtual_host_metadata: Mapping[str, Any] | None = None
+    listener_metadata: Mapping[str, Any] | None = None
+    filter_chain_metadata: Mapping[str, Any] | None = None
+    downstream_transport_failure_reason: str = ""
+    downstream_local_close_reason: str = ""
+    upstream_local_close_reason: str = ""
+    downstream_detected_close_type: str = "Normal"
+    """`Normal`, `LocalReset` or `RemoteReset`."""
+    upstream_detected_close_type: str = "Normal"
+    custom_flags: str = ""
+    is_traced: bool = False
+    """The request is sampled for tracing."""
+    is_health_check: bool = False
+    """The request is a health check that a filter of this proxy answered."""
+    _dynamic_metadata: dict[str, Any] | None = None
+    _filter_state: dict[str, Any] | None = None
+
+    @property
+    def dynamic_metadata(self) -> dict[str, Any]:
+        """Filter name -> plain values (`envoy.config.core.v3.Metadata.filter_metadata`)."""
+        if self._dynamic_metadata is None:
+            self._dynamic_metadata = {}
+        return self._dynamic_metadata
+
+    @property
+    def filter_state(self) -> dict[str, Any]:
+        """Key -> object that filters share (`StreamInfo::FilterState`)."""
+        if self._filter_state is None:
+            self._filter_state = {}
+        return self._filter_state
+
+    def set_response_flag(self, flag: int) -> None:
+        self.response_flags |= flag
+
+    def has_response_flag(self, flag: int) -> bool:
+        return bool(self.response_flags & flag)

@@ -1,0 +1,177 @@
+"""All clusters: by name, and how they come and go.
+
+Envoy: `Upstream::ClusterManagerImpl`, `ClusterManagerInitHelper`; docs "Cluster manager", "Cluster warming".
+
+The clusters of the bootstrap are compiled at once and *warm* together: listeners start when each of them knows its
+first hosts. A cluster that is added or changed later warms beside the one in use and takes its place when it is ready.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from ..errors import ConfigError
+from .cluster import Cluster, ClusterContext, create_cluster
+from .cluster_stats import ClusterManagerStats, ThreadLocalClusterManagerStats
+
+ClusterUpdate = Callable[[str, Cluster | None], None]
+"""(name, the cluster that is in use from now on or None if it was removed)"""
+
+
+class ClusterManager:
+    """`context` is what each cluster is made with; its `path` and `added_via_api` are filled in for each.
+
+    Attributes:
+        local_cluster_name: the cluster this server is a member of; empty if none is told.
+    """
+
+    def __init__(self, context: ClusterContext, local_cluster_name: str = "") -> None:
+        self.local_cluster_name = local_cluster_name
+        self.stats = context.stats.scope("cluster_manager").struct(ClusterManagerStats)
+        self._context = context
+        self._active: dict[str, Cluster] = {}
+        self._warming: dict[str, Cluster] = {}
+        self._callbacks: list[ClusterUpdate] = []
+        self._waiting: set[str] = set()
+        self._on_initialized: Callable[[], None] | None = None
+        self._inflated = [
+            context.stats.scope(f"thread_local_cluster_manager.{thread}").struct(ThreadLocalClusterManagerStats)
+            for thread in ("main_thread", "worker_0")
+        ]
+
+    # -- who asks
+
+    def get(self, name: str) -> Cluster | None:
+        """The cluster of that name, if it is in use (`getThreadLocalCluster`)."""
+        return self._active.get(name)
+
+    def clusters(self) -> dict[str, Cluster]:
+        """Those in use, by name, in the order of the configuration."""
+        return dict(self._active)
+
+    def warming_clusters(self) -> dict[str, Cluster]:
+        return dict(self._warming)
+
+    def add_update_callback(self, callback: ClusterUpdate) -> None:
+        """Called after a cluster was put in use, replaced or removed (`ClusterUpdateCallbacks`)."""
+        self._callbacks.append(callback)
+
+    # -- the bootstrap
+
+    def load(self, configs: Iterable[Any], path: str = "static_resources.clusters") -> None:
+        """Compile the clusters of the bootstrap; `start` begins to look for their hosts.
+
+        Raises:
+            ConfigError: one of them can not be used, or two have one name.
+        """
+        for index, config in enumerate(configs):
+            where = f"{path}[{index}]"
+            if config.name in self._active:
+                raise ConfigError(f"cluster manager: duplicate cluster '{config.name}'", f"{where}.name")
+            self._active[config.name] = create_cluster(config, replace(self._context, path=where))
+            self.stats.cluster_added += 1
+        if self.local_cluster_name and self.local_cluster_name not in self._active:
+            raise ConfigError(
+                f"local cluster '{self.local_cluster_name}' must be defined", "cluster_manager.local_cluster_name"
+            )
+        self._count()
+
+    def start(self, on_initialized: Callable[[], None]) -> None:
+        """Look for hosts; `on_initialized` is called once, when every cluster of the bootstrap is ready."""
+        self._on_initialized = on_initialized
+        clusters = list(self._active.values())
+        self._waiting = {cluster.name for cluster in clusters}
+        for cluster in clusters:
+            cluster.start(partial(self._on_cluster_initialized, cluster.name))
+        self._finish_initialization()
+
+    def _on_cluster_initialized(self, name: str) -> None:
+        self._waiting.discard(name)
+        self._finish_initialization()
+
+    def _finish_initialization(self) -> None:
+        if not self._waiting and self._on_initialized is not None:
+            callback, self._on_initialized = self._on_initialized, None
+            callback()
+
+    # -- later changes
+
+    def add_or_update_cluster(self, config: Any, path: str = "") -> bool:
+        """Add a cluster or replace the one of its name; False if nothing changes.
+
+        The new one takes over when it has its first hosts.
+
+        Raises:
+            ConfigError: the cluster can not be used; the one in use stays.
+        """
+        name = config.name
+        warming, active = self._warming.get(name), self._active.get(name)
+        newest = warming or active
+        if newest is not None and newest.config == config:
+            return False
+        if active is not None and not active.added_via_api:
+            return False  # the bootstrap's clusters can not be changed
+        cluster = create_cluster(config, replace(self._context, path=path, added_via_api=True))
+        if warming is not None:
+            warming.stop()
+        if newest is None:
+            self.stats.cluster_added += 1
+        else:
+            self.stats.cluster_modified += 1
+        self._warming[name] = cluster
+        cluster.stats.config_update.warming_state = 1
+        self._count()
+        cluster.start(lambda: self._use(cluster))
+        return True
+
+    def remove_cluster(self, name: str) -> bool:
+        """Forget a cluster that came from `add_or_update_cluster`; False if there is none."""
+        active = self._active.get(name)
+        if active is not None and not active.added_via_api:
+            return False
+        warming = self._warming.pop(name, None)
+        if warming is not None:
+            warming.stop()
+        if active is not None:
+            del self._active[name]
+            active.stop()
+        if active is None and warming is None:
+            return False
+        self.stats.cluster_removed += 1
+        self._count()
+        if active is not None:
+            for callback in tuple(self._callbacks):
+                callback(name, None)
+        return True
+
+    def stop(self) -> None:
+        """Stop every cluster; none can be got any more."""
+        clusters = [*self._active.values(), *self._warming.values()]
+        self._active.clear()
+        self._warming.clear()
+        self._on_initialized = None
+        for cluster in clusters:
+            cluster.stop()
+
+    def _use(self, cluster: Cluster) -> None:
+        if self._warming.get(cluster.name) is not cluster:
+            return
+        del self._warming[cluster.name]
+        old = self._active.get(cluster.name)
+        self._active[cluster.name] = cluster
+        cluster.stats.config_update.warming_state = 0
+        if old is not None:
+            self.stats.cluster_updated += 1
+            old.stop()
+        self._count()
+        for callback in tuple(self._callbacks):
+            callback(cluster.name, cluster)
+
+    def _count(self) -> None:
+        self.stats.active_clusters = len(self._active)
+        self.stats.warming_clusters = len(self._warming)
+        for thread in self._inflated:
+            thread.clusters_inflated = len(self._active)

@@ -1,0 +1,226 @@
+"""Endpoints, their health, and the sets they stand in.
+
+Envoy: `Upstream::Host`, `HostSet`, `PrioritySet`; docs "Load balancing > Priority levels".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+from ..network.address import Address
+
+
+class HealthFlag:
+    """Bits of `Host.health_flags`: why a host is not healthy (`Host::HealthFlag`)."""
+
+    FAILED_ACTIVE_HC: Final = 1
+    FAILED_OUTLIER_CHECK: Final = 2
+    FAILED_EDS_HEALTH: Final = 4
+    DEGRADED_ACTIVE_HC: Final = 8
+    DEGRADED_EDS_HEALTH: Final = 16
+    PENDING_DYNAMIC_REMOVAL: Final = 32
+    PENDING_ACTIVE_HC: Final = 64
+    EXCLUDED_VIA_IMMEDIATE_HC_FAIL: Final = 128
+    ACTIVE_HC_TIMEOUT: Final = 256
+    EDS_STATUS_DRAINING: Final = 512
+    DEGRADED_OUTLIER_DETECTION: Final = 1024
+
+    UNHEALTHY: Final = FAILED_ACTIVE_HC | FAILED_OUTLIER_CHECK | FAILED_EDS_HEALTH | EDS_STATUS_DRAINING
+    EXCLUDED: Final = PENDING_ACTIVE_HC | EXCLUDED_VIA_IMMEDIATE_HC_FAIL | EDS_STATUS_DRAINING
+    DEGRADED: Final = DEGRADED_ACTIVE_HC | DEGRADED_EDS_HEALTH | DEGRADED_OUTLIER_DETECTION
+
+    NAMES: Final = (
+        (FAILED_ACTIVE_HC, "/failed_active_hc"),
+        (FAILED_OUTLIER_CHECK, "/failed_outlier_check"),
+        (FAILED_EDS_HEALTH, "/failed_eds_health"),
+        (DEGRADED_ACTIVE_HC, "/degraded_active_hc"),
+        (DEGRADED_EDS_HEALTH, "/degraded_eds_health"),
+        (PENDING_DYNAMIC_REMOVAL, "/pending_dynamic_removal"),
+        (PENDING_ACTIVE_HC, "/pending_active_hc"),
+        (EXCLUDED_VIA_IMMEDIATE_HC_FAIL, "/excluded_via_immediate_hc_fail"),
+        (ACTIVE_HC_TIMEOUT, "/active_hc_timeout"),
+        (EDS_STATUS_DRAINING, "/eds_status_draining"),
+        (DEGRADED_OUTLIER_DETECTION, "/degraded_outlier_detection"),
+    )
+
+
+class Locality(NamedTuple):
+    region: str = ""
+    zone: str = ""
+    sub_zone: str = ""
+
+
+NO_LOCALITY: Final = Locality()
+
+
+class HostStats:
+    """Counters and gauges of one host, as `/clusters` lists them (`Upstream::HostStats`)."""
+
+    __slots__ = (
+        "cx_active",
+        "cx_connect_fail",
+        "cx_total",
+        "rq_active",
+        "rq_error",
+        "rq_pending_active",
+        "rq_success",
+        "rq_timeout",
+        "rq_total",
+    )
+
+    def __init__(self) -> None:
+        self.cx_active = self.cx_connect_fail = self.cx_total = 0
+        self.rq_active = self.rq_error = self.rq_pending_active = self.rq_success = self.rq_timeout = self.rq_total = 0
+
+
+class Host:
+    """One endpoint of a cluster. Identity is the object: an endpoint that stays in an update keeps its `Host`.
+
+    Attributes:
+        address: where to connect.
+        hostname: for `auto_host_rewrite`, health checks and logs; the DNS name for DNS clusters.
+        weight: 1-128 is usual; at least 1.
+        metadata: `filter_metadata` as plain values.
+        http_pools, tcp_pools: connection pools by their options; they belong to the pools' modules.
+    """
+
+    __slots__ = (
+        "address",
+        "addresses",
+        "canary",
+        "health_check_address",
+        "health_flags",
+        "hostname",
+        "http_pools",
+        "locality",
+        "metadata",
+        "outlier",
+        "priority",
+        "stats",
+        "tcp_pools",
+        "weight",
+    )
+
+    def __init__(
+        self,
+        address: Address,
+        hostname: str = "",
+        *,
+        weight: int = 1,
+        priority: int = 0,
+        locality: Locality = NO_LOCALITY,
+        metadata: Mapping[str, Mapping[str, Any]] | None = None,
+        health_flags: int = 0,
+        health_check_address: Address | None = None,
+        addresses: tuple[Address, ...] = (),
+    ) -> None:
+        self.address = address
+        self.addresses = addresses or (address,)
+        self.hostname = hostname
+        self.weight = weight
+        self.priority = priority
+        self.locality = locality
+        self.metadata: Mapping[str, Mapping[str, Any]] = metadata or {}
+        self.canary = bool(self.metadata.get("envoy.lb", {}).get("canary", False))
+        self.health_flags = health_flags
+        self.health_check_address = health_check_address or address
+        self.stats = HostStats()
+        self.outlier: Any = None
+        """What the outlier detector keeps about this host."""
+        self.http_pools: dict[Any, Any] = {}
+        self.tcp_pools: dict[Any, Any] = {}
+
+    @property
+    def healthy(self) -> bool:
+        return not self.health_flags & (HealthFlag.UNHEALTHY | HealthFlag.DEGRADED)
+
+    @property
+    def degraded(self) -> bool:
+        return bool(self.health_flags & HealthFlag.DEGRADED) and not self.health_flags & HealthFlag.UNHEALTHY
+
+    def __str__(self) -> str:
+        return self.address.text
+
+    def __repr__(self) -> str:
+        return f"Host({self.address.text!r})"
+
+
+class HostSet:
+    """The hosts of one priority. Never changes: an update makes a new one, so a reader may keep it."""
+
+    __slots__ = (
+        "degraded_hosts",
+        "excluded_hosts",
+        "healthy_hosts",
+        "hosts",
+        "locality_weights",
+        "overprovisioning_factor",
+        "priority",
+        "weighted_priority_health",
+    )
+
+    def __init__(
+        self,
+        priority: int,
+        hosts: tuple[Host, ...],
+        *,
+        overprovisioning_factor: float = 140.0,
+        weighted_priority_health: bool = False,
+        locality_weights: Mapping[Locality, int] | None = None,
+    ) -> None:
+        self.priority = priority
+        self.hosts = hosts
+        self.healthy_hosts = tuple(host for host in hosts if host.healthy)
+        self.degraded_hosts = tuple(host for host in hosts if host.degraded)
+        self.excluded_hosts = tuple(host for host in hosts if host.health_flags & HealthFlag.EXCLUDED)
+        self.overprovisioning_factor = overprovisioning_factor
+        """Percent."""
+        self.weighted_priority_health = weighted_priority_health
+        self.locality_weights: Mapping[Locality, int] = locality_weights or {}
+
+
+MemberUpdate = Callable[[HostSet, tuple[Host, ...], tuple[Host, ...]], None]
+"""(the new set of one priority, hosts that were added, hosts that were removed)"""
+
+
+class PrioritySet:
+    """All priorities of a cluster, and who wants to hear of changes (`PrioritySet::addMemberUpdateCb`)."""
+
+    __slots__ = ("_callbacks", "host_sets")
+
+    def __init__(self) -> None:
+        self.host_sets: list[HostSet] = []
+        self._callbacks: list[MemberUpdate] = []
+
+    def add_member_update_callback(self, callback: MemberUpdate) -> None:
+        """Called after every change of hosts or of their health."""
+        self._callbacks.append(callback)
+
+    def update_hosts(self, host_set: HostSet) -> None:
+        """Put `host_set` in place of the one of its priority; gaps are filled with empty sets."""
+        while len(self.host_sets) <= host_set.priority:
+            self.host_sets.append(HostSet(len(self.host_sets), ()))
+        old = self.host_sets[host_set.priority].hosts
+        self.host_sets[host_set.priority] = host_set
+        before, after = set(old), set(host_set.hosts)
+        added = tuple(host for host in host_set.hosts if host not in before)
+        removed = tuple(host for host in old if host not in after)
+        for callback in tuple(self._callbacks):
+            callback(host_set, added, removed)
+
+    def refresh_health(self, priority: int) -> None:
+        """Make the set of `priority` anew because the health flags of its hosts changed."""
+        old = self.host_sets[priority]
+        self.update_hosts(
+            HostSet(
+                priority,
+                old.hosts,
+                overprovisioning_factor=old.overprovisioning_factor,
+                weighted_priority_health=old.weighted_priority_health,
+                locality_weights=old.locality_weights,
+            )
+        )
+
+    def hosts(self) -> list[Host]:
+        return [host for host_set in self.host_sets for host in host_set.hosts]

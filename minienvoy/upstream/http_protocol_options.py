@@ -1,0 +1,95 @@
+"""How HTTP is spoken to a cluster.
+
+Envoy: `envoy.extensions.upstreams.http.v3.HttpProtocolOptions`, `Upstream::HttpProtocolOptionsConfigImpl`; docs "HTTP
+protocol options". The older fields of the cluster itself mean the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..config.fields import honours
+from ..http.http1.settings import Http1Settings, proper_case_words
+from ..registry import Registry
+from .duration import duration_of
+
+honours(
+    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions", "common_http_protocol_options", "explicit_http_config"
+)
+honours("envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig", "http_protocol_options")
+honours(
+    "envoy.config.core.v3.HttpProtocolOptions",
+    "headers_with_underscores_action",
+    "idle_timeout",
+    "max_connection_duration",
+    "max_headers_count",
+    "max_requests_per_connection",
+    "max_response_headers_kb",
+)
+honours(
+    "envoy.config.core.v3.Http1ProtocolOptions",
+    "allow_chunked_length",
+    "enable_trailers",
+    "header_key_format",
+    "send_fully_qualified_url",
+)
+honours("envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat", whole=("proper_case_words",))
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamHttpProtocolOptions:
+    """Compiled options; None means no limit.
+
+    Attributes:
+        http1: for the codec of an HTTP/1 connection.
+        idle_timeout: seconds after which a connection without streams is closed.
+        max_connection_duration: seconds after which a connection takes no new stream.
+    """
+
+    http1: Http1Settings = field(default_factory=Http1Settings)
+    idle_timeout: float | None = 3600.0
+    max_connection_duration: float | None = None
+    max_requests_per_connection: int | None = None
+
+    @classmethod
+    def from_proto(cls, common: Any, http1: Any, max_requests_per_connection: int = 0) -> UpstreamHttpProtocolOptions:
+        """From `envoy.config.core.v3.HttpProtocolOptions` and `Http1ProtocolOptions`.
+
+        `max_requests_per_connection` counts where `common` has none; 0 is no limit.
+        """
+        if common.HasField("max_requests_per_connection"):
+            max_requests_per_connection = common.max_requests_per_connection.value
+        kilobytes = common.max_response_headers_kb.value if common.HasField("max_response_headers_kb") else 60
+        proper_case = http1.header_key_format.WhichOneof("header_format") == "proper_case_words"
+        return cls(
+            http1=Http1Settings(
+                enable_trailers=http1.enable_trailers,
+                allow_chunked_length=http1.allow_chunked_length,
+                max_headers_size=kilobytes * 1024,
+                max_headers_count=common.max_headers_count.value if common.HasField("max_headers_count") else 100,
+                underscores=common.headers_with_underscores_action,
+                key_formatter=proper_case_words if proper_case else None,
+                send_fully_qualified_url=http1.send_fully_qualified_url,
+            ),
+            idle_timeout=duration_of(common, "idle_timeout", 3600.0) or None,
+            max_connection_duration=duration_of(common, "max_connection_duration", 0.0) or None,
+            max_requests_per_connection=max_requests_per_connection or None,
+        )
+
+
+ProtocolOptionsFactory = Callable[[Any, int], UpstreamHttpProtocolOptions]
+PROTOCOL_OPTIONS: Registry[ProtocolOptionsFactory] = Registry("envoy.upstream_options")
+"""(message in `typed_extension_protocol_options`, the cluster's own `max_requests_per_connection`) -> options"""
+
+
+@PROTOCOL_OPTIONS.register(
+    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions", "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+)
+def create_http_protocol_options(config: Any, max_requests_per_connection: int) -> UpstreamHttpProtocolOptions:
+    return UpstreamHttpProtocolOptions.from_proto(
+        config.common_http_protocol_options,
+        config.explicit_http_config.http_protocol_options,
+        max_requests_per_connection,
+    )

@@ -1,0 +1,230 @@
+"""The endpoints of a cluster as its configuration, or EDS, tells them.
+
+Envoy: `envoy.config.endpoint.v3.ClusterLoadAssignment`, `Upstream::PriorityStateManager`; docs "Endpoints".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ..config.fields import honours
+from ..errors import ConfigError
+from ..network.address import Address
+from .host import NO_LOCALITY, HealthFlag, Host, HostSet, Locality, PrioritySet
+
+honours("envoy.config.endpoint.v3.ClusterLoadAssignment", "cluster_name", "endpoints", "policy")
+honours(
+    "envoy.config.endpoint.v3.ClusterLoadAssignment.Policy",
+    "overprovisioning_factor",
+    "weighted_priority_health",
+)
+honours(
+    "envoy.config.endpoint.v3.LocalityLbEndpoints",
+    "lb_endpoints",
+    "load_balancing_weight",
+    "locality",
+    "priority",
+    ignored={"proximity": "Envoy does not use it either"},
+    whole=("metadata",),
+)
+honours("envoy.config.core.v3.Locality", "region", "sub_zone", "zone")
+honours(
+    "envoy.config.endpoint.v3.LbEndpoint", "endpoint", "health_status", "load_balancing_weight", whole=("metadata",)
+)
+honours("envoy.config.endpoint.v3.Endpoint", "additional_addresses", "address", "hostname")
+honours("envoy.config.endpoint.v3.Endpoint.AdditionalAddress", "address")
+honours("envoy.config.core.v3.Address", "pipe", "socket_address")
+honours("envoy.config.core.v3.Pipe", "path")
+
+HEALTH_FLAGS: Final = {
+    0: 0,  # UNKNOWN
+    1: 0,  # HEALTHY
+    2: HealthFlag.FAILED_EDS_HEALTH,  # UNHEALTHY
+    3: HealthFlag.EDS_STATUS_DRAINING,  # DRAINING
+    4: HealthFlag.FAILED_EDS_HEALTH,  # TIMEOUT
+    5: HealthFlag.DEGRADED_EDS_HEALTH,  # DEGRADED
+}
+"""`envoy.config.core.v3.HealthStatus` to the flags of a host."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointSettings:
+    """One `LbEndpoint`.
+
+    Attributes:
+        target: an IP address or a DNS name; empty for a unix socket.
+        path: of a unix socket, else empty.
+        additional_targets: further (target, port) of the same endpoint.
+        health_check_target: where health checks go if not to `target`; empty if they do.
+        health_check_port: 0 if it is `port`.
+        config_path: of the address, for errors.
+    """
+
+    target: str
+    port: int
+    path: str
+    hostname: str
+    weight: int
+    health_flags: int
+    metadata: Mapping[str, Mapping[str, Any]]
+    additional_targets: tuple[tuple[str, int], ...] = ()
+    health_check_target: str = ""
+    health_check_port: int = 0
+    config_path: str = ""
+
+    def host_at(self, addresses: tuple[Address, ...], hostname: str, priority: int, locality: Locality) -> Host:
+        """A `Host` for this endpoint, now that it is known where it is; the first address is the main one."""
+        address = addresses[0]
+        health_check_address = None
+        if self.health_check_target:
+            health_check_address = Address.ip(self.health_check_target, self.health_check_port or address.port)
+        elif self.health_check_port and not address.path:
+            health_check_address = Address(address.host, self.health_check_port)
+        return Host(
+            address,
+            hostname,
+            weight=self.weight,
+            priority=priority,
+            locality=locality,
+            metadata=self.metadata,
+            health_flags=self.health_flags,
+            health_check_address=health_check_address,
+            addresses=addresses,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LocalityEndpoints:
+    """One `LocalityLbEndpoints`; `weight` is 0 where none is configured."""
+
+    locality: Locality
+    priority: int
+    weight: int
+    endpoints: tuple[EndpointSettings, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadAssignment:
+    """`overprovisioning_factor` is percent."""
+
+    localities: tuple[LocalityEndpoints, ...] = ()
+    overprovisioning_factor: float = 140.0
+    weighted_priority_health: bool = False
+
+    @classmethod
+    def from_proto(cls, config: Any, path: str) -> LoadAssignment:
+        """From `envoy.config.endpoint.v3.ClusterLoadAssignment`; `path` leads errors to it."""
+        policy = config.policy
+        return cls(
+            tuple(
+                _locality_endpoints(locality, f"{path}.endpoints[{index}]")
+                for index, locality in enumerate(config.endpoints)
+            ),
+            float(policy.overprovisioning_factor.value) if policy.HasField("overprovisioning_factor") else 140.0,
+            policy.weighted_priority_health,
+        )
+
+    def host_set(self, priority: int, hosts: tuple[Host, ...]) -> HostSet:
+        """A set with the settings of this assignment."""
+        weights = {
+            locality.locality: locality.weight
+            for locality in self.localities
+            if locality.priority == priority and locality.weight
+        }
+        return HostSet(
+            priority,
+            hosts,
+            overprovisioning_factor=self.overprovisioning_factor,
+            weighted_priority_health=self.weighted_priority_health,
+            locality_weights=weights,
+        )
+
+    def update(self, priority_set: PrioritySet, hosts: Mapping[int, tuple[Host, ...]]) -> None:
+        """Give `priority_set` the hosts of each priority; priorities that are not mentioned lose theirs."""
+        for priority in range(max([len(priority_set.host_sets) - 1, *hosts]) + 1):
+            priority_set.update_hosts(self.host_set(priority, hosts.get(priority, ())))
+
+
+def _locality_endpoints(config: Any, path: str) -> LocalityEndpoints:
+    locality = config.locality
+    named = Locality(locality.region, locality.zone, locality.sub_zone)
+    return LocalityEndpoints(
+        NO_LOCALITY if named == NO_LOCALITY else named,
+        config.priority,
+        config.load_balancing_weight.value if config.HasField("load_balancing_weight") else 0,
+        tuple(
+            _endpoint_settings(endpoint, f"{path}.lb_endpoints[{index}]")
+            for index, endpoint in enumerate(config.lb_endpoints)
+        ),
+    )
+
+
+def _endpoint_settings(config: Any, path: str) -> EndpointSettings:
+    endpoint = config.endpoint
+    path = f"{path}.endpoint.address"
+    target, port, pipe = _target(endpoint.address, path)
+    additional = []
+    for index, each in enumerate(endpoint.additional_addresses):
+        more, more_port, _ = _target(each.address, f"{path}.additional_addresses[{index}]")
+        additional.append((more, more_port))
+    check = endpoint.health_check_config
+    return EndpointSettings(
+        target,
+        port,
+        pipe,
+        endpoint.hostname,
+        config.load_balancing_weight.value if config.HasField("load_balancing_weight") else 1,
+        HEALTH_FLAGS.get(config.health_status, 0),
+        plain_metadata(config.metadata) if config.HasField("metadata") else {},
+        tuple(additional),
+        check.address.socket_address.address,
+        check.address.socket_address.port_value or check.port_value,
+        path,
+    )
+
+
+def _target(address: Any, path: str) -> tuple[str, int, str]:
+    kind = address.WhichOneof("address")
+    if kind == "pipe":
+        return ("", 0, address.pipe.path)
+    if kind == "socket_address":
+        return (address.socket_address.address, address.socket_address.port_value, "")
+    raise ConfigError("an endpoint needs a socket_address or a pipe", path)
+
+
+def resolve_address(target: str, port: int, path: str, config_path: str) -> Address:
+    """An endpoint's address where DNS is not asked.
+
+    Raises:
+        ConfigError: `target` is a name.
+    """
+    if path:
+        return Address.pipe(path)
+    try:
+        return Address.ip(target, port)
+    except ValueError:
+        raise ConfigError(
+            f"malformed IP address: {target}. Consider setting resolver_name or setting cluster type to 'STRICT_DNS' "
+            "or 'LOGICAL_DNS'",
+            config_path,
+        ) from None
+
+
+def plain_metadata(metadata: Any) -> dict[str, dict[str, Any]]:
+    """`envoy.config.core.v3.Metadata.filter_metadata` as plain values."""
+    return {name: _plain_struct(struct) for name, struct in metadata.filter_metadata.items()}
+
+
+def _plain_struct(struct: Any) -> dict[str, Any]:
+    return {name: _plain_value(value) for name, value in struct.fields.items()}
+
+
+def _plain_value(value: Any) -> Any:
+    kind = value.WhichOneof("kind")
+    if kind == "struct_value":
+        return _plain_struct(value.struct_value)
+    if kind == "list_value":
+        return [_plain_value(each) for each in value.list_value.values]
+    return None if kind in (None, "null_value") else getattr(value, kind)
