@@ -66,9 +66,11 @@ async def judge(options: argparse.Namespace) -> int:
     for name in plan:
         if options.update:
             kept = golden.load(name)
-            for title in [title for title, answer in results[name].items() if "did not start" in answer]:
-                write(f"\n{name}/{title}: Envoy refuses it, no answer kept\n" + "\n".join(results[name].pop(title)["did not start"]) + "\n")
-                plan[name] = [case for case in plan[name] if case.name != title]
+            refused = [title for title, answer in results[name].items() if "did not start" in answer]
+            for title in refused:
+                said = "\n".join(results[name].pop(title)["did not start"])
+                write(f"\n{name}/{title}: Envoy refuses it, no answer kept\n{said}\n")
+            plan[name] = [case for case in plan[name] if case.name not in refused]
             merged = kept | results[name]
             golden.save(name, {case.name: merged[case.name] for case in scenario.load(name) if case.name in merged})
             for case in plan[name]:

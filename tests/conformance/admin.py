@@ -1,8 +1,8 @@
-"""How the body of an admin answer is compared: as it stands, or as the shape of its JSON.
+"""How the body of an admin answer is compared: as it stands, or as less than that.
 
-`body: json` sorts the keys (Envoy's `Struct`s have no order), `body: shape` keeps keys and types, `body: keys` the keys of the top level, `body: words` the text with numbers, hashes
-and paths that belong to a build or a run replaced, `body: sorted` the same sorted, `body: stats` statistics with the
-values of those that are never the same twice replaced, `body: none` nothing.
+`body: json` sorts the keys (Envoy's `Struct`s have no order), `body: shape` keeps keys and types, `body: keys` the keys
+of the top level, `body: words` the text with its numbers replaced, `body: sorted` the same sorted, `body: stats`
+statistics with the values of those that are never the same twice replaced, `body: none` nothing.
 """
 
 from __future__ import annotations

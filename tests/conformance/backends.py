@@ -8,8 +8,8 @@ A backend is one of:
   connection, the last one repeats.
 * `down: refused` - nothing listens; `down: silent` - the connection is never established.
 
-Actions: `send: text`, `sleep: seconds`, `read: n`, `read_until: text`, `read_eof: true`, `echo: true` (until the peer has
-finished), `half_close: true`, `close: true`, `reset: true`, `never: true` (keep the connection, answer nothing more).
+Actions: `send: text`, `sleep: seconds`, `read: n`, `read_until: text`, `read_eof: true`, `echo: true` (until the peer
+has finished), `half_close: true`, `close: true`, `reset: true`, `never: true` (keep the connection, answer nothing).
 """
 
 from __future__ import annotations
@@ -87,7 +87,8 @@ class Backend:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for wire in self.wires:
-            wire.close()
+            wire.abandon()
+        await asyncio.sleep(0)  # a transport is closed by the loop, in its next turn
         if self._server is not None:
             self._server.close()
         for raw in self._sockets:

@@ -1,10 +1,10 @@
 """The client of a case: it carries out the steps and tells what it saw, in the words of a golden answer.
 
-Steps (a mapping with one verb; `on: name` beside it picks one of several connections, `to: name` and `from: address` say
+Steps (a mapping of verbs; `on: name` beside them picks one of several connections, `to: name` and `from: address` say
 where a new connection goes and comes from):
 
-* `request: text` - send a message (`message_bytes`) and read one response; `send: text` - only send; `send` may be a list
-  with `{repeat: [text, n]}` and `{pause: seconds}` in it.
+* `request: text` - send a message (`message_bytes`) and read one response; `send: text` - only send; `send` may be a
+  list with `{repeat: [text, n]}` and `{pause: seconds}` in it.
 * `get: /path` - short for a GET with `host: a.test`.
 * `expect: response | eof | n | {count: n} | {for: seconds}` - read; n is a number of bytes.
 * `half_close`, `close`, `reset`, `connect`, `pause`, `resume` - what they say; `sleep: seconds`.
@@ -100,13 +100,15 @@ class Client:
         self.talks: dict[str, Talk] = {}
 
     async def run(self, steps: list[dict[str, Any]]) -> dict[str, list[Any]]:
-        for step in steps:
-            await self._step(step)
-        await asyncio.gather(*(self._observe(talk) for talk in self.talks.values()))
-        shown = {name: talk.transcript(self.raw, self.show) for name, talk in self.talks.items()}
-        for talk in self.talks.values():
-            talk.wire.close()
-        return shown
+        try:
+            for step in steps:
+                await self._step(step)
+            await asyncio.gather(*(self._observe(talk) for talk in self.talks.values()))
+            return {name: talk.transcript(self.raw, self.show) for name, talk in self.talks.items()}
+        finally:
+            for talk in self.talks.values():
+                talk.wire.close()
+            await asyncio.sleep(0)  # a transport is closed by the loop, in its next turn
 
     async def run_parallel(self, groups: dict[str, list[dict[str, Any]]]) -> dict[str, list[Any]]:
         """Each name is a connection with its own steps; all run at the same time."""
@@ -121,8 +123,8 @@ class Client:
     async def run_table(self, rows: list[str]) -> dict[str, list[Any]]:
         """One request per row, each on a connection of its own; the answers as one line each.
 
-        A row is `METHOD target | header: value | ...`; the method may be left out, and `host: a.test` is added unless the
-        row has a host.
+        A row is `METHOD target | header: value | ...`; the method may be left out, and `host: a.test` is added unless
+        the row has a host.
         """
         shown = []
         for number, row in enumerate(rows):
@@ -183,10 +185,10 @@ class Client:
         talk.sent(data)
         talk.wire.send(data)
 
-    async def _expect(self, talk: Talk, condition: Callable[[], bool], timeout: float = PATIENCE) -> None:
+    async def _expect(self, talk: Talk, condition: Callable[[], bool], patience: float = PATIENCE) -> None:
         wire = talk.wire
         begin, before = time.monotonic(), len(wire.received)
-        if not await wire.until(lambda: condition() or wire.ended is not None, timeout):
+        if not await wire.until(lambda: condition() or wire.ended is not None, patience):
             talk.note("<nothing more came>" if len(wire.received) == before else "<incomplete>")
         waited = time.monotonic() - begin
         if waited >= 0.35 and condition():

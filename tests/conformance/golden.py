@@ -24,4 +24,4 @@ def difference(expected: Any, actual: Any) -> list[str]:
     if expected == actual:
         return []
     old, new = (json.dumps(side, indent=1).splitlines() for side in (expected, actual))
-    return [line for line in difflib.unified_diff(old, new, "Envoy", "here", lineterm="", n=2)][2:]
+    return list(difflib.unified_diff(old, new, "Envoy", "here", lineterm="", n=2))[2:]

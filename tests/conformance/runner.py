@@ -69,7 +69,7 @@ async def run(kind: str, cases: list[Case]) -> dict[str, Answer]:
 
 async def _run_group(kind: str, cases: list[Case], directory: Path) -> dict[str, Answer]:
     """Cases that share one process; a single case that does not start is an answer, several are a `DidNotStart`."""
-    directory.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - a test may touch a disk
     backends: dict[str, dict[str, Backend]] = {}
     resolvers: dict[str, DnsServer] = {}
     proxy = ProxyProcess(kind, directory, cases[0].spec.get("args"))
@@ -168,9 +168,7 @@ def _without_resets(tree: Any) -> Any:
     return re.sub(r"^reset(?= |$)", "closed", tree) if isinstance(tree, str) else tree
 
 
-async def _client(
-    proxy: ProxyProcess, case: Case, addresses: dict[str, list[tuple[str, int]]]
-) -> dict[str, list[Any]]:
+async def _client(proxy: ProxyProcess, case: Case, addresses: dict[str, list[tuple[str, int]]]) -> dict[str, list[Any]]:
     ports = {"admin": proxy.admin_address}
     for name, bound in addresses.items():
         if name.startswith(case.id + "_"):
@@ -244,7 +242,9 @@ def _changes(case: Case, before: dict[str, int], after: dict[str, int]) -> dict[
         if name.endswith(_TIMING) and not (tcp and name.endswith("downstream_cx_tx_bytes_total")):
             continue
         if difference := after[name] - before.get(name, 0):
-            changed[name] = min(difference, 1) if "flow_control" in name else difference  # how often is a matter of timing
+            changed[name] = (
+                min(difference, 1) if "flow_control" in name else difference
+            )  # how often is a matter of timing
     return changed
 
 

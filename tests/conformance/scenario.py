@@ -1,31 +1,32 @@
 """Scenario files, and how a case of five lines becomes a whole bootstrap.
 
-A scenario is a YAML file: `about` (one sentence), `shared` (keys that every case starts from), `cases` (name to case) and
-`sequence: true` if the cases are one conversation with one process: then only the first brings configuration.
-Everything a case does not say is supplied: a listener on 127.0.0.1 port 0 with an HTTP connection manager, one catch-all
-route to the cluster `backend`, an access log, and a backend that answers 200 "ok".
+A scenario is a YAML file: `about` (one sentence), `shared` (keys that every case starts from), `cases` (name to case)
+and `sequence: true` if the cases are one conversation with one process: then only the first brings configuration.
+Everything a case does not say is supplied: a listener on 127.0.0.1 port 0 with an HTTP connection manager, one
+catch-all route to the cluster `backend`, an access log, and a backend that answers 200 "ok".
 
 Keys of a case, all optional:
 
-* what the client does: `get`, `request`, `send` or `ask` (one step), `steps` (a list) or `parallel` (name to list); see client.py;
-  `table` is a list of requests, one line each, answered by one line each
-* what the upstreams do: `backends` (name to spec, see backends.py); each has a STATIC cluster of its name unless `clusters`
-  says otherwise
+* what the client does: `get`, `request`, `send` or `ask` (one step), `steps` (a list) or `parallel` (name to list),
+  see client.py; `table` is a list of requests, one line each, answered by one line each
+* what the upstreams do: `backends` (name to spec, see backends.py); each has a STATIC cluster of its name unless
+  `clusters` says otherwise; `dns` is the zone of a name server (see dns.py), `files` are put into the directory
 * configuration: `hcm`, `router`, `cluster` and `listener` are merged over the defaults; `routes`, `virtual_hosts`,
   `http_filters`, `filters`, `filter_chains`, `access_log`, `listeners`, `clusters` and `bootstrap` replace or add.
-  In `filters`, `{echo: {...}}` stands for the network filter with its type URL; `log` is the text of the access log line.
+  In `filters`, `{echo: {...}}` stands for the network filter with its type URL; `log` is the text of a log line.
 * `watch` (seconds to watch for the end), `raw` (do not interpret bytes as HTTP), `stats: true` (compare counters),
-  `unordered: true` (parallel connections: order does not count), `reset_is_closed: true` (an RST is
-  as good as a FIN, because Envoy's own end is a race), `own_process: true`, `args` (command line).
+  `unordered: true` (parallel connections: order does not count), `reset_is_closed: true` (an RST is as good as a FIN,
+  because Envoy's own end is a race), `own_process: true`, `args` (command line), `body` (see admin.py).
 
 A case of validation has no client: `base` (a configuration) with `change: [old, new]` and `says` (the words of the
 refusal that matter), or `rows` (texts, or pairs of text and words) put into `template` at `@@`, with the file `suffix`.
 
-Merging: a mapping is merged key by key, null removes a key, everything else (and `backends`) replaces. `{name}` in a string stands for the
-port of the backend or DNS server `name`, `{log}` for the access log file, `{dir}` for a directory of the case.
+Merging: a mapping is merged key by key, null removes a key, everything else (and `backends`) replaces. `{name}` in a
+string stands for the port of the backend `name`, `{dns}` for that of the name server, `{log}` for the access log file,
+`{dir}` for a directory.
 
 All cases of a file run in one process, each with listeners, clusters, statistics and files under a prefix of its own
-(`c07_`), so they cannot disturb each other and may run at the same time.
+(`c007_`), so they cannot disturb each other and may run at the same time.
 """
 
 from __future__ import annotations
@@ -118,7 +119,8 @@ def load(name: str) -> list[Case]:
 
     def started_from(spec: dict[str, Any] | None) -> dict[str, Any]:
         spec = spec or {}
-        return merge({key: value for key, value in shared.items() if not (key == "backends" and key in spec)}, spec)
+        kept = {key: value for key, value in shared.items() if not (key == "backends" and key in spec)}
+        return merge(kept, spec)  # type: ignore[no-any-return]
 
     if tree.get("sequence"):
         return [
@@ -198,7 +200,9 @@ def _filters(case: Case, filters: list[Any]) -> list[Any]:
                     **({"cluster": "backend"} if both else {}),
                     **config,
                 }
-            shown.append({"name": f"envoy.filters.network.{name}", "typed_config": {"@type": _TYPE + type_name, **config}})
+            shown.append(
+                {"name": f"envoy.filters.network.{name}", "typed_config": {"@type": _TYPE + type_name, **config}}
+            )
         else:
             shown.append(short)
     return shown

@@ -1,7 +1,7 @@
 """Every case of every scenario, through minienvoy, compared with what Envoy answered.
 
-The scenarios run once per session, several at a time; a test looks at one case. `python -m tests.conformance` is the same
-with a summary and with the real Envoy.
+The scenarios run once per session, several at a time; a test looks at one case. `python -m tests.conformance` is the
+same with a summary and with the real Envoy.
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ CASES = [(name, case.name) for name in scenario.names() for case in scenario.loa
 @pytest.fixture(scope="session")
 def answers(request: pytest.FixtureRequest) -> dict[str, dict[str, Any]]:
     """minienvoy's answers to every scenario that a selected test asks for."""
-    wanted = {
+    wanted: set[str] = {
         item.callspec.params["scenario_name"]
         for item in request.session.items
-        if isinstance(item, pytest.Function)
-        and item.originalname == "test_case_is_answered_as_envoy_answers_it"
+        if isinstance(item, pytest.Function) and item.originalname == "test_case_is_answered_as_envoy_answers_it"
     }
     limit = asyncio.Semaphore(PARALLEL)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,10 @@ from .client import Client, pause_class
 from .dns import DnsServer
 from .normalise import Normaliser
 
-ANSWER = {"client": [["HTTP/1.1 200 OK", "content-length: 2", "date: <date>", "", "ok"], "kept open"], "log": ["GET / 200"]}
+ANSWER = {
+    "client": [["HTTP/1.1 200 OK", "content-length: 2", "date: <date>", "", "ok"], "kept open"],
+    "log": ["GET / 200"],
+}
 
 
 def test_identical_answers_have_no_difference() -> None:
@@ -73,7 +77,13 @@ def test_what_differs_from_run_to_run_is_replaced_by_its_name(raw: str, shown: s
 
 @pytest.mark.parametrize(
     "kept",
-    ["date: yesterday", "x-request-id: abc", "x-envoy-expected-rq-timeout-ms: 15000", "content-length: 4711", "a.test:4711"],
+    [
+        "date: yesterday",
+        "x-request-id: abc",
+        "x-envoy-expected-rq-timeout-ms: 15000",
+        "content-length: 4711",
+        "a.test:4711",
+    ],
 )
 def test_what_is_a_real_difference_is_not_normalised(kept: str) -> None:
     assert normaliser().text(kept) == kept
@@ -102,7 +112,9 @@ def test_a_body_that_is_cut_off_is_said_to_be() -> None:
 
 
 def test_a_reader_sees_the_same_messages_however_the_stream_arrives() -> None:
-    stream = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhelloHTTP/1.1 204 No Content\r\n\r\n"
+    stream = (
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhelloHTTP/1.1 204 No Content\r\n\r\n"
+    )
     reader, arrived = messages.Reader(["GET", "GET"]), bytearray()
     for byte in stream:
         arrived.append(byte)
@@ -125,7 +137,9 @@ def test_bytes_of_a_scenario(written: object, meant: bytes) -> None:
     assert message_bytes(written) == meant
 
 
-@pytest.mark.parametrize(("seconds", "said"), [(0.1, "at once"), (0.5, "after 0.5 s"), (1.02, "after 1.0 s"), (1.8, "after 2.0 s")])
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(0.1, "at once"), (0.5, "after 0.5 s"), (1.02, "after 1.0 s"), (1.8, "after 2.0 s")]
+)
 def test_a_duration_is_a_class(seconds: float, said: str) -> None:
     assert pause_class(seconds) == said
 
@@ -171,10 +185,10 @@ def test_the_dns_server_answers_from_its_script() -> None:
     assert server.questions == ["A svc.test", "A svc.test", "AAAA other.test"]
 
 
-def talk(backend_spec: dict[str, object], steps: list[dict[str, object]], watch: float = 0.1) -> list[object]:
+def talk(backend_spec: dict[str, Any], steps: list[dict[str, Any]], watch: float = 0.1) -> list[Any]:
     """A client straight at a scripted backend: the two ends of the judge, without a proxy in between."""
 
-    async def run() -> list[object]:
+    async def run() -> list[Any]:
         backend = Backend("backend", backend_spec)
         await backend.start()
         try:

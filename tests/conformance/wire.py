@@ -84,6 +84,11 @@ class Wire(asyncio.Protocol):
         if self.transport is not None:
             self.transport.close()
 
+    def abandon(self) -> None:
+        """Give the connection up, whatever is still to be sent."""
+        if self.transport is not None:
+            self.transport.abort()
+
     def reset(self) -> None:
         """End the connection with an RST."""
         assert self.transport is not None
@@ -102,9 +107,9 @@ class Wire(asyncio.Protocol):
         assert self.transport is not None
         self.transport.resume_reading()
 
-    async def until(self, condition: Callable[[], bool], timeout: float) -> bool:
-        """Wait until `condition()` holds, at most `timeout` seconds; True if it came to hold."""
-        deadline = time.monotonic() + timeout
+    async def until(self, condition: Callable[[], bool], patience: float) -> bool:
+        """Wait until `condition()` holds, at most `patience` seconds; True if it came to hold."""
+        deadline = time.monotonic() + patience
         while not condition():
             left = deadline - time.monotonic()
             if left <= 0:
