@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from ..config.fields import honours
 from ..errors import ConfigError
 from ..http.header_map import RequestHeaderMap
-from ..matchers.header import HeaderMatcher
-from ..matchers.query_parameter import QueryParameterMatcher, parse_query
-from ..matchers.regex import compile_regex
+from ..matchers.header import compile_header_matchers
+from ..matchers.query_parameter import compile_query_parameter_matchers, parse_query
+from ..matchers.regex import compile_regex_matcher
 
 if TYPE_CHECKING:
     from ..config.runtime import Runtime
@@ -73,19 +73,14 @@ class RouteMatch:
             self.prefix = separated = match.path_separated_prefix.encode()
             self.path = _path_separated_prefix(separated, sensitive)
         elif kind == "safe_regex":
-            self.path = compile_regex(match.safe_regex, f"{path}.safe_regex").full_match
+            self.path = compile_regex_matcher(match.safe_regex, f"{path}.safe_regex")
             self.rewrites_whole_path = True
         else:
             raise ConfigError(f"{kind} is not supported", path)
         value = getattr(match, kind)
         self.description = f"{kind} {value.regex if kind == 'safe_regex' else value}"
-        self._headers = tuple(
-            HeaderMatcher.from_proto(each, f"{path}.headers[{at}]") for at, each in enumerate(match.headers)
-        )
-        self._query = tuple(
-            QueryParameterMatcher.from_proto(each, f"{path}.query_parameters[{at}]")
-            for at, each in enumerate(match.query_parameters)
-        )
+        self._headers = compile_header_matchers(match.headers, f"{path}.headers")
+        self._query = compile_query_parameter_matchers(match.query_parameters, f"{path}.query_parameters")
         self._grpc = match.HasField("grpc")
         self._runtime_fraction: Callable[[int], bool] | None = None
         if match.HasField("runtime_fraction") and runtime is not None:
@@ -102,12 +97,12 @@ class RouteMatch:
                 return "grpc"
         for matcher in self._headers:
             if not matcher.matches(headers):
-                return f"header {matcher.name.decode('latin-1')}"
+                return f"header {matcher.description}"
         if self._query:
             parameters = parse_query(headers.path)
             for parameter in self._query:
                 if not parameter.matches(parameters):
-                    return f"query parameter {parameter.name.decode('latin-1')}"
+                    return f"query parameter {parameter.description}"
         return ""
 
 
