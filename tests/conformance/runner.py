@@ -180,7 +180,8 @@ async def _client(proxy: ProxyProcess, case: Case, addresses: dict[str, list[tup
     client = Client(ports, proxy.admin, watch, bool(case.spec.get("raw")), show)
     try:
         if "table" in case.spec:
-            return await client.run_table(case.spec["table"])
+            shown = await client.run_table(case.spec["table"])
+            return {"client": sorted(shown["client"])} if case.spec.get("unordered") else shown
         if "parallel" in case.spec:
             return await client.run_parallel(case.spec["parallel"])
         return await client.run(case.steps())

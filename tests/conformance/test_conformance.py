@@ -21,7 +21,7 @@ CASES = [(name, case.name) for name in scenario.names() for case in scenario.loa
 def answers(request: pytest.FixtureRequest) -> dict[str, dict[str, Any]]:
     """minienvoy's answers to every scenario that a selected test asks for."""
     wanted: set[str] = {
-        item.callspec.params["scenario_name"]
+        str(item.callspec.params["scenario_name"])
         for item in request.session.items
         if isinstance(item, pytest.Function) and item.originalname == "test_case_is_answered_as_envoy_answers_it"
     }
