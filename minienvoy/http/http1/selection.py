@@ -14,7 +14,7 @@ CODECS = ("native", "h11")
 def server_codec(name: str) -> Callable[..., Any]:
     """The class of the downstream side; ValueError for a name that is not in `CODECS`."""
     if name == "native":
-        from .codec import ServerConnection
+        from .server_connection import ServerConnection
 
         return ServerConnection
     if name == "h11":
@@ -28,7 +28,7 @@ def server_codec(name: str) -> Callable[..., Any]:
 def client_codec(name: str) -> Callable[..., Any]:
     """The class of the upstream side; ValueError for a name that is not in `CODECS`."""
     if name == "native":
-        from .codec import ClientConnection
+        from .client_connection import ClientConnection
 
         return ClientConnection
     if name == "h11":
