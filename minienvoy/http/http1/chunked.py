@@ -32,7 +32,8 @@ class ChunkedReader:
 
     Attributes:
         done: the message is complete; `feed` returned what came after it.
-        error: the coding is broken, and nothing more can be read; what came before stands.
+        error: the coding is broken, and nothing more can be read. As in Envoy what came with the broken bytes is lost,
+            except that a body which was complete stands when its trailers are broken.
         trailers: the trailer section once it is complete.
     """
 
@@ -58,6 +59,8 @@ class ChunkedReader:
             rest = self._read(data, pieces)
         except CodecProtocolError as error:
             self.error = error
+            if self._state != _TRAILERS:
+                return b"", b""
         return (pieces[0] if len(pieces) == 1 else b"".join(pieces)), rest
 
     def _read(self, data: bytes, pieces: list[bytes]) -> bytes:

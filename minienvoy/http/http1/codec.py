@@ -165,7 +165,7 @@ class Http1Connection:
         """Read chunks: (body, whether the message is complete, its trailers if they go on, what comes after it).
 
         Raises:
-            CodecProtocolError: the coding is broken; the body before that has been given to `decoder`.
+            CodecProtocolError: the coding is broken, or its trailers are, and then `decoder` has got the body.
         """
         chunks = self._chunks
         assert chunks is not None
