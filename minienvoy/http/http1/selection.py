@@ -18,10 +18,9 @@ def server_codec(name: str) -> Callable[..., Any]:
 
         return ServerConnection
     if name == "h11":
-        from . import codec_h11
+        from .codec_h11 import H11ServerConnection
 
-        server: Callable[..., Any] = codec_h11.H11ServerConnection
-        return server
+        return H11ServerConnection
     raise ValueError(f"no HTTP/1 codec is called {name!r}; there are {', '.join(CODECS)}")
 
 
@@ -32,8 +31,7 @@ def client_codec(name: str) -> Callable[..., Any]:
 
         return ClientConnection
     if name == "h11":
-        from . import codec_h11
+        from .codec_h11 import H11ClientConnection
 
-        client: Callable[..., Any] = codec_h11.H11ClientConnection
-        return client
+        return H11ClientConnection
     raise ValueError(f"no HTTP/1 codec is called {name!r}; there are {', '.join(CODECS)}")
