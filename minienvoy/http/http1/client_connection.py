@@ -136,36 +136,40 @@ class ClientConnection(Http1Connection):
     # -- reading responses
 
     def dispatch(self, data: bytes) -> None:
-        while data:
-            state = self._state
-            if state == HEAD:
-                data = self._read_head(data)
-            elif state == LENGTH:
-                decoder = self._decoder
-                assert decoder is not None
-                remaining = self._remaining
-                if len(data) < remaining:
-                    self._remaining = remaining - len(data)
-                    decoder.decode_data(data, False)
-                elif len(data) == remaining:
-                    self._complete_response(b"")
-                    decoder.decode_data(data, True)
+        try:
+            while data:
+                state = self._state
+                if state == HEAD:
+                    data = self._read_head(data)
+                elif state == LENGTH:
+                    decoder = self._decoder
+                    assert decoder is not None
+                    remaining = self._remaining
+                    if len(data) < remaining:
+                        self._remaining = remaining - len(data)
+                        decoder.decode_data(data, False)
+                    elif len(data) == remaining:
+                        self._complete_response(b"")
+                        decoder.decode_data(data, True)
+                    else:
+                        self._complete_response(data[remaining:])
+                        decoder.decode_data(data[:remaining], True)
+                    return
+                elif state == CHUNKED:
+                    self._read_chunks(data)
+                    return
+                elif state == UNTIL_CLOSE:
+                    assert self._decoder is not None
+                    self._decoder.decode_data(data, False)
+                    return
+                elif state == WAIT:
+                    raise CodecProtocolError(CODEC_ERROR)
                 else:
-                    self._complete_response(data[remaining:])
-                    decoder.decode_data(data[:remaining], True)
-                return
-            elif state == CHUNKED:
-                self._read_chunks(data)
-                return
-            elif state == UNTIL_CLOSE:
-                assert self._decoder is not None
-                self._decoder.decode_data(data, False)
-                return
-            elif state == WAIT:
-                self.should_close = True
-                raise CodecProtocolError(CODEC_ERROR)
-            else:
-                return
+                    return
+        except CodecProtocolError:
+            self._state = CLOSED
+            self.should_close = True
+            raise
 
     def _read_head(self, data: bytes) -> bytes:
         """What comes after the head; empty when it is not complete, or when the whole response was in `data`."""

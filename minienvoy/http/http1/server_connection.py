@@ -121,6 +121,9 @@ class ServerConnection(Http1Connection):
                     return
                 else:
                     return
+        except CodecProtocolError:
+            self._state = CLOSED
+            raise
         finally:
             self._dispatching = False
 
@@ -156,7 +159,6 @@ class ServerConnection(Http1Connection):
                 start_line, entries, rest = parts
                 request = self._parse_leniently(start_line, entries)
         except CodecProtocolError:
-            self._state = CLOSED
             if self._decoder is None:
                 self._decoder = self._new_stream(self)
             raise
