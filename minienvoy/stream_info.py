@@ -5,6 +5,7 @@ Envoy: `StreamInfo::StreamInfo`, `StreamInfo::CoreResponseFlag`, `Network::Conne
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
@@ -115,6 +116,8 @@ class HostDescription(Protocol):
     def address(self) -> Address: ...
     @property
     def hostname(self) -> str: ...
+    @property
+    def metadata(self) -> Mapping[str, Any]: ...
 
 
 class StreamInfo:
@@ -171,6 +174,32 @@ class StreamInfo:
     upstream_connect_complete_time: float | None = None
     request_complete_time: float | None = None
     """When the stream ended; None while it runs."""
+    upstream_request_create_time: float | None = None
+    """When the router (or the TCP proxy) asked the connection pool for a connection, the last time it did."""
+    first_upstream_rx_body_byte_time: float | None = None
+    downstream_handshake_complete_time: float | None = None
+    attempted_hosts: tuple[HostDescription, ...] = ()
+    """Hosts that a connection was had to, in the order of the attempts."""
+    attempted_connection_ids: tuple[int, ...] = ()
+    upstream_cluster_alt_stat_name: str = ""
+    """What logs and statistics call the cluster; empty if that is its name (`observabilityName`)."""
+    cluster_metadata: Mapping[str, Any] | None = None
+    """These are `filter_metadata` as plain values: of the chosen cluster, route, ..."""
+    route_metadata: Mapping[str, Any] | None = None
+    virtual_host_metadata: Mapping[str, Any] | None = None
+    listener_metadata: Mapping[str, Any] | None = None
+    filter_chain_metadata: Mapping[str, Any] | None = None
+    downstream_transport_failure_reason: str = ""
+    downstream_local_close_reason: str = ""
+    upstream_local_close_reason: str = ""
+    downstream_detected_close_type: str = "Normal"
+    """`Normal`, `LocalReset` or `RemoteReset`."""
+    upstream_detected_close_type: str = "Normal"
+    custom_flags: str = ""
+    is_traced: bool = False
+    """The request is sampled for tracing."""
+    is_health_check: bool = False
+    """The request is a health check that a filter of this proxy answered."""
     _dynamic_metadata: dict[str, Any] | None = None
     _filter_state: dict[str, Any] | None = None
 

@@ -93,6 +93,12 @@ class ClientConnection(Protocol):
 
     protocol: str
 
+    should_close: bool
+    """The connection can not carry another request."""
+
     def dispatch(self, data: bytes) -> None: ...
     def new_stream(self, decoder: ResponseDecoder) -> RequestEncoder: ...
+    def abandon(self) -> ResponseDecoder | None:
+        """The peer broke the protocol: read no more. Returns the stream that was under way."""
+
     def on_connection_closed(self, remote: bool) -> None: ...

@@ -27,6 +27,7 @@ from enum import Enum
 from itertools import count
 from typing import TYPE_CHECKING, cast
 
+from ..explain.explanation import NO_EXPLANATION, Explanation
 from ..stream_info import ConnectionInfo, StreamInfo
 from .filter import FilterStatus, ReadFilter
 
@@ -66,6 +67,8 @@ class DetectedCloseType(Enum):
 class ConnectionCallbacks:
     """What a connection tells its users; override what is of interest."""
 
+    __slots__ = ()
+
     def on_event(self, event: ConnectionEvent) -> None: ...
 
     def on_above_write_buffer_high_watermark(self) -> None: ...
@@ -93,8 +96,12 @@ class Connection(asyncio.Protocol):
         delayed_close_timeout: seconds; how long FLUSH_WRITE_AND_DELAY waits for the peer, and how long any flush may
             go without progress. 0 for no delay and no such limit.
         closed: it has ended, and its callbacks were told.
+        explain: why it went where it went; the streams that it carries begin with the same decisions.
+        filter_chain_name: of a downstream connection.
     """
 
+    explain: Explanation = NO_EXPLANATION
+    filter_chain_name: str = ""
     delayed_close_timeout: float = 1.0
     local_close_reason: str = ""
     transport_failure_reason: str = ""
@@ -230,7 +237,8 @@ class Connection(asyncio.Protocol):
         self._writable = False
         self._write_half_closed = True
         if self._read_half_closed:
-            self.close(ConnectionCloseType.FLUSH_WRITE)
+            # Not from inside the call: who feeds this connection from another one may see that one end first.
+            self.dispatcher.post(self._flush_and_close)
         elif transport.can_write_eof() and not transport.is_closing():
             transport.write_eof()
 
@@ -353,9 +361,12 @@ class Connection(asyncio.Protocol):
             and bool(self._filters)
         )
 
+    def _flush_and_close(self) -> None:
+        self.close(ConnectionCloseType.FLUSH_WRITE)
+
     def _both_sides_half_closed(self) -> None:
         if self.transport is not None and self.transport.get_write_buffer_size():
-            self.close(ConnectionCloseType.FLUSH_WRITE)
+            self._flush_and_close()
         else:
             self._end(ConnectionEvent.REMOTE_CLOSE)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..registry import Registry
 
@@ -23,8 +23,17 @@ class FilterStatus(Enum):
     """Stop here; the filter calls `connection.continue_reading(self)` when it wants the chain to go on."""
 
 
+class ListenerFilterCallbacks(Protocol):
+    """For a listener filter that waits for something else than bytes."""
+
+    def continue_filter_chain(self, success: bool) -> None:
+        """Go on after the filter that had stopped without `max_read_bytes`; False closes the socket."""
+
+
 class ListenerFilter:
     """Looks at the first bytes of an accepted socket without consuming them (`MSG_PEEK`, as in Envoy)."""
+
+    callbacks: ListenerFilterCallbacks
 
     max_read_bytes = 0
     """How many bytes it wants to see at most; 0 if it needs none."""
@@ -61,6 +70,17 @@ class WriteFilter:
         return FilterStatus.CONTINUE
 
 
+TERMINAL_FILTERS: Final = frozenset(
+    {
+        "envoy.filters.network.direct_response",
+        "envoy.filters.network.echo",
+        "envoy.filters.network.http_connection_manager",
+        "envoy.filters.network.redis_proxy",
+        "envoy.filters.network.tcp_proxy",
+    }
+)
+"""Names of the network filters that must be the last of their chain; no other may be
+(`NamedNetworkFilterConfigFactory::isTerminalFilterByProto`)."""
 NetworkFilterFactory = Callable[[], ReadFilter]
 """Makes the filter of one connection."""
 NETWORK_FILTERS: Registry[Callable[[Any, Any], NetworkFilterFactory]] = Registry("envoy.filters.network")

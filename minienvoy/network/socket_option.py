@@ -45,16 +45,14 @@ def socket_options_from_proto(options: Iterable[Any]) -> tuple[SocketOption, ...
     )
 
 
-def tcp_keepalive_options(keepalive: Any) -> tuple[SocketOption, ...]:
-    """From a `TcpKeepalive` message; a field that is not set stays with the kernel's default."""
+def tcp_keepalive_options(
+    probes: int | None = None, time: int | None = None, interval: int | None = None
+) -> tuple[SocketOption, ...]:
+    """What `envoy.config.core.v3.TcpKeepalive` asks for; times in seconds, None leaves the kernel's default."""
     options = [SocketOption(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
-    for field, name in (
-        ("keepalive_probes", "TCP_KEEPCNT"),
-        ("keepalive_time", "TCP_KEEPIDLE"),
-        ("keepalive_interval", "TCP_KEEPINTVL"),
-    ):
-        if keepalive.HasField(field) and hasattr(socket, name):
-            options.append(SocketOption(socket.IPPROTO_TCP, getattr(socket, name), getattr(keepalive, field).value))
+    for value, name in ((probes, "TCP_KEEPCNT"), (time, "TCP_KEEPIDLE"), (interval, "TCP_KEEPINTVL")):
+        if value is not None and hasattr(socket, name):
+            options.append(SocketOption(socket.IPPROTO_TCP, getattr(socket, name), value))
     return tuple(options)
 
 

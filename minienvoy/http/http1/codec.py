@@ -742,6 +742,13 @@ class ClientConnection(_Connection):
             # Bytes after the response belong to nothing that was asked for: never let them answer the next request.
             self.should_close = True
 
+    def abandon(self) -> ResponseDecoder | None:
+        """The peer broke the protocol: nothing more is read. Returns the stream that was under way."""
+        decoder, self._decoder = self._decoder, None
+        self._state = CLOSED
+        self.should_close = True
+        return decoder
+
     def on_connection_closed(self, remote: bool) -> None:
         state = self._state
         self._state = CLOSED

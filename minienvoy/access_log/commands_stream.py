@@ -1,0 +1,149 @@
+"""Commands about the stream as a whole: sizes, codes, flags, names and numbers.
+
+Envoy: `getKnownStreamInfoFormatterProviders` (`source/common/formatter/stream_info_formatter.cc`).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Final
+
+from ..stream_info import ResponseFlag, StreamInfo
+from .command import (
+    LENGTH_ALLOWED,
+    PARAMS_OPTIONAL,
+    PARAMS_REQUIRED,
+    Arguments,
+    Command,
+    CommandTable,
+    command,
+    reads,
+    simple,
+    wire,
+)
+from .context import FormatterContext
+
+
+class _FlagTexts(dict[int, str]):
+    """Bit set of response flags -> text; there are few combinations in a running proxy."""
+
+    def __init__(self, column: int) -> None:
+        super().__init__()
+        self._column = column
+
+    def __missing__(self, flags: int) -> str:
+        names = (names[self._column] for bit, names in enumerate(ResponseFlag.NAMES) if flags >> bit & 1)
+        text = self[flags] = ",".join(names) or "-"
+        return text
+
+
+_SHORT_FLAGS: Final = _FlagTexts(0)
+_LONG_FLAGS: Final = _FlagTexts(1)
+
+
+def _without_blanks(text: str) -> str | None:
+    return text.replace(" ", "_") or None
+
+
+COMMANDS: Final[CommandTable] = reads(
+    {
+        "BYTES_RECEIVED": "bytes_received",
+        "BYTES_SENT": "bytes_sent",
+        # Both are facts of QUIC.
+        "BYTES_RETRANSMITTED": lambda info: 0,
+        "PACKETS_RETRANSMITTED": lambda info: 0,
+        "UPSTREAM_WIRE_BYTES_RECEIVED": "upstream_wire_bytes_received",
+        "UPSTREAM_WIRE_BYTES_SENT": "upstream_wire_bytes_sent",
+        "UPSTREAM_HEADER_BYTES_RECEIVED": "upstream_header_bytes_received",
+        "UPSTREAM_HEADER_BYTES_SENT": "upstream_header_bytes_sent",
+        # HTTP/1 does not compress headers, so that the four below are the same numbers.
+        "UPSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED": "upstream_header_bytes_received",
+        "UPSTREAM_DECOMPRESSED_HEADER_BYTES_SENT": "upstream_header_bytes_sent",
+        "DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED": "downstream_header_bytes_received",
+        "DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_SENT": "downstream_header_bytes_sent",
+        "DOWNSTREAM_WIRE_BYTES_RECEIVED": "downstream_wire_bytes_received",
+        "DOWNSTREAM_WIRE_BYTES_SENT": "downstream_wire_bytes_sent",
+        "DOWNSTREAM_HEADER_BYTES_RECEIVED": "downstream_header_bytes_received",
+        "DOWNSTREAM_HEADER_BYTES_SENT": "downstream_header_bytes_sent",
+        "PROTOCOL": "protocol",
+        "UPSTREAM_PROTOCOL": "upstream_protocol",
+        "CONNECTION_TERMINATION_DETAILS": "connection_termination_details",
+        "RESPONSE_FLAGS_LONG": lambda info: _LONG_FLAGS[info.response_flags],
+        "ROUTE_NAME": lambda info: wire(info.route_name) or None,
+        "VIRTUAL_CLUSTER_NAME": lambda info: wire(info.virtual_cluster_name or "") or None,
+        "UPSTREAM_CLUSTER": lambda info: (
+            wire(info.upstream_cluster_alt_stat_name or info.upstream_cluster_name or "") or None
+        ),
+        "UPSTREAM_CLUSTER_RAW": lambda info: wire(info.upstream_cluster_name or "") or None,
+        "UPSTREAM_REQUEST_ATTEMPT_COUNT": lambda info: info.attempt_count or 0,
+        "UPSTREAM_TRANSPORT_FAILURE_REASON": lambda info: _without_blanks(info.upstream_transport_failure_reason),
+        "DOWNSTREAM_TRANSPORT_FAILURE_REASON": lambda info: _without_blanks(info.downstream_transport_failure_reason),
+        "DOWNSTREAM_LOCAL_CLOSE_REASON": lambda info: info.downstream_local_close_reason or None,
+        "UPSTREAM_LOCAL_CLOSE_REASON": lambda info: info.upstream_local_close_reason or None,
+        "DOWNSTREAM_DETECTED_CLOSE_TYPE": "downstream_detected_close_type",
+        "UPSTREAM_DETECTED_CLOSE_TYPE": lambda info: (
+            None if info.upstream_host is None else info.upstream_detected_close_type
+        ),
+        "CONNECTION_ID": lambda info: info.connection.id,
+        "UPSTREAM_CONNECTION_ID": lambda info: 0 if info.upstream_connection is None else info.upstream_connection.id,
+        "UPSTREAM_CONNECTION_IDS_ATTEMPTED": lambda info: ",".join(map(str, info.attempted_connection_ids)) or None,
+        "STREAM_ID": lambda info: info.request_id or None,
+        "FILTER_CHAIN_NAME": lambda info: wire(info.filter_chain_name) or None,
+        "CUSTOM_FLAGS": "custom_flags",
+        # There is no tracer.
+        "TRACE_ID": lambda info: None,
+        "SPAN_ID": lambda info: None,
+    }
+)
+
+
+@command(COMMANDS, "RESPONSE_CODE")
+def _response_code(arguments: Arguments) -> Command:
+    return simple(lambda context: context.stream_info.response_code or 0)
+
+
+@command(COMMANDS, "RESPONSE_FLAGS")
+def _response_flags(arguments: Arguments) -> Command:
+    return simple(lambda context: _SHORT_FLAGS[context.stream_info.response_flags])
+
+
+@command(COMMANDS, "RESPONSE_CODE_DETAILS", PARAMS_OPTIONAL)
+def _response_code_details(arguments: Arguments) -> Command:
+    if arguments.argument == "ALLOW_WHITESPACES":
+        return simple(lambda context: context.stream_info.response_code_details)
+
+    def text(context: FormatterContext) -> str | None:
+        details = context.stream_info.response_code_details
+        return details if details is None or " " not in details else details.replace(" ", "_")
+
+    return simple(text)
+
+
+@command(COMMANDS, "HOSTNAME")
+def _hostname(arguments: Arguments) -> Command:
+    hostname = socket.gethostname()
+    return simple(lambda context: hostname)
+
+
+@command(COMMANDS, "UNIQUE_ID")
+def _unique_id(arguments: Arguments) -> Command:
+    make = arguments.needed_sources().random.uuid4("access_log.unique_id")
+    return simple(lambda context: make())
+
+
+@command(COMMANDS, "ENVIRONMENT", PARAMS_REQUIRED | LENGTH_ALLOWED)
+def _environment(arguments: Arguments) -> Command:
+    value = os.environ.get(arguments.argument)
+    text = "-" if value is None else wire(value)[: arguments.max_length]
+    return simple(lambda context: text)
+
+
+@command(COMMANDS, "ACCESS_LOG_TYPE")
+def _access_log_type(arguments: Arguments) -> Command:
+    return simple(lambda context: context.access_log_type)
+
+
+def response_flags_text(info: StreamInfo) -> str:
+    """`%RESPONSE_FLAGS%`: short names with commas between them, `-` if there are none."""
+    return _SHORT_FLAGS[info.response_flags]

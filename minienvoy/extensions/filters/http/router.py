@@ -1,0 +1,37 @@
+"""`envoy.filters.http.router`: the configuration of the router filter.
+
+Envoy: `source/extensions/filters/http/router/config.cc`. The filter itself is `minienvoy.router.router`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ....config.fields import honours
+from ....http.conn_manager_stats import RouterStats
+from ....http.filter import HTTP_FILTERS, HttpFilterFactory
+from ....http.http1.selection import client_codec
+from ....router.router import Router, RouterConfig
+from ....server.factory_context import FactoryContext
+
+CONFIG_TYPE = "envoy.extensions.filters.http.router.v3.Router"
+
+honours(
+    CONFIG_TYPE,
+    "suppress_envoy_headers",
+    "dynamic_stats",
+    ignored={"start_child_span": "there is no tracing yet, so there are no spans"},
+    values={"dynamic_stats": (True,), "respect_expected_rq_timeout": (False,)},
+)
+
+
+@HTTP_FILTERS.register("envoy.filters.http.router", CONFIG_TYPE)
+def create_router(config: Any, context: FactoryContext) -> HttpFilterFactory:
+    """The terminal filter of nearly every chain."""
+    settings = RouterConfig(
+        context.server.cluster_manager,
+        context.http_scope.struct(RouterStats),
+        client_codec(context.server.http1_codec),
+        config.suppress_envoy_headers,
+    )
+    return lambda: Router(settings)

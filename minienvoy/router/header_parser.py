@@ -1,0 +1,130 @@
+"""Headers that a route adds and removes.
+
+Envoy: `Router::HeaderParser`; docs "Custom request/response headers". Values are formats of the access log's language.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from ..access_log.context import FormatterContext
+from ..access_log.formatter import Formatter, compile_format
+from ..config.fields import honours
+from ..errors import ConfigError
+from ..http.header_map import Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
+
+if TYPE_CHECKING:
+    from ..access_log.context import Sources
+    from ..stream_info import StreamInfo
+
+honours("envoy.config.core.v3.HeaderValueOption", "header", "append", "append_action", "keep_empty_value")
+honours("envoy.config.core.v3.HeaderValue", "key", "value", "raw_value")
+
+APPEND_IF_EXISTS_OR_ADD: Final = 0
+ADD_IF_ABSENT: Final = 1
+OVERWRITE_IF_EXISTS_OR_ADD: Final = 2
+OVERWRITE_IF_EXISTS: Final = 3
+
+
+class _Addition:
+    """One header to add; `ready` is the finished entry if its value does not depend on the stream."""
+
+    __slots__ = ("action", "formatter", "keep_empty", "name", "ready")
+
+    def __init__(self, name: bytes, formatter: Formatter, action: int, keep_empty: bool) -> None:
+        self.name = name
+        self.formatter = formatter
+        self.action = action
+        self.keep_empty = keep_empty
+        self.ready: Entry | None = None
+        if formatter.constant is not None:
+            self.ready = entry(name, formatter.constant.encode("latin-1"))
+
+
+class HeaderParser:
+    """What one level (route, virtual host, route configuration, weighted cluster) does to the headers."""
+
+    __slots__ = ("_additions", "_removals")
+
+    def __init__(self, additions: Sequence[_Addition], removals: Sequence[bytes]) -> None:
+        self._additions = tuple(additions)
+        self._removals = tuple(removals)
+
+    @classmethod
+    def from_proto(
+        cls, to_add: Iterable[Any], to_remove: Iterable[str], path: str, sources: Sources | None
+    ) -> HeaderParser | None:
+        """None if there is nothing to do.
+
+        Raises:
+            ConfigError: a format that is none, or a header that may not be touched.
+        """
+        additions = [_addition(option, f"{path}_to_add[{at}]", sources) for at, option in enumerate(to_add)]
+        removals: list[bytes] = []
+        for at, name in enumerate(to_remove):
+            lower = name.lower()
+            if lower.startswith(":") or lower == "host":
+                raise ConfigError(":-prefixed or host headers may not be removed", f"{path}_to_remove[{at}]")
+            removals.append(lower.encode())
+        return cls(additions, removals) if additions or removals else None
+
+    def evaluate(
+        self,
+        headers: HeaderMap,
+        stream: StreamInfo,
+        request_headers: RequestHeaderMap | None,
+        response_headers: ResponseHeaderMap | None,
+    ) -> None:
+        """Remove, then add."""
+        for name in self._removals:
+            headers.remove(name)
+        context: FormatterContext | None = None
+        for each in self._additions:
+            item = each.ready
+            if item is None:
+                if context is None:
+                    context = FormatterContext(stream, request_headers, response_headers)
+                value = each.formatter.format(context).encode("latin-1")
+                item = entry(each.name, value)
+            if not item[1] and not each.keep_empty:
+                continue
+            action = each.action
+            if action == APPEND_IF_EXISTS_OR_ADD:
+                headers.add_entry(item)
+            elif action == OVERWRITE_IF_EXISTS_OR_ADD:
+                _overwrite(headers, item)
+            elif action == ADD_IF_ABSENT:
+                if not headers.has(item[0]):
+                    headers.add_entry(item)
+            elif headers.has(item[0]):
+                _overwrite(headers, item)
+
+
+def _overwrite(headers: HeaderMap, item: Entry) -> None:
+    name = item[0]
+    if isinstance(headers, RequestHeaderMap) and name in (b"host", b":authority"):
+        headers.authority = item[1]
+    elif isinstance(headers, RequestHeaderMap) and name == b":path":
+        headers.path = item[1]
+    else:
+        headers.set(name, item[1])
+
+
+def _addition(option: Any, path: str, sources: Sources | None) -> _Addition:
+    name = option.header.key.lower()
+    value = option.header.value or option.header.raw_value.decode("latin-1")
+    if option.HasField("append"):
+        if option.append_action:
+            raise ConfigError("Both append and append_action are set and it's not allowed", path)
+        action = APPEND_IF_EXISTS_OR_ADD if option.append.value else OVERWRITE_IF_EXISTS_OR_ADD
+    else:
+        action = option.append_action
+    if name.startswith(":") or name == "host":
+        if action == APPEND_IF_EXISTS_OR_ADD or (name.startswith(":") and name not in (":authority", ":path")):
+            raise ConfigError(":-prefixed or host headers may not be modified", f"{path}.header.key")
+    try:
+        formatter = compile_format(value, sources, omit_empty_values=True)
+    except ConfigError as error:
+        raise ConfigError(error.problem, f"{path}.header.value", remedy=error.remedy) from None
+    return _Addition(name.encode(), formatter, action, option.keep_empty_value)

@@ -1,0 +1,389 @@
+"""The terminal HTTP filter: route, balance, forward, answer.
+
+Envoy: `Router::Filter`; docs "Router". What goes wrong upstream becomes a local reply here, with Envoy's status, words and
+flags; what goes right passes through with as little ado as possible.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from ..explain.explanation import NO_EXPLANATION, Explanation
+from ..http.codec import RequestEncoder, StreamResetReason
+from ..http.filter import FilterDataStatus, FilterHeadersStatus, FilterTrailersStatus, StreamDecoderFilter
+from ..http.header_map import KIND, Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
+from ..stream_info import ResponseFlag
+from ..upstream.http_conn_pool import MakeCodec, http_conn_pool
+from .upstream_request import UpstreamRequest
+
+if TYPE_CHECKING:
+    from ..event.dispatcher import Timer
+    from ..http.conn_manager_stats import RouterStats
+    from ..http.filter_manager import FilterManager
+    from ..upstream.cluster import Cluster
+    from ..upstream.cluster_manager import ClusterManager
+    from ..upstream.host import Host
+    from .route_entry import RouteEntry
+
+_STOP: Final = FilterHeadersStatus.STOP_ITERATION
+_NO_BUFFER: Final = FilterDataStatus.STOP_ITERATION_NO_BUFFER
+
+_INTERNAL: Final = KIND[b"x-envoy-internal"]
+_TIMEOUT_HEADER: Final = KIND[b"x-envoy-upstream-rq-timeout-ms"]
+_EXPECTED_TIMEOUT: Final = KIND[b"x-envoy-expected-rq-timeout-ms"]
+_SERVICE_TIME: Final = KIND[b"x-envoy-upstream-service-time"]
+
+_FLAGS: Final = {
+    StreamResetReason.LOCAL_CONNECTION_FAILURE: ResponseFlag.UPSTREAM_CONNECTION_FAILURE,
+    StreamResetReason.REMOTE_CONNECTION_FAILURE: ResponseFlag.UPSTREAM_CONNECTION_FAILURE,
+    StreamResetReason.CONNECTION_TIMEOUT: ResponseFlag.UPSTREAM_CONNECTION_FAILURE,
+    StreamResetReason.CONNECTION_TERMINATION: ResponseFlag.UPSTREAM_CONNECTION_TERMINATION,
+    StreamResetReason.LOCAL_RESET: ResponseFlag.LOCAL_RESET,
+    StreamResetReason.LOCAL_REFUSED_STREAM_RESET: ResponseFlag.LOCAL_RESET,
+    StreamResetReason.REMOTE_RESET: ResponseFlag.UPSTREAM_REMOTE_RESET,
+    StreamResetReason.REMOTE_REFUSED_STREAM_RESET: ResponseFlag.UPSTREAM_REMOTE_RESET,
+    StreamResetReason.CONNECT_ERROR: ResponseFlag.UPSTREAM_REMOTE_RESET,
+    StreamResetReason.OVERFLOW: ResponseFlag.UPSTREAM_OVERFLOW,
+    StreamResetReason.PROTOCOL_ERROR: ResponseFlag.UPSTREAM_PROTOCOL_ERROR,
+    StreamResetReason.HTTP1_PREMATURE_UPSTREAM_HALF_CLOSE: ResponseFlag.UPSTREAM_CONNECTION_TERMINATION,
+    StreamResetReason.OVERLOAD_MANAGER: ResponseFlag.OVERLOAD_MANAGER_TERMINATED,
+}
+
+
+class RouterConfig:
+    """Shared by the routers of one filter chain.
+
+    Attributes:
+        suppress_envoy_headers: neither read nor add `x-envoy-*`.
+        make_codec: makes the upstream codec of a new connection.
+    """
+
+    __slots__ = ("cluster_manager", "make_codec", "stats", "suppress_envoy_headers")
+
+    def __init__(
+        self,
+        cluster_manager: ClusterManager,
+        stats: RouterStats,
+        make_codec: MakeCodec,
+        suppress_envoy_headers: bool = False,
+    ) -> None:
+        self.cluster_manager = cluster_manager
+        self.stats = stats
+        self.make_codec = make_codec
+        self.suppress_envoy_headers = suppress_envoy_headers
+
+
+_SERVICE_TIMES: Final[list[Entry]] = [
+    entry(b"x-envoy-upstream-service-time", b"%d" % milliseconds) for milliseconds in range(64)
+]
+
+
+class Router(StreamDecoderFilter):
+    """One request. Also the `LoadBalancerContext` of that request."""
+
+    request_complete: bool = False
+    request_trailers: HeaderMap | None = None
+    response_started: bool = False
+    buffered_size: int = 0
+    upstream: UpstreamRequest | None = None
+    explain: Explanation = NO_EXPLANATION
+    timeout: float = 0.0
+    internal: bool = False
+    _timer: Timer | None = None
+    _reading_stopped: bool = False
+    _complete_time: float = 0.0
+
+    def __init__(self, config: RouterConfig) -> None:
+        self.config = config
+        self.buffered: list[bytes] = []
+
+    # -- the request
+
+    def decode_headers(self, headers: RequestHeaderMap, end_stream: bool) -> FilterHeadersStatus:
+        stream = self.stream = cast("FilterManager", self.decoder_callbacks)
+        config = self.config
+        self.explain = explain = stream.explain
+        self.request_headers = headers
+        self.request_complete = end_stream
+        stats = config.stats
+        stats.rq_total += 1
+        route = cast("RouteEntry | None", stream.route())
+        if route is None:
+            stats.no_route += 1
+            stream.response_flags |= ResponseFlag.NO_ROUTE_FOUND
+            stream.send_local_reply(404, "", "route_not_found")
+            return _STOP
+        self.route_entry = route
+        if route.direct_response is not None:
+            self._answer_directly(route)
+            return _STOP
+        cluster_name = route.cluster_name
+        cluster = config.cluster_manager.get(cluster_name)
+        if cluster is None:
+            stats.no_cluster += 1
+            if explain is not NO_EXPLANATION:
+                explain.decided("cluster", None, "cluster_not_found")
+            stream.response_flags |= ResponseFlag.NO_CLUSTER_FOUND
+            stream.send_local_reply(route.cluster_not_found_status, "", "cluster_not_found")
+            return _STOP
+        self.cluster = cluster
+        stream.upstream_cluster_name = cluster_name
+        if explain is not NO_EXPLANATION:
+            explain.decided("cluster", cluster_name, f"route {route}")
+        self.timeout = route.timeout
+        self.internal = bool(headers.seen & _INTERNAL) and headers.has(b"x-envoy-internal")
+        host = cluster.load_balancer.choose_host(self)
+        if host is None:
+            self._no_healthy_upstream(cluster)
+            return _STOP
+        if not config.suppress_envoy_headers:
+            self._tell_timeout(headers, route)
+        if route.rewrites or route.request_parsers:
+            route.finalize_request_headers(headers, stream)
+        stream.upstream_host = host
+        stream.attempt_count = 1
+        stream.watermark_callbacks = self._on_downstream_watermark
+        upstream = self.upstream = UpstreamRequest(self, host)
+        upstream.start(http_conn_pool(cluster, host, config.make_codec))
+        if end_stream:
+            self._on_request_complete()
+        return _STOP
+
+    def decode_data(self, data: bytes, end_stream: bool) -> FilterDataStatus:
+        upstream = self.upstream
+        if upstream is None:
+            return _NO_BUFFER
+        self.request_complete = end_stream
+        if not upstream.encode_data(data, end_stream):
+            self.buffered.append(data)
+            self.buffered_size += len(data)
+            if self.buffered_size > self.stream.buffer_limit and not self._reading_stopped:
+                # Nobody to give it to yet: make the client wait.
+                self._reading_stopped = True
+                self.stream.encoder.read_disable(True)
+        if end_stream:
+            self._on_request_complete()
+        return _NO_BUFFER
+
+    def decode_trailers(self, trailers: HeaderMap) -> FilterTrailersStatus:
+        upstream = self.upstream
+        if upstream is not None:
+            self.request_complete = True
+            if not upstream.encode_trailers(trailers):
+                self.request_trailers = trailers
+            self._on_request_complete()
+        return FilterTrailersStatus.STOP_ITERATION
+
+    def send_buffered(self, encoder: RequestEncoder) -> None:
+        """There is a connection now: send what had to wait."""
+        waiting, self.buffered = self.buffered, []
+        self.buffered_size = 0
+        trailers = self.request_trailers
+        if waiting:
+            encoder.encode_data(b"".join(waiting), self.request_complete and trailers is None)
+        if trailers is not None:
+            encoder.encode_trailers(trailers)
+        if self.request_complete:
+            self.stream.last_upstream_tx_byte_time = self.stream.dispatcher.monotonic_time()
+        if self._reading_stopped:
+            self._reading_stopped = False
+            self.stream.encoder.read_disable(False)
+
+    def on_destroy(self) -> None:
+        timer = self._timer
+        if timer is not None:
+            self._timer = None
+            timer.disable()
+        upstream = self.upstream
+        if upstream is not None:
+            self.upstream = None
+            if not upstream.done:
+                upstream.reset()
+        if self._reading_stopped:
+            self._reading_stopped = False
+            self.stream.encoder.read_disable(False)
+
+    # -- the response, from the upstream request
+
+    def on_upstream_1xx_headers(self, headers: ResponseHeaderMap) -> None:
+        self.stream.encode_1xx_headers(headers)
+
+    def on_upstream_headers(self, upstream: UpstreamRequest, headers: ResponseHeaderMap, end_stream: bool) -> None:
+        stream = self.stream
+        cluster = self.cluster
+        now = stream.dispatcher.monotonic_time()
+        stream.first_upstream_rx_byte_time = stream.last_upstream_rx_byte_time = now
+        self.response_started = True
+        status = headers.status
+        cluster.code_stats.charge_response(status, self.internal)
+        host_stats = upstream.host.stats
+        if status >= 500:
+            host_stats.rq_error += 1
+        else:
+            host_stats.rq_success += 1
+        if not self.config.suppress_envoy_headers and self._complete_time:
+            elapsed = int((now - self._complete_time) * 1000)
+            item = _SERVICE_TIMES[elapsed] if elapsed < 64 else entry(b"x-envoy-upstream-service-time", b"%d" % elapsed)
+            if headers.seen & _SERVICE_TIME:
+                headers.set(item[0], item[1])
+            else:
+                headers.entries.append(item)
+                headers.seen |= _SERVICE_TIME
+        if self.route_entry.response_parsers:
+            self.route_entry.finalize_response_headers(headers, stream, self.request_headers)
+        if end_stream:
+            self._on_response_complete(now)
+        stream.encode_headers(headers, end_stream, "via_upstream")
+
+    def on_upstream_data(self, upstream: UpstreamRequest, data: bytes, end_stream: bool) -> None:
+        stream = self.stream
+        if end_stream:
+            now = stream.last_upstream_rx_byte_time = stream.dispatcher.monotonic_time()
+            self._on_response_complete(now)
+        stream.encode_data(data, end_stream)
+
+    def on_upstream_trailers(self, upstream: UpstreamRequest, trailers: HeaderMap) -> None:
+        now = self.stream.last_upstream_rx_byte_time = self.stream.dispatcher.monotonic_time()
+        self._on_response_complete(now)
+        self.stream.encode_trailers(trailers)
+
+    def on_upstream_reset(self, upstream: UpstreamRequest, reason: StreamResetReason, details: str) -> None:
+        """The attempt has failed."""
+        stream = self.stream
+        self.upstream = None
+        self._disarm()
+        transport_failure = ""
+        if reason in (StreamResetReason.LOCAL_CONNECTION_FAILURE, StreamResetReason.REMOTE_CONNECTION_FAILURE):
+            transport_failure = details
+            stream.upstream_transport_failure_reason = details
+        stream.response_flags |= _FLAGS[reason]
+        if reason is StreamResetReason.REMOTE_RESET or reason is StreamResetReason.PROTOCOL_ERROR:
+            self.cluster.stats.traffic.upstream_rq_rx_reset += 1
+        upstream.host.stats.rq_error += 1
+        words = reason.value.replace(" ", "_")
+        if transport_failure:
+            words = f"{words}|{transport_failure.replace(' ', '_')}"
+        if self.explain is not NO_EXPLANATION:
+            self.explain.decided("connection", None, f"{upstream.host}: {words}")
+        if self.response_started:
+            self.config.stats.rq_reset_after_downstream_response_started += 1
+            stream.response_code_details = f"upstream_reset_after_response_started{{{words}}}"
+            stream.reset_stream()
+            return
+        status = 502 if reason is StreamResetReason.PROTOCOL_ERROR else 503
+        overflow = reason is StreamResetReason.OVERFLOW
+        self.cluster.code_stats.charge_response(status, self.internal)
+        stream.send_local_reply(
+            status,
+            f"upstream connect error or disconnect/reset before headers. reset reason: {reason.value}",
+            f"upstream_reset_before_response_started{{{words}}}",
+            _mark_overloaded if overflow and not self.config.suppress_envoy_headers else None,
+        )
+
+    # -- LoadBalancerContext
+
+    def compute_hash_key(self) -> int | None:
+        return None
+
+    def should_select_another_host(self, host: Host) -> bool:
+        return False
+
+    def host_selection_retry_count(self) -> int:
+        return 1
+
+    def metadata_match_criteria(self) -> Any:
+        return None
+
+    # -- inside
+
+    def _answer_directly(self, route: RouteEntry) -> None:
+        stream, answer = self.stream, route.direct_response
+        assert answer is not None
+        headers = self.request_headers
+        stats = self.config.stats
+        if answer.is_redirect:
+            stats.rq_redirect += 1
+        else:
+            stats.rq_direct_response += 1
+        location = answer.location(headers)
+
+        def modify(response: ResponseHeaderMap) -> None:
+            if location is not None:
+                response.add(b"location", location)
+            route.finalize_response_headers(response, stream, headers)
+
+        stream.send_local_reply(answer.status, answer.body, "direct_response", modify)
+
+    def _no_healthy_upstream(self, cluster: Cluster) -> None:
+        stream = self.stream
+        cluster.stats.traffic.upstream_cx_none_healthy += 1
+        if self.explain is not NO_EXPLANATION:
+            self.explain.decided("host", None, "no_healthy_upstream")
+        stream.response_flags |= ResponseFlag.NO_HEALTHY_UPSTREAM
+        cluster.code_stats.charge_response(503, self.internal)
+        stream.send_local_reply(503, "no healthy upstream", "no_healthy_upstream")
+
+    def _tell_timeout(self, headers: RequestHeaderMap, route: RouteEntry) -> None:
+        """`x-envoy-upstream-rq-timeout-ms` from inside is obeyed; `x-envoy-expected-rq-timeout-ms` is passed on."""
+        seen = headers.seen
+        if seen & _TIMEOUT_HEADER:
+            value = headers.get(b"x-envoy-upstream-rq-timeout-ms") or b""
+            if value.isdigit() and len(value) < 12:
+                self.timeout = int(value) / 1000
+            headers.remove(b"x-envoy-upstream-rq-timeout-ms")
+        if not self.timeout:
+            return
+        if self.timeout == route.timeout and not seen & _EXPECTED_TIMEOUT:
+            headers.entries.append(route.timeout_header)
+            headers.seen |= _EXPECTED_TIMEOUT
+        else:
+            headers.set(b"x-envoy-expected-rq-timeout-ms", b"%d" % int(self.timeout * 1000))
+
+    def _on_request_complete(self) -> None:
+        if self.upstream is None:
+            return
+        stream = self.stream
+        self._complete_time = stream.dispatcher.monotonic_time()
+        if self.timeout:
+            timer = self._timer = stream.dispatcher.create_timer(self._on_response_timeout)
+            timer.enable(self.timeout)
+
+    def _on_response_complete(self, now: float) -> None:
+        self._disarm()
+        if self._complete_time:
+            self.cluster.code_stats.charge_timing(int((now - self._complete_time) * 1000), self.internal)
+
+    def _on_response_timeout(self) -> None:
+        stream, cluster = self.stream, self.cluster
+        self._timer = None
+        cluster.stats.traffic.upstream_rq_timeout += 1
+        upstream, self.upstream = self.upstream, None
+        if upstream is not None:
+            upstream.host.stats.rq_timeout += 1
+            upstream.reset()
+        if self.explain is not NO_EXPLANATION:
+            self.explain.decided("timeout", "route timeout", f"no complete response within {self.timeout:g} s")
+        stream.response_flags |= ResponseFlag.UPSTREAM_REQUEST_TIMEOUT
+        if self.response_started:
+            self.config.stats.rq_reset_after_downstream_response_started += 1
+            stream.response_code_details = "response_timeout"
+            stream.reset_stream()
+            return
+        cluster.code_stats.charge_response(504, self.internal)
+        stream.send_local_reply(504, "upstream request timeout", "response_timeout")
+
+    def _on_downstream_watermark(self, high: bool) -> None:
+        if self.upstream is not None:
+            self.upstream.on_downstream_watermark(high)
+
+    def _disarm(self) -> None:
+        timer = self._timer
+        if timer is not None:
+            self._timer = None
+            timer.disable()
+
+
+def _mark_overloaded(headers: ResponseHeaderMap) -> None:
+    item = entry(b"x-envoy-overloaded", b"true")
+    headers.entries.insert(0, item)
+    headers.seen |= item[3]

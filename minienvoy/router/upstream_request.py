@@ -1,0 +1,196 @@
+"""One attempt to get an answer from one host.
+
+Envoy: `Router::UpstreamRequest`. A router has one of these for each attempt; it waits for a connection, sends the request,
+and hands what comes back to the router. Once it is done or reset it says nothing more.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..explain.explanation import NO_EXPLANATION
+from ..http.codec import RequestEncoder, StreamResetReason
+from ..http.header_map import HeaderMap, ResponseHeaderMap
+from ..upstream.http_conn_pool import HttpConnPool, PendingStream, PoolFailureReason
+
+if TYPE_CHECKING:
+    from ..upstream.codec_client import CodecClient
+    from ..upstream.host import Host
+    from .router import Router
+
+_RESET_REASONS = {
+    PoolFailureReason.OVERFLOW: StreamResetReason.OVERFLOW,
+    PoolFailureReason.LOCAL_CONNECTION_FAILURE: StreamResetReason.LOCAL_CONNECTION_FAILURE,
+    PoolFailureReason.REMOTE_CONNECTION_FAILURE: StreamResetReason.REMOTE_CONNECTION_FAILURE,
+    PoolFailureReason.TIMEOUT: StreamResetReason.CONNECTION_TIMEOUT,
+}
+
+
+class UpstreamRequest:
+    """Attributes:
+    headers_received: response headers (other than 1xx) have come.
+    done: the response is complete, or this attempt was given up.
+    """
+
+    __slots__ = (
+        "_client",
+        "_encoder",
+        "_paused_downstream",
+        "_pending",
+        "_router",
+        "done",
+        "headers_received",
+        "host",
+    )
+
+    def __init__(self, router: Router, host: Host) -> None:
+        self._router = router
+        self.host = host
+        self._client: CodecClient | None = None
+        self._encoder: RequestEncoder | None = None
+        self._pending: PendingStream | None = None
+        self._paused_downstream = False
+        self.headers_received = False
+        self.done = False
+
+    def start(self, pool: HttpConnPool) -> None:
+        """Ask for a connection; what can be sent is sent as soon as there is one."""
+        pending = pool.new_stream(self)
+        if self._client is None and not self.done:
+            self._pending = pending
+
+    # -- from the pool
+
+    def on_pool_ready(self, client: CodecClient) -> None:
+        router = self._router
+        self._pending = None
+        self._client = client
+        stream = router.stream
+        connection = client.connection
+        now = stream.dispatcher.monotonic_time()
+        stream.upstream_connection = connection.info
+        stream.upstream_connection_pool_ready_time = now
+        stream.upstream_connect_start_time = connection.connect_start_time
+        stream.upstream_connect_complete_time = connection.connect_complete_time
+        stream.upstream_protocol = client.codec.protocol
+        if router.explain is not NO_EXPLANATION:
+            how = "new" if client.requests == 0 else f"reused, request {client.requests + 1}"
+            router.explain.decided("connection", f"{connection.info.local_address} -> {self.host}", how)
+        encoder = self._encoder = client.new_stream(self)
+        headers = router.request_headers
+        if router.route_entry.auto_host_rewrite and self.host.hostname:
+            router.route_entry.rewrite_host(headers, self.host.hostname.encode())
+        # Set before encoding: the encoder's write may tell of a full buffer.
+        client.watermark = self._on_upstream_watermark
+        stream.first_upstream_tx_byte_time = now
+        ends = router.request_complete and not router.buffered and router.request_trailers is None
+        encoder.encode_headers(headers, ends)
+        if ends:
+            stream.last_upstream_tx_byte_time = now
+        elif router.buffered or router.request_trailers is not None:
+            router.send_buffered(encoder)
+        if stream.connection_.above_high_watermark:
+            self.on_downstream_watermark(True)
+
+    def on_pool_failure(self, reason: PoolFailureReason, details: str) -> None:
+        self._pending = None
+        self.done = True
+        self._router.on_upstream_reset(self, _RESET_REASONS[reason], details)
+
+    # -- from the router
+
+    def encode_data(self, data: bytes, end_stream: bool) -> bool:
+        """Send body; False if there is no connection yet."""
+        encoder = self._encoder
+        if encoder is None:
+            return False
+        encoder.encode_data(data, end_stream)
+        return True
+
+    def encode_trailers(self, trailers: HeaderMap) -> bool:
+        encoder = self._encoder
+        if encoder is None:
+            return False
+        encoder.encode_trailers(trailers)
+        return True
+
+    def reset(self) -> None:
+        """Give the attempt up."""
+        if self.done:
+            return
+        self.done = True
+        if self._pending is not None:
+            self._pending.cancel()
+            self._pending = None
+        client = self._client
+        if client is not None:
+            self._client = None
+            client.watermark = None
+            client.codec.abandon()
+            self._router.cluster.stats.traffic.upstream_rq_tx_reset += 1
+            client.reset_stream(StreamResetReason.LOCAL_RESET)
+        self._resume_downstream()
+
+    def on_downstream_watermark(self, high: bool) -> None:
+        """Downstream takes no more: neither do we."""
+        client = self._client
+        if client is not None:
+            stats = self._router.cluster.stats.traffic
+            if high:
+                stats.upstream_flow_control_paused_reading_total += 1
+            else:
+                stats.upstream_flow_control_resumed_reading_total += 1
+            client.connection.read_disable(high)
+
+    # -- from the codec
+
+    def decode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
+        self._router.on_upstream_1xx_headers(headers)
+
+    def decode_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None:
+        self.headers_received = True
+        if end_stream:
+            self._complete()
+        self._router.on_upstream_headers(self, headers, end_stream)
+
+    def decode_data(self, data: bytes, end_stream: bool) -> None:
+        if end_stream:
+            self._complete()
+        self._router.on_upstream_data(self, data, end_stream)
+
+    def decode_trailers(self, trailers: HeaderMap) -> None:
+        self._complete()
+        self._router.on_upstream_trailers(self, trailers)
+
+    def on_reset_stream(self, reason: StreamResetReason, details: str) -> None:
+        if self.done:
+            return
+        self.done = True
+        self._client = None
+        self._resume_downstream()
+        self._router.on_upstream_reset(self, reason, details)
+
+    # -- inside
+
+    def _complete(self) -> None:
+        """The whole response is there: the connection goes back before the router hears of it."""
+        self.done = True
+        client = self._client
+        if client is not None:
+            self._client = None
+            client.watermark = None
+            client.on_response_complete()
+        if self._paused_downstream:
+            self._resume_downstream()
+
+    def _on_upstream_watermark(self, high: bool) -> None:
+        """The upstream connection takes no more of the request."""
+        if high != self._paused_downstream:
+            self._paused_downstream = high
+            self._router.stream.encoder.read_disable(high)
+
+    def _resume_downstream(self) -> None:
+        if self._paused_downstream:
+            self._paused_downstream = False
+            if not self._router.stream.ended:
+                self._router.stream.encoder.read_disable(False)

@@ -1,0 +1,243 @@
+"""Accepts connections, shows them to the listener filters, and gives them to a filter chain.
+
+Envoy: `Network::TcpListenerImpl`, `Server::ActiveTcpListener`, `ActiveTcpSocket`, `ActiveTcpConnection`; docs
+"Listeners".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from typing import TYPE_CHECKING
+
+from .. import logger
+from ..explain.explanation import NO_EXPLANATION, Explanation
+from ..network.address import Address
+from ..network.connection import (
+    Connection,
+    ConnectionCallbacks,
+    ConnectionCloseType,
+    ConnectionEvent,
+    next_connection_id,
+)
+from ..network.socket import ConnectionSocket
+from ..stream_info import ConnectionInfo, ResponseFlag, StreamInfo
+from .active_tcp_socket import ActiveTcpSocket
+
+if TYPE_CHECKING:
+    from ..event.dispatcher import Timer
+    from .listener import Listener
+
+log = logger.get("conn_handler")
+
+MAX_ACCEPTS_PER_EVENT = 16
+"""`max_connections_to_accept_per_socket_event` when it is not set: other sockets want their turn, too."""
+OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+BACK_OFF = 0.1
+"""Seconds without accepting after the kernel had no file descriptor for us; trying at once would spin."""
+
+
+class ActiveTcpListener:
+    """A listener at work.
+
+    Attributes:
+        connections: those that have been given to a filter chain and have not ended.
+    """
+
+    def __init__(self, listener: Listener) -> None:
+        self.listener = listener
+        self.server = listener.server
+        self.dispatcher = listener.server.dispatcher
+        self.stats = listener.stats
+        self.handler_stats = listener.handler_stats
+        self.connections: set[ActiveTcpConnection] = set()
+        self.sockets: set[ActiveTcpSocket] = set()
+        self._accepting: list[tuple[socket.socket, Address | None]] = []
+        self._back_off_timer: Timer | None = None
+        self._limit = listener.max_connections_per_event or MAX_ACCEPTS_PER_EVENT
+
+    def start(self, sockets: list[socket.socket]) -> None:
+        """Accept from sockets that listen."""
+        for raw in sockets:
+            address = Address.from_sockaddr(raw.family, raw.getsockname())
+            # Only a socket that is bound to one address knows where its connections come in.
+            wildcard = address.host in ("0.0.0.0", "::") or self.listener.transparent
+            self._accepting.append((raw, None if wildcard else address))
+        self._watch()
+
+    def stop(self) -> None:
+        """Accept no more; connections go on. The sockets stay open for their owner to close."""
+        if self._back_off_timer is not None:
+            self._back_off_timer.disable()
+        self._unwatch()
+        self._accepting.clear()
+
+    def close_connections(self) -> None:
+        """End what is left, at once (`ActiveTcpListener::~ActiveTcpListener`)."""
+        for pending in tuple(self.sockets):
+            pending.close()
+        for active in tuple(self.connections):
+            active.connection.close(ConnectionCloseType.NO_FLUSH, "listener_removed")
+
+    def new_connection(self, accepted: ConnectionSocket, explain: Explanation) -> None:
+        """Find the filter chain for a socket that the listener filters are done with."""
+        listener = self.listener
+        chain = listener.filter_chain_manager.find(accepted, explain)
+        if chain is None:
+            self.stats.no_filter_chain_match += 1
+            log.debug(f"closing connection from {accepted.remote_address}: no matching filter chain found")
+            accepted.raw.close()
+            self._log_unmatched(accepted.info)
+            if self.server.explanations is not None:
+                self.server.explanations.append(explain)
+            return
+        connection = Connection(self.dispatcher, accepted.info, listener.per_connection_buffer_limit)
+        connection.explain = explain
+        connection.filter_chain_name = chain.name
+        active = ActiveTcpConnection(self, connection)
+        if listener.access_logs:
+            self.describe(connection.stream_info, chain.name)
+        if chain.filters:
+            chain.create_filters(connection)
+            self.dispatcher.create_task(active.open(accepted.raw), "accept")
+        else:
+            log.debug(f"closing connection from {accepted.remote_address}: no filters")
+            accepted.raw.close()
+            connection.close(ConnectionCloseType.NO_FLUSH)
+
+    def describe(self, stream_info: StreamInfo, filter_chain_name: str = "") -> None:
+        """Tell what the listener knows of a connection."""
+        stream_info.start_time = self.dispatcher.wall_time()
+        stream_info.start_monotonic = self.dispatcher.monotonic_time()
+        stream_info.listener_name = self.listener.name
+        stream_info.traffic_direction = self.listener.traffic_direction
+        stream_info.filter_chain_name = filter_chain_name
+
+    def _log_unmatched(self, info: ConnectionInfo) -> None:
+        if self.listener.access_logs:
+            stream_info = StreamInfo()
+            stream_info.connection = info
+            self.describe(stream_info)
+            stream_info.set_response_flag(ResponseFlag.NO_ROUTE_FOUND)
+            stream_info.response_code_details = "filter_chain_not_found"
+            self.log(stream_info)
+
+    def log(self, stream_info: StreamInfo) -> None:
+        """Write the listener's own access logs: one entry for each connection."""
+        stream_info.request_complete_time = self.dispatcher.monotonic_time()
+        for access_log in self.listener.access_logs:
+            access_log.log(None, None, None, stream_info)
+
+    def _watch(self) -> None:
+        for raw, local in self._accepting:
+            self.dispatcher.loop.add_reader(raw, self._on_acceptable, raw, local)
+
+    def _unwatch(self) -> None:
+        for raw, _ in self._accepting:
+            self.dispatcher.loop.remove_reader(raw)
+
+    def _on_acceptable(self, raw: socket.socket, local: Address | None) -> None:
+        accepted = 0
+        while accepted < self._limit:
+            try:
+                connected, peer = raw.accept()
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError as error:
+                if error.errno in OUT_OF_RESOURCES:
+                    log.warning(f"accept failed: {error.strerror}; accepting again in {BACK_OFF} s")
+                    self._back_off()
+                    break
+                accepted += 1  # the peer went away while it waited in the queue
+                continue
+            accepted += 1
+            try:
+                self._on_accept(connected, peer, local)
+            except OSError as error:
+                log.debug(f"an accepted socket is gone: {error}")
+                connected.close()
+        if accepted:
+            self.stats.connections_accepted_per_socket_event.record(accepted)
+
+    def _back_off(self) -> None:
+        self._unwatch()
+        if self._back_off_timer is None:
+            self._back_off_timer = self.dispatcher.create_timer(self._watch)
+        self._back_off_timer.enable(BACK_OFF)
+
+    def _on_accept(self, raw: socket.socket, peer: object, local: Address | None) -> None:
+        listener = self.listener
+        if not listener.ignore_global_connection_limit and listener.global_connections.full:
+            self.stats.downstream_global_cx_overflow += 1
+            raw.close()
+            return
+        if len(self.connections) + len(self.sockets) >= listener.connection_limit():
+            self.stats.downstream_cx_overflow += 1
+            raw.close()
+            return
+        raw.setblocking(False)
+        family = raw.family
+        if family != socket.AF_UNIX:
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if local is None:
+            local = Address.from_sockaddr(family, raw.getsockname())
+        info = ConnectionInfo(local, Address.from_sockaddr(family, peer), next_connection_id())
+        explain: Explanation = NO_EXPLANATION
+        if self.server.explanations is not None:
+            explain = Explanation()
+            explain.decided("listener", listener.name, f"accepted on {local}")
+        accepted = ConnectionSocket(raw, info)
+        if listener.listener_filters:
+            ActiveTcpSocket(self, accepted, explain).start()
+        else:
+            self.new_connection(accepted, explain)
+
+
+class ActiveTcpConnection(ConnectionCallbacks):
+    """What a listener keeps about one of its connections."""
+
+    __slots__ = ("active_listener", "connection", "start")
+
+    def __init__(self, active_listener: ActiveTcpListener, connection: Connection) -> None:
+        self.active_listener = active_listener
+        self.connection = connection
+        self.start = active_listener.dispatcher.monotonic_time()
+        connection.add_callbacks(self)
+        active_listener.connections.add(self)
+        active_listener.listener.global_connections.current += 1
+        for stats in (active_listener.stats, active_listener.handler_stats):
+            stats.downstream_cx_total += 1
+            stats.downstream_cx_active += 1
+
+    async def open(self, raw: socket.socket) -> None:
+        """Let the event loop have the socket; it answers by `connection_made`."""
+        try:
+            await self.active_listener.dispatcher.loop.connect_accepted_socket(lambda: self.connection, raw)
+        except (OSError, asyncio.CancelledError) as error:
+            log.debug(f"a connection could not be started: {error!r}")
+            raw.close()
+            self.connection.close(ConnectionCloseType.NO_FLUSH)
+            if isinstance(error, asyncio.CancelledError):
+                raise
+
+    def on_event(self, event: ConnectionEvent) -> None:
+        if event is ConnectionEvent.CONNECTED:
+            return
+        active_listener = self.active_listener
+        active_listener.connections.discard(self)
+        active_listener.listener.global_connections.current -= 1
+        stats = active_listener.stats
+        stats.downstream_cx_active -= 1
+        active_listener.handler_stats.downstream_cx_active -= 1
+        stats.downstream_cx_destroy += 1
+        stats.downstream_cx_length_ms.record(int((active_listener.dispatcher.monotonic_time() - self.start) * 1000.0))
+        if active_listener.listener.access_logs:
+            # After every filter has had its say about the end.
+            active_listener.dispatcher.post(self._log)
+
+    def _log(self) -> None:
+        stream_info = self.connection.stream_info
+        stream_info.bytes_received = self.connection.bytes_received
+        stream_info.bytes_sent = self.connection.bytes_sent
+        self.active_listener.log(stream_info)

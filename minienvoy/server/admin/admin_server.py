@@ -1,0 +1,126 @@
+"""What the admin interface needs of a server.
+
+Envoy: `Server::Instance`, as its `HandlerContextBase` uses it. Protocols, so that a test needs no server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from ...event.dispatcher import Dispatcher
+    from ...explain.log import ExplanationLog
+    from ...network.address import Address
+    from ...stats.flush import StatsFlusher
+    from ...stats.settings import StatsSettings
+    from ...stats.store import Store
+    from ...upstream.cluster import Cluster
+    from ..listener_manager import StopListenersType
+
+
+class AdminOptions(Protocol):
+    def command_line_options(self) -> dict[str, object]:
+        """`envoy.admin.v3.CommandLineOptions` as plain values."""
+
+
+class AdminRuntimeSnapshot(Protocol):
+    def to_json(self) -> dict[str, Any]:
+        """What `/runtime` shows, as plain values."""
+
+
+class AdminRuntime(Protocol):
+    """As much of `config.runtime.Loader` as the interface shows and changes."""
+
+    @property
+    def snapshot(self) -> AdminRuntimeSnapshot: ...
+    def modify(self, values: Mapping[str, str]) -> None:
+        """Put values into the admin layer; an empty one removes. ConfigError if there is no such layer."""
+
+
+class AdminListener(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def local_addresses(self) -> Sequence[Address]:
+        """Where it listens; the ports are real ones."""
+
+
+class AdminListenerManager(Protocol):
+    def listeners(self) -> Sequence[AdminListener]:
+        """Those in use, in the order of the configuration."""
+
+    def drain_listeners(self, kind: StopListenersType, *, graceful: bool, skip_exit: bool) -> None:
+        """Ask connections to end; accept no more at once, after the drain time (`graceful`) or never (`skip_exit`)."""
+
+
+class AdminClusterManager(Protocol):
+    def clusters(self) -> Mapping[str, Cluster]: ...
+    def warming_clusters(self) -> Mapping[str, Cluster]: ...
+
+
+class AdminAccessLogs(Protocol):
+    def reopen(self) -> None:
+        """Open every access log file again by its name."""
+
+
+class AdminServer(Protocol):
+    """The server itself."""
+
+    @property
+    def options(self) -> AdminOptions: ...
+    @property
+    def bootstrap(self) -> Any:
+        """`envoy.config.bootstrap.v3.Bootstrap`, as it is used."""
+
+    @property
+    def node(self) -> Any:
+        """`envoy.config.core.v3.Node`."""
+
+    @property
+    def stats(self) -> Store: ...
+    @property
+    def stats_flusher(self) -> StatsFlusher: ...
+    @property
+    def tag_settings(self) -> StatsSettings: ...
+    @property
+    def runtime(self) -> AdminRuntime: ...
+    @property
+    def cluster_manager(self) -> AdminClusterManager: ...
+    @property
+    def listener_manager(self) -> AdminListenerManager: ...
+    @property
+    def access_logs(self) -> AdminAccessLogs: ...
+    @property
+    def dispatcher(self) -> Dispatcher: ...
+    @property
+    def explanations(self) -> ExplanationLog | None: ...
+    @property
+    def state(self) -> str:
+        """`LIVE`, `DRAINING`, `PRE_INITIALIZING` or `INITIALIZING`."""
+
+    @property
+    def health_check_failed(self) -> bool: ...
+    @property
+    def start_monotonic(self) -> float:
+        """When the server was made, in the dispatcher's monotonic seconds."""
+
+    @property
+    def unsupported(self) -> Sequence[Any]:
+        """What the configuration asks for and minienvoy does not do; each is printed as text or plain values."""
+
+    @property
+    def static_listeners(self) -> Sequence[tuple[Any, float]]:
+        """`Listener` messages of the bootstrap, each with the wall time it was taken at."""
+
+    @property
+    def static_clusters(self) -> Sequence[tuple[Any, float]]:
+        """`Cluster` messages of the bootstrap, each with the wall time it was taken at."""
+
+    @property
+    def route_configs(self) -> Mapping[str, tuple[Any, float]]:
+        """`RouteConfiguration` messages inside listeners, by name, each with the wall time it was taken at."""
+
+    def fail_health_check(self, fail: bool) -> None: ...
+    def shutdown(self) -> None:
+        """Begin to end; returns at once."""

@@ -1,0 +1,139 @@
+"""Who can say what of the configuration, for `/config_dump`.
+
+Envoy: `Server::ConfigTracker` (`envoy/server/config_tracker.h`). A subscription adds itself under Envoy's key and gives
+an `envoy.admin.v3.*ConfigDump` when asked; what the bootstrap alone decides is here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ...config.schema import message_class
+from .proto_json import pack, timestamp
+
+if TYPE_CHECKING:
+    from .admin_server import AdminServer
+
+NameMatcher = Callable[[str], bool]
+ConfigDumper = Callable[[NameMatcher], Any]
+"""Gives the dump message with the resources whose names the matcher takes."""
+
+
+class ConfigTracker:
+    def __init__(self, server: AdminServer) -> None:
+        self._server = server
+        self._dumpers: dict[str, ConfigDumper] = {
+            "bootstrap": self._bootstrap,
+            "clusters": self._clusters,
+            "listeners": self._listeners,
+            "route_scopes": lambda matcher: _new("ScopedRoutesConfigDump"),
+            "routes": self._routes,
+            "secrets": self._secrets,
+        }
+
+    def add(self, key: str, dumper: ConfigDumper) -> None:
+        """Let `dumper` say what is configured under `key`, e.g. `listeners`, instead of who did so far."""
+        self._dumpers[key] = dumper
+
+    def dumpers(self) -> Mapping[str, ConfigDumper]:
+        """By key, in the order in which Envoy prints them."""
+        return {key: self._dumpers[key] for key in sorted(self._dumpers)}
+
+    def endpoints(self, matcher: NameMatcher) -> Any:
+        """The hosts of every cluster, for `include_eds` (`ConfigDumpHandler::dumpEndpointConfigs`)."""
+        dump = _new("EndpointsConfigDump")
+        for name, cluster in self._server.cluster_manager.clusters().items():
+            if not matcher(name):
+                continue
+            eds = cluster.config.type == 3 and not cluster.config.HasField("cluster_type")
+            configs = dump.dynamic_endpoint_configs if eds else dump.static_endpoint_configs
+            pack(_load_assignment(cluster), configs.add().endpoint_config)
+        return dump
+
+    def _bootstrap(self, matcher: NameMatcher) -> Any:
+        server = self._server
+        dump = _new("BootstrapConfigDump")
+        dump.bootstrap.CopyFrom(server.bootstrap)
+        dump.bootstrap.node.CopyFrom(server.node)
+        dispatcher = server.dispatcher
+        timestamp(dispatcher.wall_time() - dispatcher.monotonic_time() + server.start_monotonic, dump.last_updated)
+        return dump
+
+    def _clusters(self, matcher: NameMatcher) -> Any:
+        dump = _new("ClustersConfigDump")
+        for config, updated in self._server.static_clusters:
+            if matcher(config.name):
+                _add(dump.static_clusters, "cluster", config, updated)
+        manager = self._server.cluster_manager
+        for clusters, configs in (
+            (manager.clusters(), dump.dynamic_active_clusters),
+            (manager.warming_clusters(), dump.dynamic_warming_clusters),
+        ):
+            for name, cluster in clusters.items():
+                if cluster.added_via_api and matcher(name):
+                    pack(cluster.config, configs.add().cluster)
+        return dump
+
+    def _listeners(self, matcher: NameMatcher) -> Any:
+        dump = _new("ListenersConfigDump")
+        for config, updated in self._server.static_listeners:
+            if matcher(config.name):
+                _add(dump.static_listeners, "listener", config, updated)
+        return dump
+
+    def _routes(self, matcher: NameMatcher) -> Any:
+        dump = _new("RoutesConfigDump")
+        for name, (config, updated) in self._server.route_configs.items():
+            if matcher(name):
+                _add(dump.static_route_configs, "route_config", config, updated)
+        return dump
+
+    def _secrets(self, matcher: NameMatcher) -> Any:
+        dump = _new("SecretsConfigDump")
+        for secret in self._server.bootstrap.static_resources.secrets:
+            if matcher(secret.name):
+                entry = dump.static_secrets.add()
+                entry.name = secret.name
+                pack(secret, entry.secret)
+        return dump
+
+
+def _new(name: str) -> Any:
+
+    return message_class(f"envoy.admin.v3.{name}")()
+
+
+def _add(configs: Any, field: str, config: Any, updated: float) -> None:
+    entry = configs.add()
+    pack(config, getattr(entry, field))
+    timestamp(updated, entry.last_updated)
+
+
+def _load_assignment(cluster: Any) -> Any:
+    """`ClusterLoadAssignment` of the hosts as they are now, one group for each priority and locality."""
+
+    assignment = message_class("envoy.config.endpoint.v3.ClusterLoadAssignment")()
+    assignment.cluster_name = cluster.name
+    for host_set in cluster.priority_set.host_sets:
+        groups: dict[Any, Any] = {}
+        for host in host_set.hosts:
+            group = groups.get(host.locality)
+            if group is None:
+                group = groups[host.locality] = assignment.endpoints.add()
+                if any(host.locality):
+                    group.locality.region, group.locality.zone, group.locality.sub_zone = host.locality
+                group.priority = host_set.priority
+            added = group.lb_endpoints.add()
+            endpoint = added.endpoint
+            if host.address.path:
+                endpoint.address.pipe.path = host.address.path
+            else:
+                endpoint.address.socket_address.address = host.address.host
+                endpoint.address.socket_address.port_value = host.address.port
+            endpoint.health_check_config.SetInParent()
+            endpoint.hostname = host.hostname
+            # HEALTHY, DEGRADED, UNHEALTHY of envoy.config.core.v3.HealthStatus
+            added.health_status = 1 if host.healthy else 5 if host.degraded else 2
+            added.load_balancing_weight.value = host.weight
+    return assignment

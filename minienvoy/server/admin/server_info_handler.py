@@ -1,0 +1,71 @@
+"""What the server is and how it is: `/ready`, `/server_info`, `/memory`, `/certs`, `/hot_restart_version`.
+
+Envoy: `Server::ServerInfoHandler` (`source/server/admin/server_info_handler.cc`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..memory import read_memory_stats
+from .request import AdminRequest, AdminResponse, json_response, text_response
+
+if TYPE_CHECKING:
+    from .admin_server import AdminServer
+
+
+class ServerInfoHandler:
+    def __init__(self, server: AdminServer) -> None:
+        self._server = server
+
+    def handler_ready(self, request: AdminRequest) -> AdminResponse:
+        state = self._state()
+        return text_response(f"{state}\n", 200 if state == "LIVE" else 503)
+
+    def handler_server_info(self, request: AdminRequest) -> AdminResponse:
+        """`envoy.admin.v3.ServerInfo`, with every field, set or not."""
+        from ...version import version
+        from .proto_json import ProtoPrinter
+
+        server = self._server
+        uptime = f"{int(server.dispatcher.monotonic_time() - server.start_monotonic)}s"
+        node: dict[str, Any] = ProtoPrinter(always_print_fields=True).message(server.node)
+        return json_response(
+            {
+                "version": version(),
+                "state": self._state(),
+                "uptime_current_epoch": uptime,
+                "uptime_all_epochs": uptime,
+                "hot_restart_version": "disabled",
+                "command_line_options": server.options.command_line_options(),
+                "node": node,
+                "hot_restart_initializing": False,
+            }
+        )
+
+    def handler_memory(self, request: AdminRequest) -> AdminResponse:
+        """`envoy.admin.v3.Memory`; what only an allocator like Envoy's knows is 0."""
+        memory = read_memory_stats()
+        return json_response(
+            {
+                "allocated": str(memory.allocated),
+                "heap_size": str(memory.heap_size),
+                "pageheap_unmapped": "0",
+                "pageheap_free": "0",
+                "total_thread_cache": "0",
+                "total_physical_bytes": str(memory.physical),
+            }
+        )
+
+    def handler_certs(self, request: AdminRequest) -> AdminResponse:
+        """No certificate is on show: contexts of Python's `ssl` do not give theirs back."""
+        return json_response({"certificates": []})
+
+    def handler_hot_restart_version(self, request: AdminRequest) -> AdminResponse:
+        return text_response("disabled")
+
+    def _state(self) -> str:
+        server = self._server
+        if server.state == "LIVE" and server.health_check_failed:
+            return "DRAINING"
+        return server.state

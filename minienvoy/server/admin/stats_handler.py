@@ -1,0 +1,78 @@
+"""`/stats`, `/stats/prometheus`, `/stats/recentlookups*`, `/reset_counters`.
+
+Envoy: `Server::StatsHandler` (`source/server/admin/stats_handler.cc`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ...stats.params import NameFilter, StatsParams, StatsParamsError, parse_stats_params
+from ...stats.render import render_stats
+from ...stats.tag_extractor import TagProducer
+from .request import AdminRequest, AdminResponse, ok, text_response
+
+if TYPE_CHECKING:
+    from .admin_server import AdminServer
+
+
+class StatsHandler:
+    def __init__(self, server: AdminServer) -> None:
+        self._server = server
+        self._tags: TagProducer | None = None
+        self._recent_lookups = False
+
+    def handler_stats(self, request: AdminRequest) -> AdminResponse:
+        return self._render(request, prometheus=False)
+
+    def handler_prometheus_stats(self, request: AdminRequest) -> AdminResponse:
+        return self._render(request, prometheus=True)
+
+    def handler_reset_counters(self, request: AdminRequest) -> AdminResponse:
+        self._server.stats.reset_counters()
+        return ok()
+
+    def handler_recent_lookups(self, request: AdminRequest) -> AdminResponse:
+        """Always none: names are looked up when configuration is compiled, so there is nothing to find in it."""
+        if not self._recent_lookups:
+            text = "Lookup tracking is not enabled. Use /stats/recentlookups/enable to enable.\n"
+        else:
+            text = "   Count Lookup\n"
+        return text_response(f"{text}\ntotal: 0\n")
+
+    def handler_recent_lookups_enable(self, request: AdminRequest) -> AdminResponse:
+        self._recent_lookups = True
+        return ok()
+
+    def handler_recent_lookups_disable(self, request: AdminRequest) -> AdminResponse:
+        self._recent_lookups = False
+        return ok()
+
+    def _render(self, request: AdminRequest, *, prometheus: bool) -> AdminResponse:
+        server = self._server
+        query = request.query.first_values()
+        if prometheus:
+            query["format"] = "prometheus"
+        try:
+            params = _parse(query)
+        except StatsParamsError as error:
+            return text_response(str(error), 400)
+        server.stats_flusher.on_admin_request()
+        if self._tags is None:
+            # Its regexes take a while to compile, and only Prometheus wants them: not at start.
+            self._tags = TagProducer(server.tag_settings.tags, server.tag_settings.use_all_default_tags)
+        content_type, text = render_stats(server.stats, self._tags, params)
+        return text_response(text, content_type=content_type)
+
+
+def _parse(query: Mapping[str, str]) -> StatsParams:
+    params = parse_stats_params(query)
+    if "invert_filter" in query and params.filter is not None:
+        return replace(params, filter=_inverted(params.filter))
+    return params
+
+
+def _inverted(name_filter: NameFilter) -> NameFilter:
+    return lambda name: not name_filter(name)

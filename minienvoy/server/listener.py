@@ -1,0 +1,389 @@
+"""A listener, compiled: where it listens, what it does with what it accepts, and what it counts.
+
+Envoy: `Server::ListenerImpl`, `PerListenerFactoryContextImpl`; `envoy.config.listener.v3.Listener`; docs "Listeners".
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any, Final
+
+from ..config.api import unpack
+from ..config.fields import honours
+from ..errors import ConfigError
+from ..network.address import Address
+from ..network.connection import DEFAULT_BUFFER_LIMIT
+from ..network.filter import LISTENER_FILTERS, NETWORK_FILTERS, TERMINAL_FILTERS, ListenerFilterFactory
+from ..network.filter_chain import FilterChain, FilterChainManager, FilterChainMatch
+from ..network.listen_socket import ListenSocketSettings, bind_listen_socket, bound_address, listen
+from ..network.resolver import resolve_proto_address
+from ..network.socket_option import SocketOption, socket_options_from_proto, tcp_keepalive_options
+from .active_tcp_listener import ActiveTcpListener
+from .factory_context import FactoryContext, ServerContext
+from .listener_stats import ListenerExtensionConfigStats, ListenerStats, PerHandlerListenerStats
+
+if TYPE_CHECKING:
+    from ..access_log.access_log import AccessLog
+    from .drain_manager import DrainManager
+
+NO_LIMIT: Final = 2**64 - 1
+TRAFFIC_DIRECTIONS: Final = ("UNSPECIFIED", "INBOUND", "OUTBOUND")
+
+honours(
+    "envoy.config.listener.v3.Listener",
+    "name",
+    "address",
+    "additional_addresses",
+    "stat_prefix",
+    "filter_chains",
+    "default_filter_chain",
+    "per_connection_buffer_limit_bytes",
+    "drain_type",
+    "listener_filters",
+    "listener_filters_timeout",
+    "continue_on_listener_filters_timeout",
+    "transparent",
+    "freebind",
+    "socket_options",
+    "tcp_fast_open_queue_length",
+    "traffic_direction",
+    "enable_reuse_port",
+    "reuse_port",
+    "access_log",
+    "tcp_backlog_size",
+    "max_connections_to_accept_per_socket_event",
+    "bind_to_port",
+    "ignore_global_conn_limit",
+    "deprecated_v1",
+    values={"use_original_dst": (False,), "enable_mptcp": (False,)},
+    whole=("metadata",),
+    ignored={
+        "connection_balance_config": "there is one worker in a process",
+        "bypass_overload_manager": "there is no overload manager",
+    },
+)
+honours("envoy.config.listener.v3.Listener.DeprecatedV1", "bind_to_port")
+honours("envoy.config.listener.v3.AdditionalAddress", "address", "socket_options", "tcp_keepalive")
+honours("envoy.config.core.v3.SocketOptionsOverride", "socket_options")
+honours("envoy.config.core.v3.SocketOption", "level", "name", "int_value", "buf_value", "state", "description")
+honours("envoy.config.core.v3.TcpKeepalive", "keepalive_probes", "keepalive_time", "keepalive_interval")
+honours("envoy.config.core.v3.Address", "socket_address", "pipe")
+honours("envoy.config.core.v3.SocketAddress", "address", "port_value", "ipv4_compat", values={"protocol": ("TCP",)})
+honours("envoy.config.core.v3.Pipe", "path", "mode")
+honours("envoy.config.core.v3.CidrRange", "address_prefix", "prefix_len")
+honours("envoy.config.listener.v3.ListenerFilter", "name", "typed_config")
+honours("envoy.config.listener.v3.Filter", "name", "typed_config")
+honours(
+    "envoy.config.listener.v3.FilterChain",
+    "name",
+    "filter_chain_match",
+    "filters",
+    "transport_socket",
+    "transport_socket_connect_timeout",
+    values={"use_proxy_proto": (False,)},
+    whole=("metadata",),
+)
+honours(
+    "envoy.config.listener.v3.FilterChainMatch",
+    "destination_port",
+    "prefix_ranges",
+    "direct_source_prefix_ranges",
+    "source_type",
+    "source_prefix_ranges",
+    "source_ports",
+    "server_names",
+    "transport_protocol",
+    "application_protocols",
+)
+RAW_BUFFER: Final = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
+honours("envoy.config.core.v3.TransportSocket", "name", "typed_config")
+honours(RAW_BUFFER)
+
+
+class ConnectionLimit:
+    """How many downstream connections all listeners may have together."""
+
+    __slots__ = ("current", "max")
+
+    def __init__(self) -> None:
+        self.current = 0
+        self.max = NO_LIMIT
+
+    @property
+    def full(self) -> bool:
+        return self.current >= self.max
+
+
+class Listener:
+    """Made from its configuration, then `bind`, then `start`.
+
+    Attributes:
+        config: what it was made from.
+        name: as configured, or a made-up unique one.
+        address: as configured; where it really listens is `local_addresses`.
+        listener_filters_timeout: seconds; 0 for no limit.
+        drain_manager: its own, below the server's.
+        active: it accepts connections.
+    """
+
+    def __init__(
+        self,
+        config: Any,
+        server: ServerContext,
+        drain_manager: DrainManager,
+        global_connections: ConnectionLimit,
+        path: str = "",
+        name: str = "",
+        handler: str = "worker_0",
+    ) -> None:
+        self.config = config
+        self.path = path
+        self.server = server
+        self.name = name or config.name
+        self.drain_manager = drain_manager
+        self.global_connections = global_connections
+        if not config.HasField("address"):
+            raise ConfigError(f"error adding listener named '{config.name}': address is necessary", path)
+        self.settings = _listen_settings(config, path)
+        self.address = self.settings[0].address
+        self.bind_to_port = (
+            config.bind_to_port.value
+            if config.HasField("bind_to_port")
+            else not config.deprecated_v1.HasField("bind_to_port") or config.deprecated_v1.bind_to_port.value
+        )
+        self.transparent = config.transparent.value
+        self.traffic_direction = TRAFFIC_DIRECTIONS[config.traffic_direction]
+        self.per_connection_buffer_limit = (
+            config.per_connection_buffer_limit_bytes.value
+            if config.HasField("per_connection_buffer_limit_bytes")
+            else DEFAULT_BUFFER_LIMIT
+        )
+        self.listener_filters_timeout = (
+            config.listener_filters_timeout.ToTimedelta().total_seconds()
+            if config.HasField("listener_filters_timeout")
+            else 15.0
+        )
+        self.continue_on_listener_filters_timeout: bool = config.continue_on_listener_filters_timeout
+        self.max_connections_per_event: int = config.max_connections_to_accept_per_socket_event.value
+        self.ignore_global_connection_limit: bool = config.ignore_global_conn_limit
+        self.scope = server.stats.scope(f"listener.{config.stat_prefix or self.address.text}")
+        try:
+            self.stats = self.scope.struct(ListenerStats)
+            self.handler_stats = self.scope.scope(handler).struct(PerHandlerListenerStats)
+            if config.stat_prefix != "admin":
+                self.scope.struct(ListenerExtensionConfigStats)
+            self.context = FactoryContext(
+                server,
+                server.stats.scope(""),
+                self.scope,
+                drain_manager.drain_close,
+                self.name,
+                self.traffic_direction,
+                self.address.port,
+            )
+            self.access_logs = _access_logs(config.access_log, self.context, f"{path}.access_log")
+            self.listener_filters = _listener_filters(config.listener_filters, self.context, path)
+            self.filter_chain_manager = _filter_chain_manager(config, self.address, self.context, path)
+        except BaseException:
+            self.scope.remove()
+            raise
+        self.active = False
+        self._sockets: list[socket.socket] = []
+        self._active_listener = ActiveTcpListener(self)
+
+    @property
+    def local_addresses(self) -> list[Address]:
+        """Where it listens, with the ports that the kernel chose; what is configured if it does not listen."""
+        if self._sockets:
+            return [bound_address(raw) for raw in self._sockets]
+        return [settings.address for settings in self.settings]
+
+    @property
+    def connections(self) -> int:
+        """How many connections it has."""
+        return len(self._active_listener.connections)
+
+    def connection_limit(self) -> int:
+        """Of this listener, asked at each connection, for it is a runtime value."""
+        return NO_LIMIT
+
+    def bind(self) -> None:
+        """Take the addresses. Connections are refused until `start`.
+
+        Raises:
+            ConfigError: an address can not be had; none is taken then.
+        """
+        if not self.bind_to_port:
+            return
+        try:
+            for settings in self.settings:
+                self._sockets.append(bind_listen_socket(settings, self.path))
+        except BaseException:
+            self.close()
+            raise
+
+    def start(self) -> None:
+        """Accept connections."""
+        self.active = True
+        for raw, settings in zip(self._sockets, self.settings, strict=self.bind_to_port):
+            listen(raw, settings, self.path)
+        self._active_listener.start(self._sockets)
+
+    def stop_accepting(self) -> None:
+        """Close the sockets: who connects is refused. Connections that exist go on."""
+        self.active = False
+        self._active_listener.stop()
+        self.close()
+
+    def close(self) -> None:
+        for raw in self._sockets:
+            raw.close()
+        self._sockets.clear()
+
+    def close_connections(self) -> None:
+        """End every connection, now."""
+        self._active_listener.close_connections()
+
+    def take_sockets_of(self, other: Listener) -> None:
+        """Listen where `other` does: a listener that replaces it loses no connection. `other` accepts no more."""
+        other.active = False
+        other._active_listener.stop()
+        self._sockets, other._sockets = other._sockets, []
+
+    def remove(self) -> None:
+        """Stop, end everything and forget the statistics."""
+        self.stop_accepting()
+        self.drain_manager.stop()
+        self.close_connections()
+        self.scope.remove()
+
+    def __repr__(self) -> str:
+        return f"Listener({self.name!r}, {self.address.text!r})"
+
+
+def _listen_settings(config: Any, path: str) -> list[ListenSocketSettings]:
+    shared = {
+        "reuse_port": config.enable_reuse_port.value if config.HasField("enable_reuse_port") else True,
+        "freebind": config.freebind.value,
+        "transparent": config.transparent.value,
+        "backlog": config.tcp_backlog_size.value if config.HasField("tcp_backlog_size") else None,
+        "fast_open_queue_length": (
+            config.tcp_fast_open_queue_length.value if config.HasField("tcp_fast_open_queue_length") else None
+        ),
+    }
+    options = socket_options_from_proto(config.socket_options)
+    found = [_one_address(config.address, f"{path}.address", options, shared)]
+    for index, additional in enumerate(config.additional_addresses):
+        own = options
+        if additional.HasField("socket_options"):
+            own = socket_options_from_proto(additional.socket_options.socket_options)
+        if additional.HasField("tcp_keepalive"):
+            own += _keepalive(additional.tcp_keepalive)
+        found.append(_one_address(additional.address, f"{path}.additional_addresses[{index}].address", own, shared))
+    return found
+
+
+def _keepalive(keepalive: Any) -> tuple[SocketOption, ...]:
+    return tcp_keepalive_options(
+        *(
+            getattr(keepalive, field).value if keepalive.HasField(field) else None
+            for field in ("keepalive_probes", "keepalive_time", "keepalive_interval")
+        )
+    )
+
+
+def _one_address(
+    address: Any, path: str, options: tuple[SocketOption, ...], shared: dict[str, Any]
+) -> ListenSocketSettings:
+    return ListenSocketSettings(
+        resolve_proto_address(address, path),
+        ipv4_compat=address.socket_address.ipv4_compat,
+        mode=address.pipe.mode,
+        options=options,
+        **shared,
+    )
+
+
+def _access_logs(configs: Any, context: FactoryContext, path: str) -> tuple[AccessLog, ...]:
+    if not configs:
+        return ()
+    from ..access_log.access_log import create_access_logs
+
+    return create_access_logs(configs, context, path)
+
+
+def _listener_filters(configs: Any, context: FactoryContext, path: str) -> tuple[ListenerFilterFactory, ...]:
+    made = []
+    for index, config in enumerate(configs):
+        where = f"{path}.listener_filters[{index}].typed_config"
+        entry = LISTENER_FILTERS.find(config.typed_config.type_url, where)
+        made.append(entry.factory(unpack(config.typed_config, where, validate=True), context))
+    return tuple(made)
+
+
+def _filter_chain_manager(config: Any, address: Address, context: FactoryContext, path: str) -> FilterChainManager:
+    def adding(problem: str, where: str) -> ConfigError:
+        return ConfigError(f"error adding listener '{address}': {problem}", where)
+
+    if not config.filter_chains and not config.HasField("default_filter_chain"):
+        raise adding("no filter chains specified", path)
+    chains = []
+    by_match: dict[bytes, str] = {}
+    for index, chain in enumerate(config.filter_chains):
+        where = f"{path}.filter_chains[{index}]"
+        try:
+            match = FilterChainMatch.from_proto(chain.filter_chain_match, f"{where}.filter_chain_match", chain.name)
+        except ConfigError as error:
+            raise adding(error.problem, error.path) from None
+        key = chain.filter_chain_match.SerializeToString(deterministic=True)
+        if key in by_match:
+            from google.protobuf.json_format import MessageToJson
+
+            text = MessageToJson(chain.filter_chain_match, preserving_proto_field_name=True, indent=None)
+            raise adding(
+                f"filter chain '{chain.name}' has the same matching rules defined as '{by_match[key]}'. "
+                f"duplicate matcher is: {text.replace(': ', ':').replace(', ', ',')}",
+                where,
+            )
+        by_match[key] = chain.name
+        chains.append(_filter_chain(chain, match, context, where))
+    default = None
+    if config.HasField("default_filter_chain"):
+        where = f"{path}.default_filter_chain"
+        default = _filter_chain(config.default_filter_chain, FilterChainMatch(), context, where)
+    try:
+        return FilterChainManager(chains, default)
+    except ConfigError as error:
+        raise adding(error.problem, f"{path}.filter_chains") from None
+
+
+def _filter_chain(config: Any, match: FilterChainMatch, context: FactoryContext, path: str) -> FilterChain:
+    if config.HasField("transport_socket"):
+        type_url = config.transport_socket.typed_config.type_url
+        if type_url.rpartition("/")[2] != RAW_BUFFER:
+            raise ConfigError(
+                f"Didn't find a registered implementation for type: '{type_url.rpartition('/')[2]}'",
+                f"{path}.transport_socket.typed_config",
+                remedy="connections are plain TCP so far; see docs/supported.md",
+            )
+    made = []
+    last = len(config.filters) - 1
+    for index, each in enumerate(config.filters):
+        where = f"{path}.filters[{index}].typed_config"
+        entry = NETWORK_FILTERS.find(each.typed_config.type_url, where)
+        terminal = entry.name in TERMINAL_FILTERS
+        if terminal and index != last:
+            raise ConfigError(
+                f"Error: terminal filter named {each.name} of type {entry.name} must be the last filter in a "
+                "network filter chain.",
+                where,
+            )
+        if not terminal and index == last:
+            raise ConfigError(
+                f"Error: non-terminal filter named {each.name} of type {entry.name} is the last filter in a "
+                "network filter chain.",
+                where,
+            )
+        made.append(entry.factory(unpack(each.typed_config, where, validate=True), context))
+    timeout = config.transport_socket_connect_timeout
+    return FilterChain(config.name, made, match, timeout.ToTimedelta().total_seconds())

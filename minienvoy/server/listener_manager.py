@@ -1,0 +1,204 @@
+"""All listeners: how they start, stop, drain and change.
+
+Envoy: `Server::ListenerManagerImpl`; docs "Listeners", "LDS".
+
+A listener binds when it is added, so that an address that can not be had is an error of the configuration, and accepts
+once `start` has been called. One that is removed or replaced accepts no more at once, and its connections have the
+drain time to end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+from typing import Any
+
+from .. import logger
+from ..errors import ConfigError
+from .drain_manager import DrainManager
+from .factory_context import ServerContext
+from .listener import ConnectionLimit, Listener
+from .listener_stats import ListenerManagerStats
+
+log = logger.get("config")
+
+
+class StopListenersType(Enum):
+    INBOUND_ONLY = 1
+    ALL = 2
+
+
+class ListenerManager:
+    """Attributes:
+    drain_manager: the server's.
+    global_connections: shared by all listeners that do not ignore it.
+    """
+
+    def __init__(self, server: ServerContext, drain_manager: DrainManager, *, bind: bool = True) -> None:
+        """Without `bind`, listeners are only compiled: that is `--mode validate`."""
+        self._bind = bind
+        self.server = server
+        self.drain_manager = drain_manager
+        self.global_connections = ConnectionLimit()
+        self.stats = server.stats.scope("listener_manager").struct(ListenerManagerStats)
+        self._listeners: dict[str, Listener] = {}
+        self._static: set[str] = set()
+        self._draining: list[Listener] = []
+        self._stopped: set[StopListenersType] = set()
+        self._unnamed = server.random.uuid4("listener_manager")
+        self._started = False
+
+    def listeners(self) -> list[Listener]:
+        """Those in use, in the order in which they were added."""
+        return list(self._listeners.values())
+
+    def load(self, configs: Iterable[Any], path: str = "static_resources.listeners") -> None:
+        """Add the listeners of the bootstrap.
+
+        Raises:
+            ConfigError: one of them can not be used, or its address can not be had.
+        """
+        for index, config in enumerate(configs):
+            self.add_or_update_listener(config, f"{path}[{index}]", added_via_api=False)
+
+    def add_or_update_listener(self, config: Any, path: str = "", *, added_via_api: bool = True) -> bool:
+        """Add a listener or replace the one of its name; False if nothing changes.
+
+        Raises:
+            ConfigError: the listener can not be used; the one in use stays.
+        """
+        name = config.name or self._unnamed()
+        old = self._listeners.get(name)
+        if old is not None and (name in self._static or old.config == config):
+            log.debug(f"duplicate/locked listener '{name}'. no add/update")
+            return False
+        direction_stopped = config.traffic_direction == 1 and StopListenersType.INBOUND_ONLY in self._stopped
+        if StopListenersType.ALL in self._stopped or direction_stopped:
+            log.debug(f"listener {name} can not be added because listeners are stopped")
+            return False
+        listener = Listener(
+            config,
+            self.server,
+            self.drain_manager.create_child(modify_only=config.drain_type == 1),
+            self.global_connections,
+            path,
+            name,
+        )
+        try:
+            self._refuse_duplicate(listener)
+            if old is not None and _same_sockets(old, listener):
+                listener.take_sockets_of(old)
+            elif self._bind:
+                listener.bind()
+            if self._started:
+                listener.start()
+        except BaseException:
+            listener.remove()
+            raise
+        self._listeners[name] = listener
+        if not added_via_api:
+            self._static.add(name)
+        if old is None:
+            self.stats.listener_added += 1
+        else:
+            self.stats.listener_modified += 1
+            self._drain(old)
+        if self._started:
+            self.stats.listener_create_success += 1
+        self._count()
+        return True
+
+    def remove_listener(self, name: str) -> bool:
+        """Stop accepting and drain; False if there is no such listener, or it came from the bootstrap."""
+        listener = self._listeners.get(name)
+        if listener is None or name in self._static:
+            return False
+        del self._listeners[name]
+        self.stats.listener_removed += 1
+        self._drain(listener)
+        self._count()
+        return True
+
+    def start(self) -> None:
+        """Accept connections (`startWorkers`).
+
+        Raises:
+            ConfigError: another process came first.
+        """
+        self._started = True
+        for listener in self._listeners.values():
+            listener.start()
+            self.stats.listener_create_success += 1
+        self.stats.workers_started = 1
+        self._count()
+
+    def stop_listeners(self, kind: StopListenersType = StopListenersType.ALL) -> None:
+        """Accept no more; connections go on (`/drain_listeners`)."""
+        self._stopped.add(kind)
+        for listener in self._listeners.values():
+            inbound = listener.traffic_direction == "INBOUND"
+            if listener.active and (inbound or kind is StopListenersType.ALL):
+                listener.stop_accepting()
+                self.stats.listener_stopped += 1
+
+    def drain_listeners(
+        self, kind: StopListenersType = StopListenersType.ALL, *, graceful: bool = False, skip_exit: bool = False
+    ) -> None:
+        """Stop accepting, at once or, if `graceful`, after the drain time, in which connections are asked to end.
+
+        `skip_exit` only asks connections to end.
+        """
+        if not graceful:
+            self.stop_listeners(kind)
+            return
+        if kind is StopListenersType.ALL:
+            self.drain_manager.start_drain_sequence(lambda: None if skip_exit else self.stop_listeners(kind))
+            return
+        for listener in self._listeners.values():
+            if listener.traffic_direction == "INBOUND":
+                listener.drain_manager.start_drain_sequence(
+                    lambda: None if skip_exit else self.stop_listeners(StopListenersType.INBOUND_ONLY)
+                )
+
+    def stop(self) -> None:
+        """End every listener and every connection, now."""
+        for listener in (*self._listeners.values(), *self._draining):
+            listener.remove()
+        self._listeners.clear()
+        self._static.clear()
+        self._draining.clear()
+        self._started = False
+        self.drain_manager.stop()
+
+    def _drain(self, listener: Listener) -> None:
+        listener.stop_accepting()
+        self._draining.append(listener)
+        listener.drain_manager.start_drain_sequence(lambda: self._drained(listener))
+
+    def _drained(self, listener: Listener) -> None:
+        self._draining.remove(listener)
+        listener.remove()
+        self._count()
+
+    def _refuse_duplicate(self, listener: Listener) -> None:
+        for other in self._listeners.values():
+            if other.name == listener.name or other.bind_to_port != listener.bind_to_port:
+                continue
+            taken = {settings.address for settings in other.settings}
+            for settings in listener.settings:
+                address = settings.address
+                if address in taken and (address.port or address.path):
+                    raise ConfigError(
+                        f"error adding listener: '{listener.name}' has duplicate address '{address}' as existing "
+                        "listener, to check if the listener has duplicated addresses with other listeners or "
+                        "'enable_reuse_port' is set to 'false' for the listener",
+                        listener.path,
+                    )
+
+    def _count(self) -> None:
+        self.stats.total_listeners_active = len(self._listeners)
+        self.stats.total_listeners_draining = len(self._draining)
+
+
+def _same_sockets(old: Listener, new: Listener) -> bool:
+    return old.active and old.bind_to_port == new.bind_to_port and old.settings == new.settings

@@ -1,0 +1,143 @@
+"""One upstream connection with an HTTP codec on it.
+
+Envoy: `Http::CodecClient`, `Http::HttpConnPoolImplBase`'s `ActiveClient`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ..errors import CodecProtocolError
+from ..http.codec import StreamResetReason
+from ..network.connection import ConnectionCallbacks, ConnectionCloseType, ConnectionEvent
+from ..network.filter import FilterStatus, ReadFilter
+
+if TYPE_CHECKING:
+    from ..event.dispatcher import LazyTimer, Timer
+    from ..http.codec import ClientConnection as ClientCodec
+    from ..http.codec import RequestEncoder, ResponseDecoder
+    from ..network.client_connection import ClientConnection
+    from .http_conn_pool import HttpConnPool
+
+
+class CodecClient(ReadFilter, ConnectionCallbacks):
+    """Connecting, then idle or busy with one stream, then closed. The pool that made it hears of every change.
+
+    Attributes:
+        requests: streams it has carried.
+        ready: connected and not closed.
+    """
+
+    busy: bool = False
+    ready: bool = False
+    draining: bool = False
+    requests: int = 0
+    _idle_timer: LazyTimer | None = None
+    _duration_timer: Timer | None = None
+    _bytes_received: int = 0
+    _bytes_sent: int = 0
+    watermark: Callable[[bool], None] | None = None
+    """Who feeds the stream, told (True) to stop and (False) to go on."""
+
+    def __init__(self, pool: HttpConnPool, connection: ClientConnection, codec: ClientCodec) -> None:
+        self.pool = pool
+        self.codec = codec
+        self.start = connection.dispatcher.monotonic_time()
+        connection.add_callbacks(self)
+        connection.add_read_filter(self)
+        self.connection: ClientConnection = connection
+
+    def new_stream(self, decoder: ResponseDecoder) -> RequestEncoder:
+        self.busy = True
+        self.requests += 1
+        if self._idle_timer is not None:
+            self._idle_timer.disable()
+        return self.codec.new_stream(decoder)
+
+    def on_response_complete(self) -> None:
+        """The stream has its whole response: the connection may carry the next one, or has done its duty."""
+        self.busy = False
+        self._count_bytes()
+        self.pool.on_stream_complete(self)
+
+    def wait_idle(self, timeout: float | None) -> None:
+        """Nothing to do for now; close after `timeout` seconds."""
+        if timeout:
+            if self._idle_timer is None:
+                self._idle_timer = self.connection.dispatcher.create_lazy_timer(self._on_idle_timeout)
+            self._idle_timer.enable(timeout)
+
+    def reset_stream(self, reason: StreamResetReason) -> None:
+        """Whoever asked does not want the answer any more: with HTTP/1 that is the end of the connection."""
+        self.close()
+
+    def close(self) -> None:
+        self.connection.close(ConnectionCloseType.NO_FLUSH)
+
+    # -- from the connection
+
+    def on_data(self, data: bytes, end_stream: bool) -> FilterStatus:
+        try:
+            self.codec.dispatch(data)
+        except CodecProtocolError as error:
+            self.pool.stats.upstream_cx_protocol_error += 1
+            self._on_protocol_error(error)
+        else:
+            if self.codec.should_close and not self.busy and not self.connection.closed:
+                self.close()
+        return FilterStatus.STOP_ITERATION
+
+    def on_event(self, event: ConnectionEvent) -> None:
+        if event is ConnectionEvent.CONNECTED:
+            self.ready = True
+            maximum = self.pool.cluster.http_options.max_connection_duration
+            if maximum:
+                self._duration_timer = self.connection.dispatcher.create_timer(self._on_max_duration)
+                self._duration_timer.enable(maximum)
+            self.pool.on_connected(self)
+            return
+        if self._idle_timer is not None:
+            self._idle_timer.close()
+        if self._duration_timer is not None:
+            self._duration_timer.disable()
+        self._count_bytes()
+        self.pool.on_closed(self, event is ConnectionEvent.REMOTE_CLOSE)
+
+    def on_above_write_buffer_high_watermark(self) -> None:
+        self.pool.stats.upstream_flow_control_backed_up_total += 1
+        if self.watermark is not None:
+            self.watermark(True)
+
+    def on_below_write_buffer_low_watermark(self) -> None:
+        self.pool.stats.upstream_flow_control_drained_total += 1
+        if self.watermark is not None:
+            self.watermark(False)
+
+    # -- inside
+
+    def _on_protocol_error(self, error: CodecProtocolError) -> None:
+        stream = self.codec.abandon()
+        self.busy = False
+        if stream is not None:
+            self.pool.on_stream_reset(self)
+        self.close()
+        if stream is not None:
+            stream.on_reset_stream(StreamResetReason.PROTOCOL_ERROR, error.details)
+
+    def _on_idle_timeout(self) -> None:
+        self.pool.stats.upstream_cx_idle_timeout += 1
+        self.close()
+
+    def _on_max_duration(self) -> None:
+        self.pool.stats.upstream_cx_max_duration_reached += 1
+        self.draining = True
+        if not self.busy:
+            self.close()
+
+    def _count_bytes(self) -> None:
+        connection, stats = self.connection, self.pool.stats
+        stats.upstream_cx_rx_bytes_total += connection.bytes_received - self._bytes_received
+        stats.upstream_cx_tx_bytes_total += connection.bytes_sent - self._bytes_sent
+        self._bytes_received = connection.bytes_received
+        self._bytes_sent = connection.bytes_sent
