@@ -9,16 +9,18 @@ from typing import Any
 import pytest
 import uvloop
 
-import minienvoy.extensions  # noqa: F401  the catalogue
 from minienvoy.config.loader import load_dict
 from minienvoy.errors import ConfigError
 from minienvoy.event.dispatcher import Dispatcher
 from minienvoy.event.random import RandomGenerator
+from minienvoy.extensions import register_catalogue
 from minienvoy.network.dns import DnsLookupFamily, DnsResolver, DnsResolverContext, DnsResolvers, ResolutionStatus
 from minienvoy.stats.store import Store
 from minienvoy.testing.fake_dns import AAAA, NXDOMAIN, SERVFAIL, A, FakeDns, Record
 from minienvoy.upstream.cluster import ClusterContext
 from minienvoy.upstream.cluster_manager import ClusterManager
+
+register_catalogue()
 
 CARES = "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
 Body = Callable[["World"], Coroutine[Any, Any, None]]
