@@ -105,6 +105,8 @@ def _host_status(host: Host) -> dict[str, Any]:
     health: dict[str, Any] = {field: True for flag, field in _HEALTH_FIELDS if flags & flag}
     if flags & HealthFlag.FAILED_EDS_HEALTH:
         health["eds_health_status"] = "UNHEALTHY"
+    elif flags & HealthFlag.EDS_STATUS_DRAINING:
+        health["eds_health_status"] = "DRAINING"
     elif flags & HealthFlag.DEGRADED_EDS_HEALTH:
         health["eds_health_status"] = "DEGRADED"
     else:
