@@ -33,7 +33,6 @@ class Query:
     def cancel(self) -> None:
         self.cancelled = True
 
-
     def answer(self, *hosts: str, ttl: float = 60.0) -> None:
         self._callback(ResolutionStatus.COMPLETED, "cares_success", [DnsResponse(host, ttl) for host in hosts])
 
