@@ -15,7 +15,7 @@ from ..errors import ConfigError
 from ..http.header_map import RequestHeaderMap
 from ..matchers.header import compile_header_matchers
 from ..matchers.query_parameter import compile_query_parameter_matchers, parse_query
-from ..matchers.regex import compile_regex_matcher
+from ..matchers.regex import compile_regex
 
 if TYPE_CHECKING:
     from ..config.runtime import Loader
@@ -74,7 +74,7 @@ class RouteMatch:
             self.prefix = separated = match.path_separated_prefix.encode()
             self.path = _path_separated_prefix(separated, sensitive)
         elif kind == "safe_regex":
-            self.path = compile_regex_matcher(match.safe_regex, f"{path}.safe_regex")
+            self.path = compile_regex(match.safe_regex, f"{path}.safe_regex").full_match
             self.rewrites_whole_path = True
         else:
             raise ConfigError(f"{kind} is not supported", path)
