@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ...stats.params import NameFilter, StatsParams, StatsParamsError, parse_stats_params
 from ...stats.render import render_stats
 from ...stats.tag_extractor import TagProducer
+from .name_filter import compile_name_filter
 from .request import AdminRequest, AdminResponse, ok, text_response
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class StatsHandler:
 
 
 def _parse(query: Mapping[str, str]) -> StatsParams:
-    params = parse_stats_params(query)
+    params = parse_stats_params(query, compile_name_filter)
     if "invert_filter" in query and params.filter is not None:
         return replace(params, filter=_inverted(params.filter))
     return params
