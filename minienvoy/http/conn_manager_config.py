@@ -114,6 +114,7 @@ class ConnectionManagerConfig:
     access_log_flush_interval: float = 0.0
     flush_access_log_on_new_request: bool = False
     traffic_direction: str = "UNSPECIFIED"
+    listener_name: str = ""
     server_entry: tuple[bytes, bytes, bytes, int] = field(init=False)
     rewrites_target: bool = field(init=False)
     """Whether path or host are to be normalised before a route is chosen."""

@@ -10,14 +10,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..config.fields import honours
+from ..config.runtime import RuntimeFractionalPercent
 from ..errors import ConfigError
 from ..http.header_map import RequestHeaderMap
-from ..matchers.header import HeaderMatcher
-from ..matchers.query_parameter import QueryParameterMatcher, parse_query
+from ..matchers.header import compile_header_matchers
+from ..matchers.query_parameter import compile_query_parameter_matchers, parse_query
 from ..matchers.regex import compile_regex
 
 if TYPE_CHECKING:
-    from ..config.runtime import Runtime
+    from ..config.runtime import Loader
 
 honours(
     "envoy.config.route.v3.RouteMatch",
@@ -58,7 +59,7 @@ class RouteMatch:
         "rewrites_whole_path",
     )
 
-    def __init__(self, match: Any, path: str, runtime: Runtime | None) -> None:
+    def __init__(self, match: Any, path: str, runtime: Loader | None) -> None:
         kind = match.WhichOneof("path_specifier")
         sensitive = not match.HasField("case_sensitive") or match.case_sensitive.value
         self.prefix: bytes | None = None
@@ -79,17 +80,13 @@ class RouteMatch:
             raise ConfigError(f"{kind} is not supported", path)
         value = getattr(match, kind)
         self.description = f"{kind} {value.regex if kind == 'safe_regex' else value}"
-        self._headers = tuple(
-            HeaderMatcher.from_proto(each, f"{path}.headers[{at}]") for at, each in enumerate(match.headers)
-        )
-        self._query = tuple(
-            QueryParameterMatcher.from_proto(each, f"{path}.query_parameters[{at}]")
-            for at, each in enumerate(match.query_parameters)
-        )
+        self._headers = compile_header_matchers(match.headers, f"{path}.headers")
+        self._query = compile_query_parameter_matchers(match.query_parameters, f"{path}.query_parameters")
         self._grpc = match.HasField("grpc")
         self._runtime_fraction: Callable[[int], bool] | None = None
         if match.HasField("runtime_fraction") and runtime is not None:
-            self._runtime_fraction = runtime.fraction(match.runtime_fraction)
+            fraction = RuntimeFractionalPercent.from_proto(match.runtime_fraction)
+            self._runtime_fraction = lambda draw: runtime.snapshot.fraction_enabled(fraction, draw)
         self.conditional = bool(self._headers or self._query or self._grpc or self._runtime_fraction)
 
     def conditions(self, headers: RequestHeaderMap, random: Callable[[], int]) -> str:
@@ -102,12 +99,12 @@ class RouteMatch:
                 return "grpc"
         for matcher in self._headers:
             if not matcher.matches(headers):
-                return f"header {matcher.name.decode('latin-1')}"
+                return f"header {matcher.description}"
         if self._query:
             parameters = parse_query(headers.path)
             for parameter in self._query:
                 if not parameter.matches(parameters):
-                    return f"query parameter {parameter.name.decode('latin-1')}"
+                    return f"query parameter {parameter.description}"
         return ""
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..access_log.access_log import AccessLogManager
-    from ..config.runtime import Runtime
+    from ..config.runtime import Loader
     from ..event.dispatcher import Dispatcher
     from ..event.random import RandomGenerator
     from ..explain.log import ExplanationLog
@@ -32,13 +32,16 @@ class ServerContext:
     dispatcher: Dispatcher
     random: RandomGenerator
     stats: Store
-    runtime: Runtime
+    runtime: Loader
     cluster_manager: ClusterManager
     access_logs: AccessLogManager
     explanations: ExplanationLog | None
     node: Any
     options: Any
     drain_close: Callable[[], bool]
+    local_address: str = "127.0.0.1"
+    """Of this machine, without a port: what `x-forwarded-for` says of a client on the loopback interface."""
+    service_cluster: str = ""
     http1_codec: str = "native"
     """`native`, or `h11` for the reference codec."""
 
@@ -49,11 +52,22 @@ class FactoryContext:
     Attributes:
         scope: statistics of the server, empty prefix: filters add their own (`http.<stat_prefix>.`, `tcp.<stat_prefix>.`).
         listener_scope: `listener.<address>.`
+        http_scope: `http.<stat_prefix>.` for HTTP filters; the same as `scope` for others.
         drain_close: as in `ServerContext`, and also true while only this listener drains.
+        listener_port: as configured.
         traffic_direction: `UNSPECIFIED`, `INBOUND` or `OUTBOUND`.
     """
 
-    __slots__ = ("drain_close", "listener_name", "listener_scope", "scope", "server", "traffic_direction")
+    __slots__ = (
+        "drain_close",
+        "http_scope",
+        "listener_name",
+        "listener_port",
+        "listener_scope",
+        "scope",
+        "server",
+        "traffic_direction",
+    )
 
     def __init__(
         self,
@@ -63,6 +77,7 @@ class FactoryContext:
         drain_close: Callable[[], bool],
         listener_name: str = "",
         traffic_direction: str = "UNSPECIFIED",
+        listener_port: int = 0,
     ) -> None:
         self.server = server
         self.scope = scope
@@ -70,3 +85,19 @@ class FactoryContext:
         self.drain_close = drain_close
         self.listener_name = listener_name
         self.traffic_direction = traffic_direction
+        self.listener_port = listener_port
+        self.http_scope = scope
+
+    def for_http_filters(self, http_scope: Scope) -> FactoryContext:
+        """The same, for the filters of a connection manager whose stats are in `http_scope`."""
+        mine = FactoryContext(
+            self.server,
+            self.scope,
+            self.listener_scope,
+            self.drain_close,
+            self.listener_name,
+            self.traffic_direction,
+            self.listener_port,
+        )
+        mine.http_scope = http_scope
+        return mine

@@ -1,0 +1,294 @@
+"""`envoy.filters.network.http_connection_manager`: its configuration, compiled.
+
+Envoy: `source/extensions/filters/network/http_connection_manager/config.cc`. The filter itself is
+`minienvoy.http.conn_manager`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import ip_address, ip_network
+from typing import TYPE_CHECKING, Any, Final
+
+from ....config.api import type_of, unpack
+from ....config.fields import honours
+from ....errors import ConfigError
+from ....http.codec_stats import Http1CodecStats
+from ....http.conn_manager import ConnectionManager
+from ....http.conn_manager_config import (
+    ConnectionManagerConfig,
+    PathWithEscapedSlashesAction,
+    ServerHeaderTransformation,
+)
+from ....http.conn_manager_stats import (
+    ConnectionManagerListenerStats,
+    ConnectionManagerStats,
+    ConnectionManagerTracingStats,
+)
+from ....http.date_provider import DateProvider
+from ....http.filter import HTTP_FILTERS, TERMINAL_FILTERS, HttpFilterFactory
+from ....http.filter_manager import FilterChain
+from ....http.http1.selection import server_codec
+from ....http.http1.settings import Http1Settings, proper_case_words
+from ....network.filter import NETWORK_FILTERS, NetworkFilterFactory
+from ....router.config import RouteConfig
+from ....router.route_entry import seconds
+from ....server.factory_context import FactoryContext
+
+if TYPE_CHECKING:
+    from ....http.codec import ServerConnection
+
+CONFIG_TYPE: Final = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+
+honours(
+    CONFIG_TYPE,
+    "stat_prefix",
+    "route_config",
+    "http_filters",
+    "add_user_agent",
+    "common_http_protocol_options",
+    "http_protocol_options",
+    "server_name",
+    "server_header_transformation",
+    "max_request_headers_kb",
+    "stream_idle_timeout",
+    "request_timeout",
+    "request_headers_timeout",
+    "drain_timeout",
+    "delayed_close_timeout",
+    "access_log",
+    "use_remote_address",
+    "xff_num_trusted_hops",
+    "internal_address_config",
+    "skip_xff_append",
+    "via",
+    "generate_request_id",
+    "preserve_external_request_id",
+    "always_set_request_id_in_response",
+    "proxy_100_continue",
+    "normalize_path",
+    "merge_slashes",
+    "path_with_escaped_slashes_action",
+    "strip_matching_host_port",
+    "strip_any_host_port",
+    "strip_trailing_host_dot",
+    "append_x_forwarded_port",
+    values={
+        "codec_type": ("AUTO", "HTTP1"),
+        "forward_client_cert_details": ("SANITIZE",),
+    },
+    ignored={
+        "http2_protocol_options": "there is no HTTP/2 downstream yet; an AUTO codec is HTTP/1",
+        "stream_error_on_invalid_http_message": "it concerns HTTP/2, or what HTTP/1 closes anyway",
+    },
+)
+honours(
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter",
+    "name",
+    "typed_config",
+    values={"is_optional": (False,), "disabled": (False,)},
+)
+honours(
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.InternalAddressConfig",
+    "unix_sockets",
+    "cidr_ranges",
+)
+honours(
+    "envoy.config.core.v3.HttpProtocolOptions",
+    "idle_timeout",
+    "max_connection_duration",
+    "max_headers_count",
+    "max_stream_duration",
+    "headers_with_underscores_action",
+    "max_requests_per_connection",
+)
+honours(
+    "envoy.config.core.v3.Http1ProtocolOptions",
+    "allow_absolute_url",
+    "accept_http_10",
+    "default_host_for_http_10",
+    "header_key_format",
+    "enable_trailers",
+    "allow_chunked_length",
+    ignored={
+        "override_stream_error_on_invalid_http_message": "an invalid message ends an HTTP/1 connection in any case",
+    },
+)
+honours("envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat", "proper_case_words")
+honours("envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat.ProperCaseWords")
+
+
+@NETWORK_FILTERS.register("envoy.filters.network.http_connection_manager", CONFIG_TYPE)
+def create_http_connection_manager(config: Any, context: FactoryContext) -> NetworkFilterFactory:
+    compiled = compile_connection_manager(config, context)
+    return lambda: ConnectionManager(compiled)
+
+
+def compile_connection_manager(config: Any, context: FactoryContext, path: str = "") -> ConnectionManagerConfig:
+    """Raises ConfigError below `path`, with the field's place in the message if `path` is empty."""
+    server = context.server
+    http_scope = context.scope.scope(f"http.{config.stat_prefix}")
+    http_scope.scope("tracing").struct(ConnectionManagerTracingStats)
+    stats = http_scope.struct(ConnectionManagerStats)
+    listener_stats = context.listener_scope.scope(f"http.{config.stat_prefix}").struct(ConnectionManagerListenerStats)
+    join = f"{path}." if path else ""
+    if config.WhichOneof("route_specifier") != "route_config":
+        raise ConfigError("only route_config is supported", f"{join}{config.WhichOneof('route_specifier')}")
+    manager = server.cluster_manager
+    validate = not config.route_config.HasField("validate_clusters") or config.route_config.validate_clusters.value
+    route_config = RouteConfig(
+        config.route_config,
+        f"{join}route_config",
+        runtime=server.runtime,
+        sources=server,
+        random=_random_integer(server.random.stream(f"http.{config.stat_prefix}.route").getrandbits),
+        cluster_exists=(lambda name: manager.get(name) is not None) if validate else None,
+    )
+    common, http1 = config.common_http_protocol_options, config.http_protocol_options
+    make_connection = server_codec(server.http1_codec)
+    # `http1.*` exists once the first connection manager with that codec does, and is the same for all listeners.
+    codec_stats = server.stats.scope("http1").struct(Http1CodecStats)
+
+    def make_codec(connection: Any, callbacks: Any, manager_config: ConnectionManagerConfig) -> ServerConnection:
+        made: ServerConnection = make_connection(connection, callbacks, manager_config.http1, codec_stats)
+        return made
+
+    internal = config.internal_address_config if config.HasField("internal_address_config") else None
+    return ConnectionManagerConfig(
+        dispatcher=server.dispatcher,
+        stat_prefix=config.stat_prefix,
+        stats=stats,
+        listener_stats=listener_stats,
+        filter_chain=FilterChain(
+            create_http_filters(config.http_filters, context.for_http_filters(http_scope), f"{join}http_filters")
+        ),
+        route_config=route_config,
+        make_codec=make_codec,
+        codec_stats=codec_stats,
+        http1=_http1_settings(config, common, http1),
+        access_logs=_access_logs(config.access_log, context, f"{join}access_log"),
+        new_request_id=server.random.uuid4(f"http.{config.stat_prefix}.request_id"),
+        date=DateProvider(server.dispatcher).now,
+        drain_close=context.drain_close,
+        explanations=server.explanations,
+        local_address=server.local_address,
+        server_name=config.server_name.encode() or b"envoy",
+        server_transformation=ServerHeaderTransformation(config.server_header_transformation),
+        via=config.via.encode(),
+        user_agent=server.service_cluster.encode() if config.add_user_agent.value else b"",
+        use_remote_address=config.use_remote_address.value,
+        skip_xff_append=config.skip_xff_append,
+        xff_num_trusted_hops=config.xff_num_trusted_hops,
+        internal_address=None if internal is None else _internal_address(internal),
+        append_x_forwarded_port=config.append_x_forwarded_port,
+        generate_request_id=not config.HasField("generate_request_id") or config.generate_request_id.value,
+        preserve_external_request_id=config.preserve_external_request_id,
+        always_set_request_id_in_response=config.always_set_request_id_in_response,
+        normalize_path=config.normalize_path.value,
+        merge_slashes=config.merge_slashes,
+        path_with_escaped_slashes=PathWithEscapedSlashesAction(config.path_with_escaped_slashes_action or 1),
+        strip_any_host_port=config.strip_any_host_port,
+        strip_matching_host_port=_matching_port(config, context),
+        strip_trailing_host_dot=config.strip_trailing_host_dot,
+        proxy_100_continue=config.proxy_100_continue,
+        idle_timeout=_timeout(common, "idle_timeout", 3600.0),
+        stream_idle_timeout=_timeout(config, "stream_idle_timeout", 300.0),
+        request_timeout=_timeout(config, "request_timeout", 0.0),
+        request_headers_timeout=_timeout(config, "request_headers_timeout", 0.0),
+        max_stream_duration=_timeout(common, "max_stream_duration", 0.0),
+        max_connection_duration=_timeout(common, "max_connection_duration", 0.0),
+        drain_timeout=_timeout(config, "drain_timeout", 5.0),
+        delayed_close_timeout=_timeout(config, "delayed_close_timeout", 1.0),
+        max_requests_per_connection=common.max_requests_per_connection.value,
+        traffic_direction=context.traffic_direction,
+        listener_name=context.listener_name,
+    )
+
+
+def create_http_filters(configs: Any, context: FactoryContext, path: str) -> list[HttpFilterFactory]:
+    """The factories of a chain, the terminal filter last.
+
+    Raises:
+        ConfigError: a filter that is not known, or a chain that does not end in a terminal filter.
+    """
+    factories: list[HttpFilterFactory] = []
+    last = len(configs) - 1
+    for at, each in enumerate(configs):
+        where = f"{path}[{at}].typed_config"
+        entry = HTTP_FILTERS.find(type_of(each.typed_config, where), where)
+        terminal = entry.name in TERMINAL_FILTERS
+        if terminal and at != last:
+            raise ConfigError(
+                f"Error: terminal filter named {each.name} of type {entry.name} must be the last filter in a http "
+                "filter chain.",
+                where,
+            )
+        if not terminal and at == last:
+            raise ConfigError(
+                f"Error: non-terminal filter named {each.name} of type {entry.name} is the last filter in a http "
+                "filter chain.",
+                where,
+            )
+        factories.append(entry.factory(unpack(each.typed_config, where, validate=True), context))
+    if not factories:
+        raise ConfigError("Error: http filter chain is empty", path, remedy="add envoy.filters.http.router")
+    return factories
+
+
+def _timeout(message: Any, field: str, default: float) -> float:
+    value = seconds(message, field)
+    return default if value is None else value
+
+
+def _random_integer(draw: Callable[[int], int]) -> Callable[[], int]:
+    return lambda: draw(64)
+
+
+def _http1_settings(config: Any, common: Any, http1: Any) -> Http1Settings:
+    kilobytes = config.max_request_headers_kb.value if config.HasField("max_request_headers_kb") else 60
+    return Http1Settings(
+        allow_absolute_url=not http1.HasField("allow_absolute_url") or http1.allow_absolute_url.value,
+        accept_http_10=http1.accept_http_10,
+        default_host_for_http_10=http1.default_host_for_http_10.encode(),
+        enable_trailers=http1.enable_trailers,
+        allow_chunked_length=http1.allow_chunked_length,
+        max_headers_size=kilobytes * 1024,
+        max_headers_count=common.max_headers_count.value if common.HasField("max_headers_count") else 100,
+        underscores=common.headers_with_underscores_action,
+        key_formatter=(
+            proper_case_words if http1.header_key_format.WhichOneof("header_format") == "proper_case_words" else None
+        ),
+    )
+
+
+def _matching_port(config: Any, context: FactoryContext) -> int:
+    if not config.strip_matching_host_port:
+        return 0
+    if config.strip_any_host_port:
+        raise ConfigError(
+            "Error: both strip_matching_host_port and strip_any_host_port are set.", "strip_matching_host_port"
+        )
+    return context.listener_port
+
+
+def _internal_address(config: Any) -> Callable[[str], bool]:
+    networks = [
+        ip_network(f"{each.address_prefix}/{each.prefix_len.value}", strict=False) for each in config.cidr_ranges
+    ]
+    unix = config.unix_sockets
+
+    def is_internal(host: str) -> bool:
+        if not host:
+            return bool(unix)
+        address = ip_address(host)
+        return any(address in network for network in networks)
+
+    return is_internal
+
+
+def _access_logs(configs: Any, context: FactoryContext, path: str) -> tuple[Any, ...]:
+    if not configs:
+        return ()
+    from ....access_log.access_log import create_access_logs
+
+    return create_access_logs(configs, context, path)
