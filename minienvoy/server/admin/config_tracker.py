@@ -85,8 +85,8 @@ class ConfigTracker:
 
     def _routes(self, matcher: NameMatcher) -> Any:
         dump = _new("RoutesConfigDump")
-        for name, (config, updated) in self._server.route_configs.items():
-            if matcher(name):
+        for config, updated in self._server.route_configs.values():
+            if matcher(config.name):
                 _add(dump.static_route_configs, "route_config", config, updated)
         return dump
 

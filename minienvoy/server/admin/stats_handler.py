@@ -13,7 +13,7 @@ from ...stats.params import NameFilter, StatsParams, StatsParamsError, parse_sta
 from ...stats.render import render_stats
 from ...stats.tag_extractor import TagProducer
 from .name_filter import compile_name_filter
-from .request import AdminRequest, AdminResponse, ok, text_response
+from .request import TEXT, AdminRequest, AdminResponse, ok, text_response
 
 if TYPE_CHECKING:
     from .admin_server import AdminServer
@@ -65,7 +65,8 @@ class StatsHandler:
             # Its regexes take a while to compile, and only Prometheus wants them: not at start.
             self._tags = TagProducer(server.tag_settings.tags, server.tag_settings.use_all_default_tags)
         content_type, text = render_stats(server.stats, self._tags, params)
-        return text_response(text, content_type=content_type)
+        # Envoy's admin says no version of Prometheus' text format.
+        return text_response(text, content_type=TEXT if params.format == "prometheus" else content_type)
 
 
 def _parse(query: Mapping[str, str]) -> StatsParams:

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-import minienvoy.extensions  # noqa: F401 (the catalogue)
 from minienvoy.config.loader import load_message
 from minienvoy.config.runtime import Loader
 from minienvoy.config.schema import message_class
 from minienvoy.event.random import RandomGenerator
 from minienvoy.event.simulated import SimulatedDispatcher
+from minienvoy.extensions import register_catalogue
 from minienvoy.network.address import Address
 from minienvoy.server.admin.admin import Admin
 from minienvoy.server.admin.request import AdminRequest, AdminResponse
@@ -110,6 +110,7 @@ def dispatcher() -> Iterator[SimulatedDispatcher]:
 
 @pytest.fixture
 def make_server(dispatcher: SimulatedDispatcher) -> Callable[[str], Server]:
+    register_catalogue()
     return lambda text: Server(dispatcher, bootstrap_of(text))
 
 

@@ -43,6 +43,11 @@ def test_the_newest_requests_are_explained_newest_last(ask):
     assert ids(ask("/minienvoy/explain?last=0")) == []
 
 
+def test_requests_for_which_nothing_was_decided_are_left_out(ask, log):
+    log.append(Explanation())
+    assert ids(ask("/minienvoy/explain")) == ["three"]
+
+
 @pytest.mark.usefixtures("log")
 def test_a_request_is_explained_by_its_id(ask):
     assert ids(ask("/minienvoy/explain?request_id=two")) == ["two"]

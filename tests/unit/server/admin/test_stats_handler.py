@@ -43,7 +43,9 @@ def test_stats_as_json(ask):
 
 @pytest.mark.parametrize("target", ["/stats/prometheus", "/stats?format=prometheus", "/stats/prometheus?format=json"])
 def test_stats_for_prometheus(ask, target):
-    body = ask(target).body.decode()
+    response = ask(target)
+    assert dict(response.headers)["content-type"] == "text/plain; charset=UTF-8"
+    body = response.body.decode()
     assert (
         '# TYPE envoy_cluster_upstream_rq_total counter\nenvoy_cluster_upstream_rq_total{envoy_cluster_name="svc"} 2\n'
         in body
