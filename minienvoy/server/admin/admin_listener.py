@@ -1,7 +1,7 @@
 """The listener of the admin interface.
 
-Envoy: `Server::AdminImpl` is a listener, a connection manager's configuration and a filter chain in one class. Here it is
-an ordinary listener whose connection manager ends in the admin filter, made from a configuration that nobody wrote.
+Envoy: `Server::AdminImpl` is a listener, a connection manager's configuration and a filter chain in one class. Here it
+is an ordinary listener whose connection manager ends in the admin filter, made from a configuration that nobody wrote.
 """
 
 from __future__ import annotations

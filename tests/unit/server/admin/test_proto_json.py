@@ -81,7 +81,17 @@ def test_an_any_of_an_unknown_type_does_not_break_the_dump():
     cluster.transport_socket.typed_config.type_url = "type.googleapis.com/no.such.Type"
     cluster.transport_socket.typed_config.value = b"x"
     shown = ProtoPrinter(redact=True).message(cluster)["transport_socket"]["typed_config"]
-    assert shown["@type"] == "type.googleapis.com/no.such.Type"
+    assert shown == {"@type": "type.googleapis.com/no.such.Type"}
+
+
+def test_field_masks_are_in_camel_case():
+    text = "{node: {id: me}, resource_names: [a]}"
+    assert printed(text, "envoy.service.discovery.v3.DiscoveryRequest") == {
+        "node": {"id": "me"},
+        "resource_names": ["a"],
+    }
+    mask = message("{paths: [a.b_c, d_e]}", "google.protobuf.FieldMask")
+    assert ProtoPrinter().message(mask) == "a.bC,dE"
 
 
 def test_structs_are_plain_values():
