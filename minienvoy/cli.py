@@ -70,7 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(options: Options) -> int:
     from . import logger
     from .errors import MinienvoyError
+    from .extensions import register_catalogue
 
+    register_catalogue()
     logger.set_level(options.log_level)
     for name, level in options.component_log_levels:
         logger.get(name).set_level(level)

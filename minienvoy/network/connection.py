@@ -237,7 +237,8 @@ class Connection(asyncio.Protocol):
         self._writable = False
         self._write_half_closed = True
         if self._read_half_closed:
-            self.close(ConnectionCloseType.FLUSH_WRITE)
+            # Not from inside the call: who feeds this connection from another one may see that one end first.
+            self.dispatcher.post(self._flush_and_close)
         elif transport.can_write_eof() and not transport.is_closing():
             transport.write_eof()
 
@@ -360,9 +361,12 @@ class Connection(asyncio.Protocol):
             and bool(self._filters)
         )
 
+    def _flush_and_close(self) -> None:
+        self.close(ConnectionCloseType.FLUSH_WRITE)
+
     def _both_sides_half_closed(self) -> None:
         if self.transport is not None and self.transport.get_write_buffer_size():
-            self.close(ConnectionCloseType.FLUSH_WRITE)
+            self._flush_and_close()
         else:
             self._end(ConnectionEvent.REMOTE_CLOSE)
 

@@ -1,16 +1,17 @@
 """Accepts connections, shows them to the listener filters, and gives them to a filter chain.
 
-Envoy: `Network::TcpListenerImpl`, `Server::ActiveTcpListener`, `ActiveTcpSocket`, `ActiveTcpConnection`; docs "Listeners".
+Envoy: `Network::TcpListenerImpl`, `Server::ActiveTcpListener`, `ActiveTcpSocket`, `ActiveTcpConnection`; docs
+"Listeners".
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import logging
 import socket
 from typing import TYPE_CHECKING
 
+from .. import logger
 from ..explain.explanation import NO_EXPLANATION, Explanation
 from ..network.address import Address
 from ..network.connection import (
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from ..event.dispatcher import Timer
     from .listener import Listener
 
-logger = logging.getLogger("minienvoy.conn_handler")
+log = logger.get("conn_handler")
 
 MAX_ACCEPTS_PER_EVENT = 16
 """`max_connections_to_accept_per_socket_event` when it is not set: other sockets want their turn, too."""
@@ -85,7 +86,7 @@ class ActiveTcpListener:
         chain = listener.filter_chain_manager.find(accepted, explain)
         if chain is None:
             self.stats.no_filter_chain_match += 1
-            logger.debug("closing connection from %s: no matching filter chain found", accepted.remote_address)
+            log.debug(f"closing connection from {accepted.remote_address}: no matching filter chain found")
             accepted.raw.close()
             self._log_unmatched(accepted.info)
             if self.server.explanations is not None:
@@ -101,7 +102,7 @@ class ActiveTcpListener:
             chain.create_filters(connection)
             self.dispatcher.create_task(active.open(accepted.raw), "accept")
         else:
-            logger.debug("closing connection from %s: no filters", accepted.remote_address)
+            log.debug(f"closing connection from {accepted.remote_address}: no filters")
             accepted.raw.close()
             connection.close(ConnectionCloseType.NO_FLUSH)
 
@@ -145,7 +146,7 @@ class ActiveTcpListener:
                 break
             except OSError as error:
                 if error.errno in OUT_OF_RESOURCES:
-                    logger.warning("accept failed: %s; accepting again in %s s", error.strerror, BACK_OFF)
+                    log.warning(f"accept failed: {error.strerror}; accepting again in {BACK_OFF} s")
                     self._back_off()
                     break
                 accepted += 1  # the peer went away while it waited in the queue
@@ -154,7 +155,7 @@ class ActiveTcpListener:
             try:
                 self._on_accept(connected, peer, local)
             except OSError as error:
-                logger.debug("an accepted socket is gone: %s", error)
+                log.debug(f"an accepted socket is gone: {error}")
                 connected.close()
         if accepted:
             self.stats.connections_accepted_per_socket_event.record(accepted)
@@ -214,7 +215,7 @@ class ActiveTcpConnection(ConnectionCallbacks):
         try:
             await self.active_listener.dispatcher.loop.connect_accepted_socket(lambda: self.connection, raw)
         except (OSError, asyncio.CancelledError) as error:
-            logger.debug("a connection could not be started: %r", error)
+            log.debug(f"a connection could not be started: {error!r}")
             raw.close()
             self.connection.close(ConnectionCloseType.NO_FLUSH)
             if isinstance(error, asyncio.CancelledError):
@@ -230,7 +231,7 @@ class ActiveTcpConnection(ConnectionCallbacks):
         stats.downstream_cx_active -= 1
         active_listener.handler_stats.downstream_cx_active -= 1
         stats.downstream_cx_destroy += 1
-        stats.downstream_cx_length_ms.record((active_listener.dispatcher.monotonic_time() - self.start) * 1000.0)
+        stats.downstream_cx_length_ms.record(int((active_listener.dispatcher.monotonic_time() - self.start) * 1000.0))
         if active_listener.listener.access_logs:
             # After every filter has had its say about the end.
             active_listener.dispatcher.post(self._log)

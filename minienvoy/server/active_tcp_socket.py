@@ -2,8 +2,9 @@
 
 Envoy: `Server::ActiveTcpSocket`, `Network::ListenerFilterBufferImpl`; docs "Listener filters".
 
-Nothing is read from the socket, only peeked at, so that whoever takes it next sees every byte. A socket with unread bytes
-is always readable; so that looking again waits for *more*, the kernel is asked to call only from that many bytes on.
+Nothing is read from the socket, only peeked at, so that whoever takes it next sees every byte. A socket with unread
+bytes is always readable; so that looking again waits for *more*, the kernel is asked to call only from that many bytes
+on.
 """
 
 from __future__ import annotations

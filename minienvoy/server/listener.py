@@ -173,7 +173,13 @@ class Listener:
             if config.stat_prefix != "admin":
                 self.scope.struct(ListenerExtensionConfigStats)
             self.context = FactoryContext(
-                server, server.stats.scope(""), self.scope, drain_manager.drain_close, self.name, self.traffic_direction, self.address.port
+                server,
+                server.stats.scope(""),
+                self.scope,
+                drain_manager.drain_close,
+                self.name,
+                self.traffic_direction,
+                self.address.port,
             )
             self.access_logs = _access_logs(config.access_log, self.context, f"{path}.access_log")
             self.listener_filters = _listener_filters(config.listener_filters, self.context, path)

@@ -3,24 +3,24 @@
 Envoy: `Server::ListenerManagerImpl`; docs "Listeners", "LDS".
 
 A listener binds when it is added, so that an address that can not be had is an error of the configuration, and accepts
-once `start` has been called. One that is removed or replaced accepts no more at once, and its connections have the drain
-time to end.
+once `start` has been called. One that is removed or replaced accepts no more at once, and its connections have the
+drain time to end.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from enum import Enum
 from typing import Any
 
+from .. import logger
 from ..errors import ConfigError
 from .drain_manager import DrainManager
 from .factory_context import ServerContext
 from .listener import ConnectionLimit, Listener
 from .listener_stats import ListenerManagerStats
 
-logger = logging.getLogger("minienvoy.config")
+log = logger.get("config")
 
 
 class StopListenersType(Enum):
@@ -34,7 +34,9 @@ class ListenerManager:
     global_connections: shared by all listeners that do not ignore it.
     """
 
-    def __init__(self, server: ServerContext, drain_manager: DrainManager) -> None:
+    def __init__(self, server: ServerContext, drain_manager: DrainManager, *, bind: bool = True) -> None:
+        """Without `bind`, listeners are only compiled: that is `--mode validate`."""
+        self._bind = bind
         self.server = server
         self.drain_manager = drain_manager
         self.global_connections = ConnectionLimit()
@@ -68,11 +70,11 @@ class ListenerManager:
         name = config.name or self._unnamed()
         old = self._listeners.get(name)
         if old is not None and (name in self._static or old.config == config):
-            logger.debug("duplicate/locked listener '%s'. no add/update", name)
+            log.debug(f"duplicate/locked listener '{name}'. no add/update")
             return False
         direction_stopped = config.traffic_direction == 1 and StopListenersType.INBOUND_ONLY in self._stopped
         if StopListenersType.ALL in self._stopped or direction_stopped:
-            logger.debug("listener %s can not be added because listeners are stopped", name)
+            log.debug(f"listener {name} can not be added because listeners are stopped")
             return False
         listener = Listener(
             config,
@@ -86,7 +88,7 @@ class ListenerManager:
             self._refuse_duplicate(listener)
             if old is not None and _same_sockets(old, listener):
                 listener.take_sockets_of(old)
-            else:
+            elif self._bind:
                 listener.bind()
             if self._started:
                 listener.start()

@@ -45,7 +45,6 @@ async def test_01_what_is_said_comes_back(lesson):
         for said in (b"hello\n", b"again\n"):
             writer.write(said)
             assert await reader.readexactly(6) == said
-        # A listener's connection has no half-closed state unless a filter asks for one, and echo does not.
         writer.write_eof()
         assert await reader.read() == b""
         writer.close()
@@ -215,6 +214,14 @@ async def test_every_lesson_is_tested_and_opens_with_its_title(root):
         assert path.name.startswith(f"{number:02d}_")
         assert f"async def test_{number:02d}_" in tests
         assert re.match(rf"# Lesson {number}: [^\n]*\.\n#\n# ", path.read_text())
+
+
+async def test_envoy_takes_every_lesson_too(root, envoy):
+    for path in sorted((root / "configs").rglob("*.yaml")):
+        if "static_resources:" not in path.read_text():
+            continue  # not a bootstrap
+        done = envoy("--mode", "validate", "-l", "warning", "-c", str(path))
+        assert (done.returncode, done.stdout, done.stderr) == (0, f"configuration '{path}' OK\n", "")
 
 
 async def test_the_image_answers_before_it_is_configured(root, fetch):
