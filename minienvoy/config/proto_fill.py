@@ -144,7 +144,7 @@ class _Filler:
         for key, item in _pairs(value):
             if key == skip:
                 continue
-            field = fields.get(key)
+            field = fields[key]
             if field is None:
                 self._unknown_field(descriptor, str(key))
                 continue
@@ -172,10 +172,9 @@ class _Filler:
 
     def _unknown_field(self, descriptor: Any, key: str) -> None:
         path = self._where()
-        at = f" @ {path}: message {descriptor.full_name}" if path else ""
+        at = f" @ {path}: message {descriptor.full_name}" if path else ""  # at the top protobuf does not name the type
         problem = f"INVALID_ARGUMENT: invalid JSON in {self._root}{at}: no such field: '{key}'"
-        known = tuple(field.name for field in descriptor.fields)
-        self.unknown.append(Unknown(f"{path}.{key}".removeprefix("."), key, problem, known))
+        self.unknown.append(Unknown(f"{path}.{key}".removeprefix("."), key, problem, _names(descriptor)))
 
     def _unknown_enum(self, error: _UnknownEnum) -> None:
         problem = f"INVALID_ARGUMENT: unknown enum value: '{error.name}'"
@@ -401,12 +400,29 @@ def _first_character(value: Any) -> str:
 
 
 @cache
-def _fields(descriptor: Any) -> dict[str, _Field]:
-    """Both spellings of every field's name -> what to do with it."""
-    table: dict[str, _Field] = {}
-    for field in descriptor.fields:
-        table[field.json_name] = table[field.name] = _field(field)
-    return table
+def _names(descriptor: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in descriptor.fields)
+
+
+class _FieldTable(dict[str, "_Field | None"]):
+    """Both spellings of a field's name -> what to do with it, worked out for those that are used."""
+
+    def __init__(self, descriptor: Any) -> None:
+        super().__init__()
+        self._by_name = descriptor.fields_by_name
+        self._by_json_name = descriptor.fields_by_camelcase_name
+
+    def __missing__(self, name: str) -> _Field | None:
+        field = self._by_name.get(name) or self._by_json_name.get(name)
+        if field is None:
+            return None  # not kept: there is no end to names that do not exist
+        made = self[name] = _field(field)
+        return made
+
+
+@cache
+def _fields(descriptor: Any) -> _FieldTable:
+    return _FieldTable(descriptor)
 
 
 def _field(field: Any) -> _Field:
