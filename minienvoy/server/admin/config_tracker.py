@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...config.schema import message_class
+from ...stats.params import NameFilter
 from .proto_json import pack, timestamp
 
 if TYPE_CHECKING:
     from .admin_server import AdminServer
 
-NameMatcher = Callable[[str], bool]
+NameMatcher = NameFilter
 ConfigDumper = Callable[[NameMatcher], Any]
 """Gives the dump message with the resources whose names the matcher takes."""
 
@@ -84,8 +85,8 @@ class ConfigTracker:
 
     def _routes(self, matcher: NameMatcher) -> Any:
         dump = _new("RoutesConfigDump")
-        for name, (config, updated) in self._server.route_configs.items():
-            if matcher(name):
+        for config, updated in self._server.route_configs.values():
+            if matcher(config.name):
                 _add(dump.static_route_configs, "route_config", config, updated)
         return dump
 
@@ -121,9 +122,10 @@ def _load_assignment(cluster: Any) -> Any:
             group = groups.get(host.locality)
             if group is None:
                 group = groups[host.locality] = assignment.endpoints.add()
-                if any(host.locality):
-                    group.locality.region, group.locality.zone, group.locality.sub_zone = host.locality
+                group.locality.SetInParent()
+                group.locality.region, group.locality.zone, group.locality.sub_zone = host.locality
                 group.priority = host_set.priority
+                group.load_balancing_weight.value = host_set.locality_weights.get(host.locality, 0)
             added = group.lb_endpoints.add()
             endpoint = added.endpoint
             if host.address.path:
@@ -136,4 +138,5 @@ def _load_assignment(cluster: Any) -> Any:
             # HEALTHY, DEGRADED, UNHEALTHY of envoy.config.core.v3.HealthStatus
             added.health_status = 1 if host.healthy else 5 if host.degraded else 2
             added.load_balancing_weight.value = host.weight
+        assignment.policy.overprovisioning_factor.value = int(host_set.overprovisioning_factor)
     return assignment

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from ...stats.params import NameFilter, StatsParams, StatsParamsError, parse_stats_params
 from ...stats.render import render_stats
 from ...stats.tag_extractor import TagProducer
-from .request import AdminRequest, AdminResponse, ok, text_response
+from .name_filter import compile_name_filter
+from .request import TEXT, AdminRequest, AdminResponse, ok, text_response
 
 if TYPE_CHECKING:
     from .admin_server import AdminServer
@@ -64,11 +65,12 @@ class StatsHandler:
             # Its regexes take a while to compile, and only Prometheus wants them: not at start.
             self._tags = TagProducer(server.tag_settings.tags, server.tag_settings.use_all_default_tags)
         content_type, text = render_stats(server.stats, self._tags, params)
-        return text_response(text, content_type=content_type)
+        # Envoy's admin says no version of Prometheus' text format.
+        return text_response(text, content_type=TEXT if params.format == "prometheus" else content_type)
 
 
 def _parse(query: Mapping[str, str]) -> StatsParams:
-    params = parse_stats_params(query)
+    params = parse_stats_params(query, compile_name_filter)
     if "invert_filter" in query and params.filter is not None:
         return replace(params, filter=_inverted(params.filter))
     return params
