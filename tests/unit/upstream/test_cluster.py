@@ -92,7 +92,10 @@ def test_older_http_options_of_the_cluster_itself_count(make_cluster: Callable[.
 def test_members_are_counted(make_cluster: Callable[..., Cluster], store: Store) -> None:
     states = ("HEALTHY", "UNKNOWN", "UNHEALTHY", "DRAINING", "TIMEOUT", "DEGRADED")
     hosts = [
-        {"endpoint": {"address": {"socket_address": {"address": "1.1.1.1", "port_value": port}}}, "health_status": state}
+        {
+            "endpoint": {"address": {"socket_address": {"address": "1.1.1.1", "port_value": port}}},
+            "health_status": state,
+        }
         for port, state in enumerate(states, 1)
     ]
     make_cluster("hs", hosts)
@@ -117,9 +120,7 @@ def test_members_are_counted(make_cluster: Callable[..., Cluster], store: Store)
                     {
                         "typed_extension_config": {
                             "name": "rr",
-                            "typed_config": typed(
-                                "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin"
-                            ),
+                            "typed_config": typed("envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin"),
                         }
                     },
                 ]
@@ -161,7 +162,8 @@ def test_stop_forgets_the_stats(make_cluster: Callable[..., Cluster], store: Sto
         ),
         (
             {"load_balancing_policy": {"policies": []}},
-            "cluster: didn't find a registered load balancer factory implementation for cluster: 'a' with names from []",
+            "cluster: didn't find a registered load balancer factory implementation for cluster: 'a' with names from "
+            "[]",
             "clusters[0].load_balancing_policy.policies",
         ),
     ],
