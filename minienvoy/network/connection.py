@@ -313,7 +313,8 @@ class Connection(asyncio.Protocol):
                 return
 
     def _hold(self, data: bytes, end_stream: bool) -> None:
-        """Keep what was under way when reading was disabled, and have no more."""
+        """Keep what was under way when reading was disabled, and have no more; it counts when it is delivered."""
+        self.bytes_received -= len(data)
         self._held += data
         self._pause()
 
@@ -337,6 +338,7 @@ class Connection(asyncio.Protocol):
             return
         if self._held:
             held, self._held = self._held, b""
+            self.bytes_received += len(held)
             self._deliver(held, False)
             if not self._can_deliver():
                 return

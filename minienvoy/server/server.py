@@ -31,6 +31,7 @@ from ..upstream.cluster_manager import ClusterManager
 from .drain_manager import DrainManager, DrainStrategy
 from .factory_context import ServerContext
 from .listener_manager import ListenerManager
+from .local_info import set_build_version
 from .server_stats import CompilationSettingsStats, RuntimeStats, ServerStats, WatchdogStats
 from .stats_settings import compile_stats_settings
 
@@ -263,6 +264,7 @@ class Server(ServerContext):
             node.cluster = options.service_cluster
         if options.service_zone:
             node.locality.zone = options.service_zone
+        set_build_version(node)
         return node
 
     def _find_route_configs(self, now: float) -> dict[str, tuple[Any, float]]:

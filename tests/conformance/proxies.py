@@ -126,15 +126,16 @@ class ProxyProcess:
         return (found[0].status, found[0].body.decode("utf-8", "replace")) if found else (0, "")
 
     async def listener_addresses(self) -> dict[str, list[tuple[str, int]]]:
-        """Every listener's real addresses by its name, the main one first."""
+        """Every listener's real addresses by its name, the main one first; a unix socket has port 0."""
         _, body = await self.admin("GET", "/listeners?format=json")
         found: dict[str, list[tuple[str, int]]] = {}
         for entry in json.loads(body)["listener_statuses"]:
             all_addresses = [entry["local_address"], *entry.get("additional_local_addresses", [])]
             found[entry["name"]] = [
                 (a["socket_address"]["address"], a["socket_address"]["port_value"])
-                for a in all_addresses
                 if "socket_address" in a
+                else (a["pipe"]["path"], 0)
+                for a in all_addresses
             ]
         return found
 

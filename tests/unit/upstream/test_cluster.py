@@ -162,7 +162,8 @@ def test_stop_forgets_the_stats(make_cluster: Callable[..., Cluster], store: Sto
         ),
         (
             {"load_balancing_policy": {"policies": []}},
-            "cluster: didn't find a registered load balancer factory implementation for cluster: 'a' with names from []",
+            "cluster: didn't find a registered load balancer factory implementation for cluster: 'a' with names from "
+            "[]",
             "clusters[0].load_balancing_policy.policies",
         ),
     ],

@@ -25,10 +25,6 @@ if TYPE_CHECKING:
     from .tcp_proxy_config import TcpProxyConfig
 
 
-def _not_yet(data: bytes) -> None:
-    """Replaced when the filter gets its connection."""
-
-
 class Upstream(ReadFilter, ConnectionCallbacks):
     """Passes on what the host sends; when the client is gone, lives until what it had sent has left.
 
@@ -40,25 +36,21 @@ class Upstream(ReadFilter, ConnectionCallbacks):
     def __init__(
         self,
         proxy: TcpProxyFilter,
-        downstream: Connection,
+        connection: Connection,
         cluster: Cluster,
         config: TcpProxyConfig,
         idle_timer: LazyTimer | None,
     ) -> None:
         self.stats = cluster.stats.traffic
-        self.write: Callable[[bytes], None] = _not_yet
+        self.write: Callable[[bytes], None] = connection.write
         self._proxy: TcpProxyFilter | None = proxy
-        self._downstream = downstream
-        self._write_downstream = downstream.write
+        self._downstream = proxy.connection
+        self._write_downstream = proxy.connection.write
         self._proxy_stats = config.stats
         self._idle_timer = idle_timer
         self._idle_timeout = config.idle_timeout
         self._flushing = False
-
-    def on_new_connection(self) -> FilterStatus:
-        self.write = self.connection.write
-        self.connection.delayed_close_timeout = self._idle_timeout
-        return FilterStatus.CONTINUE
+        connection.delayed_close_timeout = config.idle_timeout
 
     def on_data(self, data: bytes, end_stream: bool) -> FilterStatus:
         size = len(data)
