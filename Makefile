@@ -11,7 +11,7 @@ ONESHOT ?=
 # test: more arguments for pytest
 ARGS ?=
 
-.PHONY: help environment demo check test test-slow bench docs-supported clean
+.PHONY: help environment demo check test test-slow bench docs-map docs-supported clean
 
 help:
 	@echo 'make demo            serve a lesson with its upstreams; ONESHOT=1 makes one request and ends'
@@ -19,6 +19,7 @@ help:
 	@echo 'make test-slow       the long and the statistical tests'
 	@echo 'make bench           measure, beside other proxies'
 	@echo 'make docs-supported  write docs/supported.md from the code'
+	@echo 'make docs-map        write docs/envoy_map.md from the docstrings'
 	@echo 'make clean           remove what these made'
 
 # Dependency groups are read here and not by pip: pip knows them only since 25.1.
@@ -48,6 +49,9 @@ test-slow: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m bench $(ARGS)
+
+docs-map: $(READY)
+	$(BIN)/python docs/envoy_map.py > docs/envoy_map.md
 
 docs-supported: $(READY)
 	$(BIN)/python -m minienvoy.config.supported > docs/supported.md

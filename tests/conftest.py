@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import subprocess
+import sysconfig
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +39,19 @@ Fetch = Callable[..., Awaitable[Response]]
 def root() -> Path:
     """The folder of the project."""
     return ROOT
+
+
+@pytest.fixture
+def envoy() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`envoy("--version")` runs Envoy itself; without its binary (a development dependency) the test is skipped."""
+    binary = shutil.which("envoy", path=sysconfig.get_path("scripts")) or shutil.which("envoy")
+    if binary is None:
+        pytest.skip("Envoy's binary is not installed here")
+
+    def envoy(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([binary, *arguments], capture_output=True, text=True, timeout=30, check=False)
+
+    return envoy
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Which streams a log wants to hear of.
 
-Envoy: `AccessLog::FilterFactory` (`source/common/access_log/access_log_impl.cc`). A filter is compiled to a function on the
-context of the line.
+Envoy: `AccessLog::FilterFactory` (`source/common/access_log/access_log_impl.cc`). A filter is compiled to a function
+on the context of the line.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..config.fields import honours
 from ..errors import ConfigError
-from ..matchers.header import compile_header_matcher
+from ..matchers.header import HeaderMatcher
 from ..matchers.value import MISSING, MetadataMatcher
 from ..stream_info import ResponseFlag
 from .commands_http import grpc_status
@@ -163,7 +163,7 @@ def _or(proto: Any, server: ServerParts, path: str) -> Filter:
 
 
 def _header(proto: Any, server: ServerParts, path: str) -> Filter:
-    matches = compile_header_matcher(proto.header, f"{path}.header").matches
+    matches = HeaderMatcher.from_proto(proto.header, f"{path}.header").matches
     return lambda context: matches(context.request_headers)
 
 
@@ -176,7 +176,8 @@ def _response_flag(proto: Any, server: ServerParts, path: str) -> Filter:
 
 
 def _grpc_status(proto: Any, server: ServerParts, path: str) -> Filter:
-    statuses, exclude = frozenset(proto.statuses), proto.exclude
+    statuses: frozenset[int] = frozenset(proto.statuses)
+    exclude: bool = proto.exclude
 
     def filter(context: FormatterContext) -> bool:
         status = grpc_status(context)
@@ -187,7 +188,7 @@ def _grpc_status(proto: Any, server: ServerParts, path: str) -> Filter:
 
 
 def _metadata(proto: Any, server: ServerParts, path: str) -> Filter:
-    of_missing = proto.match_if_key_not_found.value if proto.HasField("match_if_key_not_found") else True
+    of_missing: bool = proto.match_if_key_not_found.value if proto.HasField("match_if_key_not_found") else True
     if not proto.HasField("matcher"):
         return lambda context: of_missing
     matcher = MetadataMatcher.from_proto(proto.matcher, f"{path}.matcher")
@@ -195,14 +196,15 @@ def _metadata(proto: Any, server: ServerParts, path: str) -> Filter:
     def filter(context: FormatterContext) -> bool:
         metadata = context.stream_info._dynamic_metadata
         if matcher.find(metadata) is MISSING:
-            return bool(of_missing)
+            return of_missing
         return matcher.matches(metadata)
 
     return filter
 
 
 def _log_type(proto: Any, server: ServerParts, path: str) -> Filter:
-    types, exclude = _enum_names(proto, "types"), proto.exclude
+    types = _enum_names(proto, "types")
+    exclude: bool = proto.exclude
     return lambda context: (context.access_log_type in types) != exclude
 
 

@@ -16,7 +16,7 @@ from minienvoy.errors import ConfigError
 from . import schema
 from .json_reader import read_json
 from .proto_fill import FillError, Unknown, fill
-from .source import Source
+from .source import MergedSource, Source
 from .yaml_reader import read_yaml
 
 BOOTSTRAP = "envoy.config.bootstrap.v3.Bootstrap"
@@ -58,7 +58,8 @@ def load_bootstrap(
                 config_yaml, BOOTSTRAP, name="<config-yaml>", allow_unknown_fields=allow_unknown_static_fields
             )
             loaded.message.MergeFrom(override.message)
-            loaded.warnings.extend(override.warnings)
+            source = MergedSource(loaded.source, override.source)
+            loaded = LoadedConfig(loaded.message, source, loaded.warnings + override.warnings)
     else:
         loaded = load_message(
             config_yaml or "", BOOTSTRAP, name="<config-yaml>", allow_unknown_fields=allow_unknown_static_fields
@@ -103,7 +104,7 @@ def load_file(path: str | Path, full_name: str, *, allow_unknown_fields: bool = 
         with path.open("rb") as file:
             data = file.read(MAX_FILE_SIZE + 1)  # a device or a pipe has no size
     except OSError as error:
-        raise ConfigError(f"unable to read file: {path}", remedy=error.strerror or str(error)) from None
+        raise ConfigError(f"Invalid path: {path}", remedy=error.strerror or str(error)) from None
     if len(data) > MAX_FILE_SIZE:
         raise ConfigError(f"the file has more than {MAX_FILE_SIZE} bytes", location=str(path))
     syntax = {".yaml": "yaml", ".yml": "yaml", ".pb": "pb", ".pb_text": "pb_text"}.get(path.suffix.lower(), "json")

@@ -22,7 +22,7 @@ from . import schema
 from .json_reader import Repeated
 
 MAX_DEPTH = 100
-"""Messages and lists within each other; protobuf's limit."""
+"""Objects and lists within each other; protobuf's limit."""
 
 _DURATION = re.compile(r"(-?)(\d+)(?:\.(\d{1,9}))?s", re.ASCII)
 _MAX_DURATION_SECONDS = 315_576_000_000
@@ -30,6 +30,7 @@ _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 _HEX_NUMBER = re.compile(r"([-+]?)0[xX]([0-9a-fA-F]+)", re.ASCII)
 _INFINITE = re.compile(r"[-+]?(inf(inity)?|nan)", re.ASCII | re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/]*", re.ASCII)
+_ANY_TEXT = "message google.protobuf.Any"
 _WRAPPERS = {
     f"google.protobuf.{kind}Value"
     for kind in ("Double", "Float", "Int64", "UInt64", "Int32", "UInt32", "Bool", "String", "Bytes")
@@ -104,12 +105,12 @@ class _Filler:
         self._root = root
         self._path: list[str] = []
         self._depth = 0
+        self._any_text = _ANY_TEXT
 
     def _fail(self, type_text: str, problem: str) -> NoReturn:
         path = self._where()
-        at = f" @ {path}" if path else ""
-        type_part = f": {type_text}" if type_text else ""
-        raise FillError(path, f"INVALID_ARGUMENT: invalid JSON in {self._root}{at}{type_part}: {problem}")
+        at = f" @ {path}: {type_text}" if path else ""  # at the top protobuf does not name the type
+        raise FillError(path, f"INVALID_ARGUMENT: invalid JSON in {self._root}{at}: {problem}")
 
     def _where(self) -> str:
         return "".join(self._path).removeprefix(".")
@@ -121,7 +122,8 @@ class _Filler:
         """Any message, well-known ones included."""
         name = message.DESCRIPTOR.full_name
         special = _SPECIAL.get(name)
-        self._depth += 1
+        nested = 1 if isinstance(value, (dict, list)) else 0
+        self._depth += nested
         if self._depth > MAX_DEPTH:
             self._fail(f"message {name}", "JSON content was too deeply nested")
         if special is not None:
@@ -131,7 +133,7 @@ class _Filler:
             message.value = self._scalar(converter, value, f"message {name}")
         else:
             self._members(message, value)
-        self._depth -= 1
+        self._depth -= nested
 
     def _members(self, message: Any, value: Any, skip: str = "") -> None:
         descriptor = message.DESCRIPTOR
@@ -144,7 +146,7 @@ class _Filler:
                 continue
             field = fields.get(key)
             if field is None:
-                self._unknown_field(descriptor, key)
+                self._unknown_field(descriptor, str(key))
                 continue
             if item is None and field.message_type != "google.protobuf.Value":
                 continue
@@ -170,9 +172,8 @@ class _Filler:
 
     def _unknown_field(self, descriptor: Any, key: str) -> None:
         path = self._where()
-        at = f" @ {path}" if path else ""
-        where = f"{self._root}{at}: message {descriptor.full_name}"
-        problem = f"INVALID_ARGUMENT: invalid JSON in {where}: no such field: '{key}'"
+        at = f" @ {path}: message {descriptor.full_name}" if path else ""
+        problem = f"INVALID_ARGUMENT: invalid JSON in {self._root}{at}: no such field: '{key}'"
         known = tuple(field.name for field in descriptor.fields)
         self.unknown.append(Unknown(f"{path}.{key}".removeprefix("."), key, problem, known))
 
@@ -235,6 +236,7 @@ class _Filler:
         assert field.map_key is not None
         if not isinstance(value, dict):
             self._expected_object(field.type_text, value)
+        self._depth += 1
         for key, item in _pairs(value):
             self._path.append(f'["{key}"]')
             converted = self._scalar(field.map_key, key, field.type_text)
@@ -243,7 +245,9 @@ class _Filler:
             if field.scalar is None:
                 entry = target[converted]
                 if item is not None or field.message_type == "google.protobuf.Value":
+                    self._any_text = field.type_text  # what protobuf calls an `Any` in a map
                     self.message(entry, item)
+                    self._any_text = _ANY_TEXT
             else:
                 try:
                     target[converted] = _default(field.scalar) if item is None else field.scalar(item)
@@ -252,22 +256,22 @@ class _Filler:
                 except _UnknownEnum as error:
                     self._unknown_enum(error)
             self._path.pop()
+        self._depth -= 1
 
     def any(self, message: Any, value: Any) -> None:
+        type_text, self._any_text = self._any_text, _ANY_TEXT
         if not isinstance(value, dict):
-            self._expected_object("message google.protobuf.Any", value)
+            self._expected_object(type_text, value)
         if "@type" not in value:
             if value:
                 self._fail(
-                    "message google.protobuf.Any",
+                    type_text,
                     "in legacy mode, missing @type in Any is only allowed for an empty object",
                 )
             return
         type_url = value["@type"]
         if not isinstance(type_url, str):
-            self._fail(
-                "message google.protobuf.Any", f"unexpected character: '{_first_character(type_url)}'; expected '\"'"
-            )
+            self._fail(type_text, f"unexpected character: '{_first_character(type_url)}'; expected '\"'")
         host, slash, name = type_url.rpartition("/")
         if not slash or not host:
             raise FillError(
@@ -327,9 +331,13 @@ class _Filler:
 
     def struct(self, message: Any, value: Any) -> None:
         if not isinstance(value, dict):
-            self._expected_object("message google.protobuf.Struct", value)
+            self._expected_object("message google.protobuf.Struct.FieldsEntry", value)
         if isinstance(value, Repeated):
-            self._fail("message google.protobuf.Struct", "got unexpectedly-repeated repeated map key")
+            keys = [key for key, _ in value.pairs]
+            twice = next(key for number, key in enumerate(keys) if key in keys[:number])
+            self._fail(
+                "message google.protobuf.Struct.FieldsEntry", f"got unexpectedly-repeated repeated map key: '{twice}'"
+            )
         for key, item in value.items():
             self._path.append(f'["{key}"]')
             self.message(message.fields[key], item)
@@ -389,7 +397,7 @@ def _first_character(value: Any) -> str:
         return '"'
     if value is None:
         return "n"
-    return str(value).lower()[0]
+    return str(value).lower()[:1]
 
 
 @cache
@@ -532,8 +540,8 @@ def _integer(low: int, high: int) -> Callable[[Any], int]:
                 raise _Wrong("expected integer, but JSON number had fractional part")
             number = int(number)
         if not low <= number <= high:
-            problem = "integer out of range" if isinstance(value, str) else "JSON number out of range for int"
-            raise _Wrong(problem)
+            fits = isinstance(value, str) and -(2**63) <= number < 2**64
+            raise _Wrong("integer out of range" if fits else "JSON number out of range for int")
         return number
 
     return to_integer

@@ -213,6 +213,24 @@ def is_repeated(field: Any) -> bool:
         return bool(field.label == field.LABEL_REPEATED)
 
 
+def submessages(field: Any, value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """The messages in a field that is set, each with its path; none if the field holds scalars.
+
+    Paths are written `a.b[0].c["key"]`; the entries of a map come in the order of their keys.
+    """
+    if field.message_type is None:
+        return
+    if is_map(field):
+        if field.message_type.fields_by_name["value"].message_type is not None:
+            for key in sorted(value):
+                yield f'{path}["{key}"]', value[key]
+    elif is_repeated(field):
+        for number, item in enumerate(value):
+            yield f"{path}[{number}]", item
+    else:
+        yield path, value
+
+
 @cache
 def declaration(full_name: str) -> Any:
     """The `DescriptorProto` of the message `full_name`, options included, as `protoc` wrote it; KeyError if none.

@@ -31,6 +31,22 @@ class SimulatedDispatcher(Dispatcher):
             self._fire_until(tick)
         self._now = end
 
+    async def settle(self, quiet: int = 5, limit: int = 1000) -> None:
+        """Let the event loop turn until the sockets of this process have nothing more to say to each other.
+
+        Loopback I/O takes a turn or two of the loop; `quiet` turns with nothing to read in between are taken for silence.
+        A peer in another process or thread is not waited for.
+        """
+        turns = 0
+        for _ in range(limit):
+            started = self.loop.time()
+            await asyncio.sleep(0)
+            if turns % 2:
+                await asyncio.sleep(0.0005)
+            turns = 0 if self.loop.time() - started > 0.05 else turns + 1
+            if turns >= quiet * 2:
+                return
+
     def next_deadline(self) -> float | None:
         """Seconds until the next timer can fire; None if none is armed."""
         armed = [tick for tick, bucket in self._buckets.items() if bucket]

@@ -33,4 +33,7 @@ CATALOGUE = {
     "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig": "network.dns_resolver.cares",
 }
 
-add_to_catalogue({name: f"{__name__}.{module}" for name, module in CATALOGUE.items()})
+
+def register_catalogue() -> None:
+    """Let the registries find the extensions of `CATALOGUE`; whoever makes a server does this first."""
+    add_to_catalogue({name: f"{__name__}.{module}" for name, module in CATALOGUE.items()})

@@ -66,7 +66,7 @@ class ActiveStream(FilterManager):
         self.config = config
         self.encoder = encoder
         self.connection_ = connection = manager.connection
-        self.connection = connection.info  # type: ignore[assignment]
+        self.connection = connection.info
         self.dispatcher = dispatcher = config.dispatcher
         self.buffer_limit = config.buffer_limit
         self.start_time = dispatcher.wall_time()

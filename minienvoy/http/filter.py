@@ -160,3 +160,6 @@ HttpFilterFactory = Callable[[], HttpFilter]
 """Makes the filter of one stream."""
 HTTP_FILTERS: Registry[Callable[[Any, Any], HttpFilterFactory]] = Registry("envoy.filters.http")
 """(configuration message, `FactoryContext`) -> HttpFilterFactory"""
+
+TERMINAL_FILTERS: set[str] = {"envoy.filters.http.router"}
+"""Names of the filters that answer, and so must stand last (`isTerminalFilterByProto`)."""

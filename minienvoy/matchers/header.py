@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
 from ..config.fields import honours
-from .regex import BytesPredicate, compile_regex_matcher
+from .regex import BytesPredicate, compile_regex
 from .string import compile_plain_matcher, compile_string_matcher
 
 honours(
@@ -56,31 +56,31 @@ class HeaderMatcher:
         self.matches = matches
         self.description = description
 
+    @classmethod
+    def from_proto(cls, proto: Any, path: str = "") -> HeaderMatcher:
+        """Compile an `envoy.config.route.v3.HeaderMatcher`.
+
+        Raises:
+            ConfigError: a wrong regular expression or a custom string matcher.
+        """
+        name = proto.name.lower().encode()
+        kind = proto.WhichOneof("header_match_specifier") or "present_match"
+        if kind == "present_match":
+            # Nothing but a name asks whether the header is there.
+            wanted = (proto.present_match or not proto.HasField("present_match")) != proto.invert_match
+            matches = _compile_present(name, wanted, proto.treat_missing_header_as_empty)
+            return cls(name, matches, f"{proto.name} {'present' if wanted else 'absent'}")
+        test = _compile_value(proto, kind, path)
+        matches = _compile_matches(name, test, proto.invert_match, proto.treat_missing_header_as_empty)
+        return cls(name, matches, f"{proto.name} {'not ' if proto.invert_match else ''}{_described(proto, kind)}")
+
     def __repr__(self) -> str:
         return f"HeaderMatcher({self.description})"
 
 
-def compile_header_matcher(proto: Any, path: str = "") -> HeaderMatcher:
-    """Compile an `envoy.config.route.v3.HeaderMatcher`.
-
-    Raises:
-        ConfigError: a wrong regular expression or a custom string matcher.
-    """
-    name = proto.name.lower().encode()
-    kind = proto.WhichOneof("header_match_specifier") or "present_match"
-    if kind == "present_match":
-        # Nothing but a name asks whether the header is there.
-        wanted = proto.present_match or not proto.HasField("present_match")
-        matches = _compile_present(name, wanted != proto.invert_match, proto.treat_missing_header_as_empty)
-        return HeaderMatcher(name, matches, f"{proto.name} {'present' if wanted != proto.invert_match else 'absent'}")
-    test = _compile_value(proto, kind, path)
-    matches = _compile_matches(name, test, proto.invert_match, proto.treat_missing_header_as_empty)
-    return HeaderMatcher(name, matches, f"{proto.name} {'not ' if proto.invert_match else ''}{_described(proto, kind)}")
-
-
 def compile_header_matchers(protos: Iterable[Any], path: str = "") -> tuple[HeaderMatcher, ...]:
     """Compile a repeated field; `path` is that of the field."""
-    return tuple(compile_header_matcher(proto, f"{path}[{index}]") for index, proto in enumerate(protos))
+    return tuple(HeaderMatcher.from_proto(proto, f"{path}[{index}]") for index, proto in enumerate(protos))
 
 
 def matches_all(matchers: Iterable[HeaderMatcher], headers: Headers) -> bool:
@@ -92,7 +92,7 @@ def _compile_value(proto: Any, kind: str, path: str) -> BytesPredicate:
     if kind == "string_match":
         return compile_string_matcher(proto.string_match, f"{path}.string_match")
     if kind == "safe_regex_match":
-        return compile_regex_matcher(proto.safe_regex_match, f"{path}.safe_regex_match")
+        return compile_regex(proto.safe_regex_match, f"{path}.safe_regex_match").full_match
     if kind == "range_match":
         return in_range(proto.range_match.start, proto.range_match.end)
     return compile_plain_matcher(kind.removesuffix("_match"), getattr(proto, kind))

@@ -38,33 +38,33 @@ class QueryParameterMatcher:
         self.matches = matches
         self.description = description
 
+    @classmethod
+    def from_proto(cls, proto: Any, path: str = "") -> QueryParameterMatcher:
+        """Compile an `envoy.config.route.v3.QueryParameterMatcher`.
+
+        Raises:
+            ConfigError: a wrong regular expression or a custom string matcher.
+        """
+        name = proto.name.encode()
+        if proto.WhichOneof("query_parameter_match_specifier") == "string_match":
+            test = compile_string_matcher(proto.string_match, f"{path}.string_match")
+
+            def matches(parameters: QueryParameters) -> bool:
+                value = parameters.get(name)
+                return value is not None and test(value)
+
+            return cls(name, matches, f"{proto.name} {proto.string_match.WhichOneof('match_pattern')}")
+        wanted = proto.present_match or not proto.HasField("present_match")
+        return cls(
+            name,
+            lambda parameters: (name in parameters) == wanted,
+            f"{proto.name} {'present' if wanted else 'absent'}",
+        )
+
     def __repr__(self) -> str:
         return f"QueryParameterMatcher({self.description})"
 
 
-def compile_query_parameter_matcher(proto: Any, path: str = "") -> QueryParameterMatcher:
-    """Compile an `envoy.config.route.v3.QueryParameterMatcher`.
-
-    Raises:
-        ConfigError: a wrong regular expression or a custom string matcher.
-    """
-    name = proto.name.encode()
-    if proto.WhichOneof("query_parameter_match_specifier") == "string_match":
-        test = compile_string_matcher(proto.string_match, f"{path}.string_match")
-
-        def matches(parameters: QueryParameters) -> bool:
-            value = parameters.get(name)
-            return value is not None and test(value)
-
-        return QueryParameterMatcher(name, matches, f"{proto.name} {proto.string_match.WhichOneof('match_pattern')}")
-    wanted = proto.present_match or not proto.HasField("present_match")
-    return QueryParameterMatcher(
-        name,
-        lambda parameters: (name in parameters) == wanted,
-        f"{proto.name} {'present' if wanted else 'absent'}",
-    )
-
-
 def compile_query_parameter_matchers(protos: Iterable[Any], path: str = "") -> tuple[QueryParameterMatcher, ...]:
     """Compile a repeated field; `path` is that of the field."""
-    return tuple(compile_query_parameter_matcher(proto, f"{path}[{index}]") for index, proto in enumerate(protos))
+    return tuple(QueryParameterMatcher.from_proto(proto, f"{path}[{index}]") for index, proto in enumerate(protos))

@@ -1,6 +1,6 @@
 """Regular expressions with RE2's meaning and RE2's promise: linear time, whatever the peer sends.
 
-Envoy: `Regex::CompiledGoogleReMatcher`. Patterns and texts are bytes, as in Envoy: `.` is one byte. The `re2` package is
+Envoy: `Regex::CompiledGoogleReMatcher`. Patterns and texts are bytes, and `.` is one byte. The `re2` package is
 imported when the first pattern is compiled.
 """
 
@@ -43,19 +43,33 @@ def compile_pattern(regex: str, path: str = "") -> Any:
         raise ConfigError(problem, path) from None
 
 
-def compile_full_match(regex: str, path: str = "") -> BytesPredicate:
-    """Tells whether all of a text matches.
+class CompiledRegex:
+    """One pattern (`Regex::CompiledMatcher`).
+
+    Attributes:
+        regex: as it was written.
+        full_match: whether all of a text matches.
+    """
+
+    __slots__ = ("full_match", "regex")
+
+    def __init__(self, regex: str, path: str = "") -> None:
+        """Raises ConfigError if the pattern is wrong."""
+        self.regex = regex
+        match = compile_pattern(regex, path).fullmatch
+        self.full_match: BytesPredicate = lambda text: match(text) is not None
+
+    def __repr__(self) -> str:
+        return f"CompiledRegex({self.regex!r})"
+
+
+def compile_regex(proto: Any, path: str = "") -> CompiledRegex:
+    """Compile an `envoy.type.matcher.v3.RegexMatcher`.
 
     Raises:
         ConfigError: the pattern is wrong.
     """
-    full_match = compile_pattern(regex, path).fullmatch
-    return lambda text: full_match(text) is not None
-
-
-def compile_regex_matcher(proto: Any, path: str = "") -> BytesPredicate:
-    """Compile an `envoy.type.matcher.v3.RegexMatcher`; the whole text must match."""
-    return compile_full_match(proto.regex, f"{path}.regex")
+    return CompiledRegex(proto.regex, f"{path}.regex")
 
 
 def compile_substitution(proto: Any, path: str = "") -> Callable[[bytes], bytes]:

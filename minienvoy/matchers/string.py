@@ -10,7 +10,7 @@ from typing import Any
 
 from ..config.fields import honours
 from ..errors import ConfigError
-from .regex import BytesPredicate, compile_regex_matcher
+from .regex import BytesPredicate, compile_regex
 
 honours(
     "envoy.type.matcher.v3.StringMatcher",
@@ -36,7 +36,7 @@ def compile_string_matcher(proto: Any, path: str = "") -> BytesPredicate:
             raise ConfigError(
                 "ignore_case has no effect for safe_regex.", f"{path}.ignore_case", remedy="begin the regex with (?i)"
             )
-        return compile_regex_matcher(proto.safe_regex, f"{path}.safe_regex")
+        return compile_regex(proto.safe_regex, f"{path}.safe_regex").full_match
     if kind not in ("exact", "prefix", "suffix", "contains"):
         raise ConfigError("custom string matchers are not supported", f"{path}.{kind or 'match_pattern'}")
     return compile_plain_matcher(kind, getattr(proto, kind), proto.ignore_case)

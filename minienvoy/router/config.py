@@ -16,7 +16,7 @@ from .header_parser import HeaderParser
 from .route_entry import RouteEntry
 
 if TYPE_CHECKING:
-    from ..config.runtime import Runtime
+    from ..config.runtime import Loader
 
 honours(
     "envoy.config.route.v3.RouteConfiguration",
@@ -66,7 +66,7 @@ class RouteConfig:
         proto: Any,
         path: str,
         *,
-        runtime: Runtime | None = None,
+        runtime: Loader | None = None,
         sources: Any = None,
         random: Callable[[], int] = lambda: 0,
         cluster_exists: Callable[[str], bool] | None = None,

@@ -15,7 +15,7 @@ from .redirect import DirectResponse, Redirect
 from .route_matcher import RouteMatch
 
 if TYPE_CHECKING:
-    from ..config.runtime import Runtime
+    from ..config.runtime import Loader
     from ..stream_info import StreamInfo
 
 honours(
@@ -97,7 +97,7 @@ class RouteEntry:
         request_parsers: tuple[HeaderParser | None, HeaderParser | None],
         response_parsers: tuple[HeaderParser | None, HeaderParser | None],
         most_specific_wins: bool,
-        runtime: Runtime | None,
+        runtime: Loader | None,
         sources: Any,
     ) -> None:
         self.name: str = proto.name

@@ -10,14 +10,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..config.fields import honours
+from ..config.runtime import RuntimeFractionalPercent
 from ..errors import ConfigError
 from ..http.header_map import RequestHeaderMap
 from ..matchers.header import compile_header_matchers
 from ..matchers.query_parameter import compile_query_parameter_matchers, parse_query
-from ..matchers.regex import compile_regex_matcher
+from ..matchers.regex import compile_regex
 
 if TYPE_CHECKING:
-    from ..config.runtime import Runtime
+    from ..config.runtime import Loader
 
 honours(
     "envoy.config.route.v3.RouteMatch",
@@ -58,7 +59,7 @@ class RouteMatch:
         "rewrites_whole_path",
     )
 
-    def __init__(self, match: Any, path: str, runtime: Runtime | None) -> None:
+    def __init__(self, match: Any, path: str, runtime: Loader | None) -> None:
         kind = match.WhichOneof("path_specifier")
         sensitive = not match.HasField("case_sensitive") or match.case_sensitive.value
         self.prefix: bytes | None = None
@@ -73,7 +74,7 @@ class RouteMatch:
             self.prefix = separated = match.path_separated_prefix.encode()
             self.path = _path_separated_prefix(separated, sensitive)
         elif kind == "safe_regex":
-            self.path = compile_regex_matcher(match.safe_regex, f"{path}.safe_regex")
+            self.path = compile_regex(match.safe_regex, f"{path}.safe_regex").full_match
             self.rewrites_whole_path = True
         else:
             raise ConfigError(f"{kind} is not supported", path)
@@ -84,7 +85,8 @@ class RouteMatch:
         self._grpc = match.HasField("grpc")
         self._runtime_fraction: Callable[[int], bool] | None = None
         if match.HasField("runtime_fraction") and runtime is not None:
-            self._runtime_fraction = runtime.fraction(match.runtime_fraction)
+            fraction = RuntimeFractionalPercent.from_proto(match.runtime_fraction)
+            self._runtime_fraction = lambda draw: runtime.snapshot.fraction_enabled(fraction, draw)
         self.conditional = bool(self._headers or self._query or self._grpc or self._runtime_fraction)
 
     def conditions(self, headers: RequestHeaderMap, random: Callable[[], int]) -> str:

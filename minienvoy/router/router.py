@@ -223,11 +223,7 @@ class Router(StreamDecoderFilter):
             host_stats.rq_success += 1
         if not self.config.suppress_envoy_headers and self._complete_time:
             elapsed = int((now - self._complete_time) * 1000)
-            item = (
-                _SERVICE_TIMES[elapsed]
-                if elapsed < 64
-                else entry(b"x-envoy-upstream-service-time", b"%d" % elapsed)
-            )
+            item = _SERVICE_TIMES[elapsed] if elapsed < 64 else entry(b"x-envoy-upstream-service-time", b"%d" % elapsed)
             if headers.seen & _SERVICE_TIME:
                 headers.set(item[0], item[1])
             else:

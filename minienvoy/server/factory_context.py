@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..access_log.access_log import AccessLogManager
-    from ..config.runtime import Runtime
+    from ..config.runtime import Loader
     from ..event.dispatcher import Dispatcher
     from ..event.random import RandomGenerator
     from ..explain.log import ExplanationLog
@@ -32,7 +32,7 @@ class ServerContext:
     dispatcher: Dispatcher
     random: RandomGenerator
     stats: Store
-    runtime: Runtime
+    runtime: Loader
     cluster_manager: ClusterManager
     access_logs: AccessLogManager
     explanations: ExplanationLog | None

@@ -34,7 +34,9 @@ class ListenerManager:
     global_connections: shared by all listeners that do not ignore it.
     """
 
-    def __init__(self, server: ServerContext, drain_manager: DrainManager) -> None:
+    def __init__(self, server: ServerContext, drain_manager: DrainManager, *, bind: bool = True) -> None:
+        """Without `bind`, listeners are only compiled: that is `--mode validate`."""
+        self._bind = bind
         self.server = server
         self.drain_manager = drain_manager
         self.global_connections = ConnectionLimit()
@@ -86,7 +88,7 @@ class ListenerManager:
             self._refuse_duplicate(listener)
             if old is not None and _same_sockets(old, listener):
                 listener.take_sockets_of(old)
-            else:
+            elif self._bind:
                 listener.bind()
             if self._started:
                 listener.start()

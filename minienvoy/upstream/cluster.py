@@ -27,7 +27,7 @@ from .load_balancer import LOAD_BALANCERS, LoadBalancer, LoadBalancerFactory, Lo
 from .resource_manager import DEFAULT, ResourceManager, resource_managers
 
 if TYPE_CHECKING:
-    from ..config.runtime import Runtime
+    from ..config.runtime import Loader
     from ..event.dispatcher import Dispatcher
     from ..event.random import RandomGenerator
     from ..network.dns import DnsResolvers
@@ -105,7 +105,7 @@ class ClusterContext:
     dispatcher: Dispatcher
     random: RandomGenerator
     stats: Store
-    runtime: Runtime | None = None
+    runtime: Loader | None = None
     dns_resolvers: DnsResolvers | None = None
     path: str = ""
     added_via_api: bool = False

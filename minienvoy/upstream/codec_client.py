@@ -5,6 +5,7 @@ Envoy: `Http::CodecClient`, `Http::HttpConnPoolImplBase`'s `ActiveClient`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..errors import CodecProtocolError
@@ -36,6 +37,8 @@ class CodecClient(ReadFilter, ConnectionCallbacks):
     _duration_timer: Timer | None = None
     _bytes_received: int = 0
     _bytes_sent: int = 0
+    watermark: Callable[[bool], None] | None = None
+    """Who feeds the stream, told (True) to stop and (False) to go on."""
 
     def __init__(self, pool: HttpConnPool, connection: ClientConnection, codec: ClientCodec) -> None:
         self.pool = pool
@@ -43,7 +46,7 @@ class CodecClient(ReadFilter, ConnectionCallbacks):
         self.start = connection.dispatcher.monotonic_time()
         connection.add_callbacks(self)
         connection.add_read_filter(self)
-        self.connection: ClientConnection = connection  # type: ignore[assignment]
+        self.connection: ClientConnection = connection
 
     def new_stream(self, decoder: ResponseDecoder) -> RequestEncoder:
         self.busy = True
@@ -110,9 +113,6 @@ class CodecClient(ReadFilter, ConnectionCallbacks):
         self.pool.stats.upstream_flow_control_drained_total += 1
         if self.watermark is not None:
             self.watermark(False)
-
-    watermark = None
-    """Who feeds the stream, told (True) to stop and (False) to go on."""
 
     # -- inside
 

@@ -14,8 +14,9 @@ from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..http.http1.settings import Http1Settings, proper_case_words
+from ..http.http1.settings import Http1Settings
 from ..network.client_connection import ClientConnection
+from ..network.socket_option import NO_OPTIONS, tcp_keepalive_options
 from .codec_client import CodecClient
 from .resource_manager import DEFAULT
 
@@ -69,11 +70,17 @@ class HttpConnPool:
         self._dispatcher: Dispatcher = cluster.dispatcher
         self._resources = cluster.resource_managers[priority]
         self._make_codec = make_codec
-        self._settings = http1_settings(cluster)
+        self._settings = cluster.http_options.http1
         self._idle: list[CodecClient] = []
         self._clients: set[CodecClient] = set()
         self._pending: deque[PendingStream] = deque()
         self._connecting = 0
+        keepalive = cluster.tcp_keepalive
+        self._socket_options = (
+            NO_OPTIONS
+            if keepalive is None
+            else tcp_keepalive_options(keepalive.probes, keepalive.time, keepalive.interval)
+        )
         self._max_requests = cluster.http_options.max_requests_per_connection
         self._idle_timeout = cluster.http_options.idle_timeout
 
@@ -195,7 +202,7 @@ class HttpConnPool:
             self._dispatcher,
             host.address,
             source_address=cluster.source_address,
-            options=cluster.socket_options,
+            options=self._socket_options,
             buffer_limit=cluster.per_connection_buffer_limit,
         )
         client = CodecClient(self, connection, self._make_codec(connection, self._settings, cluster.stats.http1()))
@@ -247,19 +254,6 @@ class HttpConnPool:
         for pending in waiting:
             self.stats.upstream_rq_pending_failure_eject += 1
             pending.callbacks.on_pool_failure(reason, details)
-
-
-def http1_settings(cluster: Cluster) -> Http1Settings:
-    options = cluster.http_options
-    return Http1Settings(
-        enable_trailers=options.enable_trailers,
-        allow_chunked_length=options.allow_chunked_length,
-        max_headers_size=max(options.max_response_headers_kb, 80) * 1024,
-        max_headers_count=options.max_headers_count,
-        underscores=("ALLOW", "REJECT_REQUEST", "DROP_HEADER").index(options.headers_with_underscores_action),
-        key_formatter=proper_case_words if options.header_key_format == "proper_case" else None,
-        send_fully_qualified_url=options.send_fully_qualified_url,
-    )
 
 
 def http_conn_pool(cluster: Cluster, host: Host, make_codec: MakeCodec, priority: int = DEFAULT) -> HttpConnPool:

@@ -26,8 +26,10 @@ honours(
     "load_balancing_weight",
     "locality",
     "priority",
-    ignored={"proximity": "Envoy does not use it either"},
-    whole=("metadata",),
+    ignored={
+        "metadata": "nothing looks at the metadata of a locality",
+        "proximity": "Envoy does not use it either",
+    },
 )
 honours("envoy.config.core.v3.Locality", "region", "sub_zone", "zone")
 honours(

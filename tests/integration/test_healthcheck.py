@@ -26,7 +26,7 @@ async def test_a_server_that_is_ready_is_exit_code_0(reply, capfd):
     async with FakeUpstream(reply) as admin:
         assert await check("--admin-address", admin.address) == 0
         assert admin.requests[0].path == "/ready"
-    assert capfd.readouterr().err == ""
+    assert capfd.readouterr() == ("LIVE\n", "")
 
 
 async def test_a_server_that_drains_is_exit_code_1(capfd):

@@ -18,9 +18,10 @@ def server_codec(name: str) -> Callable[..., Any]:
 
         return ServerConnection
     if name == "h11":
-        from .codec_h11 import H11ServerConnection
+        from . import codec_h11
 
-        return H11ServerConnection
+        server: Callable[..., Any] = codec_h11.H11ServerConnection
+        return server
     raise ValueError(f"no HTTP/1 codec is called {name!r}; there are {', '.join(CODECS)}")
 
 
@@ -31,7 +32,8 @@ def client_codec(name: str) -> Callable[..., Any]:
 
         return ClientConnection
     if name == "h11":
-        from .codec_h11 import H11ClientConnection
+        from . import codec_h11
 
-        return H11ClientConnection
+        client: Callable[..., Any] = codec_h11.H11ClientConnection
+        return client
     raise ValueError(f"no HTTP/1 codec is called {name!r}; there are {', '.join(CODECS)}")

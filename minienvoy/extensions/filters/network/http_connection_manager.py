@@ -10,7 +10,7 @@ from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any, Final
 
-from ....config.api import unpack
+from ....config.api import type_of, unpack
 from ....config.fields import honours
 from ....errors import ConfigError
 from ....http.codec_stats import Http1CodecStats
@@ -26,7 +26,7 @@ from ....http.conn_manager_stats import (
     ConnectionManagerTracingStats,
 )
 from ....http.date_provider import DateProvider
-from ....http.filter import HTTP_FILTERS, HttpFilterFactory
+from ....http.filter import HTTP_FILTERS, TERMINAL_FILTERS, HttpFilterFactory
 from ....http.filter_manager import FilterChain
 from ....http.http1.selection import server_codec
 from ....http.http1.settings import Http1Settings, proper_case_words
@@ -116,7 +116,6 @@ honours(
 )
 honours("envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat", "proper_case_words")
 honours("envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat.ProperCaseWords")
-
 
 
 @NETWORK_FILTERS.register("envoy.filters.network.http_connection_manager", CONFIG_TYPE)
@@ -216,8 +215,8 @@ def create_http_filters(configs: Any, context: FactoryContext, path: str) -> lis
     last = len(configs) - 1
     for at, each in enumerate(configs):
         where = f"{path}[{at}].typed_config"
-        entry = HTTP_FILTERS.find(each.typed_config.type_url, where)
-        terminal = entry.name == "envoy.filters.http.router"
+        entry = HTTP_FILTERS.find(type_of(each.typed_config, where), where)
+        terminal = entry.name in TERMINAL_FILTERS
         if terminal and at != last:
             raise ConfigError(
                 f"Error: terminal filter named {each.name} of type {entry.name} must be the last filter in a http "

@@ -10,6 +10,7 @@ without addresses. `/etc/hosts` and literal addresses are answered by c-ares, at
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from typing import Any, Final
 
 import pycares
@@ -27,13 +28,10 @@ from ....network.dns import (
     ResolveCallback,
 )
 from ....stats.store import CounterValue, GaugeValue, StatsStruct
+from .cares_channel import CaresChannel
 
 honours(CARES, "dns_resolver_options", "query_timeout_seconds", "query_tries", "resolvers", "rotate_nameservers")
 
-_AI_NOSORT: Final = 1 << 7
-"""`ARES_AI_NOSORT`, which pycares does not name: addresses stay in the order of the answer."""
-_NO_SOCKET: Final = -1
-"""`ARES_SOCKET_BAD`"""
 _NO_RECORDS: Final = (pycares.errno.ARES_ENODATA, pycares.errno.ARES_ENOTFOUND)
 _CHANNEL_IS_STALE: Final = (
     pycares.errno.ARES_ECONNREFUSED,
@@ -92,7 +90,7 @@ class PendingResolution:
         family, self._families = self._families[0], self._families[1:]
         self._resolver.look_up(self._name, family, self._on_result)
 
-    def _on_result(self, result: Any, error: int | None) -> None:
+    def _on_result(self, result: Any, error: int) -> None:
         resolver = self._resolver
         stats = resolver.stats
         stats.resolve_total += 1
@@ -145,23 +143,20 @@ class CaresDnsResolver:
         self.query_tries = query_tries
         self.stats = context.stats.scope("dns.cares").struct(CaresDnsResolverStats)
         self._dispatcher = context.dispatcher
-        self._timer = context.dispatcher.create_timer(self._on_timeout)
-        self._watched: dict[int, tuple[bool, bool]] = {}
-        self._lookups = 0
-        self._stale = False
         flags = 0
         if use_tcp:
             flags |= pycares.ARES_FLAG_USEVC
         if no_default_search_domain:
             flags |= pycares.ARES_FLAG_NOSEARCH
-        self._channel: Any = pycares.Channel(
-            flags=flags,
-            timeout=query_timeout,
-            tries=query_tries,
-            servers=list(servers) or None,
-            rotate=rotate_nameservers,
-            sock_state_cb=self._watch,
-        )
+        self._options: dict[str, Any] = {
+            "flags": flags,
+            "timeout": query_timeout,
+            "tries": query_tries,
+            "servers": list(servers) or None,
+            "rotate": rotate_nameservers,
+        }
+        self._channel = CaresChannel(self._dispatcher, self._options)
+        self._stale = False
 
     @classmethod
     def from_proto(cls, config: Any, context: DnsResolverContext) -> CaresDnsResolver:
@@ -190,88 +185,29 @@ class CaresDnsResolver:
         )
 
     def resolve(self, name: str, family: DnsLookupFamily, callback: ResolveCallback) -> PendingResolution | None:
-        if self._stale:
+        if self._stale and not self._channel.lookups:
             self._stale = False
-            self._channel.reinit()
+            self._channel.close()
+            self._channel = CaresChannel(self._dispatcher, self._options)
         self.stats.pending_resolutions += 1
         pending = PendingResolution(self, name, _LOOKUPS[family], callback)
         pending.start()
         return None if pending.done else pending
 
     def close(self) -> None:
-        if self.closed:
-            return
-        self.closed = True
-        self._channel.cancel()
-        # The channel is destroyed by a thread of its own: nothing of the loop may be left to it.
-        for fd in tuple(self._watched):
-            self._unwatch(fd)
-        self._timer.disable()
-        self._channel.close()
+        if not self.closed:
+            self.closed = True
+            self._channel.close()
 
     # -- for PendingResolution
 
-    def look_up(self, name: str, family: socket.AddressFamily, callback: Any) -> None:
-        """`callback(result, error)`, perhaps before this returns."""
-
-        def on_result(result: Any, error: int | None) -> None:
-            self._lookups -= 1
-            callback(result, error)
-
-        self._lookups += 1
-        try:
-            self._channel.getaddrinfo(name, None, family=family, flags=_AI_NOSORT, callback=on_result)
-        except (UnicodeError, pycares.AresError):
-            on_result(None, pycares.errno.ARES_EBADNAME)
-        self._arm()
+    def look_up(self, name: str, family: socket.AddressFamily, callback: Callable[[Any, int], None]) -> None:
+        self._channel.look_up(name, family, callback)
 
     def read_configuration_anew(self) -> None:
+        """Before the next resolution."""
         self.stats.reinits += 1
         self._stale = True
-
-    # -- the event loop
-
-    def _watch(self, fd: int, readable: bool, writable: bool) -> None:
-        """c-ares wants to hear of a socket, or does not any more."""
-        if self.closed:
-            return
-        loop = self._dispatcher.loop
-        read, write = self._watched.get(fd, (False, False))
-        if readable and not read:
-            loop.add_reader(fd, self._process, fd, _NO_SOCKET)
-        elif read and not readable:
-            loop.remove_reader(fd)
-        if writable and not write:
-            loop.add_writer(fd, self._process, _NO_SOCKET, fd)
-        elif write and not writable:
-            loop.remove_writer(fd)
-        if readable or writable:
-            self._watched[fd] = (readable, writable)
-        else:
-            self._watched.pop(fd, None)
-
-    def _unwatch(self, fd: int) -> None:
-        read, write = self._watched.pop(fd)
-        if read:
-            self._dispatcher.loop.remove_reader(fd)
-        if write:
-            self._dispatcher.loop.remove_writer(fd)
-
-    def _process(self, read_fd: int, write_fd: int) -> None:
-        if not self.closed:
-            self._channel.process_fd(read_fd, write_fd)
-            self._arm()
-
-    def _on_timeout(self) -> None:
-        self._process(_NO_SOCKET, _NO_SOCKET)
-
-    def _arm(self) -> None:
-        if self.closed:
-            return
-        if self._lookups:
-            self._timer.enable(float(self._channel.timeout()))
-        else:
-            self._timer.disable()
 
 
 def _response(node: Any) -> DnsResponse:

@@ -1,0 +1,405 @@
+"""One minienvoy: everything that a bootstrap asks for, wired together.
+
+Envoy: `Server::InstanceBase`; docs "Initialization". The order is Envoy's: statistics, runtime, clusters, listeners, admin;
+then clusters find their first hosts; then listeners accept.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import logger
+from ..access_log.access_log import AccessLogManager
+from ..config.api import type_of, unpack
+from ..config.fields import Unsupported, described, honours, notes, require_supported
+from ..config.loader import LoadedConfig, load_bootstrap
+from ..config.runtime import Loader
+from ..errors import ConfigError
+from ..event.random import RandomGenerator
+from ..network.dns import DnsResolverContext, DnsResolvers
+from ..network.local_address import local_address
+from ..stats.flush import StatsFlusher
+from ..stats.store import Store
+from ..upstream.cluster import ClusterContext
+from ..upstream.cluster_manager import ClusterManager
+from .drain_manager import DrainManager, DrainStrategy
+from .factory_context import ServerContext
+from .listener_manager import ListenerManager
+from .local_info import set_build_version
+from .server_stats import CompilationSettingsStats, RuntimeStats, ServerStats, WatchdogStats
+from .stats_settings import compile_stats_settings
+
+if TYPE_CHECKING:
+    from ..event.dispatcher import Dispatcher
+    from ..explain.log import ExplanationLog
+    from .admin.admin import Admin
+    from .listener import Listener
+    from .options import Options
+
+honours(
+    "envoy.config.bootstrap.v3.Bootstrap",
+    "admin",
+    "cluster_manager",
+    "layered_runtime",
+    "node",
+    "static_resources",
+    "stats_config",
+    "stats_flush_interval",
+    "stats_flush_on_admin",
+    "typed_dns_resolver_config",
+    "dns_resolution_config",
+    "use_tcp_for_dns_lookups",
+    ignored={
+        "enable_dispatcher_stats": "there is no dispatcher of Envoy's to measure",
+        "watchdog": "an event loop that hangs is not watched",
+        "watchdogs": "an event loop that hangs is not watched",
+        "default_regex_engine": "regular expressions are RE2 in any case",
+        "default_socket_interface": "sockets are the system's",
+    },
+    whole=("node",),
+)
+honours("envoy.config.bootstrap.v3.Bootstrap.StaticResources", "listeners", "clusters")
+honours("envoy.config.bootstrap.v3.ClusterManager", "local_cluster_name")
+honours("envoy.config.bootstrap.v3.LayeredRuntime", "layers")
+honours("envoy.config.bootstrap.v3.RuntimeLayer", "name", "disk_layer", "admin_layer", whole=("static_layer",))
+honours("envoy.config.bootstrap.v3.RuntimeLayer.DiskLayer", "symlink_root", "subdirectory", "append_service_cluster")
+honours("envoy.config.bootstrap.v3.RuntimeLayer.AdminLayer")
+
+_log = logger.get("main")
+_config_log = logger.get("config")
+
+_DECLARING_MODULES = (
+    "minienvoy.server.listener",
+    "minienvoy.server.admin.admin_listener",
+    "minienvoy.upstream.cluster",
+    "minienvoy.router.config",
+    "minienvoy.access_log.access_log",
+)
+"""What declares the fields of messages that no `Any` names."""
+
+
+class Server(ServerContext):
+    """Made from a configuration; `start` makes it listen, `stop` ends it.
+
+    Attributes:
+        state: `INITIALIZING`, `LIVE` or `DRAINING`, as `/server_info` and `/ready` tell it.
+        unsupported: what the configuration asks for and is not honoured; empty unless it was allowed.
+        on_shutdown: called by `/quitquitquit` and by signals.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        loaded: LoadedConfig,
+        dispatcher: Dispatcher,
+        *,
+        explanations: ExplanationLog | None = None,
+        bind: bool = True,
+    ) -> None:
+        """Compile everything; addresses are bound unless `bind` is False.
+
+        Raises:
+            ConfigError: with the place in the file, for whatever can not be used.
+        """
+        self.options = options
+        self.loaded = loaded
+        self.bootstrap: Any = loaded.message
+        self.dispatcher = dispatcher
+        self.random = RandomGenerator(options.seed)
+        self.explanations = explanations
+        self.http1_codec = options.http1_codec
+        self.start_monotonic = dispatcher.monotonic_time()
+        self.state = "INITIALIZING"
+        self.health_check_failed = False
+        self.on_shutdown: Callable[[], None] = lambda: None
+        self.admin_listener: Listener | None = None
+        self.admin: Admin | None = None
+        self._bind = bind
+        self.unsupported: list[Unsupported] = self._check_supported()
+        self.node = self._make_node()
+        self.service_cluster: str = self.node.cluster
+        self.local_address = local_address(options.local_address_ip_version)
+        self.stats = Store()
+        self._stats = self.stats.scope("server").struct(ServerStats)
+        self.stats.scope("server.compilation_settings").struct(CompilationSettingsStats)
+        for thread in ("main_thread", "workers", "server.main_thread", "server.worker_0"):
+            self.stats.scope(thread).struct(WatchdogStats)
+        self._runtime_stats = self.stats.scope("runtime").struct(RuntimeStats)
+        try:
+            self._compile()
+        except ConfigError as error:
+            raise self._located(error) from None
+
+    def _compile(self) -> None:
+        bootstrap, options = self.bootstrap, self.options
+        self.tag_settings = compile_stats_settings(bootstrap, options.stats_tags)
+        self.stats.configure(self.tag_settings.matcher, self.tag_settings.histogram_buckets)
+        self.stats_flusher = StatsFlusher(
+            self.stats,
+            self.dispatcher,
+            interval=self.tag_settings.flush_interval,
+            on_admin=self.tag_settings.flush_on_admin,
+            refresh=self._refresh_stats,
+        )
+        self.runtime = Loader(
+            bootstrap.layered_runtime if bootstrap.HasField("layered_runtime") else None, self.service_cluster
+        )
+        self.access_logs = AccessLogManager(
+            self.dispatcher,
+            self.stats.scope(""),
+            flush_interval=options.file_flush_interval,
+            flush_min_size=options.file_flush_min_size,
+        )
+        self.dns_resolvers = DnsResolvers(DnsResolverContext(self.dispatcher, self.stats), bootstrap)
+        self.cluster_manager = ClusterManager(
+            ClusterContext(self.dispatcher, self.random, self.stats, self.runtime, self.dns_resolvers),
+            bootstrap.cluster_manager.local_cluster_name,
+        )
+        now = self.dispatcher.wall_time()
+        self.static_clusters = [(each, now) for each in bootstrap.static_resources.clusters]
+        self.static_listeners = [(each, now) for each in bootstrap.static_resources.listeners]
+        self.route_configs: dict[str, tuple[Any, float]] = self._find_route_configs(now)
+        self.cluster_manager.load(bootstrap.static_resources.clusters)
+        self.drain_manager = DrainManager(
+            self.dispatcher,
+            self.random.stream("drain"),
+            options.drain_time,
+            DrainStrategy(options.drain_strategy),
+            health_check_failed=lambda: self.health_check_failed,
+        )
+        self.drain_close = self.drain_manager.drain_close
+        self.listener_manager = ListenerManager(self, self.drain_manager, bind=self._bind)
+        try:
+            if bootstrap.HasField("admin") and bootstrap.admin.HasField("address"):
+                from .admin.admin_listener import create_admin_listener
+
+                self.admin_listener = create_admin_listener(self)
+                if self._bind:
+                    self.admin_listener.bind()
+            self.listener_manager.load(bootstrap.static_resources.listeners)
+        except BaseException:
+            self.listener_manager.stop()
+            if self.admin_listener is not None:
+                self.admin_listener.remove()
+            raise
+
+    # -- life
+
+    def start(self, on_ready: Callable[[], None] | None = None) -> None:
+        """Accept on the admin listener now, on the others once every cluster knows its hosts."""
+        if self.admin_listener is not None:
+            self.admin_listener.start()
+            if self.options.admin_address_path:
+                self._write_admin_address()
+        self.stats_flusher.start()
+        _config_log.info(f"loading {len(self.static_clusters)} cluster(s)")
+        _config_log.info(f"loading {len(self.static_listeners)} listener(s)")
+        _log.info("starting main dispatch loop")
+        self.cluster_manager.start(lambda: self._start_listeners(on_ready))
+
+    def _start_listeners(self, on_ready: Callable[[], None] | None) -> None:
+        _log.info("all clusters initialized. initializing init manager")
+        self.listener_manager.start()
+        self.state = "LIVE"
+        self._stats.initialization_time_ms.record(int((self.dispatcher.monotonic_time() - self.start_monotonic) * 1000))
+        _config_log.info("all dependencies initialized. starting workers")
+        if on_ready is not None:
+            on_ready()
+
+    def fail_health_check(self, fail: bool) -> None:
+        """`/healthcheck/fail` and `/healthcheck/ok`: while it fails, connections are asked to end."""
+        self.health_check_failed = fail
+        self.state = "DRAINING" if fail else "LIVE"
+
+    def shutdown(self) -> None:
+        """Ask whoever runs this server to stop it."""
+        _log.info("shutting down server instance")
+        self.on_shutdown()
+
+    async def stop(self) -> None:
+        """End everything: nothing listens, nothing is connected, no timer and no task is left. Logs are complete."""
+        self.listener_manager.stop()
+        if self.admin_listener is not None:
+            self.admin_listener.remove()
+        for cluster in self.cluster_manager.clusters().values():
+            for host in cluster.hosts():
+                close_pools(host)
+        self.cluster_manager.stop()
+        self.stats_flusher.stop()
+        self.dns_resolvers.close()
+        self.access_logs.close()
+        await self.dispatcher.stop()
+
+    # -- inside
+
+    def _check_supported(self) -> list[Unsupported]:
+        """Every module that a configuration can need without naming a type declares what it honours when imported."""
+        for module in _DECLARING_MODULES:
+            import_module(module)
+        found = require_supported(self.bootstrap, self.loaded.source, warn=self.options.unsupported == "warn")
+        for item in found:
+            _config_log.warning(f"not honoured: {described(item, self.loaded.source)}")
+        for note in notes(self.bootstrap):
+            _config_log.info(f"ignored: {described(note, self.loaded.source)}")
+        return found
+
+    def _located(self, error: ConfigError) -> ConfigError:
+        if error.location or not error.path:
+            return error
+        return ConfigError(error.problem, error.path, self.loaded.source.locate(error.path), error.remedy)
+
+    def _make_node(self) -> Any:
+        """The bootstrap's node with what the command line says over it."""
+        node = self.bootstrap.node
+        options = self.options
+        if options.service_node:
+            node.id = options.service_node
+        if options.service_cluster:
+            node.cluster = options.service_cluster
+        if options.service_zone:
+            node.locality.zone = options.service_zone
+        set_build_version(node)
+        return node
+
+    def _find_route_configs(self, now: float) -> dict[str, tuple[Any, float]]:
+        """Route configurations inside connection managers, for `/config_dump`."""
+        found: dict[str, tuple[Any, float]] = {}
+        for listener, _ in self.static_listeners:
+            chains = [*listener.filter_chains]
+            if listener.HasField("default_filter_chain"):
+                chains.append(listener.default_filter_chain)
+            for chain in chains:
+                for each in chain.filters:
+                    if type_of(each.typed_config).endswith(".HttpConnectionManager"):
+                        manager = unpack(each.typed_config)
+                        if manager.HasField("route_config"):
+                            found[f"{manager.route_config.name}/{len(found)}"] = (manager.route_config, now)
+        return found
+
+    def _refresh_stats(self) -> None:
+        stats = self._stats
+        stats.uptime = int(self.dispatcher.monotonic_time() - self.start_monotonic)
+        stats.live = int(self.state == "LIVE")
+        stats.state = ("LIVE", "DRAINING", "PRE_INITIALIZING", "INITIALIZING").index(self.state)
+        stats.concurrency = self.options.concurrency
+        stats.days_until_first_cert_expiring = 2**32 - 1
+        stats.total_connections = sum(each.connections for each in self.listener_manager.listeners())
+        physical = resident_memory()
+        stats.memory_physical_size = physical
+        stats.memory_heap_size = physical
+        stats.memory_allocated = physical
+        runtime, loader = self._runtime_stats, self.runtime.stats
+        for name in (*RuntimeStats.COUNTERS, *RuntimeStats.GAUGES):
+            if hasattr(loader, name):
+                setattr(runtime, name, getattr(loader, name))
+
+    def _write_admin_address(self) -> None:
+        assert self.admin_listener is not None
+        path = Path(self.options.admin_address_path)
+        try:
+            path.write_text(str(self.admin_listener.local_addresses[0]))
+        except OSError as error:
+            raise ConfigError(
+                f"cannot open admin address output file {path} for writing.", remedy=error.strerror or ""
+            ) from None
+
+
+def close_pools(host: Any) -> None:
+    """Close every connection to a host."""
+    for pools in (host.http_pools, host.tcp_pools):
+        for pool in tuple(pools.values()):
+            pool.close()
+        pools.clear()
+
+
+def resident_memory() -> int:
+    """Bytes of this process that are in memory; 0 where the system does not tell."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def load(options: Options) -> LoadedConfig:
+    """Read what `-c` and `--config-yaml` name; warnings about unknown fields go to the log."""
+    loaded = load_bootstrap(
+        options.config_path or None,
+        options.config_yaml or None,
+        allow_unknown_static_fields=options.allow_unknown_static_fields,
+    )
+    for warning in loaded.warnings:
+        _config_log.warning(warning)
+    return loaded
+
+
+def validate(options: Options) -> None:
+    """`--mode validate`: everything but taking addresses.
+
+    Raises:
+        ConfigError: the configuration can not be used.
+    """
+    import asyncio
+
+    from ..event.dispatcher import Dispatcher
+
+    async def check() -> None:
+        server = Server(options, load(options), Dispatcher(asyncio.get_running_loop()), bind=False)
+        await server.stop()
+
+    asyncio.run(check())
+
+
+def run(options: Options) -> int:
+    """Serve until told to stop; the exit code.
+
+    Raises:
+        ConfigError: the configuration can not be used.
+    """
+    import asyncio
+
+    loop_factory: Callable[[], Any] | None = None
+    if sys.platform != "win32" and sys.implementation.name == "cpython":
+        import uvloop
+
+        loop_factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        return runner.run(_serve(options))
+
+
+async def _serve(options: Options) -> int:
+    import asyncio
+
+    from ..event.dispatcher import Dispatcher
+    from ..explain.log import ExplanationLog
+    from .run_helper import RunHelper
+
+    loop = asyncio.get_running_loop()
+    _log.info(f"initializing epoch {options.restart_epoch} (base id={options.base_id}, hot restart version=disabled)")
+    server = Server(
+        options,
+        load(options),
+        Dispatcher(loop),
+        explanations=ExplanationLog() if options.explain else None,
+    )
+    stopped = asyncio.Event()
+    server.on_shutdown = stopped.set
+    signals = RunHelper(loop, server.shutdown, server.access_logs.reopen)
+    try:
+        server.start(stopped.set if options.mode == "init_only" else None)
+        # What is configured stays: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
+        await stopped.wait()
+        _log.info("main dispatch loop exited")
+    finally:
+        await server.stop()
+        signals.close()
+    _log.info("exiting")
+    return 0

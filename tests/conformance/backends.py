@@ -1,0 +1,181 @@
+"""Upstreams that do exactly as they are told, and write down what they were sent.
+
+A backend is one of:
+
+* `answers: [...]` - HTTP: each complete request is answered with the next element (the last one repeats). An element is
+  a message text (see `message_bytes`) or a list of actions.
+* `script: [...]` - TCP: the actions are carried out on every connection; `scripts: [[...], ...]` has one list per
+  connection, the last one repeats.
+* `down: refused` - nothing listens; `down: silent` - the connection is never established.
+
+Actions: `send: text`, `sleep: seconds`, `read: n`, `read_until: text`, `read_eof: true`, `echo: true` (until the peer
+has finished), `half_close: true`, `close: true`, `reset: true`, `never: true` (keep the connection, answer nothing).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any
+
+from . import messages
+from .wire import Wire
+
+DEFAULT_ANSWERS = ["HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"]
+PATIENCE = 20.0
+
+
+def message_bytes(value: Any) -> bytes:
+    """The bytes a scenario means.
+
+    A text without any carriage return is a message written for people: its lines end in CRLF, and if it has no empty
+    line one is added. A text with a carriage return is sent as it stands. A list is joined; `{repeat: [text, n]}` in it
+    stands for n times the text.
+    """
+    if isinstance(value, list):
+        return b"".join(
+            (part["repeat"][0] * part["repeat"][1]).encode("latin-1") if isinstance(part, dict) else _raw(part)
+            for part in value
+        )
+    content = str(value)
+    if "\r" in content or "\n" not in content:
+        return _raw(content)
+    head, blank, body = content.partition("\n\n")
+    return _raw(head.rstrip("\n").replace("\n", "\r\n") + "\r\n\r\n" + (body.removesuffix("\n") if blank else ""))
+
+
+def _raw(content: str) -> bytes:
+    return content.encode("latin-1")
+
+
+class Backend:
+    """A scripted server on a loopback port of its own."""
+
+    def __init__(self, name: str, spec: dict[str, Any]) -> None:
+        self.name = name
+        self.spec = spec
+        self.port = 0
+        self.host = spec.get("host", "127.0.0.1")
+        self.wires: list[Wire] = []
+        self._answered = 0
+        self._server: asyncio.Server | None = None
+        self._sockets: list[socket.socket] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        down = self.spec.get("down")
+        raw = socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET)
+        raw.bind((self.host, 0))
+        self.port = raw.getsockname()[1]
+        if down == "refused":
+            self._sockets.append(raw)  # bound and not listening: the port stays ours and refuses
+            return
+        if down == "silent":
+            raw.listen(0)  # a full accept queue drops further SYNs
+            self._sockets.append(raw)
+            for _ in range(2):
+                filler = socket.socket()
+                filler.setblocking(False)
+                filler.connect_ex((self.host, self.port))
+                self._sockets.append(filler)
+            return
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: Wire(self._connected), sock=raw)
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for wire in self.wires:
+            wire.abandon()
+        await asyncio.sleep(0)  # a transport is closed by the loop, in its next turn
+        if self._server is not None:
+            self._server.close()
+        for raw in self._sockets:
+            raw.close()
+
+    def _connected(self, wire: Wire) -> None:
+        number = len(self.wires)
+        self.wires.append(wire)
+        self._tasks.append(asyncio.get_running_loop().create_task(self._serve(wire, number)))
+
+    async def _serve(self, wire: Wire, number: int) -> None:
+        if "scripts" in self.spec:
+            scripts = self.spec["scripts"]
+            await self._perform(wire, scripts[min(number, len(scripts) - 1)])
+        elif "script" in self.spec:
+            await self._perform(wire, self.spec["script"])
+        else:
+            await self._answer(wire)
+
+    async def _answer(self, wire: Wire) -> None:
+        answers = self.spec.get("answers", DEFAULT_ANSWERS)
+        reader = messages.Reader()
+        done = 0
+        while True:
+            done += 1
+
+            def asked(wanted: int = done) -> bool:
+                return len(reader.complete(wire.received, wire.ended is not None)) >= wanted
+
+            if not await wire.until(lambda: asked() or wire.ended is not None, PATIENCE):
+                return
+            if not asked():
+                wire.close()
+                return
+            answer = answers[min(self._answered, len(answers) - 1)]
+            self._answered += 1
+            if isinstance(answer, list) and all(isinstance(a, dict) and "repeat" not in a for a in answer):
+                await self._perform(wire, answer)
+            else:
+                wire.send(message_bytes(answer))
+
+    async def _perform(self, wire: Wire, actions: list[dict[str, Any]]) -> None:
+        for action in actions:
+            ((verb, value),) = action.items()
+            await getattr(self, f"_do_{verb}")(wire, value)
+        if "answers" not in self.spec:
+            await wire.until(lambda: wire.ended is not None, PATIENCE)
+            if not wire.we_ended:
+                wire.close()
+
+    async def _do_send(self, wire: Wire, value: Any) -> None:
+        wire.send(message_bytes(value))
+
+    async def _do_sleep(self, wire: Wire, value: float) -> None:
+        await asyncio.sleep(value)
+
+    async def _do_read(self, wire: Wire, value: int) -> None:
+        wire.read_position += value
+        await wire.until(lambda: len(wire.received) >= wire.read_position or wire.ended is not None, PATIENCE)
+
+    async def _do_read_until(self, wire: Wire, value: str) -> None:
+        needle = _raw(value)
+        start = wire.read_position
+        await wire.until(lambda: wire.received.find(needle, start) >= 0 or wire.ended is not None, PATIENCE)
+        wire.read_position = max(start, wire.received.find(needle, start) + len(needle))
+
+    async def _do_read_eof(self, wire: Wire, value: bool) -> None:
+        await wire.until(lambda: wire.ended is not None, PATIENCE)
+
+    async def _do_echo(self, wire: Wire, value: bool) -> None:
+        while True:
+            await wire.until(lambda: len(wire.received) > wire.read_position or wire.ended is not None, PATIENCE)
+            fresh = bytes(wire.received[wire.read_position :])
+            wire.read_position += len(fresh)
+            if fresh:
+                wire.send(fresh)
+            elif wire.ended is not None:
+                return
+
+    async def _do_half_close(self, wire: Wire, value: bool) -> None:
+        wire.half_close()
+
+    async def _do_close(self, wire: Wire, value: bool) -> None:
+        wire.close()
+
+    async def _do_reset(self, wire: Wire, value: bool) -> None:
+        wire.reset()
+
+    async def _do_never(self, wire: Wire, value: bool) -> None:
+        await wire.until(lambda: wire.ended is not None, PATIENCE)

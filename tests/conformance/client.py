@@ -1,0 +1,256 @@
+"""The client of a case: it carries out the steps and tells what it saw, in the words of a golden answer.
+
+Steps (a mapping of verbs; `on: name` beside them picks one of several connections, `to: name` and `from: address` say
+where a new connection goes and comes from):
+
+* `request: text` - send a message (`message_bytes`) and read one response; `send: text` - only send; `send` may be a
+  list with `{repeat: [text, n]}` and `{pause: seconds}` in it.
+* `get: /path` - short for a GET with `host: a.test`.
+* `expect: response | eof | n | {count: n} | {for: seconds}` - read; n is a number of bytes.
+* `half_close`, `close`, `reset`, `connect`, `pause`, `resume` - what they say; `sleep: seconds`.
+* `ask: "GET /path"` - the same at the admin interface (with `to: admin`) and `connection: close`.
+* `admin: "POST /path"` - ask the admin interface; the answer is not recorded.
+
+After the last step every connection is watched: did the proxy close it, and when?
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+from . import messages
+from .backends import message_bytes
+from .wire import Wire
+
+PATIENCE = 8.0
+WATCH = 1.7
+"""How long a connection is watched for its end, in seconds: longer than Envoy's delayed close (1 s)."""
+
+
+def pause_class(seconds: float) -> str:
+    """A duration as a golden answer has it: at once, or to the nearest half second."""
+    return "at once" if seconds < 0.35 else f"after {max(0.5, round(seconds * 2) / 2):.1f} s"
+
+
+class Talk:
+    """One client connection and what became of it."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
+        self.methods: list[str] = []
+        self.reader = messages.Reader(self.methods)
+        self.notes: list[tuple[int, str]] = []
+        self.shown = 0
+        self.end_noted = False
+
+    def sent(self, data: bytes) -> None:
+        for match in re.finditer(rb"(?m)^([A-Z]+) \S+ HTTP/1\.\d\r?$", data):
+            self.methods.append(match[1].decode())
+
+    def asked(self) -> Iterator[str]:
+        return iter(self.methods)
+
+    def responses(self) -> list[messages.Message]:
+        found = self.reader.complete(self.wire.received, self.wire.ended is not None)
+        return [m for m in found if m.status // 100 != 1 or m.status == 101]
+
+    def note(self, what: str) -> None:
+        self.notes.append((len(self.wire.received), what))
+
+    def transcript(self, raw: bool, show: Callable[[messages.Message], list[str]]) -> list[Any]:
+        """Messages and notes in the order in which they happened."""
+        data = bytes(self.wire.received)
+        shown: list[Any] = []
+        if raw:
+            shown.extend([messages.lines(data)] if data else [])
+            return shown + [note for _, note in self.notes]
+        found, rest = messages.split(data, self.wire.ended is not None, self.asked())
+        position, notes = 0, list(self.notes)
+        for message in found:
+            while notes and notes[0][0] <= position:
+                shown.append(notes.pop(0)[1])
+            shown.append(show(message))
+            position += message.size
+        if rest:
+            shown.append(messages.lines(rest))
+        return shown + [note for _, note in notes]
+
+
+class Client:
+    """Runs the steps of one case against the listeners of one proxy."""
+
+    def __init__(
+        self,
+        ports: dict[str, tuple[str, int]],
+        admin: Callable[[str, str], Awaitable[tuple[int, str]]] | None = None,
+        watch: float = WATCH,
+        raw: bool = False,
+        show: Callable[[messages.Message], list[str]] = messages.readable,
+    ) -> None:
+        self.ports = ports
+        self.show = show
+        self.admin = admin
+        self.watch = watch
+        self.raw = raw
+        self.talks: dict[str, Talk] = {}
+
+    async def run(self, steps: list[dict[str, Any]]) -> dict[str, list[Any]]:
+        try:
+            for step in steps:
+                await self._step(step)
+            await asyncio.gather(*(self._observe(talk) for talk in self.talks.values()))
+            return {name: talk.transcript(self.raw, self.show) for name, talk in self.talks.items()}
+        finally:
+            for talk in self.talks.values():
+                talk.wire.close()
+            await asyncio.sleep(0)  # a transport is closed by the loop, in its next turn
+
+    async def run_parallel(self, groups: dict[str, list[dict[str, Any]]]) -> dict[str, list[Any]]:
+        """Each name is a connection with its own steps; all run at the same time."""
+
+        async def one(name: str, steps: list[dict[str, Any]]) -> None:
+            for step in steps:
+                await self._step({"on": name, **step})
+
+        await asyncio.gather(*(one(name, steps) for name, steps in groups.items()))
+        return await self.run([])
+
+    async def run_table(self, rows: list[str]) -> dict[str, list[Any]]:
+        """One request per row, each on a connection of its own; the answers as one line each.
+
+        A row is `METHOD target | header: value | ...`; the method may be left out, and `host: a.test` is added unless
+        the row has a host.
+        """
+        shown = []
+        for number, row in enumerate(rows):
+            start, *headers = (part.strip(" ") for part in str(row).split(" | "))
+            method, _, target = start.rpartition(" ")
+            if not any(line.lower().startswith("host:") for line in headers):
+                headers.insert(0, "host: a.test")
+            name = f"row {number}"
+            request = "\r\n".join([f"{method or 'GET'} {target} HTTP/1.1", *headers, "", ""])
+            await self._step({"on": name, "request": request})
+            talk = self.talks.pop(name)
+            found, _ = messages.split(bytes(talk.wire.received), talk.wire.ended is not None, talk.asked())
+            shown.append(f"{row} => {' '.join(map(messages.brief, found)) or talk.wire.ended or 'nothing'}")
+            talk.wire.close()
+        return {"client": shown}
+
+    async def _talk(self, step: dict[str, Any]) -> Talk:
+        name = step.get("on", "client")
+        if name not in self.talks:
+            host, port = self.ports[step.get("to", "main")]
+            loop = asyncio.get_running_loop()
+            source = (step["from"], 0) if "from" in step else None
+            unix = host.startswith("/")
+            raw = socket.socket(socket.AF_UNIX if unix else socket.AF_INET6 if ":" in host else socket.AF_INET)
+            raw.setblocking(False)
+            if source:
+                raw.bind(source)
+            await asyncio.wait_for(loop.sock_connect(raw, host if unix else (host, port)), PATIENCE)
+            _, wire = await loop.create_connection(Wire, sock=raw)
+            self.talks[name] = Talk(wire)
+        return self.talks[name]
+
+    async def _step(self, step: dict[str, Any]) -> None:
+        verbs = [key for key in step if key not in ("on", "to", "from")]
+        if verbs == ["sleep"]:
+            await asyncio.sleep(step["sleep"])
+            return
+        if verbs == ["admin"]:
+            assert self.admin is not None
+            await self.admin(*step["admin"].split(" ", 1))
+            return
+        talk = await self._talk(step)
+        for verb in verbs:
+            action = getattr(self, f"_do_{verb}", None)
+            if action is None:
+                raise ValueError(f"{verb!r} is not a step; see the list at the top of client.py")
+            await action(talk, step[verb])
+
+    async def _send(self, talk: Talk, value: Any) -> None:
+        if isinstance(value, list):
+            talk.sent(message_bytes([part for part in value if not (isinstance(part, dict) and "pause" in part)]))
+            for part in value:
+                if isinstance(part, dict) and "pause" in part:
+                    await asyncio.sleep(part["pause"])
+                else:
+                    talk.wire.send(message_bytes([part]))
+            return
+        data = message_bytes(value)
+        talk.sent(data)
+        talk.wire.send(data)
+
+    async def _expect(self, talk: Talk, condition: Callable[[], bool], patience: float = PATIENCE) -> None:
+        wire = talk.wire
+        begin, before = time.monotonic(), len(wire.received)
+        if not await wire.until(lambda: condition() or wire.ended is not None, patience):
+            talk.note("<nothing more came>" if len(wire.received) == before else "<incomplete>")
+        waited = time.monotonic() - begin
+        if waited >= 0.35 and condition():
+            talk.notes.append((before, f"<{pause_class(waited)}>"))
+
+    async def _do_connect(self, talk: Talk, value: Any) -> None:
+        """`_talk` has connected."""
+
+    async def _do_request(self, talk: Talk, value: Any) -> None:
+        await self._send(talk, value)
+        await self._do_expect(talk, "response")
+
+    async def _do_ask(self, talk: Talk, value: str) -> None:
+        await self._do_request(talk, f"{value} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n")
+
+    async def _do_get(self, talk: Talk, value: str) -> None:
+        await self._do_request(talk, f"GET {value} HTTP/1.1\r\nhost: a.test\r\n\r\n")
+
+    async def _do_send(self, talk: Talk, value: Any) -> None:
+        await self._send(talk, value)
+
+    async def _do_expect(self, talk: Talk, value: Any) -> None:
+        if value == "response":
+            value = {"count": 1}
+        if value == "eof":
+            await self._expect(talk, lambda: talk.wire.ended is not None)
+            return
+        if isinstance(value, int):
+            wanted = talk.wire.read_position + value
+            await self._expect(talk, lambda: len(talk.wire.received) >= wanted)
+            talk.wire.read_position = min(wanted, len(talk.wire.received))
+            return
+        if "for" in value:
+            await asyncio.sleep(value["for"])
+            return
+        talk.shown += value["count"]
+        wanted = talk.shown
+        await self._expect(talk, lambda: len(talk.responses()) >= wanted, value.get("within", PATIENCE))
+
+    async def _do_half_close(self, talk: Talk, value: Any) -> None:
+        talk.wire.half_close()
+
+    async def _do_close(self, talk: Talk, value: Any) -> None:
+        talk.wire.close()
+
+    async def _do_reset(self, talk: Talk, value: Any) -> None:
+        talk.wire.reset()
+
+    async def _do_pause(self, talk: Talk, value: Any) -> None:
+        talk.wire.pause()
+
+    async def _do_resume(self, talk: Talk, value: Any) -> None:
+        talk.wire.resume()
+
+    async def _observe(self, talk: Talk) -> None:
+        wire = talk.wire
+        if wire.we_ended:
+            return
+        await wire.until(lambda: wire.ended is not None, self.watch)
+        if wire.ended is None:
+            talk.note("kept open")
+            return
+        await asyncio.sleep(0.02)  # a FIN may be followed by an RST
+        talk.note(f"{wire.ended} {pause_class(wire.ended_at - wire.last)}")

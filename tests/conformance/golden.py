@@ -1,0 +1,27 @@
+"""Envoy's answers as files, and the comparison."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from pathlib import Path
+from typing import Any
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def load(scenario: str) -> dict[str, Any]:
+    path = GOLDEN / f"{scenario}.json"
+    return json.loads(path.read_text("utf-8")) if path.exists() else {}
+
+
+def save(scenario: str, answers: dict[str, Any]) -> None:
+    (GOLDEN / f"{scenario}.json").write_text(json.dumps(answers, indent=1) + "\n", "utf-8")
+
+
+def difference(expected: Any, actual: Any) -> list[str]:
+    """The lines in which two answers differ, as a unified diff; empty if they are identical."""
+    if expected == actual:
+        return []
+    old, new = (json.dumps(side, indent=1).splitlines() for side in (expected, actual))
+    return list(difflib.unified_diff(old, new, "Envoy", "here", lineterm="", n=2))[2:]

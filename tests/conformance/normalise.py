@@ -1,0 +1,57 @@
+"""What may differ between two runs of the same proxy, and nothing else, is replaced by its name.
+
+Dates, random UUIDs, ports (by the name of what listens there), the service time in milliseconds, the machine's own
+address, and the prefix that a case's names carry in a shared process.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from typing import Any
+
+_DATE = re.compile(r"(?<=: )(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT")
+_ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_SERVICE_TIME = re.compile(r"(?i)(?<=^x-envoy-upstream-service-time: )\d+$")
+_DEFAULT_LOG_LINE = re.compile(r'^(\[<time>\] ".*" \d+ \S+ \d+ \d+) \d+ (\d+|-)(?= ")')
+_PORT_VALUE = re.compile(r'("port_value": )(\d{4,5})\b')
+_ADDRESS = re.compile(r"(\d+\.\d+\.\d+\.\d+|\[::1\]):(\d{4,5})\b")
+
+
+def machine_address() -> str | None:
+    """The address that Envoy takes for the machine's own: no packet is sent to find it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return None
+        return str(probe.getsockname()[0])
+
+
+class Normaliser:
+    """Replaces run-dependent values in every string of a tree."""
+
+    def __init__(self, prefix: str, ports: dict[int, str], directory: str, own_address: str | None) -> None:
+        self._prefix = prefix + "_"
+        self._ports = ports
+        self._directory = directory
+        self._own = own_address if own_address and not own_address.startswith("127.") else None
+
+    def tree(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, list):
+            return [self.tree(item) for item in value]
+        if isinstance(value, dict):
+            return {self.text(key): self.tree(item) for key, item in value.items()}
+        return value
+
+    def text(self, value: str) -> str:
+        value = _SERVICE_TIME.sub("<ms>", _UUID.sub("<uuid>", _ISO.sub("<time>", _DATE.sub("<date>", value))))
+        value = _DEFAULT_LOG_LINE.sub(r"\1 <ms> <ms>", value)
+        value = _ADDRESS.sub(lambda m: f"{m[1]}:<{self._ports.get(int(m[2]), 'a port')}>", value)
+        value = _PORT_VALUE.sub(lambda m: f"{m[1]}<{self._ports.get(int(m[2]), 'a port')}>", value)
+        if self._own:
+            value = value.replace(self._own, "<machine>")
+        return value.replace(self._directory, "<dir>").replace(self._prefix, "")

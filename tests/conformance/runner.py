@@ -1,0 +1,278 @@
+"""Runs scenarios against one proxy and collects, case by case, what is compared."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from . import admin, messages, scenario
+from .backends import Backend
+from .client import WATCH, Client
+from .dns import DnsServer
+from .normalise import Normaliser, machine_address
+from .proxies import DidNotStart, ProxyProcess, validate
+from .scenario import Case
+
+Answer = dict[str, Any]
+AT_ONCE = 24
+"""Clients that run at the same time: enough to hide the waiting, few enough to keep the timings honest."""
+
+
+async def run(kind: str, cases: list[Case]) -> dict[str, Answer]:
+    """The answers of `kind` ("envoy" or "minienvoy") to the cases of one scenario, by case name."""
+    answers: dict[str, Answer] = {}
+    validations = [case for case in cases if case.validates]
+    one_conversation = any(case.sequel for case in cases)
+    alone = [case for case in cases if case not in validations and case.own_process and not one_conversation]
+    shared = [case for case in cases if case not in validations and case not in alone]
+    directory = Path(tempfile.mkdtemp(prefix="conformance-"))
+    try:
+        limit = asyncio.Semaphore(2)
+
+        async def check(case: Case) -> None:
+            async with limit:
+                answers[case.name] = await _validate(kind, case, directory)
+
+        async def solo(case: Case) -> None:
+            async with limit:
+                answers.update(await _run_group(kind, [case], directory / f"own-{case.id}"))
+
+        if shared:
+            try:
+                answers.update(await _run_group(kind, shared, directory / "shared"))
+            except DidNotStart as problem:
+                # A configuration that is refused must not hide what the others would have done.
+                if one_conversation:
+                    return {case.name: _not_started(str(problem)) for case in cases}
+                verdicts = await asyncio.gather(*(_refusal(kind, case, directory, limit) for case in shared))
+                refused = {case.name: said for case, said in zip(shared, verdicts, strict=True) if said is not None}
+                answers.update({name: _not_started(said) for name, said in refused.items()})
+                accepted = [case for case in shared if case.name not in refused]
+                if accepted and refused:
+                    try:
+                        answers.update(await _run_group(kind, accepted, directory / "accepted"))
+                    except DidNotStart as again:
+                        answers.update({case.name: _not_started(str(again)) for case in accepted})
+                else:
+                    answers.update({case.name: _not_started(str(problem)) for case in accepted})
+        await asyncio.gather(*map(check, validations))
+        await asyncio.gather(*map(solo, alone))
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    return {case.name: answers[case.name] for case in cases}
+
+
+async def _run_group(kind: str, cases: list[Case], directory: Path) -> dict[str, Answer]:
+    """Cases that share one process; a single case that does not start is an answer, several are a `DidNotStart`."""
+    directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - a test may touch a disk
+    backends: dict[str, dict[str, Backend]] = {}
+    resolvers: dict[str, DnsServer] = {}
+    proxy = ProxyProcess(kind, directory, cases[0].spec.get("args"))
+    try:
+        listeners: list[Any] = []
+        clusters: list[Any] = []
+        for case in cases:
+            if case.sequel:
+                continue
+            backends[case.id] = {n: Backend(n, spec) for n, spec in scenario.backends_of(case).items()}
+            ports: dict[str, int] = {}
+            for name, backend in backends[case.id].items():
+                await backend.start()
+                ports[name] = backend.port
+            if "dns" in case.spec:
+                resolvers[case.id] = DnsServer(case.spec["dns"])
+                ports["dns"] = await resolvers[case.id].start()
+            for name, content in case.spec.get("files", {}).items():
+                (directory / name).write_text(content)
+            more_listeners, more_clusters = scenario.resources(case, ports, directory)
+            listeners += more_listeners
+            clusters += more_clusters
+        try:
+            await proxy.start(scenario.bootstrap(listeners, clusters, cases[0].spec.get("bootstrap")))
+        except DidNotStart as problem:
+            if len(cases) > 1:
+                raise
+            return {cases[0].name: _not_started(str(problem))}
+        return await _converse(proxy, cases, backends, resolvers)
+    finally:
+        await proxy.stop()
+        for group in backends.values():
+            for backend in group.values():
+                await backend.stop()
+        for resolver in resolvers.values():
+            resolver.stop()
+
+
+async def _converse(
+    proxy: ProxyProcess,
+    cases: list[Case],
+    backends: dict[str, dict[str, Backend]],
+    resolvers: dict[str, DnsServer],
+) -> dict[str, Answer]:
+    addresses = await proxy.listener_addresses()
+    with_stats = any(case.compares_stats for case in cases)
+    before = await proxy.stats() if with_stats else {}
+    talks: dict[str, dict[str, list[Any]]] = {}
+    in_sequence = any(case.sequel for case in cases)
+    limit = asyncio.Semaphore(1 if in_sequence else AT_ONCE)
+
+    async def talk(case: Case) -> None:
+        async with limit:
+            talks[case.name] = await _client(proxy, case, addresses)
+            if in_sequence and "ask" not in case.spec:
+                await asyncio.sleep(0.3)  # what the client has just closed is counted before the next case looks
+
+    await asyncio.gather(*map(talk, cases))
+    await asyncio.sleep(0.4)  # the access log is flushed every 50 ms; disconnections are noticed
+    after = await proxy.stats() if with_stats else {}
+    own = machine_address()
+    answers: dict[str, Answer] = {}
+    for case in cases:
+        ports = {backend.port: name for name, backend in backends[case.id].items()}
+        if case.id in resolvers:
+            ports[resolvers[case.id].port] = "dns"
+        ports[proxy.admin_address[1]] = "admin"
+        for name, bound in addresses.items():
+            if name.startswith(case.id + "_"):
+                ports.update({port: f"listener {name.removeprefix(case.id + '_')}" for _, port in bound})
+        answer: Answer = {"client": talks[case.name]}
+        if len(talks[case.name]) == 1 and "client" in talks[case.name]:
+            answer["client"] = talks[case.name]["client"]
+        upstream = {name: _upstream(case, backend) for name, backend in backends[case.id].items() if backend.wires}
+        if upstream and not case.sequel:
+            answer["upstream"] = upstream
+        if case.id in resolvers and case.spec.get("compare_queries", True):
+            answer["dns"] = sorted(set(resolvers[case.id].questions))
+        log = case.files.get("log")
+        if log is not None and log.exists() and (entries := log.read_text("latin-1").splitlines()):
+            answer["log"] = sorted(entries) if case.spec.get("unordered") else entries
+        if case.compares_stats:
+            answer["stats"] = _changes(case, before, after)
+        answers[case.name] = Normaliser(case.id, ports, str(proxy.directory), own).tree(answer)
+        if case.spec.get("reset_is_closed"):
+            answers[case.name] = _without_resets(answers[case.name])
+    return answers
+
+
+def _without_resets(tree: Any) -> Any:
+    """For the few cases where Envoy's own end is a race: unread bytes in its socket turn the FIN into an RST."""
+    if isinstance(tree, dict):
+        return {key: _without_resets(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_without_resets(value) for value in tree]
+    return re.sub(r"^reset(?= |$)", "closed", tree) if isinstance(tree, str) else tree
+
+
+async def _client(proxy: ProxyProcess, case: Case, addresses: dict[str, list[tuple[str, int]]]) -> dict[str, list[Any]]:
+    ports = {"admin": proxy.admin_address}
+    for name, bound in addresses.items():
+        if name.startswith(case.id + "_"):
+            short = name.removeprefix(case.id + "_")
+            ports[short] = bound[0]
+            ports.update({f"{short}.{number}": address for number, address in enumerate(bound)})
+    watch = case.spec.get("watch", WATCH)
+    show = admin.reader(case.spec["body"]) if "body" in case.spec else messages.readable
+    client = Client(ports, proxy.admin, watch, bool(case.spec.get("raw")), show)
+    try:
+        if "table" in case.spec:
+            shown = await client.run_table(case.spec["table"])
+            return {"client": sorted(shown["client"])} if case.spec.get("unordered") else shown
+        if "parallel" in case.spec:
+            return await client.run_parallel(case.spec["parallel"])
+        return await client.run(case.steps())
+    except ConnectionRefusedError:
+        return {"client": ["connection refused"]}
+    except (OSError, TimeoutError, KeyError) as problem:
+        return {"client": [f"<the client failed: {type(problem).__name__}: {problem}>"]}
+
+
+async def _refusal(kind: str, case: Case, directory: Path, limit: asyncio.Semaphore) -> str | None:
+    """What the proxy says when it is to validate the configuration of one case alone; None if it accepts it."""
+    async with limit:
+        where = directory / f"check-{case.id}"
+        where.mkdir(parents=True, exist_ok=True)
+        names = [*scenario.backends_of(case), "dns"]
+        for name, content in case.spec.get("files", {}).items():
+            (where / name).write_text(content)
+        resources = scenario.resources(case, dict.fromkeys(names, 1), where)
+        path = where / "envoy.json"
+        path.write_text(json.dumps(scenario.bootstrap(*resources, case.spec.get("bootstrap"))))
+        code, said = await validate(kind, path, [])
+        return None if code == 0 else said
+
+
+def _not_started(problem: str) -> Answer:
+    said = problem.splitlines()
+    return {"did not start": [line[:700] for line in said if "[critical]" in line] or said[-12:]}
+
+
+def _upstream(case: Case, backend: Backend) -> list[list[Any]]:
+    shown = []
+    for wire in backend.wires:
+        data = bytes(wire.received)
+        if case.spec.get("raw") or "script" in backend.spec or "scripts" in backend.spec:
+            found, rest = messages.split(data, False)
+            if case.spec.get("raw") or not found:
+                found, rest = [], data
+        else:
+            found, rest = messages.split(data, False)
+        talk: list[Any] = [messages.readable(message) for message in found]
+        if rest:
+            talk.append(messages.lines(rest))
+        talk.append("ended by the backend" if wire.we_ended else wire.ended or "kept open")
+        shown.append(talk)
+    return sorted(shown, key=str) if case.spec.get("unordered") else shown
+
+
+_TIMING = ("_ms", "_time", "_buffered", "downstream_cx_tx_bytes_total")
+
+
+def _changes(case: Case, before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
+    """What changed among the case's own statistics; `x-envoy-upstream-service-time` has no fixed length, so the bytes
+    sent downstream over HTTP are not compared."""
+    tcp = "filters" in case.spec or "filter_chains" in case.spec
+    changed: dict[str, int] = {}
+    for name in sorted(after):
+        if f".{case.id}_" not in name:
+            continue
+        if name.endswith(_TIMING) and not (tcp and name.endswith("downstream_cx_tx_bytes_total")):
+            continue
+        if difference := after[name] - before.get(name, 0):
+            changed[name] = (
+                min(difference, 1) if "flow_control" in name else difference
+            )  # how often is a matter of timing
+    return changed
+
+
+async def _validate(kind: str, case: Case, directory: Path) -> Answer:
+    """Accepted or not, and whether the key phrases are in what the proxy says.
+
+    Whether minienvoy serves a feature is no question here, so what it does not support yet is a warning.
+    """
+    where = directory / case.id
+    where.mkdir(parents=True, exist_ok=True)
+    extra = ["--unsupported", "warn"] if kind == "minienvoy" else []
+
+    async def one(number: int, text: str, says: str | None) -> str:
+        path = where / f"{number}{case.spec.get('suffix', '.yaml')}"
+        path.write_text(text)
+        code, said = await validate(kind, path, [*case.spec.get("args", []), *extra])
+        if code != 0 and says is not None:
+            spoken = says if " ".join(says.split()) in " ".join(said.split()) else f"not said: {says}"
+            return f"refused (exit code {code}): {spoken}"
+        return "accepted" if code == 0 else f"refused (exit code {code})"
+
+    if "rows" not in case.spec:
+        old, new = case.spec.get("change", ["", ""])
+        return {"verdict": await one(0, case.spec["base"].replace(old, new, 1), case.spec.get("says"))}
+    verdicts = []
+    for number, row in enumerate(case.spec["rows"]):
+        text, says = row if isinstance(row, list) else (row, None)
+        verdict = await one(number, case.spec.get("template", "@@").replace("@@", text), says)
+        verdicts.append(f"{' '.join(text.split())} => {verdict}")
+    return {"verdicts": verdicts}

@@ -1,0 +1,295 @@
+"""Scenario files, and how a case of five lines becomes a whole bootstrap.
+
+A scenario is a YAML file: `about` (one sentence), `shared` (keys that every case starts from), `cases` (name to case)
+and `sequence: true` if the cases are one conversation with one process: then only the first brings configuration.
+Everything a case does not say is supplied: a listener on 127.0.0.1 port 0 with an HTTP connection manager, one
+catch-all route to the cluster `backend`, an access log, and a backend that answers 200 "ok".
+
+Keys of a case, all optional:
+
+* what the client does: `get`, `request`, `send` or `ask` (one step), `steps` (a list) or `parallel` (name to list),
+  see client.py; `table` is a list of requests, one line each, answered by one line each
+* what the upstreams do: `backends` (name to spec, see backends.py); each has a STATIC cluster of its name unless
+  `clusters` says otherwise; `dns` is the zone of a name server (see dns.py), `files` are put into the directory
+* configuration: `hcm`, `router`, `cluster` and `listener` are merged over the defaults; `routes`, `virtual_hosts`,
+  `http_filters`, `filters`, `filter_chains`, `access_log`, `listeners`, `clusters` and `bootstrap` replace or add.
+  In `filters`, `{echo: {...}}` stands for the network filter with its type URL; `log` is the text of a log line.
+* `watch` (seconds to watch for the end), `raw` (do not interpret bytes as HTTP), `stats: true` (compare counters),
+  `unordered: true` (parallel connections: order does not count), `reset_is_closed: true` (an RST is as good as a FIN,
+  because Envoy's own end is a race), `own_process: true`, `args` (command line), `body` (see admin.py).
+
+A case of validation has no client: `base` (a configuration) with `change: [old, new]` and `says` (the words of the
+refusal that matter), or `rows` (texts, or pairs of text and words) put into `template` at `@@`, with the file `suffix`.
+
+Merging: a mapping is merged key by key, null removes a key, everything else (and `backends`) replaces. `{name}` in a
+string stands for the port of the backend `name`, `{dns}` for that of the name server, `{log}` for the access log file,
+`{dir}` for a directory.
+
+All cases of a file run in one process, each with listeners, clusters, statistics and files under a prefix of its own
+(`c007_`), so they cannot disturb each other and may run at the same time.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+HERE = Path(__file__).parent
+SCENARIOS = HERE / "scenarios"
+
+LOG = (
+    "%REQ(:METHOD)% %REQ(:PATH)% %PROTOCOL% %RESPONSE_CODE% flags=%RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% "
+    "rx=%BYTES_RECEIVED% tx=%BYTES_SENT% cluster=%UPSTREAM_CLUSTER% host=%UPSTREAM_HOST% "
+    "attempts=%UPSTREAM_REQUEST_ATTEMPT_COUNT% term=%CONNECTION_TERMINATION_DETAILS%"
+)
+
+_TYPE = "type.googleapis.com/envoy.extensions."
+NETWORK_FILTERS = {
+    "hcm": ("http_connection_manager", "filters.network.http_connection_manager.v3.HttpConnectionManager"),
+    "tcp_proxy": ("tcp_proxy", "filters.network.tcp_proxy.v3.TcpProxy"),
+    "echo": ("echo", "filters.network.echo.v3.Echo"),
+    "direct_response": ("direct_response", "filters.network.direct_response.v3.Config"),
+}
+HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+
+class _Loader(yaml.CSafeLoader):
+    """YAML where only true and false are booleans: `on: name` is a step's key and `On` a header value."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, rule) for tag, rule in rules if tag != "tag:yaml.org,2002:bool"]
+    for first, rules in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))
+
+
+@dataclass(slots=True)
+class Case:
+    """One case of a scenario; `id` is the prefix of its names in a shared process.
+
+    A `sequel` brings no configuration of its own: it talks to what the first case of its file has set up.
+    """
+
+    scenario: str
+    name: str
+    spec: dict[str, Any]
+    id: str = "c00"
+    sequel: bool = False
+    files: dict[str, Path] = field(default_factory=dict)
+
+    @property
+    def validates(self) -> bool:
+        return "base" in self.spec or "rows" in self.spec
+
+    @property
+    def own_process(self) -> bool:
+        return bool(self.spec.get("own_process") or "bootstrap" in self.spec or "args" in self.spec)
+
+    @property
+    def compares_stats(self) -> bool:
+        return bool(self.spec.get("stats"))
+
+    def steps(self) -> list[dict[str, Any]]:
+        if "ask" in self.spec:
+            return [*self.spec.get("first", []), {"on": "admin", "to": "admin", "ask": self.spec["ask"]}]
+        for verb in ("get", "request", "send"):
+            if verb in self.spec:
+                more = [{"expect": "response"}] if verb == "send" else []
+                return [{verb: self.spec[verb]}, *more]
+        return list(self.spec.get("steps", []))
+
+
+def names() -> list[str]:
+    return sorted(path.stem for path in SCENARIOS.glob("*.yaml"))
+
+
+def load(name: str) -> list[Case]:
+    """The cases of a scenario file, in its order."""
+    tree = yaml.load((SCENARIOS / f"{name}.yaml").read_text("utf-8"), Loader=_Loader)
+    known = {"about", "shared", "sequence", "cases"}
+    if unknown := set(tree) - known:
+        raise ValueError(f"{name}.yaml: unknown keys {sorted(unknown)}; known are {sorted(known)}")
+    shared = tree.get("shared", {})
+
+    def started_from(spec: dict[str, Any] | None) -> dict[str, Any]:
+        spec = spec or {}
+        kept = {key: value for key, value in shared.items() if not (key == "backends" and key in spec)}
+        return merge(kept, spec)  # type: ignore[no-any-return]
+
+    if tree.get("sequence"):
+        return [
+            Case(name, title, started_from(spec), "c000", sequel=number > 0)
+            for number, (title, spec) in enumerate(tree["cases"].items())
+        ]
+    return [
+        Case(name, title, started_from(spec), f"c{number:03d}")
+        for number, (title, spec) in enumerate(tree["cases"].items())
+    ]
+
+
+def merge(base: Any, over: Any) -> Any:
+    if not isinstance(base, dict) or not isinstance(over, dict):
+        return copy.deepcopy(over)
+    merged = {key: copy.deepcopy(value) for key, value in base.items() if not (key in over and over[key] is None)}
+    for key, value in over.items():
+        if value is not None:
+            merged[key] = merge(merged.get(key), value)
+    return merged
+
+
+def backends_of(case: Case) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = case.spec.get("backends", {"backend": {}})
+    return {name: spec or {} for name, spec in found.items()}
+
+
+def _address(port: int, host: str = "127.0.0.1") -> dict[str, Any]:
+    return {"socket_address": {"address": host, "port_value": port}}
+
+
+def _access_log(case: Case) -> list[Any]:
+    if "access_log" in case.spec:
+        return list(case.spec["access_log"] or [])
+    line = case.spec.get("log", LOG) + "\n"
+    return [
+        {
+            "name": "envoy.access_loggers.file",
+            "typed_config": {
+                "@type": _TYPE + "access_loggers.file.v3.FileAccessLog",
+                "path": "{log}",
+                "log_format": {"text_format_source": {"inline_string": line}},
+            },
+        }
+    ]
+
+
+def _hcm(case: Case, over: dict[str, Any]) -> dict[str, Any]:
+    router = {"@type": _TYPE + "filters.http.router.v3.Router", **case.spec.get("router", {})}
+    routes = case.spec.get("routes", [{"match": {"prefix": "/"}, "route": {"cluster": "backend"}}])
+    hosts = case.spec.get("virtual_hosts", [{"name": "all", "domains": ["*"], "routes": routes}])
+    default = {
+        "stat_prefix": "ingress",
+        "access_log": _access_log(case),
+        "route_config": {"name": "routes", "virtual_hosts": hosts},
+        "http_filters": [
+            *case.spec.get("http_filters", []),
+            {"name": "envoy.filters.http.router", "typed_config": router},
+        ],
+    }
+    return merge(merge(default, case.spec.get("hcm", {})), over)  # type: ignore[no-any-return]
+
+
+def _filters(case: Case, filters: list[Any]) -> list[Any]:
+    shown = []
+    for short in filters:
+        if len(short) == 1 and (kind := next(iter(short))) in NETWORK_FILTERS:
+            name, type_name = NETWORK_FILTERS[kind]
+            config = short[kind] or {}
+            if kind == "hcm":
+                config = _hcm(case, config)
+            elif kind == "tcp_proxy":
+                both = "cluster" not in config and "weighted_clusters" not in config
+                config = {
+                    "stat_prefix": "tcp",
+                    "access_log": _access_log(case),
+                    **({"cluster": "backend"} if both else {}),
+                    **config,
+                }
+            shown.append(
+                {"name": f"envoy.filters.network.{name}", "typed_config": {"@type": _TYPE + type_name, **config}}
+            )
+        else:
+            shown.append(short)
+    return shown
+
+
+def _listener(case: Case, name: str, over: dict[str, Any]) -> dict[str, Any]:
+    chains = case.spec.get("filter_chains", [{"filters": case.spec.get("filters", [{"hcm": {}}])}])
+    default = {"name": name, "stat_prefix": name, "address": _address(0), "filter_chains": chains}
+    listener: dict[str, Any] = merge(merge(default, case.spec.get("listener", {})), over)
+    for chain in [*listener["filter_chains"], listener.get("default_filter_chain") or {}]:
+        if "filters" in chain:
+            chain["filters"] = _filters(case, chain["filters"])
+    return listener
+
+
+def _clusters(case: Case) -> list[dict[str, Any]]:
+    wanted: dict[str, Any] = {name: {} for name in backends_of(case)} | (case.spec.get("clusters") or {})
+    shown = []
+    for name, over in wanted.items():
+        if over is None:
+            continue
+        host = backends_of(case).get(name, {}).get("host", "127.0.0.1")
+        default: dict[str, Any] = {"name": name, "connect_timeout": "1s"}
+        if "type" not in over and "cluster_type" not in over:
+            default["type"] = "STATIC"
+        if name in backends_of(case):
+            endpoint = {"endpoint": {"address": {"socket_address": {"address": host, "port_value": f"{{{name}}}"}}}}
+            default["load_assignment"] = {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]}
+        cluster = merge(merge(default, case.spec.get("cluster", {})), over)
+        if "http_options" in cluster:
+            options = {"@type": f"type.googleapis.com/{HTTP_OPTIONS}", **cluster.pop("http_options")}
+            options.setdefault("explicit_http_config", {"http_protocol_options": {}})
+            cluster["typed_extension_protocol_options"] = {HTTP_OPTIONS: options}
+        shown.append(cluster)
+    return shown
+
+
+def resources(case: Case, ports: dict[str, int], directory: Path) -> tuple[list[Any], list[Any]]:
+    """Listeners and clusters of a case, its names prefixed with its id and its placeholders filled."""
+    listeners = [
+        _listener(case, name, over or {}) for name, over in (case.spec.get("listeners") or {"main": {}}).items()
+    ]
+    case.files["log"] = directory / f"{case.id}_log.txt"
+    words: dict[str, Any] = {**ports, "log": str(case.files["log"]), "dir": str(directory)}
+    filled = _fill({"listeners": listeners, "clusters": _clusters(case)}, words)
+    _prefix(filled["listeners"], case.id)
+    _prefix(filled["clusters"], case.id)
+    for resource in filled["listeners"] + filled["clusters"]:
+        resource["name"] = f"{case.id}_{resource['name']}"
+    for listener in filled["listeners"]:
+        if "stat_prefix" in listener:
+            listener["stat_prefix"] = f"{case.id}_{listener['stat_prefix']}"
+    return filled["listeners"], filled["clusters"]
+
+
+def bootstrap(listeners: list[Any], clusters: list[Any], over: dict[str, Any] | None = None) -> dict[str, Any]:
+    base = {"admin": {"address": _address(0)}, "static_resources": {"listeners": listeners, "clusters": clusters}}
+    return merge(base, over or {})  # type: ignore[no-any-return]
+
+
+def _fill(tree: Any, words: dict[str, Any]) -> Any:
+    if isinstance(tree, dict):
+        return {key: _fill(value, words) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_fill(value, words) for value in tree]
+    if isinstance(tree, str) and "{" in tree:
+        if tree[0] == "{" and tree[1:-1] in words:
+            return words[tree[1:-1]]
+        return re.sub(r"\{(\w+)\}", lambda m: str(words.get(m[1], m[0])), tree)
+    return tree
+
+
+def _prefix(tree: Any, prefix: str) -> None:
+    """Put the case's id before every name that statistics or other resources refer to."""
+    if isinstance(tree, list):
+        for item in tree:
+            _prefix(item, prefix)
+    elif isinstance(tree, dict):
+        filter_config = str(tree.get("@type", "")).rpartition(".")[2] in ("HttpConnectionManager", "TcpProxy")
+        for key, value in tree.items():
+            named = key in ("cluster", "cluster_name") or (key == "stat_prefix" and filter_config)
+            if named and isinstance(value, str):
+                tree[key] = f"{prefix}_{value}"
+            elif key == "weighted_clusters":
+                for entry in value["clusters"]:
+                    if "name" in entry:
+                        entry["name"] = f"{prefix}_{entry['name']}"
+                _prefix(value, prefix)
+            else:
+                _prefix(value, prefix)

@@ -1,0 +1,219 @@
+"""The judge itself: it must be able to fail, and must not invent differences."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from . import admin, golden, messages, scenario
+from .backends import Backend, message_bytes
+from .client import Client, pause_class
+from .dns import DnsServer
+from .normalise import Normaliser
+
+ANSWER = {
+    "client": [["HTTP/1.1 200 OK", "content-length: 2", "date: <date>", "", "ok"], "kept open"],
+    "log": ["GET / 200"],
+}
+
+
+def test_identical_answers_have_no_difference() -> None:
+    assert golden.difference(ANSWER, {**ANSWER}) == []
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {**ANSWER, "client": [["HTTP/1.1 200 OK", "date: <date>", "content-length: 2", "", "ok"], "kept open"]},
+        {**ANSWER, "client": [["HTTP/1.1 200 OK", "Content-Length: 2", "date: <date>", "", "ok"], "kept open"]},
+        {**ANSWER, "client": [["HTTP/1.1 200 OK", "content-length: 2", "date: <date>", "", "ok"], "closed at once"]},
+        {**ANSWER, "log": ["GET / 200", "GET / 200"]},
+        {"client": ANSWER["client"]},
+    ],
+    ids=["header order", "header case", "close instead of keep", "a log line too many", "no log"],
+)
+def test_a_different_answer_is_reported(changed: dict[str, object]) -> None:
+    assert golden.difference(ANSWER, changed)
+
+
+def test_every_case_has_a_golden_answer_and_every_golden_answer_a_case() -> None:
+    for name in scenario.names():
+        assert sorted(golden.load(name)) == sorted(case.name for case in scenario.load(name)), name
+    assert sorted(path.stem for path in golden.GOLDEN.glob("*.json")) == scenario.names()
+
+
+def test_no_golden_answer_is_a_proxy_that_did_not_start_or_a_client_that_failed() -> None:
+    for name in scenario.names():
+        text = (golden.GOLDEN / f"{name}.json").read_text("utf-8")
+        assert "did not start" not in text, name
+        assert "<the client failed" not in text, name
+        assert "not said:" not in text, name
+
+
+def normaliser() -> Normaliser:
+    return Normaliser("c007", {4711: "backend"}, "/some/dir", "203.0.113.9")
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        ("date: Mon, 23 Nov 2026 05:03:46 GMT", "date: <date>"),
+        ("x-request-id: 01234567-89ab-4def-8123-456789abcdef", "x-request-id: <uuid>"),
+        ("x-envoy-upstream-service-time: 17", "x-envoy-upstream-service-time: <ms>"),
+        ("host=127.0.0.1:4711", "host=127.0.0.1:<backend>"),
+        ("host=127.0.0.1:4712", "host=127.0.0.1:<a port>"),
+        ("x-forwarded-for: 203.0.113.9", "x-forwarded-for: <machine>"),
+        ("cluster.c007_backend.upstream_rq_total", "cluster.backend.upstream_rq_total"),
+        ("/some/dir/x.sock", "<dir>/x.sock"),
+    ],
+)
+def test_what_differs_from_run_to_run_is_replaced_by_its_name(raw: str, shown: str) -> None:
+    assert normaliser().text(raw) == shown
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        "date: yesterday",
+        "x-request-id: abc",
+        "x-envoy-expected-rq-timeout-ms: 15000",
+        "content-length: 4711",
+        "a.test:4711",
+    ],
+)
+def test_what_is_a_real_difference_is_not_normalised(kept: str) -> None:
+    assert normaliser().text(kept) == kept
+
+
+def test_a_stream_is_split_into_messages_and_a_rest() -> None:
+    stream = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 404 Not Found\r\n\r\n"
+    found, rest = messages.split(stream + b"tail", False, iter(["GET", "HEAD"]))
+    assert [messages.readable(m) for m in found] == [
+        ["HTTP/1.1 200 OK", "content-length: 2", "", "ok"],
+        ["HTTP/1.1 404 Not Found"],
+    ]
+    assert rest == b"tail"
+
+
+def test_chunks_are_joined_and_trailers_are_shown() -> None:
+    stream = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1;x\r\nc\r\n0\r\nt: 1\r\n\r\n"
+    (message,), rest = messages.split(stream, False, iter(["GET"]))
+    assert messages.readable(message)[2:] == ["", "abc", "<last chunk>", "t: 1"]
+    assert rest == b""
+
+
+def test_a_body_that_is_cut_off_is_said_to_be() -> None:
+    (message,), _ = messages.split(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhello", True, iter(["GET"]))
+    assert messages.readable(message)[-2:] == ["hello", "<cut off>"]
+
+
+def test_a_reader_sees_the_same_messages_however_the_stream_arrives() -> None:
+    stream = (
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhelloHTTP/1.1 204 No Content\r\n\r\n"
+    )
+    reader, arrived = messages.Reader(["GET", "GET"]), bytearray()
+    for byte in stream:
+        arrived.append(byte)
+        found = reader.complete(arrived, False)
+    assert [message.status for message in found] == [100, 200, 204]
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("GET / HTTP/1.1\nhost: a\n", b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"),
+        ("POST / HTTP/1.1\nhost: a\n\nbody\n", b"POST / HTTP/1.1\r\nhost: a\r\n\r\nbody"),
+        ("GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\n"),
+        ("hello", b"hello"),
+        (["a", {"repeat": ["xy", 3]}, "\r\n"], b"axyxyxy\r\n"),
+        ("\xff", b"\xff"),
+    ],
+)
+def test_bytes_of_a_scenario(written: object, meant: bytes) -> None:
+    assert message_bytes(written) == meant
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(0.1, "at once"), (0.5, "after 0.5 s"), (1.02, "after 1.0 s"), (1.8, "after 2.0 s")]
+)
+def test_a_duration_is_a_class(seconds: float, said: str) -> None:
+    assert pause_class(seconds) == said
+
+
+def test_merging_replaces_lists_merges_mappings_and_removes_nulls() -> None:
+    base = {"a": {"b": 1, "c": [1, 2]}, "d": 1}
+    assert scenario.merge(base, {"a": {"c": [3]}, "d": None, "e": 2}) == {"a": {"b": 1, "c": [3]}, "e": 2}
+    assert base == {"a": {"b": 1, "c": [1, 2]}, "d": 1}
+
+
+def test_a_case_of_one_line_becomes_a_listener_a_cluster_and_a_log(tmp_path: Path) -> None:
+    case = scenario.Case("s", "a case", {"get": "/"}, "c001")
+    (listener,), (cluster,) = scenario.resources(case, {"backend": 4711}, tmp_path)
+    assert listener["name"] == listener["stat_prefix"] == "c001_main"
+    manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    assert manager["route_config"]["virtual_hosts"][0]["routes"][0]["route"] == {"cluster": "c001_backend"}
+    assert manager["access_log"][0]["typed_config"]["path"] == str(tmp_path / "c001_log.txt")
+    assert cluster["name"] == "c001_backend"
+    address = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"]
+    assert address["socket_address"]["port_value"] == 4711
+
+
+def test_the_shape_of_json_is_its_keys_and_types() -> None:
+    assert admin.shape({"a": [1, 2, {"b": "x"}], "c": None}) == {"a": ["int", {"b": "str"}], "c": "NoneType"}
+
+
+def question(name: str, kind: int) -> bytes:
+    labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
+    return struct.pack("!HHHHHH", 7, 0x0100, 1, 0, 0, 0) + labels + b"\0" + struct.pack("!HH", kind, 1)
+
+
+def test_the_dns_server_answers_from_its_script() -> None:
+    server = DnsServer({"svc.test": [{"A": ["127.0.0.1"], "ttl": 9}, {"rcode": 2}]})
+    first = server.answer(question("svc.test", 1))
+    assert first is not None
+    assert first[:2] == b"\0\7"
+    assert first.endswith(struct.pack("!HHIH", 1, 1, 9, 4) + bytes([127, 0, 0, 1]))
+    second, unknown = server.answer(question("svc.test", 1)), server.answer(question("other.test", 28))
+    assert second is not None
+    assert second[3] & 15 == 2
+    assert unknown is not None
+    assert unknown[3] & 15 == 3
+    assert server.questions == ["A svc.test", "A svc.test", "AAAA other.test"]
+
+
+def talk(backend_spec: dict[str, Any], steps: list[dict[str, Any]], watch: float = 0.1) -> list[Any]:
+    """A client straight at a scripted backend: the two ends of the judge, without a proxy in between."""
+
+    async def run() -> list[Any]:
+        backend = Backend("backend", backend_spec)
+        await backend.start()
+        try:
+            client = Client({"main": ("127.0.0.1", backend.port)}, watch=watch)
+            return (await client.run(steps))["client"]
+        finally:
+            await backend.stop()
+
+    return asyncio.run(run())
+
+
+def test_client_and_backend_speak_http() -> None:
+    assert talk({}, [{"get": "/"}]) == [["HTTP/1.1 200 OK", "content-length: 2", "", "ok"], "kept open"]
+
+
+def test_the_end_of_a_connection_is_seen_as_it_was() -> None:
+    assert talk({"script": [{"close": True}]}, [{"connect": True}, {"expect": "eof"}]) == ["closed at once"]
+    assert talk({"script": [{"read": 1}, {"reset": True}]}, [{"send": "x"}, {"expect": "eof"}]) == ["reset at once"]
+
+
+def test_a_late_answer_is_said_to_be_late() -> None:
+    late = {"answers": [[{"sleep": 0.5}, {"send": "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"}]]}
+    assert talk(late, [{"get": "/"}])[0] == "<after 0.5 s>"
+
+
+def test_a_step_that_does_not_exist_is_named() -> None:
+    with pytest.raises(ValueError, match="'shout' is not a step"):
+        talk({}, [{"shout": True}])

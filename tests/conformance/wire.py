@@ -1,0 +1,122 @@
+"""A TCP connection that remembers everything: what arrived, how it ended and when.
+
+Both the client's connections and those that the proxy opens to a scripted backend are `Wire`s. Nothing is interpreted
+here; `messages.py` makes HTTP out of the bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import time
+from collections.abc import Callable
+
+
+class Wire(asyncio.Protocol):
+    """One end of a connection.
+
+    Attributes:
+        received: every byte that arrived, in order.
+        ended: None while the peer may still send, "closed" after its FIN, "reset" after its RST.
+        last: when a byte was last sent or received, in `time.monotonic()` seconds.
+        we_ended: this side closed or reset the connection, and the peer had not before.
+    """
+
+    def __init__(self, on_connect: Callable[[Wire], None] | None = None) -> None:
+        self.received = bytearray()
+        self.read_position = 0
+        self.ended: str | None = None
+        self.ended_at = 0.0
+        self.last = time.monotonic()
+        self.last_sent = self.last
+        self.we_ended = False
+        self.transport: asyncio.Transport | None = None
+        self.local_port = 0
+        self.peer_port = 0
+        self._on_connect = on_connect
+        self._changed = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        local, peer = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
+        if isinstance(local, tuple):
+            self.local_port, self.peer_port = local[1], peer[1]
+        if self._on_connect is not None:
+            self._on_connect(self)
+
+    def data_received(self, data: bytes) -> None:
+        self.received += data
+        self.last = time.monotonic()
+        self._changed.set()
+
+    def eof_received(self) -> bool:
+        self._end("closed")
+        return True  # our direction stays open: a half-close is one of the things we test
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.we_ended:
+            self._end("reset" if exc is not None else "closed")
+        self._changed.set()
+
+    def _end(self, how: str) -> None:
+        if self.ended is None or (self.ended == "closed" and how == "reset"):
+            if self.ended is None:
+                self.ended_at = time.monotonic()
+            self.ended = how
+        self._changed.set()
+
+    def send(self, data: bytes) -> None:
+        assert self.transport is not None
+        self.last = self.last_sent = time.monotonic()
+        if not self.transport.is_closing():
+            self.transport.write(data)
+
+    def half_close(self) -> None:
+        assert self.transport is not None
+        self.last = self.last_sent = time.monotonic()
+        if not self.transport.is_closing():
+            self.transport.write_eof()
+
+    def close(self) -> None:
+        self.we_ended = self.ended is None
+        if self.transport is not None:
+            self.transport.close()
+
+    def abandon(self) -> None:
+        """Give the connection up, whatever is still to be sent."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    def reset(self) -> None:
+        """End the connection with an RST."""
+        assert self.transport is not None
+        self.we_ended = self.ended is None
+        raw: socket.socket | None = self.transport.get_extra_info("socket")
+        if raw is not None and not self.transport.is_closing():
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
+
+    def pause(self) -> None:
+        """Read nothing more: the peer meets a full window."""
+        assert self.transport is not None
+        self.transport.pause_reading()
+
+    def resume(self) -> None:
+        assert self.transport is not None
+        self.transport.resume_reading()
+
+    async def until(self, condition: Callable[[], bool], patience: float) -> bool:
+        """Wait until `condition()` holds, at most `patience` seconds; True if it came to hold."""
+        deadline = time.monotonic() + patience
+        while not condition():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            self._changed.clear()
+            try:
+                await asyncio.wait_for(self._changed.wait(), left)
+            except TimeoutError:
+                return condition()
+        return True

@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from minienvoy.config.fields import unsupported
+from minienvoy.errors import ConfigError
+from minienvoy.http.http1.settings import proper_case_words
+from minienvoy.stats.store import Store
+from minienvoy.upstream.cluster import Cluster, ClusterContext, TcpKeepalive, create_cluster
+
+HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+
+def typed(name: str, **fields: Any) -> dict[str, Any]:
+    return {"@type": f"type.googleapis.com/{name}", **fields}
+
+
+def test_defaults_are_envoys(make_cluster: Callable[..., Cluster]) -> None:
+    cluster = make_cluster("a")
+    assert (cluster.connect_timeout, cluster.per_connection_buffer_limit) == (5.0, 1024 * 1024)
+    assert (cluster.tcp_keepalive, cluster.source_address) == (None, None)
+    options = cluster.http_options
+    assert (options.idle_timeout, options.max_requests_per_connection, options.max_connection_duration) == (
+        3600.0,
+        None,
+        None,
+    )
+    assert (options.http1.max_headers_size, options.http1.max_headers_count) == (60 * 1024, 100)
+
+
+def test_settings_are_compiled(make_cluster: Callable[..., Cluster]) -> None:
+    cluster = make_cluster(
+        "a",
+        ["1.2.3.4:80"],
+        alt_stat_name="other",
+        connect_timeout="0.25s",
+        per_connection_buffer_limit_bytes=1000,
+        upstream_connection_options={"tcp_keepalive": {"keepalive_time": 7}},
+        upstream_bind_config={"source_address": {"address": "127.0.0.3", "port_value": 0}},
+        metadata={"filter_metadata": {"f": {"n": 1, "l": [True, None, "s", {"x": 2}]}}},
+    )
+    assert (cluster.observability_name, cluster.connect_timeout) == ("other", 0.25)
+    assert cluster.per_connection_buffer_limit == 1000
+    assert cluster.tcp_keepalive == TcpKeepalive(time=7)
+    assert str(cluster.source_address) == "127.0.0.3:0"
+    assert cluster.metadata == {"f": {"n": 1.0, "l": [True, None, "s", {"x": 2.0}]}}
+
+
+def test_http_options_of_the_extension_win(make_cluster: Callable[..., Cluster]) -> None:
+    options = make_cluster(
+        "a",
+        common_http_protocol_options={"idle_timeout": "9s"},
+        max_requests_per_connection=5,
+        typed_extension_protocol_options={
+            HTTP_OPTIONS: typed(
+                HTTP_OPTIONS,
+                common_http_protocol_options={
+                    "idle_timeout": "2s",
+                    "max_headers_count": 7,
+                    "max_response_headers_kb": 3,
+                    "headers_with_underscores_action": "DROP_HEADER",
+                },
+                explicit_http_config={
+                    "http_protocol_options": {
+                        "enable_trailers": True,
+                        "header_key_format": {"proper_case_words": {}},
+                    }
+                },
+            )
+        },
+    ).http_options
+    assert (options.idle_timeout, options.max_requests_per_connection) == (2.0, 5)
+    assert (options.http1.max_headers_count, options.http1.max_headers_size, options.http1.underscores) == (7, 3072, 2)
+    assert options.http1.enable_trailers
+    assert options.http1.key_formatter is proper_case_words
+
+
+def test_older_http_options_of_the_cluster_itself_count(make_cluster: Callable[..., Cluster]) -> None:
+    options = make_cluster(
+        "a",
+        common_http_protocol_options={"idle_timeout": "0s", "max_requests_per_connection": 2},
+        http_protocol_options={"allow_chunked_length": True},
+        max_requests_per_connection=5,
+    ).http_options
+    assert (options.idle_timeout, options.max_requests_per_connection) == (None, 2)
+    assert options.http1.allow_chunked_length
+
+
+def test_members_are_counted(make_cluster: Callable[..., Cluster], store: Store) -> None:
+    states = ("HEALTHY", "UNKNOWN", "UNHEALTHY", "DRAINING", "TIMEOUT", "DEGRADED")
+    hosts = [
+        {
+            "endpoint": {"address": {"socket_address": {"address": "1.1.1.1", "port_value": port}}},
+            "health_status": state,
+        }
+        for port, state in enumerate(states, 1)
+    ]
+    make_cluster("hs", hosts)
+    # As Envoy 1.40 counts these.
+    assert {name: store.value(f"cluster.hs.membership_{name}") for name in ("total", "healthy", "degraded")} == {
+        "total": 6,
+        "healthy": 2,
+        "degraded": 1,
+    }
+    assert store.value("cluster.hs.membership_excluded") == 1
+    assert store.value("cluster.hs.membership_change") == 1
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"lb_policy": "ROUND_ROBIN"},
+        {
+            "load_balancing_policy": {
+                "policies": [
+                    {"typed_extension_config": {"name": "no", "typed_config": typed("envoy.config.core.v3.Address")}},
+                    {
+                        "typed_extension_config": {
+                            "name": "rr",
+                            "typed_config": typed("envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin"),
+                        }
+                    },
+                ]
+            }
+        },
+    ],
+)
+def test_round_robin_has_two_spellings(make_cluster: Callable[..., Cluster], fields: dict[str, Any]) -> None:
+    cluster = make_cluster("a", ["1.1.1.1:1", "1.1.1.1:2"], **fields)
+    assert cluster.load_balancer_type == "envoy.load_balancing_policies.round_robin"
+    chosen = [cluster.load_balancer.choose_host(None) for _ in range(4)]
+    assert chosen[:2] == chosen[2:]
+    assert set(chosen) == set(cluster.hosts())
+
+
+def test_panic_threshold_is_rounded(make_cluster: Callable[..., Cluster], store: Store) -> None:
+    sick = {"endpoint": {"address": {"socket_address": {"address": "1.1.1.1", "port_value": 1}}}}
+    cluster = make_cluster(
+        "a", [{**sick, "health_status": "UNHEALTHY"}], common_lb_config={"healthy_panic_threshold": {"value": 0.4}}
+    )
+    assert cluster.load_balancer.choose_host(None) is None
+    assert store.value("cluster.a.lb_healthy_panic") == 0
+
+
+def test_stop_forgets_the_stats(make_cluster: Callable[..., Cluster], store: Store) -> None:
+    cluster = make_cluster("a", ["1.1.1.1:1"])
+    cluster.stop()
+    assert [sample.name for sample in store.counters() if sample.name.startswith("cluster.a.")] == []
+
+
+# The problems are worded as Envoy 1.40 words them.
+@pytest.mark.parametrize(
+    ("fields", "problem", "path"),
+    [
+        (
+            {"upstream_bind_config": {"source_address": {"address": "foo", "port_value": 0}}},
+            "malformed IP address: foo",
+            "clusters[0].upstream_bind_config.source_address.address",
+        ),
+        (
+            {"load_balancing_policy": {"policies": []}},
+            "cluster: didn't find a registered load balancer factory implementation for cluster: 'a' with names from "
+            "[]",
+            "clusters[0].load_balancing_policy.policies",
+        ),
+    ],
+)
+def test_bad_settings_are_refused(
+    cluster_config: Callable[..., Any],
+    context: ClusterContext,
+    store: Store,
+    fields: dict[str, Any],
+    problem: str,
+    path: str,
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        create_cluster(cluster_config("a", **fields), context)
+    assert (error.value.problem, error.value.path) == (problem, path)
+    assert store.entries == {}
+
+
+@pytest.mark.parametrize(
+    ("fields", "path"),
+    [
+        ({"type": "EDS"}, "type"),
+        ({"lb_policy": "RING_HASH"}, "lb_policy"),
+        ({"outlier_detection": {}}, "outlier_detection"),
+        ({"common_lb_config": {"zone_aware_lb_config": {}}}, "common_lb_config.zone_aware_lb_config"),
+        ({"http2_protocol_options": {}}, "http2_protocol_options"),
+        (
+            {"load_assignment": {"cluster_name": "a", "policy": {"drop_overloads": [{"category": "x"}]}}},
+            "load_assignment.policy.drop_overloads",
+        ),
+    ],
+)
+def test_what_comes_later_is_not_honoured_yet(
+    cluster_config: Callable[..., Any], fields: dict[str, Any], path: str
+) -> None:
+    assert path in {item.path for item in unsupported(cluster_config("a", **fields))}
+
+
+def test_what_is_here_is_honoured(cluster_config: Callable[..., Any]) -> None:
+    config = cluster_config(
+        "a",
+        ["1.1.1.1:1"],
+        type="STRICT_DNS",
+        dns_lookup_family="V4_ONLY",
+        circuit_breakers={"thresholds": [{"max_connections": 1}]},
+        typed_extension_protocol_options={
+            HTTP_OPTIONS: typed(HTTP_OPTIONS, explicit_http_config={"http_protocol_options": {}})
+        },
+        typed_dns_resolver_config={
+            "name": "cares",
+            "typed_config": typed(
+                "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig",
+                resolvers=[{"socket_address": {"address": "127.0.0.1", "port_value": 53}}],
+            ),
+        },
+    )
+    assert unsupported(config) == []
