@@ -12,12 +12,13 @@ from typing import Any
 
 import uvloop
 
-import minienvoy.extensions  # noqa: F401 (the catalogue)
 from minienvoy.access_log.file import AccessLogManager
 from minienvoy.config.loader import load_dict
+from minienvoy.config.runtime import Loader
 from minienvoy.event.dispatcher import Dispatcher
 from minienvoy.event.random import RandomGenerator
 from minienvoy.explain.log import ExplanationLog
+from minienvoy.extensions import register_catalogue
 from minienvoy.server.drain_manager import DrainManager
 from minienvoy.server.factory_context import ServerContext
 from minienvoy.server.listener_manager import ListenerManager
@@ -25,6 +26,7 @@ from minienvoy.stats.store import Store
 from minienvoy.upstream.cluster import ClusterContext
 from minienvoy.upstream.cluster_manager import ClusterManager
 
+register_catalogue()
 LISTENER = "envoy.config.listener.v3.Listener"
 CLUSTER = "envoy.config.cluster.v3.Cluster"
 ECHO = {"name": "echo", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.network.echo.v3.Echo"}}
@@ -85,10 +87,11 @@ def cluster(*ports: int, name: str = "backend", **fields: Any) -> dict[str, Any]
 class L4Server(ServerContext):
     """Has the parts of a server that L4 needs."""
 
-    def __init__(self, seed: int = 1, drain_time: float = 0.3) -> None:
+    def __init__(self, runtime: Any = None, drain_time: float = 0.3) -> None:
         self.dispatcher = Dispatcher(asyncio.get_running_loop())
-        self.random = RandomGenerator(seed)
+        self.random = RandomGenerator(1)
         self.stats = Store()
+        self.runtime = Loader(runtime)
         self.cluster_manager = ClusterManager(ClusterContext(self.dispatcher, self.random, self.stats))
         self.access_logs = AccessLogManager(self.dispatcher, self.stats.scope(""), 0.01)
         self.explanations = ExplanationLog()
@@ -119,10 +122,14 @@ class L4Server(ServerContext):
 
 @asynccontextmanager
 async def l4_server(
-    *filters: dict[str, Any], clusters: list[dict[str, Any]] | None = None, **listener: Any
+    *filters: dict[str, Any],
+    clusters: list[dict[str, Any]] | None = None,
+    runtime: dict[str, Any] | None = None,
+    **listener: Any,
 ) -> AsyncIterator[L4Server]:
     """A server with one started listener, or with none if nothing is said about it."""
-    server = L4Server()
+    layers = {"layers": [{"name": "static", "static_layer": runtime or {}}]}
+    server = L4Server(load_dict(layers, "envoy.config.bootstrap.v3.LayeredRuntime").message)
     try:
         server.cluster_manager.load([load_dict(config, CLUSTER).message for config in clusters or ()])
         server.cluster_manager.start(lambda: None)
@@ -149,7 +156,11 @@ class Peer:
     async def connect(cls, address: Any, family: int = socket.AF_INET) -> Peer:
         raw = socket.socket(family)
         raw.settimeout(10)
-        await asyncio.to_thread(raw.connect, address)
+        try:
+            await asyncio.to_thread(raw.connect, address)
+        except OSError:
+            raw.close()
+            raise
         return cls(raw)
 
     async def send(self, data: bytes) -> None:
