@@ -81,6 +81,7 @@ async def judge(options: argparse.Namespace) -> int:
                 results[name], restless[name] = await settled_answers(plan[name])
             else:
                 results[name] = await answers_of(kind, plan[name], golden.load(name), options.tries)
+            sys.stderr.write(f"{name}: {len(plan[name])} cases, {time.monotonic() - started:.0f} s\n")
 
     await asyncio.gather(*map(one, plan))
     same = total = 0
