@@ -220,6 +220,11 @@ class Connection(asyncio.Protocol):
     def connecting(self) -> bool:
         return self.transport is None and not self.closed
 
+    @property
+    def both_sides_half_closed(self) -> bool:
+        """Each side has said that it will send no more."""
+        return self._read_half_closed and self._write_half_closed
+
     def write(self, data: bytes) -> None:
         """Queue `data`; it leaves at the end of this turn of the event loop.
 
@@ -347,7 +352,7 @@ class Connection(asyncio.Protocol):
             self._read_half_closed = True
             self._deliver(b"", True)
             if self._write_half_closed and not self.closed and self._closing is None:
-                self._both_sides_half_closed()
+                self._end_after_both_sides()
         elif self._paused and self.transport is not None:
             self._paused = False
             self._choose_receiver()
@@ -366,7 +371,7 @@ class Connection(asyncio.Protocol):
     def _flush_and_close(self) -> None:
         self.close(ConnectionCloseType.FLUSH_WRITE)
 
-    def _both_sides_half_closed(self) -> None:
+    def _end_after_both_sides(self) -> None:
         if self.transport is not None and self.transport.get_write_buffer_size():
             self._flush_and_close()
         else:

@@ -33,9 +33,8 @@ class ConfigDumpHandler:
             return text_response(
                 f"INVALID_ARGUMENT: Error while parsing name_regex from {pattern}: {error}", 400, "text/plain"
             )
-        dumps = [dumper(matcher) for dumper in self._tracker.dumpers().values()]
-        if "include_eds" in query:
-            dumps.insert(1, self._tracker.endpoints(matcher))
+        dumpers = self._tracker.dumpers(include_eds="include_eds" in query)
+        dumps = [dumper(matcher) for dumper in dumpers.values()]
         mask = query.first("mask") or ""
         resource = query.first("resource") or ""
         if resource:

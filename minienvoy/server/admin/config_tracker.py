@@ -37,11 +37,12 @@ class ConfigTracker:
         """Let `dumper` say what is configured under `key`, e.g. `listeners`, instead of who did so far."""
         self._dumpers[key] = dumper
 
-    def dumpers(self) -> Mapping[str, ConfigDumper]:
-        """By key, in the order in which Envoy prints them."""
-        return {key: self._dumpers[key] for key in sorted(self._dumpers)}
+    def dumpers(self, *, include_eds: bool = False) -> Mapping[str, ConfigDumper]:
+        """By key, in the order in which Envoy prints them; endpoints only if they are asked for."""
+        dumpers = {**self._dumpers, "endpoints": self._endpoints} if include_eds else self._dumpers
+        return {key: dumpers[key] for key in sorted(dumpers)}
 
-    def endpoints(self, matcher: NameMatcher) -> Any:
+    def _endpoints(self, matcher: NameMatcher) -> Any:
         """The hosts of every cluster, for `include_eds` (`ConfigDumpHandler::dumpEndpointConfigs`)."""
         dump = _new("EndpointsConfigDump")
         for name, cluster in self._server.cluster_manager.clusters().items():

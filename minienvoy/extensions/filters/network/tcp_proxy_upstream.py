@@ -92,7 +92,7 @@ class Upstream(ReadFilter, ConnectionCallbacks):
         connection = self.connection
         if connection.closed:
             return
-        if event is ConnectionEvent.LOCAL_CLOSE:
+        if event is ConnectionEvent.LOCAL_CLOSE and not self._downstream.both_sides_half_closed:
             connection.close(ConnectionCloseType.NO_FLUSH)
         elif self._downstream.detected_close_type is DetectedCloseType.REMOTE_RESET:
             connection.close(ConnectionCloseType.ABORT_RESET)

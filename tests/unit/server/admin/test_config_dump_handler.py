@@ -157,7 +157,7 @@ def test_dumps_without_a_match_are_still_there(ask):
 
 
 def test_endpoints_are_dumped_on_demand(ask):
-    assert types(dump(ask, "include_eds"))[1] == "EndpointsConfigDump"
+    assert types(dump(ask, "include_eds"))[2] == "EndpointsConfigDump"
     (ours,) = dump(ask, "include_eds&resource=static_endpoint_configs")["configs"]
     assert ours == json.loads(recorded("config_dump_endpoints.json"))["configs"][0]
     assert ask("/config_dump?resource=static_endpoint_configs").status == 404

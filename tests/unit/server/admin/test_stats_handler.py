@@ -60,6 +60,19 @@ def test_stats_as_a_page_are_escaped(ask, page):
     assert b"<me>" not in response.body
 
 
+def test_the_page_of_stats_has_a_form_with_what_was_asked_for(ask):
+    page = ask("/stats?format=html&type=Gauges&usedonly&filter='><script>").body.decode()
+    assert "<option value='Gauges' selected>" in page
+    assert "<option value='html' selected>" in page
+    assert "name='usedonly' id='param-1-stats-usedonly' form='stats' checked" in page
+    assert "value='&#x27;&gt;&lt;script&gt;'" in page
+    assert "http-equiv" not in page
+
+
+def test_the_active_page_asks_again_by_itself(ask):
+    assert b"<meta http-equiv='refresh' content='5'>" in ask("/stats?format=active-html").body
+
+
 @pytest.mark.parametrize(
     ("query", "body"),
     [
