@@ -71,7 +71,7 @@ class ActiveStream(FilterManager):
         self.manager = manager
         self.config = config = manager.config
         self.encoder = encoder
-        self.connection_ = connection = manager.connection
+        self.downstream_connection = connection = manager.connection
         self.connection = connection.info
         self.dispatcher = config.dispatcher
         self.buffer_limit = connection.buffer_limit
@@ -501,7 +501,12 @@ class ActiveStream(FilterManager):
         config = self.config
         self.listener_name = config.listener_name
         self.traffic_direction = config.traffic_direction
-        self.filter_chain_name = self.connection_.filter_chain_name
+        self.filter_chain_name = self.downstream_connection.filter_chain_name
+        client = self.upstream_client
+        if client is not None:
+            self.upstream_protocol = client.codec.protocol
+            self.upstream_connect_start_time = client.connection.connect_start_time
+            self.upstream_connect_complete_time = client.connection.connect_complete_time
         for log in config.access_logs:
             log.log(
                 self.request_headers,

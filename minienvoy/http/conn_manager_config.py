@@ -131,9 +131,7 @@ class ConnectionManagerConfig:
 
     def __post_init__(self) -> None:
         self.server_entry = entry(b"server", self.server_name)
-        self.has_stream_timers = bool(
-            self.request_timeout or self.request_headers_timeout or self.max_stream_duration
-        )
+        self.has_stream_timers = bool(self.request_timeout or self.request_headers_timeout or self.max_stream_duration)
         self.rewrites_target = (
             self.normalize_path
             or self.merge_slashes

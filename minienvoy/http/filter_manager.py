@@ -82,7 +82,7 @@ class FilterManager(StreamInfo):
     _route_known: bool = False
 
     encoder: ResponseEncoder
-    connection_: Connection
+    downstream_connection: Connection
     dispatcher: Dispatcher
     buffer_limit: int
 
@@ -175,8 +175,8 @@ class FilterCallbacks:
         return self.stream
 
     @property
-    def connection(self) -> Connection:
-        return self.stream.connection_
+    def downstream_connection(self) -> Connection:
+        return self.stream.downstream_connection
 
     def route(self) -> Route | None:
         return self.stream.route()
