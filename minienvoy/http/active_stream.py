@@ -215,7 +215,7 @@ class ActiveStream(FilterManager):
         if not manager.draining:
             if config.max_requests_per_connection and manager.requests >= config.max_requests_per_connection:
                 config.stats.downstream_cx_max_requests_reached += 1
-                manager.draining = True
+                self.saw_connection_close = manager.draining = True
             elif config.drain_state.active and config.drain_close():
                 config.stats.downstream_cx_drain_close += 1
                 manager.start_drain_sequence()

@@ -163,7 +163,12 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         self.last_activity = now
         self._on_response_timeout = None
         if self.draining:
-            self.check_for_deferred_close(stream.remote_complete and not stream.is_local_reply)
+            self.check_for_deferred_close(
+                stream.saw_connection_close
+                and stream.remote_complete
+                and stream.local_complete
+                and not stream.is_local_reply
+            )
 
     # -- the end of the connection
 
@@ -178,8 +183,8 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
     def check_for_deferred_close(self, skip_delay: bool) -> None:
         """Close if it was decided to and nothing is under way any more.
 
-        After an answer of the proxy's own, or to half a request, the client gets `delayed_close_timeout` to read it: a
-        FIN, or worse a RST, that overtakes it in the client's buffers would lose it.
+        Unless the client expects the end, it gets `delayed_close_timeout` to read the answer: a FIN, or worse a RST, that
+        overtakes it in the client's buffers would lose it.
         """
         if self.draining and self.stream is None and not self.connection.closed:
             kind = ConnectionCloseType.FLUSH_WRITE if skip_delay else ConnectionCloseType.FLUSH_WRITE_AND_DELAY

@@ -20,8 +20,8 @@ from .http1.settings import Http1Settings
 
 if TYPE_CHECKING:
     from ..event.dispatcher import Dispatcher
-    from ..network.drain_decision import DrainState
     from ..explain.log import ExplanationLog
+    from ..network.drain_decision import DrainState
     from .active_stream import ActiveStream
     from .codec import ServerConnection, ServerConnectionCallbacks
     from .conn_manager import ConnectionManager

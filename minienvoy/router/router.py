@@ -287,8 +287,6 @@ class Router(StreamDecoderFilter):
             words = f"{words}|{transport_failure.replace(' ', '_')}"
         if self.explain is not NO_EXPLANATION:
             self.explain.decided("connection", None, f"{upstream.host}: {words}")
-        if reason is StreamResetReason.OVERFLOW:
-            stream.upstream_host = None
         if self.response_started:
             stream.response_code_details = f"upstream_reset_after_response_started{{{words}}}"
             stream.reset_stream()
@@ -315,7 +313,6 @@ class Router(StreamDecoderFilter):
             stream.response_code_details = "upstream_max_stream_duration_reached"
             stream.reset_stream()
             return
-        cluster.code_stats.charge_response(504, self.internal)
         stream.send_local_reply(504, "upstream max stream duration reached", "upstream_max_stream_duration_reached")
 
     # -- LoadBalancerContext

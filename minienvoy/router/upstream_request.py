@@ -97,8 +97,9 @@ class UpstreamRequest:
         if stream.downstream_connection.above_high_watermark:
             self.on_downstream_watermark(True)
 
-    def on_pool_failure(self, reason: PoolFailureReason, details: str) -> None:
+    def on_pool_failure(self, reason: PoolFailureReason, details: str, host: Host | None) -> None:
         self._pending = None
+        self._router.stream.upstream_host = host
         self.done = True
         self._router.on_upstream_reset(self, _RESET_REASONS[reason], details)
 

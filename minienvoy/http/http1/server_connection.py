@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ...errors import CodecProtocolError
 from ..codec import RequestDecoder, ServerConnectionCallbacks, StreamResetReason
 from ..codes import STATUS_LINES, reason_phrase
-from ..header_map import Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap
+from ..header_map import JOINED, Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap, join_repeated
 from .chunked import LAST_CHUNK, ChunkedReader
 from .codec import (
     BOTH_LENGTHS,
@@ -230,9 +230,12 @@ class ServerConnection(Http1Connection):
         if entries and entries[0][3] == HOST:
             authority = entries[0][1]
             del entries[0]
-        seen = 0
+        seen = repeated = 0
         for item in entries:
+            repeated |= seen & item[3]
             seen |= item[3]
+        if repeated & JOINED:
+            entries = join_repeated(entries, repeated & JOINED)
         if count > self._max_count:
             raise CodecProtocolError("http1.too_many_headers", 431)
         if seen & UNDERSCORE:
