@@ -57,7 +57,8 @@ async def run(kind: str, cases: list[Case]) -> dict[str, Answer]:
                 try:
                     if not refused:
                         raise problem
-                    answers.update(await _run_group(kind, accepted, directory / "accepted"))
+                    if accepted:
+                        answers.update(await _run_group(kind, accepted, directory / "accepted"))
                 except DidNotStart as again:
                     answers.update({case.name: _not_started(str(again)) for case in accepted})
         await asyncio.gather(*map(check, validations))
