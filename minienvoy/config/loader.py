@@ -21,6 +21,9 @@ from .yaml_reader import read_yaml
 
 BOOTSTRAP = "envoy.config.bootstrap.v3.Bootstrap"
 
+MAX_LISTED = 100
+"""Unknown fields that are told one by one."""
+
 MAX_FILE_SIZE = 64 << 20
 """Bytes of a configuration file. Envoy has no limit; what is larger is refused before it is read."""
 
@@ -151,7 +154,10 @@ def _from_value(value: Any, full_name: str, source: Source, allow_unknown_fields
     if not unknown:
         return LoadedConfig(message, source, [])
     if allow_unknown_fields:
-        return LoadedConfig(message, source, [_warning(item, full_name, source) for item in unknown])
+        warnings = [_warning(item, full_name, source) for item in unknown[:MAX_LISTED]]
+        if len(unknown) > MAX_LISTED:
+            warnings.append(f"{len(unknown) - MAX_LISTED} more unknown fields")
+        return LoadedConfig(message, source, warnings)
     raise _unknown_error(unknown, full_name, source)
 
 
@@ -163,7 +169,7 @@ def _warning(item: Unknown, full_name: str, source: Source) -> str:
 
 def _unknown_error(unknown: list[Unknown], full_name: str, source: Source) -> ConfigError:
     """Envoy's error for the first, and a line for every other one."""
-    first, *others = unknown
+    first, *others = unknown[:MAX_LISTED]
     problem = f"Protobuf message (type {full_name} reason {first.problem}) has unknown fields"
     remedy = _did_you_mean(first)
     lines = []
@@ -171,6 +177,8 @@ def _unknown_error(unknown: list[Unknown], full_name: str, source: Source) -> Co
         hint = _did_you_mean(item)
         where = ": ".join(part for part in (source.locate(item.path), item.path) if part)
         lines.append(f"\n{where}: {item.problem.rpartition(': ')[2]} is unknown" + (f" ({hint})" if hint else ""))
+    if len(unknown) > MAX_LISTED:
+        lines.append(f"\nand {len(unknown) - MAX_LISTED} more")
     return ConfigError(problem, first.path, source.locate(first.path), remedy + "".join(lines))
 
 

@@ -13,6 +13,9 @@ _STEP = re.compile(r'(?:^|\.)([^.\[\]]+)|\[(\d+)\]|\["((?:[^"]|"(?!\]))*)"\]')
 
 Steps = list[str | int]
 
+MAX_SIZE = 1 << 20
+"""Characters of a text in which places are looked up: the tree that it takes has hundreds of bytes for each value."""
+
 
 def steps_of(path: str) -> Steps:
     """A field path as keys and indices; `<any>` and its like, which stand for no key, are left out."""
@@ -44,6 +47,7 @@ class Source:
         self._text = text
         self._syntax = syntax
         self._tree: Any = None
+        self._children: dict[int, Any] = {}
 
     def locate(self, path: str) -> str:
         """`file:line:column` of the field at `path`, or of the nearest thing above it that is in the text.
@@ -54,7 +58,7 @@ class Source:
 
     def find(self, steps: Steps) -> Found:
         """What is known of the field that `steps` lead to."""
-        if not self._text or self._syntax not in ("yaml", "json"):
+        if not 0 < len(self._text) <= MAX_SIZE or self._syntax not in ("yaml", "json"):
             return Found(self.name, 0, 0)
         position, matched, size = self._in_yaml(steps) if self._syntax == "yaml" else self._in_json(steps)
         return Found(f"{self.name or '<config>'}:{position}" if position else self.name, matched, size)
@@ -78,7 +82,7 @@ class Source:
         for step in steps:
             if isinstance(step, int):
                 if isinstance(node, yaml.SequenceNode):
-                    items = [item for item in node.value if item.tag != "!ignore"]
+                    items = self._elements(node)
                     if step >= len(items):
                         break
                     node = items[step]
@@ -86,16 +90,30 @@ class Source:
                 elif step:
                     break  # one value stands for a list of one
             else:
-                found = None
-                for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
-                    if isinstance(key, yaml.ScalarNode) and _same(key.value, step):
-                        found = (key, value)  # the last one counts
+                members = self._members(node) if isinstance(node, yaml.MappingNode) else {}
+                found = members.get(step) or members.get(_json_name(step))
                 if found is None:
                     break
                 mark, node = found[0].start_mark, found[1]
             matched += 1
-        size = len([item for item in node.value if item.tag != "!ignore"]) if isinstance(node, yaml.SequenceNode) else 1
+        size = len(self._elements(node)) if isinstance(node, yaml.SequenceNode) else 1
         return f"{mark.line + 1}:{mark.column + 1}", matched, size
+
+    def _elements(self, node: Any) -> Any:
+        """The elements of a YAML list that count."""
+        found = self._children.get(id(node))
+        if found is None:
+            found = self._children[id(node)] = [item for item in node.value if item.tag != "!ignore"]
+        return found
+
+    def _members(self, node: Any) -> Any:
+        """Key -> (key node, value node) of a YAML map; of a key that stands twice the last one counts."""
+        found = self._children.get(id(node))
+        if found is None:
+            found = self._children[id(node)] = {
+                key.value: (key, value) for key, value in node.value if isinstance(key.value, str)
+            }
+        return found
 
     def _in_json(self, steps: Steps) -> tuple[str, int, int]:
         from minienvoy.errors import ConfigError
@@ -145,10 +163,6 @@ class MergedSource(Source):
                 return self._override.find([*steps[:number], step - in_base, *steps[number + 1 :]])
         override = self._override.find(steps)
         return override if override.matched == len(steps) else self._base.find(steps)
-
-
-def _same(key: str, step: str) -> bool:
-    return key == step or key == _json_name(step)
 
 
 def _json_name(name: str) -> str:

@@ -59,6 +59,9 @@ class RequestEncoder(StreamEncoder, Protocol):
 
 
 class ResponseEncoder(StreamEncoder, Protocol):
+    http_10: bool
+    """The request under way is HTTP/1.0."""
+
     def encode_1xx_headers(self, headers: ResponseHeaderMap) -> None: ...
     def encode_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None: ...
 

@@ -45,7 +45,7 @@ _CONTROL: Final = _bits(
     " x-envoy-retriable-header-names x-envoy-retriable-status-codes x-envoy-is-timeout-retry"
 )
 _UNUSUAL: Final = _CONNECTION | _PROXY_HEADERS | _XFF | _XFCC | _CONTROL
-_RESPONSE_HOP_BY_HOP: Final = _bits("connection transfer-encoding keep-alive proxy-connection")
+RESPONSE_HOP_BY_HOP: Final = _bits("connection transfer-encoding keep-alive proxy-connection")
 
 _PROTO_HTTP: Final = entry(b"x-forwarded-proto", b"http")
 _PROTO_HTTPS: Final = entry(b"x-forwarded-proto", b"https")
@@ -64,9 +64,14 @@ def mutate_request_headers(
         trusted = _mutate_unusual_request(headers, config, info, secure)
         seen = headers.seen
     elif not seen & _XFP:
+        # The usual case: nothing that must not be believed, and nobody in between.
         headers.entries.append(_PROTO_HTTPS if secure else _PROTO_HTTP)
-        headers.seen = seen | _XFP
-    headers.scheme = b"https" if headers.get(b"x-forwarded-proto") == b"https" else b"http"
+        headers.seen |= _XFP
+    if seen & _XFP:
+        # It stood there before, or was made from what stood there.
+        headers.scheme = b"https" if headers.get(b"x-forwarded-proto") == b"https" else b"http"
+    else:
+        headers.scheme = b"https" if secure else b"http"
     if config.user_agent:
         if not headers.has(b"user-agent"):
             headers.set(b"user-agent", config.user_agent)
@@ -141,7 +146,12 @@ def set_request_id(headers: RequestHeaderMap, config: ConnectionManagerConfig) -
     ):
         if headers.has(b"x-request-id"):
             return
-    headers.set(b"x-request-id", config.new_request_id().encode())
+    item = entry(b"x-request-id", config.new_request_id().encode())
+    if seen & _REQUEST_ID:
+        headers.set(item[0], item[1])
+    else:
+        headers.entries.append(item)
+        headers.seen = seen | _REQUEST_ID
 
 
 def append(headers: HeaderMap, name: bytes, value: bytes, separator: bytes) -> None:
@@ -170,11 +180,11 @@ def last_address_from_xff(headers: RequestHeaderMap, hops_to_skip: int) -> tuple
 
 def mutate_response_headers(headers: ResponseHeaderMap, config: ConnectionManagerConfig, upgrade: bool) -> None:
     """Drop what concerns only the upstream's connection."""
-    if headers.seen & _RESPONSE_HOP_BY_HOP:
+    if headers.seen & RESPONSE_HOP_BY_HOP:
         if upgrade and headers.seen & _UPGRADE:
-            headers.remove_kinds(_RESPONSE_HOP_BY_HOP & ~_CONNECTION)
+            headers.remove_kinds(RESPONSE_HOP_BY_HOP & ~_CONNECTION)
         else:
-            headers.remove_kinds(_RESPONSE_HOP_BY_HOP)
+            headers.remove_kinds(RESPONSE_HOP_BY_HOP)
     if config.via:
         append(headers, b"via", config.via, b", ")
 

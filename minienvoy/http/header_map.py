@@ -234,9 +234,13 @@ class RequestHeaderMap(HeaderMap):
 
 
 class ResponseHeaderMap(HeaderMap):
-    """`status` is an int, as the proxy compares it far more often than it prints it."""
+    """`status` is an int, as the proxy compares it far more often than it prints it.
 
-    __slots__ = ("status",)
+    `body_follows` tells the downstream codec that the first body bytes come in this very turn, so that head and body can
+    leave in one write; whoever delays the body sets it to False.
+    """
+
+    __slots__ = ("body_follows", "status")
 
     def __init__(self, status: int, entries: list[Entry] | None = None, seen: int | None = None) -> None:
         self.entries = [] if entries is None else entries
@@ -246,6 +250,7 @@ class ResponseHeaderMap(HeaderMap):
                 seen |= item[3]
         self.seen = seen
         self.status = status
+        self.body_follows = False
 
     def get(self, name: bytes) -> bytes | None:
         if name == b":status":

@@ -88,6 +88,8 @@ def ask(host: str, port: int, timeout: float) -> tuple[bool, str]:
             head, end, body = answer.partition(b"\r\n\r\n")
             if not received or (end and _body_is_complete(head, body)):
                 break
+    if not answer:
+        raise ConnectionResetError("the connection was closed without an answer")
     head, _, body = answer.partition(b"\r\n\r\n")
     status_line = head.partition(b"\r\n")[0].decode("latin-1")
     if b"\r\ntransfer-encoding:" in head.lower():

@@ -22,6 +22,7 @@ from ..config.loader import LoadedConfig, load_bootstrap
 from ..config.runtime import Loader
 from ..errors import ConfigError
 from ..event.random import RandomGenerator
+from ..network.drain_decision import DrainState
 from ..network.dns import DnsResolverContext, DnsResolvers
 from ..network.local_address import local_address
 from ..stats.flush import StatsFlusher
@@ -117,6 +118,7 @@ class Server(ServerContext):
         self.start_monotonic = dispatcher.monotonic_time()
         self.state = "INITIALIZING"
         self.health_check_failed = False
+        self.drain_state = DrainState()
         self.on_shutdown: Callable[[], None] = lambda: None
         self.admin_listener: Listener | None = None
         self.admin: Admin | None = None
@@ -172,6 +174,7 @@ class Server(ServerContext):
             options.drain_time,
             DrainStrategy(options.drain_strategy),
             health_check_failed=lambda: self.health_check_failed,
+            state=self.drain_state,
         )
         self.drain_close = self.drain_manager.drain_close
         self.listener_manager = ListenerManager(self, self.drain_manager, bind=self._bind)
@@ -215,6 +218,7 @@ class Server(ServerContext):
     def fail_health_check(self, fail: bool) -> None:
         """`/healthcheck/fail` and `/healthcheck/ok`: while it fails, connections are asked to end."""
         self.health_check_failed = fail
+        self.drain_state.active = self.drain_state.active or fail
         self.state = "DRAINING" if fail else "LIVE"
 
     def shutdown(self) -> None:

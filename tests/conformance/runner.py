@@ -47,19 +47,18 @@ async def run(kind: str, cases: list[Case]) -> dict[str, Answer]:
                 answers.update(await _run_group(kind, shared, directory / "shared"))
             except DidNotStart as problem:
                 # A configuration that is refused must not hide what the others would have done.
-                if one_conversation:
-                    return {case.name: _not_started(str(problem)) for case in cases}
-                verdicts = await asyncio.gather(*(_refusal(kind, case, directory, limit) for case in shared))
-                refused = {case.name: said for case, said in zip(shared, verdicts, strict=True) if said is not None}
-                answers.update({name: _not_started(said) for name, said in refused.items()})
+                refused: dict[str, str] = {}
+                if problem.refused and not one_conversation:
+                    said = await asyncio.gather(*(_refusal(kind, case, directory, limit) for case in shared))
+                    refused = {case.name: words for case, words in zip(shared, said, strict=True) if words is not None}
+                answers.update({name: _not_started(words) for name, words in refused.items()})
                 accepted = [case for case in shared if case.name not in refused]
-                if accepted and refused:
-                    try:
-                        answers.update(await _run_group(kind, accepted, directory / "accepted"))
-                    except DidNotStart as again:
-                        answers.update({case.name: _not_started(str(again)) for case in accepted})
-                else:
-                    answers.update({case.name: _not_started(str(problem)) for case in accepted})
+                try:
+                    if not refused:
+                        raise problem
+                    answers.update(await _run_group(kind, accepted, directory / "accepted"))
+                except DidNotStart as again:
+                    answers.update({case.name: _not_started(str(again)) for case in accepted})
         await asyncio.gather(*map(check, validations))
         await asyncio.gather(*map(solo, alone))
     finally:

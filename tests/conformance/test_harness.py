@@ -54,6 +54,13 @@ def test_no_golden_answer_is_a_proxy_that_did_not_start_or_a_client_that_failed(
         assert "not said:" not in text, name
 
 
+def test_a_known_difference_names_a_case_and_a_reason() -> None:
+    cases = {f"{name}/{case.name}" for name in scenario.names() for case in scenario.load(name)}
+    known = golden.known_differences()
+    assert set(known) <= cases
+    assert all(isinstance(reason, str) and reason for reason in known.values())
+
+
 def normaliser() -> Normaliser:
     return Normaliser("c007", {4711: "backend"}, "/some/dir", "203.0.113.9")
 

@@ -48,6 +48,12 @@ async def test_nobody_there_is_exit_code_1(capfd):
     assert capfd.readouterr().err.startswith("not ready: ")
 
 
+async def test_no_answer_at_all_is_exit_code_1(capfd):
+    async with FakeUpstream(Reply(raw=b"", close=True)) as admin:
+        assert await check("--admin-address", admin.address) == 1
+    assert capfd.readouterr().err == "not ready: the connection was closed without an answer\n"
+
+
 async def test_an_answer_that_does_not_come_is_not_waited_for(capfd):
     async with FakeUpstream(Reply(hang=True)) as admin:
         assert await check("--admin-address", admin.address, "--timeout-s", "0.05") == 1

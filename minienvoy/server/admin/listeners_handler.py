@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .clusters_handler import address_json
 from .request import AdminRequest, AdminResponse, json_response, ok, text_response
 
 if TYPE_CHECKING:
-    from ...network.address import Address
     from .admin_server import AdminListener, AdminServer
 
 
@@ -42,15 +42,8 @@ class ListenersHandler:
 
 def _listener_status(listener: AdminListener) -> dict[str, Any]:
     """`envoy.admin.v3.ListenerStatus`."""
-    first, *others = (_address_json(address) for address in listener.local_addresses)
+    first, *others = (address_json(address) for address in listener.local_addresses)
     status: dict[str, Any] = {"name": listener.name, "local_address": first}
     if others:
         status["additional_local_addresses"] = others
     return status
-
-
-def _address_json(address: Address) -> dict[str, Any]:
-    """`envoy.config.core.v3.Address`; `port_value` is in a oneof, so that 0 is shown."""
-    if address.path:
-        return {"pipe": {"path": address.path}}
-    return {"socket_address": {"address": address.host, "port_value": address.port}}

@@ -116,6 +116,18 @@ def test_unknown_fields_become_warnings_when_they_are_allowed(tmp_path: Path) ->
     ]
 
 
+def test_unknown_fields_without_end_are_counted(tmp_path: Path) -> None:
+    path = written(tmp_path, "".join(f"k{number}: 1\n" for number in range(5000)))
+    with pytest.raises(ConfigError) as caught:
+        loader.load_bootstrap(path)
+    lines = str(caught.value).split("\n")
+    assert len(lines) == loader.MAX_LISTED + 1
+    assert lines[1].startswith(f"{path}:2:1: k1: 'k1' is unknown")
+    assert lines[-1] == "and 4900 more)"
+    warnings = loader.load_bootstrap(path, allow_unknown_static_fields=True).warnings
+    assert warnings[-1] == "4900 more unknown fields"
+
+
 @pytest.mark.parametrize(
     ("name", "text", "place"),
     [

@@ -10,6 +10,7 @@ from minienvoy.errors import ConfigError
 from minienvoy.http.http1.settings import proper_case_words
 from minienvoy.stats.store import Store
 from minienvoy.upstream.cluster import Cluster, ClusterContext, TcpKeepalive, create_cluster
+from minienvoy.upstream.host import HostSet
 
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
@@ -149,6 +150,24 @@ def test_stop_forgets_the_stats(make_cluster: Callable[..., Cluster], store: Sto
     cluster = make_cluster("a", ["1.1.1.1:1"])
     cluster.stop()
     assert [sample.name for sample in store.counters() if sample.name.startswith("cluster.a.")] == []
+
+
+class Pool:
+    def __init__(self) -> None:
+        self.drained = 0
+
+    def drain(self) -> None:
+        self.drained += 1
+
+
+def test_connections_to_removed_hosts_are_drained(make_cluster: Callable[..., Cluster]) -> None:
+    cluster = make_cluster("a", ["1.1.1.1:1", "1.1.1.1:2"])
+    stays, goes = cluster.hosts()
+    stays.http_pools["p"], goes.http_pools["p"] = Pool(), Pool()
+    cluster.priority_set.update_hosts(HostSet(0, (stays,)))
+    assert (stays.http_pools["p"].drained, goes.http_pools["p"].drained) == (0, 1)
+    cluster.stop()
+    assert (stays.http_pools["p"].drained, goes.http_pools["p"].drained) == (1, 1)
 
 
 # The problems are worded as Envoy 1.40 words them.

@@ -10,7 +10,6 @@ without addresses. `/etc/hosts` and literal addresses are answered by c-ares, at
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
 from typing import Any, Final
 
 import pycares
@@ -39,7 +38,7 @@ _CHANNEL_IS_STALE: Final = (
     pycares.errno.ARES_ESERVFAIL,
     pycares.errno.ARES_ENOTIMP,
 )
-"""After these the system's configuration is read anew: the servers may be others by now."""
+"""After these Envoy reads the system's configuration anew, and counts that."""
 _LOOKUPS: Final = {
     DnsLookupFamily.AUTO: (socket.AF_INET6, socket.AF_INET),
     DnsLookupFamily.V4_ONLY: (socket.AF_INET,),
@@ -64,35 +63,41 @@ class CaresDnsResolverStats(StatsStruct):
 
 
 class PendingResolution:
-    """One name that is being resolved (`DnsResolverImpl::AddrInfoPendingResolution`)."""
+    """One name that is being resolved (`DnsResolverImpl::AddrInfoPendingResolution`), on a channel of its own."""
 
-    __slots__ = ("_callback", "_failed", "_families", "_name", "_resolver", "done")
+    __slots__ = ("_callback", "_channel", "_failed", "_families", "_name", "_resolver", "done")
 
     def __init__(
         self,
         resolver: CaresDnsResolver,
+        channel: CaresChannel,
         name: str,
         families: tuple[socket.AddressFamily, ...],
         callback: ResolveCallback,
     ) -> None:
         self._resolver = resolver
+        self._channel = channel
         self._name = name
         self._families = families
         self._callback: ResolveCallback | None = callback
         self._failed = ""
         self.done = False
 
-    def cancel(self) -> None:
-        """c-ares can not forget a single query: it runs on, and nobody is told."""
-        self._callback = None
-
     def start(self) -> None:
         family, self._families = self._families[0], self._families[1:]
-        self._resolver.look_up(self._name, family, self._on_result)
+        self._channel.look_up(self._name, family, self._on_result)
+
+    def cancel(self) -> None:
+        self._callback = None
+        self._channel.close()
 
     def _on_result(self, result: Any, error: int) -> None:
         resolver = self._resolver
         stats = resolver.stats
+        if error == pycares.errno.ARES_ECANCELLED:
+            self._callback = None
+            self._finish(ResolutionStatus.FAILURE, "cancelled", [])
+            return
         stats.resolve_total += 1
         if not error:
             addresses = [_response(node) for node in result.nodes]
@@ -107,11 +112,11 @@ class PendingResolution:
                 stats.timeouts += resolver.query_tries
             else:
                 stats.get_addr_failure += 1
-        if self._families and not resolver.closed and self._callback is not None:
+        if self._families:
             self.start()
             return
         if error in _CHANNEL_IS_STALE:
-            resolver.read_configuration_anew()
+            stats.reinits += 1
         if self._failed:
             self._finish(ResolutionStatus.FAILURE, f"cares_failure:{self._failed}", [])
         else:
@@ -119,14 +124,16 @@ class PendingResolution:
 
     def _finish(self, status: ResolutionStatus, details: str, addresses: list[DnsResponse]) -> None:
         self.done = True
-        self._resolver.stats.pending_resolutions -= 1
+        self._resolver.finished(self._channel)
         callback, self._callback = self._callback, None
-        if callback is not None and not self._resolver.closed:
+        if callback is not None:
             callback(status, details, addresses)
 
 
 class CaresDnsResolver:
-    """One c-ares channel. `servers` are `host:port`; empty for those of the system."""
+    """Resolves each name on a fresh channel: c-ares keeps answers in a cache that pycares can not switch off, and an
+    answer must be seen when it changes, not when its TTL is over. Making a channel also reads the configuration of the
+    system anew, which Envoy does only after a failure. `servers` are `host:port`; empty for those of the system."""
 
     def __init__(
         self,
@@ -139,7 +146,6 @@ class CaresDnsResolver:
         query_tries: int = DEFAULT_QUERY_TRIES,
         rotate_nameservers: bool = False,
     ) -> None:
-        self.closed = False
         self.query_tries = query_tries
         self.stats = context.stats.scope("dns.cares").struct(CaresDnsResolverStats)
         self._dispatcher = context.dispatcher
@@ -155,8 +161,7 @@ class CaresDnsResolver:
             "servers": list(servers) or None,
             "rotate": rotate_nameservers,
         }
-        self._channel = CaresChannel(self._dispatcher, self._options)
-        self._stale = False
+        self._channels: set[CaresChannel] = set()
 
     @classmethod
     def from_proto(cls, config: Any, context: DnsResolverContext) -> CaresDnsResolver:
@@ -185,29 +190,26 @@ class CaresDnsResolver:
         )
 
     def resolve(self, name: str, family: DnsLookupFamily, callback: ResolveCallback) -> PendingResolution | None:
-        if self._stale and not self._channel.lookups:
-            self._stale = False
-            self._channel.close()
-            self._channel = CaresChannel(self._dispatcher, self._options)
+        channel = CaresChannel(self._dispatcher, self._options)
+        self._channels.add(channel)
         self.stats.pending_resolutions += 1
-        pending = PendingResolution(self, name, _LOOKUPS[family], callback)
+        pending = PendingResolution(self, channel, name, _LOOKUPS[family], callback)
         pending.start()
         return None if pending.done else pending
 
     def close(self) -> None:
-        if not self.closed:
-            self.closed = True
-            self._channel.close()
+        for channel in tuple(self._channels):
+            channel.close()
+        self._channels.clear()
 
-    # -- for PendingResolution
+    def finished(self, channel: CaresChannel) -> None:
+        """A resolution is over; its channel may still be at work on the stack."""
+        self.stats.pending_resolutions -= 1
+        self._dispatcher.post(lambda: self._forget(channel))
 
-    def look_up(self, name: str, family: socket.AddressFamily, callback: Callable[[Any, int], None]) -> None:
-        self._channel.look_up(name, family, callback)
-
-    def read_configuration_anew(self) -> None:
-        """Before the next resolution."""
-        self.stats.reinits += 1
-        self._stale = True
+    def _forget(self, channel: CaresChannel) -> None:
+        channel.close()
+        self._channels.discard(channel)
 
 
 def _response(node: Any) -> DnsResponse:

@@ -3,7 +3,7 @@
 Envoy: the event handling in `Network::DnsResolverImpl` (`onAresSocketStateChange`, `updateAresTimer`).
 
 A channel is never re-initialised: c-ares would do that in a thread of its own, and tell of sockets from there. Whoever
-wants a fresh configuration makes a new channel.
+wants a fresh configuration, or a fresh answer, makes a new channel.
 """
 
 from __future__ import annotations
