@@ -46,7 +46,7 @@ class Splice:
         moved: Callable[[int], None],
         blocked: Callable[[bool], None],
     ) -> None:
-        """`moved` is told how many bytes were taken from the source, `blocked` whether the destination takes no more."""
+        """`moved` hears how many bytes were taken from the source, `blocked` whether the destination takes no more."""
         self._dispatcher: Dispatcher = source.dispatcher
         self._source = source
         self._destination = destination
