@@ -87,7 +87,9 @@ def _run(options: Options) -> int:
         try:
             validate(options)
         except MinienvoyError as error:
-            log.critical(f"error initializing configuration '{options.config_path}': {error}")
+            # An error may have several lines, and a line of it is a line of the log.
+            for line in f"error initializing configuration '{options.config_path}': {error}".splitlines():
+                log.critical(line)
             return 1
         sys.stdout.write(f"configuration '{options.config_path}' OK\n")
         return 0
@@ -98,7 +100,8 @@ def _run(options: Options) -> int:
         logger.SINK.open(options.log_path)
         return run(options)
     except MinienvoyError as error:
-        log.critical(f"error `{error}` initializing config '{options.config_path or options.config_yaml}'")
+        for line in f"error `{error}` initializing config '{options.config_path or options.config_yaml}'".splitlines():
+            log.critical(line)
         log.info("exiting")
         # Once more, for whoever turned the log off or sent it to a file.
         sys.stderr.write(f"{error}\n")

@@ -170,6 +170,8 @@ class StreamInfo:
     last_upstream_rx_byte_time: float | None = None
     first_downstream_tx_byte_time: float | None = None
     last_downstream_tx_byte_time: float | None = None
+    upstream_client: Any = None
+    """The upstream connection with its codec; what is seldom asked for is looked up in it."""
     upstream_connect_start_time: float | None = None
     upstream_connect_complete_time: float | None = None
     request_complete_time: float | None = None

@@ -12,6 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from minienvoy.extensions import register_catalogue
+
+register_catalogue()  # as whoever makes a server does
+
 ROOT = Path(__file__).parent.parent
 
 

@@ -6,6 +6,7 @@ Envoy: `Config::Utility::translateAnyToFactoryConfig`, `translateOpaqueConfig` (
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator
 from typing import Any
 
 from minienvoy.errors import ConfigError
@@ -13,7 +14,10 @@ from minienvoy.errors import ConfigError
 from . import schema
 from .schema import descriptor, message_class
 
-__all__ = ["descriptor", "message_class", "type_of", "unpack"]
+__all__ = ["descriptor", "message_class", "payloads", "type_of", "unpack"]
+
+MAX_ANY_DEPTH = 100
+"""`Any`s within `Any`s; a text can not hold more."""
 
 TYPED_STRUCTS = ("xds.type.v3.TypedStruct", "udpa.type.v1.TypedStruct")
 
@@ -48,6 +52,26 @@ def unpack(any_message: Any, path: str = "", *, validate: bool = False) -> Any:
     if validate:
         validate_any_payload(message, path)
     return message
+
+
+def payloads(message: Any, path: str = "", *, validate: bool = False, depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """Everything that is in the `Any`s below `message`, and in their `Any`s, each with its path, as `unpack` has it.
+
+    Raises:
+        ConfigError: as `unpack`; also if they are nested deeper than `MAX_ANY_DEPTH`.
+    """
+    if depth > MAX_ANY_DEPTH:
+        raise ConfigError(f"messages are nested deeper than {MAX_ANY_DEPTH}", path)
+    for field, value in message.ListFields():
+        for here, item in schema.submessages(field, value, f"{path}.{field.name}" if path else field.name):
+            if item.DESCRIPTOR.full_name == "google.protobuf.Any":
+                if not item.type_url:
+                    continue
+                inner = unpack(item, here, validate=validate)
+                yield here, inner
+                yield from payloads(inner, here, validate=validate, depth=depth + 1)
+            else:
+                yield from payloads(item, here, validate=validate, depth=depth + 1)
 
 
 def validate_any_payload(message: Any, path: str = "") -> None:

@@ -111,11 +111,12 @@ def _bound_reasons(bounds: dict[str, Any], show: Callable[[Any], str]) -> list[_
     high_name = "lt" if "lt" in bounds else "lte"
     low, high = bounds.get(low_name), bounds.get(high_name)
 
+    # Written so that NaN passes, as it does in C++.
     def above_low(value: Any) -> bool:
-        return bool(value > low if low_name == "gt" else value >= low)
+        return not (value <= low if low_name == "gt" else value < low)
 
     def below_high(value: Any) -> bool:
-        return bool(value < high if high_name == "lt" else value <= high)
+        return not (value >= high if high_name == "lt" else value > high)
 
     if low is not None and high is not None:
         if high > low:

@@ -189,19 +189,9 @@ class _Walk:
             refusal = _refusal(rule, field, value, message)
             if refusal:
                 self.unsupported.append(Unsupported(here, refusal))
-            elif not rule.whole and field.message_type is not None:
-                self._below(field, value, here, depth)
-
-    def _below(self, field: Any, value: Any, path: str, depth: int) -> None:
-        if schema.is_map(field):
-            if field.message_type.fields_by_name["value"].message_type is not None:
-                for key in sorted(value):
-                    self.message(value[key], f'{path}["{key}"]', depth + 1)
-        elif schema.is_repeated(field):
-            for number, item in enumerate(value):
-                self.message(item, f"{path}[{number}]", depth + 1)
-        else:
-            self.message(value, path, depth + 1)
+            elif not rule.whole:
+                for place, item in schema.submessages(field, value, here):
+                    self.message(item, place, depth + 1)
 
     def _any(self, message: Any, path: str, depth: int) -> None:
         if not message.type_url:
@@ -230,9 +220,11 @@ def _refusal(rule: Rule, field: Any, value: Any, message: Any) -> str:
     """Why the value of an honoured field is not, empty if it is."""
     if rule.values is None:
         return ""
-    refused = [shown for shown, plain in _plain_values(field, value) if not {shown, plain} & rule.values]
-    if rule.values and not refused:
-        return ""
+    refused: list[object] = []
+    if rule.values:
+        refused = [shown for shown, plain in _plain_values(field, value) if not {shown, plain} & rule.values]
+        if not refused:
+            return ""
     problems = [predicate(message) for predicate in rule.whens]
     if None in problems:
         return ""

@@ -57,13 +57,19 @@ class _Reader:
         self._nodes = 0
 
     def document(self) -> Any:
-        if not self._peek():
+        first = self._peek()
+        if not first:
             raise ConfigError(
                 "Unable to parse JSON as proto (INVALID_ARGUMENT: unexpected EOF)", location=self._location(0)
             )
+        if first not in "{[\"'0123456789-" and not self._text.startswith(("true", "false", "null"), self._at):
+            self._unexpected("{")
         value = self._value()
         if self._peek():
-            self._fail("extraneous characters after end of JSON object")
+            raise ConfigError(
+                "Unable to parse JSON as proto (INVALID_ARGUMENT: extraneous characters after end of JSON object)",
+                location=self._location(self._at),
+            )
         return value
 
     def _location(self, at: int) -> str:
@@ -117,7 +123,7 @@ class _Reader:
         while (first := self._peek()) != "}":
             if pairs:
                 if first != ",":
-                    self._fail("expected ','" if first else "unexpected EOF")
+                    self._fail("expected ','")
                 self._at += 1
                 first = self._peek()
                 if first == "}":
@@ -153,7 +159,7 @@ class _Reader:
         while (first := self._peek()) != "]":
             if values:
                 if first != ",":
-                    self._fail("expected ','" if first else "unexpected EOF")
+                    self._fail("expected ','")
                 self._at += 1
                 if self._peek() == "]":
                     break

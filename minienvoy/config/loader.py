@@ -16,10 +16,13 @@ from minienvoy.errors import ConfigError
 from . import schema
 from .json_reader import read_json
 from .proto_fill import FillError, Unknown, fill
-from .source import Source
+from .source import MergedSource, Source
 from .yaml_reader import read_yaml
 
 BOOTSTRAP = "envoy.config.bootstrap.v3.Bootstrap"
+
+MAX_LISTED = 100
+"""Unknown fields that are told one by one."""
 
 MAX_FILE_SIZE = 64 << 20
 """Bytes of a configuration file. Envoy has no limit; what is larger is refused before it is read."""
@@ -58,7 +61,8 @@ def load_bootstrap(
                 config_yaml, BOOTSTRAP, name="<config-yaml>", allow_unknown_fields=allow_unknown_static_fields
             )
             loaded.message.MergeFrom(override.message)
-            loaded.warnings.extend(override.warnings)
+            source = MergedSource(loaded.source, override.source)
+            loaded = LoadedConfig(loaded.message, source, loaded.warnings + override.warnings)
     else:
         loaded = load_message(
             config_yaml or "", BOOTSTRAP, name="<config-yaml>", allow_unknown_fields=allow_unknown_static_fields
@@ -103,7 +107,7 @@ def load_file(path: str | Path, full_name: str, *, allow_unknown_fields: bool = 
         with path.open("rb") as file:
             data = file.read(MAX_FILE_SIZE + 1)  # a device or a pipe has no size
     except OSError as error:
-        raise ConfigError(f"unable to read file: {path}", remedy=error.strerror or str(error)) from None
+        raise ConfigError(f"Invalid path: {path}", remedy=error.strerror or str(error)) from None
     if len(data) > MAX_FILE_SIZE:
         raise ConfigError(f"the file has more than {MAX_FILE_SIZE} bytes", location=str(path))
     syntax = {".yaml": "yaml", ".yml": "yaml", ".pb": "pb", ".pb_text": "pb_text"}.get(path.suffix.lower(), "json")
@@ -150,7 +154,10 @@ def _from_value(value: Any, full_name: str, source: Source, allow_unknown_fields
     if not unknown:
         return LoadedConfig(message, source, [])
     if allow_unknown_fields:
-        return LoadedConfig(message, source, [_warning(item, full_name, source) for item in unknown])
+        warnings = [_warning(item, full_name, source) for item in unknown[:MAX_LISTED]]
+        if len(unknown) > MAX_LISTED:
+            warnings.append(f"{len(unknown) - MAX_LISTED} more unknown fields")
+        return LoadedConfig(message, source, warnings)
     raise _unknown_error(unknown, full_name, source)
 
 
@@ -162,7 +169,7 @@ def _warning(item: Unknown, full_name: str, source: Source) -> str:
 
 def _unknown_error(unknown: list[Unknown], full_name: str, source: Source) -> ConfigError:
     """Envoy's error for the first, and a line for every other one."""
-    first, *others = unknown
+    first, *others = unknown[:MAX_LISTED]
     problem = f"Protobuf message (type {full_name} reason {first.problem}) has unknown fields"
     remedy = _did_you_mean(first)
     lines = []
@@ -170,6 +177,8 @@ def _unknown_error(unknown: list[Unknown], full_name: str, source: Source) -> Co
         hint = _did_you_mean(item)
         where = ": ".join(part for part in (source.locate(item.path), item.path) if part)
         lines.append(f"\n{where}: {item.problem.rpartition(': ')[2]} is unknown" + (f" ({hint})" if hint else ""))
+    if len(unknown) > MAX_LISTED:
+        lines.append(f"\nand {len(unknown) - MAX_LISTED} more")
     return ConfigError(problem, first.path, source.locate(first.path), remedy + "".join(lines))
 
 

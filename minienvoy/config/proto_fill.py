@@ -10,9 +10,6 @@ was unknown is told at the end. Everything else that does not fit is the first e
 
 from __future__ import annotations
 
-import base64
-import binascii
-import math
 import re
 from collections.abc import Callable, Iterable
 from functools import cache
@@ -20,16 +17,14 @@ from typing import Any, NamedTuple, NoReturn
 
 from . import schema
 from .json_reader import Repeated
+from .scalar_fields import UnknownEnum, WrongValue, converter, default, first_character, type_text
 
 MAX_DEPTH = 100
-"""Messages and lists within each other; protobuf's limit."""
+"""Objects and lists within each other; protobuf's limit."""
 
 _DURATION = re.compile(r"(-?)(\d+)(?:\.(\d{1,9}))?s", re.ASCII)
 _MAX_DURATION_SECONDS = 315_576_000_000
-_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
-_HEX_NUMBER = re.compile(r"([-+]?)0[xX]([0-9a-fA-F]+)", re.ASCII)
-_INFINITE = re.compile(r"[-+]?(inf(inity)?|nan)", re.ASCII | re.IGNORECASE)
-_BASE64 = re.compile(r"[A-Za-z0-9+/]*", re.ASCII)
+_ANY_TEXT = "message google.protobuf.Any"
 _WRAPPERS = {
     f"google.protobuf.{kind}Value"
     for kind in ("Double", "Float", "Int64", "UInt64", "Int32", "UInt32", "Bool", "String", "Bytes")
@@ -83,19 +78,6 @@ class _Field(NamedTuple):
     type_text: str
 
 
-class _Wrong(Exception):
-    """A scalar converter's refusal; the filler adds where."""
-
-
-class _UnknownEnum(Exception):
-    """An enum name that does not exist; the filler collects it."""
-
-    def __init__(self, name: str, known: tuple[str, ...]) -> None:
-        super().__init__(name)
-        self.name = name
-        self.known = known
-
-
 class _Filler:
     """One run over one message: knows where it is, and what it met that is unknown."""
 
@@ -104,34 +86,35 @@ class _Filler:
         self._root = root
         self._path: list[str] = []
         self._depth = 0
+        self._any_text = _ANY_TEXT
 
     def _fail(self, type_text: str, problem: str) -> NoReturn:
         path = self._where()
-        at = f" @ {path}" if path else ""
-        type_part = f": {type_text}" if type_text else ""
-        raise FillError(path, f"INVALID_ARGUMENT: invalid JSON in {self._root}{at}{type_part}: {problem}")
+        at = f" @ {path}: {type_text}" if path else ""  # at the top protobuf does not name the type
+        raise FillError(path, f"INVALID_ARGUMENT: invalid JSON in {self._root}{at}: {problem}")
 
     def _where(self) -> str:
         return "".join(self._path).removeprefix(".")
 
     def _expected_object(self, type_text: str, value: Any) -> NoReturn:
-        self._fail(type_text, f"unexpected character: '{_first_character(value)}'; expected '{{'")
+        self._fail(type_text, f"unexpected character: '{first_character(value)}'; expected '{{'")
 
     def message(self, message: Any, value: Any) -> None:
         """Any message, well-known ones included."""
         name = message.DESCRIPTOR.full_name
         special = _SPECIAL.get(name)
-        self._depth += 1
+        nested = 1 if isinstance(value, (dict, list)) else 0
+        self._depth += nested
         if self._depth > MAX_DEPTH:
             self._fail(f"message {name}", "JSON content was too deeply nested")
         if special is not None:
             special(self, message, value)
         elif name in _WRAPPERS and not isinstance(value, dict):
-            converter = _scalar(message.DESCRIPTOR.fields_by_name["value"])
-            message.value = self._scalar(converter, value, f"message {name}")
+            convert = converter(message.DESCRIPTOR.fields_by_name["value"])
+            message.value = self._scalar(convert, value, f"message {name}")
         else:
             self._members(message, value)
-        self._depth -= 1
+        self._depth -= nested
 
     def _members(self, message: Any, value: Any, skip: str = "") -> None:
         descriptor = message.DESCRIPTOR
@@ -142,9 +125,9 @@ class _Filler:
         for key, item in _pairs(value):
             if key == skip:
                 continue
-            field = fields.get(key)
+            field = fields[key]
             if field is None:
-                self._unknown_field(descriptor, key)
+                self._unknown_field(descriptor, str(key))
                 continue
             if item is None and field.message_type != "google.protobuf.Value":
                 continue
@@ -170,29 +153,27 @@ class _Filler:
 
     def _unknown_field(self, descriptor: Any, key: str) -> None:
         path = self._where()
-        at = f" @ {path}" if path else ""
-        where = f"{self._root}{at}: message {descriptor.full_name}"
-        problem = f"INVALID_ARGUMENT: invalid JSON in {where}: no such field: '{key}'"
-        known = tuple(field.name for field in descriptor.fields)
-        self.unknown.append(Unknown(f"{path}.{key}".removeprefix("."), key, problem, known))
+        at = f" @ {path}: message {descriptor.full_name}" if path else ""  # at the top protobuf does not name the type
+        problem = f"INVALID_ARGUMENT: invalid JSON in {self._root}{at}: no such field: '{key}'"
+        self.unknown.append(Unknown(f"{path}.{key}".removeprefix("."), key, problem, _names(descriptor)))
 
-    def _unknown_enum(self, error: _UnknownEnum) -> None:
+    def _unknown_enum(self, error: UnknownEnum) -> None:
         problem = f"INVALID_ARGUMENT: unknown enum value: '{error.name}'"
         self.unknown.append(Unknown(self._where(), error.name, problem, error.known))
 
-    def _scalar(self, converter: Callable[[Any], Any], value: Any, type_text: str) -> Any:
+    def _scalar(self, convert: Callable[[Any], Any], value: Any, type_text: str) -> Any:
         try:
-            return converter(value)
-        except _Wrong as error:
+            return convert(value)
+        except WrongValue as error:
             self._fail(type_text, str(error))
 
     def _set(self, message: Any, field: _Field, value: Any) -> None:
         assert field.scalar is not None
         try:
             setattr(message, field.name, field.scalar(value))
-        except _Wrong as error:
+        except WrongValue as error:
             self._fail(field.type_text, str(error))
-        except _UnknownEnum as error:
+        except UnknownEnum as error:
             self._unknown_enum(error)
         except ValueError as error:  # a lone surrogate in a string
             self._fail(field.type_text, str(error))
@@ -223,10 +204,10 @@ class _Filler:
                 self.message(added, value)
             return
         try:
-            target.append(_default(field.scalar) if value is None else field.scalar(value))
-        except _Wrong as error:
+            target.append(default(field.scalar) if value is None else field.scalar(value))
+        except WrongValue as error:
             self._fail(field.type_text, str(error))
-        except _UnknownEnum as error:
+        except UnknownEnum as error:
             self._unknown_enum(error)
         except ValueError as error:
             self._fail(field.type_text, str(error))
@@ -235,6 +216,7 @@ class _Filler:
         assert field.map_key is not None
         if not isinstance(value, dict):
             self._expected_object(field.type_text, value)
+        self._depth += 1
         for key, item in _pairs(value):
             self._path.append(f'["{key}"]')
             converted = self._scalar(field.map_key, key, field.type_text)
@@ -243,31 +225,33 @@ class _Filler:
             if field.scalar is None:
                 entry = target[converted]
                 if item is not None or field.message_type == "google.protobuf.Value":
+                    self._any_text = field.type_text  # what protobuf calls an `Any` in a map
                     self.message(entry, item)
+                    self._any_text = _ANY_TEXT
             else:
                 try:
-                    target[converted] = _default(field.scalar) if item is None else field.scalar(item)
-                except _Wrong as error:
+                    target[converted] = default(field.scalar) if item is None else field.scalar(item)
+                except WrongValue as error:
                     self._fail(field.type_text, str(error))
-                except _UnknownEnum as error:
+                except UnknownEnum as error:
                     self._unknown_enum(error)
             self._path.pop()
+        self._depth -= 1
 
     def any(self, message: Any, value: Any) -> None:
+        type_text, self._any_text = self._any_text, _ANY_TEXT
         if not isinstance(value, dict):
-            self._expected_object("message google.protobuf.Any", value)
+            self._expected_object(type_text, value)
         if "@type" not in value:
             if value:
                 self._fail(
-                    "message google.protobuf.Any",
+                    type_text,
                     "in legacy mode, missing @type in Any is only allowed for an empty object",
                 )
             return
         type_url = value["@type"]
         if not isinstance(type_url, str):
-            self._fail(
-                "message google.protobuf.Any", f"unexpected character: '{_first_character(type_url)}'; expected '\"'"
-            )
+            self._fail(type_text, f"unexpected character: '{first_character(type_url)}'; expected '\"'")
         host, slash, name = type_url.rpartition("/")
         if not slash or not host:
             raise FillError(
@@ -297,7 +281,7 @@ class _Filler:
             self._members(message, value)
             return
         if not isinstance(value, str):
-            self._fail(type_text, f"unexpected character: '{_first_character(value)}'; expected '\"'")
+            self._fail(type_text, f"unexpected character: '{first_character(value)}'; expected '\"'")
         match = _DURATION.fullmatch(value)
         if match is None:
             if not re.match(r"-?\d", value, re.ASCII):
@@ -319,7 +303,7 @@ class _Filler:
             self._members(message, value)
             return
         if not isinstance(value, str):
-            self._fail(f"message {name}", f"unexpected character: '{_first_character(value)}'; expected '\"'")
+            self._fail(f"message {name}", f"unexpected character: '{first_character(value)}'; expected '\"'")
         try:
             message.FromJsonString(value)
         except ValueError as error:
@@ -327,9 +311,13 @@ class _Filler:
 
     def struct(self, message: Any, value: Any) -> None:
         if not isinstance(value, dict):
-            self._expected_object("message google.protobuf.Struct", value)
+            self._expected_object("message google.protobuf.Struct.FieldsEntry", value)
         if isinstance(value, Repeated):
-            self._fail("message google.protobuf.Struct", "got unexpectedly-repeated repeated map key")
+            keys = [key for key, _ in value.pairs]
+            twice = next(key for number, key in enumerate(keys) if key in keys[:number])
+            self._fail(
+                "message google.protobuf.Struct.FieldsEntry", f"got unexpectedly-repeated repeated map key: '{twice}'"
+            )
         for key, item in value.items():
             self._path.append(f'["{key}"]')
             self.message(message.fields[key], item)
@@ -338,7 +326,7 @@ class _Filler:
     def list_value(self, message: Any, value: Any) -> None:
         if not isinstance(value, list):
             self._fail(
-                "message google.protobuf.ListValue", f"unexpected character: '{_first_character(value)}'; expected '['"
+                "message google.protobuf.ListValue", f"unexpected character: '{first_character(value)}'; expected '['"
             )
         for number, item in enumerate(value):
             self._path.append(f"[{number}]")
@@ -379,26 +367,30 @@ def _pairs(value: dict[str, Any]) -> Iterable[tuple[str, Any]]:
     return value.pairs if isinstance(value, Repeated) else value.items()
 
 
-def _first_character(value: Any) -> str:
-    """What the JSON text of `value` begins with, for protobuf's `unexpected character`."""
-    if isinstance(value, dict):
-        return "{"
-    if isinstance(value, list):
-        return "["
-    if isinstance(value, str):
-        return '"'
-    if value is None:
-        return "n"
-    return str(value).lower()[0]
+@cache
+def _names(descriptor: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in descriptor.fields)
+
+
+class _FieldTable(dict[str, "_Field | None"]):
+    """Both spellings of a field's name -> what to do with it, worked out for those that are used."""
+
+    def __init__(self, descriptor: Any) -> None:
+        super().__init__()
+        self._by_name = descriptor.fields_by_name
+        self._by_json_name = descriptor.fields_by_camelcase_name
+
+    def __missing__(self, name: str) -> _Field | None:
+        field = self._by_name.get(name) or self._by_json_name.get(name)
+        if field is None:
+            return None  # not kept: there is no end to names that do not exist
+        made = self[name] = _field(field)
+        return made
 
 
 @cache
-def _fields(descriptor: Any) -> dict[str, _Field]:
-    """Both spellings of every field's name -> what to do with it."""
-    table: dict[str, _Field] = {}
-    for field in descriptor.fields:
-        table[field.json_name] = table[field.name] = _field(field)
-    return table
+def _fields(descriptor: Any) -> _FieldTable:
+    return _FieldTable(descriptor)
 
 
 def _field(field: Any) -> _Field:
@@ -408,170 +400,8 @@ def _field(field: Any) -> _Field:
         key = field.message_type.fields_by_name["key"]
         value = field.message_type.fields_by_name["value"]
         value_type = value.message_type.full_name if value.message_type is not None else ""
-        scalar = None if value_type else _scalar(value)
-        return _Field(field.name, oneof, True, _scalar(key), value_type, scalar, _type_text(field))
+        scalar = None if value_type else converter(value)
+        return _Field(field.name, oneof, True, converter(key), value_type, scalar, type_text(field))
     if field.message_type is not None:
-        return _Field(field.name, oneof, repeated, None, field.message_type.full_name, None, _type_text(field))
-    return _Field(field.name, oneof, repeated, None, "", _scalar(field), _type_text(field))
-
-
-# google.protobuf.FieldDescriptor.TYPE_*: importing the class to name them costs more than the whole schema.
-_TYPE_NAMES = {
-    1: "double",
-    2: "float",
-    3: "int64",
-    4: "uint64",
-    5: "int32",
-    6: "fixed64",
-    7: "fixed32",
-    8: "bool",
-    9: "string",
-    12: "bytes",
-    13: "uint32",
-    15: "sfixed32",
-    16: "sfixed64",
-    17: "sint32",
-    18: "sint64",
-}
-_RANGES = {
-    "int32": (-(2**31), 2**31 - 1),
-    "uint32": (0, 2**32 - 1),
-    "int64": (-(2**63), 2**63 - 1),
-    "uint64": (0, 2**64 - 1),
-}
-_RANGE_OF = {
-    **dict.fromkeys(("int32", "sint32", "sfixed32"), _RANGES["int32"]),
-    **dict.fromkeys(("uint32", "fixed32"), _RANGES["uint32"]),
-    **dict.fromkeys(("int64", "sint64", "sfixed64"), _RANGES["int64"]),
-    **dict.fromkeys(("uint64", "fixed64"), _RANGES["uint64"]),
-}
-
-
-def _type_text(field: Any) -> str:
-    """How protobuf's parser calls the type in its errors."""
-    if field.message_type is not None:
-        return f"message {field.message_type.full_name}"
-    if field.enum_type is not None:
-        return f"enum {field.enum_type.full_name}"
-    return _TYPE_NAMES[field.type]
-
-
-def _scalar(field: Any) -> Callable[[Any], Any]:
-    """What turns a reader's value into the field's; raises `_Wrong` or `_UnknownEnum`."""
-    if field.enum_type is not None:
-        return _enum(field.enum_type)
-    name = _TYPE_NAMES[field.type]
-    if name in _RANGE_OF:
-        return _integer(*_RANGE_OF[name])
-    return {"string": _to_string, "bool": _to_bool, "bytes": _to_bytes, "double": _to_double, "float": _to_float}[name]
-
-
-def _default(converter: Callable[[Any], Any]) -> Any:
-    """What null means in a list."""
-    empty: dict[Any, Any] = {_to_string: "", _to_bool: False, _to_bytes: b"", _to_double: 0.0, _to_float: 0.0}
-    return empty.get(converter, 0)
-
-
-def _to_string(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    raise _Wrong(f"unexpected character: '{_first_character(value)}'; expected '\"'")
-
-
-def _to_bool(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    if value == "true":
-        return True
-    if value == "false":
-        return False
-    raise _Wrong("expected 'true' or 'false'")
-
-
-def _to_bytes(value: Any) -> bytes:
-    text = _to_string(value).replace("-", "+").replace("_", "/").rstrip("=")
-    if not _BASE64.fullmatch(text) or len(text) % 4 == 1:
-        raise _Wrong("corrupt base64")
-    try:
-        return base64.b64decode(text + "=" * (-len(text) % 4))
-    except binascii.Error:
-        raise _Wrong("corrupt base64") from None
-
-
-def _to_double(value: Any) -> float:
-    if isinstance(value, str):
-        text = value.strip()
-        match = _HEX_NUMBER.fullmatch(text)
-        if match and len(text) < 300:
-            return float(int(match[1] + match[2], 16))
-        if not (_NUMBER.fullmatch(text) or _INFINITE.fullmatch(text)):
-            raise _Wrong("non-number characters in quoted number")
-        return float(text)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise _Wrong("expected number or string")
-    try:
-        return float(value)
-    except OverflowError:
-        raise _Wrong("invalid number") from None
-
-
-def _to_float(value: Any) -> float:
-    number = _to_double(value)
-    if math.isfinite(number) and abs(number) > 3.4028235677973366e38:
-        raise _Wrong("JSON number out of range for float")
-    return number
-
-
-def _integer(low: int, high: int) -> Callable[[Any], int]:
-    def to_integer(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-            raise _Wrong("expected number or string")
-        number: float = value if not isinstance(value, str) else _number(value)
-        if isinstance(number, float):
-            if not number.is_integer():
-                raise _Wrong("expected integer, but JSON number had fractional part")
-            number = int(number)
-        if not low <= number <= high:
-            problem = "integer out of range" if isinstance(value, str) else "JSON number out of range for int"
-            raise _Wrong(problem)
-        return number
-
-    return to_integer
-
-
-def _number(text: str) -> float:
-    """An integer field's quoted number: decimal, hexadecimal, or a float without a fraction."""
-    if text != text.strip():
-        raise _Wrong("non-number characters in quoted number")
-    match = _HEX_NUMBER.fullmatch(text)
-    if match and len(text) < 40:
-        return int(match[1] + match[2], 16)
-    if len(text) > 400 or not _NUMBER.fullmatch(text):
-        raise _Wrong(f"invalid number: '{text[:100]}'")
-    if text.lstrip("+-").isdigit():
-        return int(text)
-    number = float(text)
-    if not math.isfinite(number):
-        raise _Wrong(f"invalid number: '{text}'")
-    return number
-
-
-def _enum(enum_type: Any) -> Callable[[Any], int]:
-    names = {value.name: value.number for value in enum_type.values}
-    for value in enum_type.values:
-        names.setdefault(value.name.lower(), value.number)
-    to_int32 = _integer(*_RANGES["int32"])
-
-    def to_enum(value: Any) -> int:
-        if not isinstance(value, str):
-            return to_int32(value)
-        number = names.get(value)
-        if number is None:
-            number = names.get(value.lower())
-        if number is None and re.fullmatch(r"[-+]?\d{1,10}", value, re.ASCII):
-            number = int(value)
-        if number is None or not -(2**31) <= number < 2**31:
-            raise _UnknownEnum(value, tuple(known.name for known in enum_type.values))
-        return number
-
-    return to_enum
+        return _Field(field.name, oneof, repeated, None, field.message_type.full_name, None, type_text(field))
+    return _Field(field.name, oneof, repeated, None, "", converter(field), type_text(field))

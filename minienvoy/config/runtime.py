@@ -25,6 +25,7 @@ MAX_VALUE_SIZE = 1 << 20
 _DOUBLE = re.compile(
     r"[-+]?(\d+\.?\d*([eE][-+]?\d+)?|\.\d+([eE][-+]?\d+)?|0[xX][0-9a-fA-F]+|inf(inity)?|nan)", re.I | re.A
 )
+_FIELD_BLOCK = re.compile(r"^fields \{\n(?: .*\n)*\}\n", re.M)
 _DENOMINATORS = {"HUNDRED": 100, "TEN_THOUSAND": 10_000, "MILLION": 1_000_000}
 _BY_NUMBER = tuple(_DENOMINATORS.values())
 
@@ -337,7 +338,9 @@ def _entry(value: Any, kind: str) -> Entry:
         return Entry(str(value.bool_value).lower(), boolean=value.bool_value)
     if kind == "string_value":
         return _text(value.string_value)
-    return Entry(str(value.struct_value), fraction=_fraction(value.struct_value))
+    # The text form, in an order of its own: that of the map is not always the same.
+    raw = "".join(sorted(_FIELD_BLOCK.findall(str(value.struct_value))))
+    return Entry(raw, fraction=_fraction(value.struct_value))
 
 
 def _number(raw: str, number: float) -> Entry:

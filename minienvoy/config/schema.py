@@ -8,6 +8,7 @@ may hold another version of the same protos.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,7 @@ from minienvoy.errors import ConfigError
 
 _PATH = Path(__file__).with_name("envoy_api.binpb")
 _INDEX_TAG = 0x7A
+_PACKAGE = re.compile(r"^\S+ (\S+)", re.MULTILINE)
 
 
 class _File(NamedTuple):
@@ -71,13 +73,16 @@ class Schema:
         if self._data[0] != _INDEX_TAG or len(self._data) < start + size:
             raise ConfigError(f"the schema of Envoy's API is damaged: {path}", remedy="run `python hatch_build.py`")
         self._body = start + size
-        lines = self._data[start : self._body].decode().split("\n")
-        self._files = [_File._make(line.split(" ")) for line in lines]
+        index = self._data[start : self._body].decode()
+        self._lines = index.split("\n")
         self._by_package: dict[str, list[int]] = {}
-        for number, file in enumerate(self._files):
-            self._by_package.setdefault(file.package, []).append(number)
+        for number, package in enumerate(_PACKAGE.findall(index)):
+            self._by_package.setdefault(package, []).append(number)
         self._added: set[int] = set()
         self.pool = _new_pool()
+
+    def _file(self, number: int) -> _File:
+        return _File._make(self._lines[number].split(" "))
 
     def file_of(self, symbol: str) -> int:
         """The number of the file that declares `symbol`, a full name; KeyError if none does."""
@@ -86,7 +91,7 @@ class Schema:
             package, _, rest = package.rpartition(".")
             for number in self._by_package.get(package, ()):
                 top = symbol[len(package) + 1 :].partition(".")[0] if package else rest
-                names = self._files[number].names()
+                names = self._file(number).names()
                 if top in names or f"={top}" in names or f"+{top}" in names:
                     return number
         raise KeyError(symbol)
@@ -94,19 +99,20 @@ class Schema:
     @property
     def file_count(self) -> int:
         """How many proto files there are; they are numbered from 0."""
-        return len(self._files)
+        return len(self._lines)
 
     def raw_file(self, number: int) -> bytes:
         """The serialised `FileDescriptorProto`."""
-        start = self._body + int(self._files[number].offset)
-        return self._data[start : start + int(self._files[number].size)]
+        file = self._file(number)
+        start = self._body + int(file.offset)
+        return self._data[start : start + int(file.size)]
 
     def add(self, number: int) -> None:
         """Give a file and what it depends on to the pool."""
         if number in self._added:
             return
         self._added.add(number)
-        dependencies = self._files[number].dependencies
+        dependencies = self._file(number).dependencies
         if dependencies != "-":
             for dependency in dependencies.split(","):
                 self.add(int(dependency))
@@ -114,7 +120,7 @@ class Schema:
 
     def message_names(self) -> Iterator[str]:
         """The full name of every top-level message, in the order of the files."""
-        for file in self._files:
+        for file in map(self._file, range(self.file_count)):
             for name in file.names():
                 if name and name[0] not in "=+":
                     yield f"{file.package}.{name}"
@@ -211,6 +217,24 @@ def is_repeated(field: Any) -> bool:
         return bool(field.is_repeated)
     except AttributeError:  # protobuf < 6.31
         return bool(field.label == field.LABEL_REPEATED)
+
+
+def submessages(field: Any, value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """The messages in a field that is set, each with its path; none if the field holds scalars.
+
+    Paths are written `a.b[0].c["key"]`; the entries of a map come in the order of their keys.
+    """
+    if field.message_type is None:
+        return
+    if is_map(field):
+        if field.message_type.fields_by_name["value"].message_type is not None:
+            for key in sorted(value):
+                yield f'{path}["{key}"]', value[key]
+    elif is_repeated(field):
+        for number, item in enumerate(value):
+            yield f"{path}[{number}]", item
+    else:
+        yield path, value
 
 
 @cache

@@ -33,12 +33,20 @@ with file, line and column (`--unsupported warn` starts anyway). A message that 
 
 
 def import_everything() -> None:
-    """Import all of minienvoy, so that all declarations are made."""
+    """Import all of minienvoy, so that all declarations are made.
+
+    Left out is what is not the proxy (`minienvoy.testing`), and what needs an extra that is not installed.
+    """
     import minienvoy
 
     for module in walk_packages(minienvoy.__path__, "minienvoy."):
-        if module.name.rpartition(".")[2] != "__main__" and not module.name.startswith("minienvoy.testing"):
+        if module.name.rpartition(".")[2] == "__main__" or module.name.startswith("minienvoy.testing"):
+            continue
+        try:
             import_module(module.name)
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] == "minienvoy":
+                raise
     for full_name in sorted(registry.catalogue()):
         registry.import_home_of(full_name)
 

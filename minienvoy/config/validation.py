@@ -19,6 +19,11 @@ from .constraints import Check, Violation, duration_check, scalar_check
 
 _WRAPPER = re.compile(r"google\.protobuf\.(Double|Float|U?Int(32|64)|Bool|String|Bytes)Value")
 
+_NANOS = 1_000_000_000
+_MAX_PROTOBUF_SECONDS = 315_576_000_000
+_MAX_SECONDS = (2**63 - 1) // _NANOS
+"""What fits 64 bits of nanoseconds."""
+
 
 def validate(message: Any, path: str = "") -> None:
     """Check `message` and everything below it, `Any` payloads excepted.
@@ -26,6 +31,7 @@ def validate(message: Any, path: str = "") -> None:
     Raises:
         ConfigError: the first violation, in Envoy's words; `path` is prefixed to the path of the offending field.
     """
+    check_durations(message, path)
     try:
         _check_message(message)
     except Violation as violation:
@@ -33,6 +39,35 @@ def validate(message: Any, path: str = "") -> None:
         raise ConfigError(
             f"Proto constraint validation failed ({' | caused by '.join(violation.causes)})", path=where
         ) from None
+
+
+def check_durations(message: Any, path: str = "") -> None:
+    """Every `Duration` below `message` must be positive and fit; Envoy looks at them before it looks at any rule.
+
+    Raises:
+        ConfigError: the first that is not.
+    """
+    for field, value in message.ListFields():
+        for here, item in schema.submessages(field, value, f"{path}.{field.name}" if path else field.name):
+            _check_duration(item, here)
+
+
+def _check_duration(message: Any, path: str) -> None:
+    name = message.DESCRIPTOR.full_name
+    if name != "google.protobuf.Duration":
+        if not name.startswith("google.protobuf."):
+            check_durations(message, path)
+        return
+    if message.seconds < 0 or message.nanos < 0:
+        problem = "Expected positive duration"
+    elif message.nanos >= _NANOS or message.seconds > _MAX_PROTOBUF_SECONDS:
+        problem = "Duration out-of-range according to Protobuf"
+    elif message.seconds > _MAX_SECONDS:
+        problem = "Duration out-of-range"
+    else:
+        return
+    shown = " ".join(str(message).split())
+    raise ConfigError(f"Invalid duration: {problem}: {shown}", path)
 
 
 def _check_message(message: Any) -> None:

@@ -5,19 +5,24 @@ Envoy: `Http::ConnectionManagerImpl::ActiveStream`; docs "Life of a request".
 A stream is *remote complete* when the whole request has come, *local complete* when the whole response has been given to
 the codec, and over (`ended`) when both are so or when one side has given up. What happens at its end happens once, in
 `_end`: filters are destroyed, it is counted and logged, and the connection manager hears of it.
+
+This is the busiest code there is: what a request that goes its usual way does not need stands behind one question.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from ..access_log.context import AccessLogType
 from ..explain.explanation import NO_EXPLANATION, Explanation
-from ..stream_info import ResponseFlag
+from ..stream_info import ConnectionInfo, ResponseFlag
 from .codec import ResponseEncoder, StreamResetReason
 from .conn_manager_config import ServerHeaderTransformation
 from .conn_manager_utility import (
     PATH_REDIRECT,
     PATH_REJECTED,
+    RESPONSE_HOP_BY_HOP,
     mutate_request_headers,
     mutate_response_headers,
     normalize_path,
@@ -26,7 +31,8 @@ from .conn_manager_utility import (
 )
 from .filter import Route
 from .filter_manager import FilterManager, ModifyHeaders
-from .header_map import KIND, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
+from .grpc import grpc_reply, is_grpc
+from .header_map import KIND, Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
 
 if TYPE_CHECKING:
     from ..event.dispatcher import Timer
@@ -37,9 +43,10 @@ _DATE: Final = KIND[b"date"]
 _CONNECTION: Final = KIND[b"connection"]
 _EXPECT: Final = KIND[b"expect"]
 _UPGRADE: Final = KIND[b"upgrade"]
+_REQUEST_ID: Final = KIND[b"x-request-id"]
+_FORCE_TRACE: Final = KIND[b"x-envoy-force-trace"]
 _KEEP_ALIVE: Final = entry(b"connection", b"keep-alive")
 _TEXT: Final = entry(b"content-type", b"text/plain")
-_GRPC: Final = entry(b"content-type", b"application/grpc")
 _CLASSES: Final = (
     "",
     "downstream_rq_1xx",
@@ -48,58 +55,70 @@ _CLASSES: Final = (
     "downstream_rq_4xx",
     "downstream_rq_5xx",
 )
+_PASS_THROUGH: Final = ServerHeaderTransformation.PASS_THROUGH
 
 
 class ActiveStream(FilterManager):
     """Made by the connection manager when the first byte of a request is there."""
 
+    protocol = "HTTP/1.1"
     saw_connection_close: bool = False
-    request_done_time: float | None = None
+    response_started: bool = False
     header_timer: Timer | None = None
     request_timer: Timer | None = None
     duration_timer: Timer | None = None
     _upgrade: bool = False
+    _traced: bool = False
+    _lost: bool = False
 
     def __init__(self, manager: ConnectionManager, encoder: ResponseEncoder) -> None:
-        config = manager.config
         self.manager = manager
-        self.config = config
+        self.config = config = manager.config
         self.encoder = encoder
-        self.connection_ = connection = manager.connection
+        self.downstream_connection = connection = manager.connection
         self.connection = connection.info
-        self.dispatcher = dispatcher = config.dispatcher
-        self.buffer_limit = config.buffer_limit
-        self.start_time = dispatcher.wall_time()
-        self.start_monotonic = dispatcher.monotonic_time()
+        self.dispatcher = config.dispatcher
+        self.buffer_limit = connection.buffer_limit
+        self.start_monotonic = config.dispatcher.monotonic_time()
         stats = config.stats
         stats.downstream_rq_total += 1
         stats.downstream_rq_http1_total += 1
         stats.downstream_rq_active += 1
         if config.explanations is not None:
             self.explain = Explanation()
-        if config.request_timeout or config.request_headers_timeout or config.max_stream_duration:
+            self.explain.decisions.extend(connection.explain.decisions)
+        if config.has_stream_timers:
             self._arm_timers()
+
+    @property
+    def start_time(self) -> float:  # type: ignore[override]
+        """Seconds since the epoch; computed when somebody asks, which most requests never do."""
+        dispatcher = self.dispatcher
+        return dispatcher.wall_time() - (dispatcher.monotonic_time() - self.start_monotonic)
 
     # -- the request, from the codec
 
     def decode_headers(self, headers: RequestHeaderMap, end_stream: bool) -> None:
         config = self.config
         self.request_headers = headers
-        if self.header_timer is not None:
-            self.header_timer.disable()
-        self.protocol = "HTTP/1.0" if self.encoder.http_10 else "HTTP/1.1"  # type: ignore[attr-defined]
         if end_stream:
-            self._complete_request()
-        seen = headers.seen
-        if seen & (_EXPECT | _CONNECTION | _UPGRADE) or self.protocol == "HTTP/1.0":
-            if not self._look_at_connection_headers(headers):
-                return
+            self.remote_complete = True
+            self.last_downstream_rx_byte_time = self.dispatcher.monotonic_time()
+        if config.has_stream_timers:
+            self._on_headers_complete(end_stream)
+        encoder = self.encoder
+        if headers.seen & (_EXPECT | _CONNECTION | _UPGRADE) or encoder.http_10:
+            self._look_at_connection_headers(headers)
         if headers.no_authority:
             self.send_local_reply(400, "", "missing_host_header")
             return
         path = headers.path
         if path[:1] != b"/" and headers.method != b"CONNECT":
-            self._refuse_path(b"missing_path_rejected" if not path else b"absolute_path_rejected")
+            config.stats.downstream_rq_non_relative_path += 1
+            self.send_local_reply(404, "", "absolute_path_rejected" if path else "missing_path_rejected")
+            return
+        if headers.method == b"QUERY" and not headers.has(b"content-type"):
+            self.send_local_reply(400, "", "query_missing_content_type")
             return
         if b"#" in path:
             config.stats.downstream_rq_failed_path_normalization += 1
@@ -107,48 +126,61 @@ class ActiveStream(FilterManager):
             return
         if config.rewrites_target and not self._rewrite_target(headers):
             return
-        trusted = mutate_request_headers(headers, config, self.connection)
+        trusted = mutate_request_headers(headers, config, self.connection, self._upgrade)
         if trusted is not None:
             self._trust(trusted)
         if config.generate_request_id:
             set_request_id(headers, config)
         if self._upgrade and not self._allow_upgrade(headers):
             return
+        if headers.seen & _FORCE_TRACE:
+            self._traced = headers.has(b"x-envoy-force-trace")
         if self.explain is not NO_EXPLANATION:
-            self.request_id = (headers.get(b"x-request-id") or b"").decode("latin-1")
-            self.explain.request_id = self.request_id
-        self.create_filters(config.filter_chain)
-        if self._decoding is None:
-            self.terminal.decode_headers(headers, end_stream)  # type: ignore[union-attr]
-        else:
-            self._decoding.headers(headers, end_stream)
+            self.explain.request_id = (headers.get(b"x-request-id") or b"").decode("latin-1")
+        self._start_filters(headers, end_stream)
 
     def decode_data(self, data: bytes, end_stream: bool) -> None:
         self.bytes_received += len(data)
+        self.manager.last_activity = now = self.dispatcher.monotonic_time()
         if end_stream:
-            self._complete_request()
-        self.manager.touch()
+            self._complete_request(now)
         if not self.ended and not self.is_local_reply:
-            self._run_decode_data(data, end_stream)
-        if end_stream:
-            self._end_if_complete()
+            self._pass_data(data, end_stream)
+        if self.local_complete and not self.ended:
+            self._end()
 
     def decode_trailers(self, trailers: HeaderMap) -> None:
-        self._complete_request()
-        self.manager.touch()
+        self.request_trailers = trailers
+        self.manager.last_activity = now = self.dispatcher.monotonic_time()
+        self._complete_request(now)
         if not self.ended and not self.is_local_reply:
-            self._run_decode_trailers(trailers)
-        self._end_if_complete()
+            self._pass_trailers(trailers)
+        if self.local_complete and not self.ended:
+            self._end()
 
     def on_reset_stream(self, reason: StreamResetReason, details: str) -> None:
         """The codec has lost the stream: the client went away."""
         if self.ended:
             return
         self.config.stats.downstream_rq_rx_reset += 1
-        self.set_response_flag(ResponseFlag.DOWNSTREAM_CONNECTION_TERMINATION)
+        self._lost = True
+        self.response_flags |= ResponseFlag.DOWNSTREAM_CONNECTION_TERMINATION
         if self.response_code_details is None or not self.local_complete:
             self.response_code_details = details or "downstream_remote_disconnect"
         self._end()
+
+    def _start_filters(self, headers: RequestHeaderMap, end_stream: bool) -> None:
+        terminal = self.terminal = self.config.filter_chain.make_terminal()
+        terminal.decoder_callbacks = self
+        terminal.decode_headers(headers, end_stream)
+
+    def _pass_data(self, data: bytes, end_stream: bool) -> None:
+        if self.terminal is not None:
+            self.terminal.decode_data(data, end_stream)
+
+    def _pass_trailers(self, trailers: HeaderMap) -> None:
+        if self.terminal is not None:
+            self.terminal.decode_trailers(trailers)
 
     # -- the response, to the codec
 
@@ -158,73 +190,88 @@ class ActiveStream(FilterManager):
         mutate_response_headers(headers, self.config, False)
         self.encoder.encode_1xx_headers(headers)
 
-    def _encode_headers_downstream(self, headers: ResponseHeaderMap, end_stream: bool) -> None:
+    def encode_headers(self, headers: ResponseHeaderMap, end_stream: bool, details: str) -> None:
         config = self.config
         manager = self.manager
         entries = headers.entries
-        status = headers.status
-        # `date` is set in place where the upstream sent one, `server` too.
-        if headers.seen & (_DATE | _SERVER):
-            headers.set(b"date", config.date()[1])
-            transformation = config.server_transformation
-            if transformation is ServerHeaderTransformation.OVERWRITE:
-                headers.set(b"server", config.server_name)
-            elif transformation is ServerHeaderTransformation.APPEND_IF_ABSENT and not headers.has(b"server"):
-                headers.set(b"server", config.server_name)
+        now = self.dispatcher.monotonic_time()
+        self.response_code_details = details
+        date = config.date
+        date_entry = date.entry if now < date.stale_at else date.refresh(now)
+        seen = headers.seen
+        if seen & (_DATE | _SERVER):
+            self._set_date_and_server(headers, date_entry)
         else:
-            entries.append(config.date())
-            if config.server_transformation is not ServerHeaderTransformation.PASS_THROUGH:
+            entries.append(date_entry)
+            if config.server_transformation is not _PASS_THROUGH:
                 entries.append(config.server_entry)
-                headers.seen |= _SERVER
-            headers.seen |= _DATE
-        mutate_response_headers(headers, config, self._upgrade)
-        if config.always_set_request_id_in_response and self.request_headers is not None:
-            request_id = self.request_headers.get(b"x-request-id")
-            if request_id is not None:
-                headers.set(b"x-request-id", request_id)
+        if seen & RESPONSE_HOP_BY_HOP or config.via:
+            mutate_response_headers(headers, config, self._upgrade)
+        if config.always_set_request_id_in_response or self._traced:
+            self._tell_request_id(headers)
         if self.saw_connection_close:
             manager.draining = True
+        status = headers.status
         if not manager.draining:
             if config.max_requests_per_connection and manager.requests >= config.max_requests_per_connection:
                 config.stats.downstream_cx_max_requests_reached += 1
-                manager.draining = True
-            elif config.drain_close():
+                self.saw_connection_close = manager.draining = True
+            elif config.drain_state.active and config.drain_close():
                 config.stats.downstream_cx_drain_close += 1
                 manager.start_drain_sequence()
         if not self.remote_complete:
             # HTTP/1 can not wait for the rest of a request that has been answered.
-            manager.draining = True
-            config.stats.downstream_rq_response_before_rq_complete += 1
+            if end_stream or not self._upgrade:
+                manager.draining = True
+                config.stats.downstream_rq_response_before_rq_complete += 1
         if (manager.draining or manager.drain_announced) and not (self._upgrade and status == 101):
             headers.set(b"connection", b"close")
         elif self.protocol == "HTTP/1.0":
-            headers.entries.append(_KEEP_ALIVE)
+            entries.append(_KEEP_ALIVE)
         self.response_code = status
-        self._charge(status)
-        self.first_downstream_tx_byte_time = self.last_downstream_tx_byte_time = self.dispatcher.monotonic_time()
+        self.response_started = True
+        stats, listener_stats = config.stats, config.listener_stats
+        stats.downstream_rq_completed += 1
+        listener_stats.downstream_rq_completed += 1
+        if 200 <= status < 300:
+            stats.downstream_rq_2xx += 1
+            listener_stats.downstream_rq_2xx += 1
+        else:
+            self._charge(status)
+        manager.last_activity = self.first_downstream_tx_byte_time = now
         self.response_headers = headers
         if end_stream:
             self.local_complete = True
-        self.encoder.encode_headers(headers, end_stream)
-        if end_stream:
-            self._end_if_complete()
+            self.last_downstream_tx_byte_time = now
+            self.encoder.encode_headers(headers, True)
+            if not self.ended:
+                self._end()
+        else:
+            self.encoder.encode_headers(headers, False)
 
-    def _encode_data_downstream(self, data: bytes, end_stream: bool) -> None:
+    def encode_data(self, data: bytes, end_stream: bool) -> None:
+        if self.ended:
+            return
         self.bytes_sent += len(data)
+        self.manager.last_activity = now = self.dispatcher.monotonic_time()
         if end_stream:
             self.local_complete = True
-            self.last_downstream_tx_byte_time = self.dispatcher.monotonic_time()
+            self.last_downstream_tx_byte_time = now
+            self.encoder.encode_data(data, True)
+            if not self.ended:
+                self._end()
         else:
-            self.manager.touch()
-        self.encoder.encode_data(data, end_stream)
-        if end_stream:
-            self._end_if_complete()
+            self.encoder.encode_data(data, False)
 
-    def _encode_trailers_downstream(self, trailers: HeaderMap) -> None:
+    def encode_trailers(self, trailers: HeaderMap) -> None:
+        if self.ended:
+            return
+        self.response_trailers = trailers
         self.local_complete = True
         self.last_downstream_tx_byte_time = self.dispatcher.monotonic_time()
         self.encoder.encode_trailers(trailers)
-        self._end_if_complete()
+        if not self.ended:
+            self._end()
 
     # -- what filters ask
 
@@ -239,48 +286,58 @@ class ActiveStream(FilterManager):
         return self._route
 
     def send_local_reply(
-        self, status: int, body: str, details: str, modify_headers: ModifyHeaders | None = None
+        self, status: int, body: str | bytes, details: str, modify_headers: ModifyHeaders | None = None
     ) -> None:
         if self.ended:
             return
-        if self.response_code is not None:
+        if self.response_started:
             # Headers are on their way: all that is left is to break off.
             self.response_code_details = details
             self.reset_stream()
             return
         self.is_local_reply = True
+        if status == 400:
+            # Something is wrong with the message itself: nothing more is believed on this connection.
+            self.manager.draining = True
         if self.explain is not NO_EXPLANATION:
             self.explain.decided("local_reply", status, details)
         request = self.request_headers
+        raw = body.encode() if isinstance(body, str) else body
+        self.response_code = status
         self.response_code_details = details
-        if request is not None and (request.get(b"content-type") or b"").startswith(b"application/grpc"):
-            headers, raw = _grpc_reply(status, body), b""
+        if request is not None and is_grpc(request.get(b"content-type")):
+            headers, raw = grpc_reply(status, raw, details), b""
+            if modify_headers is not None:
+                modify_headers(headers)
         else:
-            raw = body.encode()
             headers = ResponseHeaderMap(status)
+            if modify_headers is not None:
+                modify_headers(headers)
             if raw:
-                headers.entries = [entry(b"content-length", b"%d" % len(raw)), _TEXT]
-                headers.seen = headers.entries[0][3] | _TEXT[3]
-        if modify_headers is not None:
-            modify_headers(headers)
+                headers.set(b"content-length", b"%d" % len(raw))
+                if not headers.has(b"content-type"):
+                    headers.add_entry(_TEXT)
         headers_only = not raw or (request is not None and request.method == b"HEAD")
-        self.response_headers = headers
-        if self._encoding is None:
-            self._encode_headers_downstream(headers, headers_only)
-            if not headers_only and not self.ended:
-                self._encode_data_downstream(raw, True)
-        else:
-            self._encoding.headers(headers, headers_only)
-            if not headers_only and not self.ended:
-                self._encoding.data(raw, True)
+        headers.body_follows = not headers_only
+        self.encode_headers(headers, headers_only, details)
+        if not headers_only and not self.ended:
+            self.encode_data(raw, True)
 
     def reset_stream(self) -> None:
         if self.ended:
             return
         self.config.stats.downstream_rq_tx_reset += 1
+        self.config.stats.downstream_rq_rx_reset += 1
+        self._lost = True
         self.encoder.reset_stream(StreamResetReason.LOCAL_RESET)
         self.manager.draining = True
         self._end()
+
+    def start_response_timeout(self, seconds: float, callback: Callable[[], None]) -> None:
+        self.manager.start_response_timeout(seconds, callback)
+
+    def stop_response_timeout(self) -> None:
+        self.manager.stop_response_timeout()
 
     # -- timeouts
 
@@ -294,6 +351,12 @@ class ActiveStream(FilterManager):
             self.request_timer.enable(config.request_timeout)
         if config.max_stream_duration:
             self._arm_duration(config.max_stream_duration)
+
+    def _on_headers_complete(self, end_stream: bool) -> None:
+        if self.header_timer is not None:
+            self.header_timer.disable()
+        if end_stream and self.request_timer is not None:
+            self.request_timer.disable()
 
     def _arm_duration(self, seconds: float) -> None:
         if self.duration_timer is None:
@@ -311,7 +374,7 @@ class ActiveStream(FilterManager):
     def on_idle_timeout(self) -> None:
         """Nothing has moved for `stream_idle_timeout` (or the route's)."""
         self.config.stats.downstream_rq_idle_timeout += 1
-        self.set_response_flag(ResponseFlag.STREAM_IDLE_TIMEOUT)
+        self.response_flags |= ResponseFlag.STREAM_IDLE_TIMEOUT
         self._explain_timeout("stream_idle_timeout")
         self._time_out("stream timeout", "stream_idle_timeout", 504 if self.remote_complete else 408)
 
@@ -336,15 +399,15 @@ class ActiveStream(FilterManager):
 
     def _explain_timeout(self, which: str) -> None:
         if self.explain is not NO_EXPLANATION:
-            self.explain.decided("timeout", which, f"reached after {self._age():.3f} s")
+            age = self.dispatcher.monotonic_time() - self.start_monotonic
+            self.explain.decided("timeout", which, f"reached after {age:.3f} s")
 
-    def _age(self) -> float:
-        return self.dispatcher.monotonic_time() - self.start_monotonic
+    # -- the unusual request
 
-    # -- inside
-
-    def _look_at_connection_headers(self, headers: RequestHeaderMap) -> bool:
-        """`expect`, `connection` and `upgrade`; False if the request has been answered."""
+    def _look_at_connection_headers(self, headers: RequestHeaderMap) -> None:
+        """HTTP/1.0, `expect`, `connection` and `upgrade`."""
+        if self.encoder.http_10:
+            self.protocol = "HTTP/1.0"
         if headers.seen & _EXPECT and (headers.get(b"expect") or b"").lower() == b"100-continue":
             if not self.config.proxy_100_continue:
                 self.encoder.encode_1xx_headers(ResponseHeaderMap(100))
@@ -355,19 +418,17 @@ class ActiveStream(FilterManager):
         elif b"close" in tokens:
             self.saw_connection_close = True
         self._upgrade = headers.method == b"CONNECT" or (bool(headers.seen & _UPGRADE) and b"upgrade" in tokens)
-        return True
 
     def _allow_upgrade(self, headers: RequestHeaderMap) -> bool:
         upgrade = b"connect" if headers.method == b"CONNECT" else (headers.get(b"upgrade") or b"").lower()
         if headers.method == b"CONNECT" or upgrade in self.config.upgrades:
             return True
         self.config.stats.downstream_rq_ws_on_non_ws_route += 1
+        route = self.route()
+        if route is not None:
+            self.upstream_cluster_name = route.cluster_name or None
         self.send_local_reply(403, "", "upgrade_failed")
         return False
-
-    def _refuse_path(self, details: bytes) -> None:
-        self.config.stats.downstream_rq_non_relative_path += 1
-        self.send_local_reply(404, "", details.decode())
 
     def _rewrite_target(self, headers: RequestHeaderMap) -> bool:
         """Normalise path and host as configured; False if the request has been answered."""
@@ -393,8 +454,6 @@ class ActiveStream(FilterManager):
 
     def _trust(self, address: object) -> None:
         """What x-forwarded-for says replaces the peer, for this stream alone."""
-        from ..stream_info import ConnectionInfo
-
         info = self.connection
         mine = ConnectionInfo(info.local_address, address, info.id)  # type: ignore[arg-type]
         mine.direct_local_address = info.direct_local_address
@@ -403,73 +462,81 @@ class ActiveStream(FilterManager):
         mine.ssl = info.ssl
         self.connection = mine
 
-    def _complete_request(self) -> None:
+    def _complete_request(self, now: float) -> None:
         self.remote_complete = True
-        self.request_done_time = self.last_downstream_rx_byte_time = self.dispatcher.monotonic_time()
+        self.last_downstream_rx_byte_time = now
         if self.request_timer is not None:
             self.request_timer.disable()
 
-    def _charge(self, status: int) -> None:
-        config = self.config
-        stats, listener_stats = config.stats, config.listener_stats
-        stats.downstream_rq_completed += 1
-        listener_stats.downstream_rq_completed += 1
-        if 200 <= status < 300:
-            stats.downstream_rq_2xx += 1
-            listener_stats.downstream_rq_2xx += 1
-        elif 100 <= status < 600:
-            name = _CLASSES[status // 100]
-            setattr(stats, name, getattr(stats, name) + 1)
-            setattr(listener_stats, name, getattr(listener_stats, name) + 1)
+    # -- the unusual response
 
-    def _end_if_complete(self) -> None:
-        if self.local_complete and not self.ended:
-            if not self.remote_complete:
-                self.encoder.reset_stream(StreamResetReason.LOCAL_RESET)
-            self._end()
+    def _set_date_and_server(self, headers: ResponseHeaderMap, date: Entry) -> None:
+        """What the upstream says of the date stays; its `server` is replaced where it stands."""
+        if not headers.has(b"date"):
+            headers.add_entry(date)
+        transformation = self.config.server_transformation
+        if transformation is ServerHeaderTransformation.OVERWRITE or (
+            transformation is ServerHeaderTransformation.APPEND_IF_ABSENT and not headers.has(b"server")
+        ):
+            headers.set(b"server", self.config.server_name)
+
+    def _tell_request_id(self, headers: ResponseHeaderMap) -> None:
+        if self.request_headers is not None:
+            request_id = self.request_headers.get(b"x-request-id")
+            if request_id is not None:
+                headers.set(b"x-request-id", request_id)
+
+    def _charge(self, status: int) -> None:
+        if 100 <= status < 600:
+            name = _CLASSES[status // 100]
+            for stats in (self.config.stats, self.config.listener_stats):
+                setattr(stats, name, getattr(stats, name) + 1)
+
+    # -- the end
+
+    def _destroy_filters(self) -> None:
+        if self.terminal is not None:
+            self.terminal.on_destroy()
 
     def _end(self) -> None:
         """The stream is over."""
         self.ended = True
-        for timer in (self.header_timer, self.request_timer, self.duration_timer):
-            if timer is not None:
-                timer.disable()
-        self.destroy_filters()
+        config = self.config
+        if not self.remote_complete and not self._lost:
+            config.stats.downstream_rq_rx_reset += 1
+            self.encoder.reset_stream(StreamResetReason.LOCAL_RESET)
+        if config.has_stream_timers or self.duration_timer is not None:
+            for timer in (self.header_timer, self.request_timer, self.duration_timer):
+                if timer is not None:
+                    timer.disable()
+        self._destroy_filters()
         self.watermark_callbacks = None
         self.request_complete_time = now = self.dispatcher.monotonic_time()
-        config = self.config
         stats = config.stats
         stats.downstream_rq_active -= 1
         if self.local_complete:
             stats.downstream_rq_time.record(int((now - self.start_monotonic) * 1000))
         if config.access_logs:
-            for log in config.access_logs:
-                log.log(self.request_headers, self.response_headers, self.response_trailers, self)
+            self._log()
         if config.explanations is not None:
             config.explanations.append(self.explain)
-        self.manager.on_stream_ended(self)
+        self.manager.on_stream_ended(self, now)
 
-    def _on_response_too_large(self) -> None:
-        self.config.stats.rs_too_large += 1
-        if self.response_code is None:
-            self.send_local_reply(500, "Internal Server Error", "response_payload_too_large")
-        else:
-            self.reset_stream()
-
-
-def _grpc_reply(status: int, body: str) -> ResponseHeaderMap:
-    """A gRPC client reads its status from trailers, or from headers that end the stream."""
-    headers = ResponseHeaderMap(200, [_GRPC, entry(b"grpc-status", b"%d" % grpc_status_of(status))])
-    if body:
-        headers.entries.append(entry(b"grpc-message", percent_encode(body.encode())))
-    return headers
-
-
-def percent_encode(message: bytes) -> bytes:
-    """As gRPC wants `grpc-message`: printable ASCII but `%`."""
-    return b"".join(bytes((c,)) if 32 <= c <= 126 and c != 37 else b"%%%02X" % c for c in message)
-
-
-def grpc_status_of(status: int) -> int:
-    """`Grpc::Utility::httpToGrpcStatus`."""
-    return {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}.get(status, 2)
+    def _log(self) -> None:
+        config = self.config
+        self.listener_name = config.listener_name
+        self.traffic_direction = config.traffic_direction
+        self.filter_chain_name = self.downstream_connection.filter_chain_name
+        client = self.upstream_client
+        if client is not None:
+            self.upstream_protocol = client.codec.protocol
+            self.upstream_connect_start_time = client.connection.connect_start_time
+            self.upstream_connect_complete_time = client.connection.connect_complete_time
+        for log in config.access_logs:
+            log.log(
+                self.request_headers,
+                self.response_headers,
+                self.response_trailers,
+                self,
+                AccessLogType.DOWNSTREAM_END,
+            )

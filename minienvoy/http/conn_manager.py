@@ -4,12 +4,15 @@ Envoy: `Http::ConnectionManagerImpl`; docs "HTTP connection management".
 
 A connection is *draining* in two steps, as in Envoy: first it is announced (`connection: close` on what is still answered)
 and a drain timer runs; then, or at once when the protocol leaves no choice, the connection is closed as soon as no
-stream is left. One lazy timer serves both idle timeouts: the connection's while there is no stream, the stream's while
-there is one.
+stream is left.
+
+One timer serves both idle timeouts, the connection's while there is no stream and the stream's while there is one. Whatever
+moves only writes `last_activity`; the timer looks at it when it fires, and goes on waiting if there was any.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..errors import CodecProtocolError
@@ -26,20 +29,29 @@ if TYPE_CHECKING:
 
 
 class ConnectionManager(ReadFilter, ConnectionCallbacks):
-    """One downstream connection."""
+    """One downstream connection.
+
+    Attributes:
+        draining: it is closed as soon as its stream has ended.
+        drain_announced: responses say so already.
+        last_activity: monotonic seconds.
+        stream_idle_timeout: of the stream that is under way, seconds; 0 for none.
+    """
 
     codec: ServerConnection | None = None
     stream: ActiveStream | None = None
     requests: int = 0
     draining: bool = False
     drain_announced: bool = False
+    last_activity: float = 0.0
+    stream_idle_timeout: float = 0.0
+    bytes_received_before: int = 0
+    bytes_sent_before: int = 0
     _drain_timer: Timer | None = None
     _duration_timer: Timer | None = None
-    _bytes_received: int = 0
-    _bytes_sent: int = 0
-    _start: float = 0.0
-    _timer: LazyTimer | None = None
-    _stream_idle_timeout: float = 0.0
+    _idle_timer: Timer | None = None
+    _response_timer: LazyTimer | None = None
+    _on_response_timeout: Callable[[], None] | None = None
 
     def __init__(self, config: ConnectionManagerConfig) -> None:
         self.config = config
@@ -51,13 +63,12 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         connection = self.connection
         connection.add_callbacks(self)
         connection.delayed_close_timeout = config.delayed_close_timeout
+        config.connections.add(self)
         stats = config.stats
         stats.downstream_cx_total += 1
         stats.downstream_cx_active += 1
-        self._start = config.dispatcher.monotonic_time()
-        if config.idle_timeout:
-            self._timer = config.dispatcher.create_lazy_timer(self._on_idle)
-            self._timer.enable(config.idle_timeout)
+        self.start = self.last_activity = config.dispatcher.monotonic_time()
+        self._rearm_idle_timer()
         if config.max_connection_duration:
             self._duration_timer = config.dispatcher.create_timer(self._on_max_connection_duration)
             self._duration_timer.enable(config.max_connection_duration)
@@ -79,32 +90,35 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
     def on_event(self, event: ConnectionEvent) -> None:
         if event is ConnectionEvent.CONNECTED:
             return
-        if self._timer is not None:
-            self._timer.close()
-        for timer in (self._drain_timer, self._duration_timer):
+        for timer in (self._drain_timer, self._duration_timer, self._idle_timer):
             if timer is not None:
                 timer.disable()
+        if self._response_timer is not None:
+            self._response_timer.close()
         config = self.config
         stats = config.stats
         remote = event is ConnectionEvent.REMOTE_CLOSE
-        active = self.stream is not None
         stats.downstream_cx_destroy += 1
         if remote:
             stats.downstream_cx_destroy_remote += 1
         else:
             stats.downstream_cx_destroy_local += 1
-        if active:
+        if self.stream is not None:
             stats.downstream_cx_destroy_active_rq += 1
             if remote:
                 stats.downstream_cx_destroy_remote_active_rq += 1
             else:
                 stats.downstream_cx_destroy_local_active_rq += 1
         stats.downstream_cx_active -= 1
+        if self.connection.delayed_close_timed_out:
+            stats.downstream_cx_delayed_close_timeout += 1
         if self.codec is not None:
             stats.downstream_cx_http1_active -= 1
             self.codec.on_connection_closed()
-        self._count_bytes()
-        stats.downstream_cx_length_ms.record(int((config.dispatcher.monotonic_time() - self._start) * 1000))
+        config.connections.discard(self)
+        stats.downstream_cx_rx_bytes_total += self.connection.bytes_received - self.bytes_received_before
+        stats.downstream_cx_tx_bytes_total += self.connection.bytes_sent - self.bytes_sent_before
+        stats.downstream_cx_length_ms.record(int((config.dispatcher.monotonic_time() - self.start) * 1000))
 
     def on_above_write_buffer_high_watermark(self) -> None:
         stream = self.stream
@@ -122,45 +136,39 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
 
     def new_stream(self, encoder: ResponseEncoder) -> ActiveStream:
         self.requests += 1
-        stream = self.stream = ActiveStream(self, encoder)
-        timeout = self._stream_idle_timeout = self.config.stream_idle_timeout
-        if self._timer is not None:
-            if timeout:
-                self._timer.enable(timeout)
-            else:
-                self._timer.disable()
-        elif timeout:
-            self._timer = self.config.dispatcher.create_lazy_timer(self._on_idle)
-            self._timer.enable(timeout)
+        config = self.config
+        stream = self.stream = config.stream_class(self, encoder)
+        self.last_activity = stream.start_monotonic
+        self.stream_idle_timeout = config.stream_idle_timeout
         return stream
 
     def set_stream_idle_timeout(self, seconds: float) -> None:
         """The route has its own."""
-        self._stream_idle_timeout = seconds
-        if self._timer is None:
-            self._timer = self.config.dispatcher.create_lazy_timer(self._on_idle)
-        if seconds:
-            self._timer.enable(seconds)
-        else:
-            self._timer.disable()
+        self.stream_idle_timeout = seconds
+        self._rearm_idle_timer()
 
-    def touch(self) -> None:
-        """Something of the stream has moved."""
-        if self._stream_idle_timeout and self._timer is not None:
-            self._timer.enable(self._stream_idle_timeout)
+    def start_response_timeout(self, seconds: float, callback: Callable[[], None]) -> None:
+        """Call back when the stream has not ended `seconds` from now; HTTP/1 has one stream, so one timer does."""
+        timer = self._response_timer
+        if timer is None:
+            timer = self._response_timer = self.config.dispatcher.create_lazy_timer(self._on_response_timer)
+        self._on_response_timeout = callback
+        timer.enable(seconds)
 
-    def on_stream_ended(self, stream: ActiveStream) -> None:
+    def stop_response_timeout(self) -> None:
+        self._on_response_timeout = None
+
+    def on_stream_ended(self, stream: ActiveStream, now: float) -> None:
         self.stream = None
-        self._count_bytes()
+        self.last_activity = now
+        self._on_response_timeout = None
         if self.draining:
             self.check_for_deferred_close(
-                stream.saw_connection_close and stream.remote_complete and not stream.is_local_reply
+                stream.saw_connection_close
+                and stream.remote_complete
+                and stream.local_complete
+                and not stream.is_local_reply
             )
-        elif self._timer is not None:
-            if self.config.idle_timeout:
-                self._timer.enable(self.config.idle_timeout)
-            else:
-                self._timer.disable()
 
     # -- the end of the connection
 
@@ -175,8 +183,8 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
     def check_for_deferred_close(self, skip_delay: bool) -> None:
         """Close if it was decided to and nothing is under way any more.
 
-        Unless the client itself asked for the end, it gets `delayed_close_timeout` to read the answer: a FIN, or worse a
-        RST, that overtakes it in the client's buffers would lose it.
+        Unless the client expects the end, it gets `delayed_close_timeout` to read the answer: a FIN, or worse a RST, that
+        overtakes it in the client's buffers would lose it.
         """
         if self.draining and self.stream is None and not self.connection.closed:
             kind = ConnectionCloseType.FLUSH_WRITE if skip_delay else ConnectionCloseType.FLUSH_WRITE_AND_DELAY
@@ -186,16 +194,53 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         self.draining = True
         self.check_for_deferred_close(False)
 
+    def _idle_limit(self) -> float:
+        return self.config.idle_timeout if self.stream is None else self.stream_idle_timeout
+
+    def _rearm_idle_timer(self) -> None:
+        """Look again when the shorter of the two timeouts can have passed."""
+        config = self.config
+        limits = [each for each in (config.idle_timeout, config.stream_idle_timeout, self.stream_idle_timeout) if each]
+        if not limits:
+            return
+        if self._idle_timer is None:
+            self._idle_timer = config.dispatcher.create_timer(self._on_idle_timer)
+        self._idle_timer.enable(max(0.0, self.last_activity + min(limits) - config.dispatcher.monotonic_time()))
+
+    def _on_idle_timer(self) -> None:
+        config = self.config
+        limit = self._idle_limit()
+        now = config.dispatcher.monotonic_time()
+        left = self.last_activity + limit - now
+        if limit and left <= 1e-6:
+            self.last_activity = now
+            self._on_idle()
+            if self.connection.closed:
+                return
+        # A stream that starts now may have a shorter limit than what is waited for: never sleep longer than that.
+        candidates = [each for each in (config.idle_timeout, config.stream_idle_timeout) if each]
+        if limit and left > 1e-6:
+            candidates.append(left)
+        assert self._idle_timer is not None
+        self._idle_timer.enable(max(0.01, min(candidates)))
+
     def _on_idle(self) -> None:
         stream = self.stream
         if stream is not None:
             stream.on_idle_timeout()
+            return
+        if self.drain_announced or self.draining:
             return
         self.config.stats.downstream_cx_idle_timeout += 1
         if self.codec is None:
             self.connection.close(ConnectionCloseType.FLUSH_WRITE, "on_idle_timeout")
         else:
             self.start_drain_sequence()
+
+    def _on_response_timer(self) -> None:
+        callback, self._on_response_timeout = self._on_response_timeout, None
+        if callback is not None:
+            callback()
 
     def _on_max_connection_duration(self) -> None:
         self.config.stats.downstream_cx_max_duration_reached += 1
@@ -221,11 +266,3 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         config.stats.downstream_cx_http1_total += 1
         config.stats.downstream_cx_http1_active += 1
         return codec
-
-    def _count_bytes(self) -> None:
-        """Bytes are counted when a stream ends, not at every read and write."""
-        connection, stats = self.connection, self.config.stats
-        stats.downstream_cx_rx_bytes_total += connection.bytes_received - self._bytes_received
-        stats.downstream_cx_tx_bytes_total += connection.bytes_sent - self._bytes_sent
-        self._bytes_received = connection.bytes_received
-        self._bytes_sent = connection.bytes_sent

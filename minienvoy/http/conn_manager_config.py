@@ -21,7 +21,11 @@ from .http1.settings import Http1Settings
 if TYPE_CHECKING:
     from ..event.dispatcher import Dispatcher
     from ..explain.log import ExplanationLog
+    from ..network.drain_decision import DrainState
+    from .active_stream import ActiveStream
     from .codec import ServerConnection, ServerConnectionCallbacks
+    from .conn_manager import ConnectionManager
+    from .date_provider import DateProvider
 
 
 class ServerHeaderTransformation(Enum):
@@ -46,6 +50,7 @@ class AccessLog(Protocol):
         response_headers: HeaderMap | None,
         response_trailers: HeaderMap | None,
         stream_info: StreamInfo,
+        access_log_type: str,
     ) -> None: ...
 
 
@@ -58,8 +63,9 @@ class ConnectionManagerConfig:
         drain_timeout: between announcing that a connection will be closed and closing it.
         internal_address: tells whether an IP address counts as internal.
         new_request_id: makes the value of `x-request-id`.
-        date: the current value of the `date` header, e.g. from a `DateProvider`.
-        drain_close: asked before each response; True makes it the last one of its connection.
+        stream_class: `ActiveStream`, or `FilteredStream` where there are more filters than the terminal one.
+        drain_close: asked before each response while `drain_state.active`; True makes it the last one of its connection.
+        connections: those that are open, whose bytes are counted when somebody asks.
         skip_xff_append, use_remote_address, xff_num_trusted_hops: docs "x-forwarded-for".
         upgrades: lower-case names of the upgrades that are let through.
     """
@@ -75,14 +81,17 @@ class ConnectionManagerConfig:
     http1: Http1Settings
     access_logs: tuple[AccessLog, ...]
     new_request_id: Callable[[], str]
-    date: Callable[[], tuple[bytes, bytes, bytes, int]]
+    stream_class: type[ActiveStream]
+    date: DateProvider
     drain_close: Callable[[], bool]
+    drain_state: DrainState
     explanations: ExplanationLog | None = None
     local_address: str = "127.0.0.1"
     server_name: bytes = b"envoy"
     server_transformation: ServerHeaderTransformation = ServerHeaderTransformation.OVERWRITE
     via: bytes = b""
     user_agent: bytes = b""
+    service_node: bytes = b""
     use_remote_address: bool = False
     skip_xff_append: bool = False
     xff_num_trusted_hops: int = 0
@@ -115,12 +124,15 @@ class ConnectionManagerConfig:
     flush_access_log_on_new_request: bool = False
     traffic_direction: str = "UNSPECIFIED"
     listener_name: str = ""
+    connections: set[ConnectionManager] = field(default_factory=set)
     server_entry: tuple[bytes, bytes, bytes, int] = field(init=False)
+    has_stream_timers: bool = field(init=False)
     rewrites_target: bool = field(init=False)
     """Whether path or host are to be normalised before a route is chosen."""
 
     def __post_init__(self) -> None:
         self.server_entry = entry(b"server", self.server_name)
+        self.has_stream_timers = bool(self.request_timeout or self.request_headers_timeout or self.max_stream_duration)
         self.rewrites_target = (
             self.normalize_path
             or self.merge_slashes

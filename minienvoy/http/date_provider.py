@@ -18,21 +18,21 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 
 class DateProvider:
-    """`now()` gives the header as an entry that is ready for the wire."""
+    """Attributes:
+    entry: the header, ready for the wire, until `stale_at` (monotonic seconds); then `refresh` it.
+    """
 
-    __slots__ = ("_dispatcher", "_entry", "_stale_at")
+    __slots__ = ("_dispatcher", "entry", "stale_at")
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
-        self._stale_at = float("-inf")
-        self._entry = entry(b"date", b"")
+        self.stale_at = float("-inf")
+        self.entry = entry(b"date", b"")
 
-    def now(self) -> Entry:
-        monotonic = self._dispatcher.monotonic_time()
-        if monotonic >= self._stale_at:
-            self._stale_at = monotonic + _REFRESH
-            self._entry = entry(b"date", format_date(self._dispatcher.wall_time()))
-        return self._entry
+    def refresh(self, now: float) -> Entry:
+        self.stale_at = now + _REFRESH
+        self.entry = entry(b"date", format_date(self._dispatcher.wall_time()))
+        return self.entry
 
 
 def format_date(seconds: float) -> bytes:

@@ -49,6 +49,10 @@ class Route(Protocol):
     @property
     def name(self) -> str: ...
     @property
+    def cluster_name(self) -> str:
+        """Empty if the route answers by itself."""
+
+    @property
     def idle_timeout(self) -> float | None:
         """Seconds; overrides `stream_idle_timeout`; 0 disables it, None leaves it."""
 
@@ -77,13 +81,13 @@ class StreamFilterCallbacks(Protocol):
     @property
     def stream_info(self) -> StreamInfo: ...
     @property
-    def connection(self) -> Connection: ...
+    def downstream_connection(self) -> Connection: ...
     def route(self) -> Route | None: ...
     def clear_route_cache(self) -> None: ...
     def send_local_reply(
         self,
         status: int,
-        body: str,
+        body: str | bytes,
         details: str,
         modify_headers: Callable[[ResponseHeaderMap], None] | None = None,
     ) -> None:

@@ -46,9 +46,30 @@ KIND: Final[dict[bytes, int]] = _kinds()
 """Header name -> its bit in `Entry[3]` and `HeaderMap.seen`; every other name has kind 0."""
 
 
+JOINED: Final = sum(KIND.values()) & ~(
+    KIND[b"host"] | KIND[b"content-length"] | KIND[b"transfer-encoding"] | KIND[b"date"] | KIND[b"server"]
+)
+"""Headers that a request has once: what comes again is joined to the first by a comma."""
+
+
 def entry(name: bytes, value: bytes) -> Entry:
     """Make an entry; `name` must be in lower case already."""
     return (name, value, b"%b: %b\r\n" % (name, value), KIND.get(name, 0))
+
+
+def join_repeated(entries: list[Entry], kinds: int) -> list[Entry]:
+    """Join headers whose kind is in the bit set `kinds`, where the first of each stands."""
+    values: dict[bytes, list[bytes]] = {}
+    for item in entries:
+        if item[3] & kinds:
+            values.setdefault(item[0], []).append(item[1])
+    joined: list[Entry] = []
+    for item in entries:
+        if not item[3] & kinds:
+            joined.append(item)
+        elif item[0] in values:
+            joined.append(entry(item[0], b",".join(values.pop(item[0]))))
+    return joined
 
 
 class HeaderMap:
@@ -234,9 +255,13 @@ class RequestHeaderMap(HeaderMap):
 
 
 class ResponseHeaderMap(HeaderMap):
-    """`status` is an int, as the proxy compares it far more often than it prints it."""
+    """`status` is an int, as the proxy compares it far more often than it prints it.
 
-    __slots__ = ("status",)
+    `body_follows` tells the downstream codec that the first body bytes come in this very turn, so that head and body can
+    leave in one write; whoever delays the body sets it to False.
+    """
+
+    __slots__ = ("body_follows", "status")
 
     def __init__(self, status: int, entries: list[Entry] | None = None, seen: int | None = None) -> None:
         self.entries = [] if entries is None else entries
@@ -246,6 +271,7 @@ class ResponseHeaderMap(HeaderMap):
                 seen |= item[3]
         self.seen = seen
         self.status = status
+        self.body_follows = False
 
     def get(self, name: bytes) -> bytes | None:
         if name == b":status":

@@ -103,6 +103,7 @@ class Connection(asyncio.Protocol):
     explain: Explanation = NO_EXPLANATION
     filter_chain_name: str = ""
     delayed_close_timeout: float = 1.0
+    delayed_close_timed_out: bool = False
     local_close_reason: str = ""
     transport_failure_reason: str = ""
     detected_close_type: DetectedCloseType = DetectedCloseType.NORMAL
@@ -220,6 +221,11 @@ class Connection(asyncio.Protocol):
     def connecting(self) -> bool:
         return self.transport is None and not self.closed
 
+    @property
+    def both_sides_half_closed(self) -> bool:
+        """Each side has said that it will send no more."""
+        return self._read_half_closed and self._write_half_closed
+
     def write(self, data: bytes) -> None:
         """Queue `data`; it leaves at the end of this turn of the event loop.
 
@@ -253,6 +259,29 @@ class Connection(asyncio.Protocol):
             if self._started and not self._read_disable_count:
                 self._choose_receiver()
                 self._go_on()
+
+    @property
+    def can_hand_over_reading(self) -> bool:
+        """Bytes of the peer would reach one filter now, and go nowhere else."""
+        ended = self._end_stream_pending or self._read_half_closed
+        return self._can_deliver() and not self._paused and not ended and len(self._filters) == 1
+
+    @property
+    def is_flushed(self) -> bool:
+        """Open for writing, and everything that was written has left the transport."""
+        return self._writable and self.transport is not None and not self.transport.get_write_buffer_size()
+
+    def hand_over_reading(self, away: bool) -> None:
+        """Let somebody else read the socket, or take that back."""
+        if self.transport is not None and not self.closed:
+            if away:
+                self.transport.pause_reading()
+            else:
+                self.transport.resume_reading()
+
+    def connection_failed(self, error: OSError) -> None:
+        """Who reads or writes the socket in the transport's place has got `error` from the kernel."""
+        self.connection_lost(error)
 
     def continue_reading(self, read_filter: ReadFilter) -> None:
         """Go on with the filter after `read_filter`, which had stopped the chain in `on_new_connection`."""
@@ -313,7 +342,8 @@ class Connection(asyncio.Protocol):
                 return
 
     def _hold(self, data: bytes, end_stream: bool) -> None:
-        """Keep what was under way when reading was disabled, and have no more."""
+        """Keep what was under way when reading was disabled, and have no more; it counts when it is delivered."""
+        self.bytes_received -= len(data)
         self._held += data
         self._pause()
 
@@ -337,6 +367,7 @@ class Connection(asyncio.Protocol):
             return
         if self._held:
             held, self._held = self._held, b""
+            self.bytes_received += len(held)
             self._deliver(held, False)
             if not self._can_deliver():
                 return
@@ -345,7 +376,7 @@ class Connection(asyncio.Protocol):
             self._read_half_closed = True
             self._deliver(b"", True)
             if self._write_half_closed and not self.closed and self._closing is None:
-                self._both_sides_half_closed()
+                self._end_after_both_sides()
         elif self._paused and self.transport is not None:
             self._paused = False
             self._choose_receiver()
@@ -364,7 +395,7 @@ class Connection(asyncio.Protocol):
     def _flush_and_close(self) -> None:
         self.close(ConnectionCloseType.FLUSH_WRITE)
 
-    def _both_sides_half_closed(self) -> None:
+    def _end_after_both_sides(self) -> None:
         if self.transport is not None and self.transport.get_write_buffer_size():
             self._flush_and_close()
         else:
@@ -395,6 +426,7 @@ class Connection(asyncio.Protocol):
             self._unflushed = left
             self._delayed_close_timer.enable(self.delayed_close_timeout)
         else:
+            self.delayed_close_timed_out = True
             self._end(ConnectionEvent.LOCAL_CLOSE)
 
     @staticmethod

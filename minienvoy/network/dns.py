@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from ..config.api import message_class, unpack
 from ..config.fields import honours
+from ..errors import ConfigError
 from ..registry import Registry
 
 if TYPE_CHECKING:
@@ -116,7 +117,11 @@ class DnsResolvers:
             packed = config.typed_dns_resolver_config.typed_config
             where = f"{path}.typed_dns_resolver_config.typed_config".lstrip(".")
             entry = DNS_RESOLVERS.find(packed.type_url, where)
-            return entry.factory(unpack(packed, where, validate=True), self._context)
+            settings = unpack(packed, where, validate=True)
+            try:
+                return entry.factory(settings, self._context)
+            except ConfigError as error:
+                raise ConfigError(error.problem, f"{where}.{error.path}", remedy=error.remedy) from None
         settings = _deprecated_settings(config)
         return None if settings is None else DNS_RESOLVERS.find(CARES).factory(settings, self._context)
 

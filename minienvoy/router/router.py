@@ -17,7 +17,6 @@ from ..upstream.http_conn_pool import MakeCodec, http_conn_pool
 from .upstream_request import UpstreamRequest
 
 if TYPE_CHECKING:
-    from ..event.dispatcher import Timer
     from ..http.conn_manager_stats import RouterStats
     from ..http.filter_manager import FilterManager
     from ..upstream.cluster import Cluster
@@ -31,6 +30,18 @@ _NO_BUFFER: Final = FilterDataStatus.STOP_ITERATION_NO_BUFFER
 _INTERNAL: Final = KIND[b"x-envoy-internal"]
 _TIMEOUT_HEADER: Final = KIND[b"x-envoy-upstream-rq-timeout-ms"]
 _EXPECTED_TIMEOUT: Final = KIND[b"x-envoy-expected-rq-timeout-ms"]
+_CONTROL: Final = (
+    KIND[b"x-envoy-retry-on"]
+    | KIND[b"x-envoy-retry-grpc-on"]
+    | KIND[b"x-envoy-max-retries"]
+    | KIND[b"x-envoy-retriable-status-codes"]
+    | KIND[b"x-envoy-retriable-header-names"]
+    | KIND[b"x-envoy-hedge-on-per-try-timeout"]
+    | KIND[b"x-envoy-upstream-alt-stat-name"]
+    | KIND[b"x-envoy-upstream-rq-per-try-timeout-ms"]
+    | KIND[b"x-envoy-upstream-rq-timeout-alt-response"]
+)
+_TIMEOUTS: Final = _TIMEOUT_HEADER | _EXPECTED_TIMEOUT
 _SERVICE_TIME: Final = KIND[b"x-envoy-upstream-service-time"]
 
 _FLAGS: Final = {
@@ -58,7 +69,7 @@ class RouterConfig:
         make_codec: makes the upstream codec of a new connection.
     """
 
-    __slots__ = ("cluster_manager", "make_codec", "stats", "suppress_envoy_headers")
+    __slots__ = ("get_cluster", "make_codec", "stats", "suppress_envoy_headers")
 
     def __init__(
         self,
@@ -67,7 +78,7 @@ class RouterConfig:
         make_codec: MakeCodec,
         suppress_envoy_headers: bool = False,
     ) -> None:
-        self.cluster_manager = cluster_manager
+        self.get_cluster = cluster_manager.get
         self.stats = stats
         self.make_codec = make_codec
         self.suppress_envoy_headers = suppress_envoy_headers
@@ -89,13 +100,13 @@ class Router(StreamDecoderFilter):
     explain: Explanation = NO_EXPLANATION
     timeout: float = 0.0
     internal: bool = False
-    _timer: Timer | None = None
     _reading_stopped: bool = False
     _complete_time: float = 0.0
 
+    buffered: list[bytes] | None = None
+
     def __init__(self, config: RouterConfig) -> None:
         self.config = config
-        self.buffered: list[bytes] = []
 
     # -- the request
 
@@ -107,7 +118,7 @@ class Router(StreamDecoderFilter):
         self.request_complete = end_stream
         stats = config.stats
         stats.rq_total += 1
-        route = cast("RouteEntry | None", stream.route())
+        route: RouteEntry | None = stream.route()  # type: ignore[assignment]
         if route is None:
             stats.no_route += 1
             stream.response_flags |= ResponseFlag.NO_ROUTE_FOUND
@@ -118,7 +129,7 @@ class Router(StreamDecoderFilter):
             self._answer_directly(route)
             return _STOP
         cluster_name = route.cluster_name
-        cluster = config.cluster_manager.get(cluster_name)
+        cluster = config.get_cluster(cluster_name)
         if cluster is None:
             stats.no_cluster += 1
             if explain is not NO_EXPLANATION:
@@ -131,22 +142,34 @@ class Router(StreamDecoderFilter):
         if explain is not NO_EXPLANATION:
             explain.decided("cluster", cluster_name, f"route {route}")
         self.timeout = route.timeout
-        self.internal = bool(headers.seen & _INTERNAL) and headers.has(b"x-envoy-internal")
+        if headers.seen & _INTERNAL:
+            self.internal = headers.has(b"x-envoy-internal")
         host = cluster.load_balancer.choose_host(self)
         if host is None:
             self._no_healthy_upstream(cluster)
             return _STOP
         if not config.suppress_envoy_headers:
-            self._tell_timeout(headers, route)
+            if headers.seen & _TIMEOUTS or not route.timeout:
+                self._tell_timeout(headers, route)
+            else:
+                headers.entries.append(route.timeout_header)
+                headers.seen |= _EXPECTED_TIMEOUT
+        if self.internal and headers.seen & _CONTROL:
+            # They have been obeyed here; the next hop is not told.
+            headers.remove_kinds(_CONTROL)
         if route.rewrites or route.request_parsers:
             route.finalize_request_headers(headers, stream)
         stream.upstream_host = host
         stream.attempt_count = 1
         stream.watermark_callbacks = self._on_downstream_watermark
         upstream = self.upstream = UpstreamRequest(self, host)
-        upstream.start(http_conn_pool(cluster, host, config.make_codec))
-        if end_stream:
-            self._on_request_complete()
+        pool = host.http_pools.get(0) or http_conn_pool(cluster, host, config.make_codec)
+        upstream.start(pool)
+        if end_stream and self.upstream is not None:
+            # The time that the upstream may take counts from here.
+            self._complete_time = stream.last_downstream_rx_byte_time or stream.start_monotonic
+            if self.timeout:
+                stream.start_response_timeout(self.timeout, self._on_response_timeout)
         return _STOP
 
     def decode_data(self, data: bytes, end_stream: bool) -> FilterDataStatus:
@@ -155,6 +178,8 @@ class Router(StreamDecoderFilter):
             return _NO_BUFFER
         self.request_complete = end_stream
         if not upstream.encode_data(data, end_stream):
+            if self.buffered is None:
+                self.buffered = []
             self.buffered.append(data)
             self.buffered_size += len(data)
             if self.buffered_size > self.stream.buffer_limit and not self._reading_stopped:
@@ -176,7 +201,7 @@ class Router(StreamDecoderFilter):
 
     def send_buffered(self, encoder: RequestEncoder) -> None:
         """There is a connection now: send what had to wait."""
-        waiting, self.buffered = self.buffered, []
+        waiting, self.buffered = self.buffered, None
         self.buffered_size = 0
         trailers = self.request_trailers
         if waiting:
@@ -190,10 +215,6 @@ class Router(StreamDecoderFilter):
             self.stream.encoder.read_disable(False)
 
     def on_destroy(self) -> None:
-        timer = self._timer
-        if timer is not None:
-            self._timer = None
-            timer.disable()
         upstream = self.upstream
         if upstream is not None:
             self.upstream = None
@@ -208,10 +229,11 @@ class Router(StreamDecoderFilter):
     def on_upstream_1xx_headers(self, headers: ResponseHeaderMap) -> None:
         self.stream.encode_1xx_headers(headers)
 
-    def on_upstream_headers(self, upstream: UpstreamRequest, headers: ResponseHeaderMap, end_stream: bool) -> None:
+    def on_upstream_headers(
+        self, upstream: UpstreamRequest, headers: ResponseHeaderMap, end_stream: bool, now: float
+    ) -> None:
         stream = self.stream
         cluster = self.cluster
-        now = stream.dispatcher.monotonic_time()
         stream.first_upstream_rx_byte_time = stream.last_upstream_rx_byte_time = now
         self.response_started = True
         status = headers.status
@@ -230,34 +252,34 @@ class Router(StreamDecoderFilter):
                 headers.entries.append(item)
                 headers.seen |= _SERVICE_TIME
         if self.route_entry.response_parsers:
+            # What the formats of added headers may ask for.
+            stream.response_code = status
+            stream.response_code_details = "via_upstream"
             self.route_entry.finalize_response_headers(headers, stream, self.request_headers)
         if end_stream:
-            self._on_response_complete(now)
+            self.on_upstream_complete(now)
         stream.encode_headers(headers, end_stream, "via_upstream")
 
-    def on_upstream_data(self, upstream: UpstreamRequest, data: bytes, end_stream: bool) -> None:
+    def on_upstream_complete(self, now: float) -> None:
+        """The whole response has come."""
         stream = self.stream
-        if end_stream:
-            now = stream.last_upstream_rx_byte_time = stream.dispatcher.monotonic_time()
-            self._on_response_complete(now)
-        stream.encode_data(data, end_stream)
-
-    def on_upstream_trailers(self, upstream: UpstreamRequest, trailers: HeaderMap) -> None:
-        now = self.stream.last_upstream_rx_byte_time = self.stream.dispatcher.monotonic_time()
-        self._on_response_complete(now)
-        self.stream.encode_trailers(trailers)
+        stream.last_upstream_rx_byte_time = now
+        if self._complete_time:
+            if self.timeout:
+                stream.stop_response_timeout()
+            self.cluster.code_stats.charge_timing(int((now - self._complete_time) * 1000), self.internal)
 
     def on_upstream_reset(self, upstream: UpstreamRequest, reason: StreamResetReason, details: str) -> None:
         """The attempt has failed."""
         stream = self.stream
         self.upstream = None
-        self._disarm()
+        stream.stop_response_timeout()
         transport_failure = ""
         if reason in (StreamResetReason.LOCAL_CONNECTION_FAILURE, StreamResetReason.REMOTE_CONNECTION_FAILURE):
             transport_failure = details
             stream.upstream_transport_failure_reason = details
         stream.response_flags |= _FLAGS[reason]
-        if reason is StreamResetReason.REMOTE_RESET or reason is StreamResetReason.PROTOCOL_ERROR:
+        if reason is StreamResetReason.REMOTE_RESET:
             self.cluster.stats.traffic.upstream_rq_rx_reset += 1
         upstream.host.stats.rq_error += 1
         words = reason.value.replace(" ", "_")
@@ -266,7 +288,6 @@ class Router(StreamDecoderFilter):
         if self.explain is not NO_EXPLANATION:
             self.explain.decided("connection", None, f"{upstream.host}: {words}")
         if self.response_started:
-            self.config.stats.rq_reset_after_downstream_response_started += 1
             stream.response_code_details = f"upstream_reset_after_response_started{{{words}}}"
             stream.reset_stream()
             return
@@ -280,6 +301,20 @@ class Router(StreamDecoderFilter):
             _mark_overloaded if overflow and not self.config.suppress_envoy_headers else None,
         )
 
+    def on_max_stream_duration(self, upstream: UpstreamRequest) -> None:
+        """The cluster's `max_stream_duration` has passed."""
+        stream, cluster = self.stream, self.cluster
+        cluster.stats.traffic.upstream_rq_max_duration_reached += 1
+        self.upstream = None
+        if self.explain is not NO_EXPLANATION:
+            self.explain.decided("timeout", "upstream max_stream_duration", "upstream_max_stream_duration_reached")
+        stream.response_flags |= ResponseFlag.UPSTREAM_MAX_STREAM_DURATION_REACHED
+        if self.response_started:
+            stream.response_code_details = "upstream_max_stream_duration_reached"
+            stream.reset_stream()
+            return
+        stream.send_local_reply(504, "upstream max stream duration reached", "upstream_max_stream_duration_reached")
+
     # -- LoadBalancerContext
 
     def compute_hash_key(self) -> int | None:
@@ -289,7 +324,7 @@ class Router(StreamDecoderFilter):
         return False
 
     def host_selection_retry_count(self) -> int:
-        return 1
+        return 0
 
     def metadata_match_criteria(self) -> Any:
         return None
@@ -301,10 +336,7 @@ class Router(StreamDecoderFilter):
         assert answer is not None
         headers = self.request_headers
         stats = self.config.stats
-        if answer.is_redirect:
-            stats.rq_redirect += 1
-        else:
-            stats.rq_direct_response += 1
+        stats.rq_direct_response += 1
         location = answer.location(headers)
 
         def modify(response: ResponseHeaderMap) -> None:
@@ -319,6 +351,7 @@ class Router(StreamDecoderFilter):
         cluster.stats.traffic.upstream_cx_none_healthy += 1
         if self.explain is not NO_EXPLANATION:
             self.explain.decided("host", None, "no_healthy_upstream")
+        stream.attempt_count = 1
         stream.response_flags |= ResponseFlag.NO_HEALTHY_UPSTREAM
         cluster.code_stats.charge_response(503, self.internal)
         stream.send_local_reply(503, "no healthy upstream", "no_healthy_upstream")
@@ -345,17 +378,10 @@ class Router(StreamDecoderFilter):
         stream = self.stream
         self._complete_time = stream.dispatcher.monotonic_time()
         if self.timeout:
-            timer = self._timer = stream.dispatcher.create_timer(self._on_response_timeout)
-            timer.enable(self.timeout)
-
-    def _on_response_complete(self, now: float) -> None:
-        self._disarm()
-        if self._complete_time:
-            self.cluster.code_stats.charge_timing(int((now - self._complete_time) * 1000), self.internal)
+            stream.start_response_timeout(self.timeout, self._on_response_timeout)
 
     def _on_response_timeout(self) -> None:
         stream, cluster = self.stream, self.cluster
-        self._timer = None
         cluster.stats.traffic.upstream_rq_timeout += 1
         upstream, self.upstream = self.upstream, None
         if upstream is not None:
@@ -375,12 +401,6 @@ class Router(StreamDecoderFilter):
     def _on_downstream_watermark(self, high: bool) -> None:
         if self.upstream is not None:
             self.upstream.on_downstream_watermark(high)
-
-    def _disarm(self) -> None:
-        timer = self._timer
-        if timer is not None:
-            self._timer = None
-            timer.disable()
 
 
 def _mark_overloaded(headers: ResponseHeaderMap) -> None:

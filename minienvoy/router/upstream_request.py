@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 from ..explain.explanation import NO_EXPLANATION
 from ..http.codec import RequestEncoder, StreamResetReason
 from ..http.header_map import HeaderMap, ResponseHeaderMap
-from ..upstream.http_conn_pool import HttpConnPool, PendingStream, PoolFailureReason
+from ..upstream.conn_pool import PoolFailureReason
+from ..upstream.http_conn_pool import HttpConnPool, PendingStream
 
 if TYPE_CHECKING:
+    from ..event.dispatcher import Timer
     from ..upstream.codec_client import CodecClient
     from ..upstream.host import Host
     from .router import Router
@@ -34,6 +36,7 @@ class UpstreamRequest:
 
     __slots__ = (
         "_client",
+        "_duration_timer",
         "_encoder",
         "_paused_downstream",
         "_pending",
@@ -50,6 +53,7 @@ class UpstreamRequest:
         self._encoder: RequestEncoder | None = None
         self._pending: PendingStream | None = None
         self._paused_downstream = False
+        self._duration_timer: Timer | None = None
         self.headers_received = False
         self.done = False
 
@@ -69,31 +73,33 @@ class UpstreamRequest:
         connection = client.connection
         now = stream.dispatcher.monotonic_time()
         stream.upstream_connection = connection.info
-        stream.upstream_connection_pool_ready_time = now
-        stream.upstream_connect_start_time = connection.connect_start_time
-        stream.upstream_connect_complete_time = connection.connect_complete_time
-        stream.upstream_protocol = client.codec.protocol
+        stream.upstream_connection_pool_ready_time = stream.first_upstream_tx_byte_time = now
+        stream.upstream_client = client
         if router.explain is not NO_EXPLANATION:
-            how = "new" if client.requests == 0 else f"reused, request {client.requests + 1}"
+            how = "new" if client.requests == 1 else f"reused, request {client.requests}"
             router.explain.decided("connection", f"{connection.info.local_address} -> {self.host}", how)
-        encoder = self._encoder = client.new_stream(self)
         headers = router.request_headers
         if router.route_entry.auto_host_rewrite and self.host.hostname:
             router.route_entry.rewrite_host(headers, self.host.hostname.encode())
         # Set before encoding: the encoder's write may tell of a full buffer.
         client.watermark = self._on_upstream_watermark
-        stream.first_upstream_tx_byte_time = now
-        ends = router.request_complete and not router.buffered and router.request_trailers is None
-        encoder.encode_headers(headers, ends)
-        if ends:
+        if client.pool.max_stream_duration is not None:
+            self._duration_timer = stream.dispatcher.create_timer(self._on_max_stream_duration)
+            self._duration_timer.enable(client.pool.max_stream_duration)
+        encoder = self._encoder = client.codec.new_stream(self)
+        if router.request_complete and not router.buffered and router.request_trailers is None:
             stream.last_upstream_tx_byte_time = now
-        elif router.buffered or router.request_trailers is not None:
-            router.send_buffered(encoder)
-        if stream.connection_.above_high_watermark:
+            encoder.encode_headers(headers, True)
+        else:
+            encoder.encode_headers(headers, False)
+            if router.buffered or router.request_trailers is not None:
+                router.send_buffered(encoder)
+        if stream.downstream_connection.above_high_watermark:
             self.on_downstream_watermark(True)
 
-    def on_pool_failure(self, reason: PoolFailureReason, details: str) -> None:
+    def on_pool_failure(self, reason: PoolFailureReason, details: str, host: Host | None) -> None:
         self._pending = None
+        self._router.stream.upstream_host = host
         self.done = True
         self._router.on_upstream_reset(self, _RESET_REASONS[reason], details)
 
@@ -119,6 +125,8 @@ class UpstreamRequest:
         if self.done:
             return
         self.done = True
+        if self._duration_timer is not None:
+            self._duration_timer.disable()
         if self._pending is not None:
             self._pending.cancel()
             self._pending = None
@@ -127,7 +135,6 @@ class UpstreamRequest:
             self._client = None
             client.watermark = None
             client.codec.abandon()
-            self._router.cluster.stats.traffic.upstream_rq_tx_reset += 1
             client.reset_stream(StreamResetReason.LOCAL_RESET)
         self._resume_downstream()
 
@@ -149,39 +156,52 @@ class UpstreamRequest:
 
     def decode_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None:
         self.headers_received = True
+        now = self._router.stream.dispatcher.monotonic_time()
         if end_stream:
-            self._complete()
-        self._router.on_upstream_headers(self, headers, end_stream)
+            self._complete(now)
+        self._router.on_upstream_headers(self, headers, end_stream, now)
 
     def decode_data(self, data: bytes, end_stream: bool) -> None:
         if end_stream:
-            self._complete()
-        self._router.on_upstream_data(self, data, end_stream)
+            now = self._router.stream.dispatcher.monotonic_time()
+            self._complete(now)
+            self._router.on_upstream_complete(now)
+        self._router.stream.encode_data(data, end_stream)
 
     def decode_trailers(self, trailers: HeaderMap) -> None:
-        self._complete()
-        self._router.on_upstream_trailers(self, trailers)
+        now = self._router.stream.dispatcher.monotonic_time()
+        self._complete(now)
+        self._router.on_upstream_complete(now)
+        self._router.stream.encode_trailers(trailers)
 
     def on_reset_stream(self, reason: StreamResetReason, details: str) -> None:
         if self.done:
             return
         self.done = True
         self._client = None
+        if self._duration_timer is not None:
+            self._duration_timer.disable()
         self._resume_downstream()
         self._router.on_upstream_reset(self, reason, details)
 
     # -- inside
 
-    def _complete(self) -> None:
+    def _complete(self, now: float) -> None:
         """The whole response is there: the connection goes back before the router hears of it."""
         self.done = True
         client = self._client
         if client is not None:
             self._client = None
             client.watermark = None
-            client.on_response_complete()
+            client.pool.on_stream_complete(client, now)
+        if self._duration_timer is not None:
+            self._duration_timer.disable()
         if self._paused_downstream:
             self._resume_downstream()
+
+    def _on_max_stream_duration(self) -> None:
+        self.reset()
+        self._router.on_max_stream_duration(self)
 
     def _on_upstream_watermark(self, high: bool) -> None:
         """The upstream connection takes no more of the request."""

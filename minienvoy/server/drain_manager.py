@@ -13,6 +13,8 @@ from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from ..network.drain_decision import DrainState
+
 if TYPE_CHECKING:
     from ..event.dispatcher import Dispatcher, Timer
     from ..event.random import RandomStream
@@ -32,6 +34,7 @@ class DrainManager:
         drain_time: seconds, `--drain-time-s`; 0 closes at once.
         health_check_failed: has `/healthcheck/fail` been asked for? A manager that may heed it closes every connection.
         parent: drains when its parent does.
+        state: shared by all managers of a server, told that something drains.
     """
 
     __slots__ = (
@@ -41,6 +44,7 @@ class DrainManager:
         "_health_check_failed",
         "_parent",
         "_random",
+        "_state",
         "_strategy",
         "_timer",
         "draining",
@@ -55,6 +59,7 @@ class DrainManager:
         *,
         health_check_failed: Callable[[], bool] | None = None,
         parent: DrainManager | None = None,
+        state: DrainState | None = None,
     ) -> None:
         self._dispatcher = dispatcher
         self._random = random
@@ -62,6 +67,7 @@ class DrainManager:
         self._strategy = strategy
         self._health_check_failed = health_check_failed
         self._parent = parent
+        self._state = state or DrainState()
         self._deadline = 0.0
         self._timer: Timer | None = None
         self.draining = False
@@ -75,6 +81,7 @@ class DrainManager:
             self._strategy,
             health_check_failed=None if modify_only else self._health_check_failed,
             parent=self,
+            state=self._state,
         )
 
     def drain_close(self) -> bool:
@@ -99,6 +106,7 @@ class DrainManager:
         if self.draining:
             return False
         self.draining = True
+        self._state.active = True
         self._deadline = self._dispatcher.monotonic_time() + self._drain_time
         self._timer = self._dispatcher.create_timer(on_drained)
         self._timer.enable(self._drain_time)

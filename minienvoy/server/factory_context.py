@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..event.dispatcher import Dispatcher
     from ..event.random import RandomGenerator
     from ..explain.log import ExplanationLog
+    from ..network.drain_decision import DrainState
     from ..stats.store import Scope, Store
     from ..upstream.cluster_manager import ClusterManager
 
@@ -39,6 +40,7 @@ class ServerContext:
     node: Any
     options: Any
     drain_close: Callable[[], bool]
+    drain_state: DrainState
     local_address: str = "127.0.0.1"
     """Of this machine, without a port: what `x-forwarded-for` says of a client on the loopback interface."""
     service_cluster: str = ""

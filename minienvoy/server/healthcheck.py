@@ -71,7 +71,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def ask(host: str, port: int, timeout: float) -> tuple[bool, str]:
-    """GET /ready: whether the answer is 200, and its body (or its status line).
+    """GET /ready: whether the answer is 200, and the first line of its body (or its status line).
 
     Raises:
         OSError: nobody answers within `timeout` seconds a read.
@@ -88,10 +88,14 @@ def ask(host: str, port: int, timeout: float) -> tuple[bool, str]:
             head, end, body = answer.partition(b"\r\n\r\n")
             if not received or (end and _body_is_complete(head, body)):
                 break
+    if not answer:
+        raise ConnectionResetError("the connection was closed without an answer")
     head, _, body = answer.partition(b"\r\n\r\n")
     status_line = head.partition(b"\r\n")[0].decode("latin-1")
-    text = body.decode("latin-1").strip().splitlines()
-    return status_line.split(" ")[1:2] == ["200"], text[0] if len(text) == 1 else status_line
+    if b"\r\ntransfer-encoding:" in head.lower():
+        body = body.partition(b"\r\n")[2]  # the size of the first chunk
+    word = body.decode("latin-1").partition("\n")[0].strip()
+    return status_line.split(" ")[1:2] == ["200"], word[:80] or status_line
 
 
 def _body_is_complete(head: bytes, body: bytes) -> bool:

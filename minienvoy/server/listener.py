@@ -24,6 +24,7 @@ from .listener_stats import ListenerExtensionConfigStats, ListenerStats, PerHand
 
 if TYPE_CHECKING:
     from ..access_log.access_log import AccessLog
+    from ..config.runtime import Loader
     from .drain_manager import DrainManager
 
 NO_LIMIT: Final = 2**64 - 1
@@ -101,17 +102,22 @@ honours(RAW_BUFFER)
 
 
 class ConnectionLimit:
-    """How many downstream connections all listeners may have together."""
+    """How many downstream connections all listeners may have together.
 
-    __slots__ = ("current", "max")
+    Envoy has this limit as a resource monitor of the overload manager and as the runtime value below, which is asked at
+    each connection.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_runtime", "current")
+
+    def __init__(self, runtime: Loader) -> None:
+        self._runtime = runtime
         self.current = 0
-        self.max = NO_LIMIT
 
     @property
     def full(self) -> bool:
-        return self.current >= self.max
+        limit = self._runtime.snapshot.get_integer("overload.global_downstream_max_connections", NO_LIMIT)
+        return self.current >= limit
 
 
 class Listener:
@@ -187,6 +193,7 @@ class Listener:
         except BaseException:
             self.scope.remove()
             raise
+        self._limit_key = f"envoy.resource_limits.listener.{config.name}.connection_limit"
         self.active = False
         self._sockets: list[socket.socket] = []
         self._active_listener = ActiveTcpListener(self)
@@ -205,7 +212,7 @@ class Listener:
 
     def connection_limit(self) -> int:
         """Of this listener, asked at each connection, for it is a runtime value."""
-        return NO_LIMIT
+        return self.server.runtime.snapshot.get_integer(self._limit_key, NO_LIMIT)
 
     def bind(self) -> None:
         """Take the addresses. Connections are refused until `start`.

@@ -39,7 +39,7 @@ class ListenerManager:
         self._bind = bind
         self.server = server
         self.drain_manager = drain_manager
-        self.global_connections = ConnectionLimit()
+        self.global_connections = ConnectionLimit(server.runtime)
         self.stats = server.stats.scope("listener_manager").struct(ListenerManagerStats)
         self._listeners: dict[str, Listener] = {}
         self._static: set[str] = set()

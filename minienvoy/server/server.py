@@ -23,6 +23,7 @@ from ..config.runtime import Loader
 from ..errors import ConfigError
 from ..event.random import RandomGenerator
 from ..network.dns import DnsResolverContext, DnsResolvers
+from ..network.drain_decision import DrainState
 from ..network.local_address import local_address
 from ..stats.flush import StatsFlusher
 from ..stats.store import Store
@@ -31,6 +32,7 @@ from ..upstream.cluster_manager import ClusterManager
 from .drain_manager import DrainManager, DrainStrategy
 from .factory_context import ServerContext
 from .listener_manager import ListenerManager
+from .local_info import set_build_version
 from .server_stats import CompilationSettingsStats, RuntimeStats, ServerStats, WatchdogStats
 from .stats_settings import compile_stats_settings
 
@@ -116,6 +118,7 @@ class Server(ServerContext):
         self.start_monotonic = dispatcher.monotonic_time()
         self.state = "INITIALIZING"
         self.health_check_failed = False
+        self.drain_state = DrainState()
         self.on_shutdown: Callable[[], None] = lambda: None
         self.admin_listener: Listener | None = None
         self.admin: Admin | None = None
@@ -171,6 +174,7 @@ class Server(ServerContext):
             options.drain_time,
             DrainStrategy(options.drain_strategy),
             health_check_failed=lambda: self.health_check_failed,
+            state=self.drain_state,
         )
         self.drain_close = self.drain_manager.drain_close
         self.listener_manager = ListenerManager(self, self.drain_manager, bind=self._bind)
@@ -214,6 +218,7 @@ class Server(ServerContext):
     def fail_health_check(self, fail: bool) -> None:
         """`/healthcheck/fail` and `/healthcheck/ok`: while it fails, connections are asked to end."""
         self.health_check_failed = fail
+        self.drain_state.active = self.drain_state.active or fail
         self.state = "DRAINING" if fail else "LIVE"
 
     def shutdown(self) -> None:
@@ -263,6 +268,7 @@ class Server(ServerContext):
             node.cluster = options.service_cluster
         if options.service_zone:
             node.locality.zone = options.service_zone
+        set_build_version(node)
         return node
 
     def _find_route_configs(self, now: float) -> dict[str, tuple[Any, float]]:

@@ -9,7 +9,7 @@ import asyncio
 import sys
 from collections.abc import Sequence
 
-from .. import Proxy
+from .. import Proxy, logger
 from .fake_upstream import FakeUpstream, Reply, Request
 
 CLUSTERS = ("users", "orders", "orders_beta")
@@ -72,6 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if len(lessons) != 1:
         sys.stderr.write("usage: python -m minienvoy.testing.demo [--once] configs/03_http_routing.yaml\n")
         return 1
+    logger.set_level(logger.WARNING)
     try:
         asyncio.run(_serve(lessons[0], once))
     except KeyboardInterrupt:

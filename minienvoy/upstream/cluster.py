@@ -9,7 +9,7 @@ type of the configuration for `cluster_type`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -191,7 +191,7 @@ class Cluster:
         self.random = context.random.stream(f"cluster.{self.name}")
         self.priority_set = PrioritySet()
         self.priority_set.update_hosts(self.load_assignment.host_set(0, ()))
-        self.priority_set.add_member_update_callback(self._count_members)
+        self.priority_set.add_member_update_callback(self._on_member_update)
         self.load_balancer: LoadBalancer = create_load_balancer(
             LoadBalancerParams(
                 self.priority_set,
@@ -206,16 +206,18 @@ class Cluster:
         raise NotImplementedError
 
     def stop(self) -> None:
-        """Stop looking for hosts and forget the statistics. Streams that have the cluster may still end."""
+        """Stop looking for hosts, close idle connections, forget the statistics. Streams under way may still end."""
         if not self.stopped:
             self.stopped = True
+            drain_http_pools(self.hosts())
             self.stats.scope.remove()
 
     def hosts(self) -> list[Host]:
         """Of all priorities."""
         return self.priority_set.hosts()
 
-    def _count_members(self, host_set: HostSet, added: tuple[Host, ...], removed: tuple[Host, ...]) -> None:
+    def _on_member_update(self, host_set: HostSet, added: tuple[Host, ...], removed: tuple[Host, ...]) -> None:
+        drain_http_pools(removed)
         endpoint = self.stats.endpoint
         if added or removed:
             endpoint.membership_change += 1
@@ -227,6 +229,13 @@ class Cluster:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"
+
+
+def drain_http_pools(hosts: Iterable[Host]) -> None:
+    """Nobody chooses these hosts any more: their idle connections close now, busy ones after their last stream."""
+    for host in hosts:
+        for pool in tuple(host.http_pools.values()):
+            pool.drain()
 
 
 ClusterFactory = Callable[[Any, Any, ClusterContext], Cluster]

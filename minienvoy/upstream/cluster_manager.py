@@ -33,6 +33,8 @@ class ClusterManager:
         self.stats = context.stats.scope("cluster_manager").struct(ClusterManagerStats)
         self._context = context
         self._active: dict[str, Cluster] = {}
+        self.get: Callable[[str], Cluster | None] = self._active.get
+        """The cluster of that name, if it is in use (`getThreadLocalCluster`)."""
         self._warming: dict[str, Cluster] = {}
         self._callbacks: list[ClusterUpdate] = []
         self._waiting: set[str] = set()
@@ -43,10 +45,6 @@ class ClusterManager:
         ]
 
     # -- who asks
-
-    def get(self, name: str) -> Cluster | None:
-        """The cluster of that name, if it is in use (`getThreadLocalCluster`)."""
-        return self._active.get(name)
 
     def clusters(self) -> dict[str, Cluster]:
         """Those in use, by name, in the order of the configuration."""

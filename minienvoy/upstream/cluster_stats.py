@@ -117,10 +117,10 @@ class ClusterEndpointStats(StatsStruct):
     """`cluster.NAME.membership_*`."""
 
     USED_WITH = {
-        "membership_degraded": "",
-        "membership_excluded": "",
-        "membership_healthy": "",
-        "membership_total": "",
+        "membership_degraded": "membership_change",
+        "membership_excluded": "membership_change",
+        "membership_healthy": "membership_change",
+        "membership_total": "membership_change",
     }
 
     max_host_weight: GaugeValue

@@ -111,9 +111,8 @@ def _host_status(host: Host) -> dict[str, Any]:
     if host.address.path:
         address = {"pipe": {"path": host.address.path}}
     else:
+        # The port is in a oneof: it is shown even if it is 0.
         address = {"socket_address": {"address": host.address.host, "port_value": host.address.port}}
-        if not host.address.port:
-            del address["socket_address"]["port_value"]
     stats = [_stat({}, host, name) for name in _COUNTERS] + [_stat({"type": "GAUGE"}, host, name) for name in _GAUGES]
     health: dict[str, Any] = {field: True for flag, field in _HEALTH_FIELDS if host.health_flags & flag}
     health["eds_health_status"] = _eds_health_status(host)

@@ -14,9 +14,8 @@ from ..network.connection import ConnectionCallbacks, ConnectionCloseType, Conne
 from ..network.filter import FilterStatus, ReadFilter
 
 if TYPE_CHECKING:
-    from ..event.dispatcher import LazyTimer, Timer
+    from ..event.dispatcher import Timer
     from ..http.codec import ClientConnection as ClientCodec
-    from ..http.codec import RequestEncoder, ResponseDecoder
     from ..network.client_connection import ClientConnection
     from .http_conn_pool import HttpConnPool
 
@@ -33,12 +32,13 @@ class CodecClient(ReadFilter, ConnectionCallbacks):
     ready: bool = False
     draining: bool = False
     requests: int = 0
-    _idle_timer: LazyTimer | None = None
-    _duration_timer: Timer | None = None
-    _bytes_received: int = 0
-    _bytes_sent: int = 0
+    idle_since: float = 0.0
+    bytes_received_before: int = 0
+    bytes_sent_before: int = 0
     watermark: Callable[[bool], None] | None = None
     """Who feeds the stream, told (True) to stop and (False) to go on."""
+    _idle_timer: Timer | None = None
+    _duration_timer: Timer | None = None
 
     def __init__(self, pool: HttpConnPool, connection: ClientConnection, codec: ClientCodec) -> None:
         self.pool = pool
@@ -48,25 +48,14 @@ class CodecClient(ReadFilter, ConnectionCallbacks):
         connection.add_read_filter(self)
         self.connection: ClientConnection = connection
 
-    def new_stream(self, decoder: ResponseDecoder) -> RequestEncoder:
-        self.busy = True
-        self.requests += 1
-        if self._idle_timer is not None:
-            self._idle_timer.disable()
-        return self.codec.new_stream(decoder)
-
-    def on_response_complete(self) -> None:
-        """The stream has its whole response: the connection may carry the next one, or has done its duty."""
-        self.busy = False
-        self._count_bytes()
-        self.pool.on_stream_complete(self)
-
-    def wait_idle(self, timeout: float | None) -> None:
-        """Nothing to do for now; close after `timeout` seconds."""
-        if timeout:
-            if self._idle_timer is None:
-                self._idle_timer = self.connection.dispatcher.create_lazy_timer(self._on_idle_timeout)
-            self._idle_timer.enable(timeout)
+    def wait_idle(self, now: float) -> None:
+        """Nothing to do for now; the timer, armed once, looks at `idle_since` when it fires."""
+        self.idle_since = now
+        if self._idle_timer is None:
+            timeout = self.pool.idle_timeout
+            if timeout:
+                self._idle_timer = self.connection.dispatcher.create_timer(self._on_idle_timer)
+                self._idle_timer.enable(timeout)
 
     def reset_stream(self, reason: StreamResetReason) -> None:
         """Whoever asked does not want the answer any more: with HTTP/1 that is the end of the connection."""
@@ -84,7 +73,8 @@ class CodecClient(ReadFilter, ConnectionCallbacks):
             self.pool.stats.upstream_cx_protocol_error += 1
             self._on_protocol_error(error)
         else:
-            if self.codec.should_close and not self.busy and not self.connection.closed:
+            if self.codec.extra_bytes:
+                self.pool.stats.upstream_cx_protocol_error += 1
                 self.close()
         return FilterStatus.STOP_ITERATION
 
@@ -97,11 +87,9 @@ class CodecClient(ReadFilter, ConnectionCallbacks):
                 self._duration_timer.enable(maximum)
             self.pool.on_connected(self)
             return
-        if self._idle_timer is not None:
-            self._idle_timer.close()
-        if self._duration_timer is not None:
-            self._duration_timer.disable()
-        self._count_bytes()
+        for timer in (self._idle_timer, self._duration_timer):
+            if timer is not None:
+                timer.disable()
         self.pool.on_closed(self, event is ConnectionEvent.REMOTE_CLOSE)
 
     def on_above_write_buffer_high_watermark(self) -> None:
@@ -118,26 +106,25 @@ class CodecClient(ReadFilter, ConnectionCallbacks):
 
     def _on_protocol_error(self, error: CodecProtocolError) -> None:
         stream = self.codec.abandon()
-        self.busy = False
-        if stream is not None:
-            self.pool.on_stream_reset(self)
         self.close()
         if stream is not None:
             stream.on_reset_stream(StreamResetReason.PROTOCOL_ERROR, error.details)
 
-    def _on_idle_timeout(self) -> None:
-        self.pool.stats.upstream_cx_idle_timeout += 1
-        self.close()
+    def _on_idle_timer(self) -> None:
+        timeout = self.pool.idle_timeout
+        if not timeout or self._idle_timer is None:
+            return
+        left = timeout
+        if not self.busy:
+            left = self.idle_since + timeout - self.connection.dispatcher.monotonic_time()
+            if left <= 1e-6:
+                self.pool.stats.upstream_cx_idle_timeout += 1
+                self.close()
+                return
+        self._idle_timer.enable(left)
 
     def _on_max_duration(self) -> None:
         self.pool.stats.upstream_cx_max_duration_reached += 1
         self.draining = True
         if not self.busy:
             self.close()
-
-    def _count_bytes(self) -> None:
-        connection, stats = self.connection, self.pool.stats
-        stats.upstream_cx_rx_bytes_total += connection.bytes_received - self._bytes_received
-        stats.upstream_cx_tx_bytes_total += connection.bytes_sent - self._bytes_sent
-        self._bytes_received = connection.bytes_received
-        self._bytes_sent = connection.bytes_sent

@@ -11,35 +11,27 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..http.http1.settings import Http1Settings
-from ..network.client_connection import ClientConnection
-from ..network.socket_option import NO_OPTIONS, tcp_keepalive_options
 from .codec_client import CodecClient
+from .conn_pool import PoolFailureReason
+from .host_connection import create_connection
 from .resource_manager import DEFAULT
 
 if TYPE_CHECKING:
     from ..event.dispatcher import Dispatcher
+    from ..http.http1.settings import Http1Settings
+    from ..network.client_connection import ClientConnection
     from .cluster import Cluster
     from .host import Host
-
-
-class PoolFailureReason(Enum):
-    """Values are Envoy's words in `%RESPONSE_CODE_DETAILS%`."""
-
-    OVERFLOW = "overflow"
-    LOCAL_CONNECTION_FAILURE = "local connection failure"
-    REMOTE_CONNECTION_FAILURE = "remote connection failure"
-    TIMEOUT = "connection timeout"
 
 
 class HttpPoolCallbacks(Protocol):
     """Exactly one of these is called, perhaps before `new_stream` returns."""
 
     def on_pool_ready(self, client: CodecClient) -> None: ...
-    def on_pool_failure(self, reason: PoolFailureReason, details: str) -> None: ...
+    def on_pool_failure(self, reason: PoolFailureReason, details: str, host: Host | None) -> None:
+        """`host` is None if it has not come to one."""
 
 
 class PendingStream:
@@ -56,7 +48,7 @@ class PendingStream:
         self._pool.cancel(self)
 
 
-MakeCodec = Callable[[ClientConnection, Http1Settings, Any], Any]
+MakeCodec = Callable[["ClientConnection", "Http1Settings", Any], Any]
 
 
 class HttpConnPool:
@@ -75,24 +67,34 @@ class HttpConnPool:
         self._clients: set[CodecClient] = set()
         self._pending: deque[PendingStream] = deque()
         self._connecting = 0
-        keepalive = cluster.tcp_keepalive
-        self._socket_options = (
-            NO_OPTIONS
-            if keepalive is None
-            else tcp_keepalive_options(keepalive.probes, keepalive.time, keepalive.interval)
-        )
         self._max_requests = cluster.http_options.max_requests_per_connection
-        self._idle_timeout = cluster.http_options.idle_timeout
+        self.idle_timeout = cluster.http_options.idle_timeout
+        self.max_stream_duration = cluster.http_options.max_stream_duration
+        cluster.stats.scope.provider(self._bytes, reset=self._reset_bytes)
 
     def new_stream(self, callbacks: HttpPoolCallbacks) -> PendingStream | None:
         """Give `callbacks` a connection now, or later; what is returned can cancel the wait."""
         if self._idle:
-            self._attach(self._idle.pop(), callbacks)
+            client = self._idle.pop()
+            requests = self._resources.requests
+            if requests.current < requests.max:
+                requests.current += 1
+                stats = self.stats
+                stats.upstream_rq_total += 1
+                stats.upstream_rq_active += 1
+                host_stats = self.host.stats
+                host_stats.rq_total += 1
+                host_stats.rq_active += 1
+                client.busy = True
+                client.requests += 1
+                callbacks.on_pool_ready(client)
+            else:
+                self._idle.append(client)
+                self._overflow(callbacks, self.host)
             return None
         resources, stats = self._resources, self.stats
         if not resources.pending_requests.can_create:
-            stats.upstream_rq_pending_overflow += 1
-            callbacks.on_pool_failure(PoolFailureReason.OVERFLOW, "")
+            self._overflow(callbacks, None)
             return None
         pending = PendingStream(self, callbacks)
         self._pending.append(pending)
@@ -131,12 +133,15 @@ class HttpConnPool:
     def on_connected(self, client: CodecClient) -> None:
         self._connecting -= 1
         stats = self.stats
-        stats.upstream_cx_http1_total += 1
         stats.upstream_cx_connect_ms.record(int((self._dispatcher.monotonic_time() - client.start) * 1000))
         self._give_work(client)
 
-    def on_stream_complete(self, client: CodecClient) -> None:
-        self._stream_over()
+    def on_stream_complete(self, client: CodecClient, now: float) -> None:
+        """`client` has a whole response: it may carry the next stream, or has done its duty."""
+        client.busy = False
+        self._resources.requests.current -= 1
+        self.stats.upstream_rq_active -= 1
+        self.host.stats.rq_active -= 1
         if client.codec.should_close or client.draining or self.draining:
             client.close()
         elif self._max_requests is not None and client.requests >= self._max_requests:
@@ -146,15 +151,15 @@ class HttpConnPool:
             self._give_work(client)
         else:
             self._idle.append(client)
-            client.wait_idle(self._idle_timeout)
-
-    def on_stream_reset(self, client: CodecClient) -> None:
-        """The stream of `client` has ended without a whole response."""
-        self._stream_over()
+            client.idle_since = now
+            if client.requests == 1:
+                client.wait_idle(now)
 
     def on_closed(self, client: CodecClient, remote: bool) -> None:
         stats, resources = self.stats, self._resources
         self._clients.discard(client)
+        stats.upstream_cx_rx_bytes_total += client.connection.bytes_received - client.bytes_received_before
+        stats.upstream_cx_tx_bytes_total += client.connection.bytes_sent - client.bytes_sent_before
         stats.upstream_cx_active -= 1
         self.host.stats.cx_active -= 1
         resources.connections.current -= 1
@@ -178,33 +183,35 @@ class HttpConnPool:
                 )
             return
         client.ready = False
+        if not client.codec.reads_until_close:
+            self._count_busy(client, remote)
+        if client.codec.on_connection_closed(remote) and remote:
+            stats.upstream_cx_protocol_error += 1
         stats.upstream_rq_per_cx.record(client.requests)
         stats.upstream_cx_length_ms.record(int((self._dispatcher.monotonic_time() - client.start) * 1000))
+        if client in self._idle:
+            self._idle.remove(client)
+        if self._pending and not self._connecting and not self._clients:
+            self._connect()
+
+    # -- inside
+
+    def _count_busy(self, client: CodecClient, remote: bool) -> None:
+        """A connection ends while a stream is on it."""
         if client.busy:
             client.busy = False
+            stats = self.stats
             stats.upstream_cx_destroy_with_active_rq += 1
             if remote:
                 stats.upstream_cx_destroy_remote_with_active_rq += 1
             else:
                 stats.upstream_cx_destroy_local_with_active_rq += 1
             self._stream_over()
-        elif client in self._idle:
-            self._idle.remove(client)
-        client.codec.on_connection_closed(remote)
-        if self._pending and not self._connecting and not self._clients:
-            self._connect()
-
-    # -- inside
 
     def _connect(self) -> None:
         cluster, stats, host = self.cluster, self.stats, self.host
-        connection = ClientConnection(
-            self._dispatcher,
-            host.address,
-            source_address=cluster.source_address,
-            options=self._socket_options,
-            buffer_limit=cluster.per_connection_buffer_limit,
-        )
+        connection = create_connection(cluster, host)
+        stats.upstream_cx_http1_total += 1
         client = CodecClient(self, connection, self._make_codec(connection, self._settings, cluster.stats.http1()))
         self._clients.add(client)
         self._connecting += 1
@@ -225,22 +232,28 @@ class HttpConnPool:
             client.close()
         else:
             self._idle.append(client)
-            client.wait_idle(self._idle_timeout)
+            client.wait_idle(self._dispatcher.monotonic_time())
 
     def _attach(self, client: CodecClient, callbacks: HttpPoolCallbacks) -> None:
-        requests, stats = self._resources.requests, self.stats
-        if requests.current >= requests.max:
-            stats.upstream_rq_pending_overflow += 1
-            self._idle.append(client)
-            callbacks.on_pool_failure(PoolFailureReason.OVERFLOW, "")
-            return
-        requests.current += 1
-        stats.upstream_rq_total += 1
-        stats.upstream_rq_active += 1
-        host_stats = self.host.stats
-        host_stats.rq_total += 1
-        host_stats.rq_active += 1
-        callbacks.on_pool_ready(client)
+        self._idle.append(client)
+        self.new_stream(callbacks)
+
+    def _overflow(self, callbacks: HttpPoolCallbacks, host: Host | None) -> None:
+        self.stats.upstream_rq_pending_overflow += 1
+        callbacks.on_pool_failure(PoolFailureReason.OVERFLOW, "", host)
+
+    def _bytes(self) -> list[tuple[str, int]]:
+        """Bytes of open connections are added up when statistics are read: no read or write pays for it."""
+        received = sent = 0
+        for client in self._clients:
+            received += client.connection.bytes_received - client.bytes_received_before
+            sent += client.connection.bytes_sent - client.bytes_sent_before
+        return [("upstream_cx_rx_bytes_total", received), ("upstream_cx_tx_bytes_total", sent)]
+
+    def _reset_bytes(self) -> None:
+        for client in self._clients:
+            client.bytes_received_before = client.connection.bytes_received
+            client.bytes_sent_before = client.connection.bytes_sent
 
     def _stream_over(self) -> None:
         self._resources.requests.current -= 1
@@ -253,7 +266,7 @@ class HttpConnPool:
         self.stats.upstream_rq_pending_active -= len(waiting)
         for pending in waiting:
             self.stats.upstream_rq_pending_failure_eject += 1
-            pending.callbacks.on_pool_failure(reason, details)
+            pending.callbacks.on_pool_failure(reason, details, self.host)
 
 
 def http_conn_pool(cluster: Cluster, host: Host, make_codec: MakeCodec, priority: int = DEFAULT) -> HttpConnPool:

@@ -147,11 +147,12 @@ class Client:
             host, port = self.ports[step.get("to", "main")]
             loop = asyncio.get_running_loop()
             source = (step["from"], 0) if "from" in step else None
-            raw = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+            unix = host.startswith("/")
+            raw = socket.socket(socket.AF_UNIX if unix else socket.AF_INET6 if ":" in host else socket.AF_INET)
             raw.setblocking(False)
             if source:
                 raw.bind(source)
-            await asyncio.wait_for(loop.sock_connect(raw, (host, port)), PATIENCE)
+            await asyncio.wait_for(loop.sock_connect(raw, host if unix else (host, port)), PATIENCE)
             _, wire = await loop.create_connection(Wire, sock=raw)
             self.talks[name] = Talk(wire)
         return self.talks[name]

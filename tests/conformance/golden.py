@@ -7,7 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 GOLDEN = Path(__file__).parent / "golden"
+KNOWN = Path(__file__).parent / "known_differences.yaml"
 
 
 def load(scenario: str) -> dict[str, Any]:
@@ -17,6 +20,11 @@ def load(scenario: str) -> dict[str, Any]:
 
 def save(scenario: str, answers: dict[str, Any]) -> None:
     (GOLDEN / f"{scenario}.json").write_text(json.dumps(answers, indent=1) + "\n", "utf-8")
+
+
+def known_differences() -> dict[str, str]:
+    """The cases (`scenario/case`) in which minienvoy is known to differ, and why; see the head of the file."""
+    return yaml.load(KNOWN.read_text("utf-8"), Loader=yaml.CSafeLoader) or {}
 
 
 def difference(expected: Any, actual: Any) -> list[str]:

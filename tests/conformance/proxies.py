@@ -12,11 +12,15 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-START_TIMEOUT = 30.0
+START_TIMEOUT = 15.0
 
 
 class DidNotStart(Exception):
-    """The proxy ended, or listened nowhere, before it was ready; the message is what it wrote."""
+    """The proxy ended (`refused`) or was not ready in time; the message is what it wrote."""
+
+    def __init__(self, said: str, refused: bool) -> None:
+        self.refused = refused
+        super().__init__(said)
 
 
 def envoy_binary() -> str | None:
@@ -68,7 +72,7 @@ class ProxyProcess:
         arguments = [
             *command(self.kind),
             *("-c", str(path), "--admin-address-path", str(address), "--concurrency", "1"),
-            *("--use-dynamic-base-id", "--file-flush-interval-msec", "50", "--log-level", "warning"),
+            *("--disable-hot-restart", "--file-flush-interval-msec", "50", "--log-level", "warning"),
             *self.extra,
         ]
         with (self.directory / "stderr.txt").open("wb") as stderr:
@@ -77,7 +81,7 @@ class ProxyProcess:
             )
         for _ in range(int(START_TIMEOUT / 0.02)):
             if self._process.returncode is not None:
-                raise DidNotStart(self.stderr[-100_000:])
+                raise DidNotStart(self.stderr[-100_000:], True)
             if address.exists() and ":" in (where := address.read_text().strip()):
                 host, _, port = where.rpartition(":")
                 self.admin_address = (host.strip("[]"), int(port))
@@ -85,7 +89,7 @@ class ProxyProcess:
                     return
             await asyncio.sleep(0.02)
         await self.stop()
-        raise DidNotStart(f"not ready within {START_TIMEOUT} s\n{self.stderr[-100_000:]}")
+        raise DidNotStart(f"not ready within {START_TIMEOUT} s\n{self.stderr[-100_000:]}", False)
 
     async def _is_live(self) -> bool:
         try:
@@ -126,15 +130,16 @@ class ProxyProcess:
         return (found[0].status, found[0].body.decode("utf-8", "replace")) if found else (0, "")
 
     async def listener_addresses(self) -> dict[str, list[tuple[str, int]]]:
-        """Every listener's real addresses by its name, the main one first."""
+        """Every listener's real addresses by its name, the main one first; a unix socket has port 0."""
         _, body = await self.admin("GET", "/listeners?format=json")
         found: dict[str, list[tuple[str, int]]] = {}
         for entry in json.loads(body)["listener_statuses"]:
             all_addresses = [entry["local_address"], *entry.get("additional_local_addresses", [])]
             found[entry["name"]] = [
                 (a["socket_address"]["address"], a["socket_address"]["port_value"])
-                for a in all_addresses
                 if "socket_address" in a
+                else (a["pipe"]["path"], 0)
+                for a in all_addresses
             ]
         return found
 
@@ -151,7 +156,7 @@ class ProxyProcess:
 
 async def validate(kind: str, path: Path, extra: list[str]) -> tuple[int, str]:
     """Exit code and output of `--mode validate`."""
-    arguments = [*command(kind), "--mode", "validate", "-c", str(path), "--use-dynamic-base-id", *extra]
+    arguments = [*command(kind), "--mode", "validate", "-c", str(path), "--disable-hot-restart", *extra]
     process = await asyncio.create_subprocess_exec(
         *arguments, cwd=ROOT, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

@@ -62,6 +62,7 @@ def test_what_is_copied_is_there_and_not_ignored(root, instructions):
             assert any(fnmatch.fnmatch(source, pattern) or source.startswith(f"{pattern}/") for pattern in allowed)
 
 
+@pytest.mark.slow
 def test_its_steps_make_a_minienvoy_that_runs(root, instructions, tmp_path):
     image, folder = tmp_path, tmp_path
     variables = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}

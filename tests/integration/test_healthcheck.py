@@ -26,7 +26,7 @@ async def test_a_server_that_is_ready_is_exit_code_0(reply, capfd):
     async with FakeUpstream(reply) as admin:
         assert await check("--admin-address", admin.address) == 0
         assert admin.requests[0].path == "/ready"
-    assert capfd.readouterr().err == ""
+    assert capfd.readouterr() == ("LIVE\n", "")
 
 
 async def test_a_server_that_drains_is_exit_code_1(capfd):
@@ -46,6 +46,12 @@ async def test_nobody_there_is_exit_code_1(capfd):
         pass
     assert await check("--admin-address", admin.address) == 1
     assert capfd.readouterr().err.startswith("not ready: ")
+
+
+async def test_no_answer_at_all_is_exit_code_1(capfd):
+    async with FakeUpstream(Reply(raw=b"", close=True)) as admin:
+        assert await check("--admin-address", admin.address) == 1
+    assert capfd.readouterr().err == "not ready: the connection was closed without an answer\n"
 
 
 async def test_an_answer_that_does_not_come_is_not_waited_for(capfd):

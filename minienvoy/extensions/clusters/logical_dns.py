@@ -33,6 +33,7 @@ class LogicalDnsCluster(DnsCluster):
         super()._check_endpoints(path)
 
     def hosts_for(self, target: ResolveTarget, addresses: tuple[Address, ...]) -> tuple[Host, ...] | None:
+        self.stats.transport_socket.total_match_count += 1
         if target.hosts and target.hosts[0].addresses == addresses:
             return None
         return (target.host_at(addresses),)

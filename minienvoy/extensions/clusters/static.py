@@ -28,6 +28,7 @@ class StaticCluster(Cluster):
                 hosts.append(
                     endpoint.host_at(tuple(addresses), endpoint.hostname, locality.priority, locality.locality)
                 )
+            self.stats.transport_socket.total_match_count += len(hosts)
             self._hosts[locality.priority] = (*self._hosts.get(locality.priority, ()), *hosts)
 
     def start(self, on_initialized: Callable[[], None]) -> None:

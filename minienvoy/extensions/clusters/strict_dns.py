@@ -20,6 +20,8 @@ class StrictDnsCluster(DnsCluster):
     __slots__ = ()
 
     def hosts_for(self, target: ResolveTarget, addresses: tuple[Address, ...]) -> tuple[Host, ...] | None:
+        # Envoy makes a host of every address before it looks which of them it has already, and counts that.
+        self.stats.transport_socket.total_match_count += len(addresses)
         known = {host.address: host for host in target.hosts}
         if known.keys() == set(addresses):
             hosts = None

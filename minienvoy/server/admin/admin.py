@@ -12,14 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from .admin_html import home_page
-from .config_tracker import ConfigTracker
 from .request import HTML, AdminRequest, AdminResponse, text_response
-from .url_handler import AdminHandler, ParamDescriptor, UrlHandler
-from .url_handlers import make_url_handlers
 
 if TYPE_CHECKING:
     from .admin_server import AdminServer
+    from .config_tracker import ConfigTracker
+    from .url_handler import AdminHandler, ParamDescriptor, UrlHandler
 
 
 class Admin:
@@ -29,11 +27,29 @@ class Admin:
     """
 
     def __init__(self, server: AdminServer, allow_path: Callable[[str], bool] | None = None) -> None:
+        self._server = server
         self._allow_path = allow_path
-        self.config_tracker = ConfigTracker(server)
+        self._made: dict[str, UrlHandler] | None = None
+        self._config_tracker: ConfigTracker | None = None
+
+    @property
+    def config_tracker(self) -> ConfigTracker:
         """Who tells what for `/config_dump`; subscriptions add themselves."""
-        made = make_url_handlers(server, self.config_tracker, self.handler_admin_home, self.handler_help)
-        self._handlers = {handler.prefix: handler for handler in made}
+        if self._config_tracker is None:
+            from .config_tracker import ConfigTracker
+
+            self._config_tracker = ConfigTracker(self._server)
+        return self._config_tracker
+
+    @property
+    def _handlers(self) -> dict[str, UrlHandler]:
+        # Not when the server starts: twenty modules are a fifth of its start-up time, and many servers are never asked.
+        if self._made is None:
+            from .url_handlers import make_url_handlers
+
+            made = make_url_handlers(self._server, self.config_tracker, self.handler_admin_home, self.handler_help)
+            self._made = {handler.prefix: handler for handler in made}
+        return self._made
 
     def add_handler(
         self,
@@ -48,6 +64,8 @@ class Admin:
         """Answer `prefix`, a whole path; False if it is taken or has characters that do not belong into a link."""
         if prefix in self._handlers or not prefix.startswith("/") or any(char in "&\"'<>" for char in prefix):
             return False
+        from .url_handler import UrlHandler
+
         self._handlers[prefix] = UrlHandler(prefix, help_text, callback, removable, mutates_server_state, params)
         return True
 
@@ -78,6 +96,8 @@ class Admin:
         return text_response(self._help())
 
     def handler_admin_home(self, request: AdminRequest) -> AdminResponse:
+        from .admin_html import home_page
+
         return text_response(home_page([each for each in self.handlers() if each.prefix != "/"]), content_type=HTML)
 
     def _help(self) -> str:

@@ -1,7 +1,7 @@
 """The listener of the admin interface.
 
-Envoy: `Server::AdminImpl` is a listener, a connection manager's configuration and a filter chain in one class. Here it is an
-ordinary listener whose connection manager ends in the admin filter, made from a configuration that nobody wrote.
+Envoy: `Server::AdminImpl` is a listener, a connection manager's configuration and a filter chain in one class. Here it
+is an ordinary listener whose connection manager ends in the admin filter, made from a configuration that nobody wrote.
 """
 
 from __future__ import annotations
@@ -55,6 +55,13 @@ def create_admin_listener(server: Server) -> Listener:
     manager = message_class(HCM_TYPE)(stat_prefix="admin")
     manager.route_config.SetInParent()
     manager.generate_request_id.value = False
+    # `//ready` and `/x/../%72eady` are `/ready`, as for Envoy's admin.
+    manager.normalize_path.value = True
+    manager.merge_slashes = True
+    # Nobody is given time to read: Envoy's admin closes at once.
+    manager.delayed_close_timeout.seconds = 0
+    manager.delayed_close_timeout.SetInParent()
+    manager.drain_timeout.nanos = 100_000_000
     access_log = manager.access_log
     access_log.extend(admin.access_log)
     if admin.access_log_path:

@@ -119,7 +119,7 @@ class AdminServer(Protocol):
 
     @property
     def route_configs(self) -> Mapping[str, tuple[Any, float]]:
-        """`RouteConfiguration` messages inside listeners, by name, each with the wall time it was taken at."""
+        """`RouteConfiguration` messages inside listeners, by any key, each with the wall time it was taken at."""
 
     def fail_health_check(self, fail: bool) -> None: ...
     def shutdown(self) -> None:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from ...stats.params import NameFilter, compile_filter
+from ...stats.params import NameFilter
 from ...upstream.host import HealthFlag
+from .name_filter import compile_name_filter
 from .request import AdminRequest, AdminResponse, json_response, text_response
 
 if TYPE_CHECKING:
@@ -39,9 +40,9 @@ class ClustersHandler:
         wanted: NameFilter | None = None
         if pattern := request.query.first("filter"):
             try:
-                wanted = compile_filter(pattern)
+                wanted = compile_name_filter(pattern)
             except ValueError:
-                return text_response("Invalid re2 regex\n", 400)
+                return text_response("Invalid re2 regex", 400)
         # Envoy keeps its clusters in a hash map; ours stand in the order of the configuration.
         clusters = [
             cluster
@@ -85,14 +86,15 @@ def _cluster_lines(cluster: Cluster) -> list[str]:
 
 def _cluster_status(cluster: Cluster) -> dict[str, Any]:
     """`envoy.admin.v3.ClusterStatus`; as in all protobuf JSON, what has its default is left out."""
-    thresholds = [{"priority": name, **_limits(manager)} for name, manager in _priorities(cluster)]
-    del thresholds[0]["priority"]  # DEFAULT is the enum's zero
+    default, high = cluster.resource_managers
+    # The limits are wrappers, which are shown even if they hold 0.
+    thresholds = [_limits(default), {"priority": "HIGH", **_limits(high)}]
     return _without_defaults(
         {
             "name": cluster.name,
             "added_via_api": cluster.added_via_api,
             "host_statuses": [_host_status(host) for host in cluster.hosts()],
-            "circuit_breakers": {"thresholds": [_without_defaults(each) for each in thresholds]},
+            "circuit_breakers": {"thresholds": thresholds},
             "observability_name": cluster.observability_name,
         }
     )
@@ -105,18 +107,19 @@ def _host_status(host: Host) -> dict[str, Any]:
     health: dict[str, Any] = {field: True for flag, field in _HEALTH_FIELDS if flags & flag}
     if flags & HealthFlag.FAILED_EDS_HEALTH:
         health["eds_health_status"] = "UNHEALTHY"
+    elif flags & HealthFlag.EDS_STATUS_DRAINING:
+        health["eds_health_status"] = "DRAINING"
     elif flags & HealthFlag.DEGRADED_EDS_HEALTH:
         health["eds_health_status"] = "DEGRADED"
     else:
         health["eds_health_status"] = "HEALTHY"
-    status: dict[str, Any] = {"address": address_json(host.address), "stats": stats}
-    for field in ("success_rate", "local_origin_success_rate"):
-        if (rate := _success_rate(host, field)) >= 0:
-            status[field] = {"value": rate}
+    status: dict[str, Any] = {"address": address_json(host.address), "stats": stats, "health_status": health}
+    if (rate := _success_rate(host, "success_rate")) >= 0:
+        status["success_rate"] = _without_defaults({"value": rate})
+    status.update(_without_defaults({"weight": host.weight, "hostname": host.hostname, "priority": host.priority}))
+    if (rate := _success_rate(host, "local_origin_success_rate")) >= 0:
+        status["local_origin_success_rate"] = _without_defaults({"value": rate})
     region, zone, sub_zone = host.locality
-    status["health_status"] = health
-    rest = {"weight": host.weight, "hostname": host.hostname, "priority": host.priority}
-    status.update(_without_defaults(rest))
     status["locality"] = _without_defaults({"region": region, "zone": zone, "sub_zone": sub_zone})
     return status
 
@@ -134,10 +137,6 @@ def address_json(address: Address) -> dict[str, Any]:
     if address.path:
         return {"pipe": {"path": address.path}}
     return {"socket_address": {"address": address.host, "port_value": address.port}}
-
-
-def _priorities(cluster: Cluster) -> list[tuple[str, ResourceManager]]:
-    return list(zip(("DEFAULT", "HIGH"), cluster.resource_managers, strict=True))
 
 
 def _limits(manager: ResourceManager) -> dict[str, int]:

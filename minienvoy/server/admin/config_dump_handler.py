@@ -6,10 +6,10 @@ What is annotated as sensitive is redacted. A field mask may reach into the one 
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from ...config.schema import descriptor
+from .name_filter import compile_full_name_filter
 from .proto_json import ProtoPrinter
 from .request import AdminRequest, AdminResponse, json_response, text_response
 
@@ -28,23 +28,22 @@ class ConfigDumpHandler:
         query = request.query
         pattern = query.first("name_regex") or ""
         try:
-            matches = re.compile(pattern).fullmatch
-        except (re.error, RecursionError, OverflowError) as error:
+            matcher = compile_full_name_filter(pattern) if pattern else _every_name
+        except ValueError as error:
             return text_response(
                 f"INVALID_ARGUMENT: Error while parsing name_regex from {pattern}: {error}", 400, "text/plain"
             )
-
-        def matcher(name: str) -> bool:
-            return not pattern or matches(name) is not None
-
-        dumps = [dumper(matcher) for dumper in self._tracker.dumpers().values()]
-        if "include_eds" in query:
-            dumps.insert(1, self._tracker.endpoints(matcher))
+        dumpers = self._tracker.dumpers(include_eds="include_eds" in query)
+        dumps = [dumper(matcher) for dumper in dumpers.values()]
         mask = query.first("mask") or ""
         resource = query.first("resource") or ""
         if resource:
             return _answer_resource(dumps, resource, mask)
         return _answer_all(dumps, mask)
+
+
+def _every_name(name: str) -> bool:
+    return True
 
 
 def _answer_all(dumps: list[Any], mask: str) -> AdminResponse:

@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...config.schema import message_class
+from ...stats.params import NameFilter
 from .proto_json import pack, timestamp
 
 if TYPE_CHECKING:
     from .admin_server import AdminServer
 
-NameMatcher = Callable[[str], bool]
+NameMatcher = NameFilter
 ConfigDumper = Callable[[NameMatcher], Any]
 """Gives the dump message with the resources whose names the matcher takes."""
 
@@ -36,11 +37,12 @@ class ConfigTracker:
         """Let `dumper` say what is configured under `key`, e.g. `listeners`, instead of who did so far."""
         self._dumpers[key] = dumper
 
-    def dumpers(self) -> Mapping[str, ConfigDumper]:
-        """By key, in the order in which Envoy prints them."""
-        return {key: self._dumpers[key] for key in sorted(self._dumpers)}
+    def dumpers(self, *, include_eds: bool = False) -> Mapping[str, ConfigDumper]:
+        """By key, in the order in which Envoy prints them; endpoints only if they are asked for."""
+        dumpers = {**self._dumpers, "endpoints": self._endpoints} if include_eds else self._dumpers
+        return {key: dumpers[key] for key in sorted(dumpers)}
 
-    def endpoints(self, matcher: NameMatcher) -> Any:
+    def _endpoints(self, matcher: NameMatcher) -> Any:
         """The hosts of every cluster, for `include_eds` (`ConfigDumpHandler::dumpEndpointConfigs`)."""
         dump = _new("EndpointsConfigDump")
         for name, cluster in self._server.cluster_manager.clusters().items():
@@ -84,8 +86,8 @@ class ConfigTracker:
 
     def _routes(self, matcher: NameMatcher) -> Any:
         dump = _new("RoutesConfigDump")
-        for name, (config, updated) in self._server.route_configs.items():
-            if matcher(name):
+        for config, updated in self._server.route_configs.values():
+            if matcher(config.name):
                 _add(dump.static_route_configs, "route_config", config, updated)
         return dump
 
@@ -121,9 +123,10 @@ def _load_assignment(cluster: Any) -> Any:
             group = groups.get(host.locality)
             if group is None:
                 group = groups[host.locality] = assignment.endpoints.add()
-                if any(host.locality):
-                    group.locality.region, group.locality.zone, group.locality.sub_zone = host.locality
+                group.locality.SetInParent()
+                group.locality.region, group.locality.zone, group.locality.sub_zone = host.locality
                 group.priority = host_set.priority
+                group.load_balancing_weight.value = host_set.locality_weights.get(host.locality, 0)
             added = group.lb_endpoints.add()
             endpoint = added.endpoint
             if host.address.path:
@@ -136,4 +139,5 @@ def _load_assignment(cluster: Any) -> Any:
             # HEALTHY, DEGRADED, UNHEALTHY of envoy.config.core.v3.HealthStatus
             added.health_status = 1 if host.healthy else 5 if host.degraded else 2
             added.load_balancing_weight.value = host.weight
+        assignment.policy.overprovisioning_factor.value = int(host_set.overprovisioning_factor)
     return assignment

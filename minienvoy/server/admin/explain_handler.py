@@ -33,7 +33,8 @@ class ExplainHandler:
         if not (last.isascii() and last.isdigit()) or len(last) > 9:
             return text_response("usage: /minienvoy/explain?request_id=<x-request-id> or ?last=<number>\n", 400)
         count = int(last)
-        newest = list(log)[-count:] if count else []
+        # Requests to this interface are in the log as well, but nothing is decided for them.
+        newest = [each for each in log if each.decisions][-count:] if count else []
         return json_response({"explanations": [_explanation_json(each) for each in newest]})
 
     def handler_unsupported(self, request: AdminRequest) -> AdminResponse:

@@ -6,7 +6,7 @@ status codes of an Envoy that was built without a profiler.
 
 from __future__ import annotations
 
-from .request import AdminRequest, AdminResponse, text_response
+from .request import AdminRequest, AdminResponse, ok, text_response
 
 _INSTEAD = "use py-spy, perf or memray on the process"
 
@@ -18,8 +18,11 @@ class ProfilingHandler:
         )
 
     def handler_cpu_profiler(self, request: AdminRequest) -> AdminResponse:
-        if _enable(request) is None:
+        enable = _enable(request)
+        if enable is None:
             return text_response("?enable=<y|n>\n", 400)
+        if not enable:
+            return ok()
         return text_response(f"minienvoy has no CPU profiler: {_INSTEAD}\n", 501)
 
     def handler_heap_profiler(self, request: AdminRequest) -> AdminResponse:
@@ -30,7 +33,7 @@ class ProfilingHandler:
         if enable is None:
             return text_response("?enable=<y|n>\n", 400)
         if not enable:
-            return text_response("Allocation profiler is not started\n", 400)
+            return text_response("Allocation profiler is not started", 400)
         return text_response(f"minienvoy has no allocation profiler: {_INSTEAD}\n", 501)
 
     def handler_heap_dump(self, request: AdminRequest) -> AdminResponse:

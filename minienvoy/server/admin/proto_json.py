@@ -122,8 +122,9 @@ class ProtoPrinter:
         name = message.type_url.rpartition("/")[2]
         try:
             inner = message_class(name).FromString(message.value)
-        except Exception as error:  # DecodeError has no stable home, and a dump must not fail
-            return {"@type": message.type_url, "value": REDACTED if sensitive else f"({type(error).__name__})"}
+        except Exception:
+            # An unknown type, or bytes that are not of it. What it holds may be a secret.
+            return {"@type": message.type_url}
         printed = self._message(inner, sensitive=sensitive)
         if name in _VALUE_IN_ANY:
             return {"@type": message.type_url, "value": printed}
@@ -282,6 +283,11 @@ def _fraction(nanos: int) -> str:
     return f".{digits}"
 
 
+def _camel_case(path: str) -> str:
+    first, *rest = path.split("_")
+    return first + "".join(part[:1].upper() + part[1:] for part in rest)
+
+
 def _struct(message: Any) -> dict[str, Any]:
     return {key: _value(message.fields[key]) for key in sorted(message.fields)}
 
@@ -299,7 +305,7 @@ def _value(message: Any) -> Any:
 
 _WELL_KNOWN: Final = {
     "google.protobuf.Duration": _duration,
-    "google.protobuf.FieldMask": lambda message: ",".join(message.paths),
+    "google.protobuf.FieldMask": lambda message: ",".join(map(_camel_case, message.paths)),
     "google.protobuf.ListValue": lambda message: [_value(each) for each in message.values],
     "google.protobuf.Struct": _struct,
     "google.protobuf.Timestamp": _timestamp_text,

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ...http.header_map import ResponseHeaderMap
-from .json_text import json_text
 
 TEXT: Final = "text/plain; charset=UTF-8"
 JSON: Final = "application/json"
@@ -113,6 +112,8 @@ def ok() -> AdminResponse:
 
 def json_response(value: Any, status: int = 200) -> AdminResponse:
     """Plain values as protobuf's JSON printer lays them out."""
+    from .json_text import json_text
+
     return text_response(json_text(value) + "\n", status, JSON)
 
 

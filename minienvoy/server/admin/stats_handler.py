@@ -5,22 +5,28 @@ Envoy: `Server::StatsHandler` (`source/server/admin/stats_handler.cc`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ...stats.params import NameFilter, StatsParams, StatsParamsError, parse_stats_params
-from ...stats.render import render_stats
+from ...stats.render import render_stats, render_text
 from ...stats.tag_extractor import TagProducer
-from .request import AdminRequest, AdminResponse, ok, text_response
+from .admin_html import stats_page
+from .name_filter import compile_name_filter
+from .request import HTML, TEXT, AdminRequest, AdminResponse, ok, text_response
 
 if TYPE_CHECKING:
     from .admin_server import AdminServer
+    from .url_handler import ParamDescriptor
 
 
 class StatsHandler:
-    def __init__(self, server: AdminServer) -> None:
+    """`params` are the fields of the form on the page that `format=html` gives."""
+
+    def __init__(self, server: AdminServer, params: Sequence[ParamDescriptor] = ()) -> None:
         self._server = server
+        self._params = params
         self._tags: TagProducer | None = None
         self._recent_lookups = False
 
@@ -60,15 +66,19 @@ class StatsHandler:
         except StatsParamsError as error:
             return text_response(str(error), 400)
         server.stats_flusher.on_admin_request()
+        if params.format in ("html", "active-html"):
+            page = stats_page(self._params, query, render_text(server.stats, params))
+            return text_response(page, content_type=HTML)
         if self._tags is None:
             # Its regexes take a while to compile, and only Prometheus wants them: not at start.
             self._tags = TagProducer(server.tag_settings.tags, server.tag_settings.use_all_default_tags)
         content_type, text = render_stats(server.stats, self._tags, params)
-        return text_response(text, content_type=content_type)
+        # Envoy's admin says no version of Prometheus' text format.
+        return text_response(text, content_type=TEXT if params.format == "prometheus" else content_type)
 
 
 def _parse(query: Mapping[str, str]) -> StatsParams:
-    params = parse_stats_params(query)
+    params = parse_stats_params(query, compile_name_filter)
     if "invert_filter" in query and params.filter is not None:
         return replace(params, filter=_inverted(params.filter))
     return params

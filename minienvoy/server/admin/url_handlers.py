@@ -39,6 +39,20 @@ def _choice(name: str, help_text: str, *choices: str) -> ParamDescriptor:
     return ParamDescriptor(ParamType.ENUM, name, help_text, choices)
 
 
+_FILTER_PARAMS = (
+    _text("filter", "Regular expression (Google re2) for filtering stats"),
+    _flag("invert_filter", "Invert the filter regex"),
+)
+_USED_ONLY = _flag("usedonly", "Only include stats that have been written by system since restart")
+STATS_PARAMS = (
+    _USED_ONLY,
+    *_FILTER_PARAMS,
+    _choice("format", "Format to use", "html", "active-html", "text", "json"),
+    _choice("type", "Stat types to include.", "All", "Counters", "Histograms", "Gauges", "TextReadouts"),
+    _choice("histogram_buckets", "Histogram bucket display mode", "cumulative", "disjoint", "detailed", "summary"),
+)
+
+
 def make_url_handlers(
     server: AdminServer, config_tracker: ConfigTracker, handler_home: AdminHandler, handler_help: AdminHandler
 ) -> list[UrlHandler]:
@@ -52,12 +66,7 @@ def make_url_handlers(
     runtime = RuntimeHandler(server)
     commands = ServerCmdHandler(server)
     info = ServerInfoHandler(server)
-    stats = StatsHandler(server)
-    filter_params = (
-        _text("filter", "Regular expression (Google re2) for filtering stats"),
-        _flag("invert_filter", "Invert the filter regex"),
-    )
-    used_only = _flag("usedonly", "Only include stats that have been written by system since restart")
+    stats = StatsHandler(server, STATS_PARAMS)
     reads = [
         UrlHandler("/", "Admin home page", handler_home),
         UrlHandler("/certs", "print certs on machine", info.handler_certs),
@@ -127,31 +136,18 @@ def make_url_handlers(
             "/stats",
             "print server stats",
             stats.handler_stats,
-            params=(
-                used_only,
-                *filter_params,
-                _choice("format", "Format to use", "html", "active-html", "text", "json"),
-                _choice("type", "Stat types to include.", "All", "Counters", "Histograms", "Gauges", "TextReadouts"),
-                _choice(
-                    "histogram_buckets",
-                    "Histogram bucket display mode",
-                    "cumulative",
-                    "disjoint",
-                    "detailed",
-                    "summary",
-                ),
-            ),
+            params=STATS_PARAMS,
         ),
         UrlHandler(
             "/stats/prometheus",
             "print server stats in prometheus format",
             stats.handler_prometheus_stats,
             params=(
-                used_only,
+                _USED_ONLY,
                 _flag(
                     "text_readouts", "Render text_readouts as new gaugues with value 0 (increases Prometheus data size)"
                 ),
-                *filter_params,
+                *_FILTER_PARAMS,
                 _choice("histogram_buckets", "Histogram bucket display mode", "cumulative", "summary"),
             ),
         ),

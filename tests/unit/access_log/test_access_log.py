@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-import minienvoy.extensions  # noqa: F401  the catalogue
 from minienvoy.access_log.access_log import AccessLogManager, create_access_logs
 from minienvoy.access_log.context import AccessLogType
 from minienvoy.config.api import message_class
 from minienvoy.config.proto_fill import fill
 from minienvoy.config.runtime import Loader
 from minienvoy.errors import ConfigError
+from minienvoy.extensions import register_catalogue
 from minienvoy.stats.store import Store
 
 FILE = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
@@ -30,6 +30,7 @@ class Context:
 @pytest.fixture
 def logs_of(sources, tmp_path):
     """Makes the logs of `AccessLog` messages; `FILE` in them is a file in `tmp_path`."""
+    register_catalogue()
     layers = message_class("envoy.config.bootstrap.v3.LayeredRuntime")()
     assert not fill(layers, {"layers": [{"name": "s", "static_layer": {"my": {"key": 200}}}]})
     context = Context(Server(sources, Loader(layers)))

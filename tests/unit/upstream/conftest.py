@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
-import minienvoy.extensions  # noqa: F401  the catalogue
 from minienvoy.config.loader import load_dict
 from minienvoy.event.random import RandomGenerator
 from minienvoy.event.simulated import SimulatedDispatcher
+from minienvoy.extensions import register_catalogue
 from minienvoy.stats.store import Store
 from minienvoy.upstream.cluster import Cluster, ClusterContext, create_cluster
+
+register_catalogue()
 
 
 class NoLoop:

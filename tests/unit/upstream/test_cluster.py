@@ -10,6 +10,7 @@ from minienvoy.errors import ConfigError
 from minienvoy.http.http1.settings import proper_case_words
 from minienvoy.stats.store import Store
 from minienvoy.upstream.cluster import Cluster, ClusterContext, TcpKeepalive, create_cluster
+from minienvoy.upstream.host import HostSet
 
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
@@ -92,7 +93,10 @@ def test_older_http_options_of_the_cluster_itself_count(make_cluster: Callable[.
 def test_members_are_counted(make_cluster: Callable[..., Cluster], store: Store) -> None:
     states = ("HEALTHY", "UNKNOWN", "UNHEALTHY", "DRAINING", "TIMEOUT", "DEGRADED")
     hosts = [
-        {"endpoint": {"address": {"socket_address": {"address": "1.1.1.1", "port_value": port}}}, "health_status": state}
+        {
+            "endpoint": {"address": {"socket_address": {"address": "1.1.1.1", "port_value": port}}},
+            "health_status": state,
+        }
         for port, state in enumerate(states, 1)
     ]
     make_cluster("hs", hosts)
@@ -117,9 +121,7 @@ def test_members_are_counted(make_cluster: Callable[..., Cluster], store: Store)
                     {
                         "typed_extension_config": {
                             "name": "rr",
-                            "typed_config": typed(
-                                "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin"
-                            ),
+                            "typed_config": typed("envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin"),
                         }
                     },
                 ]
@@ -150,6 +152,24 @@ def test_stop_forgets_the_stats(make_cluster: Callable[..., Cluster], store: Sto
     assert [sample.name for sample in store.counters() if sample.name.startswith("cluster.a.")] == []
 
 
+class Pool:
+    def __init__(self) -> None:
+        self.drained = 0
+
+    def drain(self) -> None:
+        self.drained += 1
+
+
+def test_connections_to_removed_hosts_are_drained(make_cluster: Callable[..., Cluster]) -> None:
+    cluster = make_cluster("a", ["1.1.1.1:1", "1.1.1.1:2"])
+    stays, goes = cluster.hosts()
+    stays.http_pools["p"], goes.http_pools["p"] = Pool(), Pool()
+    cluster.priority_set.update_hosts(HostSet(0, (stays,)))
+    assert (stays.http_pools["p"].drained, goes.http_pools["p"].drained) == (0, 1)
+    cluster.stop()
+    assert (stays.http_pools["p"].drained, goes.http_pools["p"].drained) == (1, 1)
+
+
 # The problems are worded as Envoy 1.40 words them.
 @pytest.mark.parametrize(
     ("fields", "problem", "path"),
@@ -161,7 +181,8 @@ def test_stop_forgets_the_stats(make_cluster: Callable[..., Cluster], store: Sto
         ),
         (
             {"load_balancing_policy": {"policies": []}},
-            "cluster: didn't find a registered load balancer factory implementation for cluster: 'a' with names from []",
+            "cluster: didn't find a registered load balancer factory implementation for cluster: 'a' with names from "
+            "[]",
             "clusters[0].load_balancing_policy.policies",
         ),
     ],

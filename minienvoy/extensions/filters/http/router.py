@@ -5,6 +5,7 @@ Envoy: `source/extensions/filters/http/router/config.cc`. The filter itself is `
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from ....config.fields import honours
@@ -34,4 +35,4 @@ def create_router(config: Any, context: FactoryContext) -> HttpFilterFactory:
         client_codec(context.server.http1_codec),
         config.suppress_envoy_headers,
     )
-    return lambda: Router(settings)
+    return partial(Router, settings)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ....config.api import type_of, unpack
 from ....config.fields import honours
 from ....errors import ConfigError
+from ....http.active_stream import ActiveStream
 from ....http.codec_stats import Http1CodecStats
 from ....http.conn_manager import ConnectionManager
 from ....http.conn_manager_config import (
@@ -28,6 +29,7 @@ from ....http.conn_manager_stats import (
 from ....http.date_provider import DateProvider
 from ....http.filter import HTTP_FILTERS, TERMINAL_FILTERS, HttpFilterFactory
 from ....http.filter_manager import FilterChain
+from ....http.filtered_stream import FilteredStream
 from ....http.http1.selection import server_codec
 from ....http.http1.settings import Http1Settings, proper_case_words
 from ....network.filter import NETWORK_FILTERS, NetworkFilterFactory
@@ -37,6 +39,7 @@ from ....server.factory_context import FactoryContext
 
 if TYPE_CHECKING:
     from ....http.codec import ServerConnection
+    from ....stats.store import Scope
 
 CONFIG_TYPE: Final = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 
@@ -154,28 +157,32 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         return made
 
     internal = config.internal_address_config if config.HasField("internal_address_config") else None
-    return ConnectionManagerConfig(
+    filter_chain = FilterChain(
+        create_http_filters(config.http_filters, context.for_http_filters(http_scope), f"{join}http_filters")
+    )
+    compiled = ConnectionManagerConfig(
         dispatcher=server.dispatcher,
         stat_prefix=config.stat_prefix,
         stats=stats,
         listener_stats=listener_stats,
-        filter_chain=FilterChain(
-            create_http_filters(config.http_filters, context.for_http_filters(http_scope), f"{join}http_filters")
-        ),
+        filter_chain=filter_chain,
+        stream_class=FilteredStream if filter_chain.factories else ActiveStream,
         route_config=route_config,
         make_codec=make_codec,
         codec_stats=codec_stats,
         http1=_http1_settings(config, common, http1),
         access_logs=_access_logs(config.access_log, context, f"{join}access_log"),
         new_request_id=server.random.uuid4(f"http.{config.stat_prefix}.request_id"),
-        date=DateProvider(server.dispatcher).now,
+        date=DateProvider(server.dispatcher),
         drain_close=context.drain_close,
+        drain_state=server.drain_state,
         explanations=server.explanations,
         local_address=server.local_address,
         server_name=config.server_name.encode() or b"envoy",
         server_transformation=ServerHeaderTransformation(config.server_header_transformation),
         via=config.via.encode(),
         user_agent=server.service_cluster.encode() if config.add_user_agent.value else b"",
+        service_node=server.node.id.encode(),
         use_remote_address=config.use_remote_address.value,
         skip_xff_append=config.skip_xff_append,
         xff_num_trusted_hops=config.xff_num_trusted_hops,
@@ -203,6 +210,26 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         traffic_direction=context.traffic_direction,
         listener_name=context.listener_name,
     )
+    report_bytes(compiled, http_scope)
+    return compiled
+
+
+def report_bytes(config: ConnectionManagerConfig, scope: Scope) -> None:
+    """Bytes of open connections are added up when statistics are read: no read or write pays for it."""
+
+    def read() -> list[tuple[str, int]]:
+        received = sent = 0
+        for each in config.connections:
+            received += each.connection.bytes_received - each.bytes_received_before
+            sent += each.connection.bytes_sent - each.bytes_sent_before
+        return [("downstream_cx_rx_bytes_total", received), ("downstream_cx_tx_bytes_total", sent)]
+
+    def reset() -> None:
+        for each in config.connections:
+            each.bytes_received_before = each.connection.bytes_received
+            each.bytes_sent_before = each.connection.bytes_sent
+
+    scope.provider(read, reset=reset)
 
 
 def create_http_filters(configs: Any, context: FactoryContext, path: str) -> list[HttpFilterFactory]:

@@ -30,7 +30,7 @@ from ....upstream.conn_pool import PoolFailureReason
 from ....upstream.host import Host
 from ....upstream.tcp_conn_pool import ActiveTcpClient, tcp_conn_pool
 from .tcp_proxy_config import TYPE, TcpProxyConfig
-from .tcp_proxy_upstream import Upstream
+from .tcp_proxy_upstream import BULK_CHUNK, Upstream
 
 if TYPE_CHECKING:
     from ....event.dispatcher import LazyTimer, Timer
@@ -78,6 +78,9 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
             self._max_duration_timer = self._timer(self._on_max_duration, config.max_duration * (1.0 + jitter))
         if config.flush_interval and config.access_logs:
             self._flush_timer = self._timer(self._on_flush_interval, config.flush_interval)
+        if config.idle_timeout:
+            self._idle_timer = connection.dispatcher.create_lazy_timer(self._on_idle_timeout)
+            self._idle_timer.enable(config.idle_timeout)
         if config.connect_on_data:
             self._early_data = b""
         else:
@@ -96,6 +99,8 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
         upstream.write(data)
         if end_stream:
             upstream.connection.write_half_close()
+        elif size >= BULK_CHUNK:
+            upstream.on_bulk_up(size)
         if self._idle_timer is not None:
             self._idle_timer.enable(self._config.idle_timeout)
         return FilterStatus.STOP_ITERATION
@@ -190,10 +195,9 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
         info.upstream_connection = connection.info
         info.upstream_connect_complete_time = self.connection.dispatcher.monotonic_time()
         info.upstream_connection_pool_ready_time = info.upstream_connect_complete_time
-        if config.idle_timeout:
-            self._idle_timer = self.connection.dispatcher.create_lazy_timer(self._on_idle_timeout)
+        if self._idle_timer is not None:
             self._idle_timer.enable(config.idle_timeout)
-        self._upstream = Upstream(self, self.connection, self._cluster, config, self._idle_timer)
+        self._upstream = Upstream(self, connection, self._cluster, config, self._idle_timer)
         connection.add_callbacks(self._upstream)
         connection.add_read_filter(self._upstream)
         if config.flush_on_connected:
@@ -202,7 +206,7 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
         if early is None:
             self.connection.read_disable(False)
         else:
-            self._release_early_data(early)
+            self._release_early_data(self._upstream, early)
 
     def on_upstream_closed(self, connection: Connection) -> None:
         """The upstream connection has ended, not because the client's did."""
@@ -235,9 +239,10 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
         """Bytes of the client while there is no upstream connection (`upstream_connect_mode`)."""
         if self._early_data is None or self.connection.closed:
             return
-        if data:
+        self._stats.downstream_cx_rx_bytes_total += len(data)
+        if data or not self._early_data:
             self._stats.early_data_received_count_total += 1
-        first = not self._early_data and not self._early_end_stream
+        first = bool(data) and not self._early_data  # a FIN alone is nothing to connect for
         self._early_data += data
         self._early_end_stream = self._early_end_stream or end_stream
         if len(self._early_data) > self._config.max_early_data and self._early_reading:
@@ -246,8 +251,11 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
         if first:
             self._establish_upstream_connection()
 
-    def _release_early_data(self, early: bytes) -> None:
-        self.on_data(early, self._early_end_stream)
+    def _release_early_data(self, upstream: Upstream, early: bytes) -> None:
+        upstream.stats.upstream_cx_tx_bytes_total += len(early)
+        upstream.write(early)
+        if self._early_end_stream:
+            upstream.connection.write_half_close()
         if not self._early_reading:
             self.connection.read_disable(False)
 

@@ -27,13 +27,10 @@ from ....network.dns import (
     ResolveCallback,
 )
 from ....stats.store import CounterValue, GaugeValue, StatsStruct
+from .cares_channel import CaresChannel
 
 honours(CARES, "dns_resolver_options", "query_timeout_seconds", "query_tries", "resolvers", "rotate_nameservers")
 
-_AI_NOSORT: Final = 1 << 7
-"""`ARES_AI_NOSORT`, which pycares does not name: addresses stay in the order of the answer."""
-_NO_SOCKET: Final = -1
-"""`ARES_SOCKET_BAD`"""
 _NO_RECORDS: Final = (pycares.errno.ARES_ENODATA, pycares.errno.ARES_ENOTFOUND)
 _CHANNEL_IS_STALE: Final = (
     pycares.errno.ARES_ECONNREFUSED,
@@ -41,7 +38,7 @@ _CHANNEL_IS_STALE: Final = (
     pycares.errno.ARES_ESERVFAIL,
     pycares.errno.ARES_ENOTIMP,
 )
-"""After these the system's configuration is read anew: the servers may be others by now."""
+"""After these Envoy reads the system's configuration anew, and counts that."""
 _LOOKUPS: Final = {
     DnsLookupFamily.AUTO: (socket.AF_INET6, socket.AF_INET),
     DnsLookupFamily.V4_ONLY: (socket.AF_INET,),
@@ -66,35 +63,41 @@ class CaresDnsResolverStats(StatsStruct):
 
 
 class PendingResolution:
-    """One name that is being resolved (`DnsResolverImpl::AddrInfoPendingResolution`)."""
+    """One name that is being resolved (`DnsResolverImpl::AddrInfoPendingResolution`), on a channel of its own."""
 
-    __slots__ = ("_callback", "_failed", "_families", "_name", "_resolver", "done")
+    __slots__ = ("_callback", "_channel", "_failed", "_families", "_name", "_resolver", "done")
 
     def __init__(
         self,
         resolver: CaresDnsResolver,
+        channel: CaresChannel,
         name: str,
         families: tuple[socket.AddressFamily, ...],
         callback: ResolveCallback,
     ) -> None:
         self._resolver = resolver
+        self._channel = channel
         self._name = name
         self._families = families
         self._callback: ResolveCallback | None = callback
         self._failed = ""
         self.done = False
 
-    def cancel(self) -> None:
-        """c-ares can not forget a single query: it runs on, and nobody is told."""
-        self._callback = None
-
     def start(self) -> None:
         family, self._families = self._families[0], self._families[1:]
-        self._resolver.look_up(self._name, family, self._on_result)
+        self._channel.look_up(self._name, family, self._on_result)
 
-    def _on_result(self, result: Any, error: int | None) -> None:
+    def cancel(self) -> None:
+        self._callback = None
+        self._channel.close()
+
+    def _on_result(self, result: Any, error: int) -> None:
         resolver = self._resolver
         stats = resolver.stats
+        if error == pycares.errno.ARES_ECANCELLED:
+            self._callback = None
+            self._finish(ResolutionStatus.FAILURE, "cancelled", [])
+            return
         stats.resolve_total += 1
         if not error:
             addresses = [_response(node) for node in result.nodes]
@@ -109,11 +112,11 @@ class PendingResolution:
                 stats.timeouts += resolver.query_tries
             else:
                 stats.get_addr_failure += 1
-        if self._families and not resolver.closed and self._callback is not None:
+        if self._families:
             self.start()
             return
         if error in _CHANNEL_IS_STALE:
-            resolver.read_configuration_anew()
+            stats.reinits += 1
         if self._failed:
             self._finish(ResolutionStatus.FAILURE, f"cares_failure:{self._failed}", [])
         else:
@@ -121,14 +124,16 @@ class PendingResolution:
 
     def _finish(self, status: ResolutionStatus, details: str, addresses: list[DnsResponse]) -> None:
         self.done = True
-        self._resolver.stats.pending_resolutions -= 1
+        self._resolver.finished(self._channel)
         callback, self._callback = self._callback, None
-        if callback is not None and not self._resolver.closed:
+        if callback is not None:
             callback(status, details, addresses)
 
 
 class CaresDnsResolver:
-    """One c-ares channel. `servers` are `host:port`; empty for those of the system."""
+    """Resolves each name on a fresh channel: c-ares keeps answers in a cache that pycares can not switch off, and an
+    answer must be seen when it changes, not when its TTL is over. Making a channel also reads the configuration of the
+    system anew, which Envoy does only after a failure. `servers` are `host:port`; empty for those of the system."""
 
     def __init__(
         self,
@@ -141,27 +146,22 @@ class CaresDnsResolver:
         query_tries: int = DEFAULT_QUERY_TRIES,
         rotate_nameservers: bool = False,
     ) -> None:
-        self.closed = False
         self.query_tries = query_tries
         self.stats = context.stats.scope("dns.cares").struct(CaresDnsResolverStats)
         self._dispatcher = context.dispatcher
-        self._timer = context.dispatcher.create_timer(self._on_timeout)
-        self._watched: dict[int, tuple[bool, bool]] = {}
-        self._lookups = 0
-        self._stale = False
         flags = 0
         if use_tcp:
             flags |= pycares.ARES_FLAG_USEVC
         if no_default_search_domain:
             flags |= pycares.ARES_FLAG_NOSEARCH
-        self._channel: Any = pycares.Channel(
-            flags=flags,
-            timeout=query_timeout,
-            tries=query_tries,
-            servers=list(servers) or None,
-            rotate=rotate_nameservers,
-            sock_state_cb=self._watch,
-        )
+        self._options: dict[str, Any] = {
+            "flags": flags,
+            "timeout": query_timeout,
+            "tries": query_tries,
+            "servers": list(servers) or None,
+            "rotate": rotate_nameservers,
+        }
+        self._channels: set[CaresChannel] = set()
 
     @classmethod
     def from_proto(cls, config: Any, context: DnsResolverContext) -> CaresDnsResolver:
@@ -190,88 +190,26 @@ class CaresDnsResolver:
         )
 
     def resolve(self, name: str, family: DnsLookupFamily, callback: ResolveCallback) -> PendingResolution | None:
-        if self._stale:
-            self._stale = False
-            self._channel.reinit()
+        channel = CaresChannel(self._dispatcher, self._options)
+        self._channels.add(channel)
         self.stats.pending_resolutions += 1
-        pending = PendingResolution(self, name, _LOOKUPS[family], callback)
+        pending = PendingResolution(self, channel, name, _LOOKUPS[family], callback)
         pending.start()
         return None if pending.done else pending
 
     def close(self) -> None:
-        if self.closed:
-            return
-        self.closed = True
-        self._channel.cancel()
-        # The channel is destroyed by a thread of its own: nothing of the loop may be left to it.
-        for fd in tuple(self._watched):
-            self._unwatch(fd)
-        self._timer.disable()
-        self._channel.close()
+        for channel in tuple(self._channels):
+            channel.close()
+        self._channels.clear()
 
-    # -- for PendingResolution
+    def finished(self, channel: CaresChannel) -> None:
+        """A resolution is over; its channel may still be at work on the stack."""
+        self.stats.pending_resolutions -= 1
+        self._dispatcher.post(lambda: self._forget(channel))
 
-    def look_up(self, name: str, family: socket.AddressFamily, callback: Any) -> None:
-        """`callback(result, error)`, perhaps before this returns."""
-
-        def on_result(result: Any, error: int | None) -> None:
-            self._lookups -= 1
-            callback(result, error)
-
-        self._lookups += 1
-        try:
-            self._channel.getaddrinfo(name, None, family=family, flags=_AI_NOSORT, callback=on_result)
-        except (UnicodeError, pycares.AresError):
-            on_result(None, pycares.errno.ARES_EBADNAME)
-        self._arm()
-
-    def read_configuration_anew(self) -> None:
-        self.stats.reinits += 1
-        self._stale = True
-
-    # -- the event loop
-
-    def _watch(self, fd: int, readable: bool, writable: bool) -> None:
-        """c-ares wants to hear of a socket, or does not any more."""
-        if self.closed:
-            return
-        loop = self._dispatcher.loop
-        read, write = self._watched.get(fd, (False, False))
-        if readable and not read:
-            loop.add_reader(fd, self._process, fd, _NO_SOCKET)
-        elif read and not readable:
-            loop.remove_reader(fd)
-        if writable and not write:
-            loop.add_writer(fd, self._process, _NO_SOCKET, fd)
-        elif write and not writable:
-            loop.remove_writer(fd)
-        if readable or writable:
-            self._watched[fd] = (readable, writable)
-        else:
-            self._watched.pop(fd, None)
-
-    def _unwatch(self, fd: int) -> None:
-        read, write = self._watched.pop(fd)
-        if read:
-            self._dispatcher.loop.remove_reader(fd)
-        if write:
-            self._dispatcher.loop.remove_writer(fd)
-
-    def _process(self, read_fd: int, write_fd: int) -> None:
-        if not self.closed:
-            self._channel.process_fd(read_fd, write_fd)
-            self._arm()
-
-    def _on_timeout(self) -> None:
-        self._process(_NO_SOCKET, _NO_SOCKET)
-
-    def _arm(self) -> None:
-        if self.closed:
-            return
-        if self._lookups:
-            self._timer.enable(float(self._channel.timeout()))
-        else:
-            self._timer.disable()
+    def _forget(self, channel: CaresChannel) -> None:
+        channel.close()
+        self._channels.discard(channel)
 
 
 def _response(node: Any) -> DnsResponse:

@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
-import minienvoy.extensions  # noqa: F401  the catalogue
 from minienvoy.config.loader import load_dict
 from minienvoy.event.random import RandomGenerator
 from minienvoy.event.simulated import SimulatedDispatcher
+from minienvoy.extensions import register_catalogue
 from minienvoy.network.dns import DnsLookupFamily, DnsResponse, ResolutionStatus, ResolveCallback
 from minienvoy.stats.store import Store
 from minienvoy.upstream.cluster import Cluster, ClusterContext, create_cluster
+
+register_catalogue()
 
 
 class NoLoop:
@@ -32,7 +34,6 @@ class Query:
 
     def cancel(self) -> None:
         self.cancelled = True
-
 
     def answer(self, *hosts: str, ttl: float = 60.0) -> None:
         self._callback(ResolutionStatus.COMPLETED, "cares_success", [DnsResponse(host, ttl) for host in hosts])

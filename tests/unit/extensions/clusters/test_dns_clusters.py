@@ -121,7 +121,7 @@ class TestStrict:
     def test_host_that_stays_keeps_its_object(self, world: Any, locality: Locality) -> None:
         world.start(locality("a.test:80"), type="STRICT_DNS")
         world.dns.query().answer("10.0.0.1", "10.0.0.2")
-        first, second = world.cluster.hosts()
+        second = world.cluster.hosts()[1]
         world.dispatcher.advance(5)
         world.dns.query().answer("10.0.0.3", "10.0.0.2")
         assert world.hosts() == ["10.0.0.3:80", "10.0.0.2:80"]
@@ -135,6 +135,7 @@ class TestStrict:
         world.dns.query().answer("10.0.0.2", "10.0.0.1")
         assert world.hosts() == ["10.0.0.1:80", "10.0.0.2:80"]
         assert counts(world)["no_rebuild"] == 1
+        assert world.count("default.total_match_count") == 4
 
     def test_a_name_that_is_gone_loses_its_hosts(self, world: Any, locality: Locality) -> None:
         world.start(locality("a.test:80", "b.test:80"), type="STRICT_DNS")

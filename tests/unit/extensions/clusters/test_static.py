@@ -72,3 +72,4 @@ def test_a_name_is_refused(world: Any, locality: Callable[..., dict[str, Any]]) 
 def test_no_endpoint_is_fine(world: Any) -> None:
     world.start()
     assert (world.hosts(), world.initialized) == ([], 1)
+    assert [sample.name for sample in world.store.gauges() if "membership" in sample.name and sample.used] == []

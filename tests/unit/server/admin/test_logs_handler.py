@@ -78,3 +78,9 @@ def test_what_makes_no_sense_changes_nothing_and_says_how_to_ask(query, problem)
     assert body.startswith(f"error: {problem}\n\nusage: /logging?<name>=<level> (change single level)\n")
     assert "levels: trace debug info warning error critical off \nactive loggers:\n  a2a: off\n" in body
     assert levels() == {}
+
+
+def test_logging_is_asked_through_the_interface(ask):
+    response = ask("/logging?http=trace", "POST")
+    assert (response.status, levels()) == (200, {"http": 0})
+    assert ask("/logging?http=nope", "POST").status == 400

@@ -1,0 +1,154 @@
+"""A stream that goes through more filters than the one that answers it.
+
+Envoy: `Http::FilterManager::decodeHeaders` and its siblings; which filter has seen what is `filter_iteration.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .active_stream import ActiveStream
+from .filter import HttpFilter, StreamDecoderFilter, StreamEncoderFilter
+from .filter_iteration import FilterIteration
+from .filter_manager import DECODER_HOOKS, ENCODER_HOOKS, FilterCallbacks
+from .header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
+
+
+class FilteredStream(ActiveStream):
+    """Used where `FilterChain.factories` is not empty."""
+
+    _filters: list[HttpFilter] | None = None
+    _decoding: FilterIteration | None = None
+    _encoding: FilterIteration | None = None
+
+    # -- the request goes down the chain
+
+    def _start_filters(self, headers: RequestHeaderMap, end_stream: bool) -> None:
+        chain = self.config.filter_chain
+        terminal = self.terminal = chain.make_terminal()
+        terminal.decoder_callbacks = self
+        filters = self._filters = [make() for make in chain.factories]
+        decoding: list[list[Any]] = []
+        encoding: list[list[Any]] = []
+        for at, each in enumerate(filters):
+            callbacks = FilterCallbacks(self, at, len(filters) - 1 - at)
+            if isinstance(each, StreamDecoderFilter):
+                each.decoder_callbacks = callbacks
+            if isinstance(each, StreamEncoderFilter):
+                each.encoder_callbacks = callbacks
+            decoding.append(chain.hooks(each, DECODER_HOOKS, StreamDecoderFilter))
+            encoding.append(chain.hooks(each, ENCODER_HOOKS, StreamEncoderFilter))
+        encoding.reverse()
+        decoder = self._decoding = FilterIteration(
+            [hooks[0] for hooks in decoding],
+            [hooks[1] for hooks in decoding],
+            [hooks[2] for hooks in decoding],
+            terminal.decode_headers,
+            terminal.decode_data,
+            terminal.decode_trailers,
+            self._decoding_is_over,
+            self.buffer_limit,
+            self._on_request_too_large,
+            self.encoder.read_disable,
+        )
+        self._encoding = FilterIteration(
+            [hooks[0] for hooks in encoding],
+            [hooks[1] for hooks in encoding],
+            [hooks[2] for hooks in encoding],
+            self._sink_headers,
+            super().encode_data,
+            super().encode_trailers,
+            self._is_ended,
+            self.buffer_limit,
+            self._on_response_too_large,
+            self._on_encoding_watermark,
+        )
+        decoder.headers(headers, end_stream)
+
+    def _pass_data(self, data: bytes, end_stream: bool) -> None:
+        if self._decoding is not None:
+            self._decoding.data(data, end_stream)
+
+    def _pass_trailers(self, trailers: HeaderMap) -> None:
+        if self._decoding is not None:
+            self._decoding.trailers(trailers)
+
+    def _destroy_filters(self) -> None:
+        super()._destroy_filters()
+        for each in self._filters or ():
+            each.on_destroy()
+
+    # -- the response comes back
+
+    def encode_headers(self, headers: ResponseHeaderMap, end_stream: bool, details: str) -> None:
+        self.response_code_details = details
+        self.response_headers = headers
+        # A filter may hold the body back: the head must not wait for it.
+        headers.body_follows = False
+        if self._encoding is None:
+            super().encode_headers(headers, end_stream, details)
+        else:
+            self._encoding.headers(headers, end_stream)
+
+    def encode_data(self, data: bytes, end_stream: bool) -> None:
+        if self._encoding is None:
+            super().encode_data(data, end_stream)
+        elif not self.ended:
+            self._encoding.data(data, end_stream)
+
+    def encode_trailers(self, trailers: HeaderMap) -> None:
+        if self._encoding is None:
+            super().encode_trailers(trailers)
+        elif not self.ended:
+            self.response_trailers = trailers
+            self._encoding.trailers(trailers)
+
+    # -- what filters ask
+
+    def continue_decoding_from(self, at: int) -> None:
+        if self._decoding is not None:
+            self._decoding.resume(at)
+
+    def continue_encoding_from(self, at: int) -> None:
+        if self._encoding is not None:
+            self._encoding.resume(at)
+
+    def add_decoded_data(self, data: bytes) -> None:
+        if self._decoding is not None:
+            self._decoding.add_data(data)
+
+    def decoding_buffer(self) -> bytes:
+        return b"" if self._decoding is None else self._decoding.buffer
+
+    def add_encoded_data(self, data: bytes) -> None:
+        if self._encoding is not None:
+            self._encoding.add_data(data)
+
+    def encoding_buffer(self) -> bytes:
+        return b"" if self._encoding is None else self._encoding.buffer
+
+    # -- inside
+
+    def _sink_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None:
+        super().encode_headers(headers, end_stream, self.response_code_details or "")
+
+    def _is_ended(self) -> bool:
+        return self.ended
+
+    def _decoding_is_over(self) -> bool:
+        # After a local reply no filter sees more of the request.
+        return self.ended or self.is_local_reply
+
+    def _on_request_too_large(self) -> None:
+        self.send_local_reply(413, "Payload Too Large", "request_payload_too_large")
+
+    def _on_response_too_large(self) -> None:
+        self.config.stats.rs_too_large += 1
+        if not self.response_started:
+            self.send_local_reply(500, "Internal Server Error", "response_payload_too_large")
+        else:
+            self.reset_stream()
+
+    def _on_encoding_watermark(self, high: bool) -> None:
+        if self.watermark_callbacks is not None:
+            self.watermark_callbacks(high)
