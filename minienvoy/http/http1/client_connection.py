@@ -212,7 +212,7 @@ class ClientConnection(Http1Connection):
         if status < 200 and status != 101:
             decoder.decode_1xx_headers(headers)
             return rest if self._state == HEAD else b""
-        if self._is_raw(headers):
+        if (self._connect_request or self._upgrade_request) and self._is_raw(headers):
             self._state = UNTIL_CLOSE
             self.should_close = True
             decoder.decode_headers(headers, False)
