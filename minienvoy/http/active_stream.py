@@ -67,6 +67,7 @@ class ActiveStream(FilterManager):
     header_timer: Timer | None = None
     request_timer: Timer | None = None
     duration_timer: Timer | None = None
+    log_timer: Timer | None = None
     _upgrade: bool = False
     _traced: bool = False
     _lost: bool = False
@@ -137,6 +138,8 @@ class ActiveStream(FilterManager):
             self._traced = headers.has(b"x-envoy-force-trace")
         if self.explain is not NO_EXPLANATION:
             self.explain.request_id = (headers.get(b"x-request-id") or b"").decode("latin-1")
+        if config.flush_access_log_on_new_request:
+            self._log(AccessLogType.DOWNSTREAM_START)
         self._start_filters(headers, end_stream)
 
     def decode_data(self, data: bytes, end_stream: bool) -> None:
@@ -205,6 +208,7 @@ class ActiveStream(FilterManager):
             entries.append(date_entry)
             if config.server_transformation is not _PASS_THROUGH:
                 entries.append(config.server_entry)
+            headers.seen = seen | _DATE | _SERVER
         if seen & RESPONSE_HOP_BY_HOP or config.via:
             mutate_response_headers(headers, config, self._upgrade)
         if config.always_set_request_id_in_response or self._traced:
@@ -351,6 +355,14 @@ class ActiveStream(FilterManager):
             self.request_timer.enable(config.request_timeout)
         if config.max_stream_duration:
             self._arm_duration(config.max_stream_duration)
+        if config.access_log_flush_interval:
+            self.log_timer = create(self._log_periodically)
+            self.log_timer.enable(config.access_log_flush_interval)
+
+    def _log_periodically(self) -> None:
+        self._log(AccessLogType.DOWNSTREAM_PERIODIC)
+        if self.log_timer is not None:
+            self.log_timer.enable(self.config.access_log_flush_interval)
 
     def _on_headers_complete(self, end_stream: bool) -> None:
         if self.header_timer is not None:
@@ -506,7 +518,7 @@ class ActiveStream(FilterManager):
             config.stats.downstream_rq_rx_reset += 1
             self.encoder.reset_stream(StreamResetReason.LOCAL_RESET)
         if config.has_stream_timers or self.duration_timer is not None:
-            for timer in (self.header_timer, self.request_timer, self.duration_timer):
+            for timer in (self.header_timer, self.request_timer, self.duration_timer, self.log_timer):
                 if timer is not None:
                     timer.disable()
         self._destroy_filters()
@@ -517,19 +529,25 @@ class ActiveStream(FilterManager):
         if self.local_complete:
             stats.downstream_rq_time.record(int((now - self.start_monotonic) * 1000))
         if config.access_logs:
-            self._log()
+            self._log(AccessLogType.DOWNSTREAM_END)
         if config.explanations is not None:
             config.explanations.append(self.explain)
         self.manager.on_stream_ended(self, now)
 
-    def _log(self) -> None:
+    def _log(self, access_log_type: str) -> None:
         config = self.config
+        if self.request_headers is not None:
+            self.request_id = (self.request_headers.get(b"x-request-id") or b"").decode("latin-1")
+        if self._route is not None:
+            self.route_metadata = self._route.metadata
+            self.virtual_host_metadata = self._route.virtual_host_metadata
         self.listener_name = config.listener_name
         self.traffic_direction = config.traffic_direction
         self.filter_chain_name = self.downstream_connection.filter_chain_name
         client = self.upstream_client
         if client is not None:
             self.upstream_protocol = client.codec.protocol
+            self.cluster_metadata = client.pool.cluster.metadata
             self.upstream_connect_start_time = client.connection.connect_start_time
             self.upstream_connect_complete_time = client.connection.connect_complete_time
         for log in config.access_logs:
@@ -538,5 +556,5 @@ class ActiveStream(FilterManager):
                 self.response_headers,
                 self.response_trailers,
                 self,
-                AccessLogType.DOWNSTREAM_END,
+                access_log_type,
             )

@@ -132,7 +132,14 @@ class ConnectionManagerConfig:
 
     def __post_init__(self) -> None:
         self.server_entry = entry(b"server", self.server_name)
-        self.has_stream_timers = bool(self.request_timeout or self.request_headers_timeout or self.max_stream_duration)
+        self.has_stream_timers = any(
+            (
+                self.request_timeout,
+                self.request_headers_timeout,
+                self.max_stream_duration,
+                self.access_log_flush_interval,
+            )
+        )
         self.rewrites_target = (
             self.normalize_path
             or self.merge_slashes

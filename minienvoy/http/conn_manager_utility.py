@@ -69,9 +69,10 @@ def mutate_request_headers(
         headers.seen |= _XFP
     if seen & _XFP:
         # It stood there before, or was made from what stood there.
-        headers.scheme = b"https" if headers.get(b"x-forwarded-proto") == b"https" else b"http"
-    else:
-        headers.scheme = b"https" if secure else b"http"
+        if headers.get(b"x-forwarded-proto") == b"https":
+            headers.scheme = b"https"
+    elif secure:
+        headers.scheme = b"https"
     if config.user_agent:
         headers.set(b"x-envoy-downstream-service-cluster", config.user_agent)
         if not headers.has(b"user-agent"):

@@ -12,6 +12,7 @@ from ..config.fields import honours
 from ..errors import ConfigError
 from ..explain.explanation import NO_EXPLANATION
 from ..http.header_map import RequestHeaderMap
+from ..upstream.load_assignment import plain_metadata
 from .header_parser import HeaderParser
 from .route_entry import RouteEntry
 
@@ -101,11 +102,13 @@ class RouteConfig:
             vhost_response = HeaderParser.from_proto(
                 each.response_headers_to_add, each.response_headers_to_remove, f"{here}.response_headers", sources
             )
+            metadata = plain_metadata(each.metadata)
             routes = tuple(
                 RouteEntry(
                     route,
                     f"{here}.routes[{index}]",
                     each.name,
+                    metadata,
                     (vhost_request, request),
                     (vhost_response, response),
                     proto.most_specific_header_mutations_wins,

@@ -272,6 +272,8 @@ class ServerConnection(Http1Connection):
                     raise CodecProtocolError(INVALID_URL)
             elif self._settings.allow_absolute_url:
                 scheme, authority, path = split_absolute_form(target)
+                if self._settings.validate_scheme and scheme == b"https" and self._connection.info.ssl is None:
+                    raise CodecProtocolError("http1.https_url_on_plaintext_connection", 403)
         if not http_11:
             if not self._settings.accept_http_10:
                 raise CodecProtocolError("low_version", 426)
