@@ -30,6 +30,7 @@ from ..stats.flush import StatsFlusher
 from ..stats.store import Store
 from ..upstream.cluster import ClusterContext
 from ..upstream.cluster_manager import ClusterManager
+from .application_log import set_log_format
 from .drain_manager import DrainManager, DrainStrategy
 from .factory_context import ServerContext
 from .listener_manager import ListenerManager
@@ -351,6 +352,7 @@ def load(options: Options) -> LoadedConfig:
     )
     for warning in loaded.warnings:
         _config_log.warning(warning)
+    set_log_format(loaded.message, options)
     return loaded
 
 
