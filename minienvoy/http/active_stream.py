@@ -2,9 +2,9 @@
 
 Envoy: `Http::ConnectionManagerImpl::ActiveStream`; docs "Life of a request".
 
-A stream is *remote complete* when the whole request has come, *local complete* when the whole response has been given to
-the codec, and over (`ended`) when both are so or when one side has given up. What happens at its end happens once, in
-`_end`: filters are destroyed, it is counted and logged, and the connection manager hears of it.
+A stream is *remote complete* when the whole request has come, *local complete* when the whole response has been given
+to the codec, and over (`ended`) when both are so or when one side has given up. What happens at its end happens once,
+in `_end`: filters are destroyed, it is counted and logged, and the connection manager hears of it.
 
 This is the busiest code there is: what a request that goes its usual way does not need stands behind one question.
 """
@@ -254,11 +254,10 @@ class ActiveStream(FilterManager):
             elif config.drain_state.active and config.drain_close():
                 config.stats.downstream_cx_drain_close += 1
                 manager.start_drain_sequence()
-        if not self.remote_complete:
+        if not self.remote_complete and (end_stream or not self._upgrade):
             # HTTP/1 can not wait for the rest of a request that has been answered.
-            if end_stream or not self._upgrade:
-                manager.draining = True
-                config.stats.downstream_rq_response_before_rq_complete += 1
+            manager.draining = True
+            config.stats.downstream_rq_response_before_rq_complete += 1
         if (manager.draining or manager.drain_announced) and not (self._upgrade and status == 101):
             headers.set(b"connection", b"close")
         elif self.protocol == "HTTP/1.0":
@@ -476,10 +475,10 @@ class ActiveStream(FilterManager):
         """HTTP/1.0, `expect`, `connection` and `upgrade`."""
         if self.encoder.http_10:
             self.protocol = "HTTP/1.0"
-        if headers.seen & _EXPECT and (headers.get(b"expect") or b"").lower() == b"100-continue":
-            if not self.config.proxy_100_continue:
-                self.encoder.encode_1xx_headers(ResponseHeaderMap(100))
-                headers.remove(b"expect")
+        continues = headers.seen & _EXPECT and (headers.get(b"expect") or b"").lower() == b"100-continue"
+        if continues and not self.config.proxy_100_continue:
+            self.encoder.encode_1xx_headers(ResponseHeaderMap(100))
+            headers.remove(b"expect")
         tokens = [token.strip() for token in (headers.joined(b"connection") or b"").lower().split(b",")]
         if self.protocol == "HTTP/1.0":
             self.saw_connection_close = b"keep-alive" not in tokens

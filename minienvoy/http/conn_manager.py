@@ -2,12 +2,12 @@
 
 Envoy: `Http::ConnectionManagerImpl`; docs "HTTP connection management".
 
-A connection is *draining* in two steps, as in Envoy: first it is announced (`connection: close` on what is still answered)
-and a drain timer runs; then, or at once when the protocol leaves no choice, the connection is closed as soon as no
-stream is left.
+A connection is *draining* in two steps, as in Envoy: first it is announced (`connection: close` on what is still
+answered) and a drain timer runs; then, or at once when the protocol leaves no choice, the connection is closed as
+soon as no stream is left.
 
-One timer serves both idle timeouts, the connection's while there is no stream and the stream's while there is one. Whatever
-moves only writes `last_activity`; the timer looks at it when it fires, and goes on waiting if there was any.
+One timer serves both idle timeouts, the connection's while there is no stream and the stream's while there is one.
+Whatever moves only writes `last_activity`; the timer looks at it when it fires, and goes on waiting if there was any.
 """
 
 from __future__ import annotations
@@ -167,8 +167,8 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
     def check_for_deferred_close(self, skip_delay: bool) -> None:
         """Close if it was decided to and nothing is under way any more.
 
-        Unless the client expects the end, it gets `delayed_close_timeout` to read the answer: a FIN, or worse a RST, that
-        overtakes it in the client's buffers would lose it.
+        Unless the client expects the end, it gets `delayed_close_timeout` to read the answer: a FIN, or worse a RST,
+        that overtakes it in the client's buffers would lose it.
         """
         if self.draining and self.stream is None and not self.connection.closed:
             kind = ConnectionCloseType.FLUSH_WRITE if skip_delay else ConnectionCloseType.FLUSH_WRITE_AND_DELAY

@@ -1,7 +1,7 @@
 """The terminal HTTP filter: route, balance, forward, answer.
 
-Envoy: `Router::Filter`; docs "Router". What goes wrong upstream becomes a local reply here, with Envoy's status, words and
-flags; what goes right passes through with as little ado as possible.
+Envoy: `Router::Filter`; docs "Router". What goes wrong upstream becomes a local reply here, with Envoy's status,
+words and flags; what goes right passes through with as little ado as possible.
 """
 
 from __future__ import annotations

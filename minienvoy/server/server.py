@@ -1,7 +1,7 @@
 """One minienvoy: everything that a bootstrap asks for, wired together.
 
-Envoy: `Server::InstanceBase`; docs "Initialization". The order is Envoy's: statistics, runtime, clusters, listeners, admin;
-then clusters find their first hosts; then listeners accept.
+Envoy: `Server::InstanceBase`; docs "Initialization". The order is Envoy's: statistics, runtime, clusters, listeners,
+admin; then clusters find their first hosts; then listeners accept.
 """
 
 from __future__ import annotations
