@@ -37,22 +37,23 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         stream_idle_timeout: of the stream that is under way, seconds; 0 for none.
     """
 
-    codec: ServerConnection | None = None
-    stream: ActiveStream | None = None
-    requests: int = 0
-    draining: bool = False
-    drain_announced: bool = False
-    last_activity: float = 0.0
-    stream_idle_timeout: float = 0.0
     bytes_received_before: int = 0
     bytes_sent_before: int = 0
     _drain_timer: Timer | None = None
     _duration_timer: Timer | None = None
     _idle_timer: Timer | None = None
-    response_timer: Timer | None = None
 
     def __init__(self, config: ConnectionManagerConfig) -> None:
+        # What each request reads is an attribute of the object itself: a default of the class takes longer to find.
         self.config = config
+        self.codec: ServerConnection | None = None
+        self.stream: ActiveStream | None = None
+        self.requests = 0
+        self.draining = False
+        self.drain_announced = False
+        self.last_activity = 0.0
+        self.stream_idle_timeout = 0.0
+        self.response_timer: Timer | None = None
 
     # -- the connection's life
 
