@@ -18,6 +18,7 @@ from ..network.filter_chain import FilterChain, FilterChainManager, FilterChainM
 from ..network.listen_socket import ListenSocketSettings, bind_listen_socket, bound_address, listen
 from ..network.resolver import resolve_proto_address
 from ..network.socket_option import SocketOption, socket_options_from_proto, tcp_keepalive_options
+from ..network.transport_socket import require_raw_buffer
 from .active_tcp_listener import ActiveTcpListener
 from .factory_context import FactoryContext, ServerContext
 from .listener_stats import ListenerExtensionConfigStats, ListenerStats, PerHandlerListenerStats
@@ -96,9 +97,6 @@ honours(
     "transport_protocol",
     "application_protocols",
 )
-RAW_BUFFER: Final = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
-honours("envoy.config.core.v3.TransportSocket", "name", "typed_config")
-honours(RAW_BUFFER)
 
 
 class ConnectionLimit:
@@ -366,13 +364,7 @@ def _filter_chain_manager(config: Any, address: Address, context: FactoryContext
 
 def _filter_chain(config: Any, match: FilterChainMatch, context: FactoryContext, path: str) -> FilterChain:
     if config.HasField("transport_socket"):
-        type_url = config.transport_socket.typed_config.type_url
-        if type_url.rpartition("/")[2] != RAW_BUFFER:
-            raise ConfigError(
-                f"Didn't find a registered implementation for type: '{type_url.rpartition('/')[2]}'",
-                f"{path}.transport_socket.typed_config",
-                remedy="connections are plain TCP so far; see docs/supported.md",
-            )
+        require_raw_buffer(config.transport_socket, f"{path}.transport_socket")
     made = []
     last = len(config.filters) - 1
     for index, each in enumerate(config.filters):
