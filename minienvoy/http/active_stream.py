@@ -270,8 +270,8 @@ class ActiveStream(FilterManager):
             headers = self.request_headers
             if headers is not None:
                 self._route = route = self.config.route_config.route(headers, self)
-                if route is not None and (route.idle_timeout is not None or route.max_stream_duration is not None):
-                    self._take_route_timeouts(route)
+                if route is not None and route.concerns_stream:
+                    self._take_route(route)
         return self._route
 
     def send_local_reply(
@@ -343,7 +343,9 @@ class ActiveStream(FilterManager):
             self.duration_timer = self.dispatcher.create_timer(self._on_max_stream_duration)
         self.duration_timer.enable(max(0.0, seconds - (self.dispatcher.monotonic_time() - self.start_monotonic)))
 
-    def _take_route_timeouts(self, route: Route) -> None:
+    def _take_route(self, route: Route) -> None:
+        self.route_metadata = route.metadata
+        self.virtual_host_metadata = route.virtual_host_metadata
         if route.idle_timeout is not None:
             self.manager.set_stream_idle_timeout(route.idle_timeout)
         if route.max_stream_duration:

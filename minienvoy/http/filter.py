@@ -5,7 +5,7 @@ Envoy: `envoy/http/filter.h`; docs "HTTP filters". The statuses and what they ob
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -55,6 +55,16 @@ class Route(Protocol):
     @property
     def max_stream_duration(self) -> float | None:
         """Seconds; 0 disables it, None leaves the connection manager's."""
+
+    @property
+    def metadata(self) -> Mapping[str, Any] | None:
+        """`filter_metadata` as plain values; None if there is none."""
+
+    @property
+    def virtual_host_metadata(self) -> Mapping[str, Any] | None: ...
+    @property
+    def concerns_stream(self) -> bool:
+        """Whether any of these four is there: most routes have none."""
 
     def per_filter_config(self, filter_name: str) -> Any: ...
 

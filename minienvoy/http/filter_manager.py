@@ -114,6 +114,7 @@ class FilterManager(StreamInfo):
         """Choose the route anew: a filter has changed what it depends on."""
         self._route = None
         self._route_known = False
+        self.route_metadata = self.virtual_host_metadata = None
 
     def send_local_reply(
         self, status: int, body: str, details: str, modify_headers: ModifyHeaders | None = None

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..config.fields import honours
+from ..config.metadata import plain_metadata
 from ..errors import ConfigError
 from ..explain.explanation import NO_EXPLANATION
 from ..http.header_map import RequestHeaderMap
@@ -111,6 +112,7 @@ class RouteConfig:
                     proto.most_specific_header_mutations_wins,
                     runtime,
                     sources,
+                    plain_metadata(each.metadata) if each.HasField("metadata") else None,
                 )
                 for index, route in enumerate(each.routes)
             )

@@ -5,9 +5,11 @@ Envoy: `Router::RouteEntryImplBase`, `DirectResponseEntry`; docs "Route action",
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from ..config.fields import honours
+from ..config.metadata import plain_metadata
 from ..errors import ConfigError
 from ..http.header_map import Entry, RequestHeaderMap, ResponseHeaderMap, entry
 from .header_parser import HeaderParser
@@ -45,6 +47,8 @@ honours(
 )
 honours("envoy.config.route.v3.RouteAction.MaxStreamDuration", "max_stream_duration")
 
+Metadata = Mapping[str, Mapping[str, Any]]
+
 DEFAULT_TIMEOUT: Final = 15.0
 _NOT_FOUND_STATUS: Final = {0: 503, 1: 404, 2: 500}
 _ORIGINAL_PATH: Final = b"x-envoy-original-path"
@@ -65,6 +69,7 @@ class RouteEntry:
         cluster_name: where requests go; empty for a direct response or a redirect.
         timeout: seconds for the whole response, 0 for none.
         timeout_header: `x-envoy-expected-rq-timeout-ms` for that timeout.
+        concerns_stream: there is something that the stream takes from it: timeouts, metadata.
         direct_response: answers in place of an upstream, or None.
     """
 
@@ -73,6 +78,7 @@ class RouteEntry:
         "auto_host_rewrite",
         "cluster_name",
         "cluster_not_found_status",
+        "concerns_stream",
         "direct_response",
         "host_rewrite",
         "idle_timeout",
@@ -86,6 +92,7 @@ class RouteEntry:
         "rewrites",
         "timeout",
         "timeout_header",
+        "virtual_host_metadata",
         "virtual_host_name",
     )
 
@@ -99,11 +106,13 @@ class RouteEntry:
         most_specific_wins: bool,
         runtime: Loader | None,
         sources: Any,
+        virtual_host_metadata: Metadata | None = None,
     ) -> None:
         self.name: str = proto.name
         self.virtual_host_name = virtual_host_name
         self.match = RouteMatch(proto.match, f"{path}.match", runtime)
-        self.metadata = proto.metadata if proto.HasField("metadata") else None
+        self.metadata: Metadata | None = plain_metadata(proto.metadata) if proto.HasField("metadata") else None
+        self.virtual_host_metadata = virtual_host_metadata
         self.cluster_name = ""
         self.cluster_not_found_status = 503
         self.timeout = DEFAULT_TIMEOUT
@@ -132,6 +141,12 @@ class RouteEntry:
         )
         self.response_parsers = _in_order((mine, *response_parsers), most_specific_wins)
         self.timeout_header: Entry = entry(b"x-envoy-expected-rq-timeout-ms", b"%d" % int(self.timeout * 1000))
+        self.concerns_stream = not (
+            self.idle_timeout is None
+            and self.max_stream_duration is None
+            and self.metadata is None
+            and virtual_host_metadata is None
+        )
         self.rewrites = self.prefix_rewrite is not None or self.host_rewrite is not None
 
     def _take_action(self, action: Any, path: str) -> None:

@@ -128,6 +128,8 @@ class Router(StreamDecoderFilter):
             return _STOP
         self.cluster = cluster
         stream.upstream_cluster_name = cluster_name
+        if cluster.metadata:
+            stream.cluster_metadata = cluster.metadata
         if explain is not NO_EXPLANATION:
             explain.decided("cluster", cluster_name, f"route {route}")
         self.timeout = route.timeout
@@ -285,6 +287,25 @@ class Router(StreamDecoderFilter):
             _mark_overloaded if overflow and not self.config.suppress_envoy_headers else None,
         )
 
+    def on_max_stream_duration(self, upstream: UpstreamRequest) -> None:
+        """The attempt has taken as long as the cluster allows."""
+        stream, duration = self.stream, self.cluster.http_options.max_stream_duration
+        self.cluster.stats.traffic.upstream_rq_max_duration_reached += 1
+        self.upstream = None
+        upstream.reset()
+        stream.stop_response_timeout()
+        if self.explain is not NO_EXPLANATION:
+            self.explain.decided("timeout", "max_stream_duration", f"no complete response within {duration:g} s")
+        stream.response_flags |= ResponseFlag.UPSTREAM_MAX_STREAM_DURATION_REACHED
+        details = "upstream_max_stream_duration_reached"
+        if self.response_started:
+            self.config.stats.rq_reset_after_downstream_response_started += 1
+            stream.response_code_details = details
+            stream.reset_stream()
+            return
+        # Unlike other failures this one is not counted as a response of the cluster.
+        stream.send_local_reply(504, "upstream max stream duration reached", details)
+
     # -- LoadBalancerContext
 
     def compute_hash_key(self) -> int | None:
@@ -358,6 +379,7 @@ class Router(StreamDecoderFilter):
         upstream, self.upstream = self.upstream, None
         if upstream is not None:
             upstream.host.stats.rq_timeout += 1
+            upstream.host.stats.rq_error += 1
             upstream.reset()
         if self.explain is not NO_EXPLANATION:
             self.explain.decided("timeout", "route timeout", f"no complete response within {self.timeout:g} s")

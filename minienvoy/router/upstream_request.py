@@ -15,6 +15,7 @@ from ..upstream.conn_pool import PoolFailureReason
 from ..upstream.http_conn_pool import HttpConnPool, PendingStream
 
 if TYPE_CHECKING:
+    from ..event.dispatcher import Timer
     from ..upstream.codec_client import CodecClient
     from ..upstream.host import Host
     from .router import Router
@@ -35,6 +36,7 @@ class UpstreamRequest:
 
     __slots__ = (
         "_client",
+        "_duration_timer",
         "_encoder",
         "_paused_downstream",
         "_pending",
@@ -51,6 +53,7 @@ class UpstreamRequest:
         self._encoder: RequestEncoder | None = None
         self._pending: PendingStream | None = None
         self._paused_downstream = False
+        self._duration_timer: Timer | None = None
         self.headers_received = False
         self.done = False
 
@@ -78,6 +81,10 @@ class UpstreamRequest:
         headers = router.request_headers
         if router.route_entry.auto_host_rewrite and self.host.hostname:
             router.route_entry.rewrite_host(headers, self.host.hostname.encode())
+        duration = router.cluster.http_options.max_stream_duration
+        if duration is not None:
+            self._duration_timer = stream.dispatcher.create_timer(self._on_max_stream_duration)
+            self._duration_timer.enable(duration)
         # Set before encoding: the encoder's write may tell of a full buffer.
         client.watermark = self._on_upstream_watermark
         encoder = self._encoder = client.codec.new_stream(self)
@@ -118,6 +125,7 @@ class UpstreamRequest:
         if self.done:
             return
         self.done = True
+        self._stop_timer()
         if self._pending is not None:
             self._pending.cancel()
             self._pending = None
@@ -126,7 +134,6 @@ class UpstreamRequest:
             self._client = None
             client.watermark = None
             client.codec.abandon()
-            self._router.cluster.stats.traffic.upstream_rq_tx_reset += 1
             client.reset_stream(StreamResetReason.LOCAL_RESET)
         self._resume_downstream()
 
@@ -170,6 +177,7 @@ class UpstreamRequest:
         if self.done:
             return
         self.done = True
+        self._stop_timer()
         self._client = None
         self._resume_downstream()
         self._router.on_upstream_reset(self, reason, details)
@@ -179,6 +187,8 @@ class UpstreamRequest:
     def _complete(self, now: float) -> None:
         """The whole response is there: the connection goes back before the router hears of it."""
         self.done = True
+        if self._duration_timer is not None:
+            self._stop_timer()
         client = self._client
         if client is not None:
             self._client = None
@@ -186,6 +196,14 @@ class UpstreamRequest:
             client.pool.on_stream_complete(client, now)
         if self._paused_downstream:
             self._resume_downstream()
+
+    def _on_max_stream_duration(self) -> None:
+        self._router.on_max_stream_duration(self)
+
+    def _stop_timer(self) -> None:
+        if self._duration_timer is not None:
+            self._duration_timer.disable()
+            self._duration_timer = None
 
     def _on_upstream_watermark(self, high: bool) -> None:
         """The upstream connection takes no more of the request."""

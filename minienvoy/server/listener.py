@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..config.api import unpack
 from ..config.fields import honours
+from ..config.metadata import plain_metadata
 from ..errors import ConfigError
 from ..network.address import Address
 from ..network.connection import DEFAULT_BUFFER_LIMIT
@@ -126,6 +127,7 @@ class Listener:
         name: as configured, or a made-up unique one.
         address: as configured; where it really listens is `local_addresses`.
         listener_filters_timeout: seconds; 0 for no limit.
+        metadata: `filter_metadata` as plain values; None if there is none.
         drain_manager: its own, below the server's.
         active: it accepts connections.
     """
@@ -155,6 +157,7 @@ class Listener:
             if config.HasField("bind_to_port")
             else not config.deprecated_v1.HasField("bind_to_port") or config.deprecated_v1.bind_to_port.value
         )
+        self.metadata = plain_metadata(config.metadata) if config.HasField("metadata") else None
         self.transparent = config.transparent.value
         self.traffic_direction = TRAFFIC_DIRECTIONS[config.traffic_direction]
         self.per_connection_buffer_limit = (
@@ -385,4 +388,5 @@ def _filter_chain(config: Any, match: FilterChainMatch, context: FactoryContext,
             )
         made.append(entry.factory(unpack(each.typed_config, where, validate=True), context))
     timeout = config.transport_socket_connect_timeout
-    return FilterChain(config.name, made, match, timeout.ToTimedelta().total_seconds())
+    metadata = plain_metadata(config.metadata) if config.HasField("metadata") else None
+    return FilterChain(config.name, made, match, timeout.ToTimedelta().total_seconds(), metadata)

@@ -21,12 +21,12 @@ honours(
 honours("envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig", "http_protocol_options")
 honours(
     "envoy.config.core.v3.HttpProtocolOptions",
-    "headers_with_underscores_action",
     "idle_timeout",
     "max_connection_duration",
     "max_headers_count",
     "max_requests_per_connection",
     "max_response_headers_kb",
+    "max_stream_duration",
 )
 honours(
     "envoy.config.core.v3.Http1ProtocolOptions",
@@ -46,12 +46,14 @@ class UpstreamHttpProtocolOptions:
         http1: for the codec of an HTTP/1 connection.
         idle_timeout: seconds after which a connection without streams is closed.
         max_connection_duration: seconds after which a connection takes no new stream.
+        max_stream_duration: seconds that an attempt may take, from the moment that it has a connection.
     """
 
     http1: Http1Settings = field(default_factory=Http1Settings)
     idle_timeout: float | None = 3600.0
     max_connection_duration: float | None = None
     max_requests_per_connection: int | None = None
+    max_stream_duration: float | None = None
 
     @classmethod
     def from_proto(cls, common: Any, http1: Any, max_requests_per_connection: int = 0) -> UpstreamHttpProtocolOptions:
@@ -69,13 +71,13 @@ class UpstreamHttpProtocolOptions:
                 allow_chunked_length=http1.allow_chunked_length,
                 max_headers_size=kilobytes * 1024,
                 max_headers_count=common.max_headers_count.value if common.HasField("max_headers_count") else 100,
-                underscores=common.headers_with_underscores_action,
                 key_formatter=proper_case_words if proper_case else None,
                 send_fully_qualified_url=http1.send_fully_qualified_url,
             ),
             idle_timeout=duration_of(common, "idle_timeout", 3600.0) or None,
             max_connection_duration=duration_of(common, "max_connection_duration", 0.0) or None,
             max_requests_per_connection=max_requests_per_connection or None,
+            max_stream_duration=duration_of(common, "max_stream_duration", 0.0) or None,
         )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ..config.fields import honours
+from ..config.metadata import plain_metadata
 from ..errors import ConfigError
 from ..network.address import Address
 from .host import NO_LOCALITY, HealthFlag, Host, HostSet, Locality, PrioritySet
@@ -35,8 +36,7 @@ honours("envoy.config.core.v3.Locality", "region", "sub_zone", "zone")
 honours(
     "envoy.config.endpoint.v3.LbEndpoint", "endpoint", "health_status", "load_balancing_weight", whole=("metadata",)
 )
-honours("envoy.config.endpoint.v3.Endpoint", "additional_addresses", "address", "hostname")
-honours("envoy.config.endpoint.v3.Endpoint.AdditionalAddress", "address")
+honours("envoy.config.endpoint.v3.Endpoint", "address", "hostname")
 honours("envoy.config.core.v3.Address", "pipe", "socket_address")
 honours("envoy.config.core.v3.Pipe", "path")
 
@@ -212,21 +212,3 @@ def resolve_address(target: str, port: int, path: str, config_path: str) -> Addr
             "or 'LOGICAL_DNS'",
             config_path,
         ) from None
-
-
-def plain_metadata(metadata: Any) -> dict[str, dict[str, Any]]:
-    """`envoy.config.core.v3.Metadata.filter_metadata` as plain values."""
-    return {name: _plain_struct(struct) for name, struct in metadata.filter_metadata.items()}
-
-
-def _plain_struct(struct: Any) -> dict[str, Any]:
-    return {name: _plain_value(value) for name, value in struct.fields.items()}
-
-
-def _plain_value(value: Any) -> Any:
-    kind = value.WhichOneof("kind")
-    if kind == "struct_value":
-        return _plain_struct(value.struct_value)
-    if kind == "list_value":
-        return [_plain_value(each) for each in value.list_value.values]
-    return None if kind in (None, "null_value") else getattr(value, kind)

@@ -255,7 +255,7 @@ async def test_csrf_crosssite_forwards_everything_and_logs_to_stdout(fetch, capf
         assert proxy.stats["http.ingress_http.downstream_rq_2xx"] == 1
         assert proxy.stats["http.ingress_http.downstream_rq_4xx"] == 1
         assert proxy.stats["cluster.generic_service.upstream_rq_total"] == 2
-        assert proxy.explain.last()["route"].chose == "prefix /"
+        assert str(proxy.explain.last()["route"].chose) == "prefix /"
     assert (page.status, page.body) == (200, b"<html>")
     assert [name for name, _ in page.headers] == [
         "content-type",
@@ -274,11 +274,9 @@ async def test_csrf_crosssite_forwards_everything_and_logs_to_stdout(fetch, capf
     assert get["x-request-id"] != post["x-request-id"]
     # The default format: ten quoted and bare fields after the time.
     first, second = capfd.readouterr().out.splitlines()
-    pattern = (
-        r'\[[-\d]+T[:.\d]+Z\] "{} HTTP/1\.1" {} - {} \d+ \d+ "-" "-" "{}" "cross\.test" "127\.0\.0\.1:\d+"'
-    ).format
-    assert re.fullmatch(pattern(r"GET /csrf\?x=1", 200, "0 6 \\d+", get["x-request-id"]).replace(r" \d+ \d+ ", r" \d+ ", 1), first)
-    assert re.fullmatch(pattern("POST /csrf/enabled", 403, "3 2 \\d+", post["x-request-id"]).replace(r" \d+ \d+ ", r" \d+ ", 1), second)
+    line = r'\[[-\d]+T[:.\d]+Z\] "{} HTTP/1\.1" {} - {} \d+ \d+ "-" "-" "{}" "cross\.test" "{}"'
+    assert re.fullmatch(line.format(r"GET /csrf\?x=1", 200, "0 6", get["x-request-id"], service.address), first)
+    assert re.fullmatch(line.format("POST /csrf/enabled", 403, "3 2", post["x-request-id"], service.address), second)
 
 
 @pytest.mark.asyncio
@@ -302,7 +300,7 @@ async def test_double_proxy_says_so_when_the_application_is_away(fetch):
         answer = await fetch(proxy.url())
         assert answer.status == 503
         assert answer.body.startswith(b"upstream connect error or disconnect/reset before headers. reset reason: ")
-        assert proxy.explain.last()["host"].chose == app.address
+        assert str(proxy.explain.last()["host"].chose) == app.address
 
 
 @pytest.mark.asyncio
@@ -323,7 +321,7 @@ async def test_front_proxys_services_answer_below_their_prefix_only(fetch, name,
         assert (ready.status, ready.body) == (200, b"LIVE\n")
         clusters = await fetch(f"{proxy.url('admin')}/clusters")
         assert f"service{number}::{service.address}::rq_success::1" in clusters.body.decode()
-        stats = await fetch(f"{proxy.url('admin')}/stats?filter=no_route")
+        stats = await fetch(f"{proxy.url('admin')}/stats?filter=no_route&usedonly")
         assert stats.body == f"http.service_envoy_{number}.no_route: 1\n".encode()
 
 
