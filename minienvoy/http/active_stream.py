@@ -11,8 +11,8 @@ This is the busiest code there is: what a request that goes its usual way does n
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 from ..access_log.context import AccessLogType
 from ..explain.explanation import NO_EXPLANATION, Explanation
@@ -31,8 +31,8 @@ from .conn_manager_utility import (
 )
 from .filter import Route
 from .filter_manager import FilterManager, ModifyHeaders
-from .grpc import grpc_reply
-from .header_map import KIND, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
+from .grpc import grpc_reply, is_grpc
+from .header_map import KIND, Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
 
 if TYPE_CHECKING:
     from ..event.dispatcher import Timer
@@ -44,6 +44,7 @@ _CONNECTION: Final = KIND[b"connection"]
 _EXPECT: Final = KIND[b"expect"]
 _UPGRADE: Final = KIND[b"upgrade"]
 _REQUEST_ID: Final = KIND[b"x-request-id"]
+_FORCE_TRACE: Final = KIND[b"x-envoy-force-trace"]
 _KEEP_ALIVE: Final = entry(b"connection", b"keep-alive")
 _TEXT: Final = entry(b"content-type", b"text/plain")
 _CLASSES: Final = (
@@ -62,10 +63,14 @@ class ActiveStream(FilterManager):
 
     protocol = "HTTP/1.1"
     saw_connection_close: bool = False
+    response_started: bool = False
     header_timer: Timer | None = None
     request_timer: Timer | None = None
     duration_timer: Timer | None = None
+    log_timer: Timer | None = None
     _upgrade: bool = False
+    _traced: bool = False
+    _lost: bool = False
 
     def __init__(self, manager: ConnectionManager, encoder: ResponseEncoder) -> None:
         self.manager = manager
@@ -92,6 +97,20 @@ class ActiveStream(FilterManager):
         dispatcher = self.dispatcher
         return dispatcher.wall_time() - (dispatcher.monotonic_time() - self.start_monotonic)
 
+    @property
+    def route_metadata(self) -> Mapping[str, Any] | None:  # type: ignore[override]
+        """Looked up when a log or a header asks, as the next two."""
+        return None if self._route is None else self._route.metadata
+
+    @property
+    def virtual_host_metadata(self) -> Mapping[str, Any] | None:  # type: ignore[override]
+        return None if self._route is None else self._route.virtual_host_metadata
+
+    @property
+    def cluster_metadata(self) -> Mapping[str, Any] | None:  # type: ignore[override]
+        client = self.upstream_client
+        return None if client is None else client.pool.cluster.metadata  # type: ignore[no-any-return]
+
     # -- the request, from the codec
 
     def decode_headers(self, headers: RequestHeaderMap, end_stream: bool) -> None:
@@ -113,21 +132,28 @@ class ActiveStream(FilterManager):
             config.stats.downstream_rq_non_relative_path += 1
             self.send_local_reply(404, "", "absolute_path_rejected" if path else "missing_path_rejected")
             return
+        if headers.method == b"QUERY" and not headers.has(b"content-type"):
+            self.send_local_reply(400, "", "query_missing_content_type")
+            return
         if b"#" in path:
             config.stats.downstream_rq_failed_path_normalization += 1
             self.send_local_reply(400, "", "path_normalization_failed")
             return
         if config.rewrites_target and not self._rewrite_target(headers):
             return
-        trusted = mutate_request_headers(headers, config, self.connection)
+        trusted = mutate_request_headers(headers, config, self.connection, self._upgrade)
         if trusted is not None:
             self._trust(trusted)
         if config.generate_request_id:
             set_request_id(headers, config)
         if self._upgrade and not self._allow_upgrade(headers):
             return
+        if headers.seen & _FORCE_TRACE:
+            self._traced = headers.has(b"x-envoy-force-trace")
         if self.explain is not NO_EXPLANATION:
             self.explain.request_id = (headers.get(b"x-request-id") or b"").decode("latin-1")
+        if config.flush_access_log_on_new_request:
+            self._log(AccessLogType.DOWNSTREAM_START)
         self._start_filters(headers, end_stream)
 
     def decode_data(self, data: bytes, end_stream: bool) -> None:
@@ -154,6 +180,7 @@ class ActiveStream(FilterManager):
         if self.ended:
             return
         self.config.stats.downstream_rq_rx_reset += 1
+        self._lost = True
         self.response_flags |= ResponseFlag.DOWNSTREAM_CONNECTION_TERMINATION
         if self.response_code_details is None or not self.local_complete:
             self.response_code_details = details or "downstream_remote_disconnect"
@@ -190,14 +217,15 @@ class ActiveStream(FilterManager):
         date_entry = date.entry if now < date.stale_at else date.refresh(now)
         seen = headers.seen
         if seen & (_DATE | _SERVER):
-            self._set_date_and_server(headers, date_entry[1])
+            self._set_date_and_server(headers, date_entry)
         else:
             entries.append(date_entry)
             if config.server_transformation is not _PASS_THROUGH:
                 entries.append(config.server_entry)
+            headers.seen = seen | _DATE | _SERVER
         if seen & RESPONSE_HOP_BY_HOP or config.via:
             mutate_response_headers(headers, config, self._upgrade)
-        if config.always_set_request_id_in_response:
+        if config.always_set_request_id_in_response or self._traced:
             self._tell_request_id(headers)
         if self.saw_connection_close:
             manager.draining = True
@@ -205,7 +233,7 @@ class ActiveStream(FilterManager):
         if not manager.draining:
             if config.max_requests_per_connection and manager.requests >= config.max_requests_per_connection:
                 config.stats.downstream_cx_max_requests_reached += 1
-                manager.draining = True
+                self.saw_connection_close = manager.draining = True
             elif config.drain_state.active and config.drain_close():
                 config.stats.downstream_cx_drain_close += 1
                 manager.start_drain_sequence()
@@ -219,6 +247,7 @@ class ActiveStream(FilterManager):
         elif self.protocol == "HTTP/1.0":
             entries.append(_KEEP_ALIVE)
         self.response_code = status
+        self.response_started = True
         stats, listener_stats = config.stats, config.listener_stats
         stats.downstream_rq_completed += 1
         listener_stats.downstream_rq_completed += 1
@@ -270,35 +299,42 @@ class ActiveStream(FilterManager):
             headers = self.request_headers
             if headers is not None:
                 self._route = route = self.config.route_config.route(headers, self)
-                if route is not None and route.concerns_stream:
-                    self._take_route(route)
+                if route is not None and (route.idle_timeout is not None or route.max_stream_duration is not None):
+                    self._take_route_timeouts(route)
         return self._route
 
     def send_local_reply(
-        self, status: int, body: str, details: str, modify_headers: ModifyHeaders | None = None
+        self, status: int, body: str | bytes, details: str, modify_headers: ModifyHeaders | None = None
     ) -> None:
         if self.ended:
             return
-        if self.response_code is not None:
+        if self.response_started:
             # Headers are on their way: all that is left is to break off.
             self.response_code_details = details
             self.reset_stream()
             return
         self.is_local_reply = True
+        if status == 400:
+            # Something is wrong with the message itself: nothing more is believed on this connection.
+            self.manager.draining = True
         if self.explain is not NO_EXPLANATION:
             self.explain.decided("local_reply", status, details)
         request = self.request_headers
-        if request is not None and (request.get(b"content-type") or b"").startswith(b"application/grpc"):
-            headers, raw = grpc_reply(status, body), b""
+        raw = body.encode() if isinstance(body, str) else body
+        self.response_code = status
+        self.response_code_details = details
+        if request is not None and is_grpc(request.get(b"content-type")):
+            headers, raw = grpc_reply(status, raw, details), b""
+            if modify_headers is not None:
+                modify_headers(headers)
         else:
-            raw = body.encode()
             headers = ResponseHeaderMap(status)
+            if modify_headers is not None:
+                modify_headers(headers)
             if raw:
-                length = entry(b"content-length", b"%d" % len(raw))
-                headers.entries = [length, _TEXT]
-                headers.seen = length[3] | _TEXT[3]
-        if modify_headers is not None:
-            modify_headers(headers)
+                headers.set(b"content-length", b"%d" % len(raw))
+                if not headers.has(b"content-type"):
+                    headers.add_entry(_TEXT)
         headers_only = not raw or (request is not None and request.method == b"HEAD")
         headers.body_follows = not headers_only
         self.encode_headers(headers, headers_only, details)
@@ -309,6 +345,8 @@ class ActiveStream(FilterManager):
         if self.ended:
             return
         self.config.stats.downstream_rq_tx_reset += 1
+        self.config.stats.downstream_rq_rx_reset += 1
+        self._lost = True
         self.encoder.reset_stream(StreamResetReason.LOCAL_RESET)
         self.manager.draining = True
         self._end()
@@ -331,6 +369,14 @@ class ActiveStream(FilterManager):
             self.request_timer.enable(config.request_timeout)
         if config.max_stream_duration:
             self._arm_duration(config.max_stream_duration)
+        if config.access_log_flush_interval:
+            self.log_timer = create(self._log_periodically)
+            self.log_timer.enable(config.access_log_flush_interval)
+
+    def _log_periodically(self) -> None:
+        self._log(AccessLogType.DOWNSTREAM_PERIODIC)
+        if self.log_timer is not None:
+            self.log_timer.enable(self.config.access_log_flush_interval)
 
     def _on_headers_complete(self, end_stream: bool) -> None:
         if self.header_timer is not None:
@@ -343,9 +389,7 @@ class ActiveStream(FilterManager):
             self.duration_timer = self.dispatcher.create_timer(self._on_max_stream_duration)
         self.duration_timer.enable(max(0.0, seconds - (self.dispatcher.monotonic_time() - self.start_monotonic)))
 
-    def _take_route(self, route: Route) -> None:
-        self.route_metadata = route.metadata
-        self.virtual_host_metadata = route.virtual_host_metadata
+    def _take_route_timeouts(self, route: Route) -> None:
         if route.idle_timeout is not None:
             self.manager.set_stream_idle_timeout(route.idle_timeout)
         if route.max_stream_duration:
@@ -406,6 +450,9 @@ class ActiveStream(FilterManager):
         if headers.method == b"CONNECT" or upgrade in self.config.upgrades:
             return True
         self.config.stats.downstream_rq_ws_on_non_ws_route += 1
+        route = self.route()
+        if route is not None:
+            self.upstream_cluster_name = route.cluster_name or None
         self.send_local_reply(403, "", "upgrade_failed")
         return False
 
@@ -449,9 +496,10 @@ class ActiveStream(FilterManager):
 
     # -- the unusual response
 
-    def _set_date_and_server(self, headers: ResponseHeaderMap, date: bytes) -> None:
-        """Where the upstream sent them they are set in place."""
-        headers.set(b"date", date)
+    def _set_date_and_server(self, headers: ResponseHeaderMap, date: Entry) -> None:
+        """What the upstream says of the date stays; its `server` is replaced where it stands."""
+        if not headers.has(b"date"):
+            headers.add_entry(date)
         transformation = self.config.server_transformation
         if transformation is ServerHeaderTransformation.OVERWRITE or (
             transformation is ServerHeaderTransformation.APPEND_IF_ABSENT and not headers.has(b"server")
@@ -480,10 +528,11 @@ class ActiveStream(FilterManager):
         """The stream is over."""
         self.ended = True
         config = self.config
-        if not self.remote_complete:
+        if not self.remote_complete and not self._lost:
+            config.stats.downstream_rq_rx_reset += 1
             self.encoder.reset_stream(StreamResetReason.LOCAL_RESET)
         if config.has_stream_timers or self.duration_timer is not None:
-            for timer in (self.header_timer, self.request_timer, self.duration_timer):
+            for timer in (self.header_timer, self.request_timer, self.duration_timer, self.log_timer):
                 if timer is not None:
                     timer.disable()
         self._destroy_filters()
@@ -494,13 +543,15 @@ class ActiveStream(FilterManager):
         if self.local_complete:
             stats.downstream_rq_time.record(int((now - self.start_monotonic) * 1000))
         if config.access_logs:
-            self._log()
+            self._log(AccessLogType.DOWNSTREAM_END)
         if config.explanations is not None:
             config.explanations.append(self.explain)
         self.manager.on_stream_ended(self, now)
 
-    def _log(self) -> None:
+    def _log(self, access_log_type: str) -> None:
         config = self.config
+        if self.request_headers is not None:
+            self.request_id = (self.request_headers.get(b"x-request-id") or b"").decode("latin-1")
         self.listener_name = config.listener_name
         self.traffic_direction = config.traffic_direction
         self.filter_chain_name = self.downstream_connection.filter_chain_name
@@ -515,5 +566,5 @@ class ActiveStream(FilterManager):
                 self.response_headers,
                 self.response_trailers,
                 self,
-                AccessLogType.DOWNSTREAM_END,
+                access_log_type,
             )

@@ -20,8 +20,8 @@ from .http1.settings import Http1Settings
 
 if TYPE_CHECKING:
     from ..event.dispatcher import Dispatcher
-    from ..network.drain_decision import DrainState
     from ..explain.log import ExplanationLog
+    from ..network.drain_decision import DrainState
     from .active_stream import ActiveStream
     from .codec import ServerConnection, ServerConnectionCallbacks
     from .conn_manager import ConnectionManager
@@ -91,6 +91,7 @@ class ConnectionManagerConfig:
     server_transformation: ServerHeaderTransformation = ServerHeaderTransformation.OVERWRITE
     via: bytes = b""
     user_agent: bytes = b""
+    service_node: bytes = b""
     use_remote_address: bool = False
     skip_xff_append: bool = False
     xff_num_trusted_hops: int = 0
@@ -131,7 +132,14 @@ class ConnectionManagerConfig:
 
     def __post_init__(self) -> None:
         self.server_entry = entry(b"server", self.server_name)
-        self.has_stream_timers = bool(self.request_timeout or self.request_headers_timeout or self.max_stream_duration)
+        self.has_stream_timers = any(
+            (
+                self.request_timeout,
+                self.request_headers_timeout,
+                self.max_stream_duration,
+                self.access_log_flush_interval,
+            )
+        )
         self.rewrites_target = (
             self.normalize_path
             or self.merge_slashes

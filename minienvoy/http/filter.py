@@ -49,22 +49,22 @@ class Route(Protocol):
     @property
     def name(self) -> str: ...
     @property
+    def cluster_name(self) -> str:
+        """Empty if the route answers by itself."""
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """`filter_metadata` as plain values."""
+
+    @property
+    def virtual_host_metadata(self) -> Mapping[str, Any]: ...
+    @property
     def idle_timeout(self) -> float | None:
         """Seconds; overrides `stream_idle_timeout`; 0 disables it, None leaves it."""
 
     @property
     def max_stream_duration(self) -> float | None:
         """Seconds; 0 disables it, None leaves the connection manager's."""
-
-    @property
-    def metadata(self) -> Mapping[str, Any] | None:
-        """`filter_metadata` as plain values; None if there is none."""
-
-    @property
-    def virtual_host_metadata(self) -> Mapping[str, Any] | None: ...
-    @property
-    def concerns_stream(self) -> bool:
-        """Whether any of these four is there: most routes have none."""
 
     def per_filter_config(self, filter_name: str) -> Any: ...
 
@@ -93,7 +93,7 @@ class StreamFilterCallbacks(Protocol):
     def send_local_reply(
         self,
         status: int,
-        body: str,
+        body: str | bytes,
         details: str,
         modify_headers: Callable[[ResponseHeaderMap], None] | None = None,
     ) -> None:

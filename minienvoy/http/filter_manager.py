@@ -114,10 +114,9 @@ class FilterManager(StreamInfo):
         """Choose the route anew: a filter has changed what it depends on."""
         self._route = None
         self._route_known = False
-        self.route_metadata = self.virtual_host_metadata = None
 
     def send_local_reply(
-        self, status: int, body: str, details: str, modify_headers: ModifyHeaders | None = None
+        self, status: int, body: str | bytes, details: str, modify_headers: ModifyHeaders | None = None
     ) -> None:
         raise NotImplementedError
 
@@ -186,7 +185,7 @@ class FilterCallbacks:
         self.stream.clear_route_cache()
 
     def send_local_reply(
-        self, status: int, body: str, details: str, modify_headers: ModifyHeaders | None = None
+        self, status: int, body: str | bytes, details: str, modify_headers: ModifyHeaders | None = None
     ) -> None:
         self.stream.send_local_reply(status, body, details, modify_headers)
 

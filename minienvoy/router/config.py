@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..config.fields import honours
-from ..config.metadata import plain_metadata
 from ..errors import ConfigError
 from ..explain.explanation import NO_EXPLANATION
 from ..http.header_map import RequestHeaderMap
+from ..upstream.load_assignment import plain_metadata
 from .header_parser import HeaderParser
 from .route_entry import RouteEntry
 
@@ -102,17 +102,18 @@ class RouteConfig:
             vhost_response = HeaderParser.from_proto(
                 each.response_headers_to_add, each.response_headers_to_remove, f"{here}.response_headers", sources
             )
+            metadata = plain_metadata(each.metadata)
             routes = tuple(
                 RouteEntry(
                     route,
                     f"{here}.routes[{index}]",
                     each.name,
+                    metadata,
                     (vhost_request, request),
                     (vhost_response, response),
                     proto.most_specific_header_mutations_wins,
                     runtime,
                     sources,
-                    plain_metadata(each.metadata) if each.HasField("metadata") else None,
                 )
                 for index, route in enumerate(each.routes)
             )
@@ -159,7 +160,7 @@ class RouteConfig:
         host = authority.lower()
         if self._ignore_port:
             at = host.rfind(b":")
-            if at > host.rfind(b"]") and host[at + 1 :].isdigit():
+            if at > host.rfind(b"]") and not host[at + 1 :].strip(b"0123456789"):
                 host = host[:at]
         found = self._exact.get(host)
         if found is not None:

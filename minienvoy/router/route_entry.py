@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from ..config.fields import honours
-from ..config.metadata import plain_metadata
 from ..errors import ConfigError
 from ..http.header_map import Entry, RequestHeaderMap, ResponseHeaderMap, entry
+from ..upstream.load_assignment import plain_metadata
 from .header_parser import HeaderParser
 from .redirect import DirectResponse, Redirect
 from .route_matcher import RouteMatch
@@ -47,8 +47,6 @@ honours(
 )
 honours("envoy.config.route.v3.RouteAction.MaxStreamDuration", "max_stream_duration")
 
-Metadata = Mapping[str, Mapping[str, Any]]
-
 DEFAULT_TIMEOUT: Final = 15.0
 _NOT_FOUND_STATUS: Final = {0: 503, 1: 404, 2: 500}
 _ORIGINAL_PATH: Final = b"x-envoy-original-path"
@@ -69,7 +67,6 @@ class RouteEntry:
         cluster_name: where requests go; empty for a direct response or a redirect.
         timeout: seconds for the whole response, 0 for none.
         timeout_header: `x-envoy-expected-rq-timeout-ms` for that timeout.
-        concerns_stream: there is something that the stream takes from it: timeouts, metadata.
         direct_response: answers in place of an upstream, or None.
     """
 
@@ -78,7 +75,6 @@ class RouteEntry:
         "auto_host_rewrite",
         "cluster_name",
         "cluster_not_found_status",
-        "concerns_stream",
         "direct_response",
         "host_rewrite",
         "idle_timeout",
@@ -101,17 +97,17 @@ class RouteEntry:
         proto: Any,
         path: str,
         virtual_host_name: str,
+        virtual_host_metadata: Mapping[str, Any],
         request_parsers: tuple[HeaderParser | None, HeaderParser | None],
         response_parsers: tuple[HeaderParser | None, HeaderParser | None],
         most_specific_wins: bool,
         runtime: Loader | None,
         sources: Any,
-        virtual_host_metadata: Metadata | None = None,
     ) -> None:
         self.name: str = proto.name
         self.virtual_host_name = virtual_host_name
         self.match = RouteMatch(proto.match, f"{path}.match", runtime)
-        self.metadata: Metadata | None = plain_metadata(proto.metadata) if proto.HasField("metadata") else None
+        self.metadata = plain_metadata(proto.metadata)
         self.virtual_host_metadata = virtual_host_metadata
         self.cluster_name = ""
         self.cluster_not_found_status = 503
@@ -141,12 +137,6 @@ class RouteEntry:
         )
         self.response_parsers = _in_order((mine, *response_parsers), most_specific_wins)
         self.timeout_header: Entry = entry(b"x-envoy-expected-rq-timeout-ms", b"%d" % int(self.timeout * 1000))
-        self.concerns_stream = not (
-            self.idle_timeout is None
-            and self.max_stream_duration is None
-            and self.metadata is None
-            and virtual_host_metadata is None
-        )
         self.rewrites = self.prefix_rewrite is not None or self.host_rewrite is not None
 
     def _take_action(self, action: Any, path: str) -> None:
@@ -161,6 +151,8 @@ class RouteEntry:
         self.idle_timeout = seconds(action, "idle_timeout")
         if action.HasField("max_stream_duration"):
             self.max_stream_duration = seconds(action.max_stream_duration, "max_stream_duration")
+            if timeout is None:
+                self.timeout = 0.0
         if action.prefix_rewrite:
             self.prefix_rewrite = action.prefix_rewrite.encode()
         rewrite = action.WhichOneof("host_rewrite_specifier")
@@ -185,9 +177,10 @@ class RouteEntry:
                 headers.path = self.rewritten_path(headers.path)
 
     def rewrite_host(self, headers: RequestHeaderMap, host: bytes) -> None:
-        if self.append_x_forwarded_host:
-            headers.add(b"x-forwarded-host", headers.authority)
         headers.set(b"x-envoy-original-host", headers.authority)
+        if self.append_x_forwarded_host:
+            before = headers.get(b"x-forwarded-host")
+            headers.set(b"x-forwarded-host", b"%b,%b" % (before, headers.authority) if before else headers.authority)
         headers.authority = host
 
     def rewritten_path(self, path: bytes) -> bytes:

@@ -81,12 +81,11 @@ class UpstreamRequest:
         headers = router.request_headers
         if router.route_entry.auto_host_rewrite and self.host.hostname:
             router.route_entry.rewrite_host(headers, self.host.hostname.encode())
-        duration = router.cluster.http_options.max_stream_duration
-        if duration is not None:
-            self._duration_timer = stream.dispatcher.create_timer(self._on_max_stream_duration)
-            self._duration_timer.enable(duration)
         # Set before encoding: the encoder's write may tell of a full buffer.
         client.watermark = self._on_upstream_watermark
+        if client.pool.max_stream_duration is not None:
+            self._duration_timer = stream.dispatcher.create_timer(self._on_max_stream_duration)
+            self._duration_timer.enable(client.pool.max_stream_duration)
         encoder = self._encoder = client.codec.new_stream(self)
         if router.request_complete and not router.buffered and router.request_trailers is None:
             stream.last_upstream_tx_byte_time = now
@@ -98,8 +97,9 @@ class UpstreamRequest:
         if stream.downstream_connection.above_high_watermark:
             self.on_downstream_watermark(True)
 
-    def on_pool_failure(self, reason: PoolFailureReason, details: str) -> None:
+    def on_pool_failure(self, reason: PoolFailureReason, details: str, host: Host | None) -> None:
         self._pending = None
+        self._router.stream.upstream_host = host
         self.done = True
         self._router.on_upstream_reset(self, _RESET_REASONS[reason], details)
 
@@ -125,7 +125,8 @@ class UpstreamRequest:
         if self.done:
             return
         self.done = True
-        self._stop_timer()
+        if self._duration_timer is not None:
+            self._duration_timer.disable()
         if self._pending is not None:
             self._pending.cancel()
             self._pending = None
@@ -177,8 +178,9 @@ class UpstreamRequest:
         if self.done:
             return
         self.done = True
-        self._stop_timer()
         self._client = None
+        if self._duration_timer is not None:
+            self._duration_timer.disable()
         self._resume_downstream()
         self._router.on_upstream_reset(self, reason, details)
 
@@ -187,23 +189,19 @@ class UpstreamRequest:
     def _complete(self, now: float) -> None:
         """The whole response is there: the connection goes back before the router hears of it."""
         self.done = True
-        if self._duration_timer is not None:
-            self._stop_timer()
         client = self._client
         if client is not None:
             self._client = None
             client.watermark = None
             client.pool.on_stream_complete(client, now)
+        if self._duration_timer is not None:
+            self._duration_timer.disable()
         if self._paused_downstream:
             self._resume_downstream()
 
     def _on_max_stream_duration(self) -> None:
+        self.reset()
         self._router.on_max_stream_duration(self)
-
-    def _stop_timer(self) -> None:
-        if self._duration_timer is not None:
-            self._duration_timer.disable()
-            self._duration_timer = None
 
     def _on_upstream_watermark(self, high: bool) -> None:
         """The upstream connection takes no more of the request."""

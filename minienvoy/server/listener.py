@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..config.api import unpack
 from ..config.fields import honours
-from ..config.metadata import plain_metadata
 from ..errors import ConfigError
 from ..network.address import Address
 from ..network.connection import DEFAULT_BUFFER_LIMIT
@@ -20,6 +19,7 @@ from ..network.listen_socket import ListenSocketSettings, bind_listen_socket, bo
 from ..network.resolver import resolve_proto_address
 from ..network.socket_option import SocketOption, socket_options_from_proto, tcp_keepalive_options
 from ..network.transport_socket import require_raw_buffer
+from ..upstream.load_assignment import plain_metadata
 from .active_tcp_listener import ActiveTcpListener
 from .factory_context import FactoryContext, ServerContext
 from .listener_stats import ListenerExtensionConfigStats, ListenerStats, PerHandlerListenerStats

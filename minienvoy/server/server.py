@@ -22,8 +22,9 @@ from ..config.loader import LoadedConfig, load_bootstrap
 from ..config.runtime import Loader
 from ..errors import ConfigError
 from ..event.random import RandomGenerator
-from ..network.drain_decision import DrainState
+from ..http.conn_manager_stats import RouterStats
 from ..network.dns import DnsResolverContext, DnsResolvers
+from ..network.drain_decision import DrainState
 from ..network.local_address import local_address
 from ..stats.flush import StatsFlusher
 from ..stats.store import Store
@@ -33,7 +34,14 @@ from .drain_manager import DrainManager, DrainStrategy
 from .factory_context import ServerContext
 from .listener_manager import ListenerManager
 from .local_info import set_build_version
-from .server_stats import CompilationSettingsStats, RuntimeStats, ServerStats, WatchdogStats
+from .server_stats import (
+    CompilationSettingsStats,
+    OverloadActionStats,
+    OverloadManagerStats,
+    RuntimeStats,
+    ServerStats,
+    WatchdogStats,
+)
 from .stats_settings import compile_stats_settings
 
 if TYPE_CHECKING:
@@ -132,6 +140,9 @@ class Server(ServerContext):
         self.stats.scope("server.compilation_settings").struct(CompilationSettingsStats)
         for thread in ("main_thread", "workers", "server.main_thread", "server.worker_0"):
             self.stats.scope(thread).struct(WatchdogStats)
+        self.stats.scope("overload").struct(OverloadManagerStats)
+        self.stats.scope("envoy.overload_actions.reset_high_memory_stream").struct(OverloadActionStats)
+        self.stats.scope("http.async-client").struct(RouterStats)
         self._runtime_stats = self.stats.scope("runtime").struct(RuntimeStats)
         try:
             self._compile()
@@ -255,6 +266,10 @@ class Server(ServerContext):
         found = require_supported(self.bootstrap, self.loaded.source, warn=self.options.unsupported == "warn")
         for item in found:
             _config_log.warning(f"not honoured: {described(item, self.loaded.source)}")
+        if found:
+            from ..config.leave_out import leave_out
+
+            leave_out(self.bootstrap, found)
         for note in notes(self.bootstrap):
             _config_log.info(f"ignored: {described(note, self.loaded.source)}")
         return found

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..config.api import unpack
 from ..config.fields import honours
-from ..config.metadata import plain_metadata
 from ..errors import ConfigError
 from ..network.address import Address
 from ..network.transport_socket import require_raw_buffer
@@ -24,7 +23,7 @@ from .cluster_stats import ClusterStats
 from .duration import duration_of
 from .host import Host, HostSet, PrioritySet
 from .http_protocol_options import PROTOCOL_OPTIONS, UpstreamHttpProtocolOptions
-from .load_assignment import LoadAssignment
+from .load_assignment import LoadAssignment, plain_metadata
 from .load_balancer import LOAD_BALANCERS, LoadBalancer, LoadBalancerFactory, LoadBalancerParams
 from .resource_manager import DEFAULT, ResourceManager, resource_managers
 

@@ -26,7 +26,6 @@ honours(
     "max_headers_count",
     "max_requests_per_connection",
     "max_response_headers_kb",
-    "max_stream_duration",
 )
 honours(
     "envoy.config.core.v3.Http1ProtocolOptions",
@@ -46,7 +45,6 @@ class UpstreamHttpProtocolOptions:
         http1: for the codec of an HTTP/1 connection.
         idle_timeout: seconds after which a connection without streams is closed.
         max_connection_duration: seconds after which a connection takes no new stream.
-        max_stream_duration: seconds that an attempt may take, from the moment that it has a connection.
     """
 
     http1: Http1Settings = field(default_factory=Http1Settings)
@@ -63,7 +61,7 @@ class UpstreamHttpProtocolOptions:
         """
         if common.HasField("max_requests_per_connection"):
             max_requests_per_connection = common.max_requests_per_connection.value
-        kilobytes = common.max_response_headers_kb.value if common.HasField("max_response_headers_kb") else 60
+        kilobytes = common.max_response_headers_kb.value if common.HasField("max_response_headers_kb") else 80
         proper_case = http1.header_key_format.WhichOneof("header_format") == "proper_case_words"
         return cls(
             http1=Http1Settings(

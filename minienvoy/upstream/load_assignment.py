@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ..config.fields import honours
-from ..config.metadata import plain_metadata
 from ..errors import ConfigError
 from ..network.address import Address
 from .host import NO_LOCALITY, HealthFlag, Host, HostSet, Locality, PrioritySet
@@ -212,3 +211,21 @@ def resolve_address(target: str, port: int, path: str, config_path: str) -> Addr
             "or 'LOGICAL_DNS'",
             config_path,
         ) from None
+
+
+def plain_metadata(metadata: Any) -> dict[str, dict[str, Any]]:
+    """`envoy.config.core.v3.Metadata.filter_metadata` as plain values."""
+    return {name: _plain_struct(struct) for name, struct in metadata.filter_metadata.items()}
+
+
+def _plain_struct(struct: Any) -> dict[str, Any]:
+    return {name: _plain_value(value) for name, value in struct.fields.items()}
+
+
+def _plain_value(value: Any) -> Any:
+    kind = value.WhichOneof("kind")
+    if kind == "struct_value":
+        return _plain_struct(value.struct_value)
+    if kind == "list_value":
+        return [_plain_value(each) for each in value.list_value.values]
+    return None if kind in (None, "null_value") else getattr(value, kind)

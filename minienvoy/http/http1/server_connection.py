@@ -6,12 +6,13 @@ Envoy: `Http1::ServerConnectionImpl`, `Http1::ResponseEncoderImpl`.
 from __future__ import annotations
 
 import re
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import CodecProtocolError
 from ..codec import RequestDecoder, ServerConnectionCallbacks, StreamResetReason
 from ..codes import STATUS_LINES, reason_phrase
-from ..header_map import Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap
+from ..header_map import JOINED, Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap, join_repeated
 from .chunked import LAST_CHUNK, ChunkedReader
 from .codec import (
     BOTH_LENGTHS,
@@ -60,6 +61,9 @@ _Request = tuple[bytes, bytes, bytes | None, bytes, list[Entry], int, int, bool,
 _REQUESTS: Final[dict[bytes, _Request]] = {}
 
 
+_wire_line = itemgetter(2)
+
+
 class ServerConnection(Http1Connection):
     """One downstream connection."""
 
@@ -70,6 +74,7 @@ class ServerConnection(Http1Connection):
     _head_request = False
     _connect_request = False
     _last_response = False
+    _head = b""
 
     def __init__(
         self,
@@ -121,6 +126,9 @@ class ServerConnection(Http1Connection):
                     return
                 else:
                     return
+        except CodecProtocolError:
+            self._state = CLOSED
+            raise
         finally:
             self._dispatching = False
 
@@ -156,7 +164,6 @@ class ServerConnection(Http1Connection):
                 start_line, entries, rest = parts
                 request = self._parse_leniently(start_line, entries)
         except CodecProtocolError:
-            self._state = CLOSED
             if self._decoder is None:
                 self._decoder = self._new_stream(self)
             raise
@@ -225,9 +232,12 @@ class ServerConnection(Http1Connection):
         if entries and entries[0][3] == HOST:
             authority = entries[0][1]
             del entries[0]
-        seen = 0
+        seen = repeated = 0
         for item in entries:
+            repeated |= seen & item[3]
             seen |= item[3]
+        if repeated & JOINED:
+            entries = join_repeated(entries, repeated & JOINED)
         if count > self._max_count:
             raise CodecProtocolError("http1.too_many_headers", 431)
         if seen & UNDERSCORE:
@@ -262,6 +272,8 @@ class ServerConnection(Http1Connection):
                     raise CodecProtocolError(INVALID_URL)
             elif self._settings.allow_absolute_url:
                 scheme, authority, path = split_absolute_form(target)
+                if self._settings.validate_scheme and scheme == b"https" and self._connection.info.ssl is None:
+                    raise CodecProtocolError("http1.https_url_on_plaintext_connection", 403)
         if not http_11:
             if not self._settings.accept_http_10:
                 raise CodecProtocolError("low_version", 426)
@@ -328,14 +340,27 @@ class ServerConnection(Http1Connection):
         if seen & CONNECTION and headers.get(b"connection") == b"close":
             self._last_response = True
         if self._settings.key_formatter is None:
-            self._write(b"".join([line, *[item[2] for item in headers.entries], framing]))
+            head = b"".join([line, *map(_wire_line, headers.entries), framing])
         else:
-            self._write(line + self._format(headers.entries) + framing)
+            head = line + self._format(headers.entries) + framing
         if end_stream:
+            self._write(head)
             self._complete_response()
+        elif headers.body_follows and not self._head_request:
+            self._head = head
+        else:
+            self._write(head)
 
     def encode_data(self, data: bytes, end_stream: bool) -> None:
-        if data and not self._head_request:
+        if self._head:
+            # Head and body leave in one write.
+            if self._encode_chunked:
+                data = b"%b%x\r\n%b\r\n%b" % (self._head, len(data), data, LAST_CHUNK if end_stream else b"")
+            else:
+                data = self._head + data
+            self._head = b""
+            self._write(data)
+        elif data and not self._head_request:
             if self._encode_chunked:
                 data = b"%x\r\n%b\r\n" % (len(data), data)
                 self._write(data + LAST_CHUNK if end_stream else data)

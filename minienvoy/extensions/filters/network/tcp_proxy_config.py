@@ -12,9 +12,9 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
 from ....config.fields import honours
-from ....config.metadata import plain_metadata
 from ....errors import ConfigError
 from ....stats.store import CounterValue, GaugeValue, StatsStruct
+from ....upstream.load_assignment import plain_metadata
 
 if TYPE_CHECKING:
     from ....access_log.access_log import AccessLog
