@@ -109,7 +109,7 @@ class ActiveStream(FilterManager):
     @property
     def cluster_metadata(self) -> Mapping[str, Any] | None:  # type: ignore[override]
         client = self.upstream_client
-        return None if client is None else client.pool.cluster.metadata  # type: ignore[no-any-return]
+        return None if client is None else client.pool.cluster.metadata
 
     # -- the request, from the codec
 

@@ -1,6 +1,6 @@
 """What a connection does with its bytes before they go over the wire, as a listener or a cluster asks for it.
 
-Envoy: `Network::TransportSocket`, `envoy.config.core.v3.TransportSocket`. So far that is nothing: connections are plain.
+Envoy: `Network::TransportSocket`, `envoy.config.core.v3.TransportSocket`. So far nothing: connections are plain.
 """
 
 from __future__ import annotations

@@ -386,7 +386,14 @@ def _filter_chain(config: Any, match: FilterChainMatch, context: FactoryContext,
                 "network filter chain.",
                 where,
             )
-        made.append(entry.factory(unpack(each.typed_config, where, validate=True), context))
+        settings = unpack(each.typed_config, where, validate=True)
+        try:
+            made.append(entry.factory(settings, context))
+        except ConfigError as error:
+            # A filter knows its own configuration, not where that stands.
+            raise ConfigError(
+                error.problem, f"{where}.{error.path}".rstrip("."), error.location, error.remedy
+            ) from None
     timeout = config.transport_socket_connect_timeout
     metadata = plain_metadata(config.metadata) if config.HasField("metadata") else None
     return FilterChain(config.name, made, match, timeout.ToTimedelta().total_seconds(), metadata)

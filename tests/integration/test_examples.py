@@ -235,6 +235,17 @@ def test_envoy_takes_what_is_taken(name, envoy):
     assert (answer.returncode, answer.stdout) == (0, f"configuration '{path}' OK\n")
 
 
+LESSONS = sorted(path.name for path in (EXAMPLES.parents[2] / "configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_envoy_takes_every_lesson_as_we_do(name, root, envoy):
+    path = str(root / "configs" / name)
+    validate(Options(config_path=path))
+    answer = envoy("-c", path, "--mode", "validate", "--use-dynamic-base-id")
+    assert (answer.returncode, answer.stdout) == (0, f"configuration '{path}' OK\n")
+
+
 # -- end to end
 
 
