@@ -49,6 +49,8 @@ class Route(Protocol):
     @property
     def name(self) -> str: ...
     @property
+    def virtual_host_name(self) -> str: ...
+    @property
     def cluster_name(self) -> str:
         """Empty if the route answers by itself."""
 

@@ -1,7 +1,7 @@
 """One minienvoy: everything that a bootstrap asks for, wired together.
 
-Envoy: `Server::InstanceBase`; docs "Initialization". The order is Envoy's: statistics, runtime, clusters, listeners, admin;
-then clusters find their first hosts; then listeners accept.
+Envoy: `Server::InstanceBase`; docs "Initialization". The order is Envoy's: statistics, runtime, clusters, listeners,
+admin; then clusters find their first hosts; then listeners accept.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from ..stats.flush import StatsFlusher
 from ..stats.store import Store
 from ..upstream.cluster import ClusterContext
 from ..upstream.cluster_manager import ClusterManager
+from .application_log import set_log_format
 from .drain_manager import DrainManager, DrainStrategy
 from .factory_context import ServerContext
 from .listener_manager import ListenerManager
@@ -362,6 +363,7 @@ def load(options: Options) -> LoadedConfig:
     )
     for warning in loaded.warnings:
         _config_log.warning(warning)
+    set_log_format(loaded.message, options)
     return loaded
 
 

@@ -212,7 +212,7 @@ class ClientConnection(Http1Connection):
         if status < 200 and status != 101:
             decoder.decode_1xx_headers(headers)
             return rest if self._state == HEAD else b""
-        if self._is_raw(headers):
+        if (self._connect_request or self._upgrade_request) and self._is_raw(headers):
             self._state = UNTIL_CLOSE
             self.should_close = True
             decoder.decode_headers(headers, False)
@@ -252,7 +252,7 @@ class ClientConnection(Http1Connection):
         found: list[Any] = [known_line(line) for line in lines]
         # A head with a line that was never seen is no repetition, and will hardly be repeated.
         repeats = all(found)
-        if not repeats and not parse_unknown(lines, found):
+        if not repeats and not parse_unknown(head, lines, found):
             return None
         response = self._examine(int(match[1]), found, True)
         if repeats and response[6] >= 0 and len(head) <= MAX_HEAD:

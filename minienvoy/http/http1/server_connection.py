@@ -207,7 +207,7 @@ class ServerConnection(Http1Connection):
         found: list[Any] = [known_line(line) for line in lines]
         # A head with a line that was never seen is no repetition, and will hardly be repeated.
         repeats = all(found)
-        if not repeats and not parse_unknown(lines, found):
+        if not repeats and not parse_unknown(head, lines, found):
             return None
         request = self._examine(method, path, found, True)
         if repeats and request[9] >= 0 and len(head) <= MAX_HEAD:
@@ -352,32 +352,37 @@ class ServerConnection(Http1Connection):
             self._write(head)
 
     def encode_data(self, data: bytes, end_stream: bool) -> None:
-        if self._head:
+        head = self._head
+        if head:
             # Head and body leave in one write.
-            if self._encode_chunked:
-                data = b"%b%x\r\n%b\r\n%b" % (self._head, len(data), data, LAST_CHUNK if end_stream else b"")
-            else:
-                data = self._head + data
             self._head = b""
-            self._write(data)
-        elif data and not self._head_request:
+        if data and not self._head_request:
             if self._encode_chunked:
-                data = b"%x\r\n%b\r\n" % (len(data), data)
-                self._write(data + LAST_CHUNK if end_stream else data)
+                self._write(b"%b%x\r\n%b\r\n%b" % (head, len(data), data, LAST_CHUNK if end_stream else b""))
             else:
-                self._write(data)
+                self._write(head + data if head else data)
         elif end_stream and self._encode_chunked:
-            self._write(LAST_CHUNK)
+            self._write(head + LAST_CHUNK)
+        elif head:
+            self._write(head)
         if end_stream:
             self._complete_response()
 
     def encode_trailers(self, trailers: HeaderMap) -> None:
+        self._flush_head()
         if self._encode_chunked:
             self._write_trailers(trailers)
         self._complete_response()
 
+    def _flush_head(self) -> None:
+        """Write the head that waited for a body that does not come."""
+        if self._head:
+            head, self._head = self._head, b""
+            self._write(head)
+
     def reset_stream(self, reason: StreamResetReason) -> None:
         """The stream can not go on: neither can the connection. Its owner closes it."""
+        self._flush_head()
         self._state = CLOSED
         self._decoder = None
 

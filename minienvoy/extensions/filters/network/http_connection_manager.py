@@ -32,6 +32,7 @@ from ....http.filter_manager import FilterChain
 from ....http.filtered_stream import FilteredStream
 from ....http.http1.selection import server_codec
 from ....http.http1.settings import Http1Settings, proper_case_words
+from ....http.request_id import request_id_maker
 from ....network.filter import NETWORK_FILTERS, NetworkFilterFactory
 from ....router.config import RouteConfig
 from ....router.route_entry import seconds
@@ -182,7 +183,7 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         codec_stats=codec_stats,
         http1=_http1_settings(config, common, http1),
         access_logs=_access_logs(config.access_log, context, f"{join}access_log"),
-        new_request_id=server.random.uuid4(f"http.{config.stat_prefix}.request_id"),
+        new_request_id=request_id_maker(server.random.stream(f"http.{config.stat_prefix}.request_id").getrandbits),
         date=DateProvider(server.dispatcher),
         drain_close=context.drain_close,
         drain_state=server.drain_state,

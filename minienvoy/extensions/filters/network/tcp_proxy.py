@@ -222,14 +222,13 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
 
     # -- what a load balancer asks
 
+    host_selection_retries = 0
+
     def compute_hash_key(self) -> int | None:
         return None
 
     def should_select_another_host(self, host: Host) -> bool:
         return False
-
-    def host_selection_retry_count(self) -> int:
-        return 0
 
     def metadata_match_criteria(self) -> Any:
         return self._route.metadata_match

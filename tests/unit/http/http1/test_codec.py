@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from minienvoy.http.codec import StreamResetReason
+from minienvoy.http.header_map import HeaderMap, ResponseHeaderMap
 from minienvoy.http.http1.settings import (
     DROP_UNDERSCORES,
     REJECT_UNDERSCORES,
@@ -535,6 +536,52 @@ def test_names_are_written_as_the_formatter_makes_them(codec: str) -> None:
     assert (
         server.wire == b"HTTP/1.1 200 OK\r\nX-Foo_Bar.Baz: y\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nk\r\n0\r\n\r\n"
     )
+
+
+def with_body_following(codec: str, *pairs: tuple[bytes, bytes]) -> Server:
+    """A server codec that has encoded a response head whose body is known to come at once."""
+    server = Server(codec)
+    server.receive(GET + b"\r\n")
+    head = ResponseHeaderMap(200)
+    for name, value in pairs:
+        head.add(name, value)
+    head.body_follows = True
+    server.codec.encode_headers(head, False)
+    assert server.wire == b""
+    return server
+
+
+def test_head_and_body_leave_in_one_write(codec: str) -> None:
+    server = with_body_following(codec, (b"content-length", b"2"))
+    server.codec.encode_data(b"ok", True)
+    assert server.wire == b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+
+
+@pytest.mark.parametrize(
+    ("body", "end", "chunks"),
+    [
+        (b"ok", True, b"2\r\nok\r\n0\r\n\r\n"),
+        (b"ok", False, b"2\r\nok\r\n"),
+        (b"", True, b"0\r\n\r\n"),
+        (b"", False, b""),
+    ],
+)
+def test_head_that_waits_is_written_whatever_becomes_of_the_body(
+    codec: str, body: bytes, end: bool, chunks: bytes
+) -> None:
+    server = with_body_following(codec)
+    server.codec.encode_data(body, end)
+    assert server.wire == b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + chunks
+
+
+def test_head_that_waits_is_written_before_trailers_and_before_a_reset(codec: str) -> None:
+    head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+    server = with_body_following(codec)
+    server.codec.encode_trailers(HeaderMap())
+    assert server.wire == head + b"0\r\n\r\n"
+    server = with_body_following(codec)
+    server.codec.reset_stream(StreamResetReason.LOCAL_RESET)
+    assert server.wire == head
 
 
 # -- requests that are written
