@@ -85,7 +85,10 @@ def command(root):
     @asynccontextmanager
     async def run(*arguments: str) -> AsyncIterator[Process]:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "minienvoy", *arguments, "--log-format", "%l %v"), cwd=root, stdout=PIPE, stderr=PIPE
+            *(sys.executable, "-m", "minienvoy", *arguments, "--log-format", "%l %v"),
+            cwd=root,
+            stdout=PIPE,
+            stderr=PIPE,
         )
         try:
             async with asyncio.timeout(30):
@@ -187,7 +190,12 @@ async def test_an_embedded_proxy_refuses_or_leaves_out_alike(bootstrap, fetch):
             "route: unknown cluster 'gone'",
         ),
         ('domains: ["*"]', 'domains: ["*", "*"]', "17:30", "Only a single wildcard domain is permitted"),
-        ("stat_prefix: ingress", "stat_prefix: ingress\n          access_log: [{name: x}]", "13:24", "an access log needs a typed_config"),
+        (
+            "stat_prefix: ingress",
+            "stat_prefix: ingress\n          access_log: [{name: x}]",
+            "13:24",
+            "an access log needs a typed_config",
+        ),
     ],
 )
 async def test_errors_inside_a_filter_have_their_place_in_the_file(bootstrap, old, new, place, problem):
