@@ -399,6 +399,7 @@ class Router(StreamDecoderFilter):
         upstream, self.upstream = self.upstream, None
         if upstream is not None:
             upstream.host.stats.rq_timeout += 1
+            upstream.host.stats.rq_error += 1
             upstream.reset()
         if self.explain is not NO_EXPLANATION:
             self.explain.decided("timeout", "route timeout", f"no complete response within {self.timeout:g} s")
