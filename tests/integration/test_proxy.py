@@ -93,14 +93,14 @@ def run(request):
 
 
 def descriptors() -> dict[str, str]:
-    """Every open file descriptor of this process and what it is."""
+    """Every open file descriptor of this process and what it is, but for one that libuv keeps in reserve."""
     found = {}
     for path in Path("/proc/self/fd").iterdir():
         try:
             found[path.name] = str(path.readlink())
         except OSError:  # that of the listing itself
             continue
-    return found
+    return {name: what for name, what in found.items() if what != "/dev/null"}
 
 
 async def get(proxy: Proxy, path: str, listener: str = "http") -> bytes:
