@@ -20,8 +20,8 @@ from .http1.settings import Http1Settings
 
 if TYPE_CHECKING:
     from ..event.dispatcher import Dispatcher
-    from ..network.drain_decision import DrainState
     from ..explain.log import ExplanationLog
+    from ..network.drain_decision import DrainState
     from .active_stream import ActiveStream
     from .codec import ServerConnection, ServerConnectionCallbacks
     from .conn_manager import ConnectionManager
@@ -91,6 +91,7 @@ class ConnectionManagerConfig:
     server_transformation: ServerHeaderTransformation = ServerHeaderTransformation.OVERWRITE
     via: bytes = b""
     user_agent: bytes = b""
+    service_node: bytes = b""
     use_remote_address: bool = False
     skip_xff_append: bool = False
     xff_num_trusted_hops: int = 0

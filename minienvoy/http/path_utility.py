@@ -42,10 +42,12 @@ def _remove_dots(path: bytes) -> bytes:
     segments = path.split(b"/")[1:]
     for at, segment in enumerate(segments):
         last = at == len(segments) - 1
-        if segment == b".":
+        # A parameter does not make a dot segment harmless: `..;x` has been a way past access rules.
+        bare = segment.partition(b";")[0]
+        if bare == b".":
             if last:
                 kept.append(b"")
-        elif segment == b"..":
+        elif bare == b"..":
             if kept:
                 kept.pop()
             if last:
@@ -56,8 +58,11 @@ def _remove_dots(path: bytes) -> bytes:
 
 
 def merge_slashes(path: bytes) -> bytes:
+    """Each run of slashes becomes one; where nothing else is left, the first and the last one stay."""
     bare, query = split_query(path)
-    return _slashes.sub(b"/", bare) + query if b"//" in bare else path
+    if b"//" not in bare:
+        return path
+    return (_slashes.sub(b"/", bare) if bare.strip(b"/") else b"//") + query
 
 
 def has_escaped_slashes(path: bytes) -> bool:

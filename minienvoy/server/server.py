@@ -22,8 +22,8 @@ from ..config.loader import LoadedConfig, load_bootstrap
 from ..config.runtime import Loader
 from ..errors import ConfigError
 from ..event.random import RandomGenerator
-from ..network.drain_decision import DrainState
 from ..network.dns import DnsResolverContext, DnsResolvers
+from ..network.drain_decision import DrainState
 from ..network.local_address import local_address
 from ..stats.flush import StatsFlusher
 from ..stats.store import Store

@@ -72,7 +72,7 @@ class ProxyProcess:
         arguments = [
             *command(self.kind),
             *("-c", str(path), "--admin-address-path", str(address), "--concurrency", "1"),
-            *("--use-dynamic-base-id", "--file-flush-interval-msec", "50", "--log-level", "warning"),
+            *("--disable-hot-restart", "--file-flush-interval-msec", "50", "--log-level", "warning"),
             *self.extra,
         ]
         with (self.directory / "stderr.txt").open("wb") as stderr:
@@ -156,7 +156,7 @@ class ProxyProcess:
 
 async def validate(kind: str, path: Path, extra: list[str]) -> tuple[int, str]:
     """Exit code and output of `--mode validate`."""
-    arguments = [*command(kind), "--mode", "validate", "-c", str(path), "--use-dynamic-base-id", *extra]
+    arguments = [*command(kind), "--mode", "validate", "-c", str(path), "--disable-hot-restart", *extra]
     process = await asyncio.create_subprocess_exec(
         *arguments, cwd=ROOT, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

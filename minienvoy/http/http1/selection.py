@@ -14,26 +14,24 @@ CODECS = ("native", "h11")
 def server_codec(name: str) -> Callable[..., Any]:
     """The class of the downstream side; ValueError for a name that is not in `CODECS`."""
     if name == "native":
-        from .codec import ServerConnection
+        from .server_connection import ServerConnection
 
         return ServerConnection
     if name == "h11":
-        from . import codec_h11
+        from .codec_h11 import H11ServerConnection
 
-        server: Callable[..., Any] = codec_h11.H11ServerConnection
-        return server
+        return H11ServerConnection
     raise ValueError(f"no HTTP/1 codec is called {name!r}; there are {', '.join(CODECS)}")
 
 
 def client_codec(name: str) -> Callable[..., Any]:
     """The class of the upstream side; ValueError for a name that is not in `CODECS`."""
     if name == "native":
-        from .codec import ClientConnection
+        from .client_connection import ClientConnection
 
         return ClientConnection
     if name == "h11":
-        from . import codec_h11
+        from .codec_h11 import H11ClientConnection
 
-        client: Callable[..., Any] = codec_h11.H11ClientConnection
-        return client
+        return H11ClientConnection
     raise ValueError(f"no HTTP/1 codec is called {name!r}; there are {', '.join(CODECS)}")

@@ -1,0 +1,411 @@
+"""The downstream side of HTTP/1: reads requests, writes responses.
+
+Envoy: `Http1::ServerConnectionImpl`, `Http1::ResponseEncoderImpl`.
+"""
+
+from __future__ import annotations
+
+import re
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Final
+
+from ...errors import CodecProtocolError
+from ..codec import RequestDecoder, ServerConnectionCallbacks, StreamResetReason
+from ..codes import STATUS_LINES, reason_phrase
+from ..header_map import JOINED, Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap, join_repeated
+from .chunked import LAST_CHUNK, ChunkedReader
+from .codec import (
+    BOTH_LENGTHS,
+    CHUNKED,
+    CLOSED,
+    CONNECTION,
+    CONTENT_LENGTH,
+    HEAD,
+    HOST,
+    LENGTH,
+    MAX_HEAD,
+    MAX_HEADS,
+    TRANSFER_ENCODING,
+    UNTIL_CLOSE,
+    UPGRADE,
+    WAIT,
+    Http1Connection,
+)
+from .connection_header import sanitize_connection_header, take_upgrade
+from .header_lines import UNDERSCORE, known_line, parse_unknown
+from .request_target import (
+    INVALID_URL,
+    METHODS,
+    check_authority,
+    check_authority_form,
+    parse_request_line,
+    split_absolute_form,
+)
+from .settings import Http1Settings
+
+if TYPE_CHECKING:
+    from ...network.connection import Connection
+    from ..codec_stats import Http1CodecStats
+
+_quick_request_line = re.compile(rb"([A-Z]+) (/[\x21-\x7e]*) HTTP/1\.1").fullmatch
+_QUICK_METHODS: Final = METHODS - {b"CONNECT"}
+_EXAMINED: Final = HOST | CONTENT_LENGTH | TRANSFER_ENCODING | CONNECTION | UPGRADE
+
+_Request = tuple[bytes, bytes, bytes | None, bytes, list[Entry], int, int, bool, bool, int]
+"""(method, path, authority, scheme, entries, seen, length, chunked, raw, number of header lines)
+
+`authority` is None if there is none; `raw` says that what follows is no HTTP message (CONNECT, upgrades). The number is
+-1 if a setting decided: then this is not the outcome for every connection.
+"""
+
+_REQUESTS: Final[dict[bytes, _Request]] = {}
+
+
+_wire_line = itemgetter(2)
+
+
+class ServerConnection(Http1Connection):
+    """One downstream connection."""
+
+    _state = HEAD
+    _decoder: RequestDecoder | None = None
+    _dispatching = False
+    _reading_stopped = False
+    _head_request = False
+    _connect_request = False
+    _last_response = False
+    _head = b""
+
+    def __init__(
+        self,
+        connection: Connection,
+        callbacks: ServerConnectionCallbacks,
+        settings: Http1Settings,
+        stats: Http1CodecStats,
+    ) -> None:
+        super().__init__(connection, settings, stats)
+        self._callbacks = callbacks
+        self._new_stream = callbacks.new_stream
+        self.http_10 = False
+        """The request under way is HTTP/1.0 (or calls itself anything but 1.1), and that is accepted."""
+
+    # -- reading requests
+
+    def dispatch(self, data: bytes) -> None:
+        self._dispatching = True
+        try:
+            while data:
+                state = self._state
+                if state == HEAD:
+                    data = self._read_head(data)
+                elif state == LENGTH:
+                    decoder = self._decoder
+                    assert decoder is not None
+                    remaining = self._remaining
+                    if len(data) < remaining:
+                        self._remaining = remaining - len(data)
+                        decoder.decode_data(data, False)
+                        return
+                    self._state = WAIT
+                    if len(data) == remaining:
+                        decoder.decode_data(data, True)
+                        return
+                    decoder.decode_data(data[:remaining], True)
+                    data = data[remaining:]
+                elif state == CHUNKED:
+                    data = self._read_chunks(data)
+                elif state == UNTIL_CLOSE:
+                    if self._decoder is not None:
+                        self._decoder.decode_data(data, False)
+                    return
+                elif state == WAIT:
+                    self._buffer += data
+                    if not self._reading_stopped:
+                        self._reading_stopped = True
+                        self._connection.read_disable(True)
+                    return
+                else:
+                    return
+        except CodecProtocolError:
+            self._state = CLOSED
+            raise
+        finally:
+            self._dispatching = False
+
+    def _read_head(self, data: bytes) -> bytes:
+        """What comes after the head; empty when there is nothing left to do for now."""
+        if self._buffer:
+            data = self._buffer + data
+            self._buffer = b""
+        try:
+            request: _Request | None = None
+            end = data.find(b"\r\n\r\n")
+            if 0 < end <= self._max_quick_head:
+                head = data[:end]
+                request = _REQUESTS.get(head)
+                if request is None:
+                    request = self._parse_quickly(head)
+                elif request[9] > self._max_count:
+                    raise CodecProtocolError("http1.too_many_headers", 431)
+            if request is not None:
+                self.http_10 = False
+                self._scanned = 0
+                rest = data[end + 4 :]
+            else:
+                # Empty lines before a request are skipped, as many as there are.
+                data = data.lstrip(b"\r\n")
+                if not data:
+                    return b""
+                parts = self._split_head(data)
+                if parts is None:
+                    if self._decoder is None:
+                        self._decoder = self._new_stream(self)
+                    return b""
+                start_line, entries, rest = parts
+                request = self._parse_leniently(start_line, entries)
+        except CodecProtocolError:
+            if self._decoder is None:
+                self._decoder = self._new_stream(self)
+            raise
+        method, path, authority, scheme, entries, seen, length, chunked, raw, _ = request
+        if authority is None:
+            headers = RequestHeaderMap(method, path, b"", entries[:], seen, scheme)
+            headers.no_authority = True
+        else:
+            headers = RequestHeaderMap(method, path, authority, entries[:], seen, scheme)
+        self._head_request = method == b"HEAD"
+        self._connect_request = method == b"CONNECT"
+        decoder = self._decoder
+        if decoder is None:
+            decoder = self._decoder = self._new_stream(self)
+        if raw:
+            self._state = UNTIL_CLOSE
+            decoder.decode_headers(headers, False)
+        elif chunked:
+            self._state = CHUNKED
+            self._chunks = ChunkedReader(self._settings.max_headers_size)
+            decoder.decode_headers(headers, False)
+        elif length > 0:
+            self._state = LENGTH
+            self._remaining = length
+            decoder.decode_headers(headers, False)
+        else:
+            self._state = WAIT
+            decoder.decode_headers(headers, True)
+        return rest
+
+    def _parse_quickly(self, head: bytes) -> _Request | None:
+        """What nearly every request is: origin form, HTTP/1.1, lines end in CRLF. None asks for the lenient way."""
+        lines = head.split(b"\r\n")
+        match = _quick_request_line(lines[0])
+        if match is None:
+            return None
+        method, path = match.groups()
+        if method not in _QUICK_METHODS:
+            return None
+        del lines[0]
+        found: list[Any] = [known_line(line) for line in lines]
+        # A head with a line that was never seen is no repetition, and will hardly be repeated.
+        repeats = all(found)
+        if not repeats and not parse_unknown(lines, found):
+            return None
+        request = self._examine(method, path, found, True)
+        if repeats and request[9] >= 0 and len(head) <= MAX_HEAD:
+            if len(_REQUESTS) >= MAX_HEADS:
+                _REQUESTS.clear()
+            _REQUESTS[head] = request
+        return request
+
+    def _parse_leniently(self, start_line: bytes, entries: list[Entry]) -> _Request:
+        method, target, http_11 = parse_request_line(start_line)
+        self.http_10 = not http_11 and self._settings.accept_http_10
+        return self._examine(method, target, entries, http_11)
+
+    def _check_start_line(self, line: bytes) -> None:
+        parse_request_line(line)
+
+    def _examine(self, method: bytes, target: bytes, entries: list[Entry], http_11: bool) -> _Request:
+        """What a request asks for, once its lines are known to be well-formed. The order of errors is Envoy's."""
+        count = len(entries)
+        authority: bytes | None = None
+        # Host comes first in nearly every request: take it out without looking at the others.
+        if entries and entries[0][3] == HOST:
+            authority = entries[0][1]
+            del entries[0]
+        seen = repeated = 0
+        for item in entries:
+            repeated |= seen & item[3]
+            seen |= item[3]
+        if repeated & JOINED:
+            entries = join_repeated(entries, repeated & JOINED)
+        if count > self._max_count:
+            raise CodecProtocolError("http1.too_many_headers", 431)
+        if seen & UNDERSCORE:
+            count = -1
+            if self._settings.underscores:
+                entries = self._count_and_filter(entries)
+        length, chunked, raw = -1, False, False
+        if seen & _EXAMINED:
+            headers = HeaderMap(entries, seen)
+            if seen & HOST:
+                hosts = ([] if authority is None else [authority]) + headers.get_all(b"host")
+                authority = b",".join([host for host in hosts if host])
+                headers.remove_kinds(HOST)
+            if seen & UPGRADE:
+                raw = take_upgrade(headers)
+            if seen & BOTH_LENGTHS:
+                length, chunked = self._framing(headers)
+                if seen & BOTH_LENGTHS == BOTH_LENGTHS:
+                    count = -1
+            if seen & CONNECTION and not raw and sanitize_connection_header(headers):
+                authority = None
+            entries, seen = headers.entries, headers.seen
+        scheme, path = b"http", target
+        if target[:1] != b"/" or method == b"CONNECT":
+            if method == b"CONNECT":
+                path, raw = b"", True
+                entries, seen = self._no_body(entries, seen, length, chunked)
+                check_authority_form(target)
+                authority = target
+            elif target[:1] == b"*":
+                if method != b"OPTIONS":
+                    raise CodecProtocolError(INVALID_URL)
+            elif self._settings.allow_absolute_url:
+                scheme, authority, path = split_absolute_form(target)
+        if not http_11:
+            if not self._settings.accept_http_10:
+                raise CodecProtocolError("low_version", 426)
+            if authority is None:
+                authority = self._settings.default_host_for_http_10 or None
+        if authority is not None:
+            check_authority(authority)
+        return method, path, authority, scheme, entries, seen, length, chunked, raw, count
+
+    def _no_body(self, entries: list[Entry], seen: int, length: int, chunked: bool) -> tuple[list[Entry], int]:
+        """CONNECT has none: an empty one is forgotten, any other refused."""
+        if chunked:
+            raise CodecProtocolError("http1.invalid_transfer_encoding", 501)
+        if length >= 0:
+            headers = HeaderMap(entries, seen)
+            if headers.get(b"content-length") != b"0":
+                raise CodecProtocolError("http1.body_disallowed")
+            headers.remove_kinds(CONTENT_LENGTH)
+            return headers.entries, headers.seen
+        return entries, seen
+
+    def _read_chunks(self, data: bytes) -> bytes:
+        decoder = self._decoder
+        assert decoder is not None
+        body, done, trailers, rest = self._read_body(decoder, data)
+        if not done:
+            if body:
+                decoder.decode_data(body, False)
+        elif trailers is None:
+            self._state = WAIT
+            decoder.decode_data(body, True)
+        else:
+            if body:
+                decoder.decode_data(body, False)
+            if self._state == CHUNKED:
+                self._state = WAIT
+                decoder.decode_trailers(trailers)
+        return rest
+
+    # -- writing responses
+
+    def encode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
+        status = headers.status
+        self._write(b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason_phrase(status), self._format(headers.entries)))
+
+    def encode_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None:
+        status = headers.status
+        seen = headers.seen
+        self._encode_chunked = False
+        if seen & CONTENT_LENGTH or status < 200 or status == 204 or status == 304:
+            framing = b"\r\n"
+        elif end_stream and not self._head_request:
+            framing = self._no_body_line
+        elif self.http_10 or self._connect_request:
+            framing = b"\r\n"
+        else:
+            framing = self._chunked_line
+            self._encode_chunked = not self._head_request
+        line = STATUS_LINES.get(status)
+        if line is None:
+            line = b"HTTP/1.1 %d %b\r\n" % (status, reason_phrase(status))
+        if self.http_10:
+            line = b"HTTP/1.0" + line[8:]
+        if seen & CONNECTION and headers.get(b"connection") == b"close":
+            self._last_response = True
+        if self._settings.key_formatter is None:
+            head = b"".join([line, *map(_wire_line, headers.entries), framing])
+        else:
+            head = line + self._format(headers.entries) + framing
+        if end_stream:
+            self._write(head)
+            self._complete_response()
+        elif headers.body_follows and not self._head_request:
+            self._head = head
+        else:
+            self._write(head)
+
+    def encode_data(self, data: bytes, end_stream: bool) -> None:
+        if self._head:
+            # Head and body leave in one write.
+            if self._encode_chunked:
+                data = b"%b%x\r\n%b\r\n%b" % (self._head, len(data), data, LAST_CHUNK if end_stream else b"")
+            else:
+                data = self._head + data
+            self._head = b""
+            self._write(data)
+        elif data and not self._head_request:
+            if self._encode_chunked:
+                data = b"%x\r\n%b\r\n" % (len(data), data)
+                self._write(data + LAST_CHUNK if end_stream else data)
+            else:
+                self._write(data)
+        elif end_stream and self._encode_chunked:
+            self._write(LAST_CHUNK)
+        if end_stream:
+            self._complete_response()
+
+    def encode_trailers(self, trailers: HeaderMap) -> None:
+        if self._encode_chunked:
+            self._write_trailers(trailers)
+        self._complete_response()
+
+    def reset_stream(self, reason: StreamResetReason) -> None:
+        """The stream can not go on: neither can the connection. Its owner closes it."""
+        self._state = CLOSED
+        self._decoder = None
+
+    def _complete_response(self) -> None:
+        self._decoder = None
+        if self._state == WAIT and not self._last_response:
+            self._state = HEAD
+            if self._reading_stopped or (self._buffer and not self._dispatching):
+                self._connection.dispatcher.post(self._read_on)
+        else:
+            # Answered before the request was complete, or for the last time: what still comes is not looked at.
+            self._state = CLOSED
+            self._buffer = b""
+
+    def _read_on(self) -> None:
+        """Go on with the requests that came while the last one was answered."""
+        if self._state != HEAD:
+            return
+        if self._buffer:
+            buffered, self._buffer = self._buffer, b""
+            if self._connection.closed:
+                return
+            self._callbacks.redispatch(buffered)
+        if self._reading_stopped and self._state != WAIT:
+            self._reading_stopped = False
+            self._connection.read_disable(False)
+
+    def on_connection_closed(self) -> None:
+        self._state = CLOSED
+        self._buffer = b""
+        decoder, self._decoder = self._decoder, None
+        if decoder is not None:
+            decoder.on_reset_stream(StreamResetReason.CONNECTION_TERMINATION, "")
