@@ -95,14 +95,15 @@ class ActiveTcpListener:
         connection = Connection(self.dispatcher, accepted.info, listener.per_connection_buffer_limit)
         connection.explain = explain
         connection.filter_chain_name = chain.name
-        active = ActiveTcpConnection(self, connection, accepted.raw)
+        active = ActiveTcpConnection(self, connection)
         if listener.access_logs:
             self.describe(connection.stream_info, chain.name)
         if chain.filters:
             chain.create_filters(connection)
-            self.dispatcher.create_task(active.open(), "accept")
+            self.dispatcher.create_task(active.open(accepted.raw), "accept")
         else:
             log.debug(f"closing connection from {accepted.remote_address}: no filters")
+            accepted.raw.close()
             connection.close(ConnectionCloseType.NO_FLUSH)
 
     def describe(self, stream_info: StreamInfo, filter_chain_name: str = "") -> None:
@@ -196,12 +197,11 @@ class ActiveTcpListener:
 class ActiveTcpConnection(ConnectionCallbacks):
     """What a listener keeps about one of its connections."""
 
-    __slots__ = ("_raw", "active_listener", "connection", "start")
+    __slots__ = ("active_listener", "connection", "start")
 
-    def __init__(self, active_listener: ActiveTcpListener, connection: Connection, raw: socket.socket) -> None:
+    def __init__(self, active_listener: ActiveTcpListener, connection: Connection) -> None:
         self.active_listener = active_listener
         self.connection = connection
-        self._raw: socket.socket | None = raw
         self.start = active_listener.dispatcher.monotonic_time()
         connection.add_callbacks(self)
         active_listener.connections.add(self)
@@ -210,11 +210,8 @@ class ActiveTcpConnection(ConnectionCallbacks):
             stats.downstream_cx_total += 1
             stats.downstream_cx_active += 1
 
-    async def open(self) -> None:
-        """Let the event loop have the socket; it answers by `connection_made`."""
-        raw, self._raw = self._raw, None
-        if raw is None:
-            return  # it was closed before this task had its turn
+    async def open(self, raw: socket.socket) -> None:
+        """Let the event loop have the socket."""
         try:
             await start_transport(self.active_listener.dispatcher.loop, self.connection, raw)
         except OSError as error:
@@ -226,9 +223,6 @@ class ActiveTcpConnection(ConnectionCallbacks):
     def on_event(self, event: ConnectionEvent) -> None:
         if event is ConnectionEvent.CONNECTED:
             return
-        if self._raw is not None:
-            self._raw.close()
-            self._raw = None
         active_listener = self.active_listener
         active_listener.connections.discard(self)
         active_listener.listener.global_connections.current -= 1
