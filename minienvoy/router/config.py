@@ -206,7 +206,7 @@ class RouteConfig:
                 continue
             failed = match.conditions(headers, self._random) if match.conditional else ""
             if failed:
-                near_misses.append(f"{route} ({failed})")
+                near_misses.append(f"{route} (needs {failed})")
                 continue
             stream.virtual_host_name = virtual_host.name
             stream.route_name = route.name

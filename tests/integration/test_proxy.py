@@ -7,7 +7,6 @@ import copy
 import gc
 import re
 import socket
-import warnings
 import weakref
 from pathlib import Path
 
@@ -65,32 +64,6 @@ static_resources:
       cluster_name: bytes
       endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: 1}}}}]}]
 """
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def run(request):
-    """`run(main)` runs a coroutine function in a fresh loop of either kind; nothing may be left of it then."""
-
-    def run(main, *arguments):
-        factory = asyncio.new_event_loop
-        if request.param == "uvloop":
-            factory = pytest.importorskip("uvloop").new_event_loop
-
-        async def guarded():
-            async with asyncio.timeout(30):
-                return await main(*arguments)
-
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            with asyncio.Runner(loop_factory=factory) as runner:
-                result = runner.run(guarded())
-                left = asyncio.all_tasks(runner.get_loop())
-            gc.collect()
-        assert left == set()
-        assert [str(each.message) for each in caught] == []
-        return result
-
-    return run
 
 
 def descriptors() -> dict[str, str]:
