@@ -213,7 +213,7 @@ class RouteConfig:
                 continue
             failed = match.conditions(headers, self._random) if match.conditional else ""
             if failed:
-                near_misses.append(f"{route} ({failed})")
+                near_misses.append(f"{route} (needs {failed})")
                 continue
             because = f"{match.description} matches {path.decode('latin-1')} in virtual host {virtual_host.name}"
             stream.explain.decided("route", route, because, tuple(near_misses))

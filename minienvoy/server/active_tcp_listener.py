@@ -90,8 +90,8 @@ class ActiveTcpListener:
             log.debug(f"closing connection from {accepted.remote_address}: no matching filter chain found")
             accepted.raw.close()
             self._log_unmatched(accepted.info)
-            if self.server.explanations is not None:
-                self.server.explanations.append(explain)
+            if listener.context.explanations is not None:
+                listener.context.explanations.append(explain)
             return
         connection = Connection(self.dispatcher, accepted.info, listener.per_connection_buffer_limit)
         connection.explain = explain
@@ -186,7 +186,7 @@ class ActiveTcpListener:
             local = Address.from_sockaddr(family, raw.getsockname())
         info = ConnectionInfo(local, Address.from_sockaddr(family, peer), next_connection_id())
         explain: Explanation = NO_EXPLANATION
-        if self.server.explanations is not None:
+        if listener.context.explanations is not None:
             explain = Explanation()
             explain.decided("listener", listener.name, f"accepted on {local}")
         accepted = ConnectionSocket(raw, info)

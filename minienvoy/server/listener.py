@@ -187,6 +187,7 @@ class Listener:
                 self.name,
                 self.traffic_direction,
                 self.address.port,
+                explained=handler != "main_thread",
             )
             self.access_logs = _access_logs(config.access_log, self.context, f"{path}.access_log")
             self.listener_filters = _listener_filters(config.listener_filters, self.context, path)

@@ -163,7 +163,7 @@ class Server(ServerContext):
             self.dispatcher,
             interval=self.tag_settings.flush_interval,
             on_admin=self.tag_settings.flush_on_admin,
-            refresh=self._refresh_stats,
+            refresh=self.refresh_stats,
         )
         self.runtime = Loader(
             bootstrap.layered_runtime if bootstrap.HasField("layered_runtime") else None, self.service_cluster
@@ -206,6 +206,7 @@ class Server(ServerContext):
             self.listener_manager.stop()
             if self.admin_listener is not None:
                 self.admin_listener.remove()
+            self.access_logs.close()
             raise
 
     # -- life
@@ -244,17 +245,40 @@ class Server(ServerContext):
 
     async def stop(self) -> None:
         """End everything: nothing listens, nothing is connected, no timer and no task is left. Logs are complete."""
-        self.listener_manager.stop()
-        if self.admin_listener is not None:
-            self.admin_listener.remove()
-        for cluster in self.cluster_manager.clusters().values():
-            for host in cluster.hosts():
-                close_pools(host)
-        self.cluster_manager.stop()
-        self.stats_flusher.stop()
-        self.dns_resolvers.close()
-        self.access_logs.close()
-        await self.dispatcher.stop()
+        try:
+            self.listener_manager.stop()
+            if self.admin_listener is not None:
+                self.admin_listener.remove()
+            for cluster in self.cluster_manager.clusters().values():
+                for host in cluster.hosts():
+                    close_pools(host)
+            self.cluster_manager.stop()
+            self.stats_flusher.stop()
+            self.dns_resolvers.close()
+        finally:
+            try:
+                await self.dispatcher.stop()
+            finally:
+                # Connections that end have their say in the access log a turn later.
+                self.access_logs.close()
+
+    def refresh_stats(self) -> None:
+        """Take down what is measured rather than counted, such as memory and the time since the start."""
+        stats = self._stats
+        stats.uptime = int(self.dispatcher.monotonic_time() - self.start_monotonic)
+        stats.live = int(self.state == "LIVE")
+        stats.state = ("LIVE", "DRAINING", "PRE_INITIALIZING", "INITIALIZING").index(self.state)
+        stats.concurrency = self.options.concurrency
+        stats.days_until_first_cert_expiring = 2**32 - 1
+        stats.total_connections = sum(each.connections for each in self.listener_manager.listeners())
+        physical = resident_memory()
+        stats.memory_physical_size = physical
+        stats.memory_heap_size = physical
+        stats.memory_allocated = physical
+        runtime, loader = self._runtime_stats, self.runtime.stats
+        for name in (*RuntimeStats.COUNTERS, *RuntimeStats.GAUGES):
+            if hasattr(loader, name):
+                setattr(runtime, name, getattr(loader, name))
 
     # -- inside
 
@@ -307,23 +331,6 @@ class Server(ServerContext):
                         if manager.HasField("route_config"):
                             found[f"{manager.route_config.name}/{len(found)}"] = (manager.route_config, now)
         return found
-
-    def _refresh_stats(self) -> None:
-        stats = self._stats
-        stats.uptime = int(self.dispatcher.monotonic_time() - self.start_monotonic)
-        stats.live = int(self.state == "LIVE")
-        stats.state = ("LIVE", "DRAINING", "PRE_INITIALIZING", "INITIALIZING").index(self.state)
-        stats.concurrency = self.options.concurrency
-        stats.days_until_first_cert_expiring = 2**32 - 1
-        stats.total_connections = sum(each.connections for each in self.listener_manager.listeners())
-        physical = resident_memory()
-        stats.memory_physical_size = physical
-        stats.memory_heap_size = physical
-        stats.memory_allocated = physical
-        runtime, loader = self._runtime_stats, self.runtime.stats
-        for name in (*RuntimeStats.COUNTERS, *RuntimeStats.GAUGES):
-            if hasattr(loader, name):
-                setattr(runtime, name, getattr(loader, name))
 
     def _write_admin_address(self) -> None:
         assert self.admin_listener is not None
