@@ -1,7 +1,7 @@
 """Timers, the two clocks and tasks, over an asyncio loop.
 
-Envoy: `Event::Dispatcher`, `Event::Timer`, `Event::TimeSystem`. Nothing else in minienvoy reads a clock, sleeps or makes
-a task (ruff's TID251 proves it); `event/simulated.py` is the same thing over time that a test moves.
+Envoy: `Event::Dispatcher`, `Event::Timer`, `Event::TimeSystem`. Nothing else in minienvoy reads a clock, sleeps or
+makes a task (ruff's TID251 proves it); `event/simulated.py` is the same thing over time that a test moves.
 
 Timers are coarse: a deadline falls into a bucket of `TICK` seconds, and arming or disarming one is an insert into or a
 removal from that bucket. Nearly every timer of a proxy is disarmed before it fires, and a loop timer costs 1-4 us.

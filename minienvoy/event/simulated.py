@@ -34,8 +34,8 @@ class SimulatedDispatcher(Dispatcher):
     async def settle(self, quiet: int = 5, limit: int = 1000) -> None:
         """Let the event loop turn until the sockets of this process have nothing more to say to each other.
 
-        Loopback I/O takes a turn or two of the loop; `quiet` turns with nothing to read in between are taken for silence.
-        A peer in another process or thread is not waited for.
+        Loopback I/O takes a turn or two of the loop; `quiet` turns with nothing to read in between are taken for
+        silence. A peer in another process or thread is not waited for.
         """
         turns = 0
         for _ in range(limit):

@@ -1,7 +1,7 @@
 """One direction of a filter chain: who has seen what, who holds what back.
 
-Envoy: `Http::ActiveStreamFilterBase` (`commonContinue`, `commonHandleAfterHeadersCallback`, ...). Requests and responses
-go through the same machine; only the hooks and what stands at the end differ.
+Envoy: `Http::ActiveStreamFilterBase` (`commonContinue`, `commonHandleAfterHeadersCallback`, ...). Requests and
+responses go through the same machine; only the hooks and what stands at the end differ.
 
 A filter may stop the headers (and still get the data), stop everything, or stop the data. What is held back is one
 buffer for the direction. Each filter's state is:

@@ -79,6 +79,8 @@ class FilteredStream(ActiveStream):
         for each in self._filters or ():
             each.on_destroy()
         super()._end()
+        # As above: a stream that is over keeps no filter, and is kept by none.
+        self._filters = self._decoding = self._encoding = None
 
     # -- the response comes back
 

@@ -125,8 +125,9 @@ def _addition(option: Any, path: str, sources: Sources | None) -> _Addition:
         action = APPEND_IF_EXISTS_OR_ADD if option.append.value else OVERWRITE_IF_EXISTS_OR_ADD
     else:
         action = option.append_action
-    if name.startswith(":") or name == "host":
-        if action == APPEND_IF_EXISTS_OR_ADD or (name.startswith(":") and name not in (":authority", ":path")):
+    if name == "host" or name.startswith(":"):
+        changeable = name in ("host", ":authority", ":path") and action != APPEND_IF_EXISTS_OR_ADD
+        if not changeable:
             raise ConfigError(":-prefixed or host headers may not be modified", f"{path}.header.key")
     try:
         formatter = compile_format(value, sources, omit_empty_values=True)

@@ -83,6 +83,7 @@ class ActiveTcpListener:
     def new_connection(self, accepted: ConnectionSocket, explain: Explanation) -> None:
         """Find the filter chain for a socket that the listener filters are done with."""
         listener = self.listener
+        accepted.info.listener_metadata = listener.metadata
         chain = listener.filter_chain_manager.find(accepted, explain)
         if chain is None:
             self.stats.no_filter_chain_match += 1
@@ -95,6 +96,7 @@ class ActiveTcpListener:
         connection = Connection(self.dispatcher, accepted.info, listener.per_connection_buffer_limit)
         connection.explain = explain
         connection.filter_chain_name = chain.name
+        accepted.info.filter_chain_metadata = chain.metadata
         active = ActiveTcpConnection(self, connection)
         if listener.access_logs:
             self.describe(connection.stream_info, chain.name)

@@ -71,17 +71,18 @@ class Http1Connection:
 
     protocol = "HTTP/1.1"
     _state: int
-    _buffer = b""
-    _scanned = 0
     _remaining = 0
     _chunks: ChunkedReader | None = None
-    _encode_chunked = False
-    _chunked_line = b"transfer-encoding: chunked\r\n\r\n"
-    _no_body_line = b"content-length: 0\r\n\r\n"
 
     def __init__(self, connection: Connection, settings: Http1Settings, stats: Http1CodecStats) -> None:
+        # What each message reads is an attribute of the object itself: a default of the class takes longer to find.
         self._connection = connection
         self._write = connection.write
+        self._buffer = b""
+        self._scanned = 0
+        self._encode_chunked = False
+        self._chunked_line = b"transfer-encoding: chunked\r\n\r\n"
+        self._no_body_line = b"content-length: 0\r\n\r\n"
         self._settings = settings
         self._stats = stats
         self._max_quick_head = settings.max_headers_size - 4

@@ -67,15 +67,6 @@ _wire_line = itemgetter(2)
 class ServerConnection(Http1Connection):
     """One downstream connection."""
 
-    _state = HEAD
-    _decoder: RequestDecoder | None = None
-    _dispatching = False
-    _reading_stopped = False
-    _head_request = False
-    _connect_request = False
-    _last_response = False
-    _head = b""
-
     def __init__(
         self,
         connection: Connection,
@@ -84,6 +75,14 @@ class ServerConnection(Http1Connection):
         stats: Http1CodecStats,
     ) -> None:
         super().__init__(connection, settings, stats)
+        self._state = HEAD
+        self._decoder: RequestDecoder | None = None
+        self._dispatching = False
+        self._reading_stopped = False
+        self._head_request = False
+        self._connect_request = False
+        self._last_response = False
+        self._head = b""
         self._callbacks = callbacks
         self._new_stream = callbacks.new_stream
         self.http_10 = False
@@ -205,7 +204,7 @@ class ServerConnection(Http1Connection):
         found: list[Any] = [known_line(line) for line in lines]
         # A head with a line that was never seen is no repetition, and will hardly be repeated.
         repeats = all(found)
-        if not repeats and not parse_unknown(lines, found):
+        if not repeats and not parse_unknown(head, lines, found):
             return None
         request = self._examine(method, path, found, True)
         if repeats and request[9] >= 0 and len(head) <= MAX_HEAD:

@@ -147,6 +147,7 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
             return
         stats = cluster.stats.traffic
         self._stream_info.upstream_cluster_name = cluster.name
+        self._stream_info.cluster_metadata = cluster.metadata
         if not self._attempts:
             self.explain.decided("cluster", cluster.name, "tcp_proxy")
         if not cluster.resource_manager.connections.can_create:
