@@ -123,6 +123,7 @@ honours(
     "header_key_format",
     "enable_trailers",
     "allow_chunked_length",
+    "allow_custom_methods",
     ignored={
         "override_stream_error_on_invalid_http_message": "an invalid message ends an HTTP/1 connection in any case",
     },
@@ -296,6 +297,7 @@ def _http1_settings(config: Any, common: Any, http1: Any) -> Http1Settings:
         default_host_for_http_10=http1.default_host_for_http_10.encode(),
         enable_trailers=http1.enable_trailers,
         allow_chunked_length=http1.allow_chunked_length,
+        allow_custom_methods=http1.allow_custom_methods,
         validate_scheme=config.use_remote_address.value and not config.xff_num_trusted_hops,
         max_headers_size=kilobytes * 1024,
         max_headers_count=common.max_headers_count.value if common.HasField("max_headers_count") else 100,
