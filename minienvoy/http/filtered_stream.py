@@ -77,6 +77,9 @@ class FilteredStream(ActiveStream):
         super()._destroy_filters()
         for each in self._filters or ():
             each.on_destroy()
+        for iteration in (self._decoding, self._encoding):
+            if iteration is not None:
+                iteration.close()
 
     # -- the response comes back
 
@@ -113,16 +116,24 @@ class FilteredStream(ActiveStream):
         if self._encoding is not None:
             self._encoding.resume(at)
 
-    def add_decoded_data(self, data: bytes) -> None:
+    def add_decoded_data_from(self, at: int, data: bytes) -> None:
         if self._decoding is not None:
-            self._decoding.add_data(data)
+            self._decoding.add_data(at, data)
+
+    def inject_decoded_data_from(self, at: int, data: bytes, end_stream: bool) -> None:
+        if self._decoding is not None:
+            self._decoding.inject_data(at, data, end_stream)
 
     def decoding_buffer(self) -> bytes:
         return b"" if self._decoding is None else self._decoding.buffer
 
-    def add_encoded_data(self, data: bytes) -> None:
+    def add_encoded_data_from(self, at: int, data: bytes) -> None:
         if self._encoding is not None:
-            self._encoding.add_data(data)
+            self._encoding.add_data(at, data)
+
+    def inject_encoded_data_from(self, at: int, data: bytes, end_stream: bool) -> None:
+        if self._encoding is not None:
+            self._encoding.inject_data(at, data, end_stream)
 
     def encoding_buffer(self) -> bytes:
         return b"" if self._encoding is None else self._encoding.buffer
