@@ -31,8 +31,8 @@ from .conn_manager_utility import (
 )
 from .filter import Route
 from .filter_manager import FilterManager, ModifyHeaders
-from .grpc import grpc_reply
-from .header_map import KIND, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
+from .grpc import grpc_reply, is_grpc
+from .header_map import KIND, Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
 
 if TYPE_CHECKING:
     from ..event.dispatcher import Timer
@@ -44,6 +44,7 @@ _CONNECTION: Final = KIND[b"connection"]
 _EXPECT: Final = KIND[b"expect"]
 _UPGRADE: Final = KIND[b"upgrade"]
 _REQUEST_ID: Final = KIND[b"x-request-id"]
+_FORCE_TRACE: Final = KIND[b"x-envoy-force-trace"]
 _KEEP_ALIVE: Final = entry(b"connection", b"keep-alive")
 _TEXT: Final = entry(b"content-type", b"text/plain")
 _CLASSES: Final = (
@@ -62,10 +63,13 @@ class ActiveStream(FilterManager):
 
     protocol = "HTTP/1.1"
     saw_connection_close: bool = False
+    response_started: bool = False
     header_timer: Timer | None = None
     request_timer: Timer | None = None
     duration_timer: Timer | None = None
     _upgrade: bool = False
+    _traced: bool = False
+    _lost: bool = False
 
     def __init__(self, manager: ConnectionManager, encoder: ResponseEncoder) -> None:
         self.manager = manager
@@ -113,19 +117,24 @@ class ActiveStream(FilterManager):
             config.stats.downstream_rq_non_relative_path += 1
             self.send_local_reply(404, "", "absolute_path_rejected" if path else "missing_path_rejected")
             return
+        if headers.method == b"QUERY" and not headers.has(b"content-type"):
+            self.send_local_reply(400, "", "query_missing_content_type")
+            return
         if b"#" in path:
             config.stats.downstream_rq_failed_path_normalization += 1
             self.send_local_reply(400, "", "path_normalization_failed")
             return
         if config.rewrites_target and not self._rewrite_target(headers):
             return
-        trusted = mutate_request_headers(headers, config, self.connection)
+        trusted = mutate_request_headers(headers, config, self.connection, self._upgrade)
         if trusted is not None:
             self._trust(trusted)
         if config.generate_request_id:
             set_request_id(headers, config)
         if self._upgrade and not self._allow_upgrade(headers):
             return
+        if headers.seen & _FORCE_TRACE:
+            self._traced = headers.has(b"x-envoy-force-trace")
         if self.explain is not NO_EXPLANATION:
             self.explain.request_id = (headers.get(b"x-request-id") or b"").decode("latin-1")
         self._start_filters(headers, end_stream)
@@ -154,6 +163,7 @@ class ActiveStream(FilterManager):
         if self.ended:
             return
         self.config.stats.downstream_rq_rx_reset += 1
+        self._lost = True
         self.response_flags |= ResponseFlag.DOWNSTREAM_CONNECTION_TERMINATION
         if self.response_code_details is None or not self.local_complete:
             self.response_code_details = details or "downstream_remote_disconnect"
@@ -190,14 +200,14 @@ class ActiveStream(FilterManager):
         date_entry = date.entry if now < date.stale_at else date.refresh(now)
         seen = headers.seen
         if seen & (_DATE | _SERVER):
-            self._set_date_and_server(headers, date_entry[1])
+            self._set_date_and_server(headers, date_entry)
         else:
             entries.append(date_entry)
             if config.server_transformation is not _PASS_THROUGH:
                 entries.append(config.server_entry)
         if seen & RESPONSE_HOP_BY_HOP or config.via:
             mutate_response_headers(headers, config, self._upgrade)
-        if config.always_set_request_id_in_response:
+        if config.always_set_request_id_in_response or self._traced:
             self._tell_request_id(headers)
         if self.saw_connection_close:
             manager.draining = True
@@ -219,6 +229,7 @@ class ActiveStream(FilterManager):
         elif self.protocol == "HTTP/1.0":
             entries.append(_KEEP_ALIVE)
         self.response_code = status
+        self.response_started = True
         stats, listener_stats = config.stats, config.listener_stats
         stats.downstream_rq_completed += 1
         listener_stats.downstream_rq_completed += 1
@@ -275,30 +286,37 @@ class ActiveStream(FilterManager):
         return self._route
 
     def send_local_reply(
-        self, status: int, body: str, details: str, modify_headers: ModifyHeaders | None = None
+        self, status: int, body: str | bytes, details: str, modify_headers: ModifyHeaders | None = None
     ) -> None:
         if self.ended:
             return
-        if self.response_code is not None:
+        if self.response_started:
             # Headers are on their way: all that is left is to break off.
             self.response_code_details = details
             self.reset_stream()
             return
         self.is_local_reply = True
+        if status == 400:
+            # Something is wrong with the message itself: nothing more is believed on this connection.
+            self.manager.draining = True
         if self.explain is not NO_EXPLANATION:
             self.explain.decided("local_reply", status, details)
         request = self.request_headers
-        if request is not None and (request.get(b"content-type") or b"").startswith(b"application/grpc"):
-            headers, raw = grpc_reply(status, body), b""
+        raw = body.encode() if isinstance(body, str) else body
+        self.response_code = status
+        self.response_code_details = details
+        if request is not None and is_grpc(request.get(b"content-type")):
+            headers, raw = grpc_reply(status, raw, details), b""
+            if modify_headers is not None:
+                modify_headers(headers)
         else:
-            raw = body.encode()
             headers = ResponseHeaderMap(status)
+            if modify_headers is not None:
+                modify_headers(headers)
             if raw:
-                length = entry(b"content-length", b"%d" % len(raw))
-                headers.entries = [length, _TEXT]
-                headers.seen = length[3] | _TEXT[3]
-        if modify_headers is not None:
-            modify_headers(headers)
+                headers.set(b"content-length", b"%d" % len(raw))
+                if not headers.has(b"content-type"):
+                    headers.add_entry(_TEXT)
         headers_only = not raw or (request is not None and request.method == b"HEAD")
         headers.body_follows = not headers_only
         self.encode_headers(headers, headers_only, details)
@@ -309,6 +327,8 @@ class ActiveStream(FilterManager):
         if self.ended:
             return
         self.config.stats.downstream_rq_tx_reset += 1
+        self.config.stats.downstream_rq_rx_reset += 1
+        self._lost = True
         self.encoder.reset_stream(StreamResetReason.LOCAL_RESET)
         self.manager.draining = True
         self._end()
@@ -404,6 +424,9 @@ class ActiveStream(FilterManager):
         if headers.method == b"CONNECT" or upgrade in self.config.upgrades:
             return True
         self.config.stats.downstream_rq_ws_on_non_ws_route += 1
+        route = self.route()
+        if route is not None:
+            self.upstream_cluster_name = route.cluster_name or None
         self.send_local_reply(403, "", "upgrade_failed")
         return False
 
@@ -447,9 +470,10 @@ class ActiveStream(FilterManager):
 
     # -- the unusual response
 
-    def _set_date_and_server(self, headers: ResponseHeaderMap, date: bytes) -> None:
-        """Where the upstream sent them they are set in place."""
-        headers.set(b"date", date)
+    def _set_date_and_server(self, headers: ResponseHeaderMap, date: Entry) -> None:
+        """What the upstream says of the date stays; its `server` is replaced where it stands."""
+        if not headers.has(b"date"):
+            headers.add_entry(date)
         transformation = self.config.server_transformation
         if transformation is ServerHeaderTransformation.OVERWRITE or (
             transformation is ServerHeaderTransformation.APPEND_IF_ABSENT and not headers.has(b"server")
@@ -478,7 +502,8 @@ class ActiveStream(FilterManager):
         """The stream is over."""
         self.ended = True
         config = self.config
-        if not self.remote_complete:
+        if not self.remote_complete and not self._lost:
+            config.stats.downstream_rq_rx_reset += 1
             self.encoder.reset_stream(StreamResetReason.LOCAL_RESET)
         if config.has_stream_timers or self.duration_timer is not None:
             for timer in (self.header_timer, self.request_timer, self.duration_timer):

@@ -98,10 +98,17 @@ class ClientConnection(Protocol):
 
     should_close: bool
     """The connection can not carry another request."""
+    extra_bytes: bool
+    """More came than the response that was asked for."""
+
+    @property
+    def reads_until_close(self) -> bool:
+        """The end of the connection is the end of the body that is being read."""
 
     def dispatch(self, data: bytes) -> None: ...
     def new_stream(self, decoder: ResponseDecoder) -> RequestEncoder: ...
     def abandon(self) -> ResponseDecoder | None:
         """The peer broke the protocol: read no more. Returns the stream that was under way."""
 
-    def on_connection_closed(self, remote: bool) -> None: ...
+    def on_connection_closed(self, remote: bool) -> bool:
+        """End what is under way; True if a response was cut short."""

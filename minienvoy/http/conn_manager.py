@@ -110,6 +110,8 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
             else:
                 stats.downstream_cx_destroy_local_active_rq += 1
         stats.downstream_cx_active -= 1
+        if self.connection.delayed_close_timed_out:
+            stats.downstream_cx_delayed_close_timeout += 1
         if self.codec is not None:
             stats.downstream_cx_http1_active -= 1
             self.codec.on_connection_closed()
@@ -161,9 +163,7 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         self.last_activity = now
         self._on_response_timeout = None
         if self.draining:
-            self.check_for_deferred_close(
-                stream.saw_connection_close and stream.remote_complete and not stream.is_local_reply
-            )
+            self.check_for_deferred_close(stream.remote_complete and not stream.is_local_reply)
 
     # -- the end of the connection
 
@@ -178,8 +178,8 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
     def check_for_deferred_close(self, skip_delay: bool) -> None:
         """Close if it was decided to and nothing is under way any more.
 
-        Unless the client itself asked for the end, it gets `delayed_close_timeout` to read the answer: a FIN, or worse a
-        RST, that overtakes it in the client's buffers would lose it.
+        After an answer of the proxy's own, or to half a request, the client gets `delayed_close_timeout` to read it: a
+        FIN, or worse a RST, that overtakes it in the client's buffers would lose it.
         """
         if self.draining and self.stream is None and not self.connection.closed:
             kind = ConnectionCloseType.FLUSH_WRITE if skip_delay else ConnectionCloseType.FLUSH_WRITE_AND_DELAY
@@ -223,6 +223,8 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         stream = self.stream
         if stream is not None:
             stream.on_idle_timeout()
+            return
+        if self.drain_announced or self.draining:
             return
         self.config.stats.downstream_cx_idle_timeout += 1
         if self.codec is None:

@@ -91,6 +91,7 @@ class ConnectionManagerConfig:
     server_transformation: ServerHeaderTransformation = ServerHeaderTransformation.OVERWRITE
     via: bytes = b""
     user_agent: bytes = b""
+    service_node: bytes = b""
     use_remote_address: bool = False
     skip_xff_append: bool = False
     xff_num_trusted_hops: int = 0

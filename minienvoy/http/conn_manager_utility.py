@@ -36,16 +36,16 @@ _REQUEST_ID: Final = _bits("x-request-id")
 _XFCC: Final = _bits("x-forwarded-client-cert")
 _EDGE_ONLY: Final = _bits(
     "x-envoy-decorator-operation x-envoy-downstream-service-cluster x-envoy-downstream-service-node"
-    " x-envoy-original-path"
+    " x-envoy-original-path x-envoy-original-host"
 )
 _CONTROL: Final = _bits(
     "x-envoy-retry-on x-envoy-retry-grpc-on x-envoy-max-retries x-envoy-upstream-alt-stat-name"
     " x-envoy-upstream-rq-timeout-ms x-envoy-upstream-rq-per-try-timeout-ms x-envoy-upstream-rq-timeout-alt-response"
     " x-envoy-expected-rq-timeout-ms x-envoy-force-trace x-envoy-ip-tags x-envoy-hedge-on-per-try-timeout"
-    " x-envoy-retriable-header-names x-envoy-retriable-status-codes x-envoy-is-timeout-retry"
+    " x-envoy-retriable-header-names x-envoy-retriable-status-codes"
 )
 _UNUSUAL: Final = _CONNECTION | _PROXY_HEADERS | _XFF | _XFCC | _CONTROL
-RESPONSE_HOP_BY_HOP: Final = _bits("connection transfer-encoding keep-alive proxy-connection")
+RESPONSE_HOP_BY_HOP: Final = _bits("connection upgrade transfer-encoding keep-alive proxy-connection")
 
 _PROTO_HTTP: Final = entry(b"x-forwarded-proto", b"http")
 _PROTO_HTTPS: Final = entry(b"x-forwarded-proto", b"https")
@@ -53,7 +53,7 @@ _INTERNAL: Final = entry(b"x-envoy-internal", b"true")
 
 
 def mutate_request_headers(
-    headers: RequestHeaderMap, config: ConnectionManagerConfig, info: ConnectionInfo
+    headers: RequestHeaderMap, config: ConnectionManagerConfig, info: ConnectionInfo, upgrade: bool
 ) -> Address | None:
     """Clean what must not be believed, add what upstreams rely on; returns the trusted client address if it is not
     the peer's."""
@@ -61,7 +61,7 @@ def mutate_request_headers(
     secure = info.ssl is not None
     trusted: Address | None = None
     if seen & _UNUSUAL or config.use_remote_address or config.internal_address is not None:
-        trusted = _mutate_unusual_request(headers, config, info, secure)
+        trusted = _mutate_unusual_request(headers, config, info, secure, upgrade)
         seen = headers.seen
     elif not seen & _XFP:
         # The usual case: nothing that must not be believed, and nobody in between.
@@ -73,22 +73,28 @@ def mutate_request_headers(
     else:
         headers.scheme = b"https" if secure else b"http"
     if config.user_agent:
+        headers.set(b"x-envoy-downstream-service-cluster", config.user_agent)
         if not headers.has(b"user-agent"):
             headers.set(b"user-agent", config.user_agent)
-        headers.set(b"x-envoy-downstream-service-cluster", config.user_agent)
+        if config.service_node:
+            headers.set(b"x-envoy-downstream-service-node", config.service_node)
     if config.via:
         append(headers, b"via", config.via, b", ")
     return trusted
 
 
 def _mutate_unusual_request(
-    headers: RequestHeaderMap, config: ConnectionManagerConfig, info: ConnectionInfo, secure: bool
+    headers: RequestHeaderMap,
+    config: ConnectionManagerConfig,
+    info: ConnectionInfo,
+    secure: bool,
+    upgrade: bool,
 ) -> Address | None:
-    if headers.seen & _CONNECTION and not headers.seen & _UPGRADE:
-        headers.remove(b"connection")
+    if headers.seen & _CONNECTION and not upgrade:
+        headers.remove_kinds(_CONNECTION & ~_TE)
         if headers.seen & _TE:
-            # Only trailers may be asked for across a proxy.
-            tokens = {token.split(b";")[0].strip() for token in (headers.get(b"te") or b"").lower().split(b",")}
+            # Only trailers may be asked for across a proxy, and with no parameters.
+            tokens = {token.strip() for token in (headers.get(b"te") or b"").lower().split(b",")}
             if b"trailers" in tokens:
                 headers.set(b"te", b"trailers")
             else:
@@ -181,7 +187,7 @@ def last_address_from_xff(headers: RequestHeaderMap, hops_to_skip: int) -> tuple
 def mutate_response_headers(headers: ResponseHeaderMap, config: ConnectionManagerConfig, upgrade: bool) -> None:
     """Drop what concerns only the upstream's connection."""
     if headers.seen & RESPONSE_HOP_BY_HOP:
-        if upgrade and headers.seen & _UPGRADE:
+        if upgrade and headers.status == 101:
             headers.remove_kinds(RESPONSE_HOP_BY_HOP & ~_CONNECTION)
         else:
             headers.remove_kinds(RESPONSE_HOP_BY_HOP)

@@ -49,6 +49,10 @@ class Route(Protocol):
     @property
     def name(self) -> str: ...
     @property
+    def cluster_name(self) -> str:
+        """Empty if the route answers by itself."""
+
+    @property
     def idle_timeout(self) -> float | None:
         """Seconds; overrides `stream_idle_timeout`; 0 disables it, None leaves it."""
 
@@ -83,7 +87,7 @@ class StreamFilterCallbacks(Protocol):
     def send_local_reply(
         self,
         status: int,
-        body: str,
+        body: str | bytes,
         details: str,
         modify_headers: Callable[[ResponseHeaderMap], None] | None = None,
     ) -> None:

@@ -116,7 +116,7 @@ class FilterManager(StreamInfo):
         self._route_known = False
 
     def send_local_reply(
-        self, status: int, body: str, details: str, modify_headers: ModifyHeaders | None = None
+        self, status: int, body: str | bytes, details: str, modify_headers: ModifyHeaders | None = None
     ) -> None:
         raise NotImplementedError
 
@@ -191,7 +191,7 @@ class FilterCallbacks:
         self.stream.clear_route_cache()
 
     def send_local_reply(
-        self, status: int, body: str, details: str, modify_headers: ModifyHeaders | None = None
+        self, status: int, body: str | bytes, details: str, modify_headers: ModifyHeaders | None = None
     ) -> None:
         self.stream.send_local_reply(status, body, details, modify_headers)
 

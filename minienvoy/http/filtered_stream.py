@@ -155,7 +155,7 @@ class FilteredStream(ActiveStream):
 
     def _on_response_too_large(self) -> None:
         self.config.stats.rs_too_large += 1
-        if self.response_code is None:
+        if not self.response_started:
             self.send_local_reply(500, "Internal Server Error", "response_payload_too_large")
         else:
             self.reset_stream()

@@ -12,15 +12,22 @@ from .header_map import ResponseHeaderMap, entry
 _CONTENT_TYPE: Final = entry(b"content-type", b"application/grpc")
 _STATUS_OF_HTTP: Final = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
 _UNKNOWN: Final = 2
+_DEADLINE_EXCEEDED: Final = 4
 
 
-def grpc_reply(status: int, message: str) -> ResponseHeaderMap:
-    """A gRPC client reads its status from trailers, or from headers that end the stream."""
-    headers = ResponseHeaderMap(
-        200, [_CONTENT_TYPE, entry(b"grpc-status", b"%d" % _STATUS_OF_HTTP.get(status, _UNKNOWN))]
+def is_grpc(content_type: bytes | None) -> bool:
+    """`application/grpc`, or that with a `+suffix` (`Grpc::Common::hasGrpcContentType`)."""
+    return content_type is not None and (
+        content_type == b"application/grpc" or content_type.startswith(b"application/grpc+")
     )
+
+
+def grpc_reply(status: int, message: bytes, details: str) -> ResponseHeaderMap:
+    """A gRPC client reads its status from trailers, or from headers that end the stream."""
+    grpc_status = _DEADLINE_EXCEEDED if details == "max_duration_timeout" else _STATUS_OF_HTTP.get(status, _UNKNOWN)
+    headers = ResponseHeaderMap(200, [_CONTENT_TYPE, entry(b"grpc-status", b"%d" % grpc_status)])
     if message:
-        headers.add(b"grpc-message", percent_encode(message.encode()))
+        headers.add(b"grpc-message", percent_encode(message))
     return headers
 
 

@@ -42,10 +42,12 @@ def _remove_dots(path: bytes) -> bytes:
     segments = path.split(b"/")[1:]
     for at, segment in enumerate(segments):
         last = at == len(segments) - 1
-        if segment == b".":
+        # A parameter does not make a dot segment harmless: `..;x` has been a way past access rules.
+        bare = segment.partition(b";")[0]
+        if bare == b".":
             if last:
                 kept.append(b"")
-        elif segment == b"..":
+        elif bare == b"..":
             if kept:
                 kept.pop()
             if last:

@@ -103,6 +103,7 @@ class Connection(asyncio.Protocol):
     explain: Explanation = NO_EXPLANATION
     filter_chain_name: str = ""
     delayed_close_timeout: float = 1.0
+    delayed_close_timed_out: bool = False
     local_close_reason: str = ""
     transport_failure_reason: str = ""
     detected_close_type: DetectedCloseType = DetectedCloseType.NORMAL
@@ -402,6 +403,7 @@ class Connection(asyncio.Protocol):
             self._unflushed = left
             self._delayed_close_timer.enable(self.delayed_close_timeout)
         else:
+            self.delayed_close_timed_out = True
             self._end(ConnectionEvent.LOCAL_CLOSE)
 
     @staticmethod

@@ -157,7 +157,7 @@ class RouteConfig:
         host = authority.lower()
         if self._ignore_port:
             at = host.rfind(b":")
-            if at > host.rfind(b"]") and host[at + 1 :].isdigit():
+            if at > host.rfind(b"]") and not host[at + 1 :].strip(b"0123456789"):
                 host = host[:at]
         found = self._exact.get(host)
         if found is not None:

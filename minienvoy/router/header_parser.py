@@ -80,6 +80,7 @@ class HeaderParser:
         for name in self._removals:
             headers.remove(name)
         context: FormatterContext | None = None
+        appended: list[Entry] = []
         for each in self._additions:
             item = each.ready
             if item is None:
@@ -91,14 +92,17 @@ class HeaderParser:
                 continue
             action = each.action
             if action == APPEND_IF_EXISTS_OR_ADD:
-                headers.add_entry(item)
+                appended.append(item)
             elif action == OVERWRITE_IF_EXISTS_OR_ADD:
                 _overwrite(headers, item)
             elif action == ADD_IF_ABSENT:
                 if not headers.has(item[0]):
-                    headers.add_entry(item)
+                    appended.append(item)
             elif headers.has(item[0]):
                 _overwrite(headers, item)
+        # Envoy overwrites first, and adds when that is done.
+        for item in appended:
+            headers.add_entry(item)
 
 
 def _overwrite(headers: HeaderMap, item: Entry) -> None:
@@ -108,7 +112,8 @@ def _overwrite(headers: HeaderMap, item: Entry) -> None:
     elif isinstance(headers, RequestHeaderMap) and name == b":path":
         headers.path = item[1]
     else:
-        headers.set(name, item[1])
+        headers.remove(name)
+        headers.add_entry(item)
 
 
 def _addition(option: Any, path: str, sources: Sources | None) -> _Addition:

@@ -75,7 +75,7 @@ class DirectResponse:
         body = read_data_source(proto.body, f"{path}.body")
         if len(body) > max_body:
             raise ConfigError(f"response body size is {len(body)} bytes; maximum is {max_body}", f"{path}.body")
-        self.body = body.decode("latin-1")
+        self.body = body
 
     def location(self, headers: RequestHeaderMap) -> bytes | None:
         return None
@@ -86,7 +86,7 @@ class Redirect:
 
     __slots__ = ("_host", "_https", "_match", "_path", "_port", "_prefix", "_scheme", "_strip_query", "status")
     is_redirect = True
-    body = ""
+    body = b""
 
     def __init__(self, proto: Any, match: RouteMatch, path: str) -> None:
         self.status = _STATUS[proto.response_code]
@@ -123,7 +123,8 @@ class Redirect:
                 path = self._path
         else:
             if self._prefix:
-                path = rewrite_prefix(path, self._match, self._prefix)
+                # The log shows the path that the client is sent to.
+                path = headers.path = rewrite_prefix(path, self._match, self._prefix)
             if self._strip_query:
                 path = path.partition(b"?")[0]
         return b"%b://%b%b%b" % (scheme, host, port, path)

@@ -146,6 +146,8 @@ class RouteEntry:
         self.idle_timeout = seconds(action, "idle_timeout")
         if action.HasField("max_stream_duration"):
             self.max_stream_duration = seconds(action.max_stream_duration, "max_stream_duration")
+            if timeout is None:
+                self.timeout = 0.0
         if action.prefix_rewrite:
             self.prefix_rewrite = action.prefix_rewrite.encode()
         rewrite = action.WhichOneof("host_rewrite_specifier")
@@ -170,9 +172,10 @@ class RouteEntry:
                 headers.path = self.rewritten_path(headers.path)
 
     def rewrite_host(self, headers: RequestHeaderMap, host: bytes) -> None:
-        if self.append_x_forwarded_host:
-            headers.add(b"x-forwarded-host", headers.authority)
         headers.set(b"x-envoy-original-host", headers.authority)
+        if self.append_x_forwarded_host:
+            before = headers.get(b"x-forwarded-host")
+            headers.set(b"x-forwarded-host", b"%b,%b" % (before, headers.authority) if before else headers.authority)
         headers.authority = host
 
     def rewritten_path(self, path: bytes) -> bytes:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..config.fields import honours
 from ..config.runtime import RuntimeFractionalPercent
 from ..errors import ConfigError
+from ..http.grpc import is_grpc
 from ..http.header_map import RequestHeaderMap
 from ..matchers.header import compile_header_matchers
 from ..matchers.query_parameter import compile_query_parameter_matchers, parse_query
@@ -93,10 +94,8 @@ class RouteMatch:
         """Which condition does not hold; empty if all do."""
         if self._runtime_fraction is not None and not self._runtime_fraction(random()):
             return "runtime_fraction"
-        if self._grpc:
-            content_type = headers.get(b"content-type") or b""
-            if content_type != b"application/grpc" and not content_type.startswith(b"application/grpc+"):
-                return "grpc"
+        if self._grpc and not is_grpc(headers.get(b"content-type")):
+            return "grpc"
         for matcher in self._headers:
             if not matcher.matches(headers):
                 return f"header {matcher.description}"

@@ -30,6 +30,17 @@ _NO_BUFFER: Final = FilterDataStatus.STOP_ITERATION_NO_BUFFER
 _INTERNAL: Final = KIND[b"x-envoy-internal"]
 _TIMEOUT_HEADER: Final = KIND[b"x-envoy-upstream-rq-timeout-ms"]
 _EXPECTED_TIMEOUT: Final = KIND[b"x-envoy-expected-rq-timeout-ms"]
+_CONTROL: Final = (
+    KIND[b"x-envoy-retry-on"]
+    | KIND[b"x-envoy-retry-grpc-on"]
+    | KIND[b"x-envoy-max-retries"]
+    | KIND[b"x-envoy-retriable-status-codes"]
+    | KIND[b"x-envoy-retriable-header-names"]
+    | KIND[b"x-envoy-hedge-on-per-try-timeout"]
+    | KIND[b"x-envoy-upstream-alt-stat-name"]
+    | KIND[b"x-envoy-upstream-rq-per-try-timeout-ms"]
+    | KIND[b"x-envoy-upstream-rq-timeout-alt-response"]
+)
 _TIMEOUTS: Final = _TIMEOUT_HEADER | _EXPECTED_TIMEOUT
 _SERVICE_TIME: Final = KIND[b"x-envoy-upstream-service-time"]
 
@@ -143,6 +154,9 @@ class Router(StreamDecoderFilter):
             else:
                 headers.entries.append(route.timeout_header)
                 headers.seen |= _EXPECTED_TIMEOUT
+        if self.internal and headers.seen & _CONTROL:
+            # They have been obeyed here; the next hop is not told.
+            headers.remove_kinds(_CONTROL)
         if route.rewrites or route.request_parsers:
             route.finalize_request_headers(headers, stream)
         stream.upstream_host = host
@@ -238,6 +252,9 @@ class Router(StreamDecoderFilter):
                 headers.entries.append(item)
                 headers.seen |= _SERVICE_TIME
         if self.route_entry.response_parsers:
+            # What the formats of added headers may ask for.
+            stream.response_code = status
+            stream.response_code_details = "via_upstream"
             self.route_entry.finalize_response_headers(headers, stream, self.request_headers)
         if end_stream:
             self.on_upstream_complete(now)
@@ -262,7 +279,7 @@ class Router(StreamDecoderFilter):
             transport_failure = details
             stream.upstream_transport_failure_reason = details
         stream.response_flags |= _FLAGS[reason]
-        if reason is StreamResetReason.REMOTE_RESET or reason is StreamResetReason.PROTOCOL_ERROR:
+        if reason is StreamResetReason.REMOTE_RESET:
             self.cluster.stats.traffic.upstream_rq_rx_reset += 1
         upstream.host.stats.rq_error += 1
         words = reason.value.replace(" ", "_")
@@ -270,8 +287,9 @@ class Router(StreamDecoderFilter):
             words = f"{words}|{transport_failure.replace(' ', '_')}"
         if self.explain is not NO_EXPLANATION:
             self.explain.decided("connection", None, f"{upstream.host}: {words}")
+        if reason is StreamResetReason.OVERFLOW:
+            stream.upstream_host = None
         if self.response_started:
-            self.config.stats.rq_reset_after_downstream_response_started += 1
             stream.response_code_details = f"upstream_reset_after_response_started{{{words}}}"
             stream.reset_stream()
             return
@@ -284,6 +302,21 @@ class Router(StreamDecoderFilter):
             f"upstream_reset_before_response_started{{{words}}}",
             _mark_overloaded if overflow and not self.config.suppress_envoy_headers else None,
         )
+
+    def on_max_stream_duration(self, upstream: UpstreamRequest) -> None:
+        """The cluster's `max_stream_duration` has passed."""
+        stream, cluster = self.stream, self.cluster
+        cluster.stats.traffic.upstream_rq_max_duration_reached += 1
+        self.upstream = None
+        if self.explain is not NO_EXPLANATION:
+            self.explain.decided("timeout", "upstream max_stream_duration", "upstream_max_stream_duration_reached")
+        stream.response_flags |= ResponseFlag.UPSTREAM_MAX_STREAM_DURATION_REACHED
+        if self.response_started:
+            stream.response_code_details = "upstream_max_stream_duration_reached"
+            stream.reset_stream()
+            return
+        cluster.code_stats.charge_response(504, self.internal)
+        stream.send_local_reply(504, "upstream max stream duration reached", "upstream_max_stream_duration_reached")
 
     # -- LoadBalancerContext
 
@@ -306,10 +339,7 @@ class Router(StreamDecoderFilter):
         assert answer is not None
         headers = self.request_headers
         stats = self.config.stats
-        if answer.is_redirect:
-            stats.rq_redirect += 1
-        else:
-            stats.rq_direct_response += 1
+        stats.rq_direct_response += 1
         location = answer.location(headers)
 
         def modify(response: ResponseHeaderMap) -> None:
@@ -324,6 +354,7 @@ class Router(StreamDecoderFilter):
         cluster.stats.traffic.upstream_cx_none_healthy += 1
         if self.explain is not NO_EXPLANATION:
             self.explain.decided("host", None, "no_healthy_upstream")
+        stream.attempt_count = 1
         stream.response_flags |= ResponseFlag.NO_HEALTHY_UPSTREAM
         cluster.code_stats.charge_response(503, self.internal)
         stream.send_local_reply(503, "no healthy upstream", "no_healthy_upstream")

@@ -15,6 +15,7 @@ from ..upstream.conn_pool import PoolFailureReason
 from ..upstream.http_conn_pool import HttpConnPool, PendingStream
 
 if TYPE_CHECKING:
+    from ..event.dispatcher import Timer
     from ..upstream.codec_client import CodecClient
     from ..upstream.host import Host
     from .router import Router
@@ -35,6 +36,7 @@ class UpstreamRequest:
 
     __slots__ = (
         "_client",
+        "_duration_timer",
         "_encoder",
         "_paused_downstream",
         "_pending",
@@ -51,6 +53,7 @@ class UpstreamRequest:
         self._encoder: RequestEncoder | None = None
         self._pending: PendingStream | None = None
         self._paused_downstream = False
+        self._duration_timer: Timer | None = None
         self.headers_received = False
         self.done = False
 
@@ -80,6 +83,9 @@ class UpstreamRequest:
             router.route_entry.rewrite_host(headers, self.host.hostname.encode())
         # Set before encoding: the encoder's write may tell of a full buffer.
         client.watermark = self._on_upstream_watermark
+        if client.pool.max_stream_duration is not None:
+            self._duration_timer = stream.dispatcher.create_timer(self._on_max_stream_duration)
+            self._duration_timer.enable(client.pool.max_stream_duration)
         encoder = self._encoder = client.codec.new_stream(self)
         if router.request_complete and not router.buffered and router.request_trailers is None:
             stream.last_upstream_tx_byte_time = now
@@ -118,6 +124,8 @@ class UpstreamRequest:
         if self.done:
             return
         self.done = True
+        if self._duration_timer is not None:
+            self._duration_timer.disable()
         if self._pending is not None:
             self._pending.cancel()
             self._pending = None
@@ -126,7 +134,6 @@ class UpstreamRequest:
             self._client = None
             client.watermark = None
             client.codec.abandon()
-            self._router.cluster.stats.traffic.upstream_rq_tx_reset += 1
             client.reset_stream(StreamResetReason.LOCAL_RESET)
         self._resume_downstream()
 
@@ -171,6 +178,8 @@ class UpstreamRequest:
             return
         self.done = True
         self._client = None
+        if self._duration_timer is not None:
+            self._duration_timer.disable()
         self._resume_downstream()
         self._router.on_upstream_reset(self, reason, details)
 
@@ -184,8 +193,14 @@ class UpstreamRequest:
             self._client = None
             client.watermark = None
             client.pool.on_stream_complete(client, now)
+        if self._duration_timer is not None:
+            self._duration_timer.disable()
         if self._paused_downstream:
             self._resume_downstream()
+
+    def _on_max_stream_duration(self) -> None:
+        self.reset()
+        self._router.on_max_stream_duration(self)
 
     def _on_upstream_watermark(self, high: bool) -> None:
         """The upstream connection takes no more of the request."""

@@ -73,7 +73,8 @@ class CodecClient(ReadFilter, ConnectionCallbacks):
             self.pool.stats.upstream_cx_protocol_error += 1
             self._on_protocol_error(error)
         else:
-            if self.codec.should_close and not self.busy and not self.connection.closed:
+            if self.codec.extra_bytes:
+                self.pool.stats.upstream_cx_protocol_error += 1
                 self.close()
         return FilterStatus.STOP_ITERATION
 
@@ -105,9 +106,6 @@ class CodecClient(ReadFilter, ConnectionCallbacks):
 
     def _on_protocol_error(self, error: CodecProtocolError) -> None:
         stream = self.codec.abandon()
-        self.busy = False
-        if stream is not None:
-            self.pool.on_stream_reset(self)
         self.close()
         if stream is not None:
             stream.on_reset_stream(StreamResetReason.PROTOCOL_ERROR, error.details)

@@ -68,6 +68,7 @@ class HttpConnPool:
         self._connecting = 0
         self._max_requests = cluster.http_options.max_requests_per_connection
         self.idle_timeout = cluster.http_options.idle_timeout
+        self.max_stream_duration = cluster.http_options.max_stream_duration
         cluster.stats.scope.provider(self._bytes, reset=self._reset_bytes)
 
     def new_stream(self, callbacks: HttpPoolCallbacks) -> PendingStream | None:
@@ -131,7 +132,6 @@ class HttpConnPool:
     def on_connected(self, client: CodecClient) -> None:
         self._connecting -= 1
         stats = self.stats
-        stats.upstream_cx_http1_total += 1
         stats.upstream_cx_connect_ms.record(int((self._dispatcher.monotonic_time() - client.start) * 1000))
         self._give_work(client)
 
@@ -153,10 +153,6 @@ class HttpConnPool:
             client.idle_since = now
             if client.requests == 1:
                 client.wait_idle(now)
-
-    def on_stream_reset(self, client: CodecClient) -> None:
-        """The stream of `client` has ended without a whole response."""
-        self._stream_over()
 
     def on_closed(self, client: CodecClient, remote: bool) -> None:
         stats, resources = self.stats, self._resources
@@ -186,27 +182,35 @@ class HttpConnPool:
                 )
             return
         client.ready = False
+        if not client.codec.reads_until_close:
+            self._count_busy(client, remote)
+        if client.codec.on_connection_closed(remote) and remote:
+            stats.upstream_cx_protocol_error += 1
         stats.upstream_rq_per_cx.record(client.requests)
         stats.upstream_cx_length_ms.record(int((self._dispatcher.monotonic_time() - client.start) * 1000))
+        if client in self._idle:
+            self._idle.remove(client)
+        if self._pending and not self._connecting and not self._clients:
+            self._connect()
+
+    # -- inside
+
+    def _count_busy(self, client: CodecClient, remote: bool) -> None:
+        """A connection ends while a stream is on it."""
         if client.busy:
             client.busy = False
+            stats = self.stats
             stats.upstream_cx_destroy_with_active_rq += 1
             if remote:
                 stats.upstream_cx_destroy_remote_with_active_rq += 1
             else:
                 stats.upstream_cx_destroy_local_with_active_rq += 1
             self._stream_over()
-        elif client in self._idle:
-            self._idle.remove(client)
-        client.codec.on_connection_closed(remote)
-        if self._pending and not self._connecting and not self._clients:
-            self._connect()
-
-    # -- inside
 
     def _connect(self) -> None:
         cluster, stats, host = self.cluster, self.stats, self.host
         connection = create_connection(cluster, host)
+        stats.upstream_cx_http1_total += 1
         client = CodecClient(self, connection, self._make_codec(connection, self._settings, cluster.stats.http1()))
         self._clients.add(client)
         self._connecting += 1

@@ -52,6 +52,7 @@ class UpstreamHttpProtocolOptions:
     idle_timeout: float | None = 3600.0
     max_connection_duration: float | None = None
     max_requests_per_connection: int | None = None
+    max_stream_duration: float | None = None
 
     @classmethod
     def from_proto(cls, common: Any, http1: Any, max_requests_per_connection: int = 0) -> UpstreamHttpProtocolOptions:
@@ -76,6 +77,7 @@ class UpstreamHttpProtocolOptions:
             idle_timeout=duration_of(common, "idle_timeout", 3600.0) or None,
             max_connection_duration=duration_of(common, "max_connection_duration", 0.0) or None,
             max_requests_per_connection=max_requests_per_connection or None,
+            max_stream_duration=duration_of(common, "max_stream_duration", 0.0) or None,
         )
 
 

@@ -6,6 +6,7 @@ Envoy: `Http1::ClientConnectionImpl`, `Http1::RequestEncoderImpl`.
 from __future__ import annotations
 
 import re
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import CodecProtocolError
@@ -52,6 +53,9 @@ _Response = tuple[int, list[Entry], int, int, bool, bool, int]
 _RESPONSES: Final[dict[bytes, _Response]] = {}
 
 
+_wire_line = itemgetter(2)
+
+
 class ClientConnection(Http1Connection):
     """One upstream connection."""
 
@@ -66,6 +70,8 @@ class ClientConnection(Http1Connection):
         super().__init__(connection, settings, stats)
         self.should_close = False
         """The peer (or a broken message) rules out another request on this connection."""
+        self.extra_bytes = False
+        """More came than the response that was asked for."""
 
     # -- writing requests
 
@@ -99,7 +105,7 @@ class ClientConnection(Http1Connection):
             target = b"%b://%b%b" % (headers.scheme, headers.authority, target)
         if settings.key_formatter is None:
             line = b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (method, target, headers.authority)
-            self._write(b"".join([line, *[item[2] for item in headers.entries], framing]))
+            self._write(b"".join([line, *map(_wire_line, headers.entries), framing]))
         else:
             line = b"%b %b HTTP/1.1\r\n%b: %b\r\n" % (
                 method,
@@ -219,6 +225,7 @@ class ClientConnection(Http1Connection):
         elif length > 0:
             self._state = LENGTH
             self._remaining = length
+            headers.body_follows = bool(rest)
         else:
             self._state = UNTIL_CLOSE
             self.should_close = True
@@ -306,8 +313,10 @@ class ClientConnection(Http1Connection):
         """The codec is free before the decoder hears of the end: it may start the next request at once."""
         self._decoder = None
         self._state = WAIT
-        if rest or not self._request_over:
+        if rest:
             # Bytes after the response belong to nothing that was asked for: never let them answer the next request.
+            self.extra_bytes = self.should_close = True
+        elif not self._request_over:
             self.should_close = True
 
     def abandon(self) -> ResponseDecoder | None:
@@ -317,19 +326,26 @@ class ClientConnection(Http1Connection):
         self.should_close = True
         return decoder
 
-    def on_connection_closed(self, remote: bool) -> None:
+    @property
+    def reads_until_close(self) -> bool:
+        """The end of the connection is the end of the body that is being read."""
+        return self._state == UNTIL_CLOSE and self._decoder is not None
+
+    def on_connection_closed(self, remote: bool) -> bool:
         state = self._state
         self._state = CLOSED
         self.should_close = True
         decoder, self._decoder = self._decoder, None
         if decoder is None:
-            return
+            return False
         if state == UNTIL_CLOSE and remote:
             decoder.decode_data(b"", True)
-        elif state == HEAD and not self._buffer:
+            return False
+        if state == HEAD and not self._buffer:
             decoder.on_reset_stream(StreamResetReason.CONNECTION_TERMINATION, "")
-        else:
-            decoder.on_reset_stream(StreamResetReason.PROTOCOL_ERROR, "")
+            return False
+        decoder.on_reset_stream(StreamResetReason.PROTOCOL_ERROR, "")
+        return True
 
 
 def _parse_status_line(line: bytes) -> tuple[bool, int]:

@@ -6,6 +6,7 @@ Envoy: `Http1::ServerConnectionImpl`, `Http1::ResponseEncoderImpl`.
 from __future__ import annotations
 
 import re
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import CodecProtocolError
@@ -60,6 +61,9 @@ _Request = tuple[bytes, bytes, bytes | None, bytes, list[Entry], int, int, bool,
 _REQUESTS: Final[dict[bytes, _Request]] = {}
 
 
+_wire_line = itemgetter(2)
+
+
 class ServerConnection(Http1Connection):
     """One downstream connection."""
 
@@ -70,6 +74,7 @@ class ServerConnection(Http1Connection):
     _head_request = False
     _connect_request = False
     _last_response = False
+    _head = b""
 
     def __init__(
         self,
@@ -328,14 +333,27 @@ class ServerConnection(Http1Connection):
         if seen & CONNECTION and headers.get(b"connection") == b"close":
             self._last_response = True
         if self._settings.key_formatter is None:
-            self._write(b"".join([line, *[item[2] for item in headers.entries], framing]))
+            head = b"".join([line, *map(_wire_line, headers.entries), framing])
         else:
-            self._write(line + self._format(headers.entries) + framing)
+            head = line + self._format(headers.entries) + framing
         if end_stream:
+            self._write(head)
             self._complete_response()
+        elif headers.body_follows and not self._head_request:
+            self._head = head
+        else:
+            self._write(head)
 
     def encode_data(self, data: bytes, end_stream: bool) -> None:
-        if data and not self._head_request:
+        if self._head:
+            # Head and body leave in one write.
+            if self._encode_chunked:
+                data = b"%b%x\r\n%b\r\n%b" % (self._head, len(data), data, LAST_CHUNK if end_stream else b"")
+            else:
+                data = self._head + data
+            self._head = b""
+            self._write(data)
+        elif data and not self._head_request:
             if self._encode_chunked:
                 data = b"%x\r\n%b\r\n" % (len(data), data)
                 self._write(data + LAST_CHUNK if end_stream else data)

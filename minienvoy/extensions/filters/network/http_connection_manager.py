@@ -182,6 +182,7 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         server_transformation=ServerHeaderTransformation(config.server_header_transformation),
         via=config.via.encode(),
         user_agent=server.service_cluster.encode() if config.add_user_agent.value else b"",
+        service_node=server.node.id.encode(),
         use_remote_address=config.use_remote_address.value,
         skip_xff_append=config.skip_xff_append,
         xff_num_trusted_hops=config.xff_num_trusted_hops,
