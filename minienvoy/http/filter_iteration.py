@@ -57,6 +57,7 @@ class FilterIteration:
         "_headers_hooks",
         "_headers_passed",
         "_in_trailers",
+        "_inside",
         "_observed_end",
         "_on_overflow",
         "_on_watermark",
@@ -96,7 +97,10 @@ class FilterIteration:
         self._on_overflow = on_overflow
         self._on_watermark = on_watermark
         self._states = bytearray(len(headers_hooks))
-        # Per filter: its headers have gone on to the next one; it has been told that the stream ends.
+        # Per filter: its hook is running; that hook has asked to go on; its headers have gone on to the next one; it has
+        # been told that the stream ends.
+        self._inside = bytearray(len(headers_hooks))
+        self._resumed = bytearray(len(headers_hooks))
         self._headers_passed = bytearray(len(headers_hooks))
         self._end_seen = bytearray(len(headers_hooks))
         self._headers: Any = None
@@ -106,7 +110,6 @@ class FilterIteration:
         self._observed_end = False
         self._watermark = False
         self._in_trailers = -1
-        self._resumed = -1
 
     @property
     def buffer(self) -> bytes:
@@ -147,13 +150,13 @@ class FilterIteration:
             self._run_data(at + 1, data, end_stream)
 
     def resume(self, at: int) -> None:
-        """Filter `at` lets go. From inside its own hook this makes of a stop that the hook then asks for none."""
+        """Filter `at` lets go. From inside its own hook, whatever that returns counts as CONTINUE."""
         if self._over():
             return
-        if self._states[at]:
+        if self._inside[at]:
+            self._resumed[at] = 1
+        elif self._states[at]:
             self._continue(at)
-        else:
-            self._resumed = at
 
     def close(self) -> None:
         """The stream is over: nobody waits for anything any more."""
@@ -172,14 +175,18 @@ class FilterIteration:
             mine = end_stream and added_at < 0
             self._end_seen[at] = mine
             if hook is not None:
-                self._resumed = -1
+                self._inside[at] = 1
                 status = hook(self._headers, mine)
+                self._inside[at] = 0
                 if self._over():
                     return
+                if self._resumed[at]:
+                    self._resumed[at] = 0
+                    status = _HEADERS_CONTINUE
                 if status is not _HEADERS_CONTINUE:
                     if status is FilterHeadersStatus.CONTINUE_AND_DONT_END_STREAM:
                         end_stream = self._observed_end = False
-                    elif self._resumed != at:
+                    else:
                         self._states[at] = _STATE_AFTER_HEADERS[status]
                         if added_at >= 0:
                             self._continue(added_at)
@@ -205,11 +212,14 @@ class FilterIteration:
             end_seen[at] = end_stream
             hook = hooks[at]
             if hook is not None:
-                self._resumed = -1
+                self._inside[at] = 1
                 status = hook(data, end_stream)
+                self._inside[at] = 0
                 if self._over():
                     return
-                if status is not _DATA_CONTINUE and self._resumed != at:
+                if self._resumed[at]:
+                    self._resumed[at] = 0
+                elif status is not _DATA_CONTINUE:
                     states[at] = STOP
                     if status is not FilterDataStatus.STOP_ITERATION_NO_BUFFER:
                         self._hold(data, status is FilterDataStatus.STOP_ITERATION_AND_WATERMARK)
@@ -233,13 +243,16 @@ class FilterIteration:
                 return
             hook = hooks[at]
             if hook is not None:
-                self._resumed = -1
+                self._inside[at] = 1
                 self._in_trailers = at
                 status = hook(trailers)
                 self._in_trailers = -1
+                self._inside[at] = 0
                 if self._over():
                     return
-                if status is not _TRAILERS_CONTINUE and self._resumed != at:
+                if self._resumed[at]:
+                    self._resumed[at] = 0
+                elif status is not _TRAILERS_CONTINUE:
                     self._end_seen[at] = 1
                     states[at] = STOP
                     return

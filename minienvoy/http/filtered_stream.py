@@ -10,7 +10,7 @@ from typing import Any
 from .active_stream import ActiveStream
 from .filter import HttpFilter, StreamDecoderFilter, StreamEncoderFilter
 from .filter_iteration import FilterIteration
-from .filter_manager import DECODER_HOOKS, ENCODER_HOOKS, FilterCallbacks
+from .filter_manager import DECODER_HOOKS, ENCODER_HOOKS, FilterCallbacks, ModifyHeaders
 from .header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
 
 
@@ -107,6 +107,19 @@ class FilteredStream(ActiveStream):
             self._encoding.trailers(trailers)
 
     # -- what filters ask
+
+    def send_local_reply(
+        self, status: int, body: str | bytes, details: str, modify_headers: ModifyHeaders | None = None
+    ) -> None:
+        if not self.ended:
+            if self.response_headers is not None:
+                # An answer is on its way through the filters: this one takes its place, past them.
+                self._encoding = None
+            terminal, self.terminal = self.terminal, None
+            if terminal is not None:
+                # A filter may hold the reply back; nothing of the upstream's must come after it.
+                terminal.on_destroy()
+        super().send_local_reply(status, body, details, modify_headers)
 
     def continue_decoding_from(self, at: int) -> None:
         if self._decoding is not None:
