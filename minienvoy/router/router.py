@@ -101,7 +101,7 @@ class Router(StreamDecoderFilter):
     timeout: float = 0.0
     internal: bool = False
     _reading_stopped: bool = False
-    _complete_time: float = 0.0
+    _complete_time: float | None = None
 
     buffered: list[bytes] | None = None
 
@@ -167,7 +167,7 @@ class Router(StreamDecoderFilter):
         upstream.start(pool)
         if end_stream and self.upstream is not None:
             # The time that the upstream may take counts from here.
-            self._complete_time = stream.last_downstream_rx_byte_time or stream.start_monotonic
+            self._complete_time = stream.dispatcher.monotonic_time()
             if self.timeout:
                 stream.start_response_timeout(self.timeout, self._on_response_timeout)
         return _STOP
@@ -243,7 +243,7 @@ class Router(StreamDecoderFilter):
             host_stats.rq_error += 1
         else:
             host_stats.rq_success += 1
-        if not self.config.suppress_envoy_headers and self._complete_time:
+        if self._complete_time is not None and not self.config.suppress_envoy_headers:
             elapsed = int((now - self._complete_time) * 1000)
             item = _SERVICE_TIMES[elapsed] if elapsed < 64 else entry(b"x-envoy-upstream-service-time", b"%d" % elapsed)
             if headers.seen & _SERVICE_TIME:
@@ -264,7 +264,7 @@ class Router(StreamDecoderFilter):
         """The whole response has come."""
         stream = self.stream
         stream.last_upstream_rx_byte_time = now
-        if self._complete_time:
+        if self._complete_time is not None:
             if self.timeout:
                 stream.stop_response_timeout()
             self.cluster.code_stats.charge_timing(int((now - self._complete_time) * 1000), self.internal)
