@@ -52,6 +52,10 @@ class Timer:
         bucket[self] = None
         self._bucket = bucket
 
+    def enabled_before(self, deadline: float) -> bool:
+        """True if it will fire at `deadline` (monotonic seconds) or earlier."""
+        return self._bucket is not None and self._deadline <= deadline
+
     def disable(self) -> None:
         """Do not fire. Disabling a timer that is not armed is fine."""
         if self._bucket is not None:

@@ -44,11 +44,12 @@ _CONTROL: Final = _bits(
     " x-envoy-expected-rq-timeout-ms x-envoy-force-trace x-envoy-ip-tags x-envoy-hedge-on-per-try-timeout"
     " x-envoy-retriable-header-names x-envoy-retriable-status-codes"
 )
-_UNUSUAL: Final = _CONNECTION | _PROXY_HEADERS | _XFF | _XFCC | _CONTROL
+UNUSUAL: Final = _CONNECTION | _PROXY_HEADERS | _XFF | _XFP | _XFCC | _CONTROL
+"""With none of these a request needs only `x-forwarded-proto`, unless the configuration says more."""
 RESPONSE_HOP_BY_HOP: Final = _bits("connection upgrade transfer-encoding keep-alive proxy-connection")
 
-_PROTO_HTTP: Final = entry(b"x-forwarded-proto", b"http")
-_PROTO_HTTPS: Final = entry(b"x-forwarded-proto", b"https")
+FORWARDED_HTTP: Final = entry(b"x-forwarded-proto", b"http")
+FORWARDED_HTTPS: Final = entry(b"x-forwarded-proto", b"https")
 _INTERNAL: Final = entry(b"x-envoy-internal", b"true")
 
 
@@ -60,18 +61,19 @@ def mutate_request_headers(
     seen = headers.seen
     secure = info.ssl is not None
     trusted: Address | None = None
-    if seen & _UNUSUAL or config.use_remote_address or config.internal_address is not None:
+    if seen & UNUSUAL or config.use_remote_address or config.internal_address is not None:
         trusted = _mutate_unusual_request(headers, config, info, secure, upgrade)
         seen = headers.seen
     elif not seen & _XFP:
         # The usual case: nothing that must not be believed, and nobody in between.
-        headers.entries.append(_PROTO_HTTPS if secure else _PROTO_HTTP)
+        headers.entries.append(FORWARDED_HTTPS if secure else FORWARDED_HTTP)
         headers.seen |= _XFP
     if seen & _XFP:
         # It stood there before, or was made from what stood there.
-        headers.scheme = b"https" if headers.get(b"x-forwarded-proto") == b"https" else b"http"
-    else:
-        headers.scheme = b"https" if secure else b"http"
+        if headers.get(b"x-forwarded-proto") == b"https":
+            headers.scheme = b"https"
+    elif secure:
+        headers.scheme = b"https"
     if config.user_agent:
         headers.set(b"x-envoy-downstream-service-cluster", config.user_agent)
         if not headers.has(b"user-agent"):
@@ -152,12 +154,8 @@ def set_request_id(headers: RequestHeaderMap, config: ConnectionManagerConfig) -
     ):
         if headers.has(b"x-request-id"):
             return
-    item = entry(b"x-request-id", config.new_request_id().encode())
-    if seen & _REQUEST_ID:
-        headers.set(item[0], item[1])
-    else:
-        headers.entries.append(item)
-        headers.seen = seen | _REQUEST_ID
+    item = config.new_request_id()
+    headers.set(item[0], item[1])
 
 
 def append(headers: HeaderMap, name: bytes, value: bytes, separator: bytes) -> None:

@@ -5,7 +5,7 @@ Envoy: `envoy/http/filter.h`; docs "HTTP filters". The statuses and what they ob
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -49,9 +49,17 @@ class Route(Protocol):
     @property
     def name(self) -> str: ...
     @property
+    def virtual_host_name(self) -> str: ...
+    @property
     def cluster_name(self) -> str:
         """Empty if the route answers by itself."""
 
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """`filter_metadata` as plain values."""
+
+    @property
+    def virtual_host_metadata(self) -> Mapping[str, Any]: ...
     @property
     def idle_timeout(self) -> float | None:
         """Seconds; overrides `stream_idle_timeout`; 0 disables it, None leaves it."""

@@ -78,6 +78,8 @@ class FilterManager(StreamInfo):
     local_complete: bool = False
     is_local_reply: bool = False
     watermark_callbacks: Callable[[bool], None] | None = None
+    response_timeout_callback: Callable[[], None] | None = None
+    response_deadline: float = 0.0
     _route: Route | None = None
     _route_known: bool = False
 
@@ -124,10 +126,11 @@ class FilterManager(StreamInfo):
         raise NotImplementedError
 
     def start_response_timeout(self, seconds: float, callback: Callable[[], None]) -> None:
-        """Call back if the stream has not ended, nor `stop_response_timeout` been called, in `seconds`."""
+        """Call back in `seconds`, unless the stream has ended by then or `response_timeout_callback` was taken away."""
         raise NotImplementedError
 
-    def stop_response_timeout(self) -> None:
+    def describe(self) -> None:
+        """Fill in what only logs and formats ask for."""
         raise NotImplementedError
 
     def continue_decoding(self) -> None:

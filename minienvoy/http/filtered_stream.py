@@ -17,6 +17,8 @@ from .header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
 class FilteredStream(ActiveStream):
     """Used where `FilterChain.factories` is not empty."""
 
+    filtered = True
+
     _filters: list[HttpFilter] | None = None
     _decoding: FilterIteration | None = None
     _encoding: FilterIteration | None = None
@@ -73,13 +75,14 @@ class FilteredStream(ActiveStream):
         if self._decoding is not None:
             self._decoding.trailers(trailers)
 
-    def _destroy_filters(self) -> None:
-        super()._destroy_filters()
+    def _end(self) -> None:
+        self.ended = True
         for each in self._filters or ():
             each.on_destroy()
         for iteration in (self._decoding, self._encoding):
             if iteration is not None:
                 iteration.close()
+        super()._end()
 
     # -- the response comes back
 

@@ -46,9 +46,30 @@ KIND: Final[dict[bytes, int]] = _kinds()
 """Header name -> its bit in `Entry[3]` and `HeaderMap.seen`; every other name has kind 0."""
 
 
+JOINED: Final = sum(KIND.values()) & ~(
+    KIND[b"host"] | KIND[b"content-length"] | KIND[b"transfer-encoding"] | KIND[b"date"] | KIND[b"server"]
+)
+"""Headers that a request has once: what comes again is joined to the first by a comma."""
+
+
 def entry(name: bytes, value: bytes) -> Entry:
     """Make an entry; `name` must be in lower case already."""
     return (name, value, b"%b: %b\r\n" % (name, value), KIND.get(name, 0))
+
+
+def join_repeated(entries: list[Entry], kinds: int) -> list[Entry]:
+    """Join headers whose kind is in the bit set `kinds`, where the first of each stands."""
+    values: dict[bytes, list[bytes]] = {}
+    for item in entries:
+        if item[3] & kinds:
+            values.setdefault(item[0], []).append(item[1])
+    joined: list[Entry] = []
+    for item in entries:
+        if not item[3] & kinds:
+            joined.append(item)
+        elif item[0] in values:
+            joined.append(entry(item[0], b",".join(values.pop(item[0]))))
+    return joined
 
 
 class HeaderMap:

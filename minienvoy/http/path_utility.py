@@ -58,8 +58,11 @@ def _remove_dots(path: bytes) -> bytes:
 
 
 def merge_slashes(path: bytes) -> bytes:
+    """Each run of slashes becomes one; where nothing else is left, the first and the last one stay."""
     bare, query = split_query(path)
-    return _slashes.sub(b"/", bare) + query if b"//" in bare else path
+    if b"//" not in bare:
+        return path
+    return (_slashes.sub(b"/", bare) if bare.strip(b"/") else b"//") + query
 
 
 def has_escaped_slashes(path: bytes) -> bool:

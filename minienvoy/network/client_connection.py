@@ -30,6 +30,7 @@ from .connection import (
     next_connection_id,
 )
 from .socket_option import NO_OPTIONS, SocketOption, SocketState, apply_socket_options
+from .transport import start_transport
 
 if TYPE_CHECKING:
     from ..event.dispatcher import Dispatcher, Timer
@@ -124,11 +125,14 @@ class ClientConnection(Connection):
         """Hand the connected socket to a transport, which calls `connection_made` a little later."""
         self._stop_connect_timer()
         self._raw = None
-        loop = self.dispatcher.loop
-        if self._address.path:
-            self.dispatcher.create_task(loop.create_unix_connection(lambda: self, sock=raw), "connect")
-        else:
-            self.dispatcher.create_task(loop.create_connection(lambda: self, sock=raw), "connect")
+        # Without TLS it makes no difference to a transport who has connected to whom.
+        self.dispatcher.create_task(self._start(raw), "connect")
+
+    async def _start(self, raw: socket.socket) -> None:
+        try:
+            await start_transport(self.dispatcher.loop, self, raw)
+        except OSError as error:
+            self._fail(f"delayed connect error: {os.strerror(error.errno or errno.EBADF)}")
 
     def _fail(self, reason: str) -> None:
         if not self.closed:

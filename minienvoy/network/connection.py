@@ -260,6 +260,29 @@ class Connection(asyncio.Protocol):
                 self._choose_receiver()
                 self._go_on()
 
+    @property
+    def can_hand_over_reading(self) -> bool:
+        """Bytes of the peer would reach one filter now, and go nowhere else."""
+        ended = self._end_stream_pending or self._read_half_closed
+        return self._can_deliver() and not self._paused and not ended and len(self._filters) == 1
+
+    @property
+    def is_flushed(self) -> bool:
+        """Open for writing, and everything that was written has left the transport."""
+        return self._writable and self.transport is not None and not self.transport.get_write_buffer_size()
+
+    def hand_over_reading(self, away: bool) -> None:
+        """Let somebody else read the socket, or take that back."""
+        if self.transport is not None and not self.closed:
+            if away:
+                self.transport.pause_reading()
+            else:
+                self.transport.resume_reading()
+
+    def connection_failed(self, error: OSError) -> None:
+        """Who reads or writes the socket in the transport's place has got `error` from the kernel."""
+        self.connection_lost(error)
+
     def continue_reading(self, read_filter: ReadFilter) -> None:
         """Go on with the filter after `read_filter`, which had stopped the chain in `on_new_connection`."""
         if not self.closed:

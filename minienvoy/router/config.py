@@ -12,6 +12,7 @@ from ..config.fields import honours
 from ..errors import ConfigError
 from ..explain.explanation import NO_EXPLANATION
 from ..http.header_map import RequestHeaderMap
+from ..upstream.load_assignment import plain_metadata
 from .header_parser import HeaderParser
 from .route_entry import RouteEntry
 
@@ -101,11 +102,13 @@ class RouteConfig:
             vhost_response = HeaderParser.from_proto(
                 each.response_headers_to_add, each.response_headers_to_remove, f"{here}.response_headers", sources
             )
+            metadata = plain_metadata(each.metadata)
             routes = tuple(
                 RouteEntry(
                     route,
                     f"{here}.routes[{index}]",
                     each.name,
+                    metadata,
                     (vhost_request, request),
                     (vhost_response, response),
                     proto.most_specific_header_mutations_wins,
@@ -189,9 +192,13 @@ class RouteConfig:
             return self._explained_route(virtual_host, headers, path, stream)
         for route in virtual_host.routes:
             match = route.match
-            if match.path(path) and not (match.conditional and match.conditions(headers, self._random)):
-                stream.virtual_host_name = virtual_host.name
-                stream.route_name = route.name
+            prefix = match.quick_prefix
+            if prefix is not None:
+                if not path.startswith(prefix):
+                    continue
+            elif not match.path(path):
+                continue
+            if not (match.conditional and match.conditions(headers, self._random)):
                 return route
         return None
 
@@ -208,8 +215,6 @@ class RouteConfig:
             if failed:
                 near_misses.append(f"{route} ({failed})")
                 continue
-            stream.virtual_host_name = virtual_host.name
-            stream.route_name = route.name
             because = f"{match.description} matches {path.decode('latin-1')} in virtual host {virtual_host.name}"
             stream.explain.decided("route", route, because, tuple(near_misses))
             return route

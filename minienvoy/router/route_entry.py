@@ -5,11 +5,13 @@ Envoy: `Router::RouteEntryImplBase`, `DirectResponseEntry`; docs "Route action",
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from ..config.fields import honours
 from ..errors import ConfigError
 from ..http.header_map import Entry, RequestHeaderMap, ResponseHeaderMap, entry
+from ..upstream.load_assignment import plain_metadata
 from .header_parser import HeaderParser
 from .redirect import DirectResponse, Redirect
 from .route_matcher import RouteMatch
@@ -86,6 +88,7 @@ class RouteEntry:
         "rewrites",
         "timeout",
         "timeout_header",
+        "virtual_host_metadata",
         "virtual_host_name",
     )
 
@@ -94,6 +97,7 @@ class RouteEntry:
         proto: Any,
         path: str,
         virtual_host_name: str,
+        virtual_host_metadata: Mapping[str, Any],
         request_parsers: tuple[HeaderParser | None, HeaderParser | None],
         response_parsers: tuple[HeaderParser | None, HeaderParser | None],
         most_specific_wins: bool,
@@ -103,7 +107,8 @@ class RouteEntry:
         self.name: str = proto.name
         self.virtual_host_name = virtual_host_name
         self.match = RouteMatch(proto.match, f"{path}.match", runtime)
-        self.metadata = proto.metadata if proto.HasField("metadata") else None
+        self.metadata = plain_metadata(proto.metadata)
+        self.virtual_host_metadata = virtual_host_metadata
         self.cluster_name = ""
         self.cluster_not_found_status = 503
         self.timeout = DEFAULT_TIMEOUT

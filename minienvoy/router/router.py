@@ -6,7 +6,7 @@ flags; what goes right passes through with as little ado as possible.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from ..explain.explanation import NO_EXPLANATION, Explanation
 from ..http.codec import RequestEncoder, StreamResetReason
@@ -111,14 +111,15 @@ class Router(StreamDecoderFilter):
     # -- the request
 
     def decode_headers(self, headers: RequestHeaderMap, end_stream: bool) -> FilterHeadersStatus:
-        stream = self.stream = cast("FilterManager", self.decoder_callbacks)
+        stream: FilterManager = self.decoder_callbacks  # type: ignore[assignment]
+        self.stream = stream
         config = self.config
         self.explain = explain = stream.explain
         self.request_headers = headers
         self.request_complete = end_stream
         stats = config.stats
         stats.rq_total += 1
-        route: RouteEntry | None = stream.route()  # type: ignore[assignment]
+        route: RouteEntry | None = stream._route if stream._route_known else stream.route()  # type: ignore[assignment]
         if route is None:
             stats.no_route += 1
             stream.response_flags |= ResponseFlag.NO_ROUTE_FOUND
@@ -138,7 +139,6 @@ class Router(StreamDecoderFilter):
             stream.send_local_reply(route.cluster_not_found_status, "", "cluster_not_found")
             return _STOP
         self.cluster = cluster
-        stream.upstream_cluster_name = cluster_name
         if explain is not NO_EXPLANATION:
             explain.decided("cluster", cluster_name, f"route {route}")
         self.timeout = route.timeout
@@ -158,13 +158,15 @@ class Router(StreamDecoderFilter):
             # They have been obeyed here; the next hop is not told.
             headers.remove_kinds(_CONTROL)
         if route.rewrites or route.request_parsers:
+            stream.describe()
             route.finalize_request_headers(headers, stream)
         stream.upstream_host = host
-        stream.attempt_count = 1
         stream.watermark_callbacks = self._on_downstream_watermark
         upstream = self.upstream = UpstreamRequest(self, host)
         pool = host.http_pools.get(0) or http_conn_pool(cluster, host, config.make_codec)
-        upstream.start(pool)
+        pending = pool.new_stream(upstream)
+        if pending is not None:
+            upstream.pending = pending
         if end_stream and self.upstream is not None:
             # The time that the upstream may take counts from here.
             self._complete_time = stream.dispatcher.monotonic_time()
@@ -255,6 +257,7 @@ class Router(StreamDecoderFilter):
             # What the formats of added headers may ask for.
             stream.response_code = status
             stream.response_code_details = "via_upstream"
+            stream.describe()
             self.route_entry.finalize_response_headers(headers, stream, self.request_headers)
         if end_stream:
             self.on_upstream_complete(now)
@@ -265,15 +268,14 @@ class Router(StreamDecoderFilter):
         stream = self.stream
         stream.last_upstream_rx_byte_time = now
         if self._complete_time is not None:
-            if self.timeout:
-                stream.stop_response_timeout()
+            stream.response_timeout_callback = None
             self.cluster.code_stats.charge_timing(int((now - self._complete_time) * 1000), self.internal)
 
     def on_upstream_reset(self, upstream: UpstreamRequest, reason: StreamResetReason, details: str) -> None:
         """The attempt has failed."""
         stream = self.stream
         self.upstream = None
-        stream.stop_response_timeout()
+        stream.response_timeout_callback = None
         transport_failure = ""
         if reason in (StreamResetReason.LOCAL_CONNECTION_FAILURE, StreamResetReason.REMOTE_CONNECTION_FAILURE):
             transport_failure = details
@@ -287,8 +289,6 @@ class Router(StreamDecoderFilter):
             words = f"{words}|{transport_failure.replace(' ', '_')}"
         if self.explain is not NO_EXPLANATION:
             self.explain.decided("connection", None, f"{upstream.host}: {words}")
-        if reason is StreamResetReason.OVERFLOW:
-            stream.upstream_host = None
         if self.response_started:
             stream.response_code_details = f"upstream_reset_after_response_started{{{words}}}"
             stream.reset_stream()
@@ -315,19 +315,17 @@ class Router(StreamDecoderFilter):
             stream.response_code_details = "upstream_max_stream_duration_reached"
             stream.reset_stream()
             return
-        cluster.code_stats.charge_response(504, self.internal)
         stream.send_local_reply(504, "upstream max stream duration reached", "upstream_max_stream_duration_reached")
 
     # -- LoadBalancerContext
+
+    host_selection_retries: int = 0
 
     def compute_hash_key(self) -> int | None:
         return None
 
     def should_select_another_host(self, host: Host) -> bool:
         return False
-
-    def host_selection_retry_count(self) -> int:
-        return 0
 
     def metadata_match_criteria(self) -> Any:
         return None

@@ -6,7 +6,6 @@ Envoy: `Network::TcpListenerImpl`, `Server::ActiveTcpListener`, `ActiveTcpSocket
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import socket
 from typing import TYPE_CHECKING
@@ -22,6 +21,7 @@ from ..network.connection import (
     next_connection_id,
 )
 from ..network.socket import ConnectionSocket
+from ..network.transport import start_transport
 from ..stream_info import ConnectionInfo, ResponseFlag, StreamInfo
 from .active_tcp_socket import ActiveTcpSocket
 
@@ -211,15 +211,14 @@ class ActiveTcpConnection(ConnectionCallbacks):
             stats.downstream_cx_active += 1
 
     async def open(self, raw: socket.socket) -> None:
-        """Let the event loop have the socket; it answers by `connection_made`."""
+        """Let the event loop have the socket."""
         try:
-            await self.active_listener.dispatcher.loop.connect_accepted_socket(lambda: self.connection, raw)
-        except (OSError, asyncio.CancelledError) as error:
+            await start_transport(self.active_listener.dispatcher.loop, self.connection, raw)
+        except OSError as error:
             log.debug(f"a connection could not be started: {error!r}")
-            raw.close()
-            self.connection.close(ConnectionCloseType.NO_FLUSH)
-            if isinstance(error, asyncio.CancelledError):
-                raise
+        finally:
+            if self.connection.connecting:
+                self.connection.close(ConnectionCloseType.NO_FLUSH)
 
     def on_event(self, event: ConnectionEvent) -> None:
         if event is ConnectionEvent.CONNECTED:

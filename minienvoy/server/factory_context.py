@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from ..event.dispatcher import Dispatcher
     from ..event.random import RandomGenerator
     from ..explain.log import ExplanationLog
-    from ..stats.store import Scope, Store
     from ..network.drain_decision import DrainState
+    from ..stats.store import Scope, Store
     from ..upstream.cluster_manager import ClusterManager
 
 

@@ -22,18 +22,27 @@ from ..config.loader import LoadedConfig, load_bootstrap
 from ..config.runtime import Loader
 from ..errors import ConfigError
 from ..event.random import RandomGenerator
-from ..network.drain_decision import DrainState
+from ..http.conn_manager_stats import RouterStats
 from ..network.dns import DnsResolverContext, DnsResolvers
+from ..network.drain_decision import DrainState
 from ..network.local_address import local_address
 from ..stats.flush import StatsFlusher
 from ..stats.store import Store
 from ..upstream.cluster import ClusterContext
 from ..upstream.cluster_manager import ClusterManager
+from .application_log import set_log_format
 from .drain_manager import DrainManager, DrainStrategy
 from .factory_context import ServerContext
 from .listener_manager import ListenerManager
 from .local_info import set_build_version
-from .server_stats import CompilationSettingsStats, RuntimeStats, ServerStats, WatchdogStats
+from .server_stats import (
+    CompilationSettingsStats,
+    OverloadActionStats,
+    OverloadManagerStats,
+    RuntimeStats,
+    ServerStats,
+    WatchdogStats,
+)
 from .stats_settings import compile_stats_settings
 
 if TYPE_CHECKING:
@@ -132,6 +141,9 @@ class Server(ServerContext):
         self.stats.scope("server.compilation_settings").struct(CompilationSettingsStats)
         for thread in ("main_thread", "workers", "server.main_thread", "server.worker_0"):
             self.stats.scope(thread).struct(WatchdogStats)
+        self.stats.scope("overload").struct(OverloadManagerStats)
+        self.stats.scope("envoy.overload_actions.reset_high_memory_stream").struct(OverloadActionStats)
+        self.stats.scope("http.async-client").struct(RouterStats)
         self._runtime_stats = self.stats.scope("runtime").struct(RuntimeStats)
         try:
             self._compile()
@@ -340,6 +352,7 @@ def load(options: Options) -> LoadedConfig:
     )
     for warning in loaded.warnings:
         _config_log.warning(warning)
+    set_log_format(loaded.message, options)
     return loaded
 
 

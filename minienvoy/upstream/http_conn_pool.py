@@ -30,7 +30,8 @@ class HttpPoolCallbacks(Protocol):
     """Exactly one of these is called, perhaps before `new_stream` returns."""
 
     def on_pool_ready(self, client: CodecClient) -> None: ...
-    def on_pool_failure(self, reason: PoolFailureReason, details: str) -> None: ...
+    def on_pool_failure(self, reason: PoolFailureReason, details: str, host: Host | None) -> None:
+        """`host` is None if it has not come to one."""
 
 
 class PendingStream:
@@ -89,11 +90,11 @@ class HttpConnPool:
                 callbacks.on_pool_ready(client)
             else:
                 self._idle.append(client)
-                self._overflow(callbacks)
+                self._overflow(callbacks, self.host)
             return None
         resources, stats = self._resources, self.stats
         if not resources.pending_requests.can_create:
-            self._overflow(callbacks)
+            self._overflow(callbacks, None)
             return None
         pending = PendingStream(self, callbacks)
         self._pending.append(pending)
@@ -237,9 +238,9 @@ class HttpConnPool:
         self._idle.append(client)
         self.new_stream(callbacks)
 
-    def _overflow(self, callbacks: HttpPoolCallbacks) -> None:
+    def _overflow(self, callbacks: HttpPoolCallbacks, host: Host | None) -> None:
         self.stats.upstream_rq_pending_overflow += 1
-        callbacks.on_pool_failure(PoolFailureReason.OVERFLOW, "")
+        callbacks.on_pool_failure(PoolFailureReason.OVERFLOW, "", host)
 
     def _bytes(self) -> list[tuple[str, int]]:
         """Bytes of open connections are added up when statistics are read: no read or write pays for it."""
@@ -265,7 +266,7 @@ class HttpConnPool:
         self.stats.upstream_rq_pending_active -= len(waiting)
         for pending in waiting:
             self.stats.upstream_rq_pending_failure_eject += 1
-            pending.callbacks.on_pool_failure(reason, details)
+            pending.callbacks.on_pool_failure(reason, details, self.host)
 
 
 def http_conn_pool(cluster: Cluster, host: Host, make_codec: MakeCodec, priority: int = DEFAULT) -> HttpConnPool:

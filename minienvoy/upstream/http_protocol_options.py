@@ -62,7 +62,7 @@ class UpstreamHttpProtocolOptions:
         """
         if common.HasField("max_requests_per_connection"):
             max_requests_per_connection = common.max_requests_per_connection.value
-        kilobytes = common.max_response_headers_kb.value if common.HasField("max_response_headers_kb") else 60
+        kilobytes = common.max_response_headers_kb.value if common.HasField("max_response_headers_kb") else 80
         proper_case = http1.header_key_format.WhichOneof("header_format") == "proper_case_words"
         return cls(
             http1=Http1Settings(

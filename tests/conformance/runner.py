@@ -49,14 +49,16 @@ async def run(kind: str, cases: list[Case]) -> dict[str, Answer]:
                 # A configuration that is refused must not hide what the others would have done.
                 refused: dict[str, str] = {}
                 if problem.refused and not one_conversation:
-                    said = await asyncio.gather(*(_refusal(kind, case, directory, limit) for case in shared))
-                    refused = {case.name: words for case, words in zip(shared, said, strict=True) if words is not None}
+                    suspects = [case for case in shared if case.name in _blamed(shared, str(problem))] or shared
+                    said = await asyncio.gather(*(_refusal(kind, case, directory, limit) for case in suspects))
+                    refused = {c.name: words for c, words in zip(suspects, said, strict=True) if words is not None}
                 answers.update({name: _not_started(words) for name, words in refused.items()})
                 accepted = [case for case in shared if case.name not in refused]
                 try:
                     if not refused:
                         raise problem
-                    answers.update(await _run_group(kind, accepted, directory / "accepted"))
+                    if accepted:
+                        answers.update(await _run_group(kind, accepted, directory / "accepted"))
                 except DidNotStart as again:
                     answers.update({case.name: _not_started(str(again)) for case in accepted})
         await asyncio.gather(*map(check, validations))
@@ -188,6 +190,17 @@ async def _client(proxy: ProxyProcess, case: Case, addresses: dict[str, list[tup
         return {"client": ["connection refused"]}
     except (OSError, TimeoutError, KeyError) as problem:
         return {"client": [f"<the client failed: {type(problem).__name__}: {problem}>"]}
+
+
+def _blamed(cases: list[Case], said: str) -> set[str]:
+    """The cases whose resources a refusal names by their index, `static_resources.listeners[3]`."""
+    owners: dict[str, list[str]] = {"listeners": [], "clusters": []}
+    for case in cases:
+        ports = dict.fromkeys([*scenario.backends_of(case), "dns"], 1)
+        for kind, resources in zip(owners, scenario.resources(case, ports, Path()), strict=True):
+            owners[kind] += [case.name] * len(resources)
+    named = re.findall(r"static_resources\.(listeners|clusters)\[(\d+)\]", said)
+    return {owners[kind][int(index)] for kind, index in named if int(index) < len(owners[kind])}
 
 
 async def _refusal(kind: str, case: Case, directory: Path, limit: asyncio.Semaphore) -> str | None:

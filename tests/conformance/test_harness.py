@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from . import admin, golden, messages, scenario
+from . import admin, golden, messages, runner, scenario
 from .backends import Backend, message_bytes
 from .client import Client, pause_class
 from .dns import DnsServer
@@ -167,6 +167,18 @@ def test_a_case_of_one_line_becomes_a_listener_a_cluster_and_a_log(tmp_path: Pat
     assert cluster["name"] == "c001_backend"
     address = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"]
     assert address["socket_address"]["port_value"] == 4711
+
+
+def test_a_refusal_is_laid_at_the_door_of_the_case_whose_resource_it_names() -> None:
+    two = scenario.Case("s", "two listeners", {"listeners": {"main": {}, "other": {}}}, "c000")
+    one, silent = scenario.Case("s", "one", {}, "c001"), scenario.Case("s", "no cluster", {"backends": {}}, "c002")
+    cases = [two, one, silent]
+    assert runner._blamed(cases, "static_resources.listeners[1].name: no") == {"two listeners"}
+    assert runner._blamed(cases, "static_resources.clusters[1] and static_resources.listeners[3]") == {
+        "one",
+        "no cluster",
+    }
+    assert runner._blamed(cases, "something else") == set()
 
 
 def test_the_shape_of_json_is_its_keys_and_types() -> None:

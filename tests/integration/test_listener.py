@@ -74,7 +74,7 @@ def test_tcp_and_unix_sockets_and_additional_addresses(loop: str, tmp_path: Path
 @LOOPS
 def test_echo_reads_no_faster_than_it_is_read(loop: str) -> None:
     async def main() -> None:
-        data = bytes(range(256)) * 60_000
+        data = bytes(range(256)) * 160_000
         async with l4_server(ECHO, per_connection_buffer_limit_bytes=10_000) as server:
             with await Peer.connect(("127.0.0.1", server.port())) as client:
                 sending = asyncio.ensure_future(client.send(data))

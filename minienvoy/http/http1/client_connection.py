@@ -142,36 +142,40 @@ class ClientConnection(Http1Connection):
     # -- reading responses
 
     def dispatch(self, data: bytes) -> None:
-        while data:
-            state = self._state
-            if state == HEAD:
-                data = self._read_head(data)
-            elif state == LENGTH:
-                decoder = self._decoder
-                assert decoder is not None
-                remaining = self._remaining
-                if len(data) < remaining:
-                    self._remaining = remaining - len(data)
-                    decoder.decode_data(data, False)
-                elif len(data) == remaining:
-                    self._complete_response(b"")
-                    decoder.decode_data(data, True)
+        try:
+            while data:
+                state = self._state
+                if state == HEAD:
+                    data = self._read_head(data)
+                elif state == LENGTH:
+                    decoder = self._decoder
+                    assert decoder is not None
+                    remaining = self._remaining
+                    if len(data) < remaining:
+                        self._remaining = remaining - len(data)
+                        decoder.decode_data(data, False)
+                    elif len(data) == remaining:
+                        self._complete_response(b"")
+                        decoder.decode_data(data, True)
+                    else:
+                        self._complete_response(data[remaining:])
+                        decoder.decode_data(data[:remaining], True)
+                    return
+                elif state == CHUNKED:
+                    self._read_chunks(data)
+                    return
+                elif state == UNTIL_CLOSE:
+                    assert self._decoder is not None
+                    self._decoder.decode_data(data, False)
+                    return
+                elif state == WAIT:
+                    raise CodecProtocolError(CODEC_ERROR)
                 else:
-                    self._complete_response(data[remaining:])
-                    decoder.decode_data(data[:remaining], True)
-                return
-            elif state == CHUNKED:
-                self._read_chunks(data)
-                return
-            elif state == UNTIL_CLOSE:
-                assert self._decoder is not None
-                self._decoder.decode_data(data, False)
-                return
-            elif state == WAIT:
-                self.should_close = True
-                raise CodecProtocolError(CODEC_ERROR)
-            else:
-                return
+                    return
+        except CodecProtocolError:
+            self._state = CLOSED
+            self.should_close = True
+            raise
 
     def _read_head(self, data: bytes) -> bytes:
         """What comes after the head; empty when it is not complete, or when the whole response was in `data`."""
@@ -208,7 +212,7 @@ class ClientConnection(Http1Connection):
         if status < 200 and status != 101:
             decoder.decode_1xx_headers(headers)
             return rest if self._state == HEAD else b""
-        if self._is_raw(headers):
+        if (self._connect_request or self._upgrade_request) and self._is_raw(headers):
             self._state = UNTIL_CLOSE
             self.should_close = True
             decoder.decode_headers(headers, False)
@@ -248,7 +252,7 @@ class ClientConnection(Http1Connection):
         found: list[Any] = [known_line(line) for line in lines]
         # A head with a line that was never seen is no repetition, and will hardly be repeated.
         repeats = all(found)
-        if not repeats and not parse_unknown(lines, found):
+        if not repeats and not parse_unknown(head, lines, found):
             return None
         response = self._examine(int(match[1]), found, True)
         if repeats and response[6] >= 0 and len(head) <= MAX_HEAD:

@@ -179,7 +179,6 @@ class Http1Connection:
                 error = refused
         if error is not None:
             self._chunks = None
-            self._state = CLOSED
             if body:
                 decoder.decode_data(body, False)
             raise error

@@ -1,18 +1,19 @@
 """HTTP/1 as h11 reads it: the reference that the native codec is compared with.
 
-No Envoy counterpart. Heads and bodies are read by h11, written in another house for another purpose; what they mean to a
-proxy (whom a request is for, what it may ask of this hop, how settings limit it) and what is written is shared with the
-native codec. Where both accept the same bytes they say the same of them, but for folded lines, which h11 joins with one
-space. h11 is stricter than Envoy: it refuses
+No Envoy counterpart. Heads and bodies are read by h11, written in another house for another purpose; what they mean to
+a proxy (whom a request is for, what it may ask of this hop, how settings limit it) and what is written is shared with
+the native codec. Where both accept the same bytes they say the same of them, but for folded lines, which h11 joins with
+one space. h11 is stricter than Envoy: it refuses
 
 * a request without `host`, or with two of them;
-* more than one blank in a request or status line, and blanks after them;
+* more than one blank in a request or status line, and blanks after them; a request line without a version;
 * CR in values, and anything but CRLF after a chunk;
-* blanks between a chunk's size and its extension, and sizes of more than 20 digits whatever they are;
-* a status of less or more than three digits, `HTTP/1.1 101` where no upgrade was asked for;
-* an `upgrade` that is not answered before the next request.
+* blanks in a chunk's size line, but at its end;
+* lengths of more than 20 digits, and `transfer-encoding` without a value;
+* a status that has not three digits, and 101 where no upgrade was asked for.
 
-It is a few times slower: a head costs tens of microseconds.
+Some errors have other details, and start lines are not looked at before the head is complete. It is slower: a head
+costs tens of microseconds.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from ..codec import ServerConnectionCallbacks
 from ..header_map import Entry, HeaderMap
 from .client_connection import ClientConnection
 from .codec import Http1Connection, content_length
-from .header_lines import CODEC_ERROR, END_OF_HEAD, INVALID_TRANSFER_ENCODING, lenient_entries
+from .header_lines import CODEC_ERROR, END_OF_HEAD, INVALID_TRANSFER_ENCODING, check_characters, lenient_entries
 from .server_connection import ServerConnection
 from .settings import Http1Settings
 
@@ -73,6 +74,7 @@ class _H11Reader(Http1Connection):
             self._scanned = end
             return None
         self._scanned = 0
+        check_characters(data[:end])
         assert isinstance(event, h11.Request | h11.Response | h11.InformationalResponse)
         # h11 makes one length of several that are equal: look at what was sent.
         lengths = _content_lengths(data[:end])
@@ -127,10 +129,10 @@ class H11ServerConnection(_H11Reader, ServerConnection):
         return b"%b %b HTTP/%b" % (event.method, event.target, event.http_version)
 
     def _examine(self, method: bytes, target: bytes, entries: list[Entry], http_11: bool) -> Any:
-        found = list(super()._examine(method, target, entries, http_11))
+        request = super()._examine(method, target, entries, http_11)
+        length, chunked = request[6:8]
         # Bodies of either kind are h11's.
-        found[7] = found[7] or found[6] > 0
-        return tuple(found)
+        return (*request[:7], chunked or length > 0, *request[8:])
 
 
 class H11ClientConnection(_H11Reader, ClientConnection):
@@ -155,7 +157,6 @@ class H11ClientConnection(_H11Reader, ClientConnection):
         return b"HTTP/%b %d" % (event.http_version, event.status_code)
 
     def _examine(self, status: int, entries: list[Entry], http_11: bool) -> Any:
-        found = list(super()._examine(status, entries, http_11))
-        if found[3] > 0:
-            found[3], found[4] = -1, True
-        return tuple(found)
+        response = super()._examine(status, entries, http_11)
+        length, chunked = response[3:5]
+        return (*response[:4], chunked or length > 0, *response[5:])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ...errors import CodecProtocolError
 from ..codec import RequestDecoder, ServerConnectionCallbacks, StreamResetReason
 from ..codes import STATUS_LINES, reason_phrase
-from ..header_map import Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap
+from ..header_map import JOINED, Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap, join_repeated
 from .chunked import LAST_CHUNK, ChunkedReader
 from .codec import (
     BOTH_LENGTHS,
@@ -126,6 +126,9 @@ class ServerConnection(Http1Connection):
                     return
                 else:
                     return
+        except CodecProtocolError:
+            self._state = CLOSED
+            raise
         finally:
             self._dispatching = False
 
@@ -161,7 +164,6 @@ class ServerConnection(Http1Connection):
                 start_line, entries, rest = parts
                 request = self._parse_leniently(start_line, entries)
         except CodecProtocolError:
-            self._state = CLOSED
             if self._decoder is None:
                 self._decoder = self._new_stream(self)
             raise
@@ -205,7 +207,7 @@ class ServerConnection(Http1Connection):
         found: list[Any] = [known_line(line) for line in lines]
         # A head with a line that was never seen is no repetition, and will hardly be repeated.
         repeats = all(found)
-        if not repeats and not parse_unknown(lines, found):
+        if not repeats and not parse_unknown(head, lines, found):
             return None
         request = self._examine(method, path, found, True)
         if repeats and request[9] >= 0 and len(head) <= MAX_HEAD:
@@ -230,9 +232,12 @@ class ServerConnection(Http1Connection):
         if entries and entries[0][3] == HOST:
             authority = entries[0][1]
             del entries[0]
-        seen = 0
+        seen = repeated = 0
         for item in entries:
+            repeated |= seen & item[3]
             seen |= item[3]
+        if repeated & JOINED:
+            entries = join_repeated(entries, repeated & JOINED)
         if count > self._max_count:
             raise CodecProtocolError("http1.too_many_headers", 431)
         if seen & UNDERSCORE:
@@ -267,6 +272,8 @@ class ServerConnection(Http1Connection):
                     raise CodecProtocolError(INVALID_URL)
             elif self._settings.allow_absolute_url:
                 scheme, authority, path = split_absolute_form(target)
+                if self._settings.validate_scheme and scheme == b"https" and self._connection.info.ssl is None:
+                    raise CodecProtocolError("http1.https_url_on_plaintext_connection", 403)
         if not http_11:
             if not self._settings.accept_http_10:
                 raise CodecProtocolError("low_version", 426)
@@ -345,32 +352,37 @@ class ServerConnection(Http1Connection):
             self._write(head)
 
     def encode_data(self, data: bytes, end_stream: bool) -> None:
-        if self._head:
+        head = self._head
+        if head:
             # Head and body leave in one write.
-            if self._encode_chunked:
-                data = b"%b%x\r\n%b\r\n%b" % (self._head, len(data), data, LAST_CHUNK if end_stream else b"")
-            else:
-                data = self._head + data
             self._head = b""
-            self._write(data)
-        elif data and not self._head_request:
+        if data and not self._head_request:
             if self._encode_chunked:
-                data = b"%x\r\n%b\r\n" % (len(data), data)
-                self._write(data + LAST_CHUNK if end_stream else data)
+                self._write(b"%b%x\r\n%b\r\n%b" % (head, len(data), data, LAST_CHUNK if end_stream else b""))
             else:
-                self._write(data)
+                self._write(head + data if head else data)
         elif end_stream and self._encode_chunked:
-            self._write(LAST_CHUNK)
+            self._write(head + LAST_CHUNK)
+        elif head:
+            self._write(head)
         if end_stream:
             self._complete_response()
 
     def encode_trailers(self, trailers: HeaderMap) -> None:
+        self._flush_head()
         if self._encode_chunked:
             self._write_trailers(trailers)
         self._complete_response()
 
+    def _flush_head(self) -> None:
+        """Write the head that waited for a body that does not come."""
+        if self._head:
+            head, self._head = self._head, b""
+            self._write(head)
+
     def reset_stream(self, reason: StreamResetReason) -> None:
         """The stream can not go on: neither can the connection. Its owner closes it."""
+        self._flush_head()
         self._state = CLOSED
         self._decoder = None
 

@@ -42,3 +42,5 @@ class Http1Settings:
     underscores: int = ALLOW_UNDERSCORES
     key_formatter: KeyFormatter | None = None
     send_fully_qualified_url: bool = False
+    validate_scheme: bool = False
+    """Refuse `https://` targets on a plain connection: an edge does, for nobody in front of it has ended TLS."""

@@ -32,6 +32,7 @@ from ....http.filter_manager import FilterChain
 from ....http.filtered_stream import FilteredStream
 from ....http.http1.selection import server_codec
 from ....http.http1.settings import Http1Settings, proper_case_words
+from ....http.request_id import request_id_maker
 from ....network.filter import NETWORK_FILTERS, NetworkFilterFactory
 from ....router.config import RouteConfig
 from ....router.route_entry import seconds
@@ -76,6 +77,9 @@ honours(
     "strip_any_host_port",
     "strip_trailing_host_dot",
     "append_x_forwarded_port",
+    "access_log_options",
+    "access_log_flush_interval",
+    "flush_access_log_on_new_request",
     values={
         "codec_type": ("AUTO", "HTTP1"),
         "forward_client_cert_details": ("SANITIZE",),
@@ -95,6 +99,12 @@ honours(
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.InternalAddressConfig",
     "unix_sockets",
     "cidr_ranges",
+)
+honours(
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.HcmAccessLogOptions",
+    "access_log_flush_interval",
+    "flush_access_log_on_new_request",
+    ignored={"flush_log_on_tunnel_successfully_established": "there are no tunnels yet"},
 )
 honours(
     "envoy.config.core.v3.HttpProtocolOptions",
@@ -131,7 +141,8 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
     """Raises ConfigError below `path`, with the field's place in the message if `path` is empty."""
     server = context.server
     http_scope = context.scope.scope(f"http.{config.stat_prefix}")
-    http_scope.scope("tracing").struct(ConnectionManagerTracingStats)
+    if config.stat_prefix != "admin":
+        http_scope.scope("tracing").struct(ConnectionManagerTracingStats)
     stats = http_scope.struct(ConnectionManagerStats)
     listener_stats = context.listener_scope.scope(f"http.{config.stat_prefix}").struct(ConnectionManagerListenerStats)
     join = f"{path}." if path else ""
@@ -172,7 +183,7 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         codec_stats=codec_stats,
         http1=_http1_settings(config, common, http1),
         access_logs=_access_logs(config.access_log, context, f"{join}access_log"),
-        new_request_id=server.random.uuid4(f"http.{config.stat_prefix}.request_id"),
+        new_request_id=request_id_maker(server.random.stream(f"http.{config.stat_prefix}.request_id").getrandbits),
         date=DateProvider(server.dispatcher),
         drain_close=context.drain_close,
         drain_state=server.drain_state,
@@ -207,6 +218,12 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         drain_timeout=_timeout(config, "drain_timeout", 5.0),
         delayed_close_timeout=_timeout(config, "delayed_close_timeout", 1.0),
         max_requests_per_connection=common.max_requests_per_connection.value,
+        access_log_flush_interval=_timeout(
+            config.access_log_options, "access_log_flush_interval", _timeout(config, "access_log_flush_interval", 0.0)
+        ),
+        flush_access_log_on_new_request=(
+            config.access_log_options.flush_access_log_on_new_request or config.flush_access_log_on_new_request
+        ),
         traffic_direction=context.traffic_direction,
         listener_name=context.listener_name,
     )
@@ -279,6 +296,7 @@ def _http1_settings(config: Any, common: Any, http1: Any) -> Http1Settings:
         default_host_for_http_10=http1.default_host_for_http_10.encode(),
         enable_trailers=http1.enable_trailers,
         allow_chunked_length=http1.allow_chunked_length,
+        validate_scheme=config.use_remote_address.value and not config.xff_num_trusted_hops,
         max_headers_size=kilobytes * 1024,
         max_headers_count=common.max_headers_count.value if common.HasField("max_headers_count") else 100,
         underscores=common.headers_with_underscores_action,

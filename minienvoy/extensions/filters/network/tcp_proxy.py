@@ -30,7 +30,7 @@ from ....upstream.conn_pool import PoolFailureReason
 from ....upstream.host import Host
 from ....upstream.tcp_conn_pool import ActiveTcpClient, tcp_conn_pool
 from .tcp_proxy_config import TYPE, TcpProxyConfig
-from .tcp_proxy_upstream import Upstream
+from .tcp_proxy_upstream import BULK_CHUNK, Upstream
 
 if TYPE_CHECKING:
     from ....event.dispatcher import LazyTimer, Timer
@@ -99,6 +99,8 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
         upstream.write(data)
         if end_stream:
             upstream.connection.write_half_close()
+        elif size >= BULK_CHUNK:
+            upstream.on_bulk_up(size)
         if self._idle_timer is not None:
             self._idle_timer.enable(self._config.idle_timeout)
         return FilterStatus.STOP_ITERATION
@@ -219,14 +221,13 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
 
     # -- what a load balancer asks
 
+    host_selection_retries = 0
+
     def compute_hash_key(self) -> int | None:
         return None
 
     def should_select_another_host(self, host: Host) -> bool:
         return False
-
-    def host_selection_retry_count(self) -> int:
-        return 0
 
     def metadata_match_criteria(self) -> Any:
         return self._route.metadata_match
