@@ -181,6 +181,7 @@ class FilterCallbacks:
 
     @property
     def stream_info(self) -> StreamInfo:
+        self.stream.describe()
         return self.stream
 
     @property

@@ -141,6 +141,18 @@ def test_all_who_wait_are_refused_when_requests_are_at_their_limit(bench: MakeBe
     assert b.stat("cluster.upstream_rq_pending_active") == 0
 
 
+def test_nobody_waits_for_good_on_a_connection_that_found_requests_at_their_limit(bench: MakeBench) -> None:
+    limits = breakers(max_requests=1, max_connections=1)
+    b = bench(accepts=False, endpoints=("10.0.0.1:80", "10.0.0.2:80"), cluster=limits)
+    clients = [b.client().send(GET) for _ in range(4)]
+    b.upstreams[0].accept()
+    b.upstreams[1].accept()
+    assert [status(client) for client in clients] == [b"", b"503", b"", b"503"]
+    b.upstreams[0].send(OK)
+    b.upstreams[0].send(OK)
+    assert [status(client) for client in clients] == [b"200", b"", b"200", b""]
+
+
 def test_no_more_than_max_connections_but_one_for_each_host(bench: MakeBench) -> None:
     b = bench(endpoints=("10.0.0.1:80", "10.0.0.2:80"), cluster=breakers(max_connections=1))
     for _ in range(4):
@@ -349,5 +361,5 @@ def test_the_requests_of_each_connection_are_recorded(bench: MakeBench, connecti
         upstream.send(OK)
         upstream.close()
     b.store.merge_histograms()
-    histogram = b.cluster.stats.traffic.upstream_rq_per_cx
-    assert histogram.cumulative.count == connections
+    recorded = b.cluster.stats.traffic.upstream_rq_per_cx.cumulative_statistics()
+    assert recorded.sample_count == connections
