@@ -206,8 +206,8 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         candidates = [each for each in (config.idle_timeout, config.stream_idle_timeout) if each]
         if limit and left > 1e-6:
             candidates.append(left)
-        assert self._idle_timer is not None
-        self._idle_timer.enable(max(0.01, min(candidates)))
+        if candidates and self._idle_timer is not None:
+            self._idle_timer.enable(max(0.01, min(candidates)))
 
     def _on_idle(self) -> None:
         stream = self.stream

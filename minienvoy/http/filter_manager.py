@@ -142,14 +142,20 @@ class FilterManager(StreamInfo):
     def continue_encoding_from(self, at: int) -> None:
         """The filter that is `at` on the way back lets the response go on."""
 
-    def add_decoded_data(self, data: bytes) -> None:
-        """Put `data` behind what is held back of the request."""
+    def add_decoded_data_from(self, at: int, data: bytes) -> None:
+        """Filter number `at` puts `data` behind what is held back of the request."""
+
+    def inject_decoded_data_from(self, at: int, data: bytes, end_stream: bool) -> None:
+        """Filter number `at` gives `data` to the next one."""
 
     def decoding_buffer(self) -> bytes:
         return b""
 
-    def add_encoded_data(self, data: bytes) -> None:
-        """Put `data` behind what is held back of the response."""
+    def add_encoded_data_from(self, at: int, data: bytes) -> None:
+        """As `add_decoded_data_from`, for the response; `at` counts on the way back."""
+
+    def inject_encoded_data_from(self, at: int, data: bytes, end_stream: bool) -> None:
+        """As `inject_decoded_data_from`, for the response."""
 
     def encoding_buffer(self) -> bytes:
         return b""
@@ -175,6 +181,7 @@ class FilterCallbacks:
 
     @property
     def stream_info(self) -> StreamInfo:
+        self.stream.describe()
         return self.stream
 
     @property
@@ -199,7 +206,10 @@ class FilterCallbacks:
         self.stream.continue_decoding_from(self._decode_at)
 
     def add_decoded_data(self, data: bytes) -> None:
-        self.stream.add_decoded_data(data)
+        self.stream.add_decoded_data_from(self._decode_at, data)
+
+    def inject_decoded_data(self, data: bytes, end_stream: bool) -> None:
+        self.stream.inject_decoded_data_from(self._decode_at, data, end_stream)
 
     def decoding_buffer(self) -> bytes:
         return self.stream.decoding_buffer()
@@ -218,7 +228,10 @@ class FilterCallbacks:
         self.stream.continue_encoding_from(self._encode_at)
 
     def add_encoded_data(self, data: bytes) -> None:
-        self.stream.add_encoded_data(data)
+        self.stream.add_encoded_data_from(self._encode_at, data)
+
+    def inject_encoded_data(self, data: bytes, end_stream: bool) -> None:
+        self.stream.inject_encoded_data_from(self._encode_at, data, end_stream)
 
     def encoding_buffer(self) -> bytes:
         return self.stream.encoding_buffer()

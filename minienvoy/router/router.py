@@ -118,7 +118,9 @@ class Router(StreamDecoderFilter):
         self.upstream: UpstreamRequest | None = None
         self.buffered: list[bytes] | None = None
         self.buffered_size = 0
-        self.timeout = self._complete_time = 0.0
+        self.timeout = 0.0
+        self._complete_time: float | None = None
+        self.explain = NO_EXPLANATION
 
     # -- the request
 
@@ -181,7 +183,7 @@ class Router(StreamDecoderFilter):
             upstream.pending = pending
         if end_stream and self.upstream is not None:
             # The time that the upstream may take counts from here.
-            self._complete_time = stream.last_downstream_rx_byte_time or stream.start_monotonic
+            self._complete_time = stream.dispatcher.monotonic_time()
             if self.timeout:
                 stream.start_response_timeout(self.timeout, self._on_response_timeout)
         return _STOP
@@ -257,7 +259,7 @@ class Router(StreamDecoderFilter):
             host_stats.rq_error += 1
         else:
             host_stats.rq_success += 1
-        if not self.config.suppress_envoy_headers and self._complete_time:
+        if self._complete_time is not None and not self.config.suppress_envoy_headers:
             elapsed = int((now - self._complete_time) * 1000)
             item = _SERVICE_TIMES[elapsed] if elapsed < 64 else entry(b"x-envoy-upstream-service-time", b"%d" % elapsed)
             if headers.seen & _SERVICE_TIME:
@@ -279,7 +281,7 @@ class Router(StreamDecoderFilter):
         """The whole response has come."""
         stream = self.stream
         stream.last_upstream_rx_byte_time = now
-        if self._complete_time:
+        if self._complete_time is not None:
             stream.response_timeout_callback = None
             self.cluster.code_stats.charge_timing(int((now - self._complete_time) * 1000), self.internal)
 

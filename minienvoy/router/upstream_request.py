@@ -40,6 +40,7 @@ class UpstreamRequest:
         "_duration_timer",
         "_encoder",
         "_paused_downstream",
+        "_paused_upstream",
         "_router",
         "done",
         "headers_received",
@@ -54,6 +55,7 @@ class UpstreamRequest:
         self._encoder: RequestEncoder | None = None
         self.pending: PendingStream | None = None
         self._paused_downstream = False
+        self._paused_upstream = False
         self._duration_timer: Timer | None = None
         self.headers_received = False
         self.done = False
@@ -90,6 +92,9 @@ class UpstreamRequest:
                 router.send_buffered(encoder)
         if stream.downstream_connection.above_high_watermark:
             self.on_downstream_watermark(True)
+        if connection.above_high_watermark:
+            # It still has to send what an earlier request has written.
+            self._on_upstream_watermark(True)
 
     def on_pool_failure(self, reason: PoolFailureReason, details: str, host: Host | None) -> None:
         self.pending = None
@@ -135,7 +140,8 @@ class UpstreamRequest:
     def on_downstream_watermark(self, high: bool) -> None:
         """Downstream takes no more: neither do we."""
         client = self._client
-        if client is not None:
+        if client is not None and high != self._paused_upstream:
+            self._paused_upstream = high
             stats = self._router.cluster.stats.traffic
             if high:
                 stats.upstream_flow_control_paused_reading_total += 1
@@ -185,6 +191,9 @@ class UpstreamRequest:
         self.done = True
         client = self._client
         if client is not None:
+            if self._paused_upstream:
+                # The connection's next response must not wait for what this one's client reads.
+                self.on_downstream_watermark(False)
             self._client = None
             client.watermark = None
             client.pool.on_stream_complete(client, now)
@@ -206,5 +215,4 @@ class UpstreamRequest:
     def _resume_downstream(self) -> None:
         if self._paused_downstream:
             self._paused_downstream = False
-            if not self._router.stream.ended:
-                self._router.stream.encoder.read_disable(False)
+            self._router.stream.encoder.read_disable(False)
