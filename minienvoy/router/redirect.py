@@ -88,7 +88,7 @@ class Redirect:
     is_redirect = True
     body = b""
 
-    def __init__(self, proto: Any, match: RouteMatch, path: str) -> None:
+    def __init__(self, proto: Any, match: RouteMatch) -> None:
         self.status = _STATUS[proto.response_code]
         self._match = match
         self._https = proto.https_redirect
@@ -100,8 +100,6 @@ class Redirect:
             proto.prefix_rewrite.encode() if proto.WhichOneof("path_rewrite_specifier") == "prefix_rewrite" else b""
         )
         self._strip_query = proto.strip_query
-        if "?" in proto.prefix_rewrite:
-            raise ConfigError("Prefix rewrite of a redirect must not contain a query", f"{path}.prefix_rewrite")
 
     def location(self, headers: RequestHeaderMap) -> bytes:
         """Where to, for this request."""

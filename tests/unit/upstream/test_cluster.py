@@ -29,7 +29,7 @@ def test_defaults_are_envoys(make_cluster: Callable[..., Cluster]) -> None:
         None,
         None,
     )
-    assert (options.http1.max_headers_size, options.http1.max_headers_count) == (60 * 1024, 100)
+    assert (options.http1.max_headers_size, options.http1.max_headers_count) == (80 * 1024, 100)
 
 
 def test_settings_are_compiled(make_cluster: Callable[..., Cluster]) -> None:
