@@ -83,6 +83,23 @@ class ResponseFlag:
     )
 
 
+class AccessLogType:
+    """Why a line is written (`%ACCESS_LOG_TYPE%`); the values are the names in the API."""
+
+    NOT_SET: Final = "NotSet"
+    TCP_UPSTREAM_CONNECTED: Final = "TcpUpstreamConnected"
+    TCP_PERIODIC: Final = "TcpPeriodic"
+    TCP_CONNECTION_END: Final = "TcpConnectionEnd"
+    TCP_CONNECTION_START: Final = "TcpConnectionStart"
+    DOWNSTREAM_START: Final = "DownstreamStart"
+    DOWNSTREAM_PERIODIC: Final = "DownstreamPeriodic"
+    DOWNSTREAM_END: Final = "DownstreamEnd"
+    DOWNSTREAM_TUNNEL_SUCCESSFULLY_ESTABLISHED: Final = "DownstreamTunnelSuccessfullyEstablished"
+    UPSTREAM_POOL_READY: Final = "UpstreamPoolReady"
+    UPSTREAM_PERIODIC: Final = "UpstreamPeriodic"
+    UPSTREAM_END: Final = "UpstreamEnd"
+
+
 class ConnectionInfo:
     """Who is at the two ends of a connection (`Network::ConnectionInfoProvider`).
 

@@ -14,9 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from ..access_log.context import AccessLogType
 from ..explain.explanation import NO_EXPLANATION, Explanation
-from ..stream_info import ConnectionInfo, ResponseFlag
+from ..stream_info import AccessLogType, ConnectionInfo, ResponseFlag
 from .codec import ResponseEncoder, StreamResetReason
 from .conn_manager_config import ServerHeaderTransformation
 from .conn_manager_utility import (

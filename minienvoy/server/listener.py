@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING, Any, Final
 
-from ..config.api import unpack
+from ..config.api import type_of, unpack
 from ..config.fields import honours
 from ..errors import ConfigError
 from ..network.address import Address
@@ -178,7 +178,7 @@ class Listener:
             self.stats = self.scope.struct(ListenerStats)
             self.handler_stats = self.scope.scope(handler).struct(PerHandlerListenerStats)
             if config.stat_prefix != "admin":
-                self.scope.struct(ListenerExtensionConfigStats)
+                self.extension_config_stats = self.scope.struct(ListenerExtensionConfigStats)
             self.context = FactoryContext(
                 server,
                 server.stats.scope(""),
@@ -325,8 +325,12 @@ def _listener_filters(configs: Any, context: FactoryContext, path: str) -> tuple
     made = []
     for index, config in enumerate(configs):
         where = f"{path}.listener_filters[{index}].typed_config"
-        entry = LISTENER_FILTERS.find(config.typed_config.type_url, where)
-        made.append(entry.factory(unpack(config.typed_config, where, validate=True), context))
+        entry = LISTENER_FILTERS.find(type_of(config.typed_config, where), where, config.name)
+        message = unpack(config.typed_config, where, validate=True)
+        try:
+            made.append(entry.factory(message, context))
+        except ConfigError as error:
+            raise error.below(where) from None
     return tuple(made)
 
 
@@ -373,7 +377,7 @@ def _filter_chain(config: Any, match: FilterChainMatch, context: FactoryContext,
     last = len(config.filters) - 1
     for index, each in enumerate(config.filters):
         where = f"{path}.filters[{index}].typed_config"
-        entry = NETWORK_FILTERS.find(each.typed_config.type_url, where)
+        entry = NETWORK_FILTERS.find(type_of(each.typed_config, where), where, each.name)
         terminal = entry.name in TERMINAL_FILTERS
         if terminal and index != last:
             raise ConfigError(
@@ -387,14 +391,11 @@ def _filter_chain(config: Any, match: FilterChainMatch, context: FactoryContext,
                 "network filter chain.",
                 where,
             )
-        settings = unpack(each.typed_config, where, validate=True)
+        message = unpack(each.typed_config, where, validate=True)
         try:
-            made.append(entry.factory(settings, context))
+            made.append(entry.factory(message, context))
         except ConfigError as error:
-            # A filter knows its own configuration, not where that stands.
-            raise ConfigError(
-                error.problem, f"{where}.{error.path}".rstrip("."), error.location, error.remedy
-            ) from None
+            raise error.below(where) from None
     timeout = config.transport_socket_connect_timeout
     metadata = plain_metadata(config.metadata) if config.HasField("metadata") else None
     return FilterChain(config.name, made, match, timeout.ToTimedelta().total_seconds(), metadata)
