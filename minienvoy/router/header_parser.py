@@ -106,14 +106,8 @@ class HeaderParser:
 
 
 def _overwrite(headers: HeaderMap, item: Entry) -> None:
-    name = item[0]
-    if isinstance(headers, RequestHeaderMap) and name in (b"host", b":authority"):
-        headers.authority = item[1]
-    elif isinstance(headers, RequestHeaderMap) and name == b":path":
-        headers.path = item[1]
-    else:
-        headers.remove(name)
-        headers.add_entry(item)
+    headers.remove(item[0])
+    headers.add_entry(item)
 
 
 def _addition(option: Any, path: str, sources: Sources | None) -> _Addition:
@@ -125,10 +119,8 @@ def _addition(option: Any, path: str, sources: Sources | None) -> _Addition:
         action = APPEND_IF_EXISTS_OR_ADD if option.append.value else OVERWRITE_IF_EXISTS_OR_ADD
     else:
         action = option.append_action
-    if name == "host" or name.startswith(":"):
-        changeable = name in ("host", ":authority", ":path") and action != APPEND_IF_EXISTS_OR_ADD
-        if not changeable:
-            raise ConfigError(":-prefixed or host headers may not be modified", f"{path}.header.key")
+    if name.startswith(":") or name == "host":
+        raise ConfigError(":-prefixed or host headers may not be modified", f"{path}.header.key")
     try:
         formatter = compile_format(value, sources, omit_empty_values=True)
     except ConfigError as error:
