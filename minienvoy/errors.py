@@ -28,10 +28,31 @@ class ConfigError(MinienvoyError):
         self.remedy = remedy
         super().__init__(problem, path, location, remedy)
 
+    def below(self, path: str) -> ConfigError:
+        """The same error for who knows where the message stands whose factory raised it."""
+        within = self.path if self.path.startswith(path) else ".".join(filter(None, (path, self.path)))
+        return ConfigError(self.problem, within, self.location, self.remedy)
+
     def __str__(self) -> str:
         where = ": ".join(part for part in (self.location, self.path) if part)
         text = f"{where}: {self.problem}" if where else self.problem
         return f"{text} ({self.remedy})" if self.remedy else text
+
+
+class UsageError(MinienvoyError):
+    """A program that embeds minienvoy asks for what can not be: an address before the start, an unknown listener.
+
+    Attributes:
+        remedy: what to do instead.
+    """
+
+    def __init__(self, problem: str, remedy: str = "") -> None:
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(problem, remedy)
+
+    def __str__(self) -> str:
+        return f"{self.problem}; {self.remedy}" if self.remedy else self.problem
 
 
 class CodecProtocolError(MinienvoyError):

@@ -2,9 +2,9 @@
 
 Envoy: `Http::ConnectionManagerImpl::ActiveStream`; docs "Life of a request".
 
-A stream is *remote complete* when the whole request has come, *local complete* when the whole response has been given to
-the codec, and over (`ended`) when both are so or when one side has given up. What happens at its end happens once, in
-`_end`: filters are destroyed, it is counted and logged, and the connection manager hears of it.
+A stream is *remote complete* when the whole request has come, *local complete* when the whole response has been given
+to the codec, and over (`ended`) when both are so or when one side has given up. What happens at its end happens once,
+in `_end`: filters are destroyed, it is counted and logged, and the connection manager hears of it.
 
 This is the busiest code there is: what a request that goes its usual way does not need stands behind one question.
 """
@@ -14,9 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from ..access_log.context import AccessLogType
 from ..explain.explanation import NO_EXPLANATION, Explanation
-from ..stream_info import ConnectionInfo, ResponseFlag
+from ..stream_info import AccessLogType, ConnectionInfo, ResponseFlag
 from .codec import ResponseEncoder, StreamResetReason
 from .conn_manager_config import ServerHeaderTransformation
 from .conn_manager_utility import (
@@ -63,28 +62,39 @@ _PASS_THROUGH: Final = ServerHeaderTransformation.PASS_THROUGH
 class ActiveStream(FilterManager):
     """Made by the connection manager when the first byte of a request is there."""
 
-    # What every stream has is in slots: a dictionary of more than thirty attributes loses its compact form.
+    # What every stream has, or is asked about, is in slots: they are found at once, unlike the default of a class,
+    # and the dictionary that holds the rest stays below the thirty attributes that it has a compact form for.
     __slots__ = (
+        "_route",
+        "_route_known",
+        "_upgrade",
         "buffer_limit",
         "config",
         "connection",
         "dispatcher",
         "downstream_connection",
         "encoder",
+        "ended",
+        "explain",
+        "is_local_reply",
+        "local_complete",
         "manager",
+        "remote_complete",
+        "response_started",
+        "response_timeout_callback",
+        "saw_connection_close",
         "start_monotonic",
+        "terminal",
+        "watermark_callbacks",
     )
 
     protocol = "HTTP/1.1"
     filtered = False
     """There are more filters than the terminal one; a class knows."""
-    saw_connection_close: bool = False
-    response_started: bool = False
     header_timer: Timer | None = None
     request_timer: Timer | None = None
     duration_timer: Timer | None = None
     log_timer: Timer | None = None
-    _upgrade: bool = False
     _traced: bool = False
     _lost: bool = False
 
@@ -97,6 +107,10 @@ class ActiveStream(FilterManager):
         self.dispatcher = config.dispatcher
         self.buffer_limit = connection.buffer_limit
         self.start_monotonic = config.dispatcher.monotonic_time()
+        self.ended = self.remote_complete = self.local_complete = self.is_local_reply = False
+        self.response_started = self.saw_connection_close = self._upgrade = self._route_known = False
+        self._route = self.terminal = self.watermark_callbacks = self.response_timeout_callback = None
+        self.explain = NO_EXPLANATION
         stats = config.stats
         stats.downstream_rq_total += 1
         stats.downstream_rq_http1_total += 1
@@ -254,11 +268,10 @@ class ActiveStream(FilterManager):
             elif config.drain_state.active and config.drain_close():
                 config.stats.downstream_cx_drain_close += 1
                 manager.start_drain_sequence()
-        if not self.remote_complete:
+        if not self.remote_complete and (end_stream or not self._upgrade):
             # HTTP/1 can not wait for the rest of a request that has been answered.
-            if end_stream or not self._upgrade:
-                manager.draining = True
-                config.stats.downstream_rq_response_before_rq_complete += 1
+            manager.draining = True
+            config.stats.downstream_rq_response_before_rq_complete += 1
         if (manager.draining or manager.drain_announced) and not (self._upgrade and status == 101):
             headers.set(b"connection", b"close")
         elif self.protocol == "HTTP/1.0":
@@ -476,10 +489,10 @@ class ActiveStream(FilterManager):
         """HTTP/1.0, `expect`, `connection` and `upgrade`."""
         if self.encoder.http_10:
             self.protocol = "HTTP/1.0"
-        if headers.seen & _EXPECT and (headers.get(b"expect") or b"").lower() == b"100-continue":
-            if not self.config.proxy_100_continue:
-                self.encoder.encode_1xx_headers(ResponseHeaderMap(100))
-                headers.remove(b"expect")
+        continues = headers.seen & _EXPECT and (headers.get(b"expect") or b"").lower() == b"100-continue"
+        if continues and not self.config.proxy_100_continue:
+            self.encoder.encode_1xx_headers(ResponseHeaderMap(100))
+            headers.remove(b"expect")
         tokens = [token.strip() for token in (headers.joined(b"connection") or b"").lower().split(b",")]
         if self.protocol == "HTTP/1.0":
             self.saw_connection_close = b"keep-alive" not in tokens
@@ -571,9 +584,11 @@ class ActiveStream(FilterManager):
             for timer in (self.header_timer, self.request_timer, self.duration_timer, self.log_timer):
                 if timer is not None:
                     timer.disable()
-        if self.terminal is not None:
-            self.terminal.on_destroy()
-        self.watermark_callbacks = None
+        terminal = self.terminal
+        if terminal is not None:
+            terminal.on_destroy()
+        # Filters know their stream: let go of them, or only the garbage collector could.
+        self.terminal = self.watermark_callbacks = self.response_timeout_callback = None
         self.request_complete_time = now = self.dispatcher.monotonic_time()
         stats = config.stats
         stats.downstream_rq_active -= 1

@@ -2,12 +2,12 @@
 
 Envoy: `Http::ConnectionManagerImpl`; docs "HTTP connection management".
 
-A connection is *draining* in two steps, as in Envoy: first it is announced (`connection: close` on what is still answered)
-and a drain timer runs; then, or at once when the protocol leaves no choice, the connection is closed as soon as no
-stream is left.
+A connection is *draining* in two steps, as in Envoy: first it is announced (`connection: close` on what is still
+answered) and a drain timer runs; then, or at once when the protocol leaves no choice, the connection is closed as
+soon as no stream is left.
 
-One timer serves both idle timeouts, the connection's while there is no stream and the stream's while there is one. Whatever
-moves only writes `last_activity`; the timer looks at it when it fires, and goes on waiting if there was any.
+One timer serves both idle timeouts, the connection's while there is no stream and the stream's while there is one.
+Whatever moves only writes `last_activity`; the timer looks at it when it fires, and goes on waiting if there was any.
 """
 
 from __future__ import annotations
@@ -37,22 +37,23 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         stream_idle_timeout: of the stream that is under way, seconds; 0 for none.
     """
 
-    codec: ServerConnection | None = None
-    stream: ActiveStream | None = None
-    requests: int = 0
-    draining: bool = False
-    drain_announced: bool = False
-    last_activity: float = 0.0
-    stream_idle_timeout: float = 0.0
     bytes_received_before: int = 0
     bytes_sent_before: int = 0
     _drain_timer: Timer | None = None
     _duration_timer: Timer | None = None
     _idle_timer: Timer | None = None
-    response_timer: Timer | None = None
 
     def __init__(self, config: ConnectionManagerConfig) -> None:
+        # What each request reads is an attribute of the object itself: a default of the class takes longer to find.
         self.config = config
+        self.codec: ServerConnection | None = None
+        self.stream: ActiveStream | None = None
+        self.requests = 0
+        self.draining = False
+        self.drain_announced = False
+        self.last_activity = 0.0
+        self.stream_idle_timeout = 0.0
+        self.response_timer: Timer | None = None
 
     # -- the connection's life
 
@@ -167,8 +168,8 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
     def check_for_deferred_close(self, skip_delay: bool) -> None:
         """Close if it was decided to and nothing is under way any more.
 
-        Unless the client expects the end, it gets `delayed_close_timeout` to read the answer: a FIN, or worse a RST, that
-        overtakes it in the client's buffers would lose it.
+        Unless the client expects the end, it gets `delayed_close_timeout` to read the answer: a FIN, or worse a RST,
+        that overtakes it in the client's buffers would lose it.
         """
         if self.draining and self.stream is None and not self.connection.closed:
             kind = ConnectionCloseType.FLUSH_WRITE if skip_delay else ConnectionCloseType.FLUSH_WRITE_AND_DELAY

@@ -64,7 +64,7 @@ class ConnectionManagerConfig:
         internal_address: tells whether an IP address counts as internal.
         new_request_id: makes an `x-request-id`, ready for the wire.
         stream_class: `ActiveStream`, or `FilteredStream` where there are more filters than the terminal one.
-        drain_close: asked before each response while `drain_state.active`; True makes it the last one of its connection.
+        drain_close: asked before each response while `drain_state.active`; True makes it the connection's last one.
         connections: those that are open, whose bytes are counted when somebody asks.
         skip_xff_append, use_remote_address, xff_num_trusted_hops: docs "x-forwarded-for".
         upgrades: lower-case names of the upgrades that are let through.

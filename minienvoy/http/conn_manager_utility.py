@@ -1,7 +1,7 @@
 """What the connection manager does to the headers of every request and response.
 
-Envoy: `Http::ConnectionManagerUtility`; docs "HTTP header manipulation", "x-forwarded-for", "x-request-id". The order of
-what is added is Envoy's, because it is to be seen on the wire.
+Envoy: `Http::ConnectionManagerUtility`; docs "HTTP header manipulation", "x-forwarded-for", "x-request-id". The order
+of what is added is Envoy's, because it is to be seen on the wire.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ _TE: Final = _bits("te")
 _XFF: Final = _bits("x-forwarded-for")
 _XFP: Final = _bits("x-forwarded-proto")
 _XFPORT: Final = _bits("x-forwarded-port")
-_REQUEST_ID: Final = _bits("x-request-id")
 _XFCC: Final = _bits("x-forwarded-client-cert")
 _EDGE_ONLY: Final = _bits(
     "x-envoy-decorator-operation x-envoy-downstream-service-cluster x-envoy-downstream-service-node"
@@ -148,12 +147,9 @@ def is_edge_request(headers: RequestHeaderMap, config: ConnectionManagerConfig) 
 
 def set_request_id(headers: RequestHeaderMap, config: ConnectionManagerConfig) -> None:
     """`x-request-id`: made if there is none, and made anew at the edge."""
-    seen = headers.seen
-    if seen & _REQUEST_ID and not (
-        config.use_remote_address and not config.preserve_external_request_id and is_edge_request(headers, config)
-    ):
-        if headers.has(b"x-request-id"):
-            return
+    anew = not config.preserve_external_request_id and is_edge_request(headers, config)
+    if not anew and headers.has(b"x-request-id"):
+        return
     item = config.new_request_id()
     headers.set(item[0], item[1])
 
@@ -229,7 +225,8 @@ def strip_host(headers: RequestHeaderMap, config: ConnectionManagerConfig) -> No
             host = name[:-1] + colon + port
     if config.strip_any_host_port or config.strip_matching_host_port:
         at = host.rfind(b":")
-        if at > host.rfind(b"]") and host[at + 1 :].isdigit():
-            if config.strip_any_host_port or int(host[at + 1 :]) == config.strip_matching_host_port:
-                host = host[:at]
+        port = host[at + 1 :]
+        has_port = at > host.rfind(b"]") and not port.strip(b"0123456789") and 0 < len(port) < 6
+        if has_port and (config.strip_any_host_port or int(port) == config.strip_matching_host_port):
+            host = host[:at]
     headers.authority = host

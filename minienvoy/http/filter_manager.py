@@ -3,9 +3,9 @@
 Envoy: `Http::FilterManager`, `ActiveStreamDecoderFilter`, `ActiveStreamEncoderFilter`.
 
 The manager is the `RequestDecoder` that the codec feeds, the `StreamInfo` that logs read and the callbacks of the
-terminal filter, in one object: a chain that is only a router pays for no adapter (`active_stream.py`), one with more filters
-is `filtered_stream.py`. Every filter but the terminal one gets a `FilterCallbacks` that knows which one it is, because
-only the filter that stopped a stream may let it go on.
+terminal filter, in one object: a chain that is only a router pays for no adapter (`active_stream.py`), one with more
+filters is `filtered_stream.py`. Every filter but the terminal one gets a `FilterCallbacks` that knows which one it
+is, because only the filter that stopped a stream may let it go on.
 """
 
 from __future__ import annotations

@@ -83,6 +83,8 @@ class FilteredStream(ActiveStream):
             if iteration is not None:
                 iteration.close()
         super()._end()
+        # As above: a stream that is over keeps no filter, and is kept by none.
+        self._filters = self._decoding = self._encoding = None
 
     # -- the response comes back
 

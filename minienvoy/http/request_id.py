@@ -17,7 +17,7 @@ def request_id_maker(draw: Callable[[int], int]) -> Callable[[], Entry]:
     variants = "89ab"
 
     def make() -> Entry:
-        digits = "%032x" % draw(128)
+        digits = f"{draw(128):032x}"
         value = (
             f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variants[ord(digits[16]) & 3]}{digits[17:20]}-{digits[20:]}"
         ).encode()

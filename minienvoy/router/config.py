@@ -87,15 +87,8 @@ class RouteConfig:
         response = HeaderParser.from_proto(
             proto.response_headers_to_add, proto.response_headers_to_remove, f"{path}.response_headers", sources
         )
-        names: set[str] = set()
         for at, each in enumerate(proto.virtual_hosts):
             here = f"{path}.virtual_hosts[{at}]"
-            if each.name in names:
-                raise ConfigError(
-                    f"Only unique names for virtual hosts are permitted. Duplicate entry of name {each.name}",
-                    f"{here}.name",
-                )
-            names.add(each.name)
             vhost_request = HeaderParser.from_proto(
                 each.request_headers_to_add, each.request_headers_to_remove, f"{here}.request_headers", sources
             )
@@ -134,9 +127,7 @@ class RouteConfig:
     def _add_domain(self, domain: bytes, virtual_host: VirtualHost, path: str) -> None:
         if domain == b"*":
             if self._default is not None:
-                raise ConfigError(
-                    f"Only a single wildcard domain is permitted in virtual host {virtual_host.name}", path
-                )
+                raise ConfigError(f"Only a single wildcard domain is permitted in route {self.name}", path)
             self._default = virtual_host
             return
         if domain[:1] == b"*":
@@ -148,7 +139,7 @@ class RouteConfig:
         if key in table:
             raise ConfigError(
                 "Only unique values for domains are permitted. Duplicate entry of domain "
-                f"{domain.decode()} in virtual host {virtual_host.name}",
+                f"{domain.decode()} in route {self.name}",
                 path,
             )
         table[key] = virtual_host
@@ -213,7 +204,7 @@ class RouteConfig:
                 continue
             failed = match.conditions(headers, self._random) if match.conditional else ""
             if failed:
-                near_misses.append(f"{route} ({failed})")
+                near_misses.append(f"{route} (needs {failed})")
                 continue
             because = f"{match.description} matches {path.decode('latin-1')} in virtual host {virtual_host.name}"
             stream.explain.decided("route", route, because, tuple(near_misses))

@@ -91,7 +91,7 @@ class Redirect:
     is_redirect = True
     body = b""
 
-    def __init__(self, proto: Any, match: RouteMatch, path: str) -> None:
+    def __init__(self, proto: Any, match: RouteMatch) -> None:
         self.status = _STATUS[proto.response_code]
         self._match = match
         self._scheme = b"https" if proto.https_redirect else proto.scheme_redirect.encode()
@@ -103,8 +103,6 @@ class Redirect:
         )
         # A query of `path_redirect` is no query of the request.
         self._strip_query = proto.strip_query and b"?" not in self._path
-        if "?" in proto.prefix_rewrite:
-            raise ConfigError("Prefix rewrite of a redirect must not contain a query", f"{path}.prefix_rewrite")
 
     def location(self, headers: RequestHeaderMap) -> bytes:
         """Where to, for this request."""

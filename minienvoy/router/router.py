@@ -1,14 +1,14 @@
 """The terminal HTTP filter: route, balance, forward, answer.
 
-Envoy: `Router::Filter`; docs "Router". What goes wrong upstream becomes a local reply here, with Envoy's status, words and
-flags; what goes right passes through with as little ado as possible.
+Envoy: `Router::Filter`; docs "Router". What goes wrong upstream becomes a local reply here, with Envoy's status,
+words and flags; what goes right passes through with as little ado as possible.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from ..explain.explanation import NO_EXPLANATION, Explanation
+from ..explain.explanation import NO_EXPLANATION
 from ..http.codec import RequestEncoder, StreamResetReason
 from ..http.filter import FilterDataStatus, FilterHeadersStatus, FilterTrailersStatus, StreamDecoderFilter
 from ..http.header_map import KIND, Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
@@ -92,21 +92,35 @@ _SERVICE_TIMES: Final[list[Entry]] = [
 class Router(StreamDecoderFilter):
     """One request. Also the `LoadBalancerContext` of that request."""
 
-    request_complete: bool = False
-    request_trailers: HeaderMap | None = None
-    response_started: bool = False
-    buffered_size: int = 0
-    upstream: UpstreamRequest | None = None
-    explain: Explanation = NO_EXPLANATION
-    timeout: float = 0.0
-    internal: bool = False
-    _reading_stopped: bool = False
-    _complete_time: float | None = None
-
-    buffered: list[bytes] | None = None
+    __slots__ = (
+        "_complete_time",
+        "_reading_stopped",
+        "buffered",
+        "buffered_size",
+        "cluster",
+        "config",
+        "explain",
+        "internal",
+        "request_complete",
+        "request_headers",
+        "request_trailers",
+        "response_started",
+        "route_entry",
+        "stream",
+        "timeout",
+        "upstream",
+    )
 
     def __init__(self, config: RouterConfig) -> None:
         self.config = config
+        self.request_complete = self.response_started = self.internal = self._reading_stopped = False
+        self.request_trailers: HeaderMap | None = None
+        self.upstream: UpstreamRequest | None = None
+        self.buffered: list[bytes] | None = None
+        self.buffered_size = 0
+        self.timeout = 0.0
+        self._complete_time: float | None = None
+        self.explain = NO_EXPLANATION
 
     # -- the request
 
@@ -387,6 +401,7 @@ class Router(StreamDecoderFilter):
         upstream, self.upstream = self.upstream, None
         if upstream is not None:
             upstream.host.stats.rq_timeout += 1
+            upstream.host.stats.rq_error += 1
             upstream.reset()
         if self.explain is not NO_EXPLANATION:
             self.explain.decided("timeout", "route timeout", f"no complete response within {self.timeout:g} s")

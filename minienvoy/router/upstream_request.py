@@ -1,7 +1,7 @@
 """One attempt to get an answer from one host.
 
-Envoy: `Router::UpstreamRequest`. A router has one of these for each attempt; it waits for a connection, sends the request,
-and hands what comes back to the router. Once it is done or reset it says nothing more.
+Envoy: `Router::UpstreamRequest`. A router has one of these for each attempt; it waits for a connection, sends the
+request, and hands what comes back to the router. Once it is done or reset it says nothing more.
 """
 
 from __future__ import annotations

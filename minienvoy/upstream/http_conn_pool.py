@@ -1,10 +1,11 @@
 """HTTP/1 connections to one host.
 
-Envoy: `Http::HttpConnPoolImplBase`, `Http1::ConnPoolImpl`, `ConnectionPool::ConnPoolImplBase`; docs "Connection pooling".
+Envoy: `Http::HttpConnPoolImplBase`, `Http1::ConnPoolImpl`, `ConnectionPool::ConnPoolImplBase`; docs "Connection
+pooling".
 
-A stream takes an idle connection (the one that was used last), or waits for one. Waiting streams are served in order, by
-whatever connection comes free first. When a connection fails to come up all of them fail, so that whoever waits can
-decide what to do instead.
+A stream takes an idle connection (the one that was used last), or waits for one. Waiting streams are served in order,
+by whatever connection comes free first. When a connection fails to come up all of them fail, so that whoever waits
+can decide what to do instead.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from minienvoy.testing.transcript import Client, Event, Server
 
 quickly = settings(deadline=None, max_examples=100)
 
-LIMITS = Http1Settings(max_headers_size=2000, max_headers_count=12, enable_trailers=True)
+LIMITS = Http1Settings(max_headers_size=2000, max_headers_count=12, enable_trailers=True, accept_http_10=True)
 TOKEN = "!#$%&'*+-.^_`|~0123456789abcXYZ"
 
 
@@ -58,6 +58,7 @@ request_lines = one_of(
     b"CONNECT b:80 HTTP/1.1",
     b"GET\t/  HTTP/1.1 ",
     b"GET / HTTP/1.0",
+    b"GET /",
     b"GET /\x00 HTTP/1.1",
     b"FOO / HTTP/1.1",
     b"",

@@ -358,9 +358,7 @@ class Bench:
 
     def create_connection(self, cluster: Cluster, host: Host) -> FakeClientConnection:
         """In place of `upstream.host_connection.create_connection`."""
-        made = FakeClientConnection(
-            cluster.dispatcher, host.address, buffer_limit=cluster.per_connection_buffer_limit
-        )
+        made = FakeClientConnection(cluster.dispatcher, host.address, buffer_limit=cluster.per_connection_buffer_limit)
         made.bench = self
         return made
 

@@ -59,15 +59,14 @@ _wire_line = itemgetter(2)
 class ClientConnection(Http1Connection):
     """One upstream connection."""
 
-    _state = WAIT
-    _decoder: ResponseDecoder | None = None
-    _head_request = False
-    _connect_request = False
-    _upgrade_request = False
-    _request_over = True
-
     def __init__(self, connection: Connection, settings: Http1Settings, stats: Http1CodecStats) -> None:
         super().__init__(connection, settings, stats)
+        self._state = WAIT
+        self._decoder: ResponseDecoder | None = None
+        self._head_request = False
+        self._connect_request = False
+        self._upgrade_request = False
+        self._request_over = True
         self.should_close = False
         """The peer (or a broken message) rules out another request on this connection."""
         self.extra_bytes = False

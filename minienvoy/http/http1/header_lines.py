@@ -64,8 +64,8 @@ class _Name:
         lower: as it goes on.
         kind: of its entries.
         prefix: `name: ` if it came in lower case, so that a line that begins so can go on as it is; else empty.
-        lines_left: how many more of its lines are worth keeping: a header whose value never repeats must not push out those
-            whose values do.
+        lines_left: how many more of its lines are worth keeping: a header whose value never repeats must not push
+            out those whose values do.
     """
 
     __slots__ = ("kind", "lines_left", "lower", "prefix")

@@ -512,9 +512,7 @@ def test_a_client_that_does_not_read_stops_the_upstream_and_starts_it_again(benc
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nx: y\r\n\r\n",
     ],
 )
-def test_the_upstream_connection_is_read_again_when_its_response_is_complete(
-    bench: MakeBench, response: bytes
-) -> None:
+def test_the_upstream_connection_is_read_again_when_its_response_is_complete(bench: MakeBench, response: bytes) -> None:
     trailers = {"http_protocol_options": {"enable_trailers": True}}
     b = bench(buffer_limit=10, hcm=trailers, cluster=trailers)
     client = b.client().send(GET)

@@ -439,7 +439,12 @@ def test_the_host_may_be_that_of_the_endpoint(bench: MakeBench) -> None:
 
 
 def test_prefix_and_host_are_rewritten(bench: MakeBench) -> None:
-    action = {"cluster": "a", "prefix_rewrite": "/new", "host_rewrite_literal": "b.com", "append_x_forwarded_host": True}
+    action = {
+        "cluster": "a",
+        "prefix_rewrite": "/new",
+        "host_rewrite_literal": "b.com",
+        "append_x_forwarded_host": True,
+    }
     b = bench([{"match": {"prefix": "/old"}, "route": action}])
     b.client().get("/old/x?y")
     request = b.upstream.received()

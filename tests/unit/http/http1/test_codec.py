@@ -314,7 +314,7 @@ def test_what_follows_a_refused_request_is_not_read(codec: str) -> None:
 
 
 def test_start_line_is_judged_before_the_head_is_complete() -> None:
-    for line in (b"FOO / HTTP/1.1\r\n", b"GET b HTTP/1.1\r\n", b"GET / HTTX/1.1\n", b"GET\r\n"):
+    for line in (b"FOO / HTTP/1.1\r\n", b"GET b HTTP/1.1\r\n", b"GET / HTTX/1.1\n", b"GET\r\n", b"\x16\x03", b" "):
         assert receive("native", line) == CODEC_ERROR
     assert receive("native", b"FOO") == []
     assert receive("native", b"GET / HTTP/1.0\r\n") == []
@@ -441,6 +441,29 @@ def test_any_number_of_empty_lines_may_come_first(codec: str) -> None:
     for _ in range(50):
         assert server.receive(b"\r\n" * 1000) == []
     assert server.receive(GET + b"\r\n") == A_GET
+
+
+def test_http_09_ends_with_its_only_line() -> None:
+    assert receive("native", b"GET /\r\n") == [error("low_version", 426)]
+    server = Server("native", Http1Settings(accept_http_10=True, default_host_for_http_10=b"d"))
+    assert server.receive(b"GET", b" /a \r", b"\n") == [headers("GET", "/a", "d"), end_stream()]
+    server.answer(200, [(b"connection", b"close")], b"x")
+    assert server.wire == b"HTTP/1.0 200 OK\r\nconnection: close\r\n\r\nx"
+
+
+def test_a_request_begins_with_the_empty_lines_before_it(codec: str) -> None:
+    server = Server(codec, answering=True)
+    server.receive(b"\r\n")
+    assert len(server.streams) == 1
+    server.receive(GET + b"\r\n\r\n")
+    assert len(server.streams) == 2
+
+
+def test_any_token_is_a_method_where_that_is_allowed(codec: str) -> None:
+    for method in ("FOO", "get", "M-SEARCH"):
+        message = method.encode() + b" / HTTP/1.1\r\nhost: a\r\n\r\n"
+        assert receive(codec, message, allow_custom_methods=True) == [headers(method, "/", "a"), end_stream()]
+        assert receive(codec, message) == CODEC_ERROR
 
 
 # -- pipelining
