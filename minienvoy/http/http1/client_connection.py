@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import CodecProtocolError
 from ..codec import ResponseDecoder, StreamResetReason
-from ..header_map import KIND, Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap
+from ..header_map import (
+    KIND,
+    RESPONSE_JOINED,
+    Entry,
+    HeaderMap,
+    RequestHeaderMap,
+    ResponseHeaderMap,
+    join_repeated,
+)
 from .chunked import LAST_CHUNK, ChunkedReader
 from .codec import (
     BOTH_LENGTHS,
@@ -268,9 +276,12 @@ class ClientConnection(Http1Connection):
         count = len(entries)
         if count > self._max_count:
             raise CodecProtocolError("http1.too_many_headers", 431)
-        seen = 0
+        seen = repeated = 0
         for item in entries:
+            repeated |= seen & item[3]
             seen |= item[3]
+        if repeated & RESPONSE_JOINED:
+            entries = join_repeated(entries, repeated & RESPONSE_JOINED)
         if seen & UNDERSCORE:
             count = -1
             entries = self._count_and_filter(entries)
