@@ -121,7 +121,8 @@ class Redirect:
                 path = self._path
         else:
             if self._prefix:
-                # The log shows the path that the client is sent to.
+                # The log shows the path that the client is sent to, or the one it asked for.
+                headers.set(b"x-envoy-original-path", path)
                 path = headers.path = rewrite_prefix(path, self._match, self._prefix)
             if self._strip_query:
                 path = path.partition(b"?")[0]
