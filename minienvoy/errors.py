@@ -39,6 +39,22 @@ class ConfigError(MinienvoyError):
         return f"{text} ({self.remedy})" if self.remedy else text
 
 
+class UsageError(MinienvoyError):
+    """A program that embeds minienvoy asks for what can not be: an address before the start, an unknown listener.
+
+    Attributes:
+        remedy: what to do instead.
+    """
+
+    def __init__(self, problem: str, remedy: str = "") -> None:
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(problem, remedy)
+
+    def __str__(self) -> str:
+        return f"{self.problem}; {self.remedy}" if self.remedy else self.problem
+
+
 class CodecProtocolError(MinienvoyError):
     """The peer broke the framing of its protocol; the connection can not be used any more.
 

@@ -7,7 +7,8 @@ Envoy: `Logger::Registry`, `Logger::Id`, `Logger::Context` in `source/common/com
     if log.debug_on:                     # an attribute, so that a request pays nothing for what is off
         log.debug(f"creating a new connection to {host.address}")
 
-The loggers belong to the process, as Envoy's do, not to a server. Python's `logging` is not used: importing it costs
+The loggers belong to the process, as Envoy's do, not to a server; they are quiet (`WARNING`) until the command line, or
+who embeds a server, sets their level. Python's `logging` is not used: importing it costs
 more than a tenth of the start of a server, and it has no levels per component that an attribute can answer.
 """
 
@@ -111,7 +112,7 @@ class Logger:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.set_level(INFO)
+        self.set_level(WARNING)
 
     def set_level(self, level: int) -> None:
         self.level = level

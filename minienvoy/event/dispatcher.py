@@ -1,7 +1,7 @@
 """Timers, the two clocks and tasks, over an asyncio loop.
 
-Envoy: `Event::Dispatcher`, `Event::Timer`, `Event::TimeSystem`. Nothing else in minienvoy reads a clock, sleeps or makes
-a task (ruff's TID251 proves it); `event/simulated.py` is the same thing over time that a test moves.
+Envoy: `Event::Dispatcher`, `Event::Timer`, `Event::TimeSystem`. Nothing else in minienvoy reads a clock, sleeps or
+makes a task (ruff's TID251 proves it); `event/simulated.py` is the same thing over time that a test moves.
 
 Timers are coarse: a deadline falls into a bucket of `TICK` seconds, and arming or disarming one is an insert into or a
 removal from that bucket. Nearly every timer of a proxy is disarmed before it fires, and a loop timer costs 1-4 us.
@@ -18,6 +18,8 @@ from math import ceil
 from typing import Any, Protocol
 
 TICK = 0.01
+_TURNS_TO_CLOSE = 3
+"""asyncio takes one to tell the protocol and close the socket; a transport that is still being made takes two more."""
 
 
 class Cancellable(Protocol):
@@ -51,6 +53,10 @@ class Timer:
             bucket = dispatcher._new_bucket(tick)
         bucket[self] = None
         self._bucket = bucket
+
+    def enabled_before(self, deadline: float) -> bool:
+        """True if it will fire at `deadline` (monotonic seconds) or earlier."""
+        return self._bucket is not None and self._deadline <= deadline
 
     def disable(self) -> None:
         """Do not fire. Disabling a timer that is not armed is fine."""
@@ -97,7 +103,7 @@ class LazyTimer:
         if not deadline or self._timer is None:
             return
         left = deadline - self._dispatcher.monotonic_time()
-        if left > 0:
+        if left > TICK * 1e-6:  # less is the rounding of the timer's own deadline
             self._timer.enable(left)
         else:
             self._deadline = 0.0
@@ -150,20 +156,28 @@ class Dispatcher:
             timer.disable()
 
     async def stop(self) -> None:
-        """Forget every timer and end every task that `create_task` made."""
-        if self._wake_up is not None:
-            self._wake_up.cancel()
-            self._wake_up = None
-        for bucket in self._buckets.values():
-            for timer in bucket:
-                timer._bucket = None
-        self._buckets.clear()
-        self._ticks.clear()
+        """Forget every timer and end every task that `create_task` made; return when the loop is done with what was
+        closed: it tells of a lost connection, and closes the socket, some turns after it was asked to."""
+        # Whoever has been given a socket learns of it first: a task that is cancelled before its first step loses it.
+        await asyncio.sleep(0)
         me = asyncio.current_task()
         tasks = [task for task in self._tasks if task is not me]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        try:
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for _ in range(_TURNS_TO_CLOSE):
+                await asyncio.sleep(0)
+        finally:
+            # Last, for whoever hears of an end may arm a timer.
+            if self._wake_up is not None:
+                self._wake_up.cancel()
+                self._wake_up = None
+            for bucket in self._buckets.values():
+                for timer in bucket:
+                    timer._bucket = None
+            self._buckets.clear()
+            self._ticks.clear()
 
     def _new_bucket(self, tick: int) -> dict[Timer, None]:
         if tick <= self._fired:

@@ -1,13 +1,35 @@
 """Time that stands still until a test moves it.
 
 Envoy: `Event::SimulatedTimeSystem` (`test/test_common/simulated_time_system.h`).
+
+Sockets are real, and what a timer sets in motion takes some turns of the event loop to come to rest. That it has is not
+guessed from a clock: after each turn every socket of this process is looked at, and when nothing has come in, gone out,
+opened or closed for `QUIET_TURNS` turns, nobody in this loop has anything more to say.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import select
+import socket
+import stat
+import sys
 
 from .dispatcher import TICK, Dispatcher
+
+QUIET_TURNS = 12
+"""Turns of the loop in which a peer may be at work without touching a socket: an `await` takes one."""
+MOST_TURNS = 5000
+"""A peer that never comes to rest does not hold time up for good."""
+LINGER = 1
+"""Milliseconds for the kernel to deliver what it has accepted; the loopback interface nearly always has already."""
+
+_READABLE = select.POLLIN | select.POLLHUP | select.POLLERR
+_TCP_INFO = socket.TCP_INFO if sys.platform == "linux" else None
+_BYTES_ACKED_AND_RECEIVED = slice(120, 136)
+
+Seen = dict[int, tuple[int, bytes]]
 
 
 class SimulatedDispatcher(Dispatcher):
@@ -31,21 +53,38 @@ class SimulatedDispatcher(Dispatcher):
             self._fire_until(tick)
         self._now = end
 
-    async def settle(self, quiet: int = 5, limit: int = 1000) -> None:
+    async def advance_and_settle(self, seconds: float) -> None:
+        """As `advance`, and what each timer sets in motion comes to rest before the next one fires."""
+        await self.settle()
+        end = self._now + seconds
+        while (step := self.next_deadline()) is not None and self._now + step <= end + TICK * 1e-6:
+            self.advance(min(step, max(0.0, end - self._now)))
+            await self.settle()
+        self.advance(max(0.0, end - self._now))
+
+    async def settle(self) -> None:
         """Let the event loop turn until the sockets of this process have nothing more to say to each other.
 
-        Loopback I/O takes a turn or two of the loop; `quiet` turns with nothing to read in between are taken for silence.
         A peer in another process or thread is not waited for.
         """
-        turns = 0
-        for _ in range(limit):
-            started = self.loop.time()
+        seen = _look_at_sockets()
+        quiet = 0
+        for _ in range(MOST_TURNS):
             await asyncio.sleep(0)
-            if turns % 2:
-                await asyncio.sleep(0.0005)
-            turns = 0 if self.loop.time() - started > 0.05 else turns + 1
-            if turns >= quiet * 2:
-                return
+            before, seen = seen, _look_at_sockets()
+            quiet = quiet + 1 if seen == before else 0
+            if quiet >= QUIET_TURNS:
+                if not _something_comes(seen):
+                    return
+                quiet = 0
+
+    async def wait(self, event: asyncio.Event) -> None:
+        """Wait for what the world outside decides, such as the answer of a name server; time moves as it does there."""
+        while not event.is_set():
+            try:
+                await asyncio.wait_for(event.wait(), TICK)
+            except TimeoutError:
+                self.advance(TICK)
 
     def next_deadline(self) -> float | None:
         """Seconds until the next timer can fire; None if none is armed."""
@@ -54,3 +93,48 @@ class SimulatedDispatcher(Dispatcher):
 
     def _arm(self, tick: int) -> None:
         """Nothing wakes simulated time up but `advance`."""
+
+
+def _look_at_sockets() -> Seen:
+    """Of every socket of this process: what it is ready for, and how much has passed through it."""
+    poll = select.poll()
+    seen: Seen = {}
+    for name in os.listdir("/dev/fd"):  # noqa: PTH208 (names are all that is wanted, and many times)
+        try:
+            if stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                seen[int(name)] = (0, _passed(int(name)))
+                poll.register(int(name), select.POLLIN | select.POLLOUT)
+        except OSError:
+            continue  # the descriptor of the listing itself, or closed by another thread
+    for fd, events in poll.poll(0):
+        seen[fd] = (events, seen[fd][1])
+    return seen
+
+
+def _passed(fd: int) -> bytes:
+    """Whatever changes when bytes arrive at a socket, are taken from it, or reach its peer."""
+    import fcntl
+    import termios
+
+    try:
+        waiting = fcntl.ioctl(fd, termios.FIONREAD, bytes(4))
+    except OSError:  # it listens
+        return b""
+    if _TCP_INFO is None:
+        return waiting
+    view = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=fd)
+    try:
+        return waiting + view.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 136)[_BYTES_ACKED_AND_RECEIVED]
+    except OSError:  # not TCP
+        return waiting
+    finally:
+        view.detach()
+
+
+def _something_comes(seen: Seen) -> bool:
+    """Wait `LINGER` for a socket that has nothing to read; what can be read already is left there on purpose."""
+    poll = select.poll()
+    for fd, (events, _) in seen.items():
+        if not events & _READABLE:
+            poll.register(fd, select.POLLIN)
+    return bool(poll.poll(LINGER))

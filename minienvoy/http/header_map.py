@@ -257,8 +257,8 @@ class RequestHeaderMap(HeaderMap):
 class ResponseHeaderMap(HeaderMap):
     """`status` is an int, as the proxy compares it far more often than it prints it.
 
-    `body_follows` tells the downstream codec that the first body bytes come in this very turn, so that head and body can
-    leave in one write; whoever delays the body sets it to False.
+    `body_follows` tells the downstream codec that the first body bytes come in this very turn, so that head and body
+    can leave in one write; whoever delays the body sets it to False.
     """
 
     __slots__ = ("body_follows", "status")

@@ -183,9 +183,13 @@ class RouteConfig:
             return self._explained_route(virtual_host, headers, path, stream)
         for route in virtual_host.routes:
             match = route.match
-            if match.path(path) and not (match.conditional and match.conditions(headers, self._random)):
-                stream.virtual_host_name = virtual_host.name
-                stream.route_name = route.name
+            prefix = match.quick_prefix
+            if prefix is not None:
+                if not path.startswith(prefix):
+                    continue
+            elif not match.path(path):
+                continue
+            if not (match.conditional and match.conditions(headers, self._random)):
                 return route
         return None
 
@@ -200,10 +204,8 @@ class RouteConfig:
                 continue
             failed = match.conditions(headers, self._random) if match.conditional else ""
             if failed:
-                near_misses.append(f"{route} ({failed})")
+                near_misses.append(f"{route} (needs {failed})")
                 continue
-            stream.virtual_host_name = virtual_host.name
-            stream.route_name = route.name
             because = f"{match.description} matches {path.decode('latin-1')} in virtual host {virtual_host.name}"
             stream.explain.decided("route", route, because, tuple(near_misses))
             return route

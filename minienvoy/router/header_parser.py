@@ -106,14 +106,8 @@ class HeaderParser:
 
 
 def _overwrite(headers: HeaderMap, item: Entry) -> None:
-    name = item[0]
-    if isinstance(headers, RequestHeaderMap) and name in (b"host", b":authority"):
-        headers.authority = item[1]
-    elif isinstance(headers, RequestHeaderMap) and name == b":path":
-        headers.path = item[1]
-    else:
-        headers.remove(name)
-        headers.add_entry(item)
+    headers.remove(item[0])
+    headers.add_entry(item)
 
 
 def _addition(option: Any, path: str, sources: Sources | None) -> _Addition:
@@ -126,8 +120,7 @@ def _addition(option: Any, path: str, sources: Sources | None) -> _Addition:
     else:
         action = option.append_action
     if name.startswith(":") or name == "host":
-        if action == APPEND_IF_EXISTS_OR_ADD or (name.startswith(":") and name not in (":authority", ":path")):
-            raise ConfigError(":-prefixed or host headers may not be modified", f"{path}.header.key")
+        raise ConfigError(":-prefixed or host headers may not be modified", f"{path}.header.key")
     try:
         formatter = compile_format(value, sources, omit_empty_values=True)
     except ConfigError as error:

@@ -83,6 +83,7 @@ class ActiveTcpListener:
     def new_connection(self, accepted: ConnectionSocket, explain: Explanation) -> None:
         """Find the filter chain for a socket that the listener filters are done with."""
         listener = self.listener
+        accepted.info.listener_metadata = listener.metadata
         if not accepted.detected_transport_protocol:
             accepted.detected_transport_protocol = "raw_buffer"  # nobody saw another one
         chain = listener.filter_chain_manager.find(accepted, explain)
@@ -91,12 +92,13 @@ class ActiveTcpListener:
             log.debug(f"closing connection from {accepted.remote_address}: no matching filter chain found")
             accepted.raw.close()
             self._log_unmatched(accepted.info)
-            if self.server.explanations is not None:
-                self.server.explanations.append(explain)
+            if listener.context.explanations is not None:
+                listener.context.explanations.append(explain)
             return
         connection = Connection(self.dispatcher, accepted.info, listener.per_connection_buffer_limit)
         connection.explain = explain
         connection.filter_chain_name = chain.name
+        accepted.info.filter_chain_metadata = chain.metadata
         active = ActiveTcpConnection(self, connection)
         if listener.access_logs:
             self.describe(connection.stream_info, chain.name)
@@ -189,7 +191,7 @@ class ActiveTcpListener:
         remote = local if family == socket.AF_UNIX and not peer else Address.from_sockaddr(family, peer)
         info = ConnectionInfo(local, remote, next_connection_id())
         explain: Explanation = NO_EXPLANATION
-        if self.server.explanations is not None:
+        if listener.context.explanations is not None:
             explain = Explanation()
             explain.decided("listener", listener.name, f"accepted on {local}")
         accepted = ConnectionSocket(raw, info)

@@ -25,9 +25,9 @@ class ServerContext:
     Attributes:
         explanations: where finished explanations go; None when explaining is off.
         node: `envoy.config.core.v3.Node` with the command line's service-node, -cluster and -zone filled in.
-        drain_close: asked by connection managers at the end of each response: should this connection be closed, because the
-            server drains (`Network::DrainDecision`)?
-        defer: run when configuration is complete and listeners are about to start (`Init::Manager`).
+        drain_close: should a connection that has just answered be closed, because the server drains
+            (`Network::DrainDecision`)?
+        drain_state: tells whether `drain_close` need be asked at all.
     """
 
     dispatcher: Dispatcher
@@ -52,16 +52,18 @@ class FactoryContext:
     """A `ServerContext` as one listener's filters see it (`FactoryContext`).
 
     Attributes:
-        scope: statistics of the server, empty prefix: filters add their own (`http.<stat_prefix>.`, `tcp.<stat_prefix>.`).
+        scope: statistics of the server, empty prefix: filters add their own (`http.<stat_prefix>.`, ...).
         listener_scope: `listener.<address>.`
         http_scope: `http.<stat_prefix>.` for HTTP filters; the same as `scope` for others.
         drain_close: as in `ServerContext`, and also true while only this listener drains.
         listener_port: as configured.
+        explanations: as in `ServerContext`; None for the admin interface, whose requests nobody asks about.
         traffic_direction: `UNSPECIFIED`, `INBOUND` or `OUTBOUND`.
     """
 
     __slots__ = (
         "drain_close",
+        "explained",
         "http_scope",
         "listener_name",
         "listener_port",
@@ -80,6 +82,8 @@ class FactoryContext:
         listener_name: str = "",
         traffic_direction: str = "UNSPECIFIED",
         listener_port: int = 0,
+        *,
+        explained: bool = True,
     ) -> None:
         self.server = server
         self.scope = scope
@@ -88,7 +92,12 @@ class FactoryContext:
         self.listener_name = listener_name
         self.traffic_direction = traffic_direction
         self.listener_port = listener_port
+        self.explained = explained
         self.http_scope = scope
+
+    @property
+    def explanations(self) -> ExplanationLog | None:
+        return self.server.explanations if self.explained else None
 
     def for_http_filters(self, http_scope: Scope) -> FactoryContext:
         """The same, for the filters of a connection manager whose stats are in `http_scope`."""
@@ -100,6 +109,7 @@ class FactoryContext:
             self.listener_name,
             self.traffic_direction,
             self.listener_port,
+            explained=self.explained,
         )
         mine.http_scope = http_scope
         return mine

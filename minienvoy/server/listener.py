@@ -18,6 +18,8 @@ from ..network.filter_chain import FilterChain, FilterChainManager, FilterChainM
 from ..network.listen_socket import ListenSocketSettings, bind_listen_socket, bound_address, listen
 from ..network.resolver import resolve_proto_address
 from ..network.socket_option import SocketOption, socket_options_from_proto, tcp_keepalive_options
+from ..network.transport_socket import require_raw_buffer
+from ..upstream.load_assignment import plain_metadata
 from .active_tcp_listener import ActiveTcpListener
 from .factory_context import FactoryContext, ServerContext
 from .listener_stats import ListenerExtensionConfigStats, ListenerStats, PerHandlerListenerStats
@@ -96,9 +98,6 @@ honours(
     "transport_protocol",
     "application_protocols",
 )
-RAW_BUFFER: Final = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
-honours("envoy.config.core.v3.TransportSocket", "name", "typed_config")
-honours(RAW_BUFFER)
 
 
 class ConnectionLimit:
@@ -128,6 +127,7 @@ class Listener:
         name: as configured, or a made-up unique one.
         address: as configured; where it really listens is `local_addresses`.
         listener_filters_timeout: seconds; 0 for no limit.
+        metadata: `filter_metadata` as plain values; None if there is none.
         drain_manager: its own, below the server's.
         active: it accepts connections.
     """
@@ -157,6 +157,7 @@ class Listener:
             if config.HasField("bind_to_port")
             else not config.deprecated_v1.HasField("bind_to_port") or config.deprecated_v1.bind_to_port.value
         )
+        self.metadata = plain_metadata(config.metadata) if config.HasField("metadata") else None
         self.transparent = config.transparent.value
         self.traffic_direction = TRAFFIC_DIRECTIONS[config.traffic_direction]
         self.per_connection_buffer_limit = (
@@ -186,6 +187,7 @@ class Listener:
                 self.name,
                 self.traffic_direction,
                 self.address.port,
+                explained=handler != "main_thread",
             )
             self.access_logs = _access_logs(config.access_log, self.context, f"{path}.access_log")
             self.listener_filters = _listener_filters(config.listener_filters, self.context, path)
@@ -370,13 +372,7 @@ def _filter_chain_manager(config: Any, address: Address, context: FactoryContext
 
 def _filter_chain(config: Any, match: FilterChainMatch, context: FactoryContext, path: str) -> FilterChain:
     if config.HasField("transport_socket"):
-        type_url = config.transport_socket.typed_config.type_url
-        if type_url.rpartition("/")[2] != RAW_BUFFER:
-            raise ConfigError(
-                f"Didn't find a registered implementation for type: '{type_url.rpartition('/')[2]}'",
-                f"{path}.transport_socket.typed_config",
-                remedy="connections are plain TCP so far; see docs/supported.md",
-            )
+        require_raw_buffer(config.transport_socket, f"{path}.transport_socket")
     made = []
     last = len(config.filters) - 1
     for index, each in enumerate(config.filters):
@@ -401,4 +397,5 @@ def _filter_chain(config: Any, match: FilterChainMatch, context: FactoryContext,
         except ConfigError as error:
             raise error.below(where) from None
     timeout = config.transport_socket_connect_timeout
-    return FilterChain(config.name, made, match, timeout.ToTimedelta().total_seconds())
+    metadata = plain_metadata(config.metadata) if config.HasField("metadata") else None
+    return FilterChain(config.name, made, match, timeout.ToTimedelta().total_seconds(), metadata)

@@ -1,7 +1,7 @@
 """One minienvoy: everything that a bootstrap asks for, wired together.
 
-Envoy: `Server::InstanceBase`; docs "Initialization". The order is Envoy's: statistics, runtime, clusters, listeners, admin;
-then clusters find their first hosts; then listeners accept.
+Envoy: `Server::InstanceBase`; docs "Initialization". The order is Envoy's: statistics, runtime, clusters, listeners,
+admin; then clusters find their first hosts; then listeners accept.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from ..stats.flush import StatsFlusher
 from ..stats.store import Store
 from ..upstream.cluster import ClusterContext
 from ..upstream.cluster_manager import ClusterManager
+from .application_log import set_log_format
 from .drain_manager import DrainManager, DrainStrategy
 from .factory_context import ServerContext
 from .listener_manager import ListenerManager
@@ -151,6 +152,10 @@ class Server(ServerContext):
 
     def _compile(self) -> None:
         bootstrap, options = self.bootstrap, self.options
+        if bootstrap.HasField("application_log_config"):
+            from .application_log import set_log_format
+
+            set_log_format(bootstrap, options)
         self.tag_settings = compile_stats_settings(bootstrap, options.stats_tags)
         self.stats.configure(self.tag_settings.matcher, self.tag_settings.histogram_buckets)
         self.stats_flusher = StatsFlusher(
@@ -158,7 +163,7 @@ class Server(ServerContext):
             self.dispatcher,
             interval=self.tag_settings.flush_interval,
             on_admin=self.tag_settings.flush_on_admin,
-            refresh=self._refresh_stats,
+            refresh=self.refresh_stats,
         )
         self.runtime = Loader(
             bootstrap.layered_runtime if bootstrap.HasField("layered_runtime") else None, self.service_cluster
@@ -201,6 +206,7 @@ class Server(ServerContext):
             self.listener_manager.stop()
             if self.admin_listener is not None:
                 self.admin_listener.remove()
+            self.access_logs.close()
             raise
 
     # -- life
@@ -239,17 +245,40 @@ class Server(ServerContext):
 
     async def stop(self) -> None:
         """End everything: nothing listens, nothing is connected, no timer and no task is left. Logs are complete."""
-        self.listener_manager.stop()
-        if self.admin_listener is not None:
-            self.admin_listener.remove()
-        for cluster in self.cluster_manager.clusters().values():
-            for host in cluster.hosts():
-                close_pools(host)
-        self.cluster_manager.stop()
-        self.stats_flusher.stop()
-        self.dns_resolvers.close()
-        self.access_logs.close()
-        await self.dispatcher.stop()
+        try:
+            self.listener_manager.stop()
+            if self.admin_listener is not None:
+                self.admin_listener.remove()
+            for cluster in self.cluster_manager.clusters().values():
+                for host in cluster.hosts():
+                    close_pools(host)
+            self.cluster_manager.stop()
+            self.stats_flusher.stop()
+            self.dns_resolvers.close()
+        finally:
+            try:
+                await self.dispatcher.stop()
+            finally:
+                # Connections that end have their say in the access log a turn later.
+                self.access_logs.close()
+
+    def refresh_stats(self) -> None:
+        """Take down what is measured rather than counted, such as memory and the time since the start."""
+        stats = self._stats
+        stats.uptime = int(self.dispatcher.monotonic_time() - self.start_monotonic)
+        stats.live = int(self.state == "LIVE")
+        stats.state = ("LIVE", "DRAINING", "PRE_INITIALIZING", "INITIALIZING").index(self.state)
+        stats.concurrency = self.options.concurrency
+        stats.days_until_first_cert_expiring = 2**32 - 1
+        stats.total_connections = sum(each.connections for each in self.listener_manager.listeners())
+        physical = resident_memory()
+        stats.memory_physical_size = physical
+        stats.memory_heap_size = physical
+        stats.memory_allocated = physical
+        runtime, loader = self._runtime_stats, self.runtime.stats
+        for name in (*RuntimeStats.COUNTERS, *RuntimeStats.GAUGES):
+            if hasattr(loader, name):
+                setattr(runtime, name, getattr(loader, name))
 
     # -- inside
 
@@ -257,9 +286,15 @@ class Server(ServerContext):
         """Every module that a configuration can need without naming a type declares what it honours when imported."""
         for module in _DECLARING_MODULES:
             import_module(module)
+        if self.bootstrap.HasField("application_log_config"):
+            import_module("minienvoy.server.application_log")
         found = require_supported(self.bootstrap, self.loaded.source, warn=self.options.unsupported == "warn")
         for item in found:
             _config_log.warning(f"not honoured: {described(item, self.loaded.source)}")
+        if found:
+            from ..config.leave_out import leave_out
+
+            leave_out(self.bootstrap, found)
         for note in notes(self.bootstrap):
             _config_log.info(f"ignored: {described(note, self.loaded.source)}")
         return found
@@ -297,23 +332,6 @@ class Server(ServerContext):
                             found[f"{manager.route_config.name}/{len(found)}"] = (manager.route_config, now)
         return found
 
-    def _refresh_stats(self) -> None:
-        stats = self._stats
-        stats.uptime = int(self.dispatcher.monotonic_time() - self.start_monotonic)
-        stats.live = int(self.state == "LIVE")
-        stats.state = ("LIVE", "DRAINING", "PRE_INITIALIZING", "INITIALIZING").index(self.state)
-        stats.concurrency = self.options.concurrency
-        stats.days_until_first_cert_expiring = 2**32 - 1
-        stats.total_connections = sum(each.connections for each in self.listener_manager.listeners())
-        physical = resident_memory()
-        stats.memory_physical_size = physical
-        stats.memory_heap_size = physical
-        stats.memory_allocated = physical
-        runtime, loader = self._runtime_stats, self.runtime.stats
-        for name in (*RuntimeStats.COUNTERS, *RuntimeStats.GAUGES):
-            if hasattr(loader, name):
-                setattr(runtime, name, getattr(loader, name))
-
     def _write_admin_address(self) -> None:
         assert self.admin_listener is not None
         path = Path(self.options.admin_address_path)
@@ -327,10 +345,11 @@ class Server(ServerContext):
 
 def close_pools(host: Any) -> None:
     """Close every connection to a host."""
-    for pools in (host.http_pools, host.tcp_pools):
-        for pool in tuple(pools.values()):
-            pool.close()
-        pools.clear()
+    for pool in tuple(host.http_pools.values()):
+        pool.close()
+    host.http_pools.clear()
+    # A TCP connection ends with the downstream connection that it belongs to: a pool of them has none of its own.
+    host.tcp_pools.clear()
 
 
 def resident_memory() -> int:
@@ -351,6 +370,7 @@ def load(options: Options) -> LoadedConfig:
     )
     for warning in loaded.warnings:
         _config_log.warning(warning)
+    set_log_format(loaded.message, options)
     return loaded
 
 

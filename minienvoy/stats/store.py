@@ -323,12 +323,26 @@ class Store:
         return found
 
     def value(self, name: str) -> int:
-        """Of the counter or gauge of that name; KeyError if there is none. Reads everything: for tests and tools."""
-        for samples in (self.counters(), self.gauges()):
-            for sample in samples:
-                if sample.name == name:
-                    return sample.value
-        raise KeyError(name)
+        """Of the counter or gauge of that name; KeyError if there is none. Reads only what can have that name."""
+        found: int | None = None
+        for (_, prefix), entry in self.entries.items():
+            source = entry.source
+            if not name.startswith(prefix):
+                continue
+            rest = name[len(prefix) :]
+            if isinstance(source, StatsStruct):
+                values = [getattr(source, rest)] if rest in source.COUNTERS or rest in source.GAUGES else []
+            elif isinstance(source, (Counter, Gauge)):
+                values = [source.value] if not rest else []
+            elif isinstance(source, Provider):
+                values = [value for given, value in source.read() if given == rest]
+            else:
+                continue
+            for value in values:
+                found = value if found is None else found + value
+        if found is None or not self._accepts(name):
+            raise KeyError(name)
+        return found
 
     def merge_histograms(self) -> None:
         """Make what the histograms recorded visible (`Store::mergeHistograms`)."""

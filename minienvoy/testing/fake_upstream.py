@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, cast
 
 _LARGEST_HEAD = 256 * 1024
 _LARGEST_BODY = 64 * 1024 * 1024
@@ -190,9 +190,8 @@ class _HttpConnection(asyncio.Protocol):
         self._received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._upstream.opened(transport)
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none, but does as one does
+        self._upstream.opened(self._transport)
         self._number = self._upstream.connections
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -304,12 +303,11 @@ class _TcpConnection(asyncio.Protocol):
         self._conversation = Conversation()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._upstream.opened(transport)
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none, but does as one does
+        self._upstream.opened(self._transport)
         self._upstream.conversations.append(self._conversation)
         if self._upstream.greeting:
-            transport.write(self._upstream.greeting)
+            self._transport.write(self._upstream.greeting)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._upstream.lost(self._transport)

@@ -17,6 +17,7 @@ from ..config.api import type_of, unpack
 from ..config.fields import honours
 from ..errors import ConfigError
 from ..network.address import Address
+from ..network.transport_socket import require_raw_buffer
 from ..registry import Registry
 from .cluster_stats import ClusterStats
 from .duration import duration_of
@@ -54,6 +55,7 @@ honours(
     "name",
     "per_connection_buffer_limit_bytes",
     "respect_dns_ttl",
+    "transport_socket",
     "typed_dns_resolver_config",
     "typed_extension_protocol_options",
     "upstream_bind_config",
@@ -179,6 +181,8 @@ class Cluster:
         self.http_options = _http_options(config, context.path)
         self.tcp_keepalive = _tcp_keepalive(config.upstream_connection_options)
         self.source_address = _source_address(config, context.path)
+        if config.HasField("transport_socket"):
+            require_raw_buffer(config.transport_socket, f"{context.path}.transport_socket")
         self.load_assignment = LoadAssignment.from_proto(config.load_assignment, f"{context.path}.load_assignment")
         self.load_balancer_type, create_load_balancer = _load_balancer_factory(config, context)
         # Everything that can be wrong has been looked at: from here on there is something to clean up.

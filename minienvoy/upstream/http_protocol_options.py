@@ -21,7 +21,6 @@ honours(
 honours("envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig", "http_protocol_options")
 honours(
     "envoy.config.core.v3.HttpProtocolOptions",
-    "headers_with_underscores_action",
     "idle_timeout",
     "max_connection_duration",
     "max_headers_count",
@@ -70,7 +69,6 @@ class UpstreamHttpProtocolOptions:
                 allow_chunked_length=http1.allow_chunked_length,
                 max_headers_size=kilobytes * 1024,
                 max_headers_count=common.max_headers_count.value if common.HasField("max_headers_count") else 100,
-                underscores=common.headers_with_underscores_action,
                 key_formatter=proper_case_words if proper_case else None,
                 send_fully_qualified_url=http1.send_fully_qualified_url,
             ),

@@ -33,9 +33,10 @@ class TcpPoolCallbacks(Protocol):
 class TcpConnPool:
     """To `host`, for one routing priority."""
 
-    __slots__ = ("cluster", "host", "resources")
+    __slots__ = ("_clients", "cluster", "host", "resources")
 
     def __init__(self, cluster: Cluster, host: Host, priority: int = DEFAULT) -> None:
+        self._clients: set[ActiveTcpClient] = set()
         self.cluster = cluster
         self.host = host
         self.resources = cluster.resource_managers[priority]
@@ -48,8 +49,17 @@ class TcpConnPool:
             callbacks.on_pool_failure(PoolFailureReason.OVERFLOW, "", self.host)
             return None
         client = ActiveTcpClient(self, callbacks)
+        self._clients.add(client)
         client.connection.connect(self.cluster.connect_timeout)
         return client
+
+    def close(self) -> None:
+        """Close every connection, also those that still send what they were given."""
+        for client in tuple(self._clients):
+            client.connection.close(ConnectionCloseType.NO_FLUSH)
+
+    def on_closed(self, client: ActiveTcpClient) -> None:
+        self._clients.discard(client)
 
 
 class ActiveTcpClient(ConnectionCallbacks):
@@ -107,6 +117,7 @@ class ActiveTcpClient(ConnectionCallbacks):
     def _on_closed(self, event: ConnectionEvent) -> None:
         pool, callbacks = self._pool, self._callbacks
         self._callbacks = None
+        pool.on_closed(self)
         cluster, host = pool.cluster, pool.host.stats
         stats = cluster.stats.traffic
         stats.upstream_cx_active -= 1

@@ -37,6 +37,7 @@ class Http1Settings:
     default_host_for_http_10: bytes = b""
     enable_trailers: bool = False
     allow_chunked_length: bool = False
+    allow_custom_methods: bool = False
     max_headers_size: int = 60 * 1024
     max_headers_count: int = 100
     underscores: int = ALLOW_UNDERSCORES

@@ -62,7 +62,6 @@ def test_http_options_of_the_extension_win(make_cluster: Callable[..., Cluster])
                     "idle_timeout": "2s",
                     "max_headers_count": 7,
                     "max_response_headers_kb": 3,
-                    "headers_with_underscores_action": "DROP_HEADER",
                 },
                 explicit_http_config={
                     "http_protocol_options": {
@@ -74,7 +73,7 @@ def test_http_options_of_the_extension_win(make_cluster: Callable[..., Cluster])
         },
     ).http_options
     assert (options.idle_timeout, options.max_requests_per_connection) == (2.0, 5)
-    assert (options.http1.max_headers_count, options.http1.max_headers_size, options.http1.underscores) == (7, 3072, 2)
+    assert (options.http1.max_headers_count, options.http1.max_headers_size) == (7, 3072)
     assert options.http1.enable_trailers
     assert options.http1.key_formatter is proper_case_words
 

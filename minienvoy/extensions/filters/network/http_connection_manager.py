@@ -32,6 +32,7 @@ from ....http.filter_manager import FilterChain
 from ....http.filtered_stream import FilteredStream
 from ....http.http1.selection import server_codec
 from ....http.http1.settings import Http1Settings, proper_case_words
+from ....http.request_id import request_id_maker
 from ....network.filter import NETWORK_FILTERS, NetworkFilterFactory
 from ....router.config import RouteConfig
 from ....router.route_entry import seconds
@@ -125,6 +126,7 @@ honours(
     "header_key_format",
     "enable_trailers",
     "allow_chunked_length",
+    "allow_custom_methods",
     ignored={
         "override_stream_error_on_invalid_http_message": "an invalid message ends an HTTP/1 connection in any case",
     },
@@ -186,11 +188,11 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         codec_stats=codec_stats,
         http1=_http1_settings(config, common, http1),
         access_logs=_access_logs(config.access_log, context, f"{join}access_log"),
-        new_request_id=server.random.uuid4(f"http.{config.stat_prefix}.request_id"),
+        new_request_id=request_id_maker(server.random.stream(f"http.{config.stat_prefix}.request_id").getrandbits),
         date=DateProvider(server.dispatcher),
         drain_close=context.drain_close,
         drain_state=server.drain_state,
-        explanations=server.explanations,
+        explanations=context.explanations,
         local_address=server.local_address,
         server_name=config.server_name.encode() or b"envoy",
         server_transformation=ServerHeaderTransformation(config.server_header_transformation),
@@ -324,6 +326,7 @@ def _http1_settings(config: Any, common: Any, http1: Any) -> Http1Settings:
         default_host_for_http_10=http1.default_host_for_http_10.encode(),
         enable_trailers=http1.enable_trailers,
         allow_chunked_length=http1.allow_chunked_length,
+        allow_custom_methods=http1.allow_custom_methods,
         validate_scheme=config.use_remote_address.value and not config.xff_num_trusted_hops,
         max_headers_size=kilobytes * 1024,
         max_headers_count=common.max_headers_count.value if common.HasField("max_headers_count") else 100,

@@ -146,6 +146,7 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
             return
         stats = cluster.stats.traffic
         self._stream_info.upstream_cluster_name = cluster.name
+        self._stream_info.cluster_metadata = cluster.metadata
         if not self._attempts:
             self.explain.decided("cluster", cluster.name, "tcp_proxy")
         if not cluster.resource_manager.connections.can_create:
@@ -220,14 +221,13 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
 
     # -- what a load balancer asks
 
+    host_selection_retries = 0
+
     def compute_hash_key(self) -> int | None:
         return None
 
     def should_select_another_host(self, host: Host) -> bool:
         return False
-
-    def host_selection_retry_count(self) -> int:
-        return 0
 
     def metadata_match_criteria(self) -> Any:
         return self._route.metadata_match
