@@ -11,7 +11,7 @@ from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any, Final
 
 from ....config.api import type_of, unpack
-from ....config.fields import honours
+from ....config.fields import forbids, honours
 from ....errors import ConfigError
 from ....http.active_stream import ActiveStream
 from ....http.codec_stats import Http1CodecStats
@@ -135,6 +135,29 @@ honours("envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat", "proper_cas
 honours("envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat.ProperCaseWords")
 
 
+@forbids(CONFIG_TYPE)
+def check_connection_manager(config: Any, path: str) -> None:
+    """What contradicts itself, or what it runs on."""
+
+    def refuse(problem: str, field: str) -> ConfigError:
+        return ConfigError(problem, f"{path}.{field}" if path else field)
+
+    if config.codec_type == HTTP3:
+        raise refuse("HTTP/3 codec configured on non-QUIC listener.", "codec_type")
+    if config.strip_matching_host_port and config.strip_any_host_port:
+        raise refuse(
+            "Error: Only one of `strip_matching_host_port` or `strip_any_host_port` can be set.",
+            "strip_matching_host_port",
+        )
+    if config.original_ip_detection_extensions:
+        for field, is_set in (
+            ("use_remote_address", config.use_remote_address.value),
+            ("xff_num_trusted_hops", config.xff_num_trusted_hops),
+        ):
+            if is_set:
+                raise refuse(f"Original IP detection extensions and {field} may not be mixed", field)
+
+
 @NETWORK_FILTERS.register("envoy.filters.network.http_connection_manager", CONFIG_TYPE)
 def create_http_connection_manager(config: Any, context: FactoryContext) -> NetworkFilterFactory:
     compiled = compile_connection_manager(config, context)
@@ -143,7 +166,6 @@ def create_http_connection_manager(config: Any, context: FactoryContext) -> Netw
 
 def compile_connection_manager(config: Any, context: FactoryContext, path: str = "") -> ConnectionManagerConfig:
     """Raises ConfigError below `path`, with the field's place in the message if `path` is empty."""
-    _check(config, path)
     server = context.server
     http_scope = context.scope.scope(f"http.{config.stat_prefix}")
     if config.stat_prefix != "admin":
@@ -285,28 +307,6 @@ def create_http_filters(configs: Any, context: FactoryContext, path: str) -> lis
             raise error.below(where) from None
     # Without filters nobody answers: requests wait for their timeouts, as they do in Envoy.
     return factories or [StreamDecoderFilter]
-
-
-def _check(config: Any, path: str) -> None:
-    """What contradicts itself, or what it runs on; also where the fields have no effect here."""
-
-    def refuse(problem: str, field: str) -> ConfigError:
-        return ConfigError(problem, f"{path}.{field}" if path else field)
-
-    if config.codec_type == HTTP3:
-        raise refuse("HTTP/3 codec configured on non-QUIC listener.", "codec_type")
-    if config.strip_matching_host_port and config.strip_any_host_port:
-        raise refuse(
-            "Error: Only one of `strip_matching_host_port` or `strip_any_host_port` can be set.",
-            "strip_matching_host_port",
-        )
-    if config.original_ip_detection_extensions:
-        for field, is_set in (
-            ("use_remote_address", config.use_remote_address.value),
-            ("xff_num_trusted_hops", config.xff_num_trusted_hops),
-        ):
-            if is_set:
-                raise refuse(f"Original IP detection extensions and {field} may not be mixed", field)
 
 
 def _timeout(message: Any, field: str, default: float) -> float:

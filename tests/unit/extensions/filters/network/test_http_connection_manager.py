@@ -6,18 +6,17 @@ from typing import Any, cast
 
 import pytest
 
+from minienvoy.config.fields import unsupported
 from minienvoy.config.loader import load_dict
 from minienvoy.errors import ConfigError
 from minienvoy.extensions.filters.network.http_connection_manager import (
     CONFIG_TYPE,
-    compile_connection_manager,
     create_http_filters,
 )
 from minienvoy.http.filter import StreamDecoderFilter
 from minienvoy.server.factory_context import FactoryContext
 
 NOWHERE = cast(FactoryContext, None)
-"""Nothing is asked of the context before the settings have been looked at."""
 DETECTION = [{"name": "x", "typed_config": {"@type": "type.googleapis.com/google.protobuf.Empty"}}]
 
 
@@ -45,7 +44,7 @@ DETECTION = [{"name": "x", "typed_config": {"@type": "type.googleapis.com/google
 def test_contradictions_are_refused(fields: dict[str, Any], problem: str, path: str) -> None:
     config = load_dict({"stat_prefix": "h", "route_config": {}, **fields}, CONFIG_TYPE).message
     with pytest.raises(ConfigError) as error:
-        compile_connection_manager(config, NOWHERE, "hcm")
+        unsupported(config, "hcm")
     assert (error.value.problem, error.value.path) == (problem, path)
 
 
