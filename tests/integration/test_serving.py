@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import signal
-import sys
-from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from asyncio.subprocess import Process
 
 import pytest
 
@@ -48,26 +44,6 @@ static_resources:
 def bootstrap(tmp_path):
     (tmp_path / "envoy.yaml").write_text(BOOTSTRAP)
     return tmp_path / "envoy.yaml"
-
-
-@pytest.fixture
-def command(root):
-    """`async with command("-c", ...) as process`; it is killed if it is still there at the end."""
-
-    @asynccontextmanager
-    async def run(*arguments: str) -> AsyncIterator[Process]:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "minienvoy", *arguments, cwd=root, stdout=PIPE, stderr=PIPE
-        )
-        try:
-            async with asyncio.timeout(30):
-                yield process
-        finally:
-            if process.returncode is None:
-                process.kill()
-            await process.communicate()
-
-    return run
 
 
 async def listening(process: Process, path) -> str:
