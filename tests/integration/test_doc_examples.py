@@ -48,7 +48,9 @@ def project(root, tmp_path, monkeypatch):
     """A project with a configuration of its own, beside the lessons."""
     (tmp_path / "deploy").mkdir()
     text = (root / "configs" / "05_timeouts.yaml").read_text()
-    (tmp_path / "deploy" / "envoy.yaml").write_text(re.sub(r"\bservice\b", "users", text).replace("name: http", "name: ingress"))
+    (tmp_path / "deploy" / "envoy.yaml").write_text(
+        re.sub(r"\bservice\b", "users", text).replace("name: http", "name: ingress")
+    )
     (tmp_path / "configs").symlink_to(root / "configs")
     monkeypatch.chdir(tmp_path)
 

@@ -100,7 +100,9 @@ async def service(slowly: bool):
 async def test_a_hundred_megabytes_each_way_take_little_memory(command, tmp_path, fetch, slow):
     async with service(slow == "upstream") as port:
         (tmp_path / "envoy.yaml").write_text(CONFIG.format(port=port))
-        async with command("-c", str(tmp_path / "envoy.yaml"), "--admin-address-path", str(tmp_path / "admin")) as process:
+        async with command(
+            "-c", str(tmp_path / "envoy.yaml"), "--admin-address-path", str(tmp_path / "admin")
+        ) as process:
             async for line in process.stderr:
                 if b"starting workers" in line:
                     break
