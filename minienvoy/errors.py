@@ -28,6 +28,11 @@ class ConfigError(MinienvoyError):
         self.remedy = remedy
         super().__init__(problem, path, location, remedy)
 
+    def below(self, path: str) -> ConfigError:
+        """The same error for who knows where the message stands whose factory raised it."""
+        within = self.path if self.path.startswith(path) else ".".join(filter(None, (path, self.path)))
+        return ConfigError(self.problem, within, self.location, self.remedy)
+
     def __str__(self) -> str:
         where = ": ".join(part for part in (self.location, self.path) if part)
         text = f"{where}: {self.problem}" if where else self.problem

@@ -66,8 +66,10 @@ class Registry(Generic[Factory]):
 
         return add
 
-    def find(self, type_url: str, path: str = "") -> Entry[Factory]:
+    def find(self, type_url: str, path: str = "", name: str = "") -> Entry[Factory]:
         """Look a type URL up (any host prefix is accepted, as in Envoy).
+
+        `name` is what the configuration calls the extension; only errors tell it.
 
         Raises:
             ConfigError: at `path`, if nothing in this category takes that type.
@@ -78,9 +80,15 @@ class Registry(Generic[Factory]):
             entry = self._by_type.get(config_type)
         if entry is None:
             raise ConfigError(
-                f"Didn't find a registered implementation for type: '{config_type}'",
+                f"Didn't find a registered implementation for '{name}' with type URL: '{config_type}'"
+                if name
+                else f"Didn't find a registered implementation for type: '{config_type}'",
                 path,
-                remedy=f"no {self.category} extension of minienvoy takes it; see docs/supported.md",
+                remedy=(
+                    f"no {self.category} extension of minienvoy takes it; see docs/supported.md"
+                    if config_type
+                    else "typed_config is missing"
+                ),
             )
         return entry
 

@@ -83,6 +83,23 @@ class ResponseFlag:
     )
 
 
+class AccessLogType:
+    """Why a line is written (`%ACCESS_LOG_TYPE%`); the values are the names in the API."""
+
+    NOT_SET: Final = "NotSet"
+    TCP_UPSTREAM_CONNECTED: Final = "TcpUpstreamConnected"
+    TCP_PERIODIC: Final = "TcpPeriodic"
+    TCP_CONNECTION_END: Final = "TcpConnectionEnd"
+    TCP_CONNECTION_START: Final = "TcpConnectionStart"
+    DOWNSTREAM_START: Final = "DownstreamStart"
+    DOWNSTREAM_PERIODIC: Final = "DownstreamPeriodic"
+    DOWNSTREAM_END: Final = "DownstreamEnd"
+    DOWNSTREAM_TUNNEL_SUCCESSFULLY_ESTABLISHED: Final = "DownstreamTunnelSuccessfullyEstablished"
+    UPSTREAM_POOL_READY: Final = "UpstreamPoolReady"
+    UPSTREAM_PERIODIC: Final = "UpstreamPeriodic"
+    UPSTREAM_END: Final = "UpstreamEnd"
+
+
 class ConnectionInfo:
     """Who is at the two ends of a connection (`Network::ConnectionInfoProvider`).
 
@@ -93,7 +110,9 @@ class ConnectionInfo:
     __slots__ = (
         "direct_local_address",
         "direct_remote_address",
+        "filter_chain_metadata",
         "id",
+        "listener_metadata",
         "local_address",
         "remote_address",
         "requested_server_name",
@@ -105,6 +124,9 @@ class ConnectionInfo:
         self.remote_address = self.direct_remote_address = remote_address
         self.id = id
         self.requested_server_name = ""
+        self.listener_metadata: Mapping[str, Any] | None = None
+        """Of a downstream connection: `filter_metadata` as plain values, of its listener and of its filter chain."""
+        self.filter_chain_metadata: Mapping[str, Any] | None = None
         self.ssl: Any = None
         """Facts of the TLS session (`Ssl::ConnectionInfo`); None on a plain connection."""
 
@@ -186,11 +208,9 @@ class StreamInfo:
     upstream_cluster_alt_stat_name: str = ""
     """What logs and statistics call the cluster; empty if that is its name (`observabilityName`)."""
     cluster_metadata: Mapping[str, Any] | None = None
-    """These are `filter_metadata` as plain values: of the chosen cluster, route, ..."""
+    """These are `filter_metadata` as plain values: of the chosen cluster, route and virtual host."""
     route_metadata: Mapping[str, Any] | None = None
     virtual_host_metadata: Mapping[str, Any] | None = None
-    listener_metadata: Mapping[str, Any] | None = None
-    filter_chain_metadata: Mapping[str, Any] | None = None
     downstream_transport_failure_reason: str = ""
     downstream_local_close_reason: str = ""
     upstream_local_close_reason: str = ""

@@ -6,8 +6,7 @@ it is what control planes and scripts look at.
 
 from __future__ import annotations
 
-from . import __version__
-
+__version__ = "0.1.0"
 ENVOY_VERSION = "1.40.0"
 REVISION = "0" * 40  # Envoy's own word for a build that does not know its revision
 REVISION_STATUS = "Clean"

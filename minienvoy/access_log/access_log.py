@@ -13,8 +13,8 @@ from ..config.api import unpack
 from ..config.fields import honours
 from ..errors import ConfigError
 from ..registry import Registry
-from ..stream_info import StreamInfo
-from .context import AccessLogType, FormatterContext, Headers
+from ..stream_info import AccessLogType, StreamInfo
+from .context import FormatterContext, Headers
 from .file import AccessLogFile, AccessLogManager
 from .filters import Filter, ServerParts, compile_filter
 

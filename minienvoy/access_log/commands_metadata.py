@@ -48,8 +48,8 @@ _METADATA_TYPES: Final[dict[str, MetadataOf]] = {
     "ROUTE": lambda info: info.route_metadata,
     "VIRTUAL_HOST": lambda info: info.virtual_host_metadata,
     "UPSTREAM_HOST": _host_metadata,
-    "LISTENER": lambda info: info.listener_metadata,
-    "LISTENER_FILTER_CHAIN": lambda info: info.filter_chain_metadata,
+    "LISTENER": lambda info: info.connection.listener_metadata,
+    "LISTENER_FILTER_CHAIN": lambda info: info.connection.filter_chain_metadata,
 }
 
 

@@ -1,6 +1,6 @@
 """What a formatter, and an access log, may look at when a stream has something to tell.
 
-Envoy: `Formatter::Context` (`HttpFormatterContext`) and `AccessLogType`.
+Envoy: `Formatter::Context` (`HttpFormatterContext`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from ..event.dispatcher import Dispatcher
 from ..event.random import RandomGenerator
-from ..stream_info import StreamInfo
+from ..stream_info import AccessLogType, StreamInfo
 
 
 class Headers(Protocol):
@@ -36,23 +36,6 @@ class NoHeaders:
 
 
 NO_HEADERS: Final = NoHeaders()
-
-
-class AccessLogType:
-    """Why a line is written (`%ACCESS_LOG_TYPE%`); the values are the names in the API."""
-
-    NOT_SET: Final = "NotSet"
-    TCP_UPSTREAM_CONNECTED: Final = "TcpUpstreamConnected"
-    TCP_PERIODIC: Final = "TcpPeriodic"
-    TCP_CONNECTION_END: Final = "TcpConnectionEnd"
-    TCP_CONNECTION_START: Final = "TcpConnectionStart"
-    DOWNSTREAM_START: Final = "DownstreamStart"
-    DOWNSTREAM_PERIODIC: Final = "DownstreamPeriodic"
-    DOWNSTREAM_END: Final = "DownstreamEnd"
-    DOWNSTREAM_TUNNEL_SUCCESSFULLY_ESTABLISHED: Final = "DownstreamTunnelSuccessfullyEstablished"
-    UPSTREAM_POOL_READY: Final = "UpstreamPoolReady"
-    UPSTREAM_PERIODIC: Final = "UpstreamPeriodic"
-    UPSTREAM_END: Final = "UpstreamEnd"
 
 
 class FormatterContext:

@@ -116,7 +116,7 @@ class _Filler:
             self._members(message, value)
         self._depth -= nested
 
-    def _members(self, message: Any, value: Any, skip: str = "") -> None:
+    def _members(self, message: Any, value: Any, skip: str | None = None) -> None:
         descriptor = message.DESCRIPTOR
         if not isinstance(value, dict):
             self._expected_object(f"message {descriptor.full_name}", value)

@@ -15,6 +15,8 @@ from typing import Any
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 _HEX_NUMBER = re.compile(r"([-+]?)0[xX]([0-9a-fA-F]+)", re.ASCII)
 _INFINITE = re.compile(r"[-+]?(inf(inity)?|nan)", re.ASCII | re.IGNORECASE)
+_BOOLS = {**dict.fromkeys(("true", "t", "yes", "y", "1"), True), **dict.fromkeys(("false", "f", "no", "n", "0"), False)}
+"""What a string means to a bool field, in any case (`absl::SimpleAtob`)."""
 _BASE64 = re.compile(r"[A-Za-z0-9+/]*", re.ASCII)
 
 
@@ -97,16 +99,19 @@ def _to_string(value: Any) -> str:
 def _to_bool(value: Any) -> bool:
     if isinstance(value, bool):
         return value
-    if value == "true":
-        return True
-    if value == "false":
-        return False
+    if isinstance(value, str):
+        meant = _BOOLS.get(value.lower())
+        if meant is not None:
+            return meant
     raise WrongValue("expected 'true' or 'false'")
 
 
 def _to_bytes(value: Any) -> bytes:
-    text = _to_string(value).replace("-", "+").replace("_", "/").rstrip("=")
-    if not _BASE64.fullmatch(text) or len(text) % 4 == 1:
+    padded = _to_string(value).replace("-", "+").replace("_", "/")
+    text = padded.rstrip("=")
+    # Padding may be left out; what there is of it must make the length a multiple of four.
+    half_padded = text != padded and (len(padded) % 4 or len(padded) - len(text) > 2)
+    if not _BASE64.fullmatch(text) or len(text) % 4 == 1 or half_padded:
         raise WrongValue("corrupt base64")
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4))

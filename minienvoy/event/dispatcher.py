@@ -1,7 +1,7 @@
 """Timers, the two clocks and tasks, over an asyncio loop.
 
-Envoy: `Event::Dispatcher`, `Event::Timer`, `Event::TimeSystem`. Nothing else in minienvoy reads a clock, sleeps or makes
-a task (ruff's TID251 proves it); `event/simulated.py` is the same thing over time that a test moves.
+Envoy: `Event::Dispatcher`, `Event::Timer`, `Event::TimeSystem`. Nothing else in minienvoy reads a clock, sleeps or
+makes a task (ruff's TID251 proves it); `event/simulated.py` is the same thing over time that a test moves.
 
 Timers are coarse: a deadline falls into a bucket of `TICK` seconds, and arming or disarming one is an insert into or a
 removal from that bucket. Nearly every timer of a proxy is disarmed before it fires, and a loop timer costs 1-4 us.
@@ -53,6 +53,10 @@ class Timer:
             bucket = dispatcher._new_bucket(tick)
         bucket[self] = None
         self._bucket = bucket
+
+    def enabled_before(self, deadline: float) -> bool:
+        """True if it will fire at `deadline` (monotonic seconds) or earlier."""
+        return self._bucket is not None and self._deadline <= deadline
 
     def disable(self) -> None:
         """Do not fire. Disabling a timer that is not armed is fine."""
@@ -154,7 +158,7 @@ class Dispatcher:
     async def stop(self) -> None:
         """Forget every timer and end every task that `create_task` made; return when the loop is done with what was
         closed: it tells of a lost connection, and closes the socket, some turns after it was asked to."""
-        # Whoever has been given a socket learns of it first: a task that is cancelled before its first step would lose it.
+        # Whoever has been given a socket learns of it first: a task that is cancelled before its first step loses it.
         await asyncio.sleep(0)
         me = asyncio.current_task()
         tasks = [task for task in self._tasks if task is not me]

@@ -26,6 +26,7 @@ class RandomGenerator:
 
         def make() -> str:
             digits = f"{draw(128):032x}"
-            return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{'89ab'[int(digits[16], 16) & 3]}{digits[17:20]}-{digits[20:]}"
+            variant = "89ab"[int(digits[16], 16) & 3]
+            return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
         return make

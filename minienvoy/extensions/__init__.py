@@ -29,6 +29,8 @@ CATALOGUE = {
     "envoy.extensions.access_loggers.file.v3.FileAccessLog": "access_loggers.file",
     "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog": "access_loggers.stream",
     "envoy.extensions.access_loggers.stream.v3.StderrAccessLog": "access_loggers.stream",
+    # transport sockets
+    "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer": "transport_sockets.raw_buffer",
     # DNS resolvers
     "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig": "network.dns_resolver.cares",
 }

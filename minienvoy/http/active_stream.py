@@ -2,9 +2,9 @@
 
 Envoy: `Http::ConnectionManagerImpl::ActiveStream`; docs "Life of a request".
 
-A stream is *remote complete* when the whole request has come, *local complete* when the whole response has been given to
-the codec, and over (`ended`) when both are so or when one side has given up. What happens at its end happens once, in
-`_end`: filters are destroyed, it is counted and logged, and the connection manager hears of it.
+A stream is *remote complete* when the whole request has come, *local complete* when the whole response has been given
+to the codec, and over (`ended`) when both are so or when one side has given up. What happens at its end happens once,
+in `_end`: filters are destroyed, it is counted and logged, and the connection manager hears of it.
 
 This is the busiest code there is: what a request that goes its usual way does not need stands behind one question.
 """
@@ -14,15 +14,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from ..access_log.context import AccessLogType
 from ..explain.explanation import NO_EXPLANATION, Explanation
-from ..stream_info import ConnectionInfo, ResponseFlag
+from ..stream_info import AccessLogType, ConnectionInfo, ResponseFlag
 from .codec import ResponseEncoder, StreamResetReason
 from .conn_manager_config import ServerHeaderTransformation
 from .conn_manager_utility import (
+    FORWARDED_HTTP,
     PATH_REDIRECT,
     PATH_REJECTED,
     RESPONSE_HOP_BY_HOP,
+    UNUSUAL,
     mutate_request_headers,
     mutate_response_headers,
     normalize_path,
@@ -61,13 +62,39 @@ _PASS_THROUGH: Final = ServerHeaderTransformation.PASS_THROUGH
 class ActiveStream(FilterManager):
     """Made by the connection manager when the first byte of a request is there."""
 
+    # What every stream has, or is asked about, is in slots: they are found at once, unlike the default of a class,
+    # and the dictionary that holds the rest stays below the thirty attributes that it has a compact form for.
+    __slots__ = (
+        "_route",
+        "_route_known",
+        "_upgrade",
+        "buffer_limit",
+        "config",
+        "connection",
+        "dispatcher",
+        "downstream_connection",
+        "encoder",
+        "ended",
+        "explain",
+        "is_local_reply",
+        "local_complete",
+        "manager",
+        "remote_complete",
+        "response_started",
+        "response_timeout_callback",
+        "saw_connection_close",
+        "start_monotonic",
+        "terminal",
+        "watermark_callbacks",
+    )
+
     protocol = "HTTP/1.1"
-    saw_connection_close: bool = False
-    response_started: bool = False
+    filtered = False
+    """There are more filters than the terminal one; a class knows."""
     header_timer: Timer | None = None
     request_timer: Timer | None = None
     duration_timer: Timer | None = None
-    _upgrade: bool = False
+    log_timer: Timer | None = None
     _traced: bool = False
     _lost: bool = False
 
@@ -80,6 +107,10 @@ class ActiveStream(FilterManager):
         self.dispatcher = config.dispatcher
         self.buffer_limit = connection.buffer_limit
         self.start_monotonic = config.dispatcher.monotonic_time()
+        self.ended = self.remote_complete = self.local_complete = self.is_local_reply = False
+        self.response_started = self.saw_connection_close = self._upgrade = self._route_known = False
+        self._route = self.terminal = self.watermark_callbacks = self.response_timeout_callback = None
+        self.explain = NO_EXPLANATION
         stats = config.stats
         stats.downstream_rq_total += 1
         stats.downstream_rq_http1_total += 1
@@ -126,18 +157,36 @@ class ActiveStream(FilterManager):
             return
         if config.rewrites_target and not self._rewrite_target(headers):
             return
-        trusted = mutate_request_headers(headers, config, self.connection, self._upgrade)
-        if trusted is not None:
-            self._trust(trusted)
+        seen = headers.seen
+        if seen & UNUSUAL or config.rewrites_request:
+            trusted = mutate_request_headers(headers, config, self.connection, self._upgrade)
+            if trusted is not None:
+                self._trust(trusted)
+            seen = headers.seen
+        else:
+            # The usual case: nothing that must not be believed, and nobody in between.
+            headers.entries.append(FORWARDED_HTTP)
+            headers.seen = seen = seen | FORWARDED_HTTP[3]
         if config.generate_request_id:
-            set_request_id(headers, config)
+            if seen & _REQUEST_ID:
+                set_request_id(headers, config)
+            else:
+                headers.entries.append(config.new_request_id())
+                headers.seen = seen | _REQUEST_ID
         if self._upgrade and not self._allow_upgrade(headers):
             return
         if headers.seen & _FORCE_TRACE:
             self._traced = headers.has(b"x-envoy-force-trace")
         if self.explain is not NO_EXPLANATION:
             self.explain.request_id = (headers.get(b"x-request-id") or b"").decode("latin-1")
-        self._start_filters(headers, end_stream)
+        if config.flush_access_log_on_new_request:
+            self._log(AccessLogType.DOWNSTREAM_START)
+        if self.filtered:
+            self._start_filters(headers, end_stream)
+        else:
+            terminal = self.terminal = config.filter_chain.make_terminal()
+            terminal.decoder_callbacks = self
+            terminal.decode_headers(headers, end_stream)
 
     def decode_data(self, data: bytes, end_stream: bool) -> None:
         self.bytes_received += len(data)
@@ -170,9 +219,8 @@ class ActiveStream(FilterManager):
         self._end()
 
     def _start_filters(self, headers: RequestHeaderMap, end_stream: bool) -> None:
-        terminal = self.terminal = self.config.filter_chain.make_terminal()
-        terminal.decoder_callbacks = self
-        terminal.decode_headers(headers, end_stream)
+        """Begin with a chain of more than one filter."""
+        raise NotImplementedError
 
     def _pass_data(self, data: bytes, end_stream: bool) -> None:
         if self.terminal is not None:
@@ -205,6 +253,7 @@ class ActiveStream(FilterManager):
             entries.append(date_entry)
             if config.server_transformation is not _PASS_THROUGH:
                 entries.append(config.server_entry)
+            headers.seen = seen | _DATE | _SERVER
         if seen & RESPONSE_HOP_BY_HOP or config.via:
             mutate_response_headers(headers, config, self._upgrade)
         if config.always_set_request_id_in_response or self._traced:
@@ -219,11 +268,10 @@ class ActiveStream(FilterManager):
             elif config.drain_state.active and config.drain_close():
                 config.stats.downstream_cx_drain_close += 1
                 manager.start_drain_sequence()
-        if not self.remote_complete:
+        if not self.remote_complete and (end_stream or not self._upgrade):
             # HTTP/1 can not wait for the rest of a request that has been answered.
-            if end_stream or not self._upgrade:
-                manager.draining = True
-                config.stats.downstream_rq_response_before_rq_complete += 1
+            manager.draining = True
+            config.stats.downstream_rq_response_before_rq_complete += 1
         if (manager.draining or manager.drain_announced) and not (self._upgrade and status == 101):
             headers.set(b"connection", b"close")
         elif self.protocol == "HTTP/1.0":
@@ -334,10 +382,35 @@ class ActiveStream(FilterManager):
         self._end()
 
     def start_response_timeout(self, seconds: float, callback: Callable[[], None]) -> None:
-        self.manager.start_response_timeout(seconds, callback)
+        self.response_timeout_callback = callback
+        dispatcher = self.dispatcher
+        self.response_deadline = deadline = dispatcher.monotonic_time() + seconds
+        timer = self.manager.response_timer
+        if timer is None:
+            timer = self.manager.response_timer = dispatcher.create_timer(self.manager.on_response_timer)
+        # Armed for an earlier stream it fires early, and looks again: most streams never arm it.
+        if not timer.enabled_before(deadline):
+            timer.enable(seconds)
 
-    def stop_response_timeout(self) -> None:
-        self.manager.stop_response_timeout()
+    def describe(self) -> None:
+        route = self._route
+        if route is not None:
+            self.route_name = route.name
+            self.virtual_host_name = route.virtual_host_name
+            self.route_metadata = route.metadata
+            self.virtual_host_metadata = route.virtual_host_metadata
+            self.upstream_cluster_name = route.cluster_name or None
+        if self.upstream_host is not None:
+            self.attempt_count = 1
+        client = self.upstream_client
+        if client is not None:
+            connection = client.connection
+            self.upstream_connection = connection.info
+            self.upstream_connection_pool_ready_time = self.first_upstream_tx_byte_time
+            self.upstream_protocol = client.codec.protocol
+            self.cluster_metadata = client.pool.cluster.metadata
+            self.upstream_connect_start_time = connection.connect_start_time
+            self.upstream_connect_complete_time = connection.connect_complete_time
 
     # -- timeouts
 
@@ -351,6 +424,14 @@ class ActiveStream(FilterManager):
             self.request_timer.enable(config.request_timeout)
         if config.max_stream_duration:
             self._arm_duration(config.max_stream_duration)
+        if config.access_log_flush_interval:
+            self.log_timer = create(self._log_periodically)
+            self.log_timer.enable(config.access_log_flush_interval)
+
+    def _log_periodically(self) -> None:
+        self._log(AccessLogType.DOWNSTREAM_PERIODIC)
+        if self.log_timer is not None:
+            self.log_timer.enable(self.config.access_log_flush_interval)
 
     def _on_headers_complete(self, end_stream: bool) -> None:
         if self.header_timer is not None:
@@ -408,10 +489,10 @@ class ActiveStream(FilterManager):
         """HTTP/1.0, `expect`, `connection` and `upgrade`."""
         if self.encoder.http_10:
             self.protocol = "HTTP/1.0"
-        if headers.seen & _EXPECT and (headers.get(b"expect") or b"").lower() == b"100-continue":
-            if not self.config.proxy_100_continue:
-                self.encoder.encode_1xx_headers(ResponseHeaderMap(100))
-                headers.remove(b"expect")
+        continues = headers.seen & _EXPECT and (headers.get(b"expect") or b"").lower() == b"100-continue"
+        if continues and not self.config.proxy_100_continue:
+            self.encoder.encode_1xx_headers(ResponseHeaderMap(100))
+            headers.remove(b"expect")
         tokens = [token.strip() for token in (headers.joined(b"connection") or b"").lower().split(b",")]
         if self.protocol == "HTTP/1.0":
             self.saw_connection_close = b"keep-alive" not in tokens
@@ -424,9 +505,7 @@ class ActiveStream(FilterManager):
         if headers.method == b"CONNECT" or upgrade in self.config.upgrades:
             return True
         self.config.stats.downstream_rq_ws_on_non_ws_route += 1
-        route = self.route()
-        if route is not None:
-            self.upstream_cluster_name = route.cluster_name or None
+        self.route()
         self.send_local_reply(403, "", "upgrade_failed")
         return False
 
@@ -494,10 +573,6 @@ class ActiveStream(FilterManager):
 
     # -- the end
 
-    def _destroy_filters(self) -> None:
-        if self.terminal is not None:
-            self.terminal.on_destroy()
-
     def _end(self) -> None:
         """The stream is over."""
         self.ended = True
@@ -506,37 +581,38 @@ class ActiveStream(FilterManager):
             config.stats.downstream_rq_rx_reset += 1
             self.encoder.reset_stream(StreamResetReason.LOCAL_RESET)
         if config.has_stream_timers or self.duration_timer is not None:
-            for timer in (self.header_timer, self.request_timer, self.duration_timer):
+            for timer in (self.header_timer, self.request_timer, self.duration_timer, self.log_timer):
                 if timer is not None:
                     timer.disable()
-        self._destroy_filters()
-        self.watermark_callbacks = None
+        terminal = self.terminal
+        if terminal is not None:
+            terminal.on_destroy()
+        # Filters know their stream: let go of them, or only the garbage collector could.
+        self.terminal = self.watermark_callbacks = self.response_timeout_callback = None
         self.request_complete_time = now = self.dispatcher.monotonic_time()
         stats = config.stats
         stats.downstream_rq_active -= 1
         if self.local_complete:
             stats.downstream_rq_time.record(int((now - self.start_monotonic) * 1000))
         if config.access_logs:
-            self._log()
+            self._log(AccessLogType.DOWNSTREAM_END)
         if config.explanations is not None:
             config.explanations.append(self.explain)
         self.manager.on_stream_ended(self, now)
 
-    def _log(self) -> None:
+    def _log(self, access_log_type: str) -> None:
         config = self.config
+        if self.request_headers is not None:
+            self.request_id = (self.request_headers.get(b"x-request-id") or b"").decode("latin-1")
+        self.describe()
         self.listener_name = config.listener_name
         self.traffic_direction = config.traffic_direction
         self.filter_chain_name = self.downstream_connection.filter_chain_name
-        client = self.upstream_client
-        if client is not None:
-            self.upstream_protocol = client.codec.protocol
-            self.upstream_connect_start_time = client.connection.connect_start_time
-            self.upstream_connect_complete_time = client.connection.connect_complete_time
         for log in config.access_logs:
             log.log(
                 self.request_headers,
                 self.response_headers,
                 self.response_trailers,
                 self,
-                AccessLogType.DOWNSTREAM_END,
+                access_log_type,
             )

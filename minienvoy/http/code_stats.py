@@ -64,10 +64,11 @@ class CodeStats:
         split = self._internal_time if internal else self._external_time
         if split is None:
             split = self._new_time(internal)
+        total = self._time
+        if total is None:
+            total = self._time = self._scope.histogram("upstream_rq_time", "ms")
         split.record(milliseconds)
-        if self._time is None:
-            self._time = self._scope.histogram("upstream_rq_time", "ms")
-        self._time.record(milliseconds)
+        total.record(milliseconds)
 
     def charge_category(self, category: str, status: int, milliseconds: int | None = None) -> None:
         """Also count under `canary` or `zone.FROM.TO`; `milliseconds` is given if the time is to be recorded there."""

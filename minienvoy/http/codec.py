@@ -1,9 +1,10 @@
 """The codec interface: bytes on one side, streams of headers, data and trailers on the other.
 
-Envoy: `envoy/http/codec.h`. Codecs do no I/O: they are given a `write` function and are told of bytes through `dispatch`.
-"Decode" is always away from the wire, "encode" always towards it.
+Envoy: `envoy/http/codec.h`. Codecs do no I/O: they are given a `write` function and are told of bytes through
+`dispatch`. "Decode" is always away from the wire, "encode" always towards it.
 
-A codec is never dispatched from inside its own `write`. `decode_headers` may encode the whole response before it returns.
+A codec is never dispatched from inside its own `write`. `decode_headers` may encode the whole response before it
+returns.
 """
 
 from __future__ import annotations

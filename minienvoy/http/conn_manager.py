@@ -2,17 +2,16 @@
 
 Envoy: `Http::ConnectionManagerImpl`; docs "HTTP connection management".
 
-A connection is *draining* in two steps, as in Envoy: first it is announced (`connection: close` on what is still answered)
-and a drain timer runs; then, or at once when the protocol leaves no choice, the connection is closed as soon as no
-stream is left.
+A connection is *draining* in two steps, as in Envoy: first it is announced (`connection: close` on what is still
+answered) and a drain timer runs; then, or at once when the protocol leaves no choice, the connection is closed as
+soon as no stream is left.
 
-One timer serves both idle timeouts, the connection's while there is no stream and the stream's while there is one. Whatever
-moves only writes `last_activity`; the timer looks at it when it fires, and goes on waiting if there was any.
+One timer serves both idle timeouts, the connection's while there is no stream and the stream's while there is one.
+Whatever moves only writes `last_activity`; the timer looks at it when it fires, and goes on waiting if there was any.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..errors import CodecProtocolError
@@ -25,7 +24,7 @@ from .codes import reason_phrase
 from .conn_manager_config import ConnectionManagerConfig
 
 if TYPE_CHECKING:
-    from ..event.dispatcher import LazyTimer, Timer
+    from ..event.dispatcher import Timer
 
 
 class ConnectionManager(ReadFilter, ConnectionCallbacks):
@@ -38,23 +37,23 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         stream_idle_timeout: of the stream that is under way, seconds; 0 for none.
     """
 
-    codec: ServerConnection | None = None
-    stream: ActiveStream | None = None
-    requests: int = 0
-    draining: bool = False
-    drain_announced: bool = False
-    last_activity: float = 0.0
-    stream_idle_timeout: float = 0.0
     bytes_received_before: int = 0
     bytes_sent_before: int = 0
     _drain_timer: Timer | None = None
     _duration_timer: Timer | None = None
     _idle_timer: Timer | None = None
-    _response_timer: LazyTimer | None = None
-    _on_response_timeout: Callable[[], None] | None = None
 
     def __init__(self, config: ConnectionManagerConfig) -> None:
+        # What each request reads is an attribute of the object itself: a default of the class takes longer to find.
         self.config = config
+        self.codec: ServerConnection | None = None
+        self.stream: ActiveStream | None = None
+        self.requests = 0
+        self.draining = False
+        self.drain_announced = False
+        self.last_activity = 0.0
+        self.stream_idle_timeout = 0.0
+        self.response_timer: Timer | None = None
 
     # -- the connection's life
 
@@ -90,11 +89,9 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
     def on_event(self, event: ConnectionEvent) -> None:
         if event is ConnectionEvent.CONNECTED:
             return
-        for timer in (self._drain_timer, self._duration_timer, self._idle_timer):
+        for timer in (self._drain_timer, self._duration_timer, self._idle_timer, self.response_timer):
             if timer is not None:
                 timer.disable()
-        if self._response_timer is not None:
-            self._response_timer.close()
         config = self.config
         stats = config.stats
         remote = event is ConnectionEvent.REMOTE_CLOSE
@@ -147,21 +144,9 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         self.stream_idle_timeout = seconds
         self._rearm_idle_timer()
 
-    def start_response_timeout(self, seconds: float, callback: Callable[[], None]) -> None:
-        """Call back when the stream has not ended `seconds` from now; HTTP/1 has one stream, so one timer does."""
-        timer = self._response_timer
-        if timer is None:
-            timer = self._response_timer = self.config.dispatcher.create_lazy_timer(self._on_response_timer)
-        self._on_response_timeout = callback
-        timer.enable(seconds)
-
-    def stop_response_timeout(self) -> None:
-        self._on_response_timeout = None
-
     def on_stream_ended(self, stream: ActiveStream, now: float) -> None:
         self.stream = None
         self.last_activity = now
-        self._on_response_timeout = None
         if self.draining:
             self.check_for_deferred_close(
                 stream.saw_connection_close
@@ -183,8 +168,8 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
     def check_for_deferred_close(self, skip_delay: bool) -> None:
         """Close if it was decided to and nothing is under way any more.
 
-        Unless the client expects the end, it gets `delayed_close_timeout` to read the answer: a FIN, or worse a RST, that
-        overtakes it in the client's buffers would lose it.
+        Unless the client expects the end, it gets `delayed_close_timeout` to read the answer: a FIN, or worse a RST,
+        that overtakes it in the client's buffers would lose it.
         """
         if self.draining and self.stream is None and not self.connection.closed:
             kind = ConnectionCloseType.FLUSH_WRITE if skip_delay else ConnectionCloseType.FLUSH_WRITE_AND_DELAY
@@ -221,8 +206,8 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         candidates = [each for each in (config.idle_timeout, config.stream_idle_timeout) if each]
         if limit and left > 1e-6:
             candidates.append(left)
-        assert self._idle_timer is not None
-        self._idle_timer.enable(max(0.01, min(candidates)))
+        if candidates and self._idle_timer is not None:
+            self._idle_timer.enable(max(0.01, min(candidates)))
 
     def _on_idle(self) -> None:
         stream = self.stream
@@ -237,9 +222,16 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         else:
             self.start_drain_sequence()
 
-    def _on_response_timer(self) -> None:
-        callback, self._on_response_timeout = self._on_response_timeout, None
-        if callback is not None:
+    def on_response_timer(self) -> None:
+        """One timer serves the response timeouts of all streams: it fires for the oldest and looks at the present."""
+        stream = self.stream
+        if stream is None or stream.response_timeout_callback is None or self.response_timer is None:
+            return
+        left = stream.response_deadline - self.config.dispatcher.monotonic_time()
+        if left > 1e-6:
+            self.response_timer.enable(left)
+        else:
+            callback, stream.response_timeout_callback = stream.response_timeout_callback, None
             callback()
 
     def _on_max_connection_duration(self) -> None:

@@ -62,9 +62,9 @@ class ConnectionManagerConfig:
         idle_timeout: of a connection without streams.
         drain_timeout: between announcing that a connection will be closed and closing it.
         internal_address: tells whether an IP address counts as internal.
-        new_request_id: makes the value of `x-request-id`.
+        new_request_id: makes an `x-request-id`, ready for the wire.
         stream_class: `ActiveStream`, or `FilteredStream` where there are more filters than the terminal one.
-        drain_close: asked before each response while `drain_state.active`; True makes it the last one of its connection.
+        drain_close: asked before each response while `drain_state.active`; True makes it the connection's last one.
         connections: those that are open, whose bytes are counted when somebody asks.
         skip_xff_append, use_remote_address, xff_num_trusted_hops: docs "x-forwarded-for".
         upgrades: lower-case names of the upgrades that are let through.
@@ -80,7 +80,7 @@ class ConnectionManagerConfig:
     codec_stats: Any
     http1: Http1Settings
     access_logs: tuple[AccessLog, ...]
-    new_request_id: Callable[[], str]
+    new_request_id: Callable[[], tuple[bytes, bytes, bytes, int]]
     stream_class: type[ActiveStream]
     date: DateProvider
     drain_close: Callable[[], bool]
@@ -124,15 +124,29 @@ class ConnectionManagerConfig:
     flush_access_log_on_new_request: bool = False
     traffic_direction: str = "UNSPECIFIED"
     listener_name: str = ""
+    tls: bool = False
+    """Whether connections may be encrypted: then every request is asked for its scheme."""
     connections: set[ConnectionManager] = field(default_factory=set)
     server_entry: tuple[bytes, bytes, bytes, int] = field(init=False)
     has_stream_timers: bool = field(init=False)
+    rewrites_request: bool = field(init=False)
+    """Whether more than `x-forwarded-proto` is added to every request."""
     rewrites_target: bool = field(init=False)
     """Whether path or host are to be normalised before a route is chosen."""
 
     def __post_init__(self) -> None:
         self.server_entry = entry(b"server", self.server_name)
-        self.has_stream_timers = bool(self.request_timeout or self.request_headers_timeout or self.max_stream_duration)
+        self.has_stream_timers = any(
+            (
+                self.request_timeout,
+                self.request_headers_timeout,
+                self.max_stream_duration,
+                self.access_log_flush_interval,
+            )
+        )
+        self.rewrites_request = bool(
+            self.use_remote_address or self.internal_address is not None or self.user_agent or self.via or self.tls
+        )
         self.rewrites_target = (
             self.normalize_path
             or self.merge_slashes

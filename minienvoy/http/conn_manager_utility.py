@@ -1,7 +1,7 @@
 """What the connection manager does to the headers of every request and response.
 
-Envoy: `Http::ConnectionManagerUtility`; docs "HTTP header manipulation", "x-forwarded-for", "x-request-id". The order of
-what is added is Envoy's, because it is to be seen on the wire.
+Envoy: `Http::ConnectionManagerUtility`; docs "HTTP header manipulation", "x-forwarded-for", "x-request-id". The order
+of what is added is Envoy's, because it is to be seen on the wire.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ _TE: Final = _bits("te")
 _XFF: Final = _bits("x-forwarded-for")
 _XFP: Final = _bits("x-forwarded-proto")
 _XFPORT: Final = _bits("x-forwarded-port")
-_REQUEST_ID: Final = _bits("x-request-id")
 _XFCC: Final = _bits("x-forwarded-client-cert")
 _EDGE_ONLY: Final = _bits(
     "x-envoy-decorator-operation x-envoy-downstream-service-cluster x-envoy-downstream-service-node"
@@ -44,11 +43,12 @@ _CONTROL: Final = _bits(
     " x-envoy-expected-rq-timeout-ms x-envoy-force-trace x-envoy-ip-tags x-envoy-hedge-on-per-try-timeout"
     " x-envoy-retriable-header-names x-envoy-retriable-status-codes"
 )
-_UNUSUAL: Final = _CONNECTION | _PROXY_HEADERS | _XFF | _XFCC | _CONTROL
+UNUSUAL: Final = _CONNECTION | _PROXY_HEADERS | _XFF | _XFP | _XFCC | _CONTROL
+"""With none of these a request needs only `x-forwarded-proto`, unless the configuration says more."""
 RESPONSE_HOP_BY_HOP: Final = _bits("connection upgrade transfer-encoding keep-alive proxy-connection")
 
-_PROTO_HTTP: Final = entry(b"x-forwarded-proto", b"http")
-_PROTO_HTTPS: Final = entry(b"x-forwarded-proto", b"https")
+FORWARDED_HTTP: Final = entry(b"x-forwarded-proto", b"http")
+FORWARDED_HTTPS: Final = entry(b"x-forwarded-proto", b"https")
 _INTERNAL: Final = entry(b"x-envoy-internal", b"true")
 
 
@@ -60,18 +60,19 @@ def mutate_request_headers(
     seen = headers.seen
     secure = info.ssl is not None
     trusted: Address | None = None
-    if seen & _UNUSUAL or config.use_remote_address or config.internal_address is not None:
+    if seen & UNUSUAL or config.use_remote_address or config.internal_address is not None:
         trusted = _mutate_unusual_request(headers, config, info, secure, upgrade)
         seen = headers.seen
     elif not seen & _XFP:
         # The usual case: nothing that must not be believed, and nobody in between.
-        headers.entries.append(_PROTO_HTTPS if secure else _PROTO_HTTP)
+        headers.entries.append(FORWARDED_HTTPS if secure else FORWARDED_HTTP)
         headers.seen |= _XFP
     if seen & _XFP:
         # It stood there before, or was made from what stood there.
-        headers.scheme = b"https" if headers.get(b"x-forwarded-proto") == b"https" else b"http"
-    else:
-        headers.scheme = b"https" if secure else b"http"
+        if headers.get(b"x-forwarded-proto") == b"https":
+            headers.scheme = b"https"
+    elif secure:
+        headers.scheme = b"https"
     if config.user_agent:
         headers.set(b"x-envoy-downstream-service-cluster", config.user_agent)
         if not headers.has(b"user-agent"):
@@ -146,18 +147,11 @@ def is_edge_request(headers: RequestHeaderMap, config: ConnectionManagerConfig) 
 
 def set_request_id(headers: RequestHeaderMap, config: ConnectionManagerConfig) -> None:
     """`x-request-id`: made if there is none, and made anew at the edge."""
-    seen = headers.seen
-    if seen & _REQUEST_ID and not (
-        config.use_remote_address and not config.preserve_external_request_id and is_edge_request(headers, config)
-    ):
-        if headers.has(b"x-request-id"):
-            return
-    item = entry(b"x-request-id", config.new_request_id().encode())
-    if seen & _REQUEST_ID:
-        headers.set(item[0], item[1])
-    else:
-        headers.entries.append(item)
-        headers.seen = seen | _REQUEST_ID
+    anew = not config.preserve_external_request_id and is_edge_request(headers, config)
+    if not anew and headers.has(b"x-request-id"):
+        return
+    item = config.new_request_id()
+    headers.set(item[0], item[1])
 
 
 def append(headers: HeaderMap, name: bytes, value: bytes, separator: bytes) -> None:
@@ -231,7 +225,8 @@ def strip_host(headers: RequestHeaderMap, config: ConnectionManagerConfig) -> No
             host = name[:-1] + colon + port
     if config.strip_any_host_port or config.strip_matching_host_port:
         at = host.rfind(b":")
-        if at > host.rfind(b"]") and host[at + 1 :].isdigit():
-            if config.strip_any_host_port or int(host[at + 1 :]) == config.strip_matching_host_port:
-                host = host[:at]
+        port = host[at + 1 :]
+        has_port = at > host.rfind(b"]") and not port.strip(b"0123456789") and 0 < len(port) < 6
+        if has_port and (config.strip_any_host_port or int(port) == config.strip_matching_host_port):
+            host = host[:at]
     headers.authority = host

@@ -5,7 +5,7 @@ Envoy: `envoy/http/filter.h`; docs "HTTP filters". The statuses and what they ob
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -24,7 +24,7 @@ class FilterHeadersStatus(Enum):
     STOP_ITERATION = 2
     """Later filters do not see the headers yet, but this filter still gets the data."""
     CONTINUE_AND_DONT_END_STREAM = 3
-    """As CONTINUE, but even if the headers were all there was, more will come (`add_decoded_data`)."""
+    """As CONTINUE, but even if the headers were all there was, more will come (`inject_decoded_data`)."""
     STOP_ALL_ITERATION_AND_BUFFER = 4
     """Nothing moves until `continue_decoding`; data is buffered, up to a limit (then 413, or 500 for a response)."""
     STOP_ALL_ITERATION_AND_WATERMARK = 5
@@ -49,9 +49,17 @@ class Route(Protocol):
     @property
     def name(self) -> str: ...
     @property
+    def virtual_host_name(self) -> str: ...
+    @property
     def cluster_name(self) -> str:
         """Empty if the route answers by itself."""
 
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """`filter_metadata` as plain values."""
+
+    @property
+    def virtual_host_metadata(self) -> Mapping[str, Any]: ...
     @property
     def idle_timeout(self) -> float | None:
         """Seconds; overrides `stream_idle_timeout`; 0 disables it, None leaves it."""
@@ -99,10 +107,15 @@ class StreamFilterCallbacks(Protocol):
 
 class StreamDecoderFilterCallbacks(StreamFilterCallbacks, Protocol):
     def continue_decoding(self) -> None:
-        """Resume after this filter stopped the request."""
+        """Resume after this filter stopped the request. Inside its own hook: what the hook stops goes on."""
 
     def add_decoded_data(self, data: bytes) -> None:
-        """Put `data` into what this filter holds back, as if it had come with STOP_ITERATION_AND_BUFFER."""
+        """Put `data` behind what is held back: to give a request without body one (from `decode_headers`), to add to
+        what this filter holds, or to the end of the body (from `decode_trailers`)."""
+
+    def inject_decoded_data(self, data: bytes, end_stream: bool) -> None:
+        """Give `data` to the filters after this one, past what is held back: a filter that changes a body takes it with
+        STOP_ITERATION_NO_BUFFER and injects another."""
 
     def decoding_buffer(self) -> bytes:
         """What is held back of the request body."""
@@ -117,6 +130,7 @@ class StreamDecoderFilterCallbacks(StreamFilterCallbacks, Protocol):
 class StreamEncoderFilterCallbacks(StreamFilterCallbacks, Protocol):
     def continue_encoding(self) -> None: ...
     def add_encoded_data(self, data: bytes) -> None: ...
+    def inject_encoded_data(self, data: bytes, end_stream: bool) -> None: ...
     def encoding_buffer(self) -> bytes: ...
 
 

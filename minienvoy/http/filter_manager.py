@@ -3,9 +3,9 @@
 Envoy: `Http::FilterManager`, `ActiveStreamDecoderFilter`, `ActiveStreamEncoderFilter`.
 
 The manager is the `RequestDecoder` that the codec feeds, the `StreamInfo` that logs read and the callbacks of the
-terminal filter, in one object: a chain that is only a router pays for no adapter (`active_stream.py`), one with more filters
-is `filtered_stream.py`. Every filter but the terminal one gets a `FilterCallbacks` that knows which one it is, because
-only the filter that stopped a stream may let it go on.
+terminal filter, in one object: a chain that is only a router pays for no adapter (`active_stream.py`), one with more
+filters is `filtered_stream.py`. Every filter but the terminal one gets a `FilterCallbacks` that knows which one it
+is, because only the filter that stopped a stream may let it go on.
 """
 
 from __future__ import annotations
@@ -78,6 +78,8 @@ class FilterManager(StreamInfo):
     local_complete: bool = False
     is_local_reply: bool = False
     watermark_callbacks: Callable[[bool], None] | None = None
+    response_timeout_callback: Callable[[], None] | None = None
+    response_deadline: float = 0.0
     _route: Route | None = None
     _route_known: bool = False
 
@@ -124,11 +126,18 @@ class FilterManager(StreamInfo):
         raise NotImplementedError
 
     def start_response_timeout(self, seconds: float, callback: Callable[[], None]) -> None:
-        """Call back if the stream has not ended, nor `stop_response_timeout` been called, in `seconds`."""
+        """Call back in `seconds`, unless the stream has ended by then or `response_timeout_callback` was taken away."""
         raise NotImplementedError
 
-    def stop_response_timeout(self) -> None:
+    def describe(self) -> None:
+        """Fill in what only logs and formats ask for."""
         raise NotImplementedError
+
+    def add_decoded_data(self, data: bytes) -> None:
+        """Nothing comes after the terminal filter."""
+
+    def inject_decoded_data(self, data: bytes, end_stream: bool) -> None:
+        """Nothing comes after the terminal filter."""
 
     def continue_decoding(self) -> None:
         """Nothing comes after the terminal filter."""
@@ -139,14 +148,20 @@ class FilterManager(StreamInfo):
     def continue_encoding_from(self, at: int) -> None:
         """The filter that is `at` on the way back lets the response go on."""
 
-    def add_decoded_data(self, data: bytes) -> None:
-        """Put `data` behind what is held back of the request."""
+    def add_decoded_data_from(self, at: int, data: bytes) -> None:
+        """Filter number `at` puts `data` behind what is held back of the request."""
+
+    def inject_decoded_data_from(self, at: int, data: bytes, end_stream: bool) -> None:
+        """Filter number `at` gives `data` to the next one."""
 
     def decoding_buffer(self) -> bytes:
         return b""
 
-    def add_encoded_data(self, data: bytes) -> None:
-        """Put `data` behind what is held back of the response."""
+    def add_encoded_data_from(self, at: int, data: bytes) -> None:
+        """As `add_decoded_data_from`, for the response; `at` counts on the way back."""
+
+    def inject_encoded_data_from(self, at: int, data: bytes, end_stream: bool) -> None:
+        """As `inject_decoded_data_from`, for the response."""
 
     def encoding_buffer(self) -> bytes:
         return b""
@@ -172,6 +187,7 @@ class FilterCallbacks:
 
     @property
     def stream_info(self) -> StreamInfo:
+        self.stream.describe()
         return self.stream
 
     @property
@@ -196,7 +212,10 @@ class FilterCallbacks:
         self.stream.continue_decoding_from(self._decode_at)
 
     def add_decoded_data(self, data: bytes) -> None:
-        self.stream.add_decoded_data(data)
+        self.stream.add_decoded_data_from(self._decode_at, data)
+
+    def inject_decoded_data(self, data: bytes, end_stream: bool) -> None:
+        self.stream.inject_decoded_data_from(self._decode_at, data, end_stream)
 
     def decoding_buffer(self) -> bytes:
         return self.stream.decoding_buffer()
@@ -215,7 +234,10 @@ class FilterCallbacks:
         self.stream.continue_encoding_from(self._encode_at)
 
     def add_encoded_data(self, data: bytes) -> None:
-        self.stream.add_encoded_data(data)
+        self.stream.add_encoded_data_from(self._encode_at, data)
+
+    def inject_encoded_data(self, data: bytes, end_stream: bool) -> None:
+        self.stream.inject_encoded_data_from(self._encode_at, data, end_stream)
 
     def encoding_buffer(self) -> bytes:
         return self.stream.encoding_buffer()

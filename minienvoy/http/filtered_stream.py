@@ -10,12 +10,14 @@ from typing import Any
 from .active_stream import ActiveStream
 from .filter import HttpFilter, StreamDecoderFilter, StreamEncoderFilter
 from .filter_iteration import FilterIteration
-from .filter_manager import DECODER_HOOKS, ENCODER_HOOKS, FilterCallbacks
+from .filter_manager import DECODER_HOOKS, ENCODER_HOOKS, FilterCallbacks, ModifyHeaders
 from .header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
 
 
 class FilteredStream(ActiveStream):
     """Used where `FilterChain.factories` is not empty."""
+
+    filtered = True
 
     _filters: list[HttpFilter] | None = None
     _decoding: FilterIteration | None = None
@@ -73,10 +75,16 @@ class FilteredStream(ActiveStream):
         if self._decoding is not None:
             self._decoding.trailers(trailers)
 
-    def _destroy_filters(self) -> None:
-        super()._destroy_filters()
+    def _end(self) -> None:
+        self.ended = True
         for each in self._filters or ():
             each.on_destroy()
+        for iteration in (self._decoding, self._encoding):
+            if iteration is not None:
+                iteration.close()
+        super()._end()
+        # As above: a stream that is over keeps no filter, and is kept by none.
+        self._filters = self._decoding = self._encoding = None
 
     # -- the response comes back
 
@@ -105,6 +113,19 @@ class FilteredStream(ActiveStream):
 
     # -- what filters ask
 
+    def send_local_reply(
+        self, status: int, body: str | bytes, details: str, modify_headers: ModifyHeaders | None = None
+    ) -> None:
+        if not self.ended:
+            if self.response_headers is not None:
+                # An answer is on its way through the filters: this one takes its place, past them.
+                self._encoding = None
+            terminal, self.terminal = self.terminal, None
+            if terminal is not None:
+                # A filter may hold the reply back; nothing of the upstream's must come after it.
+                terminal.on_destroy()
+        super().send_local_reply(status, body, details, modify_headers)
+
     def continue_decoding_from(self, at: int) -> None:
         if self._decoding is not None:
             self._decoding.resume(at)
@@ -113,16 +134,24 @@ class FilteredStream(ActiveStream):
         if self._encoding is not None:
             self._encoding.resume(at)
 
-    def add_decoded_data(self, data: bytes) -> None:
+    def add_decoded_data_from(self, at: int, data: bytes) -> None:
         if self._decoding is not None:
-            self._decoding.add_data(data)
+            self._decoding.add_data(at, data)
+
+    def inject_decoded_data_from(self, at: int, data: bytes, end_stream: bool) -> None:
+        if self._decoding is not None:
+            self._decoding.inject_data(at, data, end_stream)
 
     def decoding_buffer(self) -> bytes:
         return b"" if self._decoding is None else self._decoding.buffer
 
-    def add_encoded_data(self, data: bytes) -> None:
+    def add_encoded_data_from(self, at: int, data: bytes) -> None:
         if self._encoding is not None:
-            self._encoding.add_data(data)
+            self._encoding.add_data(at, data)
+
+    def inject_encoded_data_from(self, at: int, data: bytes, end_stream: bool) -> None:
+        if self._encoding is not None:
+            self._encoding.inject_data(at, data, end_stream)
 
     def encoding_buffer(self) -> bytes:
         return b"" if self._encoding is None else self._encoding.buffer

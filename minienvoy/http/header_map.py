@@ -13,7 +13,7 @@ Inside the proxy values are bytes; `headers["x-user"]` gives and takes `str` (la
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import ClassVar, Final
 
 Entry = tuple[bytes, bytes, bytes, int]
 """(name, value, wire line with CRLF, kind)"""
@@ -37,7 +37,14 @@ def _kinds() -> dict[bytes, int]:
         b"x-envoy-retriable-header-names x-envoy-upstream-stream-duration-ms x-envoy-is-timeout-retry "
         b"x-envoy-overloaded x-envoy-ratelimited x-envoy-immediate-health-check-fail "
         b"x-envoy-upstream-healthchecked-cluster x-envoy-upstream-canary x-envoy-degraded x-envoy-local-overloaded "
-        b"grpc-timeout grpc-status grpc-message"
+        b"grpc-timeout grpc-status grpc-message "
+        # What is only joined when it comes twice.
+        b"accept accept-encoding access-control-allow-credentials access-control-allow-headers "
+        b"access-control-allow-methods access-control-allow-origin access-control-allow-private-network "
+        b"access-control-expose-headers access-control-max-age access-control-request-headers "
+        b"access-control-request-method access-control-request-private-network age authentication authorization "
+        b"cache-control content-encoding etag expires grpc-accept-encoding if-match if-modified-since if-none-match "
+        b"if-range if-unmodified-since last-modified location origin pragma proxy-status referer vary"
     )
     return {name: 1 << bit for bit, name in enumerate(names.split())}
 
@@ -46,10 +53,36 @@ KIND: Final[dict[bytes, int]] = _kinds()
 """Header name -> its bit in `Entry[3]` and `HeaderMap.seen`; every other name has kind 0."""
 
 
-JOINED: Final = sum(KIND.values()) & ~(
-    KIND[b"host"] | KIND[b"content-length"] | KIND[b"transfer-encoding"] | KIND[b"date"] | KIND[b"server"]
+def _bits(names: bytes) -> int:
+    return sum(KIND[name] for name in names.split())
+
+
+JOINED: Final = _bits(
+    b"connection upgrade expect keep-alive proxy-connection te http2-settings x-forwarded-for x-forwarded-proto "
+    b"x-forwarded-host x-forwarded-port x-forwarded-client-cert x-request-id x-client-trace-id via user-agent "
+    b"content-type x-envoy-internal x-envoy-external-address x-envoy-force-trace x-envoy-retry-on "
+    b"x-envoy-retry-grpc-on x-envoy-max-retries x-envoy-upstream-rq-timeout-ms "
+    b"x-envoy-upstream-rq-per-try-timeout-ms x-envoy-expected-rq-timeout-ms x-envoy-ip-tags "
+    b"x-envoy-decorator-operation x-envoy-downstream-service-cluster x-envoy-downstream-service-node "
+    b"x-envoy-original-path x-envoy-original-host x-envoy-attempt-count x-envoy-upstream-alt-stat-name "
+    b"x-envoy-upstream-rq-timeout-alt-response x-envoy-hedge-on-per-try-timeout x-envoy-retriable-status-codes "
+    b"x-envoy-retriable-header-names x-envoy-upstream-stream-duration-ms x-envoy-is-timeout-retry grpc-timeout accept "
+    b"accept-encoding access-control-request-headers access-control-request-method "
+    b"access-control-request-private-network authentication authorization cache-control content-encoding "
+    b"grpc-accept-encoding if-match if-modified-since if-none-match if-range if-unmodified-since origin pragma "
+    b"proxy-status referer"
 )
-"""Headers that a request has once: what comes again is joined to the first by a comma."""
+"""Headers that a request has once (Envoy's inline headers): what comes again is joined to the first by a comma."""
+
+RESPONSE_JOINED: Final = _bits(
+    b"connection keep-alive proxy-connection date server content-type via x-request-id x-envoy-upstream-service-time "
+    b"x-envoy-attempt-count x-envoy-decorator-operation x-envoy-degraded x-envoy-immediate-health-check-fail "
+    b"x-envoy-ratelimited x-envoy-upstream-canary x-envoy-upstream-healthchecked-cluster grpc-status grpc-message "
+    b"access-control-allow-credentials access-control-allow-headers access-control-allow-methods "
+    b"access-control-allow-origin access-control-allow-private-network access-control-expose-headers "
+    b"access-control-max-age age cache-control content-encoding etag expires last-modified location proxy-status vary"
+)
+"""Likewise, for a response."""
 
 
 def entry(name: bytes, value: bytes) -> Entry:
@@ -80,6 +113,9 @@ class HeaderMap:
     """
 
     __slots__ = ("entries", "seen")
+
+    joined_kinds: ClassVar[int] = 0
+    """Kinds of which there is one header at most: `append_entry` joins."""
 
     def __init__(self, entries: list[Entry] | None = None, seen: int | None = None) -> None:
         self.entries: list[Entry] = [] if entries is None else entries
@@ -124,6 +160,15 @@ class HeaderMap:
     def add_entry(self, item: Entry) -> None:
         self.entries.append(item)
         self.seen |= item[3]
+
+    def append_entry(self, item: Entry) -> None:
+        """Append a header, or join its value to that of the one that is there where Envoy has only one."""
+        if item[3] & self.joined_kinds & self.seen:
+            value = self.get(item[0])
+            if value is not None:
+                self.set(item[0], value + b"," + item[1])
+                return
+        self.add_entry(item)
 
     def set(self, name: bytes, value: bytes) -> None:
         """Give the first `name` this value where it stands, drop the others; append if there is none."""
@@ -201,6 +246,8 @@ class RequestHeaderMap(HeaderMap):
 
     __slots__ = ("authority", "method", "no_authority", "path", "scheme")
 
+    joined_kinds = JOINED
+
     def __init__(
         self,
         method: bytes,
@@ -257,11 +304,13 @@ class RequestHeaderMap(HeaderMap):
 class ResponseHeaderMap(HeaderMap):
     """`status` is an int, as the proxy compares it far more often than it prints it.
 
-    `body_follows` tells the downstream codec that the first body bytes come in this very turn, so that head and body can
-    leave in one write; whoever delays the body sets it to False.
+    `body_follows` tells the downstream codec that the first body bytes come in this very turn, so that head and body
+    can leave in one write; whoever delays the body sets it to False.
     """
 
     __slots__ = ("body_follows", "status")
+
+    joined_kinds = RESPONSE_JOINED
 
     def __init__(self, status: int, entries: list[Entry] | None = None, seen: int | None = None) -> None:
         self.entries = [] if entries is None else entries

@@ -1,7 +1,7 @@
 """Paths as routes see them.
 
-Envoy: `Http::PathUtil`, `PathTransformer`; docs "HTTP connection manager > normalize_path". All work on bytes and leave the
-query alone.
+Envoy: `Http::PathUtil`, `PathTransformer`; docs "HTTP connection manager > normalize_path". All work on bytes and
+leave the query alone.
 """
 
 from __future__ import annotations

@@ -68,7 +68,8 @@ class Address:
 
     @property
     def is_loopback(self) -> bool:
-        return not self.path and ip_address(self.host).is_loopback
+        """127.0.0.1 or ::1 (`Utility::isLoopbackAddress`); the rest of 127.0.0.0/8 is no loopback to Envoy."""
+        return self.host in ("127.0.0.1", "::1")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Address) and self.text == other.text

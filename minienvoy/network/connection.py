@@ -108,7 +108,6 @@ class Connection(asyncio.Protocol):
     transport_failure_reason: str = ""
     detected_close_type: DetectedCloseType = DetectedCloseType.NORMAL
     last_round_trip_time: float | None = None
-    above_high_watermark: bool = False
     _stream_info: StreamInfo | None = None
     _closing: ConnectionCloseType | None = None
     _delayed_close_timer: Timer | None = None
@@ -130,6 +129,7 @@ class Connection(asyncio.Protocol):
         self.half_close = False
         self.transport: asyncio.Transport | None = None
         self.closed = False
+        self.above_high_watermark = False
         self.bytes_received = 0
         self.bytes_sent = 0
         self._callbacks: list[ConnectionCallbacks] = []

@@ -1,7 +1,7 @@
 """Whether connections should be asked to end.
 
-Envoy: `Network::DrainDecision`. The decision itself (a ramp, a failed health check) is made in `server.drain_manager`; this
-is the flag that tells a response whether there is anything to decide.
+Envoy: `Network::DrainDecision`. The decision itself (a ramp, a failed health check) is made in
+`server.drain_manager`; this is the flag that tells a response whether there is anything to decide.
 """
 
 from __future__ import annotations

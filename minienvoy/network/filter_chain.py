@@ -84,9 +84,10 @@ class FilterChain:
         name: as configured; may be empty.
         filters: what makes the read filters, in order.
         transport_socket_connect_timeout: seconds for the handshake of the transport socket; 0 for no limit.
+        metadata: `filter_metadata` as plain values, for logs and headers; None if there is none.
     """
 
-    __slots__ = ("filters", "match", "name", "transport_socket_connect_timeout")
+    __slots__ = ("filters", "match", "metadata", "name", "transport_socket_connect_timeout")
 
     def __init__(
         self,
@@ -94,11 +95,13 @@ class FilterChain:
         filters: Sequence[NetworkFilterFactory],
         match: FilterChainMatch | None = None,
         transport_socket_connect_timeout: float = 0.0,
+        metadata: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         self.name = name
         self.filters = tuple(filters)
         self.match = match or FilterChainMatch()
         self.transport_socket_connect_timeout = transport_socket_connect_timeout
+        self.metadata = metadata
 
     def create_filters(self, connection: Connection) -> None:
         """Give `connection` its filters (`FilterChainFactory::createNetworkFilterChain`)."""

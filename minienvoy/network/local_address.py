@@ -1,6 +1,7 @@
 """The address of this machine, as others see it.
 
-Envoy: `Network::Utility::getLocalAddress`: the first address of the wanted family that is not on the loopback interface.
+Envoy: `Network::Utility::getLocalAddress`: the first address of the wanted family that is not on the loopback
+interface.
 """
 
 from __future__ import annotations

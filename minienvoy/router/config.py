@@ -12,6 +12,7 @@ from ..config.fields import honours
 from ..errors import ConfigError
 from ..explain.explanation import NO_EXPLANATION
 from ..http.header_map import RequestHeaderMap
+from ..upstream.load_assignment import plain_metadata
 from .header_parser import HeaderParser
 from .route_entry import RouteEntry
 
@@ -86,26 +87,21 @@ class RouteConfig:
         response = HeaderParser.from_proto(
             proto.response_headers_to_add, proto.response_headers_to_remove, f"{path}.response_headers", sources
         )
-        names: set[str] = set()
         for at, each in enumerate(proto.virtual_hosts):
             here = f"{path}.virtual_hosts[{at}]"
-            if each.name in names:
-                raise ConfigError(
-                    f"Only unique names for virtual hosts are permitted. Duplicate entry of name {each.name}",
-                    f"{here}.name",
-                )
-            names.add(each.name)
             vhost_request = HeaderParser.from_proto(
                 each.request_headers_to_add, each.request_headers_to_remove, f"{here}.request_headers", sources
             )
             vhost_response = HeaderParser.from_proto(
                 each.response_headers_to_add, each.response_headers_to_remove, f"{here}.response_headers", sources
             )
+            metadata = plain_metadata(each.metadata)
             routes = tuple(
                 RouteEntry(
                     route,
                     f"{here}.routes[{index}]",
                     each.name,
+                    metadata,
                     (vhost_request, request),
                     (vhost_response, response),
                     proto.most_specific_header_mutations_wins,
@@ -131,9 +127,7 @@ class RouteConfig:
     def _add_domain(self, domain: bytes, virtual_host: VirtualHost, path: str) -> None:
         if domain == b"*":
             if self._default is not None:
-                raise ConfigError(
-                    f"Only a single wildcard domain is permitted in virtual host {virtual_host.name}", path
-                )
+                raise ConfigError(f"Only a single wildcard domain is permitted in route {self.name}", path)
             self._default = virtual_host
             return
         if domain[:1] == b"*":
@@ -145,7 +139,7 @@ class RouteConfig:
         if key in table:
             raise ConfigError(
                 "Only unique values for domains are permitted. Duplicate entry of domain "
-                f"{domain.decode()} in virtual host {virtual_host.name}",
+                f"{domain.decode()} in route {self.name}",
                 path,
             )
         table[key] = virtual_host
@@ -189,9 +183,13 @@ class RouteConfig:
             return self._explained_route(virtual_host, headers, path, stream)
         for route in virtual_host.routes:
             match = route.match
-            if match.path(path) and not (match.conditional and match.conditions(headers, self._random)):
-                stream.virtual_host_name = virtual_host.name
-                stream.route_name = route.name
+            prefix = match.quick_prefix
+            if prefix is not None:
+                if not path.startswith(prefix):
+                    continue
+            elif not match.path(path):
+                continue
+            if not (match.conditional and match.conditions(headers, self._random)):
                 return route
         return None
 
@@ -208,8 +206,6 @@ class RouteConfig:
             if failed:
                 near_misses.append(f"{route} (needs {failed})")
                 continue
-            stream.virtual_host_name = virtual_host.name
-            stream.route_name = route.name
             because = f"{match.description} matches {path.decode('latin-1')} in virtual host {virtual_host.name}"
             stream.explain.decided("route", route, because, tuple(near_misses))
             return route

@@ -80,6 +80,8 @@ class HeaderParser:
         for name in self._removals:
             headers.remove(name)
         context: FormatterContext | None = None
+        # What is there is asked for before anything is changed; Envoy overwrites first, and adds when that is done.
+        overwritten: list[Entry] = []
         appended: list[Entry] = []
         for each in self._additions:
             item = each.ready
@@ -94,26 +96,17 @@ class HeaderParser:
             if action == APPEND_IF_EXISTS_OR_ADD:
                 appended.append(item)
             elif action == OVERWRITE_IF_EXISTS_OR_ADD:
-                _overwrite(headers, item)
+                overwritten.append(item)
             elif action == ADD_IF_ABSENT:
                 if not headers.has(item[0]):
                     appended.append(item)
             elif headers.has(item[0]):
-                _overwrite(headers, item)
-        # Envoy overwrites first, and adds when that is done.
-        for item in appended:
+                overwritten.append(item)
+        for item in overwritten:
+            headers.remove(item[0])
             headers.add_entry(item)
-
-
-def _overwrite(headers: HeaderMap, item: Entry) -> None:
-    name = item[0]
-    if isinstance(headers, RequestHeaderMap) and name in (b"host", b":authority"):
-        headers.authority = item[1]
-    elif isinstance(headers, RequestHeaderMap) and name == b":path":
-        headers.path = item[1]
-    else:
-        headers.remove(name)
-        headers.add_entry(item)
+        for item in appended:
+            headers.append_entry(item)
 
 
 def _addition(option: Any, path: str, sources: Sources | None) -> _Addition:
@@ -126,8 +119,7 @@ def _addition(option: Any, path: str, sources: Sources | None) -> _Addition:
     else:
         action = option.append_action
     if name.startswith(":") or name == "host":
-        if action == APPEND_IF_EXISTS_OR_ADD or (name.startswith(":") and name not in (":authority", ":path")):
-            raise ConfigError(":-prefixed or host headers may not be modified", f"{path}.header.key")
+        raise ConfigError(":-prefixed or host headers may not be modified", f"{path}.header.key")
     try:
         formatter = compile_format(value, sources, omit_empty_values=True)
     except ConfigError as error:

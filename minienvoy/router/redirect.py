@@ -78,62 +78,57 @@ class DirectResponse:
         self.body = body
 
     def location(self, headers: RequestHeaderMap) -> bytes | None:
+        """As for a redirect that changes nothing: Envoy gives one to whatever has a status that may have a location."""
+        if self.status == 201 or 300 <= self.status < 400:
+            return b"%b://%b%b" % (headers.scheme, headers.authority, headers.path)
         return None
 
 
 class Redirect:
     """Sends the client elsewhere."""
 
-    __slots__ = ("_host", "_https", "_match", "_path", "_port", "_prefix", "_scheme", "_strip_query", "status")
+    __slots__ = ("_host", "_match", "_path", "_port", "_prefix", "_scheme", "_strip_query", "status")
     is_redirect = True
     body = b""
 
-    def __init__(self, proto: Any, match: RouteMatch, path: str) -> None:
+    def __init__(self, proto: Any, match: RouteMatch) -> None:
         self.status = _STATUS[proto.response_code]
         self._match = match
-        self._https = proto.https_redirect
-        self._scheme = proto.scheme_redirect.lower().encode()
+        self._scheme = b"https" if proto.https_redirect else proto.scheme_redirect.encode()
         self._host = proto.host_redirect.encode()
-        self._port: int = proto.port_redirect
+        self._port = b":%d" % proto.port_redirect if proto.port_redirect else b""
         self._path = proto.path_redirect.encode()
         self._prefix = (
             proto.prefix_rewrite.encode() if proto.WhichOneof("path_rewrite_specifier") == "prefix_rewrite" else b""
         )
-        self._strip_query = proto.strip_query
-        if "?" in proto.prefix_rewrite:
-            raise ConfigError("Prefix rewrite of a redirect must not contain a query", f"{path}.prefix_rewrite")
+        # A query of `path_redirect` is no query of the request.
+        self._strip_query = proto.strip_query and b"?" not in self._path
 
     def location(self, headers: RequestHeaderMap) -> bytes:
         """Where to, for this request."""
         from .route_entry import rewrite_prefix
 
-        scheme = self._scheme or (b"https" if self._https else headers.get(b"x-forwarded-proto") or b"http")
-        host = self._host
-        if not host:
-            host = headers.authority
-            if self._port or self._scheme or self._https:
-                host = _without_default_port(host, headers.scheme, bool(self._port))
-        port = b":%d" % self._port if self._port else b""
+        scheme = self._scheme or headers.scheme
+        host = self._host or _host_of(headers, scheme, self._port)
         path = headers.path
         if self._path:
-            if b"?" not in self._path and not self._strip_query:
-                query = path.find(b"?")
-                path = self._path + (path[query:] if query >= 0 else b"")
-            else:
-                path = self._path
-        else:
-            if self._prefix:
-                # The log shows the path that the client is sent to.
-                path = headers.path = rewrite_prefix(path, self._match, self._prefix)
-            if self._strip_query:
-                path = path.partition(b"?")[0]
-        return b"%b://%b%b%b" % (scheme, host, port, path)
+            query = path.find(b"?")
+            path = self._path if b"?" in self._path or query < 0 else self._path + path[query:]
+        elif self._prefix:
+            # The log shows the path that the client is sent to, or the one it asked for.
+            headers.set(b"x-envoy-original-path", path)
+            path = headers.path = rewrite_prefix(path, self._match, self._prefix)
+        if self._strip_query:
+            path = path.partition(b"?")[0]
+        return b"%b://%b%b%b" % (scheme, host, self._port, path)
 
 
-def _without_default_port(host: bytes, scheme: bytes, replaced: bool) -> bytes:
-    """A port that goes with the old scheme, or is replaced, must not follow to the new place."""
-    at = host.rfind(b":")
-    if at <= host.rfind(b"]") or not host[at + 1 :].isdigit():
+def _host_of(headers: RequestHeaderMap, scheme: bytes, port: bytes) -> bytes:
+    """The request's own, without a port that is replaced, or that stood for the scheme that the redirect leaves."""
+    host = headers.authority
+    at = host.rfind(b"]:") + 1 if host[:1] == b"[" else host.rfind(b":")
+    if at <= 0:
         return host
-    default = b"443" if scheme == b"https" else b"80"
-    return host[:at] if replaced or host[at + 1 :] == default else host
+    before = headers.get(b"x-forwarded-proto")
+    leaves = before != scheme and (before, host[at:]) in ((b"https", b":443"), (b"http", b":80"))
+    return host[:at] if port or leaves else host

@@ -5,11 +5,13 @@ Envoy: `Router::RouteEntryImplBase`, `DirectResponseEntry`; docs "Route action",
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from ..config.fields import honours
 from ..errors import ConfigError
 from ..http.header_map import Entry, RequestHeaderMap, ResponseHeaderMap, entry
+from ..upstream.load_assignment import plain_metadata
 from .header_parser import HeaderParser
 from .redirect import DirectResponse, Redirect
 from .route_matcher import RouteMatch
@@ -86,6 +88,7 @@ class RouteEntry:
         "rewrites",
         "timeout",
         "timeout_header",
+        "virtual_host_metadata",
         "virtual_host_name",
     )
 
@@ -94,6 +97,7 @@ class RouteEntry:
         proto: Any,
         path: str,
         virtual_host_name: str,
+        virtual_host_metadata: Mapping[str, Any],
         request_parsers: tuple[HeaderParser | None, HeaderParser | None],
         response_parsers: tuple[HeaderParser | None, HeaderParser | None],
         most_specific_wins: bool,
@@ -103,7 +107,8 @@ class RouteEntry:
         self.name: str = proto.name
         self.virtual_host_name = virtual_host_name
         self.match = RouteMatch(proto.match, f"{path}.match", runtime)
-        self.metadata = proto.metadata if proto.HasField("metadata") else None
+        self.metadata = plain_metadata(proto.metadata)
+        self.virtual_host_metadata = virtual_host_metadata
         self.cluster_name = ""
         self.cluster_not_found_status = 503
         self.timeout = DEFAULT_TIMEOUT
@@ -120,7 +125,7 @@ class RouteEntry:
         elif action == "direct_response":
             self.direct_response = DirectResponse(proto.direct_response, f"{path}.direct_response")
         elif action == "redirect":
-            self.direct_response = Redirect(proto.redirect, self.match, f"{path}.redirect")
+            self.direct_response = Redirect(proto.redirect, self.match)
         else:
             raise ConfigError(f"{action} is not supported", path)
         mine = HeaderParser.from_proto(
@@ -135,7 +140,13 @@ class RouteEntry:
         self.rewrites = self.prefix_rewrite is not None or self.host_rewrite is not None
 
     def _take_action(self, action: Any, path: str) -> None:
+        if _path_rewrites(action) > 1:
+            raise ConfigError("Specify only one of prefix_rewrite, regex_rewrite or path_rewrite_policy", path)
         specifier = action.WhichOneof("cluster_specifier")
+        weights = [each.weight.value for each in action.weighted_clusters.clusters]
+        if weights and not any(weights):
+            problem = "Sum of weights in the weighted_cluster must be greater than 0."
+            raise ConfigError(problem, f"{path}.weighted_clusters")
         if specifier != "cluster":
             raise ConfigError(f"{specifier} is not supported", path)
         self.cluster_name = action.cluster
@@ -190,6 +201,13 @@ class RouteEntry:
 
     def __str__(self) -> str:
         return self.name or self.match.description
+
+
+def _path_rewrites(action: Any) -> int:
+    """How many ways to rewrite the path are asked for; those that are not supported count, for they exclude others."""
+    messages = ("regex_rewrite", "path_rewrite_policy")
+    asked = [bool(action.prefix_rewrite), bool(action.path_rewrite), *(action.HasField(name) for name in messages)]
+    return asked.count(True)
 
 
 def rewrite_prefix(path: bytes, match: RouteMatch, rewrite: bytes) -> bytes:

@@ -45,6 +45,7 @@ class RouteMatch:
 
     Attributes:
         path: tells whether a path (without query) fits.
+        quick_prefix: with which a path must begin, if that is all `path` asks.
         conditional: there is more to look at than the path.
     """
 
@@ -57,6 +58,7 @@ class RouteMatch:
         "description",
         "path",
         "prefix",
+        "quick_prefix",
         "rewrites_whole_path",
     )
 
@@ -64,10 +66,13 @@ class RouteMatch:
         kind = match.WhichOneof("path_specifier")
         sensitive = not match.HasField("case_sensitive") or match.case_sensitive.value
         self.prefix: bytes | None = None
+        self.quick_prefix: bytes | None = None
         self.rewrites_whole_path = False
         if kind == "prefix":
             self.prefix = prefix = match.prefix.encode()
             self.path = _prefix(prefix, sensitive)
+            if sensitive:
+                self.quick_prefix = prefix
         elif kind == "path":
             self.prefix = exact = match.path.encode()
             self.path = _exact(exact, sensitive)

@@ -1,14 +1,14 @@
 """The terminal HTTP filter: route, balance, forward, answer.
 
-Envoy: `Router::Filter`; docs "Router". What goes wrong upstream becomes a local reply here, with Envoy's status, words and
-flags; what goes right passes through with as little ado as possible.
+Envoy: `Router::Filter`; docs "Router". What goes wrong upstream becomes a local reply here, with Envoy's status,
+words and flags; what goes right passes through with as little ado as possible.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
-from ..explain.explanation import NO_EXPLANATION, Explanation
+from ..explain.explanation import NO_EXPLANATION
 from ..http.codec import RequestEncoder, StreamResetReason
 from ..http.filter import FilterDataStatus, FilterHeadersStatus, FilterTrailersStatus, StreamDecoderFilter
 from ..http.header_map import KIND, Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
@@ -92,33 +92,48 @@ _SERVICE_TIMES: Final[list[Entry]] = [
 class Router(StreamDecoderFilter):
     """One request. Also the `LoadBalancerContext` of that request."""
 
-    request_complete: bool = False
-    request_trailers: HeaderMap | None = None
-    response_started: bool = False
-    buffered_size: int = 0
-    upstream: UpstreamRequest | None = None
-    explain: Explanation = NO_EXPLANATION
-    timeout: float = 0.0
-    internal: bool = False
-    _reading_stopped: bool = False
-    _complete_time: float = 0.0
-
-    buffered: list[bytes] | None = None
+    __slots__ = (
+        "_complete_time",
+        "_reading_stopped",
+        "buffered",
+        "buffered_size",
+        "cluster",
+        "config",
+        "explain",
+        "internal",
+        "request_complete",
+        "request_headers",
+        "request_trailers",
+        "response_started",
+        "route_entry",
+        "stream",
+        "timeout",
+        "upstream",
+    )
 
     def __init__(self, config: RouterConfig) -> None:
         self.config = config
+        self.request_complete = self.response_started = self.internal = self._reading_stopped = False
+        self.request_trailers: HeaderMap | None = None
+        self.upstream: UpstreamRequest | None = None
+        self.buffered: list[bytes] | None = None
+        self.buffered_size = 0
+        self.timeout = 0.0
+        self._complete_time: float | None = None
+        self.explain = NO_EXPLANATION
 
     # -- the request
 
     def decode_headers(self, headers: RequestHeaderMap, end_stream: bool) -> FilterHeadersStatus:
-        stream = self.stream = cast("FilterManager", self.decoder_callbacks)
+        stream: FilterManager = self.decoder_callbacks  # type: ignore[assignment]
+        self.stream = stream
         config = self.config
         self.explain = explain = stream.explain
         self.request_headers = headers
         self.request_complete = end_stream
         stats = config.stats
         stats.rq_total += 1
-        route: RouteEntry | None = stream.route()  # type: ignore[assignment]
+        route: RouteEntry | None = stream._route if stream._route_known else stream.route()  # type: ignore[assignment]
         if route is None:
             stats.no_route += 1
             stream.response_flags |= ResponseFlag.NO_ROUTE_FOUND
@@ -138,7 +153,6 @@ class Router(StreamDecoderFilter):
             stream.send_local_reply(route.cluster_not_found_status, "", "cluster_not_found")
             return _STOP
         self.cluster = cluster
-        stream.upstream_cluster_name = cluster_name
         if explain is not NO_EXPLANATION:
             explain.decided("cluster", cluster_name, f"route {route}")
         self.timeout = route.timeout
@@ -158,16 +172,18 @@ class Router(StreamDecoderFilter):
             # They have been obeyed here; the next hop is not told.
             headers.remove_kinds(_CONTROL)
         if route.rewrites or route.request_parsers:
+            stream.describe()
             route.finalize_request_headers(headers, stream)
         stream.upstream_host = host
-        stream.attempt_count = 1
         stream.watermark_callbacks = self._on_downstream_watermark
         upstream = self.upstream = UpstreamRequest(self, host)
         pool = host.http_pools.get(0) or http_conn_pool(cluster, host, config.make_codec)
-        upstream.start(pool)
+        pending = pool.new_stream(upstream)
+        if pending is not None:
+            upstream.pending = pending
         if end_stream and self.upstream is not None:
             # The time that the upstream may take counts from here.
-            self._complete_time = stream.last_downstream_rx_byte_time or stream.start_monotonic
+            self._complete_time = stream.dispatcher.monotonic_time()
             if self.timeout:
                 stream.start_response_timeout(self.timeout, self._on_response_timeout)
         return _STOP
@@ -243,7 +259,7 @@ class Router(StreamDecoderFilter):
             host_stats.rq_error += 1
         else:
             host_stats.rq_success += 1
-        if not self.config.suppress_envoy_headers and self._complete_time:
+        if self._complete_time is not None and not self.config.suppress_envoy_headers:
             elapsed = int((now - self._complete_time) * 1000)
             item = _SERVICE_TIMES[elapsed] if elapsed < 64 else entry(b"x-envoy-upstream-service-time", b"%d" % elapsed)
             if headers.seen & _SERVICE_TIME:
@@ -255,6 +271,7 @@ class Router(StreamDecoderFilter):
             # What the formats of added headers may ask for.
             stream.response_code = status
             stream.response_code_details = "via_upstream"
+            stream.describe()
             self.route_entry.finalize_response_headers(headers, stream, self.request_headers)
         if end_stream:
             self.on_upstream_complete(now)
@@ -264,16 +281,15 @@ class Router(StreamDecoderFilter):
         """The whole response has come."""
         stream = self.stream
         stream.last_upstream_rx_byte_time = now
-        if self._complete_time:
-            if self.timeout:
-                stream.stop_response_timeout()
+        if self._complete_time is not None:
+            stream.response_timeout_callback = None
             self.cluster.code_stats.charge_timing(int((now - self._complete_time) * 1000), self.internal)
 
     def on_upstream_reset(self, upstream: UpstreamRequest, reason: StreamResetReason, details: str) -> None:
         """The attempt has failed."""
         stream = self.stream
         self.upstream = None
-        stream.stop_response_timeout()
+        stream.response_timeout_callback = None
         transport_failure = ""
         if reason in (StreamResetReason.LOCAL_CONNECTION_FAILURE, StreamResetReason.REMOTE_CONNECTION_FAILURE):
             transport_failure = details
@@ -317,14 +333,13 @@ class Router(StreamDecoderFilter):
 
     # -- LoadBalancerContext
 
+    host_selection_retries: int = 0
+
     def compute_hash_key(self) -> int | None:
         return None
 
     def should_select_another_host(self, host: Host) -> bool:
         return False
-
-    def host_selection_retry_count(self) -> int:
-        return 0
 
     def metadata_match_criteria(self) -> Any:
         return None
@@ -386,6 +401,7 @@ class Router(StreamDecoderFilter):
         upstream, self.upstream = self.upstream, None
         if upstream is not None:
             upstream.host.stats.rq_timeout += 1
+            upstream.host.stats.rq_error += 1
             upstream.reset()
         if self.explain is not NO_EXPLANATION:
             self.explain.decided("timeout", "route timeout", f"no complete response within {self.timeout:g} s")

@@ -1,7 +1,7 @@
 """One attempt to get an answer from one host.
 
-Envoy: `Router::UpstreamRequest`. A router has one of these for each attempt; it waits for a connection, sends the request,
-and hands what comes back to the router. Once it is done or reset it says nothing more.
+Envoy: `Router::UpstreamRequest`. A router has one of these for each attempt; it waits for a connection, sends the
+request, and hands what comes back to the router. Once it is done or reset it says nothing more.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from ..explain.explanation import NO_EXPLANATION
 from ..http.codec import RequestEncoder, StreamResetReason
 from ..http.header_map import HeaderMap, ResponseHeaderMap
 from ..upstream.conn_pool import PoolFailureReason
-from ..upstream.http_conn_pool import HttpConnPool, PendingStream
+from ..upstream.http_conn_pool import PendingStream
 
 if TYPE_CHECKING:
     from ..event.dispatcher import Timer
@@ -30,6 +30,7 @@ _RESET_REASONS = {
 
 class UpstreamRequest:
     """Attributes:
+    pending: the wait for a connection, while there is one.
     headers_received: response headers (other than 1xx) have come.
     done: the response is complete, or this attempt was given up.
     """
@@ -39,11 +40,12 @@ class UpstreamRequest:
         "_duration_timer",
         "_encoder",
         "_paused_downstream",
-        "_pending",
+        "_paused_upstream",
         "_router",
         "done",
         "headers_received",
         "host",
+        "pending",
     )
 
     def __init__(self, router: Router, host: Host) -> None:
@@ -51,29 +53,23 @@ class UpstreamRequest:
         self.host = host
         self._client: CodecClient | None = None
         self._encoder: RequestEncoder | None = None
-        self._pending: PendingStream | None = None
+        self.pending: PendingStream | None = None
         self._paused_downstream = False
+        self._paused_upstream = False
         self._duration_timer: Timer | None = None
         self.headers_received = False
         self.done = False
-
-    def start(self, pool: HttpConnPool) -> None:
-        """Ask for a connection; what can be sent is sent as soon as there is one."""
-        pending = pool.new_stream(self)
-        if self._client is None and not self.done:
-            self._pending = pending
 
     # -- from the pool
 
     def on_pool_ready(self, client: CodecClient) -> None:
         router = self._router
-        self._pending = None
+        self.pending = None
         self._client = client
         stream = router.stream
         connection = client.connection
         now = stream.dispatcher.monotonic_time()
-        stream.upstream_connection = connection.info
-        stream.upstream_connection_pool_ready_time = stream.first_upstream_tx_byte_time = now
+        stream.first_upstream_tx_byte_time = now
         stream.upstream_client = client
         if router.explain is not NO_EXPLANATION:
             how = "new" if client.requests == 1 else f"reused, request {client.requests}"
@@ -96,9 +92,12 @@ class UpstreamRequest:
                 router.send_buffered(encoder)
         if stream.downstream_connection.above_high_watermark:
             self.on_downstream_watermark(True)
+        if connection.above_high_watermark:
+            # It still has to send what an earlier request has written.
+            self._on_upstream_watermark(True)
 
     def on_pool_failure(self, reason: PoolFailureReason, details: str, host: Host | None) -> None:
-        self._pending = None
+        self.pending = None
         self._router.stream.upstream_host = host
         self.done = True
         self._router.on_upstream_reset(self, _RESET_REASONS[reason], details)
@@ -127,9 +126,9 @@ class UpstreamRequest:
         self.done = True
         if self._duration_timer is not None:
             self._duration_timer.disable()
-        if self._pending is not None:
-            self._pending.cancel()
-            self._pending = None
+        if self.pending is not None:
+            self.pending.cancel()
+            self.pending = None
         client = self._client
         if client is not None:
             self._client = None
@@ -141,7 +140,8 @@ class UpstreamRequest:
     def on_downstream_watermark(self, high: bool) -> None:
         """Downstream takes no more: neither do we."""
         client = self._client
-        if client is not None:
+        if client is not None and high != self._paused_upstream:
+            self._paused_upstream = high
             stats = self._router.cluster.stats.traffic
             if high:
                 stats.upstream_flow_control_paused_reading_total += 1
@@ -191,6 +191,9 @@ class UpstreamRequest:
         self.done = True
         client = self._client
         if client is not None:
+            if self._paused_upstream:
+                # The connection's next response must not wait for what this one's client reads.
+                self.on_downstream_watermark(False)
             self._client = None
             client.watermark = None
             client.pool.on_stream_complete(client, now)
@@ -212,5 +215,4 @@ class UpstreamRequest:
     def _resume_downstream(self) -> None:
         if self._paused_downstream:
             self._paused_downstream = False
-            if not self._router.stream.ended:
-                self._router.stream.encoder.read_disable(False)
+            self._router.stream.encoder.read_disable(False)

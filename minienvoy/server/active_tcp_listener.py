@@ -83,6 +83,9 @@ class ActiveTcpListener:
     def new_connection(self, accepted: ConnectionSocket, explain: Explanation) -> None:
         """Find the filter chain for a socket that the listener filters are done with."""
         listener = self.listener
+        accepted.info.listener_metadata = listener.metadata
+        if not accepted.detected_transport_protocol:
+            accepted.detected_transport_protocol = "raw_buffer"  # nobody saw another one
         chain = listener.filter_chain_manager.find(accepted, explain)
         if chain is None:
             self.stats.no_filter_chain_match += 1
@@ -95,6 +98,7 @@ class ActiveTcpListener:
         connection = Connection(self.dispatcher, accepted.info, listener.per_connection_buffer_limit)
         connection.explain = explain
         connection.filter_chain_name = chain.name
+        accepted.info.filter_chain_metadata = chain.metadata
         active = ActiveTcpConnection(self, connection)
         if listener.access_logs:
             self.describe(connection.stream_info, chain.name)
@@ -103,6 +107,7 @@ class ActiveTcpListener:
             self.dispatcher.create_task(active.open(accepted.raw), "accept")
         else:
             log.debug(f"closing connection from {accepted.remote_address}: no filters")
+            listener.extension_config_stats.network_extension_config_missing += 1
             accepted.raw.close()
             connection.close(ConnectionCloseType.NO_FLUSH)
 
@@ -182,7 +187,9 @@ class ActiveTcpListener:
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if local is None:
             local = Address.from_sockaddr(family, raw.getsockname())
-        info = ConnectionInfo(local, Address.from_sockaddr(family, peer), next_connection_id())
+        # The client's end of a unix socket seldom has a name; Envoy calls it by that of our end.
+        remote = local if family == socket.AF_UNIX and not peer else Address.from_sockaddr(family, peer)
+        info = ConnectionInfo(local, remote, next_connection_id())
         explain: Explanation = NO_EXPLANATION
         if listener.context.explanations is not None:
             explain = Explanation()

@@ -25,9 +25,9 @@ class ServerContext:
     Attributes:
         explanations: where finished explanations go; None when explaining is off.
         node: `envoy.config.core.v3.Node` with the command line's service-node, -cluster and -zone filled in.
-        drain_close: asked by connection managers at the end of each response: should this connection be closed, because the
-            server drains (`Network::DrainDecision`)?
-        defer: run when configuration is complete and listeners are about to start (`Init::Manager`).
+        drain_close: should a connection that has just answered be closed, because the server drains
+            (`Network::DrainDecision`)?
+        drain_state: tells whether `drain_close` need be asked at all.
     """
 
     dispatcher: Dispatcher
@@ -52,7 +52,7 @@ class FactoryContext:
     """A `ServerContext` as one listener's filters see it (`FactoryContext`).
 
     Attributes:
-        scope: statistics of the server, empty prefix: filters add their own (`http.<stat_prefix>.`, `tcp.<stat_prefix>.`).
+        scope: statistics of the server, empty prefix: filters add their own (`http.<stat_prefix>.`, ...).
         listener_scope: `listener.<address>.`
         http_scope: `http.<stat_prefix>.` for HTTP filters; the same as `scope` for others.
         drain_close: as in `ServerContext`, and also true while only this listener drains.

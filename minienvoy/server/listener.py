@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING, Any, Final
 
-from ..config.api import unpack
+from ..config.api import type_of, unpack
 from ..config.fields import honours
 from ..errors import ConfigError
 from ..network.address import Address
@@ -18,6 +18,8 @@ from ..network.filter_chain import FilterChain, FilterChainManager, FilterChainM
 from ..network.listen_socket import ListenSocketSettings, bind_listen_socket, bound_address, listen
 from ..network.resolver import resolve_proto_address
 from ..network.socket_option import SocketOption, socket_options_from_proto, tcp_keepalive_options
+from ..network.transport_socket import require_raw_buffer
+from ..upstream.load_assignment import plain_metadata
 from .active_tcp_listener import ActiveTcpListener
 from .factory_context import FactoryContext, ServerContext
 from .listener_stats import ListenerExtensionConfigStats, ListenerStats, PerHandlerListenerStats
@@ -96,9 +98,6 @@ honours(
     "transport_protocol",
     "application_protocols",
 )
-RAW_BUFFER: Final = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
-honours("envoy.config.core.v3.TransportSocket", "name", "typed_config")
-honours(RAW_BUFFER)
 
 
 class ConnectionLimit:
@@ -128,6 +127,7 @@ class Listener:
         name: as configured, or a made-up unique one.
         address: as configured; where it really listens is `local_addresses`.
         listener_filters_timeout: seconds; 0 for no limit.
+        metadata: `filter_metadata` as plain values; None if there is none.
         drain_manager: its own, below the server's.
         active: it accepts connections.
     """
@@ -157,6 +157,7 @@ class Listener:
             if config.HasField("bind_to_port")
             else not config.deprecated_v1.HasField("bind_to_port") or config.deprecated_v1.bind_to_port.value
         )
+        self.metadata = plain_metadata(config.metadata) if config.HasField("metadata") else None
         self.transparent = config.transparent.value
         self.traffic_direction = TRAFFIC_DIRECTIONS[config.traffic_direction]
         self.per_connection_buffer_limit = (
@@ -177,7 +178,7 @@ class Listener:
             self.stats = self.scope.struct(ListenerStats)
             self.handler_stats = self.scope.scope(handler).struct(PerHandlerListenerStats)
             if config.stat_prefix != "admin":
-                self.scope.struct(ListenerExtensionConfigStats)
+                self.extension_config_stats = self.scope.struct(ListenerExtensionConfigStats)
             self.context = FactoryContext(
                 server,
                 server.stats.scope(""),
@@ -324,8 +325,12 @@ def _listener_filters(configs: Any, context: FactoryContext, path: str) -> tuple
     made = []
     for index, config in enumerate(configs):
         where = f"{path}.listener_filters[{index}].typed_config"
-        entry = LISTENER_FILTERS.find(config.typed_config.type_url, where)
-        made.append(entry.factory(unpack(config.typed_config, where, validate=True), context))
+        entry = LISTENER_FILTERS.find(type_of(config.typed_config, where), where, config.name)
+        message = unpack(config.typed_config, where, validate=True)
+        try:
+            made.append(entry.factory(message, context))
+        except ConfigError as error:
+            raise error.below(where) from None
     return tuple(made)
 
 
@@ -367,18 +372,12 @@ def _filter_chain_manager(config: Any, address: Address, context: FactoryContext
 
 def _filter_chain(config: Any, match: FilterChainMatch, context: FactoryContext, path: str) -> FilterChain:
     if config.HasField("transport_socket"):
-        type_url = config.transport_socket.typed_config.type_url
-        if type_url.rpartition("/")[2] != RAW_BUFFER:
-            raise ConfigError(
-                f"Didn't find a registered implementation for type: '{type_url.rpartition('/')[2]}'",
-                f"{path}.transport_socket.typed_config",
-                remedy="connections are plain TCP so far; see docs/supported.md",
-            )
+        require_raw_buffer(config.transport_socket, f"{path}.transport_socket")
     made = []
     last = len(config.filters) - 1
     for index, each in enumerate(config.filters):
         where = f"{path}.filters[{index}].typed_config"
-        entry = NETWORK_FILTERS.find(each.typed_config.type_url, where)
+        entry = NETWORK_FILTERS.find(type_of(each.typed_config, where), where, each.name)
         terminal = entry.name in TERMINAL_FILTERS
         if terminal and index != last:
             raise ConfigError(
@@ -392,6 +391,11 @@ def _filter_chain(config: Any, match: FilterChainMatch, context: FactoryContext,
                 "network filter chain.",
                 where,
             )
-        made.append(entry.factory(unpack(each.typed_config, where, validate=True), context))
+        message = unpack(each.typed_config, where, validate=True)
+        try:
+            made.append(entry.factory(message, context))
+        except ConfigError as error:
+            raise error.below(where) from None
     timeout = config.transport_socket_connect_timeout
-    return FilterChain(config.name, made, match, timeout.ToTimedelta().total_seconds())
+    metadata = plain_metadata(config.metadata) if config.HasField("metadata") else None
+    return FilterChain(config.name, made, match, timeout.ToTimedelta().total_seconds(), metadata)

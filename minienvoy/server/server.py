@@ -1,7 +1,7 @@
 """One minienvoy: everything that a bootstrap asks for, wired together.
 
-Envoy: `Server::InstanceBase`; docs "Initialization". The order is Envoy's: statistics, runtime, clusters, listeners, admin;
-then clusters find their first hosts; then listeners accept.
+Envoy: `Server::InstanceBase`; docs "Initialization". The order is Envoy's: statistics, runtime, clusters, listeners,
+admin; then clusters find their first hosts; then listeners accept.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from ..config.loader import LoadedConfig, load_bootstrap
 from ..config.runtime import Loader
 from ..errors import ConfigError
 from ..event.random import RandomGenerator
+from ..http.conn_manager_stats import RouterStats
 from ..network.dns import DnsResolverContext, DnsResolvers
 from ..network.drain_decision import DrainState
 from ..network.local_address import local_address
@@ -29,11 +30,19 @@ from ..stats.flush import StatsFlusher
 from ..stats.store import Store
 from ..upstream.cluster import ClusterContext
 from ..upstream.cluster_manager import ClusterManager
+from .application_log import set_log_format
 from .drain_manager import DrainManager, DrainStrategy
 from .factory_context import ServerContext
 from .listener_manager import ListenerManager
 from .local_info import set_build_version
-from .server_stats import CompilationSettingsStats, RuntimeStats, ServerStats, WatchdogStats
+from .server_stats import (
+    CompilationSettingsStats,
+    OverloadActionStats,
+    OverloadManagerStats,
+    RuntimeStats,
+    ServerStats,
+    WatchdogStats,
+)
 from .stats_settings import compile_stats_settings
 
 if TYPE_CHECKING:
@@ -132,6 +141,9 @@ class Server(ServerContext):
         self.stats.scope("server.compilation_settings").struct(CompilationSettingsStats)
         for thread in ("main_thread", "workers", "server.main_thread", "server.worker_0"):
             self.stats.scope(thread).struct(WatchdogStats)
+        self.stats.scope("overload").struct(OverloadManagerStats)
+        self.stats.scope("envoy.overload_actions.reset_high_memory_stream").struct(OverloadActionStats)
+        self.stats.scope("http.async-client").struct(RouterStats)
         self._runtime_stats = self.stats.scope("runtime").struct(RuntimeStats)
         try:
             self._compile()
@@ -140,6 +152,10 @@ class Server(ServerContext):
 
     def _compile(self) -> None:
         bootstrap, options = self.bootstrap, self.options
+        if bootstrap.HasField("application_log_config"):
+            from .application_log import set_log_format
+
+            set_log_format(bootstrap, options)
         self.tag_settings = compile_stats_settings(bootstrap, options.stats_tags)
         self.stats.configure(self.tag_settings.matcher, self.tag_settings.histogram_buckets)
         self.stats_flusher = StatsFlusher(
@@ -270,9 +286,15 @@ class Server(ServerContext):
         """Every module that a configuration can need without naming a type declares what it honours when imported."""
         for module in _DECLARING_MODULES:
             import_module(module)
+        if self.bootstrap.HasField("application_log_config"):
+            import_module("minienvoy.server.application_log")
         found = require_supported(self.bootstrap, self.loaded.source, warn=self.options.unsupported == "warn")
         for item in found:
             _config_log.warning(f"not honoured: {described(item, self.loaded.source)}")
+        if found:
+            from ..config.leave_out import leave_out
+
+            leave_out(self.bootstrap, found)
         for note in notes(self.bootstrap):
             _config_log.info(f"ignored: {described(note, self.loaded.source)}")
         return found
@@ -323,10 +345,11 @@ class Server(ServerContext):
 
 def close_pools(host: Any) -> None:
     """Close every connection to a host."""
-    for pools in (host.http_pools, host.tcp_pools):
-        for pool in tuple(pools.values()):
-            pool.close()
-        pools.clear()
+    for pool in tuple(host.http_pools.values()):
+        pool.close()
+    host.http_pools.clear()
+    # A TCP connection ends with the downstream connection that it belongs to: a pool of them has none of its own.
+    host.tcp_pools.clear()
 
 
 def resident_memory() -> int:
@@ -347,6 +370,7 @@ def load(options: Options) -> LoadedConfig:
     )
     for warning in loaded.warnings:
         _config_log.warning(warning)
+    set_log_format(loaded.message, options)
     return loaded
 
 

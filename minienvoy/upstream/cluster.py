@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from ..config.api import unpack
+from ..config.api import type_of, unpack
 from ..config.fields import honours
 from ..errors import ConfigError
 from ..network.address import Address
+from ..network.transport_socket import require_raw_buffer
 from ..registry import Registry
 from .cluster_stats import ClusterStats
 from .duration import duration_of
@@ -54,6 +55,7 @@ honours(
     "name",
     "per_connection_buffer_limit_bytes",
     "respect_dns_ttl",
+    "transport_socket",
     "typed_dns_resolver_config",
     "typed_extension_protocol_options",
     "upstream_bind_config",
@@ -88,6 +90,7 @@ DISCOVERY_TYPES: Final = {
 }
 """`Cluster.DiscoveryType` to the name of the extension."""
 
+EDS: Final = 3
 LB_POLICIES: Final = {0: "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin"}
 """`Cluster.LbPolicy` to the type of the configuration of the extension that does the same."""
 
@@ -178,6 +181,8 @@ class Cluster:
         self.http_options = _http_options(config, context.path)
         self.tcp_keepalive = _tcp_keepalive(config.upstream_connection_options)
         self.source_address = _source_address(config, context.path)
+        if config.HasField("transport_socket"):
+            require_raw_buffer(config.transport_socket, f"{context.path}.transport_socket")
         self.load_assignment = LoadAssignment.from_proto(config.load_assignment, f"{context.path}.load_assignment")
         self.load_balancer_type, create_load_balancer = _load_balancer_factory(config, context)
         # Everything that can be wrong has been looked at: from here on there is something to clean up.
@@ -250,10 +255,14 @@ def create_cluster(config: Any, context: ClusterContext) -> Cluster:
         ConfigError: below `context.path`.
     """
     if not config.HasField("cluster_type"):
+        if config.type == EDS and not config.eds_cluster_config.HasField("eds_config"):
+            raise ConfigError(
+                "cannot create an EDS cluster without an EDS config", f"{context.path}.eds_cluster_config"
+            )
         entry = CLUSTERS.find(DISCOVERY_TYPES.get(config.type, str(config.type)), f"{context.path}.type")
         return entry.factory(config, None, context)
     path = f"{context.path}.cluster_type.typed_config"
-    entry = CLUSTERS.find(config.cluster_type.typed_config.type_url, path)
+    entry = CLUSTERS.find(type_of(config.cluster_type.typed_config, path), path, config.cluster_type.name)
     return entry.factory(config, unpack(config.cluster_type.typed_config, path, validate=True), context)
 
 
@@ -265,7 +274,7 @@ def _http_options(config: Any, path: str) -> UpstreamHttpProtocolOptions:
     for name in sorted(config.typed_extension_protocol_options):
         packed = config.typed_extension_protocol_options[name]
         where = f'{path}.typed_extension_protocol_options["{name}"]'
-        options = PROTOCOL_OPTIONS.find(packed.type_url, where).factory(
+        options = PROTOCOL_OPTIONS.find(type_of(packed, where), where).factory(
             unpack(packed, where, validate=True), max_requests
         )
     return options
@@ -314,7 +323,7 @@ def _load_balancer_factory(config: Any, context: ClusterContext) -> tuple[str, L
         packed = policy.typed_extension_config.typed_config
         names.append(policy.typed_extension_config.name)
         try:
-            entry = LOAD_BALANCERS.find(packed.type_url)
+            entry = LOAD_BALANCERS.find(type_of(packed, path))
         except ConfigError:
             continue
         return entry.name, entry.factory(unpack(packed, path, validate=True), context)

@@ -28,21 +28,22 @@ class CodecClient(ReadFilter, ConnectionCallbacks):
         ready: connected and not closed.
     """
 
-    busy: bool = False
-    ready: bool = False
-    draining: bool = False
-    requests: int = 0
-    idle_since: float = 0.0
     bytes_received_before: int = 0
     bytes_sent_before: int = 0
-    watermark: Callable[[bool], None] | None = None
-    """Who feeds the stream, told (True) to stop and (False) to go on."""
     _idle_timer: Timer | None = None
     _duration_timer: Timer | None = None
 
     def __init__(self, pool: HttpConnPool, connection: ClientConnection, codec: ClientCodec) -> None:
+        # What each request reads is an attribute of the object itself: a default of the class takes longer to find.
         self.pool = pool
         self.codec = codec
+        self.busy = False
+        self.ready = False
+        self.draining = False
+        self.requests = 0
+        self.idle_since = 0.0
+        self.watermark: Callable[[bool], None] | None = None
+        """Who feeds the stream, told (True) to stop and (False) to go on."""
         self.start = connection.dispatcher.monotonic_time()
         connection.add_callbacks(self)
         connection.add_read_filter(self)

@@ -1,10 +1,11 @@
 """HTTP/1 connections to one host.
 
-Envoy: `Http::HttpConnPoolImplBase`, `Http1::ConnPoolImpl`, `ConnectionPool::ConnPoolImplBase`; docs "Connection pooling".
+Envoy: `Http::HttpConnPoolImplBase`, `Http1::ConnPoolImpl`, `ConnectionPool::ConnPoolImplBase`; docs "Connection
+pooling".
 
-A stream takes an idle connection (the one that was used last), or waits for one. Waiting streams are served in order, by
-whatever connection comes free first. When a connection fails to come up all of them fail, so that whoever waits can
-decide what to do instead.
+A stream takes an idle connection (the one that was used last), or waits for one. Waiting streams are served in order,
+by whatever connection comes free first. When a connection fails to come up all of them fail, so that whoever waits
+can decide what to do instead.
 """
 
 from __future__ import annotations
@@ -101,12 +102,7 @@ class HttpConnPool:
         resources.pending_requests.current += 1
         stats.upstream_rq_pending_total += 1
         stats.upstream_rq_pending_active += 1
-        if self._connecting < len(self._pending):
-            if not resources.connections.can_create:
-                stats.upstream_cx_overflow += 1
-            # A host always gets one connection: the breaker must not starve it for good.
-            if resources.connections.can_create or not self._clients:
-                self._connect()
+        self._connect_for_pending()
         return pending
 
     def cancel(self, pending: PendingStream) -> None:
@@ -123,8 +119,9 @@ class HttpConnPool:
             client.close()
 
     def close(self) -> None:
-        """Close everything, busy or not."""
+        """Close everything, busy or not; who waits is told."""
         self.draining = True
+        self._fail_pending(PoolFailureReason.LOCAL_CONNECTION_FAILURE, "")
         for client in tuple(self._clients):
             client.close()
 
@@ -132,8 +129,9 @@ class HttpConnPool:
 
     def on_connected(self, client: CodecClient) -> None:
         self._connecting -= 1
-        stats = self.stats
-        stats.upstream_cx_connect_ms.record(int((self._dispatcher.monotonic_time() - client.start) * 1000))
+        now = self._dispatcher.monotonic_time()
+        self.stats.upstream_cx_connect_ms.record(int((now - client.start) * 1000))
+        client.wait_idle(now)
         self._give_work(client)
 
     def on_stream_complete(self, client: CodecClient, now: float) -> None:
@@ -152,8 +150,6 @@ class HttpConnPool:
         else:
             self._idle.append(client)
             client.idle_since = now
-            if client.requests == 1:
-                client.wait_idle(now)
 
     def on_closed(self, client: CodecClient, remote: bool) -> None:
         stats, resources = self.stats, self._resources
@@ -183,7 +179,7 @@ class HttpConnPool:
                 )
             return
         client.ready = False
-        if not client.codec.reads_until_close:
+        if not (remote and client.codec.reads_until_close):
             self._count_busy(client, remote)
         if client.codec.on_connection_closed(remote) and remote:
             stats.upstream_cx_protocol_error += 1
@@ -191,8 +187,7 @@ class HttpConnPool:
         stats.upstream_cx_length_ms.record(int((self._dispatcher.monotonic_time() - client.start) * 1000))
         if client in self._idle:
             self._idle.remove(client)
-        if self._pending and not self._connecting and not self._clients:
-            self._connect()
+        self._connect_for_pending()
 
     # -- inside
 
@@ -222,21 +217,32 @@ class HttpConnPool:
         host.stats.cx_active += 1
         connection.connect(timeout=cluster.connect_timeout)
 
+    def _connect_for_pending(self) -> None:
+        """Open a connection if more streams wait than connections are on their way."""
+        if self._connecting < len(self._pending):
+            connections = self._resources.connections
+            if not connections.can_create:
+                self.stats.upstream_cx_overflow += 1
+            # A host always gets one connection: the breaker must not starve it for good.
+            if connections.can_create or not self._clients:
+                self._connect()
+
     def _give_work(self, client: CodecClient) -> None:
-        if self._pending:
+        """`client` takes who has waited longest; at the limit of requests all of them have waited in vain."""
+        while self._pending:
             pending = self._pending.popleft()
             self._resources.pending_requests.current -= 1
             self.stats.upstream_rq_pending_active -= 1
-            self._attach(client, pending.callbacks)
-        elif self.draining:
+            if self._resources.requests.can_create:
+                self._idle.append(client)
+                self.new_stream(pending.callbacks)
+                return
+            self._overflow(pending.callbacks, self.host)
+        if self.draining:
             client.close()
         else:
             self._idle.append(client)
-            client.wait_idle(self._dispatcher.monotonic_time())
-
-    def _attach(self, client: CodecClient, callbacks: HttpPoolCallbacks) -> None:
-        self._idle.append(client)
-        self.new_stream(callbacks)
+            client.idle_since = self._dispatcher.monotonic_time()
 
     def _overflow(self, callbacks: HttpPoolCallbacks, host: Host | None) -> None:
         self.stats.upstream_rq_pending_overflow += 1

@@ -21,7 +21,6 @@ honours(
 honours("envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig", "http_protocol_options")
 honours(
     "envoy.config.core.v3.HttpProtocolOptions",
-    "headers_with_underscores_action",
     "idle_timeout",
     "max_connection_duration",
     "max_headers_count",
@@ -62,7 +61,7 @@ class UpstreamHttpProtocolOptions:
         """
         if common.HasField("max_requests_per_connection"):
             max_requests_per_connection = common.max_requests_per_connection.value
-        kilobytes = common.max_response_headers_kb.value if common.HasField("max_response_headers_kb") else 60
+        kilobytes = common.max_response_headers_kb.value if common.HasField("max_response_headers_kb") else 80
         proper_case = http1.header_key_format.WhichOneof("header_format") == "proper_case_words"
         return cls(
             http1=Http1Settings(
@@ -70,7 +69,6 @@ class UpstreamHttpProtocolOptions:
                 allow_chunked_length=http1.allow_chunked_length,
                 max_headers_size=kilobytes * 1024,
                 max_headers_count=common.max_headers_count.value if common.HasField("max_headers_count") else 100,
-                underscores=common.headers_with_underscores_action,
                 key_formatter=proper_case_words if proper_case else None,
                 send_fully_qualified_url=http1.send_fully_qualified_url,
             ),

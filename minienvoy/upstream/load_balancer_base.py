@@ -170,7 +170,7 @@ class LoadBalancerBase:
             return host
         explain = context.explain
         rejected: tuple[Host, ...] = ()
-        for _ in range(context.host_selection_retry_count()):
+        for _ in range(context.host_selection_retries):
             if not context.should_select_another_host(host):
                 break
             rejected += (host,)

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 honours("envoy.config.cluster.v3.CircuitBreakers", "thresholds")
 honours(
     "envoy.config.cluster.v3.CircuitBreakers.Thresholds",
-    "max_connection_pools",
     "max_connections",
     "max_pending_requests",
     "max_requests",

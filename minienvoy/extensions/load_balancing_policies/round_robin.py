@@ -52,7 +52,7 @@ class RoundRobinLoadBalancer(LoadBalancerBase):
             index = source.index
             source.index = index + 1
             host = hosts[index % len(hosts)]
-            if context is None or not context.host_selection_retry_count():
+            if context is None or not context.host_selection_retries:
                 return host
             source.index = index
         return super().choose_host(context)

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import CodecProtocolError
 from ..codec import ResponseDecoder, StreamResetReason
-from ..header_map import KIND, Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap
+from ..header_map import (
+    KIND,
+    RESPONSE_JOINED,
+    Entry,
+    HeaderMap,
+    RequestHeaderMap,
+    ResponseHeaderMap,
+    join_repeated,
+)
 from .chunked import LAST_CHUNK, ChunkedReader
 from .codec import (
     BOTH_LENGTHS,
@@ -59,15 +67,14 @@ _wire_line = itemgetter(2)
 class ClientConnection(Http1Connection):
     """One upstream connection."""
 
-    _state = WAIT
-    _decoder: ResponseDecoder | None = None
-    _head_request = False
-    _connect_request = False
-    _upgrade_request = False
-    _request_over = True
-
     def __init__(self, connection: Connection, settings: Http1Settings, stats: Http1CodecStats) -> None:
         super().__init__(connection, settings, stats)
+        self._state = WAIT
+        self._decoder: ResponseDecoder | None = None
+        self._head_request = False
+        self._connect_request = False
+        self._upgrade_request = False
+        self._request_over = True
         self.should_close = False
         """The peer (or a broken message) rules out another request on this connection."""
         self.extra_bytes = False
@@ -212,7 +219,7 @@ class ClientConnection(Http1Connection):
         if status < 200 and status != 101:
             decoder.decode_1xx_headers(headers)
             return rest if self._state == HEAD else b""
-        if self._is_raw(headers):
+        if (self._connect_request or self._upgrade_request) and self._is_raw(headers):
             self._state = UNTIL_CLOSE
             self.should_close = True
             decoder.decode_headers(headers, False)
@@ -252,7 +259,7 @@ class ClientConnection(Http1Connection):
         found: list[Any] = [known_line(line) for line in lines]
         # A head with a line that was never seen is no repetition, and will hardly be repeated.
         repeats = all(found)
-        if not repeats and not parse_unknown(lines, found):
+        if not repeats and not parse_unknown(head, lines, found):
             return None
         response = self._examine(int(match[1]), found, True)
         if repeats and response[6] >= 0 and len(head) <= MAX_HEAD:
@@ -269,9 +276,12 @@ class ClientConnection(Http1Connection):
         count = len(entries)
         if count > self._max_count:
             raise CodecProtocolError("http1.too_many_headers", 431)
-        seen = 0
+        seen = repeated = 0
         for item in entries:
+            repeated |= seen & item[3]
             seen |= item[3]
+        if repeated & RESPONSE_JOINED:
+            entries = join_repeated(entries, repeated & RESPONSE_JOINED)
         if seen & UNDERSCORE:
             count = -1
             entries = self._count_and_filter(entries)

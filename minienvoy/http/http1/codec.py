@@ -49,6 +49,8 @@ CONNECTION: Final = KIND[b"connection"]
 UPGRADE: Final = KIND[b"upgrade"]
 BOTH_LENGTHS: Final = CONTENT_LENGTH | TRANSFER_ENCODING
 
+_BLANK: Final = ord(" ")
+
 MAX_HEADS: Final = 1024
 MAX_HEAD: Final = 1024
 
@@ -69,17 +71,18 @@ class Http1Connection:
 
     protocol = "HTTP/1.1"
     _state: int
-    _buffer = b""
-    _scanned = 0
     _remaining = 0
     _chunks: ChunkedReader | None = None
-    _encode_chunked = False
-    _chunked_line = b"transfer-encoding: chunked\r\n\r\n"
-    _no_body_line = b"content-length: 0\r\n\r\n"
 
     def __init__(self, connection: Connection, settings: Http1Settings, stats: Http1CodecStats) -> None:
+        # What each message reads is an attribute of the object itself: a default of the class takes longer to find.
         self._connection = connection
         self._write = connection.write
+        self._buffer = b""
+        self._scanned = 0
+        self._encode_chunked = False
+        self._chunked_line = b"transfer-encoding: chunked\r\n\r\n"
+        self._no_body_line = b"content-length: 0\r\n\r\n"
         self._settings = settings
         self._stats = stats
         self._max_quick_head = settings.max_headers_size - 4
@@ -101,21 +104,35 @@ class Http1Connection:
         if (len(data) if match is None else match.end()) > self._settings.max_headers_size:
             raise CodecProtocolError("http1.headers_too_large", 431)
         if match is None:
-            self._buffer = data
             scanned, self._scanned = self._scanned, len(data)
+            if data[0] <= _BLANK:
+                raise CodecProtocolError(CODEC_ERROR)
             line_feed = data.find(b"\n")
+            # The start line is there: what is surely wrong is refused before the rest of the head comes.
             if line_feed >= scanned:
-                # The start line is there: what is surely wrong is refused before the rest of the head comes.
-                self._check_start_line(data[:line_feed])
+                start_line = data[:line_feed]
+                self._check_start_line(start_line)
+                if self._is_whole_head(start_line):
+                    self._scanned = 0
+                    return start_line, [], data[line_feed + 1 :]
+            self._buffer = data
             return None
         self._scanned = 0
+        if data[0] <= _BLANK:
+            raise CodecProtocolError(CODEC_ERROR)
         head = data[: match.start()]
-        check_characters(head)
         start_line, _, section = head.partition(b"\n")
+        if self._is_whole_head(start_line):
+            return start_line, [], data[len(start_line) + 1 :]
+        check_characters(head)
         return start_line, lenient_entries(section), data[match.end() :]
 
     def _check_start_line(self, line: bytes) -> None:
         raise NotImplementedError
+
+    def _is_whole_head(self, start_line: bytes) -> bool:
+        """Nothing but the start line belongs to the message, as in HTTP/0.9."""
+        return False
 
     def _count_and_filter(self, entries: list[Entry]) -> list[Entry]:
         """What settings say of the number of headers, and of underscores in their names."""

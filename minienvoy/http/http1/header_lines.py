@@ -3,7 +3,7 @@
 Envoy: `Http1::BalsaParser`, `quiche::BalsaFrame`, `HeaderUtility::headerValueIsValid`.
 
 There are two ways through a head. The quick one takes lines that end in CRLF, looks each up in a bounded cache of lines
-that were checked before, and otherwise checks the name against a token and the line against the bytes that none may
+that were checked before, and otherwise checks the names against a token and the head against the bytes that none may
 hold. Whatever the quick way does not like goes the lenient way, which knows what Envoy lets pass (bare LF,
 folded lines, stray CR) and what it refuses, and with which words. Nothing is accepted that neither way has checked:
 what is cached was fully checked, and only lines up to 128 bytes are kept, 4,096 of them.
@@ -22,14 +22,15 @@ _is_token = re.compile(TOKEN).fullmatch
 _ILLEGAL: Final = bytes(set(range(32)) - {9, 10, 13}) + b"\x7f"
 _LEGAL: Final = bytes(set(range(256)) - set(_ILLEGAL))
 """Deleting these from a head leaves the bytes that make it invalid."""
-_PLAIN: Final = bytes(set(_LEGAL) - {10, 13})
-"""Deleting these from a line leaves the bytes that make it one for the lenient way."""
 
 _LINES: Final[dict[bytes, Entry]] = {}
 _MAX_LINES: Final = 4096
 _MAX_LINE: Final = 128
 
-_NAMES: Final[dict[bytes, tuple[bytes, int]]] = {}
+_MAX_LINES_OF_A_NAME: Final = 256
+"""After these only every 16th is kept."""
+
+_NAMES: Final[dict[bytes, _Name]] = {}
 _MAX_NAMES: Final = 4096
 
 UNDERSCORE: Final = 1 << len(KIND)
@@ -57,12 +58,32 @@ def check_characters(head: bytes) -> None:
         raise CodecProtocolError(INVALID_CHARACTERS)
 
 
-def _know_name(name: bytes) -> tuple[bytes, int] | None:
-    """(lower-case name, kind), kept for the next time; None if it is no name."""
+class _Name:
+    """A header name that was checked before.
+
+    Attributes:
+        lower: as it goes on.
+        kind: of its entries.
+        prefix: `name: ` if it came in lower case, so that a line that begins so can go on as it is; else empty.
+        lines: how many of its lines were not known. The first 256 are kept, then every 16th: a header whose value
+            never repeats (an id) must not push out those whose values do, and one that changes now and then (`date`)
+            is found again soon after it has.
+    """
+
+    __slots__ = ("kind", "lines", "lower", "prefix")
+
+    def __init__(self, name: bytes) -> None:
+        self.lower = name.lower()
+        self.kind = UNDERSCORE if b"_" in name else KIND.get(self.lower, 0)
+        self.prefix = name + b": " if name == self.lower else b""
+        self.lines = 0
+
+
+def _know_name(name: bytes) -> _Name | None:
+    """What is known of a name, kept for the next time; None if it is no name."""
     if _is_token(name) is None:
         return None
-    lower = name.lower()
-    known = (lower, UNDERSCORE if b"_" in lower else KIND.get(lower, 0))
+    known = _Name(name)
     if len(name) <= _MAX_LINE:
         if len(_NAMES) >= _MAX_NAMES:
             _NAMES.clear()
@@ -74,23 +95,31 @@ known_line = _LINES.get
 """The entry of a header line that was checked before, or None."""
 
 
-def parse_unknown(lines: list[bytes], entries: list[Entry | None]) -> bool:
-    """Put entries where `known_line` gave None; `lines` are a head split at CRLF, without its first line.
+def parse_unknown(head: bytes, lines: list[bytes], entries: list[Entry | None]) -> bool:
+    """Put entries where `known_line` gave None; `lines` are `head` split at CRLF, without its first line.
 
     False asks for the lenient way, to accept or to refuse.
     """
+    breaks = len(lines)
+    if head.translate(None, _LEGAL) or head.count(b"\n") != breaks or head.count(b"\r") != breaks:
+        return False
+    names = _NAMES
     for at, line in enumerate(lines):
         if entries[at] is None:
             name, colon, value = line.partition(b":")
-            if not colon or line.translate(None, _PLAIN):
+            known = names.get(name) or _know_name(name)
+            if known is None or not colon:
                 return False
-            known = _NAMES.get(name) or _know_name(name)
-            if known is None:
-                return False
-            lower, kind = known
-            value = value.strip(b" \t")
-            item = entries[at] = (lower, value, b"%b: %b\r\n" % (lower, value), kind)
-            if len(line) <= _MAX_LINE:
+            stripped = value.strip(b" \t")
+            prefix = known.prefix
+            if prefix and len(line) == len(prefix) + len(stripped) and line.startswith(prefix):
+                item = (name, stripped, line + b"\r\n", known.kind)
+            else:
+                lower = known.lower
+                item = (lower, stripped, b"%b: %b\r\n" % (lower, stripped), known.kind)
+            entries[at] = item
+            known.lines = count = known.lines + 1
+            if (count <= _MAX_LINES_OF_A_NAME or not count & 15) and len(line) <= _MAX_LINE:
                 if len(_LINES) >= _MAX_LINES:
                     _LINES.clear()
                 _LINES[line] = item
@@ -117,7 +146,7 @@ def lenient_entries(section: bytes) -> list[Entry]:
         known = _NAMES.get(name) or _know_name(name)
         if known is None:
             raise CodecProtocolError(CODEC_ERROR)
-        lower, kind = known
+        lower, kind = known.lower, known.kind
         value = value.strip(b" \t\r")
         if b"\r" in value:
             # Envoy frames by the value as it came and judges it without the CR. Nothing good comes of a length that

@@ -51,19 +51,19 @@ _MAX_AUTHORITIES: Final = 1024
 _MAX_AUTHORITY: Final = 256
 
 
-def parse_request_line(line: bytes) -> tuple[bytes, bytes, bool]:
-    """(method, target, whether it is HTTP/1.1); any other version, and none, counts as HTTP/1.0.
+def parse_request_line(line: bytes, any_method: bool = False) -> tuple[bytes, bytes, bytes | None]:
+    """(method, target, version as in `1.1`); HTTP/0.9 has no version. `any_method` takes every token for a method.
 
     Raises:
         CodecProtocolError: it is no request line.
     """
     match = _request_line(line)
-    if match is None or match[1] not in METHODS:
+    if match is None or not (any_method or match[1] in METHODS):
         raise CodecProtocolError(CODEC_ERROR)
     method, target, version = match.groups()
     if (_connect_target if method == b"CONNECT" else _target)(target) is None:
         raise CodecProtocolError(CODEC_ERROR)
-    return method, target, version == b"1.1"
+    return method, target, version
 
 
 def split_absolute_form(target: bytes) -> tuple[bytes, bytes, bytes]:

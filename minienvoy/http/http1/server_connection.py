@@ -67,15 +67,6 @@ _wire_line = itemgetter(2)
 class ServerConnection(Http1Connection):
     """One downstream connection."""
 
-    _state = HEAD
-    _decoder: RequestDecoder | None = None
-    _dispatching = False
-    _reading_stopped = False
-    _head_request = False
-    _connect_request = False
-    _last_response = False
-    _head = b""
-
     def __init__(
         self,
         connection: Connection,
@@ -84,6 +75,14 @@ class ServerConnection(Http1Connection):
         stats: Http1CodecStats,
     ) -> None:
         super().__init__(connection, settings, stats)
+        self._state = HEAD
+        self._decoder: RequestDecoder | None = None
+        self._dispatching = False
+        self._reading_stopped = False
+        self._head_request = False
+        self._connect_request = False
+        self._last_response = False
+        self._head = b""
         self._callbacks = callbacks
         self._new_stream = callbacks.new_stream
         self.http_10 = False
@@ -152,11 +151,9 @@ class ServerConnection(Http1Connection):
                 self._scanned = 0
                 rest = data[end + 4 :]
             else:
-                # Empty lines before a request are skipped, as many as there are.
+                # Empty lines before a request are skipped, as many as there are; a request has begun with them.
                 data = data.lstrip(b"\r\n")
-                if not data:
-                    return b""
-                parts = self._split_head(data)
+                parts = self._split_head(data) if data else None
                 if parts is None:
                     if self._decoder is None:
                         self._decoder = self._new_stream(self)
@@ -207,7 +204,7 @@ class ServerConnection(Http1Connection):
         found: list[Any] = [known_line(line) for line in lines]
         # A head with a line that was never seen is no repetition, and will hardly be repeated.
         repeats = all(found)
-        if not repeats and not parse_unknown(lines, found):
+        if not repeats and not parse_unknown(head, lines, found):
             return None
         request = self._examine(method, path, found, True)
         if repeats and request[9] >= 0 and len(head) <= MAX_HEAD:
@@ -217,12 +214,19 @@ class ServerConnection(Http1Connection):
         return request
 
     def _parse_leniently(self, start_line: bytes, entries: list[Entry]) -> _Request:
-        method, target, http_11 = parse_request_line(start_line)
+        method, target, version = parse_request_line(start_line, self._settings.allow_custom_methods)
+        http_11 = version == b"1.1"
         self.http_10 = not http_11 and self._settings.accept_http_10
         return self._examine(method, target, entries, http_11)
 
     def _check_start_line(self, line: bytes) -> None:
-        parse_request_line(line)
+        parse_request_line(line, self._settings.allow_custom_methods)
+
+    def _is_whole_head(self, start_line: bytes) -> bool:
+        try:
+            return parse_request_line(start_line, self._settings.allow_custom_methods)[2] is None
+        except CodecProtocolError:
+            return False
 
     def _examine(self, method: bytes, target: bytes, entries: list[Entry], http_11: bool) -> _Request:
         """What a request asks for, once its lines are known to be well-formed. The order of errors is Envoy's."""
@@ -272,6 +276,8 @@ class ServerConnection(Http1Connection):
                     raise CodecProtocolError(INVALID_URL)
             elif self._settings.allow_absolute_url:
                 scheme, authority, path = split_absolute_form(target)
+                if self._settings.validate_scheme and scheme == b"https" and self._connection.info.ssl is None:
+                    raise CodecProtocolError("http1.https_url_on_plaintext_connection", 403)
         if not http_11:
             if not self._settings.accept_http_10:
                 raise CodecProtocolError("low_version", 426)
@@ -350,32 +356,37 @@ class ServerConnection(Http1Connection):
             self._write(head)
 
     def encode_data(self, data: bytes, end_stream: bool) -> None:
-        if self._head:
+        head = self._head
+        if head:
             # Head and body leave in one write.
-            if self._encode_chunked:
-                data = b"%b%x\r\n%b\r\n%b" % (self._head, len(data), data, LAST_CHUNK if end_stream else b"")
-            else:
-                data = self._head + data
             self._head = b""
-            self._write(data)
-        elif data and not self._head_request:
+        if data and not self._head_request:
             if self._encode_chunked:
-                data = b"%x\r\n%b\r\n" % (len(data), data)
-                self._write(data + LAST_CHUNK if end_stream else data)
+                self._write(b"%b%x\r\n%b\r\n%b" % (head, len(data), data, LAST_CHUNK if end_stream else b""))
             else:
-                self._write(data)
+                self._write(head + data if head else data)
         elif end_stream and self._encode_chunked:
-            self._write(LAST_CHUNK)
+            self._write(head + LAST_CHUNK)
+        elif head:
+            self._write(head)
         if end_stream:
             self._complete_response()
 
     def encode_trailers(self, trailers: HeaderMap) -> None:
+        self._flush_head()
         if self._encode_chunked:
             self._write_trailers(trailers)
         self._complete_response()
 
+    def _flush_head(self) -> None:
+        """Write the head that waited for a body that does not come."""
+        if self._head:
+            head, self._head = self._head, b""
+            self._write(head)
+
     def reset_stream(self, reason: StreamResetReason) -> None:
         """The stream can not go on: neither can the connection. Its owner closes it."""
+        self._flush_head()
         self._state = CLOSED
         self._decoder = None
 

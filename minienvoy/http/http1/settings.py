@@ -37,8 +37,11 @@ class Http1Settings:
     default_host_for_http_10: bytes = b""
     enable_trailers: bool = False
     allow_chunked_length: bool = False
+    allow_custom_methods: bool = False
     max_headers_size: int = 60 * 1024
     max_headers_count: int = 100
     underscores: int = ALLOW_UNDERSCORES
     key_formatter: KeyFormatter | None = None
     send_fully_qualified_url: bool = False
+    validate_scheme: bool = False
+    """Refuse `https://` targets on a plain connection: an edge does, for nobody in front of it has ended TLS."""

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from minienvoy.access_log.context import AccessLogType, FormatterContext
+from minienvoy.access_log.context import FormatterContext
 from minienvoy.access_log.formatter import compile_format
 from minienvoy.event.random import RandomGenerator
 from minienvoy.event.simulated import SimulatedDispatcher
 from minienvoy.http.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
 from minienvoy.network.address import Address
-from minienvoy.stream_info import ConnectionInfo, StreamInfo
+from minienvoy.stream_info import AccessLogType, ConnectionInfo, StreamInfo
 
 
 class Host:

@@ -3,13 +3,13 @@ from __future__ import annotations
 import pytest
 
 from minienvoy.access_log.access_log import AccessLogManager, create_access_logs
-from minienvoy.access_log.context import AccessLogType
 from minienvoy.config.api import message_class
 from minienvoy.config.proto_fill import fill
 from minienvoy.config.runtime import Loader
 from minienvoy.errors import ConfigError
 from minienvoy.extensions import register_catalogue
 from minienvoy.stats.store import Store
+from minienvoy.stream_info import AccessLogType
 
 FILE = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
 

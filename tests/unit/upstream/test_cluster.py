@@ -29,7 +29,7 @@ def test_defaults_are_envoys(make_cluster: Callable[..., Cluster]) -> None:
         None,
         None,
     )
-    assert (options.http1.max_headers_size, options.http1.max_headers_count) == (60 * 1024, 100)
+    assert (options.http1.max_headers_size, options.http1.max_headers_count) == (80 * 1024, 100)
 
 
 def test_settings_are_compiled(make_cluster: Callable[..., Cluster]) -> None:
@@ -62,7 +62,6 @@ def test_http_options_of_the_extension_win(make_cluster: Callable[..., Cluster])
                     "idle_timeout": "2s",
                     "max_headers_count": 7,
                     "max_response_headers_kb": 3,
-                    "headers_with_underscores_action": "DROP_HEADER",
                 },
                 explicit_http_config={
                     "http_protocol_options": {
@@ -74,7 +73,7 @@ def test_http_options_of_the_extension_win(make_cluster: Callable[..., Cluster])
         },
     ).http_options
     assert (options.idle_timeout, options.max_requests_per_connection) == (2.0, 5)
-    assert (options.http1.max_headers_count, options.http1.max_headers_size, options.http1.underscores) == (7, 3072, 2)
+    assert (options.http1.max_headers_count, options.http1.max_headers_size) == (7, 3072)
     assert options.http1.enable_trailers
     assert options.http1.key_formatter is proper_case_words
 
@@ -88,6 +87,20 @@ def test_older_http_options_of_the_cluster_itself_count(make_cluster: Callable[.
     ).http_options
     assert (options.idle_timeout, options.max_requests_per_connection) == (None, 2)
     assert options.http1.allow_chunked_length
+
+
+def test_protocol_options_may_be_a_typed_struct(make_cluster: Callable[..., Cluster]) -> None:
+    value = {"explicit_http_config": {"http_protocol_options": {"enable_trailers": True}}}
+    struct = typed("xds.type.v3.TypedStruct", type_url=f"type.googleapis.com/{HTTP_OPTIONS}", value=value)
+    cluster = make_cluster("a", typed_extension_protocol_options={HTTP_OPTIONS: struct})
+    assert cluster.http_options.http1.enable_trailers
+
+
+def test_eds_without_a_source_is_refused(make_cluster: Callable[..., Cluster]) -> None:
+    with pytest.raises(ConfigError) as error:
+        make_cluster("a", type="EDS")
+    assert error.value.problem == "cannot create an EDS cluster without an EDS config"
+    assert error.value.path == "clusters[0].eds_cluster_config"
 
 
 def test_members_are_counted(make_cluster: Callable[..., Cluster], store: Store) -> None:

@@ -27,11 +27,12 @@ from ....http.conn_manager_stats import (
     ConnectionManagerTracingStats,
 )
 from ....http.date_provider import DateProvider
-from ....http.filter import HTTP_FILTERS, TERMINAL_FILTERS, HttpFilterFactory
+from ....http.filter import HTTP_FILTERS, TERMINAL_FILTERS, HttpFilterFactory, StreamDecoderFilter
 from ....http.filter_manager import FilterChain
 from ....http.filtered_stream import FilteredStream
 from ....http.http1.selection import server_codec
 from ....http.http1.settings import Http1Settings, proper_case_words
+from ....http.request_id import request_id_maker
 from ....network.filter import NETWORK_FILTERS, NetworkFilterFactory
 from ....router.config import RouteConfig
 from ....router.route_entry import seconds
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
     from ....stats.store import Scope
 
 CONFIG_TYPE: Final = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+
+HTTP3: Final = 3
+"""`HttpConnectionManager.CodecType`."""
 
 honours(
     CONFIG_TYPE,
@@ -76,6 +80,9 @@ honours(
     "strip_any_host_port",
     "strip_trailing_host_dot",
     "append_x_forwarded_port",
+    "access_log_options",
+    "access_log_flush_interval",
+    "flush_access_log_on_new_request",
     values={
         "codec_type": ("AUTO", "HTTP1"),
         "forward_client_cert_details": ("SANITIZE",),
@@ -97,6 +104,12 @@ honours(
     "cidr_ranges",
 )
 honours(
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.HcmAccessLogOptions",
+    "access_log_flush_interval",
+    "flush_access_log_on_new_request",
+    ignored={"flush_log_on_tunnel_successfully_established": "there are no tunnels yet"},
+)
+honours(
     "envoy.config.core.v3.HttpProtocolOptions",
     "idle_timeout",
     "max_connection_duration",
@@ -113,6 +126,7 @@ honours(
     "header_key_format",
     "enable_trailers",
     "allow_chunked_length",
+    "allow_custom_methods",
     ignored={
         "override_stream_error_on_invalid_http_message": "an invalid message ends an HTTP/1 connection in any case",
     },
@@ -129,9 +143,11 @@ def create_http_connection_manager(config: Any, context: FactoryContext) -> Netw
 
 def compile_connection_manager(config: Any, context: FactoryContext, path: str = "") -> ConnectionManagerConfig:
     """Raises ConfigError below `path`, with the field's place in the message if `path` is empty."""
+    _check(config, path)
     server = context.server
     http_scope = context.scope.scope(f"http.{config.stat_prefix}")
-    http_scope.scope("tracing").struct(ConnectionManagerTracingStats)
+    if config.stat_prefix != "admin":
+        http_scope.scope("tracing").struct(ConnectionManagerTracingStats)
     stats = http_scope.struct(ConnectionManagerStats)
     listener_stats = context.listener_scope.scope(f"http.{config.stat_prefix}").struct(ConnectionManagerListenerStats)
     join = f"{path}." if path else ""
@@ -172,7 +188,7 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         codec_stats=codec_stats,
         http1=_http1_settings(config, common, http1),
         access_logs=_access_logs(config.access_log, context, f"{join}access_log"),
-        new_request_id=server.random.uuid4(f"http.{config.stat_prefix}.request_id"),
+        new_request_id=request_id_maker(server.random.stream(f"http.{config.stat_prefix}.request_id").getrandbits),
         date=DateProvider(server.dispatcher),
         drain_close=context.drain_close,
         drain_state=server.drain_state,
@@ -207,6 +223,12 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         drain_timeout=_timeout(config, "drain_timeout", 5.0),
         delayed_close_timeout=_timeout(config, "delayed_close_timeout", 1.0),
         max_requests_per_connection=common.max_requests_per_connection.value,
+        access_log_flush_interval=_timeout(
+            config.access_log_options, "access_log_flush_interval", _timeout(config, "access_log_flush_interval", 0.0)
+        ),
+        flush_access_log_on_new_request=(
+            config.access_log_options.flush_access_log_on_new_request or config.flush_access_log_on_new_request
+        ),
         traffic_direction=context.traffic_direction,
         listener_name=context.listener_name,
     )
@@ -233,7 +255,7 @@ def report_bytes(config: ConnectionManagerConfig, scope: Scope) -> None:
 
 
 def create_http_filters(configs: Any, context: FactoryContext, path: str) -> list[HttpFilterFactory]:
-    """The factories of a chain, the terminal filter last.
+    """The factories of a chain, the terminal filter last; if none is configured, one of a filter that does nothing.
 
     Raises:
         ConfigError: a filter that is not known, or a chain that does not end in a terminal filter.
@@ -242,7 +264,7 @@ def create_http_filters(configs: Any, context: FactoryContext, path: str) -> lis
     last = len(configs) - 1
     for at, each in enumerate(configs):
         where = f"{path}[{at}].typed_config"
-        entry = HTTP_FILTERS.find(type_of(each.typed_config, where), where)
+        entry = HTTP_FILTERS.find(type_of(each.typed_config, where), where, each.name)
         terminal = entry.name in TERMINAL_FILTERS
         if terminal and at != last:
             raise ConfigError(
@@ -256,10 +278,35 @@ def create_http_filters(configs: Any, context: FactoryContext, path: str) -> lis
                 "filter chain.",
                 where,
             )
-        factories.append(entry.factory(unpack(each.typed_config, where, validate=True), context))
-    if not factories:
-        raise ConfigError("Error: http filter chain is empty", path, remedy="add envoy.filters.http.router")
-    return factories
+        message = unpack(each.typed_config, where, validate=True)
+        try:
+            factories.append(entry.factory(message, context))
+        except ConfigError as error:
+            raise error.below(where) from None
+    # Without filters nobody answers: requests wait for their timeouts, as they do in Envoy.
+    return factories or [StreamDecoderFilter]
+
+
+def _check(config: Any, path: str) -> None:
+    """What contradicts itself, or what it runs on; also where the fields have no effect here."""
+
+    def refuse(problem: str, field: str) -> ConfigError:
+        return ConfigError(problem, f"{path}.{field}" if path else field)
+
+    if config.codec_type == HTTP3:
+        raise refuse("HTTP/3 codec configured on non-QUIC listener.", "codec_type")
+    if config.strip_matching_host_port and config.strip_any_host_port:
+        raise refuse(
+            "Error: Only one of `strip_matching_host_port` or `strip_any_host_port` can be set.",
+            "strip_matching_host_port",
+        )
+    if config.original_ip_detection_extensions:
+        for field, is_set in (
+            ("use_remote_address", config.use_remote_address.value),
+            ("xff_num_trusted_hops", config.xff_num_trusted_hops),
+        ):
+            if is_set:
+                raise refuse(f"Original IP detection extensions and {field} may not be mixed", field)
 
 
 def _timeout(message: Any, field: str, default: float) -> float:
@@ -279,6 +326,8 @@ def _http1_settings(config: Any, common: Any, http1: Any) -> Http1Settings:
         default_host_for_http_10=http1.default_host_for_http_10.encode(),
         enable_trailers=http1.enable_trailers,
         allow_chunked_length=http1.allow_chunked_length,
+        allow_custom_methods=http1.allow_custom_methods,
+        validate_scheme=config.use_remote_address.value and not config.xff_num_trusted_hops,
         max_headers_size=kilobytes * 1024,
         max_headers_count=common.max_headers_count.value if common.HasField("max_headers_count") else 100,
         underscores=common.headers_with_underscores_action,
@@ -289,13 +338,7 @@ def _http1_settings(config: Any, common: Any, http1: Any) -> Http1Settings:
 
 
 def _matching_port(config: Any, context: FactoryContext) -> int:
-    if not config.strip_matching_host_port:
-        return 0
-    if config.strip_any_host_port:
-        raise ConfigError(
-            "Error: both strip_matching_host_port and strip_any_host_port are set.", "strip_matching_host_port"
-        )
-    return context.listener_port
+    return context.listener_port if config.strip_matching_host_port else 0
 
 
 def _internal_address(config: Any) -> Callable[[str], bool]:

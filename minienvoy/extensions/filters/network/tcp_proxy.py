@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ....access_log.context import AccessLogType
 from ....explain.explanation import NO_EXPLANATION, Explanation
 from ....network.connection import (
     Connection,
@@ -25,7 +24,7 @@ from ....network.connection import (
     DetectedCloseType,
 )
 from ....network.filter import NETWORK_FILTERS, FilterStatus, NetworkFilterFactory, ReadFilter
-from ....stream_info import ResponseFlag, StreamInfo
+from ....stream_info import AccessLogType, ResponseFlag, StreamInfo
 from ....upstream.conn_pool import PoolFailureReason
 from ....upstream.host import Host
 from ....upstream.tcp_conn_pool import ActiveTcpClient, tcp_conn_pool
@@ -147,6 +146,7 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
             return
         stats = cluster.stats.traffic
         self._stream_info.upstream_cluster_name = cluster.name
+        self._stream_info.cluster_metadata = cluster.metadata
         if not self._attempts:
             self.explain.decided("cluster", cluster.name, "tcp_proxy")
         if not cluster.resource_manager.connections.can_create:
@@ -221,14 +221,13 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
 
     # -- what a load balancer asks
 
+    host_selection_retries = 0
+
     def compute_hash_key(self) -> int | None:
         return None
 
     def should_select_another_host(self, host: Host) -> bool:
         return False
-
-    def host_selection_retry_count(self) -> int:
-        return 0
 
     def metadata_match_criteria(self) -> Any:
         return self._route.metadata_match

@@ -19,16 +19,13 @@ class Request:
     def __init__(self, refuses: tuple[Host, ...] = (), retries: int = 0, explain: Explanation = NO_EXPLANATION) -> None:
         self.explain = explain
         self._refuses = refuses
-        self._retries = retries
+        self.host_selection_retries = retries
 
     def compute_hash_key(self) -> int | None:
         return None
 
     def should_select_another_host(self, host: Host) -> bool:
         return host in self._refuses
-
-    def host_selection_retry_count(self) -> int:
-        return self._retries
 
     def metadata_match_criteria(self) -> Any:
         return None

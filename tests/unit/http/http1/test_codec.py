@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from minienvoy.http.codec import StreamResetReason
+from minienvoy.http.header_map import HeaderMap, ResponseHeaderMap
 from minienvoy.http.http1.settings import (
     DROP_UNDERSCORES,
     REJECT_UNDERSCORES,
@@ -313,7 +314,7 @@ def test_what_follows_a_refused_request_is_not_read(codec: str) -> None:
 
 
 def test_start_line_is_judged_before_the_head_is_complete() -> None:
-    for line in (b"FOO / HTTP/1.1\r\n", b"GET b HTTP/1.1\r\n", b"GET / HTTX/1.1\n", b"GET\r\n"):
+    for line in (b"FOO / HTTP/1.1\r\n", b"GET b HTTP/1.1\r\n", b"GET / HTTX/1.1\n", b"GET\r\n", b"\x16\x03", b" "):
         assert receive("native", line) == CODEC_ERROR
     assert receive("native", b"FOO") == []
     assert receive("native", b"GET / HTTP/1.0\r\n") == []
@@ -442,6 +443,29 @@ def test_any_number_of_empty_lines_may_come_first(codec: str) -> None:
     assert server.receive(GET + b"\r\n") == A_GET
 
 
+def test_http_09_ends_with_its_only_line() -> None:
+    assert receive("native", b"GET /\r\n") == [error("low_version", 426)]
+    server = Server("native", Http1Settings(accept_http_10=True, default_host_for_http_10=b"d"))
+    assert server.receive(b"GET", b" /a \r", b"\n") == [headers("GET", "/a", "d"), end_stream()]
+    server.answer(200, [(b"connection", b"close")], b"x")
+    assert server.wire == b"HTTP/1.0 200 OK\r\nconnection: close\r\n\r\nx"
+
+
+def test_a_request_begins_with_the_empty_lines_before_it(codec: str) -> None:
+    server = Server(codec, answering=True)
+    server.receive(b"\r\n")
+    assert len(server.streams) == 1
+    server.receive(GET + b"\r\n\r\n")
+    assert len(server.streams) == 2
+
+
+def test_any_token_is_a_method_where_that_is_allowed(codec: str) -> None:
+    for method in ("FOO", "get", "M-SEARCH"):
+        message = method.encode() + b" / HTTP/1.1\r\nhost: a\r\n\r\n"
+        assert receive(codec, message, allow_custom_methods=True) == [headers(method, "/", "a"), end_stream()]
+        assert receive(codec, message) == CODEC_ERROR
+
+
 # -- pipelining
 
 
@@ -535,6 +559,52 @@ def test_names_are_written_as_the_formatter_makes_them(codec: str) -> None:
     assert (
         server.wire == b"HTTP/1.1 200 OK\r\nX-Foo_Bar.Baz: y\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nk\r\n0\r\n\r\n"
     )
+
+
+def with_body_following(codec: str, *pairs: tuple[bytes, bytes]) -> Server:
+    """A server codec that has encoded a response head whose body is known to come at once."""
+    server = Server(codec)
+    server.receive(GET + b"\r\n")
+    head = ResponseHeaderMap(200)
+    for name, value in pairs:
+        head.add(name, value)
+    head.body_follows = True
+    server.codec.encode_headers(head, False)
+    assert server.wire == b""
+    return server
+
+
+def test_head_and_body_leave_in_one_write(codec: str) -> None:
+    server = with_body_following(codec, (b"content-length", b"2"))
+    server.codec.encode_data(b"ok", True)
+    assert server.wire == b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+
+
+@pytest.mark.parametrize(
+    ("body", "end", "chunks"),
+    [
+        (b"ok", True, b"2\r\nok\r\n0\r\n\r\n"),
+        (b"ok", False, b"2\r\nok\r\n"),
+        (b"", True, b"0\r\n\r\n"),
+        (b"", False, b""),
+    ],
+)
+def test_head_that_waits_is_written_whatever_becomes_of_the_body(
+    codec: str, body: bytes, end: bool, chunks: bytes
+) -> None:
+    server = with_body_following(codec)
+    server.codec.encode_data(body, end)
+    assert server.wire == b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + chunks
+
+
+def test_head_that_waits_is_written_before_trailers_and_before_a_reset(codec: str) -> None:
+    head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+    server = with_body_following(codec)
+    server.codec.encode_trailers(HeaderMap())
+    assert server.wire == head + b"0\r\n\r\n"
+    server = with_body_following(codec)
+    server.codec.reset_stream(StreamResetReason.LOCAL_RESET)
+    assert server.wire == head
 
 
 # -- requests that are written

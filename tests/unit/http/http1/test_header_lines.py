@@ -15,7 +15,7 @@ from minienvoy.testing.transcript import Client, Server
 
 def quick(*lines: bytes) -> list[Any] | None:
     found: list[Any] = [known_line(line) for line in lines]
-    return found if parse_unknown(list(lines), found) else None
+    return found if parse_unknown(b"x\r\n" + b"\r\n".join(lines), list(lines), found) else None
 
 
 def test_an_entry_has_name_value_line_and_kind() -> None:
@@ -115,3 +115,18 @@ def test_heads_that_a_setting_decides_are_not_remembered(line: bytes) -> None:
     for _ in range(3):
         Server().receive(head + b"\r\n\r\n")
     assert head not in server_connection._REQUESTS
+
+
+def test_a_header_whose_value_never_repeats_is_kept_less_and_less() -> None:
+    for number in range(3000):
+        quick(b"x-id: %d" % number)
+    kept = sum(line.startswith(b"x-id: ") for line in header_lines._LINES)
+    assert kept <= 256 + 3000 // 16
+
+
+def test_a_value_that_stays_for_a_while_is_known_soon_whatever_came_before() -> None:
+    for number in range(5000):
+        quick(b"x-date: %d" % number)
+    for _ in range(16):
+        quick(b"x-date: today")
+    assert known_line(b"x-date: today") is not None

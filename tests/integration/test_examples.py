@@ -1,0 +1,371 @@
+"""The 49 files of Envoy's own examples: each is taken, or refused only for what is not there yet."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from minienvoy import Proxy
+from minienvoy.config.fields import Unsupported, unsupported
+from minienvoy.config.loader import LoadedConfig, load_bootstrap
+from minienvoy.config.supported import import_everything
+from minienvoy.errors import ConfigError
+from minienvoy.server.options import Options
+from minienvoy.server.server import validate
+from minienvoy.testing.fake_upstream import FakeTcpUpstream, FakeUpstream, Reply
+
+EXAMPLES = Path(__file__).parents[1] / "data" / "examples"
+
+
+class Feature(NamedTuple):
+    """What is not there yet: a message type as a whole, one of its fields, or one value of a field."""
+
+    message: str
+    field: str = ""
+    value: str = ""
+
+
+HTTP_FILTERS = "envoy.extensions.filters.http"
+HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+CLUSTER = "envoy.config.cluster.v3.Cluster"
+ROUTE = "envoy.config.route.v3.Route"
+ROUTE_ACTION = "envoy.config.route.v3.RouteAction"
+
+FEATURES = {
+    # TLS and the listener filters
+    "downstream TLS": Feature("envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"),
+    "upstream TLS": Feature("envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"),
+    "TLS inspector": Feature("envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"),
+    # HTTP/2, gRPC, upgrades
+    "upstream HTTP/2": Feature(
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig", "http2_protocol_options"
+    ),
+    "gRPC bridge": Feature(f"{HTTP_FILTERS}.grpc_http1_bridge.v3.Config"),
+    "upgrades": Feature(HCM, "upgrade_configs"),
+    "upgrades by route": Feature(ROUTE_ACTION, "upgrade_configs"),
+    # more of routing
+    "mirroring": Feature(ROUTE_ACTION, "request_mirror_policies"),
+    "cluster specifiers": Feature(ROUTE_ACTION, "inline_cluster_specifier_plugin"),
+    "filter settings by route": Feature(ROUTE, "typed_per_filter_config"),
+    "filter settings by host": Feature("envoy.config.route.v3.VirtualHost", "typed_per_filter_config"),
+    # more of load balancing
+    "health checks": Feature(CLUSTER, "health_checks"),
+    "health checks elsewhere": Feature("envoy.config.endpoint.v3.Endpoint", "health_check_config"),
+    "weighted localities": Feature(f"{CLUSTER}.CommonLbConfig", "locality_weighted_lb_config"),
+    "Maglev": Feature(CLUSTER, "lb_policy", "MAGLEV"),
+    # HTTP filters
+    "cache": Feature(f"{HTTP_FILTERS}.cache.v3.CacheConfig"),
+    "compressor": Feature(f"{HTTP_FILTERS}.compressor.v3.Compressor"),
+    "CORS": Feature(f"{HTTP_FILTERS}.cors.v3.Cors"),
+    "CSRF": Feature(f"{HTTP_FILTERS}.csrf.v3.CsrfPolicy"),
+    "decompressor": Feature(f"{HTTP_FILTERS}.decompressor.v3.Decompressor"),
+    "external authorization": Feature(f"{HTTP_FILTERS}.ext_authz.v3.ExtAuthz"),
+    "health check filter": Feature(f"{HTTP_FILTERS}.health_check.v3.HealthCheck"),
+    "local rate limit": Feature(f"{HTTP_FILTERS}.local_ratelimit.v3.LocalRateLimit"),
+    "RBAC": Feature(f"{HTTP_FILTERS}.rbac.v3.RBAC"),
+    # tracing, discovery, load reports
+    "tracing": Feature(HCM, "tracing"),
+    "decorator": Feature(ROUTE, "decorator"),
+    "discovery": Feature("envoy.config.bootstrap.v3.Bootstrap", "dynamic_resources"),
+    "load reports": Feature("envoy.config.bootstrap.v3.ClusterManager", "load_stats_config"),
+    # other protocols
+    "Redis": Feature("envoy.extensions.filters.network.redis_proxy.v3.RedisProxy"),
+    "UDP": Feature("envoy.config.core.v3.SocketAddress", "protocol", "UDP"),
+    "UDP proxy": Feature("envoy.extensions.filters.udp.udp_proxy.v3.UdpProxyConfig"),
+}
+
+EXPECTED: dict[str, tuple[str, ...]] = {
+    "brotli/envoy.yaml": ("compressor", "downstream TLS"),
+    "cache/envoy.yaml": ("cache",),
+    "cors/backend/envoy.yaml": ("CORS", "filter settings by route", "filter settings by host"),
+    "cors/frontend/envoy.yaml": ("CORS",),
+    "csrf/crosssite/envoy.yaml": (),
+    "csrf/samesite/envoy.yaml": ("CORS", "CSRF", "filter settings by route", "filter settings by host"),
+    "datadog-tracing/envoy.yaml": ("health check filter", "tracing"),
+    "double-proxy/envoy.yaml": (),
+    "dynamic-config-cp/envoy.yaml": ("discovery", "upstream HTTP/2"),
+    "ext_authz/config/grpc-service/v3.yaml": ("external authorization", "upstream HTTP/2"),
+    "ext_authz/config/http-service.yaml": ("external authorization",),
+    "ext_authz/config/opa-service/v3.yaml": ("external authorization", "upstream HTTP/2"),
+    "front-proxy/envoy.yaml": ("downstream TLS",),
+    "front-proxy/service-envoy-2.yaml": (),
+    "front-proxy/service-envoy.yaml": (),
+    "grpc-bridge/client/envoy-proxy.yaml": ("gRPC bridge",),
+    "grpc-bridge/server/envoy-proxy.yaml": ("upstream HTTP/2",),
+    "gzip/envoy.yaml": ("compressor", "decompressor"),
+    "jaeger-tracing/envoy.yaml": ("decorator", "tracing"),
+    "jaeger-tracing/service1-envoy-jaeger.yaml": ("decorator", "tracing"),
+    "jaeger-tracing/service2-envoy-jaeger.yaml": ("decorator", "tracing"),
+    "load-reporting-service/envoy.yaml": ("load reports", "upstream HTTP/2"),
+    "local_ratelimit/envoy.yaml": ("local rate limit",),
+    "locality-load-balancing/envoy.yaml": ("health checks", "health checks elsewhere", "weighted localities"),
+    "lua-cluster-specifier/envoy.yaml": ("cluster specifiers",),
+    "opentelemetry/envoy-1.yaml": ("decorator", "tracing", "upstream HTTP/2"),
+    "opentelemetry/envoy-2.yaml": ("decorator", "tracing", "upstream HTTP/2"),
+    "opentelemetry/envoy-front-proxy.yaml": ("decorator", "tracing", "upstream HTTP/2"),
+    "rbac/envoy.yaml": ("RBAC",),
+    "redis/envoy.yaml": ("Maglev", "Redis"),
+    "route-mirror/envoy.yaml": ("mirroring",),
+    "skywalking/envoy-1.yaml": ("decorator", "tracing", "upstream HTTP/2"),
+    "skywalking/envoy-2.yaml": ("decorator", "tracing", "upstream HTTP/2"),
+    "skywalking/envoy-front-proxy.yaml": ("decorator", "tracing", "upstream HTTP/2"),
+    "tls-inspector/envoy.yaml": ("TLS inspector",),
+    "tls-sni/envoy-client.yaml": ("upstream TLS",),
+    "tls/envoy-http-https.yaml": ("upstream TLS",),
+    "tls/envoy-https-http.yaml": ("downstream TLS",),
+    "tls/envoy-https-https.yaml": ("downstream TLS", "upstream TLS"),
+    "tls/envoy-https-passthrough.yaml": (),
+    "udp/envoy.yaml": ("UDP", "UDP proxy"),
+    "websocket/envoy-ws-route.yaml": ("upgrades by route",),
+    "websocket/envoy-ws.yaml": ("upgrades",),
+    "websocket/envoy-wss-passthrough.yaml": (),
+    "websocket/envoy-wss.yaml": ("downstream TLS", "upgrades", "upstream TLS"),
+    "zipkin/envoy-1.yaml": ("decorator", "tracing"),
+    "zipkin/envoy-2.yaml": ("decorator", "tracing"),
+    "zipkin/envoy-front-proxy.yaml": ("decorator", "tracing"),
+    "zstd/envoy.yaml": ("compressor", "downstream TLS"),
+}
+"""What each file needs that is not there yet; nothing for those that run."""
+
+ACCEPTED = [name for name, features in EXPECTED.items() if not features]
+
+
+def feature_of(item: Unsupported, loaded: LoadedConfig) -> str:
+    """The name in `FEATURES` of what an entry of the list is about."""
+    type_name = re.fullmatch(r"no extension of minienvoy takes (\S+)", item.reason)
+    if type_name:
+        wanted = Feature(type_name[1])
+    else:
+        value = re.fullmatch(r"(\w+) is not supported, only .*", item.reason)
+        message, field = owner_of(item.path, loaded.message)
+        wanted = Feature(message, field, value[1] if value else "")
+    return {feature: name for name, feature in FEATURES.items()}[wanted]
+
+
+def owner_of(path: str, message) -> tuple[str, str]:
+    """The full name of the message that has the field at the end of `path`, and that field."""
+    from minienvoy.config.api import unpack
+
+    *steps, field = re.findall(r'([\w]+)(?:\[(?:(\d+)|"([^"]*)")\])?', path)
+    for name, index, key in steps:
+        message = getattr(message, name)
+        if index:
+            message = message[int(index)]
+        elif key:
+            message = message[key]
+        if message.DESCRIPTOR.full_name == "google.protobuf.Any":
+            message = unpack(message)
+    return message.DESCRIPTOR.full_name, field[0]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def declarations() -> None:
+    """Everything that is honoured is declared, whatever other tests imported."""
+    import_everything()
+
+
+def test_table_has_every_file():
+    assert sorted(EXPECTED) == sorted(str(path.relative_to(EXAMPLES)) for path in EXAMPLES.rglob("*.yaml"))
+    assert len(EXPECTED) == 49
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_file_is_refused_only_for_what_is_not_there_yet(name):
+    loaded = load_bootstrap(EXAMPLES / name)
+    found = unsupported(loaded.message)
+    assert {feature_of(item, loaded) for item in found} == set(EXPECTED[name])
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_validating_agrees_and_tells_the_place_of_everything(name):
+    options = Options(config_path=str(EXAMPLES / name))
+    if not EXPECTED[name]:
+        validate(options)
+        return
+    with pytest.raises(ConfigError) as refused:
+        validate(options)
+    loaded = load_bootstrap(EXAMPLES / name)
+    first, *lines = str(refused.value).rstrip().split("\n")
+    listed = [line for line in lines if line.startswith("  ")]
+    assert re.fullmatch(r"(1 field is|\d+ fields are) set that minienvoy does not honour:", first)
+    assert len(listed) == len(unsupported(loaded.message))
+    text = (EXAMPLES / name).read_text().split("\n")
+    for line in listed:
+        place = re.match(rf"  {re.escape(str(EXAMPLES / name))}:(\d+):(\d+): ([^:]+): ", line)
+        assert place is not None, line
+        # The last name of the path stands at that line and column, or begins what does.
+        at = text[int(place[1]) - 1][int(place[2]) - 1 :]
+        assert at.strip(), line
+
+
+def section(page: str, message: str) -> dict[str, str]:
+    """Field -> status of one message of `docs/supported.md`; empty if it is not on the page."""
+    _, found, rest = page.partition(f"\n## {message}\n")
+    if not found:
+        return {}
+    return dict(re.findall(r"^\| (\w+) \| (.*) \|$", rest.partition("\n## ")[0], re.MULTILINE))
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_what_files_are_refused_for_is_documented_as_missing(name, root):
+    page = (root / "docs" / "supported.md").read_text()
+    message, field, value = FEATURES[name]
+    if not field:
+        assert f"\n## {message}\n" not in page
+    elif not value:
+        assert section(page, message)[field] == "not yet"
+    else:
+        status = section(page, message)[field]
+        assert status.startswith("partly: ")
+        assert value not in status
+
+
+def test_no_feature_is_in_the_table_for_nothing():
+    assert {name for features in EXPECTED.values() for name in features} == set(FEATURES)
+
+
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_envoy_takes_what_is_taken(name, envoy):
+    path = str(EXAMPLES / name)
+    answer = envoy("-c", path, "--mode", "validate", "--use-dynamic-base-id")
+    assert (answer.returncode, answer.stdout) == (0, f"configuration '{path}' OK\n")
+
+
+LESSONS = sorted(path.name for path in (EXAMPLES.parents[2] / "configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_envoy_takes_every_lesson_as_we_do(name, root, envoy):
+    path = str(root / "configs" / name)
+    validate(Options(config_path=path))
+    answer = envoy("-c", path, "--mode", "validate", "--use-dynamic-base-id")
+    assert (answer.returncode, answer.stdout) == (0, f"configuration '{path}' OK\n")
+
+
+# -- end to end
+
+
+@pytest.mark.asyncio
+async def test_csrf_crosssite_forwards_everything_and_logs_to_stdout(fetch, capfd):
+    reply = Reply(b"<html>", headers=(("content-type", "text/html"), ("server", "gunicorn")))
+    async with (
+        FakeUpstream(reply, Reply(b"no", 403)) as service,
+        Proxy.from_yaml(
+            EXAMPLES / "csrf/crosssite/envoy.yaml", endpoints={"generic_service": [service.address]}
+        ) as proxy,
+    ):
+        page = await fetch(f"{proxy.url()}/csrf?x=1", host="cross.test")
+        posted = await fetch(
+            f"{proxy.url()}/csrf/enabled", "POST", [("origin", "http://evil.test")], b"a=b", host="cross.test"
+        )
+        get, post = service.requests
+        assert proxy.stats["http.ingress_http.downstream_rq_2xx"] == 1
+        assert proxy.stats["http.ingress_http.downstream_rq_4xx"] == 1
+        assert proxy.stats["cluster.generic_service.upstream_rq_total"] == 2
+        assert str(proxy.explain.last()["route"].chose) == "prefix /"
+    assert (page.status, page.body) == (200, b"<html>")
+    assert [name for name, _ in page.headers] == [
+        "content-type",
+        "server",
+        "content-length",
+        "x-envoy-upstream-service-time",
+        "date",
+        "connection",
+    ]
+    assert page["server"] == "envoy"
+    assert (posted.status, posted.body) == (403, b"no")
+    assert (get.method, get.path, get["host"]) == ("GET", "/csrf?x=1", "cross.test")
+    assert (post["origin"], post.body) == ("http://evil.test", b"a=b")
+    assert get["x-envoy-expected-rq-timeout-ms"] == "15000"
+    assert get["x-forwarded-proto"] == "http"
+    assert get["x-request-id"] != post["x-request-id"]
+    # The default format: ten quoted and bare fields after the time.
+    first, second = capfd.readouterr().out.splitlines()
+    line = r'\[[-\d]+T[:.\d]+Z\] "{} HTTP/1\.1" {} - {} \d+ \d+ "-" "-" "{}" "cross\.test" "{}"'
+    assert re.fullmatch(line.format(r"GET /csrf\?x=1", 200, "0 6", get["x-request-id"], service.address), first)
+    assert re.fullmatch(line.format("POST /csrf/enabled", 403, "3 2", post["x-request-id"], service.address), second)
+
+
+@pytest.mark.asyncio
+async def test_double_proxy_keeps_its_connection_to_the_application(fetch):
+    async with (
+        FakeUpstream("Connected to Postgres, version: 16") as app,
+        Proxy.from_yaml(EXAMPLES / "double-proxy/envoy.yaml", endpoints={"service1": [app.address]}) as proxy,
+    ):
+        answers = [await fetch(f"{proxy.url()}/{number}") for number in range(3)]
+        assert {(answer.status, answer.body) for answer in answers} == {(200, b"Connected to Postgres, version: 16")}
+        assert [(request.path, request.connection) for request in app.requests] == [("/0", 1), ("/1", 1), ("/2", 1)]
+        assert proxy.stats["cluster.service1.upstream_cx_total"] == 1
+
+
+@pytest.mark.asyncio
+async def test_double_proxy_says_so_when_the_application_is_away(fetch):
+    app = FakeUpstream()
+    await app.start()
+    await app.stop()
+    async with Proxy.from_yaml(EXAMPLES / "double-proxy/envoy.yaml", endpoints={"service1": [app.address]}) as proxy:
+        answer = await fetch(proxy.url())
+        assert answer.status == 503
+        assert answer.body.startswith(b"upstream connect error or disconnect/reset before headers. reset reason: ")
+        assert str(proxy.explain.last()["host"].chose) == app.address
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("name", "number"), [("service-envoy", 1), ("service-envoy-2", 2)])
+async def test_front_proxys_services_answer_below_their_prefix_only(fetch, name, number):
+    async with (
+        FakeUpstream(f"Hello from behind Envoy (service {number})!") as service,
+        Proxy.from_yaml(
+            EXAMPLES / f"front-proxy/{name}.yaml", endpoints={f"service{number}": [service.address]}
+        ) as proxy,
+    ):
+        found = await fetch(f"{proxy.url()}/service/{number}")
+        other = await fetch(f"{proxy.url()}/service/{3 - number}")
+        assert (found.status, found.body) == (200, f"Hello from behind Envoy (service {number})!".encode())
+        assert (other.status, other.body, other["server"]) == (404, b"", "envoy")
+        assert [request.path for request in service.requests] == [f"/service/{number}"]
+        ready = await fetch(f"{proxy.url('admin')}/ready")
+        assert (ready.status, ready.body) == (200, b"LIVE\n")
+        clusters = await fetch(f"{proxy.url('admin')}/clusters")
+        assert f"service{number}::{service.address}::rq_success::1" in clusters.body.decode()
+        stats = await fetch(f"{proxy.url('admin')}/stats?filter=no_route&usedonly")
+        assert stats.body == f"http.service_envoy_{number}.no_route: 1\n".encode()
+
+
+CLIENT_HELLO = bytes.fromhex("160301002c0100002803030000") + bytes(30) + b"\x02\x13\x01\x01\x00"
+"""The beginning of a TLS handshake; a proxy that passes it through need not like it."""
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("name", "cluster", "prefix"),
+    [
+        ("tls/envoy-https-passthrough.yaml", "service-https", "https_passthrough"),
+        ("websocket/envoy-wss-passthrough.yaml", "service_wss_passthrough", "wss_passthrough"),
+    ],
+)
+async def test_passthrough_hands_on_every_byte_and_both_ends(name, cluster, prefix):
+    async with (
+        FakeTcpUpstream() as service,
+        Proxy.from_yaml(EXAMPLES / name, endpoints={cluster: [service.address]}) as proxy,
+        asyncio.timeout(10),
+    ):
+        reader, writer = await asyncio.open_connection(*proxy.address())
+        writer.write(CLIENT_HELLO)
+        assert await reader.readexactly(len(CLIENT_HELLO)) == CLIENT_HELLO
+        writer.write(bytes(range(256)) * 1024)
+        writer.write_eof()
+        assert await reader.read() == bytes(range(256)) * 1024
+        writer.close()
+        await writer.wait_closed()
+        (conversation,) = service.conversations
+        assert conversation.ended
+        size = len(CLIENT_HELLO) + 256 * 1024
+        assert len(conversation.data) == size
+        assert proxy.stats[f"tcp.{prefix}.downstream_cx_rx_bytes_total"] == size
+        assert proxy.stats[f"tcp.{prefix}.downstream_cx_tx_bytes_total"] == size
+        assert proxy.stats[f"cluster.{cluster}.upstream_cx_total"] == 1

@@ -1,0 +1,100 @@
+"""What a module declares to honour is read somewhere: in that module, or in those that compile for it."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import minienvoy
+
+PACKAGE = Path(minienvoy.__file__).parent
+
+READ_FOR = {
+    "config/fields.py": ("server/listener.py",),
+    "extensions/clusters/dns.py": ("network/dns.py",),
+    "network/dns.py": ("extensions/network/dns_resolver/cares.py",),
+    "network/transport_socket.py": ("server/listener.py",),
+    "router/config.py": ("extensions/filters/network/http_connection_manager.py",),
+    "router/route_matcher.py": ("config/runtime.py",),
+    "server/listener.py": (
+        "network/cidr.py",
+        "network/filter_chain.py",
+        "network/resolver.py",
+        "network/socket_option.py",
+        "server/listener_manager.py",
+    ),
+    "server/server.py": ("config/runtime.py", "network/dns.py", "server/stats_settings.py"),
+    "upstream/cluster.py": ("extensions/clusters/dns.py", "network/dns.py"),
+}
+"""Declaring module -> further modules that read the fields."""
+
+NOT_READ = {
+    ("extensions/filters/http/router.py", "dynamic_stats"): "only as it is by default",
+    ("extensions/filters/http/router.py", "respect_expected_rq_timeout"): "only as it is by default",
+    ("extensions/filters/network/http_connection_manager.py", "codec_type"): "HTTP/1 is all there is",
+    ("extensions/filters/network/http_connection_manager.py", "forward_client_cert_details"): "only the default",
+    ("extensions/filters/network/http_connection_manager.py", "is_optional"): "only as it is by default",
+    ("extensions/filters/network/http_connection_manager.py", "disabled"): "only as it is by default",
+    ("matchers/header.py", "exact_match"): "by the name that WhichOneof gives",
+    ("matchers/header.py", "prefix_match"): "by the name that WhichOneof gives",
+    ("matchers/header.py", "suffix_match"): "by the name that WhichOneof gives",
+    ("matchers/header.py", "contains_match"): "by the name that WhichOneof gives",
+    ("matchers/string.py", "patterns"): "server/stats_settings.py compiles it; it is declared there too",
+    ("server/listener.py", "use_original_dst"): "only as it is by default",
+    ("server/listener.py", "enable_mptcp"): "only as it is by default",
+    ("server/listener.py", "description"): "for people",
+    ("server/listener.py", "protocol"): "TCP is all there is",
+    ("server/listener.py", "use_proxy_proto"): "only as it is by default",
+    ("server/stats_settings.py", "inclusion_list"): "by the name that WhichOneof gives",
+    ("upstream/cluster.py", "connection_pool_per_downstream_connection"): "only as it is by default",
+    ("upstream/cluster.py", "protocol_selection"): "only as it is by default",
+    ("upstream/cluster.py", "protocol"): "TCP is all there is",
+    ("upstream/load_assignment.py", "cluster_name"): "only a subscription would ask for it",
+}
+"""Declared fields that no code names, and why that is right."""
+
+
+class Declaring(NamedTuple):
+    fields: list[str]
+    names: set[str]
+    """Attributes and strings of the module, declarations left out."""
+
+
+def analyse(path: Path) -> Declaring:
+    tree = ast.parse(path.read_text())
+    fields: list[str] = []
+    declarations: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "honours":
+            declarations.update(id(inner) for inner in ast.walk(node))
+            fields += [each.value for each in node.args[1:] if isinstance(each, ast.Constant)]
+            for keyword in node.keywords:
+                if keyword.arg == "whole" and isinstance(keyword.value, ast.Tuple):
+                    fields += [each.value for each in keyword.value.elts if isinstance(each, ast.Constant)]
+                elif keyword.arg in ("values", "when") and isinstance(keyword.value, ast.Dict):
+                    fields += [each.value for each in keyword.value.keys if isinstance(each, ast.Constant)]
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            names.add(node.attr)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in declarations:
+            names.add(node.value)
+    return Declaring(fields, names)
+
+
+MODULES = {str(path.relative_to(PACKAGE)): analyse(path) for path in sorted(PACKAGE.rglob("*.py"))}
+DECLARING = [name for name, module in MODULES.items() if module.fields]
+
+
+@pytest.mark.parametrize("name", DECLARING)
+def test_declared_fields_are_read(name: str) -> None:
+    read = set().union(*(MODULES[each].names for each in (name, *READ_FOR.get(name, ()))))
+    unread = {field for field in MODULES[name].fields if field not in read}
+    assert unread == {field for module, field in NOT_READ if module == name}
+
+
+def test_exceptions_name_modules_that_declare() -> None:
+    assert {*READ_FOR, *(module for module, _ in NOT_READ)} <= set(DECLARING)
