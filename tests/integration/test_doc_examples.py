@@ -25,7 +25,7 @@ async def execute(source: str, names: dict[str, object]) -> dict[str, object]:
     wrapped = f"async def example():\n{textwrap.indent(source, '    ')}\n    return locals()"
     tree = ast.parse(wrapped)
     # An assignment in a function makes a local of a name that is read before: give them as globals, take locals back.
-    exec(compile(tree, "<example>", "exec"), names)  # noqa: S102
+    exec(compile(tree, "<example>", "exec"), names)
     async with asyncio.timeout(10):
         return await names["example"]()
 
@@ -75,12 +75,14 @@ async def test_every_example_about_testing(root, project, names):
 
 async def test_every_example_about_explanations(root, project, names):
     (example,) = examples(root, "explain.md")
-    async with FakeUpstream("one") as users:
-        async with Proxy.from_yaml("deploy/envoy.yaml", endpoints={"users": [users.address]}) as proxy:
-            await names["client"].get(proxy.url("ingress") + "/fast")
-            names["proxy"] = proxy
-            after = await execute(example, names)
-            assert str(after["explanation"]["host"].chose) == users.address
+    async with (
+        FakeUpstream("one") as users,
+        Proxy.from_yaml("deploy/envoy.yaml", endpoints={"users": [users.address]}) as proxy,
+    ):
+        await names["client"].get(proxy.url("ingress") + "/fast")
+        names["proxy"] = proxy
+        after = await execute(example, names)
+        assert str(after["explanation"]["host"].chose) == users.address
 
 
 @pytest.mark.parametrize(("page", "count"), [("testing.md", 4), ("explain.md", 1)])

@@ -95,7 +95,8 @@ async def aiohttp_server(port: int = 0) -> AsyncIterator[str]:
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port, reuse_address=True).start()
     try:
-        yield "%s:%d" % runner.addresses[0][:2]
+        host, port = runner.addresses[0][:2]
+        yield f"{host}:{port}"
     finally:
         await runner.cleanup()
         await asyncio.sleep(0.01)
@@ -103,7 +104,7 @@ async def aiohttp_server(port: int = 0) -> AsyncIterator[str]:
 
 async def until(condition, seconds: float = 10.0) -> None:
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 

@@ -213,7 +213,7 @@ async def test_without_file_descriptors_it_neither_dies_nor_spins(command, boots
 
 async def wait_for(condition) -> None:
     async with asyncio.timeout(10):
-        while not condition():
+        while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
