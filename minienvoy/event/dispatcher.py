@@ -158,7 +158,7 @@ class Dispatcher:
     async def stop(self) -> None:
         """Forget every timer and end every task that `create_task` made; return when the loop is done with what was
         closed: it tells of a lost connection, and closes the socket, some turns after it was asked to."""
-        # Whoever has been given a socket learns of it first: a task that is cancelled before its first step would lose it.
+        # Whoever has been given a socket learns of it first: a task that is cancelled before its first step loses it.
         await asyncio.sleep(0)
         me = asyncio.current_task()
         tasks = [task for task in self._tasks if task is not me]

@@ -24,10 +24,13 @@ MOST_TURNS = 5000
 """A peer that never comes to rest does not hold time up for good."""
 LINGER = 1
 """Milliseconds for the kernel to deliver what it has accepted; the loopback interface nearly always has already."""
+LINGER_FOR_CONNECT = 100
+"""Milliseconds for a socket to connect; uvloop asks a thread before it does."""
 
-_READABLE = select.POLLIN | select.POLLHUP | select.POLLERR
 _TCP_INFO = socket.TCP_INFO if sys.platform == "linux" else None
+_STATE = slice(0, 1)
 _BYTES_ACKED_AND_RECEIVED = slice(120, 136)
+_NOT_CONNECTED = (b"\x02", b"\x07")  # SYN_SENT, CLOSE
 
 Seen = dict[int, tuple[int, bytes]]
 
@@ -39,6 +42,7 @@ class SimulatedDispatcher(Dispatcher):
         super().__init__(loop)
         self._now = 0.0
         self._wall_at_zero = wall_time
+        self._hopeless: set[int] = set()
         self.monotonic_time = lambda: self._now
 
     def wall_time(self) -> float:
@@ -74,9 +78,19 @@ class SimulatedDispatcher(Dispatcher):
             before, seen = seen, _look_at_sockets()
             quiet = quiet + 1 if seen == before else 0
             if quiet >= QUIET_TURNS:
-                if not _something_comes(seen):
+                if not await self._something_comes(seen):
                     return
                 quiet = 0
+
+    async def _something_comes(self, seen: Seen) -> bool:
+        """Is it only that the kernel, or a thread, has not had its turn yet?"""
+        connecting = {fd for fd, (_, passed) in seen.items() if passed[_STATE] in _NOT_CONNECTED}
+        for _ in range(LINGER if connecting <= self._hopeless else LINGER_FOR_CONNECT):
+            await asyncio.sleep(0.001)
+            if _look_at_sockets() != seen:
+                return True
+        self._hopeless = connecting
+        return False
 
     async def wait(self, event: asyncio.Event) -> None:
         """Wait for what the world outside decides, such as the answer of a name server; time moves as it does there."""
@@ -112,7 +126,7 @@ def _look_at_sockets() -> Seen:
 
 
 def _passed(fd: int) -> bytes:
-    """Whatever changes when bytes arrive at a socket, are taken from it, or reach its peer."""
+    """The state of a TCP connection, and whatever changes when bytes arrive, are taken, or reach the peer."""
     import fcntl
     import termios
 
@@ -121,20 +135,12 @@ def _passed(fd: int) -> bytes:
     except OSError:  # it listens
         return b""
     if _TCP_INFO is None:
-        return waiting
+        return b"\0" + waiting
     view = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=fd)
     try:
-        return waiting + view.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 136)[_BYTES_ACKED_AND_RECEIVED]
+        info = view.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 136)
+        return info[_STATE] + waiting + info[_BYTES_ACKED_AND_RECEIVED]
     except OSError:  # not TCP
-        return waiting
+        return b"\0" + waiting
     finally:
         view.detach()
-
-
-def _something_comes(seen: Seen) -> bool:
-    """Wait `LINGER` for a socket that has nothing to read; what can be read already is left there on purpose."""
-    poll = select.poll()
-    for fd, (events, _) in seen.items():
-        if not events & _READABLE:
-            poll.register(fd, select.POLLIN)
-    return bool(poll.poll(LINGER))

@@ -399,7 +399,8 @@ class ActiveStream(FilterManager):
             self.virtual_host_name = route.virtual_host_name
             self.route_metadata = route.metadata
             self.virtual_host_metadata = route.virtual_host_metadata
-            self.upstream_cluster_name = route.cluster_name or None
+            if not self.response_flags & ResponseFlag.NO_CLUSTER_FOUND:
+                self.upstream_cluster_name = route.cluster_name or None
         if self.upstream_host is not None:
             self.attempt_count = 1
         client = self.upstream_client

@@ -8,13 +8,13 @@ A filter may stop the headers (and still get the data), stop everything, or stop
 buffer for the direction, whoever holds it. Each filter's state is:
 
     0                   it lets things pass;
-    STOP                it stopped headers or data and still gets later data; letting one pass lets go of all that is held;
+    STOP                it stopped headers or data and still gets later data; letting one pass lets go of all held data;
     STOP_ALL_BUFFER     it gets nothing until it says `continue`, and then starts with the data it has not seen;
     STOP_ALL_WATERMARK  likewise, but too much data makes the sender wait and is not an error.
 
 Letting go (`_continue`) hands on, in this order and as far as they are there: headers that went no further than this
-filter, the buffer, trailers. Each of them may be stopped again further down, and the rest is still handed on: the filter
-that stopped it keeps it.
+filter, the buffer, trailers. Each of them may be stopped again further down, and the rest is still handed on: the
+filter that stopped it keeps it.
 """
 
 from __future__ import annotations
@@ -97,8 +97,8 @@ class FilterIteration:
         self._on_overflow = on_overflow
         self._on_watermark = on_watermark
         self._states = bytearray(len(headers_hooks))
-        # Per filter: its hook is running; that hook has asked to go on; its headers have gone on to the next one; it has
-        # been told that the stream ends.
+        # Per filter: its hook is running; that hook has asked to go on; its headers have gone on to the next one; it
+        # has been told that the stream ends.
         self._inside = bytearray(len(headers_hooks))
         self._resumed = bytearray(len(headers_hooks))
         self._headers_passed = bytearray(len(headers_hooks))

@@ -133,6 +133,12 @@ class FilterManager(StreamInfo):
         """Fill in what only logs and formats ask for."""
         raise NotImplementedError
 
+    def add_decoded_data(self, data: bytes) -> None:
+        """Nothing comes after the terminal filter."""
+
+    def inject_decoded_data(self, data: bytes, end_stream: bool) -> None:
+        """Nothing comes after the terminal filter."""
+
     def continue_decoding(self) -> None:
         """Nothing comes after the terminal filter."""
 

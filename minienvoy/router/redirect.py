@@ -115,7 +115,8 @@ class Redirect:
             query = path.find(b"?")
             path = self._path if b"?" in self._path or query < 0 else self._path + path[query:]
         elif self._prefix:
-            # The log shows the path that the client is sent to.
+            # The log shows the path that the client is sent to, or the one it asked for.
+            headers.set(b"x-envoy-original-path", path)
             path = headers.path = rewrite_prefix(path, self._match, self._prefix)
         if self._strip_query:
             path = path.partition(b"?")[0]

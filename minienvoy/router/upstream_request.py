@@ -98,7 +98,9 @@ class UpstreamRequest:
 
     def on_pool_failure(self, reason: PoolFailureReason, details: str, host: Host | None) -> None:
         self.pending = None
-        self._router.stream.upstream_host = host
+        stream = self._router.stream
+        stream.upstream_host = host
+        stream.attempt_count = 1
         self.done = True
         self._router.on_upstream_reset(self, _RESET_REASONS[reason], details)
 

@@ -190,6 +190,38 @@ def test_chain_without_filters_closes() -> None:
             with await Peer.connect(("127.0.0.1", server.port())) as client:
                 assert await client.end() == (b"", "FIN")
             assert server.value(PREFIX + "downstream_cx_destroy") == 1
+            assert server.value(PREFIX + "network_extension_config_missing") == 1
+
+    run(main)
+
+
+def test_connection_that_no_filter_inspected_is_raw() -> None:
+    async def main() -> None:
+        chains = [
+            {"filter_chain_match": {"transport_protocol": name}, "filters": [direct(name)]}
+            for name in ("tls", "raw_buffer")
+        ]
+        async with l4_server(filter_chains=chains) as server:
+            with await Peer.connect(("127.0.0.1", server.port())) as client:
+                assert await client.end() == (b"raw_buffer", "FIN")
+
+    run(main)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_nameless_peer_of_a_unix_socket_is_called_as_the_listener(named: bool, tmp_path: Path) -> None:
+    async def main() -> None:
+        path = str(tmp_path / "s")
+        async with l4_server(ECHO, address={"pipe": {"path": path}}) as server:
+            with socket.socket(socket.AF_UNIX) as client:
+                if named:
+                    client.bind(str(tmp_path / "c"))
+                client.setblocking(False)
+                await asyncio.get_running_loop().sock_connect(client, path)
+                active = server.listener_manager.listeners()[0]._active_listener.connections
+                await server.until(lambda: bool(active))
+                (connection,) = [each.connection for each in active]
+                assert str(connection.info.remote_address) == (str(tmp_path / "c") if named else path)
 
     run(main)
 

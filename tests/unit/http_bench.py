@@ -1,7 +1,7 @@
 """The whole HTTP data path, from downstream bytes to upstream bytes, without a loop, a socket or a clock.
 
-A `Bench` compiles a connection manager and clusters as a server does; its connections are real ones over transports that
-only remember. Clients and upstream hosts are moved by the test, and so is time.
+A `Bench` compiles a connection manager and clusters as a server does; its connections are real ones over transports
+that only remember. Clients and upstream hosts are moved by the test, and so is time.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ There are two ways through a head. The quick one takes lines that end in CRLF, l
 that were checked before, and otherwise checks the names against a token and the head against the bytes that none may
 hold. Whatever the quick way does not like goes the lenient way, which knows what Envoy lets pass (bare LF,
 folded lines, stray CR) and what it refuses, and with which words. Nothing is accepted that neither way has checked:
-what is cached was fully checked, and only lines up to 128 bytes are kept, 256 of a name and 4,096 in all.
+what is cached was fully checked, and only lines up to 128 bytes are kept, 4,096 of them.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ _MAX_LINES: Final = 4096
 _MAX_LINE: Final = 128
 
 _MAX_LINES_OF_A_NAME: Final = 256
+"""After these only every 16th is kept."""
 
 _NAMES: Final[dict[bytes, _Name]] = {}
 _MAX_NAMES: Final = 4096
@@ -64,17 +65,18 @@ class _Name:
         lower: as it goes on.
         kind: of its entries.
         prefix: `name: ` if it came in lower case, so that a line that begins so can go on as it is; else empty.
-        lines_left: how many more of its lines are worth keeping: a header whose value never repeats must not push
-            out those whose values do.
+        lines: how many of its lines were not known. The first 256 are kept, then every 16th: a header whose value
+            never repeats (an id) must not push out those whose values do, and one that changes now and then (`date`)
+            is found again soon after it has.
     """
 
-    __slots__ = ("kind", "lines_left", "lower", "prefix")
+    __slots__ = ("kind", "lines", "lower", "prefix")
 
     def __init__(self, name: bytes) -> None:
         self.lower = name.lower()
         self.kind = UNDERSCORE if b"_" in name else KIND.get(self.lower, 0)
         self.prefix = name + b": " if name == self.lower else b""
-        self.lines_left = _MAX_LINES_OF_A_NAME
+        self.lines = 0
 
 
 def _know_name(name: bytes) -> _Name | None:
@@ -116,8 +118,8 @@ def parse_unknown(head: bytes, lines: list[bytes], entries: list[Entry | None]) 
                 lower = known.lower
                 item = (lower, stripped, b"%b: %b\r\n" % (lower, stripped), known.kind)
             entries[at] = item
-            if known.lines_left and len(line) <= _MAX_LINE:
-                known.lines_left -= 1
+            known.lines = count = known.lines + 1
+            if (count <= _MAX_LINES_OF_A_NAME or not count & 15) and len(line) <= _MAX_LINE:
                 if len(_LINES) >= _MAX_LINES:
                     _LINES.clear()
                 _LINES[line] = item

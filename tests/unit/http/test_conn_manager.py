@@ -1,4 +1,4 @@
-"""One downstream connection: its timeouts, its end, its counters. `b.finish()` of the fixture checks what is left over."""
+"""One downstream connection: its timeouts, its end, its counters. `b.finish()` of the fixture checks the rest."""
 
 from __future__ import annotations
 

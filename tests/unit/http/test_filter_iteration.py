@@ -1,4 +1,4 @@
-"""Transcripts: `1:H` filter 1 saw headers, `H.` with the end of the stream; `D(abc)` data, `T` trailers; `>` the sink."""
+"""Transcripts: `1:H` filter 1 saw headers, `H.` with the end of stream; `D(abc)` data, `T` trailers; `>` the sink."""
 
 from __future__ import annotations
 

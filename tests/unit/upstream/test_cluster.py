@@ -89,6 +89,20 @@ def test_older_http_options_of_the_cluster_itself_count(make_cluster: Callable[.
     assert options.http1.allow_chunked_length
 
 
+def test_protocol_options_may_be_a_typed_struct(make_cluster: Callable[..., Cluster]) -> None:
+    value = {"explicit_http_config": {"http_protocol_options": {"enable_trailers": True}}}
+    struct = typed("xds.type.v3.TypedStruct", type_url=f"type.googleapis.com/{HTTP_OPTIONS}", value=value)
+    cluster = make_cluster("a", typed_extension_protocol_options={HTTP_OPTIONS: struct})
+    assert cluster.http_options.http1.enable_trailers
+
+
+def test_eds_without_a_source_is_refused(make_cluster: Callable[..., Cluster]) -> None:
+    with pytest.raises(ConfigError) as error:
+        make_cluster("a", type="EDS")
+    assert error.value.problem == "cannot create an EDS cluster without an EDS config"
+    assert error.value.path == "clusters[0].eds_cluster_config"
+
+
 def test_members_are_counted(make_cluster: Callable[..., Cluster], store: Store) -> None:
     states = ("HEALTHY", "UNKNOWN", "UNHEALTHY", "DRAINING", "TIMEOUT", "DEGRADED")
     hosts = [

@@ -115,3 +115,18 @@ def test_heads_that_a_setting_decides_are_not_remembered(line: bytes) -> None:
     for _ in range(3):
         Server().receive(head + b"\r\n\r\n")
     assert head not in server_connection._REQUESTS
+
+
+def test_a_header_whose_value_never_repeats_is_kept_less_and_less() -> None:
+    for number in range(3000):
+        quick(b"x-id: %d" % number)
+    kept = sum(line.startswith(b"x-id: ") for line in header_lines._LINES)
+    assert kept <= 256 + 3000 // 16
+
+
+def test_a_value_that_stays_for_a_while_is_known_soon_whatever_came_before() -> None:
+    for number in range(5000):
+        quick(b"x-date: %d" % number)
+    for _ in range(16):
+        quick(b"x-date: today")
+    assert known_line(b"x-date: today") is not None
