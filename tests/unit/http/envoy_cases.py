@@ -19,6 +19,10 @@ def get(path: str = "/", host: str = "a.com", headers: str = "") -> bytes:
     return f"GET {path} HTTP/1.1\nhost: {host}\n{headers}\n".replace("\n", "\r\n").encode()
 
 
+def words(text: str) -> list[str]:
+    return text.split()
+
+
 def to_cluster(**fields: Any) -> list[Any]:
     return [{"match": {"prefix": "/"}, "route": {"cluster": "a"}, **fields}]
 
@@ -100,11 +104,11 @@ _HEADERS = "x-a: 1\nx-b: 2\nx-a: 3\nuser-agent: ua\naccept: x\n"
 _RESPONSE = (
     b"HTTP/1.1 200 OK\r\nx-a: 1\r\nx-b: 2\r\nx-a: 3\r\ncontent-length: 0\r\nserver: q\r\ncontent-type: t\r\n\r\n"
 )
-_ONCE = (
+_ONCE = words(
     "user-agent accept x-forwarded-for x-request-id content-type via cookie cache-control authorization "
     "x-forwarded-proto server date x-envoy-upstream-service-time location set-cookie etag vary "
     "x-envoy-expected-rq-timeout-ms x-envoy-original-path"
-).split()
+)
 
 
 def header_additions() -> list[Case]:
@@ -179,7 +183,7 @@ def _level(text: str) -> dict[str, Any]:
 
 # -- headers that come twice
 
-_TWICE_IN_REQUESTS = (
+_TWICE_IN_REQUESTS = words(
     "accept accept-encoding accept-language access-control-request-method access-control-request-headers "
     "access-control-request-private-network access-control-allow-origin authentication authorization cache-control "
     "content-type content-encoding content-language cookie date dnt etag expires forwarded from grpc-timeout "
@@ -191,8 +195,8 @@ _TWICE_IN_REQUESTS = (
     "x-envoy-original-host x-envoy-original-path x-envoy-overloaded x-envoy-ratelimited x-envoy-upstream-canary "
     "x-envoy-upstream-healthchecked-cluster x-forwarded-for x-forwarded-host x-forwarded-port x-forwarded-proto "
     "x-request-id x-custom x-envoy-is-timeout-retry x-envoy-local-overloaded upgrade-insecure-requests expect"
-).split()
-_TWICE_IN_RESPONSES = (
+)
+_TWICE_IN_RESPONSES = words(
     "access-control-allow-headers access-control-expose-headers access-control-max-age "
     "access-control-allow-credentials access-control-allow-origin access-control-allow-methods "
     "access-control-allow-private-network cache-control content-type content-encoding etag expires grpc-status "
@@ -200,7 +204,7 @@ _TWICE_IN_RESPONSES = (
     "x-envoy-degraded x-envoy-immediate-health-check-fail x-envoy-ratelimited x-envoy-upstream-canary "
     "x-envoy-upstream-healthchecked-cluster x-request-id server x-envoy-upstream-service-time x-envoy-overloaded "
     "x-envoy-local-overloaded set-cookie www-authenticate x-envoy-external-address accept user-agent connection"
-).split()
+)
 
 
 def repeated_headers() -> list[Case]:
@@ -313,10 +317,10 @@ def request_headers() -> list[Case]:
 
 # -- paths and hosts
 
-_PATHS = (
+_PATHS = words(
     r"/a/b?c /a/../b /a/./b /../x /a/.. /a/. /a//b///c?d//e /%61%2e%2E/x /a%2fb /a%5Cb%2Fc /a\b\..\c /a%00b /a%zz /% "
     "/a/%2e%2e/b /a/..%2fb /a;p/../b /a/..;x/b /?a=/../b // /. /.. /... /a/b/../../../c /%7Euser/%7e /a%20b%41 /a%2"
-).split()
+)
 _PATH_OPTIONS: tuple[dict[str, Any], ...] = (
     {},
     {"normalize_path": True},
@@ -326,7 +330,7 @@ _PATH_OPTIONS: tuple[dict[str, Any], ...] = (
     {"path_with_escaped_slashes_action": "UNESCAPE_AND_FORWARD", "normalize_path": True, "merge_slashes": True},
     {"path_with_escaped_slashes_action": "UNESCAPE_AND_REDIRECT", "normalize_path": True, "merge_slashes": True},
 )
-_HOSTS = "a.com:80 a.com a.com.:80 a.com. [::1]:80 [::1] a.com: a.com:x . :80".split()
+_HOSTS = words("a.com:80 a.com a.com.:80 a.com. [::1]:80 [::1] a.com: a.com:x . :80")
 _HOST_OPTIONS: tuple[dict[str, Any], ...] = (
     {"strip_any_host_port": True},
     {"strip_trailing_host_dot": True},

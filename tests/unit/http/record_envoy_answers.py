@@ -60,17 +60,17 @@ async def envoy(cases: list[Case], upstream: int) -> AsyncIterator[dict[str, int
     }
     binary = shutil.which("envoy", path=sysconfig.get_path("scripts")) or "envoy"
     with tempfile.TemporaryDirectory() as folder:
-        config, admin = Path(folder, "envoy.json"), Path(folder, "admin")
-        config.write_text(json.dumps(bootstrap))
-        command = [binary, "-c", str(config), "--admin-address-path", str(admin), "--concurrency", "1", "-l", "error"]
+        admin = Path(folder, "admin")
+        command = [binary, "-c", _written(Path(folder, "envoy.json"), bootstrap), "--admin-address-path", str(admin)]
+        command += ["--concurrency", "1", "-l", "error"]
         process = subprocess.Popen([*command, "--use-dynamic-base-id"])  # noqa: ASYNC220
         try:
             ports: dict[str, int] = {}
             async with asyncio.timeout(30):
                 while len(ports) < len(cases):
                     await asyncio.sleep(0.2)
-                    if admin.exists() and admin.read_text():
-                        listing = await _ask(admin.read_text())
+                    listing = await _ask(admin)
+                    if listing:
                         ports = {name: int(port) for name, port in re.findall(r"(l\d+)::127\.0\.0\.1:(\d+)", listing)}
             yield ports
         finally:
@@ -78,8 +78,21 @@ async def envoy(cases: list[Case], upstream: int) -> AsyncIterator[dict[str, int
             process.wait()
 
 
-async def _ask(admin: str) -> str:
-    host, _, port = admin.rpartition(":")
+def _written(path: Path, bootstrap: Any) -> str:
+    path.write_text(json.dumps(bootstrap))
+    return str(path)
+
+
+def _address(path: Path) -> tuple[str, str]:
+    host, _, port = (path.read_text() if path.exists() else "").rpartition(":")
+    return host, port
+
+
+async def _ask(admin: Path) -> str:
+    """The listeners; empty while there is nobody to ask."""
+    host, port = _address(admin)
+    if not port:
+        return ""
     try:
         reader, writer = await asyncio.open_connection(host, int(port))
     except ConnectionError:
