@@ -515,7 +515,8 @@ class ActiveStream(FilterManager):
         config = self.config
         if headers.path:
             outcome = normalize_path(headers, config)
-            if outcome == PATH_REJECTED:
+            # gRPC clients do not follow redirects.
+            if outcome == PATH_REJECTED or (outcome == PATH_REDIRECT and is_grpc(headers.get(b"content-type"))):
                 config.stats.downstream_rq_failed_path_normalization += 1
                 self.send_local_reply(400, "", "path_normalization_failed")
                 return False

@@ -198,14 +198,15 @@ class Listener:
         self._limit_key = f"envoy.resource_limits.listener.{config.name}.connection_limit"
         self.active = False
         self._sockets: list[socket.socket] = []
+        self._bound: list[Address] = []
         self._active_listener = ActiveTcpListener(self)
 
     @property
     def local_addresses(self) -> list[Address]:
-        """Where it listens, with the ports that the kernel chose; what is configured if it does not listen."""
+        """Where it listens, or did, with the ports that the kernel chose; what is configured if it never has."""
         if self._sockets:
-            return [bound_address(raw) for raw in self._sockets]
-        return [settings.address for settings in self.settings]
+            self._bound = [bound_address(raw) for raw in self._sockets]
+        return self._bound or [settings.address for settings in self.settings]
 
     @property
     def connections(self) -> int:
@@ -240,6 +241,7 @@ class Listener:
 
     def stop_accepting(self) -> None:
         """Close the sockets: who connects is refused. Connections that exist go on."""
+        self._bound = self.local_addresses
         self.active = False
         self._active_listener.stop()
         self.close()
