@@ -10,7 +10,6 @@ from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any, Final
 
-from ....config.api import type_of, unpack
 from ....config.fields import forbids, honours
 from ....errors import ConfigError
 from ....http.active_stream import ActiveStream
@@ -37,6 +36,7 @@ from ....network.filter import NETWORK_FILTERS, NetworkFilterFactory
 from ....router.config import RouteConfig
 from ....router.route_entry import seconds
 from ....server.factory_context import FactoryContext
+from ....server.filter_chain_factory import create_filter_factories
 
 if TYPE_CHECKING:
     from ....http.codec import ServerConnection
@@ -91,12 +91,6 @@ honours(
         "http2_protocol_options": "there is no HTTP/2 downstream yet; an AUTO codec is HTTP/1",
         "stream_error_on_invalid_http_message": "it concerns HTTP/2, or what HTTP/1 closes anyway",
     },
-)
-honours(
-    "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter",
-    "name",
-    "typed_config",
-    values={"is_optional": (False,), "disabled": (False,)},
 )
 honours(
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.InternalAddressConfig",
@@ -282,29 +276,7 @@ def create_http_filters(configs: Any, context: FactoryContext, path: str) -> lis
     Raises:
         ConfigError: a filter that is not known, or a chain that does not end in a terminal filter.
     """
-    factories: list[HttpFilterFactory] = []
-    last = len(configs) - 1
-    for at, each in enumerate(configs):
-        where = f"{path}[{at}].typed_config"
-        entry = HTTP_FILTERS.find(type_of(each.typed_config, where), where, each.name)
-        terminal = entry.name in TERMINAL_FILTERS
-        if terminal and at != last:
-            raise ConfigError(
-                f"Error: terminal filter named {each.name} of type {entry.name} must be the last filter in a http "
-                "filter chain.",
-                where,
-            )
-        if not terminal and at == last:
-            raise ConfigError(
-                f"Error: non-terminal filter named {each.name} of type {entry.name} is the last filter in a http "
-                "filter chain.",
-                where,
-            )
-        message = unpack(each.typed_config, where, validate=True)
-        try:
-            factories.append(entry.factory(message, context))
-        except ConfigError as error:
-            raise error.below(where) from None
+    factories = create_filter_factories(HTTP_FILTERS, TERMINAL_FILTERS, configs, context, path, "http")
     # Without filters nobody answers: requests wait for their timeouts, as they do in Envoy.
     return factories or [StreamDecoderFilter]
 
