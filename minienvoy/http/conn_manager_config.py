@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .codec import ServerConnection, ServerConnectionCallbacks
     from .conn_manager import ConnectionManager
     from .date_provider import DateProvider
+    from .local_reply import LocalReply
 
 
 class ServerHeaderTransformation(Enum):
@@ -65,6 +66,7 @@ class ConnectionManagerConfig:
         new_request_id: makes an `x-request-id`, ready for the wire.
         stream_class: `ActiveStream`, or `FilteredStream` where there are more filters than the terminal one.
         drain_close: asked before each response while `drain_state.active`; True makes it the connection's last one.
+        local_reply: what is done to the proxy's own answers; None leaves them as they are.
         connections: those that are open, whose bytes are counted when somebody asks.
         skip_xff_append, use_remote_address, xff_num_trusted_hops: docs "x-forwarded-for".
         upgrades: lower-case names of the upgrades that are let through.
@@ -86,6 +88,7 @@ class ConnectionManagerConfig:
     drain_close: Callable[[], bool]
     drain_state: DrainState
     explanations: ExplanationLog | None = None
+    local_reply: LocalReply | None = None
     local_address: str = "127.0.0.1"
     server_name: bytes = b"envoy"
     server_transformation: ServerHeaderTransformation = ServerHeaderTransformation.OVERWRITE

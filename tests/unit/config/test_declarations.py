@@ -15,6 +15,7 @@ PACKAGE = Path(minienvoy.__file__).parent
 READ_FOR = {
     "config/fields.py": ("server/listener.py",),
     "extensions/clusters/dns.py": ("network/dns.py",),
+    "extensions/filters/network/http_connection_manager.py": ("extensions/filters/network/local_reply_config.py",),
     "network/dns.py": ("extensions/network/dns_resolver/cares.py",),
     "network/transport_socket.py": ("server/listener.py",),
     "router/config.py": ("extensions/filters/network/http_connection_manager.py",),

@@ -40,6 +40,7 @@ from ....server.factory_context import FactoryContext
 
 if TYPE_CHECKING:
     from ....http.codec import ServerConnection
+    from ....http.local_reply import LocalReply
     from ....stats.store import Scope
 
 CONFIG_TYPE: Final = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -83,6 +84,7 @@ honours(
     "access_log_options",
     "access_log_flush_interval",
     "flush_access_log_on_new_request",
+    "local_reply_config",
     values={
         "codec_type": ("AUTO", "HTTP1"),
         "forward_client_cert_details": ("SANITIZE",),
@@ -108,6 +110,15 @@ honours(
     "access_log_flush_interval",
     "flush_access_log_on_new_request",
     ignored={"flush_log_on_tunnel_successfully_established": "there are no tunnels yet"},
+)
+honours(f"{CONFIG_TYPE.rpartition('.')[0]}.LocalReplyConfig", "mappers", "body_format")
+honours(
+    f"{CONFIG_TYPE.rpartition('.')[0]}.ResponseMapper",
+    "filter",
+    "status_code",
+    "body",
+    "body_format_override",
+    "headers_to_add",
 )
 honours(
     "envoy.config.core.v3.HttpProtocolOptions",
@@ -193,6 +204,7 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         drain_close=context.drain_close,
         drain_state=server.drain_state,
         explanations=context.explanations,
+        local_reply=_local_reply(config, context, f"{join}local_reply_config"),
         local_address=server.local_address,
         server_name=config.server_name.encode() or b"envoy",
         server_transformation=ServerHeaderTransformation(config.server_header_transformation),
@@ -362,3 +374,11 @@ def _access_logs(configs: Any, context: FactoryContext, path: str) -> tuple[Any,
     from ....access_log.access_log import create_access_logs
 
     return create_access_logs(configs, context, path)
+
+
+def _local_reply(config: Any, context: FactoryContext, path: str) -> LocalReply | None:
+    if not config.HasField("local_reply_config"):
+        return None
+    from .local_reply_config import compile_local_reply
+
+    return compile_local_reply(config.local_reply_config, context, path)
