@@ -31,6 +31,10 @@ CATALOGUE = {
     "envoy.extensions.access_loggers.stream.v3.StderrAccessLog": "access_loggers.stream",
     # transport sockets
     "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer": "transport_sockets.raw_buffer",
+    # header formatters
+    "envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig": (
+        "http.header_formatters.preserve_case"
+    ),
     # DNS resolvers
     "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig": "network.dns_resolver.cares",
 }

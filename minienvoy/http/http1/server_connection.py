@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ...errors import CodecProtocolError
 from ..codec import RequestDecoder, ServerConnectionCallbacks, StreamResetReason
 from ..codes import STATUS_LINES, reason_phrase
-from ..header_map import JOINED, Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap, join_repeated
+from ..header_map import CASED, JOINED, Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap, join_repeated
 from .chunked import LAST_CHUNK, ChunkedReader
 from .codec import (
     BOTH_LENGTHS,
@@ -170,6 +170,9 @@ class ServerConnection(Http1Connection):
             headers.no_authority = True
         else:
             headers = RequestHeaderMap(method, path, authority, entries[:], seen, scheme)
+        if self._make_key_formatter is not None:
+            headers.key_formatter = self._make_key_formatter(data[: len(data) - len(rest)])
+            headers.seen |= CASED
         self._head_request = method == b"HEAD"
         self._connect_request = method == b"CONNECT"
         decoder = self._decoder
@@ -321,7 +324,7 @@ class ServerConnection(Http1Connection):
 
     def encode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
         status = headers.status
-        self._write(b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason_phrase(status), self._format(headers.entries)))
+        self._write(b"HTTP/1.1 %d %b\r\n%b" % (status, reason_phrase(status), self._format(headers)))
 
     def encode_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None:
         status = headers.status
@@ -343,10 +346,12 @@ class ServerConnection(Http1Connection):
             line = b"HTTP/1.0" + line[8:]
         if seen & CONNECTION and headers.get(b"connection") == b"close":
             self._last_response = True
-        if self._settings.key_formatter is None:
+        if self._settings.key_formatter is None and not seen & CASED:
             head = b"".join([line, *map(_wire_line, headers.entries), framing])
         else:
-            head = line + self._format(headers.entries) + framing
+            if seen & CASED and headers.key_formatter.reason:
+                line = b"%b %d %b\r\n" % (line[:8], status, headers.key_formatter.reason)
+            head = line + self._format(headers, framing)
         if end_stream:
             self._write(head)
             self._complete_response()

@@ -30,8 +30,9 @@ from ....http.date_provider import DateProvider
 from ....http.filter import HTTP_FILTERS, TERMINAL_FILTERS, HttpFilterFactory, StreamDecoderFilter
 from ....http.filter_manager import FilterChain
 from ....http.filtered_stream import FilteredStream
+from ....http.http1.header_formatter import header_formatters
 from ....http.http1.selection import server_codec
-from ....http.http1.settings import Http1Settings, proper_case_words
+from ....http.http1.settings import Http1Settings
 from ....http.request_id import request_id_maker
 from ....network.filter import NETWORK_FILTERS, NetworkFilterFactory
 from ....router.config import RouteConfig
@@ -142,8 +143,6 @@ honours(
         "override_stream_error_on_invalid_http_message": "an invalid message ends an HTTP/1 connection in any case",
     },
 )
-honours("envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat", "proper_case_words")
-honours("envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat.ProperCaseWords")
 
 
 @NETWORK_FILTERS.register("envoy.filters.network.http_connection_manager", CONFIG_TYPE)
@@ -197,7 +196,7 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         route_config=route_config,
         make_codec=make_codec,
         codec_stats=codec_stats,
-        http1=_http1_settings(config, common, http1),
+        http1=_http1_settings(config, common, http1, f"{join}http_protocol_options"),
         access_logs=_access_logs(config.access_log, context, f"{join}access_log"),
         new_request_id=request_id_maker(server.random.stream(f"http.{config.stat_prefix}.request_id").getrandbits),
         date=DateProvider(server.dispatcher),
@@ -330,7 +329,8 @@ def _random_integer(draw: Callable[[int], int]) -> Callable[[], int]:
     return lambda: draw(64)
 
 
-def _http1_settings(config: Any, common: Any, http1: Any) -> Http1Settings:
+def _http1_settings(config: Any, common: Any, http1: Any, path: str) -> Http1Settings:
+    key_formatter, make_key_formatter = header_formatters(http1.header_key_format, f"{path}.header_key_format")
     kilobytes = config.max_request_headers_kb.value if config.HasField("max_request_headers_kb") else 60
     return Http1Settings(
         allow_absolute_url=not http1.HasField("allow_absolute_url") or http1.allow_absolute_url.value,
@@ -343,9 +343,8 @@ def _http1_settings(config: Any, common: Any, http1: Any) -> Http1Settings:
         max_headers_size=kilobytes * 1024,
         max_headers_count=common.max_headers_count.value if common.HasField("max_headers_count") else 100,
         underscores=common.headers_with_underscores_action,
-        key_formatter=(
-            proper_case_words if http1.header_key_format.WhichOneof("header_format") == "proper_case_words" else None
-        ),
+        key_formatter=key_formatter,
+        make_key_formatter=make_key_formatter,
     )
 
 
