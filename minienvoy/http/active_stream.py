@@ -35,9 +35,11 @@ from .filter_manager import FilterManager, ModifyHeaders
 from .grpc import is_grpc, make_grpc_reply
 from .header_map import KIND, Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
 from .local_reply import JSON, TEXT
+from .original_ip_detection import Rejection
 
 if TYPE_CHECKING:
     from ..event.dispatcher import Timer
+    from ..network.address import Address
     from .conn_manager import ConnectionManager
 
 _SERVER: Final = KIND[b"server"]
@@ -160,8 +162,8 @@ class ActiveStream(FilterManager):
         seen = headers.seen
         if seen & UNUSUAL or config.rewrites_request:
             trusted = mutate_request_headers(headers, config, self.connection, self._upgrade)
-            if trusted is not None:
-                self._trust(trusted)
+            if trusted is not None and not self._trust(trusted):
+                return
             seen = headers.seen
         else:
             # The usual case: nothing that must not be believed, and nobody in between.
@@ -256,8 +258,8 @@ class ActiveStream(FilterManager):
             headers.seen = seen | _DATE | _SERVER
         if seen & RESPONSE_HOP_BY_HOP or config.via:
             mutate_response_headers(headers, config, self._upgrade)
-        if config.always_set_request_id_in_response or self._traced:
-            self._tell_request_id(headers)
+        if config.completes_response or self._traced:
+            self._complete_headers(headers)
         if self.saw_connection_close:
             manager.draining = True
         status = headers.status
@@ -543,17 +545,23 @@ class ActiveStream(FilterManager):
                 )
                 return False
         strip_host(headers, config)
+        for mutate in config.early_header_mutations:
+            mutate(headers, self)
         return True
 
-    def _trust(self, address: object) -> None:
-        """What x-forwarded-for says replaces the peer, for this stream alone."""
+    def _trust(self, found: Address | Rejection) -> bool:
+        """What x-forwarded-for says replaces the peer, for this stream alone; False if it is a reason to refuse."""
+        if isinstance(found, Rejection):
+            self.send_local_reply(found.status, "", found.details)
+            return False
         info = self.connection
-        mine = ConnectionInfo(info.local_address, address, info.id)  # type: ignore[arg-type]
+        mine = ConnectionInfo(info.local_address, found, info.id)
         mine.direct_local_address = info.direct_local_address
         mine.direct_remote_address = info.direct_remote_address
         mine.requested_server_name = info.requested_server_name
         mine.ssl = info.ssl
         self.connection = mine
+        return True
 
     def _complete_request(self, now: float) -> None:
         self.remote_complete = True
@@ -573,11 +581,15 @@ class ActiveStream(FilterManager):
         ):
             headers.set(b"server", self.config.server_name)
 
-    def _tell_request_id(self, headers: ResponseHeaderMap) -> None:
-        if self.request_headers is not None:
+    def _complete_headers(self, headers: ResponseHeaderMap) -> None:
+        """Tell the request id and what has gone wrong, where that is wanted."""
+        config = self.config
+        if self.request_headers is not None and (config.always_set_request_id_in_response or self._traced):
             request_id = self.request_headers.get(b"x-request-id")
             if request_id is not None:
                 headers.set(b"x-request-id", request_id)
+        if config.proxy_status is not None:
+            config.proxy_status.add_to(headers, self)
 
     def _charge(self, status: int) -> None:
         if 100 <= status < 600:

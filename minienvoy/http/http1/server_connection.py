@@ -31,7 +31,7 @@ from .codec import (
     WAIT,
     Http1Connection,
 )
-from .connection_header import sanitize_connection_header, take_upgrade
+from .connection_header import ignore_upgrades, sanitize_connection_header, take_upgrade
 from .header_lines import UNDERSCORE, known_line, parse_unknown
 from .request_target import (
     INVALID_URL,
@@ -259,6 +259,10 @@ class ServerConnection(Http1Connection):
                 authority = b",".join([host for host in hosts if host])
                 headers.remove_kinds(HOST)
             if seen & UPGRADE:
+                # Settings may decide.
+                count = -1
+                if self._settings.ignored_upgrades:
+                    ignore_upgrades(headers, self._settings.ignored_upgrades)
                 raw = take_upgrade(headers)
             if seen & BOTH_LENGTHS:
                 length, chunked = self._framing(headers)

@@ -5,6 +5,7 @@ Envoy: `Http::Http1Settings`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from .header_formatter import KeyFormatter, MakeStatefulFormatter
@@ -35,5 +36,7 @@ class Http1Settings:
     key_formatter: KeyFormatter | None = None
     make_key_formatter: MakeStatefulFormatter | None = None
     send_fully_qualified_url: bool = False
+    ignored_upgrades: tuple[Callable[[bytes], bool], ...] = ()
+    """Upgrades that are taken out of requests (`ignore_http_11_upgrade`), which then are none."""
     validate_scheme: bool = False
     """Refuse `https://` targets on a plain connection: an edge does, for nobody in front of it has ended TLS."""

@@ -27,13 +27,17 @@ from ....http.conn_manager_stats import (
     ConnectionManagerTracingStats,
 )
 from ....http.date_provider import DateProvider
+from ....http.early_header_mutation import EARLY_HEADER_MUTATION, Mutate
 from ....http.filter import HTTP_FILTERS, TERMINAL_FILTERS, HttpFilterFactory, StreamDecoderFilter
 from ....http.filter_manager import FilterChain
 from ....http.filtered_stream import FilteredStream
 from ....http.http1.header_formatter import header_formatters
 from ....http.http1.selection import server_codec
 from ....http.http1.settings import Http1Settings
+from ....http.original_ip_detection import ORIGINAL_IP_DETECTION, Detect
+from ....http.proxy_status import ProxyStatus
 from ....http.request_id import request_id_maker
+from ....matchers.string import compile_string_matcher
 from ....network.filter import NETWORK_FILTERS, NetworkFilterFactory
 from ....router.config import RouteConfig
 from ....router.route_entry import seconds
@@ -86,12 +90,18 @@ honours(
     "access_log_flush_interval",
     "flush_access_log_on_new_request",
     "local_reply_config",
+    "proxy_status_config",
+    "scheme_header_transformation",
+    "original_ip_detection_extensions",
+    "early_header_mutation_extensions",
     values={
         "codec_type": ("AUTO", "HTTP1"),
         "forward_client_cert_details": ("SANITIZE",),
     },
     ignored={
         "http2_protocol_options": "there is no HTTP/2 downstream yet; an AUTO codec is HTTP/1",
+        "represent_ipv4_remote_address_as_ipv4_mapped_ipv6": "Envoy was seen to forward and log the same addresses",
+        "stream_flush_timeout": "HTTP/1 hands whole responses to the connection, which has delayed_close_timeout",
         "stream_error_on_invalid_http_message": "it concerns HTTP/2, or what HTTP/1 closes anyway",
     },
 )
@@ -122,6 +132,16 @@ honours(
     "headers_to_add",
 )
 honours(
+    f"{CONFIG_TYPE}.ProxyStatusConfig",
+    "remove_details",
+    "remove_connection_termination_details",
+    "remove_response_flags",
+    "set_recommended_response_code",
+    "use_node_id",
+    "literal_proxy_name",
+)
+honours("envoy.config.core.v3.SchemeHeaderTransformation", "scheme_to_overwrite", values={"match_upstream": (False,)})
+honours(
     "envoy.config.core.v3.HttpProtocolOptions",
     "idle_timeout",
     "max_connection_duration",
@@ -139,6 +159,7 @@ honours(
     "enable_trailers",
     "allow_chunked_length",
     "allow_custom_methods",
+    "ignore_http_11_upgrade",
     ignored={
         "override_stream_error_on_invalid_http_message": "an invalid message ends an HTTP/1 connection in any case",
     },
@@ -203,6 +224,14 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         drain_close=context.drain_close,
         drain_state=server.drain_state,
         explanations=context.explanations,
+        proxy_status=_proxy_status(config, context),
+        scheme_to_overwrite=config.scheme_header_transformation.scheme_to_overwrite.encode(),
+        original_ip_detections=_original_ip_detections(
+            config.original_ip_detection_extensions, f"{join}original_ip_detection_extensions"
+        ),
+        early_header_mutations=_early_header_mutations(
+            config.early_header_mutation_extensions, context, f"{join}early_header_mutation_extensions"
+        ),
         local_reply=_local_reply(config, context, f"{join}local_reply_config"),
         local_address=server.local_address,
         server_name=config.server_name.encode() or b"envoy",
@@ -344,6 +373,10 @@ def _http1_settings(config: Any, common: Any, http1: Any, path: str) -> Http1Set
         max_headers_count=common.max_headers_count.value if common.HasField("max_headers_count") else 100,
         underscores=common.headers_with_underscores_action,
         key_formatter=key_formatter,
+        ignored_upgrades=tuple(
+            compile_string_matcher(each, f"{path}.ignore_http_11_upgrade[{at}]")
+            for at, each in enumerate(http1.ignore_http_11_upgrade)
+        ),
         make_key_formatter=make_key_formatter,
     )
 
@@ -373,6 +406,51 @@ def _access_logs(configs: Any, context: FactoryContext, path: str) -> tuple[Any,
     from ....access_log.access_log import create_access_logs
 
     return create_access_logs(configs, context, path)
+
+
+def _proxy_status(config: Any, context: FactoryContext) -> ProxyStatus | None:
+    if not config.HasField("proxy_status_config"):
+        return None
+    settings = config.proxy_status_config
+    kind = settings.WhichOneof("proxy_name")
+    name = config.server_name or "envoy"
+    if kind == "literal_proxy_name":
+        name = settings.literal_proxy_name
+    elif kind == "use_node_id":
+        name = context.server.node.id
+    return ProxyStatus(
+        name,
+        settings.remove_details,
+        settings.remove_connection_termination_details,
+        settings.remove_response_flags,
+        settings.set_recommended_response_code,
+    )
+
+
+def _original_ip_detections(extensions: Any, path: str) -> tuple[Detect, ...]:
+    made: list[Detect] = []
+    for at, each in enumerate(extensions):
+        where = f"{path}[{at}].typed_config"
+        entry = ORIGINAL_IP_DETECTION.find(type_of(each.typed_config, where), where, each.name)
+        message = unpack(each.typed_config, where, validate=True)
+        try:
+            made.append(entry.factory(message))
+        except ConfigError as error:
+            raise error.below(where) from None
+    return tuple(made)
+
+
+def _early_header_mutations(extensions: Any, context: FactoryContext, path: str) -> tuple[Mutate, ...]:
+    made: list[Mutate] = []
+    for at, each in enumerate(extensions):
+        where = f"{path}[{at}].typed_config"
+        entry = EARLY_HEADER_MUTATION.find(type_of(each.typed_config, where), where, each.name)
+        message = unpack(each.typed_config, where, validate=True)
+        try:
+            made.append(entry.factory(message, context.server))
+        except ConfigError as error:
+            raise error.below(where) from None
+    return tuple(made)
 
 
 def _local_reply(config: Any, context: FactoryContext, path: str) -> LocalReply | None:
