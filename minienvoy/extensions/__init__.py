@@ -31,6 +31,19 @@ CATALOGUE = {
     "envoy.extensions.access_loggers.stream.v3.StderrAccessLog": "access_loggers.stream",
     # transport sockets
     "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer": "transport_sockets.raw_buffer",
+    # original IP detection
+    "envoy.extensions.http.original_ip_detection.custom_header.v3.CustomHeaderConfig": (
+        "http.original_ip_detection.custom_header"
+    ),
+    "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig": "http.original_ip_detection.xff",
+    # early header mutation
+    "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation": (
+        "http.early_header_mutation.header_mutation"
+    ),
+    # header formatters
+    "envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig": (
+        "http.header_formatters.preserve_case"
+    ),
     # DNS resolvers
     "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig": "network.dns_resolver.cares",
 }

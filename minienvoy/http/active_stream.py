@@ -32,11 +32,14 @@ from .conn_manager_utility import (
 )
 from .filter import Route
 from .filter_manager import FilterManager, ModifyHeaders
-from .grpc import grpc_reply, is_grpc
+from .grpc import is_grpc, make_grpc_reply
 from .header_map import KIND, Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
+from .local_reply import JSON, TEXT
+from .original_ip_detection import Rejection
 
 if TYPE_CHECKING:
     from ..event.dispatcher import Timer
+    from ..network.address import Address
     from .conn_manager import ConnectionManager
 
 _SERVER: Final = KIND[b"server"]
@@ -47,7 +50,6 @@ _UPGRADE: Final = KIND[b"upgrade"]
 _REQUEST_ID: Final = KIND[b"x-request-id"]
 _FORCE_TRACE: Final = KIND[b"x-envoy-force-trace"]
 _KEEP_ALIVE: Final = entry(b"connection", b"keep-alive")
-_TEXT: Final = entry(b"content-type", b"text/plain")
 _CLASSES: Final = (
     "",
     "downstream_rq_1xx",
@@ -160,8 +162,8 @@ class ActiveStream(FilterManager):
         seen = headers.seen
         if seen & UNUSUAL or config.rewrites_request:
             trusted = mutate_request_headers(headers, config, self.connection, self._upgrade)
-            if trusted is not None:
-                self._trust(trusted)
+            if trusted is not None and not self._trust(trusted):
+                return
             seen = headers.seen
         else:
             # The usual case: nothing that must not be believed, and nobody in between.
@@ -256,8 +258,8 @@ class ActiveStream(FilterManager):
             headers.seen = seen | _DATE | _SERVER
         if seen & RESPONSE_HOP_BY_HOP or config.via:
             mutate_response_headers(headers, config, self._upgrade)
-        if config.always_set_request_id_in_response or self._traced:
-            self._tell_request_id(headers)
+        if config.completes_response or self._traced:
+            self._complete_headers(headers)
         if self.saw_connection_close:
             manager.draining = True
         status = headers.status
@@ -351,22 +353,34 @@ class ActiveStream(FilterManager):
         if self.explain is not NO_EXPLANATION:
             self.explain.decided("local_reply", status, details)
         request = self.request_headers
-        raw = body.encode() if isinstance(body, str) else body
-        self.response_code = status
+        raw = original = body.encode() if isinstance(body, str) else body
         self.response_code_details = details
+        headers = ResponseHeaderMap(status)
+        if modify_headers is not None:
+            modify_headers(headers)
+        content_type, own_type = TEXT, False
+        local_reply = self.config.local_reply
+        if local_reply is not None:
+            before = headers.get(b"content-type")
+            self._fill_in()
+            raw, content_type = local_reply.rewrite(request, headers, self, raw)
+            own_type = headers.get(b"content-type") != before
+        is_head = request is not None and request.method == b"HEAD"
         if request is not None and is_grpc(request.get(b"content-type")):
-            headers, raw = grpc_reply(status, raw, details), b""
-            if modify_headers is not None:
-                modify_headers(headers)
+            if content_type[1] == JSON:
+                raw = raw.removesuffix(b"\n")
+            make_grpc_reply(headers, b"" if is_head else raw, details)
+            raw = b""
+        elif raw:
+            headers.set(b"content-length", b"%d" % len(raw))
+            if not headers.has(b"content-type"):
+                headers.add_entry(content_type)
+            elif raw != original and not own_type:
+                headers.set(b"content-type", content_type[1])
         else:
-            headers = ResponseHeaderMap(status)
-            if modify_headers is not None:
-                modify_headers(headers)
-            if raw:
-                headers.set(b"content-length", b"%d" % len(raw))
-                if not headers.has(b"content-type"):
-                    headers.add_entry(_TEXT)
-        headers_only = not raw or (request is not None and request.method == b"HEAD")
+            headers.remove(b"content-length")
+            headers.remove(b"content-type")
+        headers_only = not raw or is_head
         headers.body_follows = not headers_only
         self.encode_headers(headers, headers_only, details)
         if not headers_only and not self.ended:
@@ -506,6 +520,7 @@ class ActiveStream(FilterManager):
         upgrade = b"connect" if headers.method == b"CONNECT" else (headers.get(b"upgrade") or b"").lower()
         if headers.method == b"CONNECT" or upgrade in self.config.upgrades:
             return True
+        self._upgrade = False
         self.config.stats.downstream_rq_ws_on_non_ws_route += 1
         self.route()
         self.send_local_reply(403, "", "upgrade_failed")
@@ -532,17 +547,23 @@ class ActiveStream(FilterManager):
                 )
                 return False
         strip_host(headers, config)
+        for mutate in config.early_header_mutations:
+            mutate(headers, self)
         return True
 
-    def _trust(self, address: object) -> None:
-        """What x-forwarded-for says replaces the peer, for this stream alone."""
+    def _trust(self, found: Address | Rejection) -> bool:
+        """What x-forwarded-for says replaces the peer, for this stream alone; False if it is a reason to refuse."""
+        if isinstance(found, Rejection):
+            self.send_local_reply(found.status, "", found.details)
+            return False
         info = self.connection
-        mine = ConnectionInfo(info.local_address, address, info.id)  # type: ignore[arg-type]
+        mine = ConnectionInfo(info.local_address, found, info.id)
         mine.direct_local_address = info.direct_local_address
         mine.direct_remote_address = info.direct_remote_address
         mine.requested_server_name = info.requested_server_name
         mine.ssl = info.ssl
         self.connection = mine
+        return True
 
     def _complete_request(self, now: float) -> None:
         self.remote_complete = True
@@ -562,11 +583,15 @@ class ActiveStream(FilterManager):
         ):
             headers.set(b"server", self.config.server_name)
 
-    def _tell_request_id(self, headers: ResponseHeaderMap) -> None:
-        if self.request_headers is not None:
+    def _complete_headers(self, headers: ResponseHeaderMap) -> None:
+        """Tell the request id and what has gone wrong, where that is wanted."""
+        config = self.config
+        if self.request_headers is not None and (config.always_set_request_id_in_response or self._traced):
             request_id = self.request_headers.get(b"x-request-id")
             if request_id is not None:
                 headers.set(b"x-request-id", request_id)
+        if config.proxy_status is not None:
+            config.proxy_status.add_to(headers, self)
 
     def _charge(self, status: int) -> None:
         if 100 <= status < 600:
@@ -603,7 +628,8 @@ class ActiveStream(FilterManager):
             config.explanations.append(self.explain)
         self.manager.on_stream_ended(self, now)
 
-    def _log(self, access_log_type: str) -> None:
+    def _fill_in(self) -> None:
+        """What only filters and formats of logs ask for."""
         config = self.config
         if self.request_headers is not None:
             self.request_id = (self.request_headers.get(b"x-request-id") or b"").decode("latin-1")
@@ -611,7 +637,10 @@ class ActiveStream(FilterManager):
         self.listener_name = config.listener_name
         self.traffic_direction = config.traffic_direction
         self.filter_chain_name = self.downstream_connection.filter_chain_name
-        for log in config.access_logs:
+
+    def _log(self, access_log_type: str) -> None:
+        self._fill_in()
+        for log in self.config.access_logs:
             log.log(
                 self.request_headers,
                 self.response_headers,

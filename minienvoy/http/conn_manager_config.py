@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from .codec import ServerConnection, ServerConnectionCallbacks
     from .conn_manager import ConnectionManager
     from .date_provider import DateProvider
+    from .early_header_mutation import Mutate
+    from .local_reply import LocalReply
+    from .original_ip_detection import Detect
+    from .proxy_status import ProxyStatus
 
 
 class ServerHeaderTransformation(Enum):
@@ -65,6 +69,9 @@ class ConnectionManagerConfig:
         new_request_id: makes an `x-request-id`, ready for the wire.
         stream_class: `ActiveStream`, or `FilteredStream` where there are more filters than the terminal one.
         drain_close: asked before each response while `drain_state.active`; True makes it the connection's last one.
+        scheme_to_overwrite: the scheme of every request, whatever it says; empty leaves it.
+        original_ip_detections: asked one after the other who the client is; they rule out `use_remote_address`.
+        local_reply: what is done to the proxy's own answers; None leaves them as they are.
         connections: those that are open, whose bytes are counted when somebody asks.
         skip_xff_append, use_remote_address, xff_num_trusted_hops: docs "x-forwarded-for".
         upgrades: lower-case names of the upgrades that are let through.
@@ -86,6 +93,11 @@ class ConnectionManagerConfig:
     drain_close: Callable[[], bool]
     drain_state: DrainState
     explanations: ExplanationLog | None = None
+    local_reply: LocalReply | None = None
+    proxy_status: ProxyStatus | None = None
+    scheme_to_overwrite: bytes = b""
+    original_ip_detections: tuple[Detect, ...] = ()
+    early_header_mutations: tuple[Mutate, ...] = ()
     local_address: str = "127.0.0.1"
     server_name: bytes = b"envoy"
     server_transformation: ServerHeaderTransformation = ServerHeaderTransformation.OVERWRITE
@@ -132,7 +144,9 @@ class ConnectionManagerConfig:
     rewrites_request: bool = field(init=False)
     """Whether more than `x-forwarded-proto` is added to every request."""
     rewrites_target: bool = field(init=False)
-    """Whether path or host are to be normalised before a route is chosen."""
+    """Whether path, host or headers are changed before a route is chosen."""
+    completes_response: bool = field(init=False)
+    """Whether every response is asked if it needs an `x-request-id` or a `proxy-status`."""
 
     def __post_init__(self) -> None:
         self.server_entry = entry(b"server", self.server_name)
@@ -151,7 +165,10 @@ class ConnectionManagerConfig:
             or self.user_agent
             or self.via
             or self.tls
+            or self.scheme_to_overwrite
+            or self.original_ip_detections
         )
+        self.completes_response = self.always_set_request_id_in_response or self.proxy_status is not None
         self.rewrites_target = (
             self.normalize_path
             or self.merge_slashes
@@ -159,4 +176,5 @@ class ConnectionManagerConfig:
             or self.strip_any_host_port
             or bool(self.strip_matching_host_port)
             or self.strip_trailing_host_dot
+            or bool(self.early_header_mutations)
         )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..network.address import Address
 from .header_map import KIND, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
+from .original_ip_detection import NOT_DETECTED, Detection, Rejection
 from .path_utility import canonical, has_escaped_slashes, merge_slashes, unescape_slashes
 
 if TYPE_CHECKING:
@@ -56,19 +57,22 @@ _INTERNAL: Final = entry(b"x-envoy-internal", b"true")
 
 def mutate_request_headers(
     headers: RequestHeaderMap, config: ConnectionManagerConfig, info: ConnectionInfo, upgrade: bool
-) -> Address | None:
+) -> Address | Rejection | None:
     """Clean what must not be believed, add what upstreams rely on; returns the trusted client address if it is not
-    the peer's."""
+    the peer's, or why the request is not served."""
     seen = headers.seen
     secure = info.ssl is not None
-    trusted: Address | None = None
+    trusted: Address | Rejection | None = None
     if (
         seen & UNUSUAL
         or config.use_remote_address
         or config.internal_address is not None
         or config.route_config.internal_only_headers
+        or config.original_ip_detections
     ):
         trusted = _mutate_unusual_request(headers, config, info, secure, upgrade)
+        if isinstance(trusted, Rejection):
+            return trusted
         seen = headers.seen
     elif not seen & _XFP:
         # The usual case: nothing that must not be believed, and nobody in between.
@@ -83,6 +87,9 @@ def mutate_request_headers(
             headers.scheme = b"https"
     elif secure:
         headers.scheme = b"https"
+    if config.scheme_to_overwrite:
+        headers.scheme = config.scheme_to_overwrite
+        headers.set(b"x-forwarded-proto", config.scheme_to_overwrite)
     if config.via:
         append(headers, b"via", config.via, b", ")
     return trusted
@@ -94,7 +101,7 @@ def _mutate_unusual_request(
     info: ConnectionInfo,
     secure: bool,
     upgrade: bool,
-) -> Address | None:
+) -> Address | Rejection | None:
     if headers.seen & _CONNECTION and not upgrade:
         headers.remove_kinds(_CONNECTION & ~_TE)
         if headers.seen & _TE:
@@ -108,7 +115,6 @@ def _mutate_unusual_request(
     peer = info.direct_remote_address
     assert peer is not None
     trusted: Address | None = None
-    single_hop = False
     if config.use_remote_address:
         if config.xff_num_trusted_hops > 0:
             trusted, _ = last_address_from_xff(headers, config.xff_num_trusted_hops - 1)
@@ -123,10 +129,17 @@ def _mutate_unusual_request(
             if local is not None:
                 headers.set(b"x-forwarded-port", b"%d" % local.port)
     else:
-        trusted, single_hop = last_address_from_xff(headers, config.xff_num_trusted_hops)
+        if config.original_ip_detections:
+            found = _detect_original_ip(headers, config, peer)
+            if found.rejection is not None:
+                return found.rejection
+            trusted = found.address
+            internal_allowed = found.trusted and trusted is not None
+        else:
+            trusted, single_hop = last_address_from_xff(headers, config.xff_num_trusted_hops)
+            # Who says nothing of where it comes from is not taken for somebody inside.
+            internal_allowed = single_hop
         client = trusted or peer
-        # Who says nothing of where it comes from is not taken for somebody inside.
-        internal_allowed = single_hop
         if not headers.seen & _XFP:
             headers.set(b"x-forwarded-proto", b"https" if secure else b"http")
     internal = internal_allowed and config.internal_address is not None and config.internal_address(client.host)
@@ -154,6 +167,19 @@ def _add_user_agent(headers: RequestHeaderMap, config: ConnectionManagerConfig) 
             headers.set(b"user-agent", config.user_agent)
         if config.service_node:
             headers.set(b"x-envoy-downstream-service-node", config.service_node)
+
+
+def _detect_original_ip(headers: RequestHeaderMap, config: ConnectionManagerConfig, peer: Address) -> Detection:
+    found = NOT_DETECTED
+    for detect in config.original_ip_detections:
+        found = detect(headers, peer)
+        if found.rejection is not None:
+            return found
+        if not found.skip_xff_append and not peer.path:
+            append_xff(headers, config.local_address if peer.is_loopback else peer.host)
+        if found.address is not None:
+            break
+    return found
 
 
 def is_edge_request(headers: RequestHeaderMap, config: ConnectionManagerConfig) -> bool:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from .header_map import ResponseHeaderMap, entry
+from .header_map import ResponseHeaderMap
 
-_CONTENT_TYPE: Final = entry(b"content-type", b"application/grpc")
 _STATUS_OF_HTTP: Final = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
 _UNKNOWN: Final = 2
 _DEADLINE_EXCEEDED: Final = 4
@@ -22,13 +21,18 @@ def is_grpc(content_type: bytes | None) -> bool:
     )
 
 
-def grpc_reply(status: int, message: bytes, details: str) -> ResponseHeaderMap:
-    """A gRPC client reads its status from trailers, or from headers that end the stream."""
-    grpc_status = _DEADLINE_EXCEEDED if details == "max_duration_timeout" else _STATUS_OF_HTTP.get(status, _UNKNOWN)
-    headers = ResponseHeaderMap(200, [_CONTENT_TYPE, entry(b"grpc-status", b"%d" % grpc_status)])
+def make_grpc_reply(headers: ResponseHeaderMap, message: bytes, details: str) -> None:
+    """Change a reply into what a gRPC client understands: its status stands in headers that end the stream."""
+    grpc_status = (
+        _DEADLINE_EXCEEDED if details == "max_duration_timeout" else _STATUS_OF_HTTP.get(headers.status, _UNKNOWN)
+    )
+    headers.status = 200
+    headers.set(b"content-type", b"application/grpc")
+    if not headers.has(b"grpc-status"):
+        headers.add(b"grpc-status", b"%d" % grpc_status)
     if message:
-        headers.add(b"grpc-message", percent_encode(message))
-    return headers
+        headers.set(b"grpc-message", percent_encode(message))
+    headers.remove(b"content-length")
 
 
 def percent_encode(message: bytes) -> bytes:

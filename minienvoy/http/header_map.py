@@ -13,7 +13,7 @@ Inside the proxy values are bytes; `headers["x-user"]` gives and takes `str` (la
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 Entry = tuple[bytes, bytes, bytes, int]
 """(name, value, wire line with CRLF, kind)"""
@@ -51,6 +51,10 @@ def _kinds() -> dict[bytes, int]:
 
 KIND: Final[dict[bytes, int]] = _kinds()
 """Header name -> its bit in `Entry[3]` and `HeaderMap.seen`; every other name has kind 0."""
+
+
+CASED: Final = 1 << (len(KIND) + 1)
+"""In `HeaderMap.seen`: there is a `key_formatter`. The bit below is the HTTP/1 codec's."""
 
 
 def _bits(names: bytes) -> int:
@@ -112,7 +116,10 @@ class HeaderMap:
     surely not in the map (the opposite may be wrong after a removal).
     """
 
-    __slots__ = ("entries", "seen")
+    __slots__ = ("entries", "key_formatter", "seen")
+
+    key_formatter: Any
+    """Writes names as the message had them; only there if `seen & CASED`."""
 
     joined_kinds: ClassVar[int] = 0
     """Kinds of which there is one header at most: `append_entry` joins."""
@@ -289,7 +296,10 @@ class RequestHeaderMap(HeaderMap):
         return HeaderMap.get_all(self, name)
 
     def copy(self) -> RequestHeaderMap:
-        return RequestHeaderMap(self.method, self.path, self.authority, self.entries[:], self.seen, self.scheme)
+        copied = RequestHeaderMap(self.method, self.path, self.authority, self.entries[:], self.seen, self.scheme)
+        if self.seen & CASED:
+            copied.key_formatter = self.key_formatter
+        return copied
 
     def pairs(self) -> list[tuple[str, str]]:
         pseudo = (

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 from typing import Any, TypeVar
 
-from ..config.api import type_of, unpack
+from ..config.extension import create_extension, find_extension
 from ..config.fields import honours
 from ..errors import ConfigError
 from ..registry import Registry
@@ -26,7 +26,7 @@ honours(
 
 
 def create_filter_factories(
-    registry: Registry[Callable[[Any, Any], FilterFactory]],
+    registry: Registry[Callable[..., FilterFactory]],
     terminal_filters: Container[str],
     configs: Any,
     context: FactoryContext,
@@ -41,19 +41,15 @@ def create_filter_factories(
     """
     factories: list[FilterFactory] = []
     last = len(configs) - 1
-    for at, each in enumerate(configs):
-        where = f"{path}[{at}].typed_config"
-        entry = registry.find(type_of(each.typed_config, where), where, each.name)
+    for at, config in enumerate(configs):
+        where = f"{path}[{at}]"
+        entry = find_extension(registry, config, where)
         if (entry.name in terminal_filters) is not (at == last):
-            what, rule = (
-                ("non-terminal", "is the last filter") if at == last else ("terminal", "must be the last filter")
-            )
+            what, rule = ("non-terminal", "is") if at == last else ("terminal", "must be")
             raise ConfigError(
-                f"Error: {what} filter named {each.name} of type {entry.name} {rule} in a {kind} filter chain.", where
+                f"Error: {what} filter named {config.name} of type {entry.name} {rule} the last filter in a {kind} "
+                "filter chain.",
+                f"{where}.typed_config",
             )
-        message = unpack(each.typed_config, where, validate=True)
-        try:
-            factories.append(entry.factory(message, context))
-        except ConfigError as error:
-            raise error.below(where) from None
+        factories.append(create_extension(entry, config, where, context))
     return factories

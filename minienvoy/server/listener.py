@@ -8,12 +8,12 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING, Any, Final
 
-from ..config.api import type_of, unpack
+from ..config.extension import create_extensions
 from ..config.fields import honours
 from ..errors import ConfigError
 from ..network.address import Address
 from ..network.connection import DEFAULT_BUFFER_LIMIT
-from ..network.filter import LISTENER_FILTERS, NETWORK_FILTERS, TERMINAL_FILTERS, ListenerFilterFactory
+from ..network.filter import LISTENER_FILTERS, NETWORK_FILTERS, TERMINAL_FILTERS
 from ..network.filter_chain import FilterChain, FilterChainManager, FilterChainMatch
 from ..network.listen_socket import ListenSocketSettings, bind_listen_socket, bound_address, listen
 from ..network.resolver import resolve_proto_address
@@ -190,7 +190,9 @@ class Listener:
                 explained=handler != "main_thread",
             )
             self.access_logs = _access_logs(config.access_log, self.context, f"{path}.access_log")
-            self.listener_filters = _listener_filters(config.listener_filters, self.context, path)
+            self.listener_filters = tuple(
+                create_extensions(LISTENER_FILTERS, config.listener_filters, f"{path}.listener_filters", self.context)
+            )
             self.filter_chain_manager = _filter_chain_manager(config, self.address, self.context, path)
         except BaseException:
             self.scope.remove()
@@ -321,19 +323,6 @@ def _access_logs(configs: Any, context: FactoryContext, path: str) -> tuple[Acce
     from ..access_log.access_log import create_access_logs
 
     return create_access_logs(configs, context, path)
-
-
-def _listener_filters(configs: Any, context: FactoryContext, path: str) -> tuple[ListenerFilterFactory, ...]:
-    made = []
-    for index, config in enumerate(configs):
-        where = f"{path}.listener_filters[{index}].typed_config"
-        entry = LISTENER_FILTERS.find(type_of(config.typed_config, where), where, config.name)
-        message = unpack(config.typed_config, where, validate=True)
-        try:
-            made.append(entry.factory(message, context))
-        except ConfigError as error:
-            raise error.below(where) from None
-    return tuple(made)
 
 
 def _filter_chain_manager(config: Any, address: Address, context: FactoryContext, path: str) -> FilterChainManager:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..config.fields import honours
-from ..http.http1.settings import Http1Settings, proper_case_words
+from ..http.http1.header_formatter import header_formatters
+from ..http.http1.settings import Http1Settings
 from ..registry import Registry
 from .duration import duration_of
 
@@ -34,7 +35,6 @@ honours(
     "header_key_format",
     "send_fully_qualified_url",
 )
-honours("envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat", whole=("proper_case_words",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +62,15 @@ class UpstreamHttpProtocolOptions:
         if common.HasField("max_requests_per_connection"):
             max_requests_per_connection = common.max_requests_per_connection.value
         kilobytes = common.max_response_headers_kb.value if common.HasField("max_response_headers_kb") else 80
-        proper_case = http1.header_key_format.WhichOneof("header_format") == "proper_case_words"
+        key_formatter, make_key_formatter = header_formatters(http1.header_key_format, "header_key_format")
         return cls(
             http1=Http1Settings(
                 enable_trailers=http1.enable_trailers,
                 allow_chunked_length=http1.allow_chunked_length,
                 max_headers_size=kilobytes * 1024,
                 max_headers_count=common.max_headers_count.value if common.HasField("max_headers_count") else 100,
-                key_formatter=proper_case_words if proper_case else None,
+                key_formatter=key_formatter,
+                make_key_formatter=make_key_formatter,
                 send_fully_qualified_url=http1.send_fully_qualified_url,
             ),
             idle_timeout=duration_of(common, "idle_timeout", 3600.0) or None,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ...errors import CodecProtocolError
 from ..codec import ResponseDecoder, StreamResetReason
 from ..header_map import (
+    CASED,
     KIND,
     RESPONSE_JOINED,
     Entry,
@@ -110,17 +111,14 @@ class ClientConnection(Http1Connection):
             target = headers.authority
         elif settings.send_fully_qualified_url:
             target = b"%b://%b%b" % (headers.scheme, headers.authority, target)
-        if settings.key_formatter is None:
+        if settings.key_formatter is None and not seen & CASED:
             line = b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (method, target, headers.authority)
             self._write(b"".join([line, *map(_wire_line, headers.entries), framing]))
         else:
-            line = b"%b %b HTTP/1.1\r\n%b: %b\r\n" % (
-                method,
-                target,
-                settings.key_formatter(b"host"),
-                headers.authority,
-            )
-            self._write(line + self._format(headers.entries) + framing)
+            formatter = self._formatter_of(headers)
+            host = b"host" if formatter is None else formatter(b"host")
+            line = b"%b %b HTTP/1.1\r\n%b: %b\r\n" % (method, target, host, headers.authority)
+            self._write(line + self._format(headers, framing))
         self._request_over = end_stream
 
     def encode_data(self, data: bytes, end_stream: bool) -> None:
@@ -214,6 +212,9 @@ class ClientConnection(Http1Connection):
         decoder = self._decoder
         assert decoder is not None
         headers = ResponseHeaderMap(status, entries[:], seen)
+        if self._make_key_formatter is not None:
+            headers.key_formatter = self._make_key_formatter(data[: len(data) - len(rest)])
+            headers.seen |= CASED
         if close:
             self.should_close = True
         if status < 200 and status != 101:

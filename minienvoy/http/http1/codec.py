@@ -24,7 +24,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import CodecProtocolError
-from ..header_map import KIND, Entry, HeaderMap
+from ..header_map import CASED, KIND, Entry, HeaderMap
 from .chunked import LAST_CHUNK, ChunkedReader
 from .header_lines import (
     CODEC_ERROR,
@@ -39,6 +39,7 @@ from .settings import DROP_UNDERSCORES, REJECT_UNDERSCORES, Http1Settings
 if TYPE_CHECKING:
     from ...network.connection import Connection
     from ..codec_stats import Http1CodecStats
+    from .header_formatter import KeyFormatter
 
 HEAD, LENGTH, CHUNKED, UNTIL_CLOSE, WAIT, CLOSED = range(6)
 
@@ -87,10 +88,7 @@ class Http1Connection:
         self._stats = stats
         self._max_quick_head = settings.max_headers_size - 4
         self._max_count = settings.max_headers_count
-        formatter = settings.key_formatter
-        if formatter is not None:
-            self._chunked_line = formatter(b"transfer-encoding") + b": chunked\r\n\r\n"
-            self._no_body_line = formatter(b"content-length") + b": 0\r\n\r\n"
+        self._make_key_formatter = settings.make_key_formatter
 
     # -- heads
 
@@ -203,15 +201,24 @@ class Http1Connection:
             self._chunks = None
         return body, chunks.done, trailers, rest
 
-    def _format(self, entries: list[Entry]) -> bytes:
-        formatter = self._settings.key_formatter
+    def _formatter_of(self, headers: HeaderMap) -> KeyFormatter | None:
+        if headers.seen & CASED:
+            formatter: KeyFormatter = headers.key_formatter
+            return formatter
+        return self._settings.key_formatter
+
+    def _format(self, headers: HeaderMap, framing: bytes = b"\r\n") -> bytes:
+        """The lines of `headers` and the one that tells how long the body is, an empty line behind them."""
+        formatter = self._formatter_of(headers)
         if formatter is None:
-            return b"".join([item[2] for item in entries])
-        return b"".join([b"%b: %b\r\n" % (formatter(item[0]), item[1]) for item in entries])
+            return b"".join([item[2] for item in headers.entries]) + framing
+        lines = [b"%b: %b\r\n" % (formatter(item[0]), item[1]) for item in headers.entries]
+        name, colon, value = framing.partition(b":")
+        return b"".join(lines) + (formatter(name.lower()) + colon + value if colon else framing)
 
     def _write_trailers(self, trailers: HeaderMap) -> None:
         if self._settings.enable_trailers:
-            self._write(b"0\r\n%b\r\n" % self._format(trailers.entries))
+            self._write(b"0\r\n" + self._format(trailers))
         else:
             self._write(LAST_CHUNK)
 

@@ -5,6 +5,7 @@ Envoy: `Http::Utility::sanitizeConnectionHeader`, `Utility::isUpgrade`, `Http1::
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from ...errors import CodecProtocolError
@@ -46,6 +47,21 @@ def take_upgrade(headers: HeaderMap) -> bool:
     else:
         headers.remove(b"connection")
     return False
+
+
+def ignore_upgrades(headers: HeaderMap, ignored: Sequence[Callable[[bytes], bool]]) -> None:
+    """Take the upgrades that one of `ignored` matches out of what is asked for."""
+    offered = [token.strip() for token in (headers.joined(b"upgrade") or b"").split(b",")]
+    kept = [token for token in offered if token and not any(matches(token) for matches in ignored)]
+    if kept:
+        headers.set(b"upgrade", b",".join(kept))
+        return
+    headers.remove(b"upgrade")
+    tokens = [token for token in connection_tokens(headers) if token != b"upgrade"]
+    if tokens:
+        headers.set(b"connection", b",".join(tokens))
+    else:
+        headers.remove(b"connection")
 
 
 def sanitize_connection_header(headers: HeaderMap) -> bool:

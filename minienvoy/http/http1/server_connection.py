@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ...errors import CodecProtocolError
 from ..codec import RequestDecoder, ServerConnectionCallbacks, StreamResetReason
 from ..codes import STATUS_LINES, reason_phrase
-from ..header_map import JOINED, Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap, join_repeated
+from ..header_map import CASED, JOINED, Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap, join_repeated
 from .chunked import LAST_CHUNK, ChunkedReader
 from .codec import (
     BOTH_LENGTHS,
@@ -31,7 +31,7 @@ from .codec import (
     WAIT,
     Http1Connection,
 )
-from .connection_header import sanitize_connection_header, take_upgrade
+from .connection_header import ignore_upgrades, sanitize_connection_header, take_upgrade
 from .header_lines import UNDERSCORE, known_line, parse_unknown
 from .request_target import (
     INVALID_URL,
@@ -171,6 +171,9 @@ class ServerConnection(Http1Connection):
             headers.no_authority = True
         else:
             headers = RequestHeaderMap(method, path, authority, entries[:], seen, scheme)
+        if self._make_key_formatter is not None:
+            headers.key_formatter = self._make_key_formatter(data[: len(data) - len(rest)])
+            headers.seen |= CASED
         self._head_request = method == b"HEAD"
         self._connect_request = method == b"CONNECT"
         decoder = self._decoder
@@ -257,6 +260,10 @@ class ServerConnection(Http1Connection):
                 authority = b",".join([host for host in hosts if host])
                 headers.remove_kinds(HOST)
             if seen & UPGRADE:
+                # Settings may decide.
+                count = -1
+                if self._settings.ignored_upgrades:
+                    ignore_upgrades(headers, self._settings.ignored_upgrades)
                 raw = take_upgrade(headers)
             if seen & BOTH_LENGTHS:
                 length, chunked = self._framing(headers)
@@ -322,7 +329,7 @@ class ServerConnection(Http1Connection):
 
     def encode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
         status = headers.status
-        self._write(b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason_phrase(status), self._format(headers.entries)))
+        self._write(b"HTTP/1.1 %d %b\r\n%b" % (status, reason_phrase(status), self._format(headers)))
 
     def encode_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None:
         status = headers.status
@@ -342,10 +349,12 @@ class ServerConnection(Http1Connection):
             line = b"HTTP/1.1 %d %b\r\n" % (status, reason_phrase(status))
         if self.http_10:
             line = b"HTTP/1.0" + line[8:]
-        if self._settings.key_formatter is None:
+        if self._settings.key_formatter is None and not seen & CASED:
             head = b"".join([line, *map(_wire_line, headers.entries), framing])
         else:
-            head = line + self._format(headers.entries) + framing
+            if seen & CASED and headers.key_formatter.reason:
+                line = b"%b %d %b\r\n" % (line[:8], status, headers.key_formatter.reason)
+            head = line + self._format(headers, framing)
         if end_stream:
             self._write(head)
             self._complete_response()

@@ -1,23 +1,14 @@
 """What an HTTP/1 codec may be told.
 
-Envoy: `Http::Http1Settings`, `Http1::HeaderKeyFormatter`; docs "HTTP header casing".
+Envoy: `Http::Http1Settings`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-KeyFormatter = Callable[[bytes], bytes]
-
-_FIRST_LETTER = re.compile(rb"(?:^|(?<=[^0-9A-Za-z]))[a-z]")
-
-
-def proper_case_words(name: bytes) -> bytes:
-    """`content-type` -> `Content-Type`: the first letter, and each after what is no letter or digit, is a capital."""
-    return _FIRST_LETTER.sub(lambda match: match[0].upper(), name)
-
+from .header_formatter import KeyFormatter, MakeStatefulFormatter
 
 ALLOW_UNDERSCORES, REJECT_UNDERSCORES, DROP_UNDERSCORES = 0, 1, 2
 
@@ -29,7 +20,8 @@ class Http1Settings:
     Attributes:
         max_headers_size: the whole head of a message (`max_request_headers_kb`).
         underscores: what to do with a name that has one (`headers_with_underscores_action`).
-        key_formatter: makes the name that goes on the wire from the lower-case one; None sends it as it is.
+        key_formatter: for headers that carry none of their own; None sends names as they are, in lower case.
+        make_key_formatter: for each head that is read; its headers carry what it makes.
     """
 
     allow_absolute_url: bool = True
@@ -42,6 +34,9 @@ class Http1Settings:
     max_headers_count: int = 100
     underscores: int = ALLOW_UNDERSCORES
     key_formatter: KeyFormatter | None = None
+    make_key_formatter: MakeStatefulFormatter | None = None
     send_fully_qualified_url: bool = False
+    ignored_upgrades: tuple[Callable[[bytes], bool], ...] = ()
+    """Upgrades that are taken out of requests (`ignore_http_11_upgrade`), which then are none."""
     validate_scheme: bool = False
     """Refuse `https://` targets on a plain connection: an edge does, for nobody in front of it has ended TLS."""

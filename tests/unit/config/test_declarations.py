@@ -13,13 +13,16 @@ import minienvoy
 PACKAGE = Path(minienvoy.__file__).parent
 
 READ_FOR = {
-    "config/fields.py": ("server/listener.py",),
+    "config/fields.py": ("config/extension.py",),
     "extensions/clusters/dns.py": ("network/dns.py",),
+    "extensions/filters/network/http_connection_manager.py": ("extensions/filters/network/local_reply_config.py",),
     "network/dns.py": ("extensions/network/dns_resolver/cares.py",),
     "network/transport_socket.py": ("server/listener.py",),
+    "server/filter_chain_factory.py": ("config/extension.py",),
     "router/config.py": ("extensions/filters/network/http_connection_manager.py",),
     "router/route_matcher.py": ("config/runtime.py",),
     "server/listener.py": (
+        "config/extension.py",
         "network/cidr.py",
         "network/filter_chain.py",
         "network/resolver.py",
@@ -35,6 +38,7 @@ NOT_READ = {
     ("extensions/filters/http/router.py", "dynamic_stats"): "only as it is by default",
     ("extensions/filters/http/router.py", "respect_expected_rq_timeout"): "only as it is by default",
     ("extensions/filters/network/http_connection_manager.py", "forward_client_cert_details"): "only the default",
+    ("extensions/filters/network/http_connection_manager.py", "match_upstream"): "only as it is by default",
     ("server/filter_chain_factory.py", "is_optional"): "only as it is by default",
     ("server/filter_chain_factory.py", "disabled"): "only as it is by default",
     ("matchers/header.py", "exact_match"): "by the name that WhichOneof gives",

@@ -3,7 +3,14 @@ from __future__ import annotations
 import pytest
 
 from minienvoy.http.codes import STATUS_LINES, reason_phrase
-from minienvoy.http.grpc import grpc_reply, is_grpc
+from minienvoy.http.grpc import is_grpc, make_grpc_reply
+from minienvoy.http.header_map import ResponseHeaderMap
+
+
+def grpc_reply(status: int, message: bytes, details: str) -> ResponseHeaderMap:
+    headers = ResponseHeaderMap(status)
+    make_grpc_reply(headers, message, details)
+    return headers
 
 
 @pytest.mark.parametrize(

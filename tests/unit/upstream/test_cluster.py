@@ -7,7 +7,7 @@ import pytest
 
 from minienvoy.config.fields import unsupported
 from minienvoy.errors import ConfigError
-from minienvoy.http.http1.settings import proper_case_words
+from minienvoy.http.http1.header_formatter import proper_case_words
 from minienvoy.stats.store import Store
 from minienvoy.upstream.cluster import Cluster, ClusterContext, TcpKeepalive, create_cluster
 from minienvoy.upstream.host import HostSet

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any, Final
 
+from ....config.extension import create_extensions
 from ....config.fields import forbids, honours
 from ....errors import ConfigError
 from ....http.active_stream import ActiveStream
@@ -26,12 +27,17 @@ from ....http.conn_manager_stats import (
     ConnectionManagerTracingStats,
 )
 from ....http.date_provider import DateProvider
+from ....http.early_header_mutation import EARLY_HEADER_MUTATION
 from ....http.filter import HTTP_FILTERS, TERMINAL_FILTERS, HttpFilterFactory, StreamDecoderFilter
 from ....http.filter_manager import FilterChain
 from ....http.filtered_stream import FilteredStream
+from ....http.http1.header_formatter import header_formatters
 from ....http.http1.selection import server_codec
-from ....http.http1.settings import Http1Settings, proper_case_words
+from ....http.http1.settings import Http1Settings
+from ....http.original_ip_detection import ORIGINAL_IP_DETECTION
+from ....http.proxy_status import ProxyStatus
 from ....http.request_id import request_id_maker
+from ....matchers.string import compile_string_matcher
 from ....network.filter import NETWORK_FILTERS, NetworkFilterFactory
 from ....router.config import RouteConfig
 from ....router.route_entry import seconds
@@ -40,6 +46,7 @@ from ....server.filter_chain_factory import create_filter_factories
 
 if TYPE_CHECKING:
     from ....http.codec import ServerConnection
+    from ....http.local_reply import LocalReply
     from ....stats.store import Scope
 
 CONFIG_TYPE: Final = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -83,12 +90,19 @@ honours(
     "access_log_options",
     "access_log_flush_interval",
     "flush_access_log_on_new_request",
+    "local_reply_config",
+    "proxy_status_config",
+    "scheme_header_transformation",
+    "original_ip_detection_extensions",
+    "early_header_mutation_extensions",
     values={
         "codec_type": ("AUTO", "HTTP1"),
         "forward_client_cert_details": ("SANITIZE",),
     },
     ignored={
         "http2_protocol_options": "there is no HTTP/2 downstream yet; an AUTO codec is HTTP/1",
+        "represent_ipv4_remote_address_as_ipv4_mapped_ipv6": "Envoy was seen to forward and log the same addresses",
+        "stream_flush_timeout": "HTTP/1 hands whole responses to the connection, which has delayed_close_timeout",
         "stream_error_on_invalid_http_message": "it concerns HTTP/2, or what HTTP/1 closes anyway",
     },
 )
@@ -103,6 +117,25 @@ honours(
     "flush_access_log_on_new_request",
     ignored={"flush_log_on_tunnel_successfully_established": "there are no tunnels yet"},
 )
+honours(f"{CONFIG_TYPE.rpartition('.')[0]}.LocalReplyConfig", "mappers", "body_format")
+honours(
+    f"{CONFIG_TYPE.rpartition('.')[0]}.ResponseMapper",
+    "filter",
+    "status_code",
+    "body",
+    "body_format_override",
+    "headers_to_add",
+)
+honours(
+    f"{CONFIG_TYPE}.ProxyStatusConfig",
+    "remove_details",
+    "remove_connection_termination_details",
+    "remove_response_flags",
+    "set_recommended_response_code",
+    "use_node_id",
+    "literal_proxy_name",
+)
+honours("envoy.config.core.v3.SchemeHeaderTransformation", "scheme_to_overwrite", values={"match_upstream": (False,)})
 honours(
     "envoy.config.core.v3.HttpProtocolOptions",
     "idle_timeout",
@@ -121,12 +154,11 @@ honours(
     "enable_trailers",
     "allow_chunked_length",
     "allow_custom_methods",
+    "ignore_http_11_upgrade",
     ignored={
         "override_stream_error_on_invalid_http_message": "an invalid message ends an HTTP/1 connection in any case",
     },
 )
-honours("envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat", "proper_case_words")
-honours("envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat.ProperCaseWords")
 
 
 @forbids(CONFIG_TYPE)
@@ -202,13 +234,31 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         route_config=route_config,
         make_codec=make_codec,
         codec_stats=codec_stats,
-        http1=_http1_settings(config, common, http1),
+        http1=_http1_settings(config, common, http1, f"{join}http_protocol_options"),
         access_logs=_access_logs(config.access_log, context, f"{join}access_log"),
         new_request_id=request_id_maker(server.random.stream(f"http.{config.stat_prefix}.request_id").getrandbits),
         date=DateProvider(server.dispatcher),
         drain_close=context.drain_close,
         drain_state=server.drain_state,
         explanations=context.explanations,
+        proxy_status=_proxy_status(config, context),
+        scheme_to_overwrite=config.scheme_header_transformation.scheme_to_overwrite.encode(),
+        original_ip_detections=tuple(
+            create_extensions(
+                ORIGINAL_IP_DETECTION,
+                config.original_ip_detection_extensions,
+                f"{join}original_ip_detection_extensions",
+            )
+        ),
+        early_header_mutations=tuple(
+            create_extensions(
+                EARLY_HEADER_MUTATION,
+                config.early_header_mutation_extensions,
+                f"{join}early_header_mutation_extensions",
+                server,
+            )
+        ),
+        local_reply=_local_reply(config, context, f"{join}local_reply_config"),
         local_address=server.local_address,
         server_name=config.server_name.encode() or b"envoy",
         server_transformation=ServerHeaderTransformation(config.server_header_transformation),
@@ -290,7 +340,8 @@ def _random_integer(draw: Callable[[int], int]) -> Callable[[], int]:
     return lambda: draw(64)
 
 
-def _http1_settings(config: Any, common: Any, http1: Any) -> Http1Settings:
+def _http1_settings(config: Any, common: Any, http1: Any, path: str) -> Http1Settings:
+    key_formatter, make_key_formatter = header_formatters(http1.header_key_format, f"{path}.header_key_format")
     kilobytes = config.max_request_headers_kb.value if config.HasField("max_request_headers_kb") else 60
     return Http1Settings(
         allow_absolute_url=not http1.HasField("allow_absolute_url") or http1.allow_absolute_url.value,
@@ -303,9 +354,12 @@ def _http1_settings(config: Any, common: Any, http1: Any) -> Http1Settings:
         max_headers_size=kilobytes * 1024,
         max_headers_count=common.max_headers_count.value if common.HasField("max_headers_count") else 100,
         underscores=common.headers_with_underscores_action,
-        key_formatter=(
-            proper_case_words if http1.header_key_format.WhichOneof("header_format") == "proper_case_words" else None
+        key_formatter=key_formatter,
+        ignored_upgrades=tuple(
+            compile_string_matcher(each, f"{path}.ignore_http_11_upgrade[{at}]")
+            for at, each in enumerate(http1.ignore_http_11_upgrade)
         ),
+        make_key_formatter=make_key_formatter,
     )
 
 
@@ -334,3 +388,30 @@ def _access_logs(configs: Any, context: FactoryContext, path: str) -> tuple[Any,
     from ....access_log.access_log import create_access_logs
 
     return create_access_logs(configs, context, path)
+
+
+def _proxy_status(config: Any, context: FactoryContext) -> ProxyStatus | None:
+    if not config.HasField("proxy_status_config"):
+        return None
+    settings = config.proxy_status_config
+    kind = settings.WhichOneof("proxy_name")
+    name = config.server_name or "envoy"
+    if kind == "literal_proxy_name":
+        name = settings.literal_proxy_name
+    elif kind == "use_node_id":
+        name = context.server.node.id
+    return ProxyStatus(
+        name,
+        settings.remove_details,
+        settings.remove_connection_termination_details,
+        settings.remove_response_flags,
+        settings.set_recommended_response_code,
+    )
+
+
+def _local_reply(config: Any, context: FactoryContext, path: str) -> LocalReply | None:
+    if not config.HasField("local_reply_config"):
+        return None
+    from .local_reply_config import compile_local_reply
+
+    return compile_local_reply(config.local_reply_config, context, path)

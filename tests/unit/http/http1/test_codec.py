@@ -6,11 +6,11 @@ import pytest
 
 from minienvoy.http.codec import StreamResetReason
 from minienvoy.http.header_map import HeaderMap, ResponseHeaderMap
+from minienvoy.http.http1.header_formatter import proper_case_words
 from minienvoy.http.http1.settings import (
     DROP_UNDERSCORES,
     REJECT_UNDERSCORES,
     Http1Settings,
-    proper_case_words,
 )
 from minienvoy.testing.transcript import (
     Client,
