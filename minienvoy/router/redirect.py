@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 from ..config.fields import honours
 from ..errors import ConfigError
 from ..http.header_map import RequestHeaderMap
+from .path_rewriter import PathRewriter, format_rewriter, prefix_rewriter, regex_rewriter, rewrite_path
 
 if TYPE_CHECKING:
+    from ..stream_info import StreamInfo
     from .route_matcher import RouteMatch
 
 honours("envoy.config.route.v3.DirectResponseAction", "status", "body")
@@ -26,6 +28,8 @@ honours(
     "port_redirect",
     "path_redirect",
     "prefix_rewrite",
+    "regex_rewrite",
+    "path_rewrite",
     "response_code",
     "strip_query",
 )
@@ -77,7 +81,7 @@ class DirectResponse:
             raise ConfigError(f"response body size is {len(body)} bytes; maximum is {max_body}", f"{path}.body")
         self.body = body
 
-    def location(self, headers: RequestHeaderMap) -> bytes | None:
+    def location(self, headers: RequestHeaderMap, stream: StreamInfo) -> bytes | None:
         """As for a redirect that changes nothing: Envoy gives one to whatever has a status that may have a location."""
         if self.status == 201 or 300 <= self.status < 400:
             return b"%b://%b%b" % (headers.scheme, headers.authority, headers.path)
@@ -87,40 +91,55 @@ class DirectResponse:
 class Redirect:
     """Sends the client elsewhere."""
 
-    __slots__ = ("_host", "_match", "_path", "_port", "_prefix", "_scheme", "_strip_query", "status")
+    __slots__ = ("_host", "_path", "_port", "_rewriter", "_scheme", "_strip_query", "status")
     is_redirect = True
     body = b""
 
-    def __init__(self, proto: Any, match: RouteMatch) -> None:
+    def __init__(self, proto: Any, match: RouteMatch, path: str, sources: Any) -> None:
+        """Raises ConfigError below `path` for a wrong regular expression or format."""
         self.status = _STATUS[proto.response_code]
-        self._match = match
         self._scheme = b"https" if proto.https_redirect else proto.scheme_redirect.encode()
         self._host = proto.host_redirect.encode()
         self._port = b":%d" % proto.port_redirect if proto.port_redirect else b""
         self._path = proto.path_redirect.encode()
-        self._prefix = (
-            proto.prefix_rewrite.encode() if proto.WhichOneof("path_rewrite_specifier") == "prefix_rewrite" else b""
-        )
+        self._rewriter: PathRewriter | None = None
+        kind = proto.WhichOneof("path_rewrite_specifier")
+        if kind == "prefix_rewrite" and proto.prefix_rewrite:
+            self._rewriter = prefix_rewriter(match, proto.prefix_rewrite.encode())
+        elif kind == "regex_rewrite":
+            self._rewriter = regex_rewriter(proto.regex_rewrite, f"{path}.regex_rewrite")
+        elif kind == "path_rewrite" and proto.path_rewrite:
+            self._rewriter = format_rewriter(proto.path_rewrite, f"{path}.path_rewrite", sources)
         # A query of `path_redirect` is no query of the request.
         self._strip_query = proto.strip_query and b"?" not in self._path
 
-    def location(self, headers: RequestHeaderMap) -> bytes:
+    def location(self, headers: RequestHeaderMap, stream: StreamInfo) -> bytes:
         """Where to, for this request."""
-        from .route_entry import rewrite_prefix
-
         scheme = self._scheme or headers.scheme
         host = self._host or _host_of(headers, scheme, self._port)
         path = headers.path
         if self._path:
             query = path.find(b"?")
             path = self._path if b"?" in self._path or query < 0 else self._path + path[query:]
-        elif self._prefix:
+        elif self._rewriter is not None:
             # The log shows the path that the client is sent to, or the one it asked for.
-            headers.set(b"x-envoy-original-path", path)
-            path = headers.path = rewrite_prefix(path, self._match, self._prefix)
+            rewrite_path(headers, stream, self._rewriter, True)
+            path = headers.path
         if self._strip_query:
             path = path.partition(b"?")[0]
         return b"%b://%b%b%b" % (scheme, host, self._port, path)
+
+
+class SslRedirect:
+    """What `require_tls` answers (`SslRedirector`)."""
+
+    __slots__ = ()
+    is_redirect = True
+    status = 301
+    body = b""
+
+    def location(self, headers: RequestHeaderMap, stream: StreamInfo) -> bytes:
+        return b"https://%b%b" % (headers.authority, headers.path)
 
 
 def _host_of(headers: RequestHeaderMap, scheme: bytes, port: bytes) -> bytes:

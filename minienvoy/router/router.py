@@ -173,7 +173,7 @@ class Router(StreamDecoderFilter):
             headers.remove_kinds(_CONTROL)
         if route.rewrites or route.request_parsers:
             stream.describe()
-            route.finalize_request_headers(headers, stream)
+            route.finalize_request_headers(headers, stream, not config.suppress_envoy_headers)
         stream.upstream_host = host
         stream.watermark_callbacks = self._on_downstream_watermark
         upstream = self.upstream = UpstreamRequest(self, host)
@@ -352,7 +352,7 @@ class Router(StreamDecoderFilter):
         headers = self.request_headers
         stats = self.config.stats
         stats.rq_direct_response += 1
-        location = answer.location(headers)
+        location = answer.location(headers, stream)
 
         def modify(response: ResponseHeaderMap) -> None:
             if location is not None:
