@@ -186,11 +186,11 @@ class RouteConfig:
 
     def route(self, headers: RequestHeaderMap, stream: Any) -> RouteEntry | None:
         """The first route of the virtual host that matches; why the others did not is explained."""
-        virtual_host = self._default if self._only_default else self.virtual_host(self._host(headers))
+        virtual_host = self._default if self._only_default else self._find_virtual_host(headers)
         explain = stream.explain
         if virtual_host is None:
             if explain is not NO_EXPLANATION:
-                explain.decided("route", None, f"no virtual host for {self._host(headers).decode('latin-1')}")
+                explain.decided("route", None, f"no virtual host for {headers.authority.decode('latin-1')}")
             return None
         if virtual_host.ssl_redirect is not None and virtual_host.wants_tls(headers):
             if explain is not NO_EXPLANATION:
@@ -219,8 +219,11 @@ class RouteConfig:
                 return route if route.specifier is None else self._specified(route, headers, stream)
         return None
 
-    def _host(self, headers: RequestHeaderMap) -> bytes:
-        return (headers.get(self._vhost_header) or b"") if self._vhost_header else headers.authority
+    def _find_virtual_host(self, headers: RequestHeaderMap) -> VirtualHost | None:
+        if not self._vhost_header:
+            return self.virtual_host(headers.authority)
+        host = headers.get(self._vhost_header)
+        return None if host is None else self.virtual_host(host)
 
     def _specified(self, route: RouteEntry, headers: RequestHeaderMap, stream: Any) -> RouteEntry:
         """The route with the cluster that is this request's."""

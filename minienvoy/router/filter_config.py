@@ -7,7 +7,7 @@ names of the filters in the chain; of several levels the most specific one count
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from ..config import api
 from ..config.fields import honours
@@ -19,7 +19,7 @@ honours("envoy.config.route.v3.FilterConfig", "config", "is_optional", values={"
 ROUTE_FILTER_CONFIGS: Registry[Callable[[Any, str], Any]] = Registry("envoy.filters.http.route_specific")
 """Per configuration type: `factory(message, path)` compiles what a filter finds by `route.per_filter_config(name)`."""
 
-_FILTER_CONFIG = "envoy.config.route.v3.FilterConfig"
+_FILTER_CONFIG: Final = "envoy.config.route.v3.FilterConfig"
 
 
 class FilterConfigs:
@@ -32,23 +32,28 @@ class FilterConfigs:
         self._configs: dict[str, Any] = {} if parent is None else dict(parent._configs)
         for name in sorted(protos):
             here = f"{path}[{name}]"
-            message, optional = protos[name], False
-            if api.type_of(message, here) == _FILTER_CONFIG:
-                wrapper = api.unpack(message, here, validate=True)
-                message, optional = wrapper.config, wrapper.is_optional
-                if not message.type_url:
-                    raise ConfigError("a FilterConfig needs a config", here)
-            kind = api.type_of(message, here)
-            try:
-                entry = ROUTE_FILTER_CONFIGS.find(kind, here, name)
-            except ConfigError:
-                if optional:
-                    continue
-                raise ConfigError(
-                    f"The filter {name} doesn't support virtual host or route specific configurations", here
-                ) from None
-            self._configs[name] = entry.factory(api.unpack(message, here, validate=True), here)
+            compiled = _compile(protos[name], here)
+            if compiled is not None:
+                self._configs[name] = compiled
 
     def get(self, name: str) -> Any:
         """What the filter of that name is told, or None."""
         return self._configs.get(name)
+
+
+def _compile(config: Any, path: str, optional: bool = False) -> Any:
+    kind = api.type_of(config, path)
+    try:
+        found = ROUTE_FILTER_CONFIGS.find(kind, path)
+    except ConfigError:
+        if optional:
+            return None
+        raise
+    return found.factory(api.unpack(config, path, validate=True), path)
+
+
+@ROUTE_FILTER_CONFIGS.register("envoy.filters.http.filter_config", _FILTER_CONFIG)
+def _create_wrapped(wrapper: Any, path: str) -> Any:
+    if not wrapper.config.type_url:
+        raise ConfigError("a FilterConfig needs a config", path)
+    return _compile(wrapper.config, f"{path}.config", wrapper.is_optional)

@@ -12,20 +12,23 @@ from typing import TYPE_CHECKING, Any, Final
 from ..access_log.context import FormatterContext
 from ..access_log.formatter import compile_format
 from ..config import api
-from ..config.fields import honours
 from ..errors import ConfigError
 from ..http.header_map import RequestHeaderMap
 from ..matchers.regex import compile_substitution
-from .uri_template import URI_TEMPLATE_REWRITE, compile_uri_template_rewrite
+from ..registry import Registry
 
 if TYPE_CHECKING:
     from ..stream_info import StreamInfo
-    from .route_matcher import RouteMatch
-
-honours("envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig", "path_template_rewrite")
+    from .route_matcher import PathMatcher, RouteMatch
 
 PathRewriter = Callable[[RequestHeaderMap, "StreamInfo"], "bytes | None"]
 """Gives the new path with its query; None leaves it."""
+
+ReplacePath = Callable[[bytes], "bytes | None"]
+"""Of a path without its query; None leaves it."""
+
+PATH_REWRITERS: Registry[Callable[[Any, PathMatcher | None, str], ReplacePath]] = Registry("envoy.path.rewrite")
+"""`factory(config, the route's matcher if it is an extension, path)`."""
 
 ORIGINAL_PATH: Final = b"x-envoy-original-path"
 
@@ -41,6 +44,8 @@ def compile_path_rewriter(action: Any, match: RouteMatch, path: str, sources: An
     if asked.count(True) > 1:
         raise ConfigError("Specify only one of prefix_rewrite, regex_rewrite or path_rewrite_policy", path)
     if action.prefix_rewrite:
+        if match.matcher is not None:
+            raise ConfigError("Cannot use prefix_rewrite with matcher extension", f"{path}.prefix_rewrite")
         return prefix_rewriter(match, action.prefix_rewrite.encode())
     if action.path_rewrite:
         return format_rewriter(action.path_rewrite, f"{path}.path_rewrite", sources)
@@ -55,8 +60,17 @@ def prefix_rewriter(match: RouteMatch, rewrite: bytes) -> PathRewriter:
     """Put `rewrite` in the place of what was matched: a prefix, or the whole path."""
     if match.rewrites_whole_path or match.prefix is None:
         return lambda headers, stream: rewrite + _query(headers.path)
-    length = len(match.prefix)
-    return lambda headers, stream: rewrite + headers.path[length:]
+    prefix, length, sensitive = match.prefix, len(match.prefix), match.case_sensitive
+    if sensitive:
+        return lambda headers, stream: rewrite + headers.path[length:] if headers.path.startswith(prefix) else None
+    lower = prefix.lower()
+
+    def replace(headers: RequestHeaderMap, stream: StreamInfo) -> bytes | None:
+        # Parameters that were not looked at for the match may stand in what would be replaced.
+        path = headers.path
+        return rewrite + path[length:] if path[:length].lower() == lower else None
+
+    return replace
 
 
 def regex_rewriter(proto: Any, path: str) -> PathRewriter:
@@ -72,7 +86,7 @@ def regex_rewriter(proto: Any, path: str) -> PathRewriter:
 
 def format_rewriter(text: str, path: str, sources: Any) -> PathRewriter:
     """Put what a format gives in the place of the path; if it gives nothing the path stays."""
-    formatter = compile_text(text, path, sources)
+    formatter = compile_text(text, path, sources, omit_empty_values=True)
 
     def rewrite(headers: RequestHeaderMap, stream: StreamInfo) -> bytes | None:
         new = formatter(headers, stream)
@@ -81,12 +95,11 @@ def format_rewriter(text: str, path: str, sources: Any) -> PathRewriter:
     return rewrite
 
 
-def compile_text(text: str, path: str, sources: Any) -> Callable[[RequestHeaderMap, StreamInfo], bytes]:
+def compile_text(
+    text: str, path: str, sources: Any, omit_empty_values: bool = False
+) -> Callable[[RequestHeaderMap, StreamInfo], bytes]:
     """A format in the language of the access log, of a request that has no response yet."""
-    try:
-        formatter = compile_format(text, sources, omit_empty_values=True)
-    except ConfigError as error:
-        raise ConfigError(error.problem, path, remedy=error.remedy) from None
+    formatter = compile_format(text, sources, omit_empty_values=omit_empty_values, path=path)
     return lambda headers, stream: formatter.format(FormatterContext(stream, headers, None)).encode("latin-1")
 
 
@@ -101,23 +114,13 @@ def rewrite_path(headers: RequestHeaderMap, stream: StreamInfo, rewriter: PathRe
 
 
 def _policy(policy: Any, match: RouteMatch, path: str) -> PathRewriter:
-    if policy.typed_config.type_url.rpartition("/")[2] != URI_TEMPLATE_REWRITE:
-        problem = f"Didn't find a registered implementation for {policy.name}"
-        raise ConfigError(problem, path, remedy="the only policy is a UriTemplateRewriteConfig")
-    template = api.unpack(policy.typed_config, f"{path}.typed_config", validate=True)
-    if match.uri_template is None:
-        raise ConfigError(
-            f"unable to use {policy.name} extension without envoy.path.match.uri_template.uri_template_matcher "
-            "extension",
-            path,
-        )
-    substitute = compile_uri_template_rewrite(
-        template.path_template_rewrite, match.uri_template, f"{path}.typed_config.path_template_rewrite"
-    )
+    here = f"{path}.typed_config"
+    found = PATH_REWRITERS.find(policy.typed_config.type_url, here, policy.name)
+    replace = found.factory(api.unpack(policy.typed_config, here, validate=True), match.matcher, here)
 
     def rewrite(headers: RequestHeaderMap, stream: StreamInfo) -> bytes | None:
         query = _query(headers.path)
-        new = substitute(headers.path[: len(headers.path) - len(query)])
+        new = replace(headers.path[: len(headers.path) - len(query)])
         return None if new is None else new + query
 
     return rewrite

@@ -9,6 +9,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from ..access_log.context import FormatterContext
+from ..access_log.substitution_format_string import CompiledFormat, compile_substitution_format, content_type_of
 from ..config.fields import honours
 from ..errors import ConfigError
 from ..http.header_map import RequestHeaderMap
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from ..stream_info import StreamInfo
     from .route_matcher import RouteMatch
 
-honours("envoy.config.route.v3.DirectResponseAction", "status", "body")
+honours("envoy.config.route.v3.DirectResponseAction", "status", "body", "body_format")
 honours("envoy.config.core.v3.DataSource", "filename", "inline_bytes", "inline_string", "environment_variable")
 honours(
     "envoy.config.route.v3.RedirectAction",
@@ -68,18 +70,33 @@ class DirectResponse:
 
     Attributes:
         status, body: of the answer.
+        body_format: makes the body of what is known of the request, and of `body`; or None.
+        content_type: of that body; empty: as for any other.
         is_redirect: False.
     """
 
-    __slots__ = ("body", "status")
+    __slots__ = ("body", "body_format", "content_type", "status")
     is_redirect = False
 
-    def __init__(self, proto: Any, path: str, max_body: int = MAX_BODY) -> None:
+    def __init__(self, proto: Any, path: str, max_body: int = MAX_BODY, sources: Any = None) -> None:
         self.status: int = proto.status
         body = read_data_source(proto.body, f"{path}.body")
         if len(body) > max_body:
             raise ConfigError(f"response body size is {len(body)} bytes; maximum is {max_body}", f"{path}.body")
         self.body = body
+        self.body_format: CompiledFormat | None = None
+        self.content_type = b""
+        if proto.HasField("body_format"):
+            self.body_format = compile_substitution_format(proto.body_format, sources, f"{path}.body_format")
+            if proto.body_format.content_type or proto.body_format.WhichOneof("format") == "json_format":
+                self.content_type = content_type_of(proto.body_format).encode()
+
+    def format_body(self, headers: RequestHeaderMap, stream: StreamInfo) -> bytes:
+        """The body for this request."""
+        if self.body_format is None:
+            return self.body
+        context = FormatterContext(stream, headers, local_reply_body=self.body.decode("latin-1"))
+        return self.body_format.format(context).encode("latin-1", "replace")
 
     def location(self, headers: RequestHeaderMap, stream: StreamInfo) -> bytes | None:
         """As for a redirect that changes nothing: Envoy gives one to whatever has a status that may have a location."""
@@ -125,6 +142,8 @@ class Redirect:
             # The log shows the path that the client is sent to, or the one it asked for.
             rewrite_path(headers, stream, self._rewriter, True)
             path = headers.path
+            if path[:1] != b"/":
+                path = b"/" + path
         if self._strip_query:
             path = path.partition(b"?")[0]
         return b"%b://%b%b%b" % (scheme, host, self._port, path)

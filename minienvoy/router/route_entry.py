@@ -59,6 +59,7 @@ honours(
     "host_rewrite",
     "auto_host_rewrite",
     "append_x_forwarded_host",
+    whole=("metadata_match",),
 )
 honours("envoy.config.route.v3.RouteAction.MaxStreamDuration", "max_stream_duration")
 honours("envoy.config.route.v3.NonForwardingAction")
@@ -174,7 +175,9 @@ class RouteEntry:
         if action == "route":
             self._take_action(proto.route, f"{path}.route", common)
         elif action == "direct_response":
-            self.direct_response = DirectResponse(proto.direct_response, f"{path}.direct_response", common.max_body)
+            self.direct_response = DirectResponse(
+                proto.direct_response, f"{path}.direct_response", common.max_body, sources
+            )
         elif action == "redirect":
             self.direct_response = Redirect(proto.redirect, self.match, f"{path}.redirect", sources)
         elif action != "non_forwarding_action":

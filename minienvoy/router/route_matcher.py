@@ -22,7 +22,7 @@ from ..matchers.query_parameter import compile_query_parameter_matchers, parse_q
 from ..matchers.regex import BytesPredicate, compile_regex
 from ..matchers.string import compile_string_matcher
 from ..matchers.value import MetadataMatcher
-from .uri_template import URI_TEMPLATE_MATCH, UriTemplate
+from ..registry import Registry
 
 if TYPE_CHECKING:
     from ..config.runtime import Loader
@@ -57,6 +57,22 @@ PathPredicate = Callable[[bytes], bool]
 StreamPredicate = Callable[["StreamInfo"], bool]
 
 
+class PathMatcher:
+    """What a `path_match_policy` makes (`Router::PathMatcher`)."""
+
+    __slots__ = ("description",)
+
+    description: str
+
+    def matches(self, path: bytes) -> bool:
+        """`path` is without its query."""
+        raise NotImplementedError
+
+
+PATH_MATCHERS: Registry[Callable[[Any, str], PathMatcher]] = Registry("envoy.path.match")
+"""`factory(config, path)`."""
+
+
 class RouteMatch:
     """Compiled; `description` names it in explanations.
 
@@ -65,7 +81,8 @@ class RouteMatch:
         quick_prefix: with which a path must begin, if that is all `path` asks.
         conditional: there is more to look at than the path.
         connect: it is for CONNECT requests, which have no path, and for nothing else.
-        uri_template: what a rewrite by template refers to, or None.
+        matcher: the extension of a `path_match_policy`, or None.
+        case_sensitive: prefixes and paths are compared as they are.
     """
 
     __slots__ = (
@@ -75,21 +92,23 @@ class RouteMatch:
         "_query",
         "_runtime_fraction",
         "_stream",
+        "case_sensitive",
         "conditional",
         "connect",
         "description",
+        "matcher",
         "path",
         "prefix",
         "quick_prefix",
         "rewrites_whole_path",
-        "uri_template",
     )
 
     def __init__(self, match: Any, path: str, runtime: Loader | None) -> None:
         kind = match.WhichOneof("path_specifier")
         self.prefix: bytes | None = None
         self.quick_prefix: bytes | None = None
-        self.uri_template: UriTemplate | None = None
+        self.matcher: PathMatcher | None = None
+        self.case_sensitive = not match.HasField("case_sensitive") or match.case_sensitive.value
         self.rewrites_whole_path = self.connect = False
         self._take_path(match, kind, path)
         self._headers = compile_header_matchers(match.headers, f"{path}.headers")
@@ -114,7 +133,7 @@ class RouteMatch:
         )
 
     def _take_path(self, match: Any, kind: str | None, path: str) -> None:
-        sensitive = not match.HasField("case_sensitive") or match.case_sensitive.value
+        sensitive = self.case_sensitive
         if kind == "prefix":
             self.prefix = prefix = match.prefix.encode()
             self.path = _prefix(prefix, sensitive)
@@ -133,16 +152,16 @@ class RouteMatch:
             self.path = lambda path: True
             self.rewrites_whole_path = self.connect = True
         elif kind == "path_match_policy":
-            self.uri_template = _policy(match.path_match_policy, f"{path}.path_match_policy")
-            self.path = self.uri_template.matches
+            self.matcher = _policy(match.path_match_policy, f"{path}.path_match_policy")
+            self.path = self.matcher.matches
             self.rewrites_whole_path = True
         else:
             raise ConfigError(f"{kind} is not supported", path)
         value = getattr(match, kind)
         if kind == "safe_regex":
             value = value.regex
-        elif self.uri_template is not None:
-            value = self.uri_template.template
+        elif self.matcher is not None:
+            value = self.matcher.description
         self.description = kind if self.connect else f"{kind} {value}"
 
     def conditions(self, headers: RequestHeaderMap, stream: StreamInfo, random: Callable[[], int]) -> str:
@@ -216,12 +235,10 @@ def _filter_state(key: str, test: BytesPredicate) -> StreamPredicate:
     return holds
 
 
-def _policy(policy: Any, path: str) -> UriTemplate:
-    if policy.typed_config.type_url.rpartition("/")[2] != URI_TEMPLATE_MATCH:
-        problem = f"Didn't find a registered implementation for {policy.name}"
-        raise ConfigError(problem, path, remedy="the only policy is a UriTemplateMatchConfig")
-    config = api.unpack(policy.typed_config, f"{path}.typed_config", validate=True)
-    return UriTemplate(config.path_template, f"{path}.typed_config.path_template")
+def _policy(policy: Any, path: str) -> PathMatcher:
+    here = f"{path}.typed_config"
+    found = PATH_MATCHERS.find(policy.typed_config.type_url, here, policy.name)
+    return found.factory(api.unpack(policy.typed_config, here, validate=True), here)
 
 
 def _prefix(prefix: bytes, sensitive: bool) -> PathPredicate:

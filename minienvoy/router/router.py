@@ -14,6 +14,7 @@ from ..http.filter import FilterDataStatus, FilterHeadersStatus, FilterTrailersS
 from ..http.header_map import KIND, Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
 from ..stream_info import ResponseFlag
 from ..upstream.http_conn_pool import MakeCodec, http_conn_pool
+from .redirect import DirectResponse
 from .upstream_request import UpstreamRequest
 
 if TYPE_CHECKING:
@@ -342,7 +343,8 @@ class Router(StreamDecoderFilter):
         return False
 
     def metadata_match_criteria(self) -> Any:
-        return None
+        """Keys and values that the host is to have in its metadata's `envoy.lb`; None if the route asks for none."""
+        return self.route_entry.metadata_match or None
 
     # -- inside
 
@@ -354,12 +356,19 @@ class Router(StreamDecoderFilter):
         stats.rq_direct_response += 1
         location = answer.location(headers, stream)
 
+        body, content_type = answer.body, b""
+        if isinstance(answer, DirectResponse) and answer.body_format is not None:
+            stream.describe()
+            body, content_type = answer.format_body(headers, stream), answer.content_type
+
         def modify(response: ResponseHeaderMap) -> None:
             if location is not None:
                 response.add(b"location", location)
+            if content_type:
+                response.add(b"content-type", content_type)
             route.finalize_response_headers(response, stream, headers)
 
-        stream.send_local_reply(answer.status, answer.body, "direct_response", modify)
+        stream.send_local_reply(answer.status, body, "direct_response", modify)
 
     def _no_healthy_upstream(self, cluster: Cluster) -> None:
         stream = self.stream

@@ -39,6 +39,7 @@ honours(
     "response_headers_to_remove",
     "host_rewrite_literal",
     "typed_per_filter_config",
+    whole=("metadata_match",),
 )
 
 MAX_TOTAL: Final = 2**32 - 1

@@ -10,14 +10,19 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
-from ..config.fields import honours
-from ..errors import ConfigError
-from ..matchers.regex import compile_pattern
+from ...config.fields import honours
+from ...errors import ConfigError
+from ...matchers.regex import compile_pattern
+from ...router.path_rewriter import PATH_REWRITERS, ReplacePath
+from ...router.route_matcher import PATH_MATCHERS, PathMatcher
 
 URI_TEMPLATE_MATCH: Final = "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig"
 URI_TEMPLATE_REWRITE: Final = "envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig"
+MATCHER_NAME: Final = "envoy.path.match.uri_template.uri_template_matcher"
+REWRITER_NAME: Final = "envoy.path.rewrite.uri_template.uri_template_rewriter"
 
 honours(URI_TEMPLATE_MATCH, "path_template")
+honours(URI_TEMPLATE_REWRITE, "path_template_rewrite")
 
 MAX_VARIABLES: Final = 5
 MAX_NAME: Final = 16
@@ -31,20 +36,20 @@ _REWRITE: Final = re.compile(r"([^{}]+)|\{([^{}]*)\}")
 _REWRITE_LITERAL: Final = re.compile(f"[{_LITERAL}=*/]*")
 
 
-class UriTemplate:
+class UriTemplate(PathMatcher):
     """A compiled `path_template`.
 
     Attributes:
-        template: as it was written.
+        description: the template as it was written.
         variables: their names, in order.
         full_match: the match of a path without query, or None.
     """
 
-    __slots__ = ("full_match", "template", "variables")
+    __slots__ = ("full_match", "variables")
 
     def __init__(self, template: str, path: str) -> None:
         """Raises ConfigError if it is no template."""
-        self.template = template
+        self.description = template
         try:
             regex, self.variables = _Parser(template).parse()
         except ValueError as error:
@@ -138,6 +143,18 @@ class _Parser:
         return "(" + "/".join(parts) + ")"
 
 
+@PATH_MATCHERS.register(MATCHER_NAME, URI_TEMPLATE_MATCH)
+def create_uri_template_matcher(config: Any, path: str) -> PathMatcher:
+    return UriTemplate(config.path_template, f"{path}.path_template")
+
+
+@PATH_REWRITERS.register(REWRITER_NAME, URI_TEMPLATE_REWRITE)
+def create_uri_template_rewriter(config: Any, matcher: PathMatcher | None, path: str) -> ReplacePath:
+    if not isinstance(matcher, UriTemplate):
+        raise ConfigError(f"unable to use {REWRITER_NAME} extension without {MATCHER_NAME} extension", path)
+    return compile_uri_template_rewrite(config.path_template_rewrite, matcher, f"{path}.path_template_rewrite")
+
+
 def compile_uri_template_rewrite(rewrite: str, template: UriTemplate, path: str) -> Callable[[bytes], bytes | None]:
     """What makes the new path of one that `template` matches; None if it does not match it.
 
@@ -163,7 +180,7 @@ def compile_uri_template_rewrite(rewrite: str, template: UriTemplate, path: str)
             pieces.append(template.variables.index(name) + 1)
         elif _NAME.fullmatch(name):
             raise ConfigError(
-                f"mismatch between path_match_policy {template.template} and path_rewrite_policy {rewrite}", path
+                f"mismatch between path_match_policy {template.description} and path_rewrite_policy {rewrite}", path
             )
         else:
             raise wrong
