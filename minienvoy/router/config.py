@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from ..config.fields import honours
@@ -18,6 +19,7 @@ from .filter_config import FilterConfigs
 from .header_parser import HeaderParser
 from .redirect import MAX_BODY, SslRedirect
 from .route_entry import CommonVirtualHost, RouteEntry
+from .shadow_writer import ShadowPolicy, shadow_policies
 
 if TYPE_CHECKING:
     from ..config.runtime import Loader
@@ -38,6 +40,7 @@ honours(
     "ignore_path_parameters_in_path_matching",
     "max_direct_response_body_size_bytes",
     "typed_per_filter_config",
+    "request_mirror_policies",
 )
 honours(
     "envoy.config.route.v3.VirtualHost",
@@ -45,6 +48,7 @@ honours(
     "domains",
     "routes",
     "require_tls",
+    "request_mirror_policies",
     "typed_per_filter_config",
     "request_headers_to_add",
     "request_headers_to_remove",
@@ -112,6 +116,8 @@ class RouteConfig:
         request, response = _parsers(proto, path, sources)
         filter_configs = _filter_configs(proto, path, None)
         body_limit = proto.max_direct_response_body_size_bytes
+        shared = CommonVirtualHost("", random=random, runtime=runtime, sources=sources)
+        shared = replace(shared, shadow_policies=_shadow_policies(proto, path, shared))
         for at, each in enumerate(proto.virtual_hosts):
             here = f"{path}.virtual_hosts[{at}]"
             vhost_request, vhost_response = _parsers(each, here, sources)
@@ -122,6 +128,8 @@ class RouteConfig:
                 response_parsers=(vhost_response, response),
                 most_specific_wins=proto.most_specific_header_mutations_wins,
                 filter_configs=_filter_configs(each, here, filter_configs),
+                shadow_policies=_shadow_policies(each, here, shared),
+                random=random,
                 max_body=body_limit.value if proto.HasField("max_direct_response_body_size_bytes") else MAX_BODY,
                 runtime=runtime,
                 sources=sources,
@@ -216,7 +224,7 @@ class RouteConfig:
                 if not path and not match.connect:
                     # A CONNECT without a path is for a connect_matcher only.
                     continue
-                return route if route.specifier is None else self._specified(route, headers, stream)
+                return self._for_request(route, headers, stream) if route.depends else route
         return None
 
     def _find_virtual_host(self, headers: RequestHeaderMap) -> VirtualHost | None:
@@ -225,17 +233,14 @@ class RouteConfig:
         host = headers.get(self._vhost_header)
         return None if host is None else self.virtual_host(host)
 
-    def _specified(self, route: RouteEntry, headers: RequestHeaderMap, stream: Any) -> RouteEntry:
-        """The route with the cluster that is this request's."""
-        assert route.specifier is not None
-
+    def _for_request(self, route: RouteEntry, headers: RequestHeaderMap, stream: Any) -> RouteEntry:
         def draw() -> int:
             if stream.route_random is None:
                 stream.route_random = self._random()
             number: int = stream.route_random
             return number
 
-        return route.specifier.route(route, headers, draw)
+        return route.for_request(headers, draw)
 
     def _explained_route(
         self, virtual_host: VirtualHost, headers: RequestHeaderMap, path: bytes, stream: Any
@@ -252,7 +257,7 @@ class RouteConfig:
                 continue
             because = f"{match.description} matches {path.decode('latin-1')} in virtual host {virtual_host.name}"
             stream.explain.decided("route", route, because, tuple(near_misses))
-            return route if route.specifier is None else self._specified(route, headers, stream)
+            return self._for_request(route, headers, stream) if route.depends else route
         stream.explain.decided("route", None, "route_not_found", tuple(near_misses))
         return None
 
@@ -275,6 +280,13 @@ def _filter_configs(proto: Any, path: str, parent: FilterConfigs | None) -> Filt
     return FilterConfigs(proto.typed_per_filter_config, f"{path}.typed_per_filter_config", parent)
 
 
+def _shadow_policies(proto: Any, path: str, common: CommonVirtualHost) -> tuple[ShadowPolicy, ...]:
+    """Of a virtual host or a route configuration; those of the level above if it has none."""
+    if not proto.request_mirror_policies:
+        return common.shadow_policies
+    return shadow_policies(proto.request_mirror_policies, f"{path}.request_mirror_policies", common)
+
+
 def _ssl_redirect() -> RouteEntry:
     """The route of who is sent to TLS: it has neither a name nor headers to add."""
     from ..config.api import message_class
@@ -293,3 +305,6 @@ def _check_clusters(entry: RouteEntry, path: str, exists: Callable[[str], bool])
     for name in entry.specifier.cluster_names if entry.specifier is not None else ():
         if not exists(name):
             raise ConfigError(f"route: unknown weighted cluster '{name}'", f"{path}.weighted_clusters")
+    for policy in entry.shadow_policies:
+        if policy.cluster_name and not exists(policy.cluster_name):
+            raise ConfigError(f"route: unknown shadow cluster '{policy.cluster_name}'", path)

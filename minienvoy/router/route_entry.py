@@ -5,20 +5,24 @@ Envoy: `Router::RouteEntryImplBase`, `DirectResponseEntry`; docs "Route action",
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from ..config.fields import honours
 from ..errors import ConfigError
+from ..http.grpc import is_grpc
 from ..http.header_map import Entry, RequestHeaderMap, ResponseHeaderMap, entry
 from ..upstream.load_assignment import plain_metadata
 from .filter_config import FilterConfigs
+from .grpc_timeout import GrpcTimeouts, grpc_timeouts, set_grpc_timeout
 from .header_parser import HeaderParser
 from .host_rewriter import HostRewriter, compile_host_rewriter
 from .path_rewriter import PathRewriter, compile_path_rewriter, rewrite_path
 from .redirect import MAX_BODY, DirectResponse, Redirect, SslRedirect
 from .route_matcher import RouteMatch
+from .shadow_writer import ShadowPolicy, shadow_policies
 from .weighted_cluster import ClusterSpecifier, HeaderClusterSpecifier, WeightedClusterSpecifier
 
 if TYPE_CHECKING:
@@ -59,9 +63,12 @@ honours(
     "host_rewrite",
     "auto_host_rewrite",
     "append_x_forwarded_host",
+    "max_grpc_timeout",
+    "grpc_timeout_offset",
+    "priority",
+    "request_mirror_policies",
     whole=("metadata_match",),
 )
-honours("envoy.config.route.v3.RouteAction.MaxStreamDuration", "max_stream_duration")
 honours("envoy.config.route.v3.NonForwardingAction")
 
 DEFAULT_TIMEOUT: Final = 15.0
@@ -85,6 +92,7 @@ class CommonVirtualHost:
         request_parsers, response_parsers: of the virtual host and of the route configuration; None: nothing to do.
         most_specific_wins: the route has the last word on headers, not the route configuration.
         filter_configs: of the virtual host and the route configuration.
+        shadow_policies: for routes that have none of their own.
         max_body: of direct responses, in bytes.
     """
 
@@ -94,7 +102,9 @@ class CommonVirtualHost:
     response_parsers: tuple[HeaderParser | None, HeaderParser | None] = (None, None)
     most_specific_wins: bool = False
     filter_configs: FilterConfigs | None = None
+    shadow_policies: tuple[ShadowPolicy, ...] = ()
     max_body: int = MAX_BODY
+    random: Callable[[], int] = lambda: 0
     runtime: Loader | None = None
     sources: Any = None
 
@@ -105,6 +115,11 @@ class RouteEntry:
     Attributes:
         cluster_name: where requests go; empty for a direct response or a redirect.
         specifier: chooses the cluster of a request, if the configuration does not.
+        depends: on the request, so that `for_request` must be asked.
+        plain_timeout: every request has the same timeout, and it is not 0.
+        grpc_timeouts: what the deadlines of gRPC clients have to say, or None.
+        priority: 0 for the default, 1 for high: which circuit breakers and connections are used.
+        shadow_policies: to which clusters copies of requests go.
         timeout: seconds for the whole response, 0 for none.
         timeout_header: `x-envoy-expected-rq-timeout-ms` for that timeout.
         direct_response: answers in place of an upstream, or None.
@@ -118,8 +133,10 @@ class RouteEntry:
         "cluster_host",
         "cluster_name",
         "cluster_not_found_status",
+        "depends",
         "direct_response",
         "filter_configs",
+        "grpc_timeouts",
         "host_rewriter",
         "idle_timeout",
         "match",
@@ -128,9 +145,12 @@ class RouteEntry:
         "metadata_match",
         "name",
         "path_rewriter",
+        "plain_timeout",
+        "priority",
         "request_parsers",
         "response_parsers",
         "rewrites",
+        "shadow_policies",
         "specifier",
         "timeout",
         "timeout_header",
@@ -155,6 +175,9 @@ class RouteEntry:
         self.path_rewriter: PathRewriter | None = None
         self.host_rewriter: HostRewriter | None = None
         self.metadata_match: Mapping[str, Any] = {}
+        self.grpc_timeouts: GrpcTimeouts | None = None
+        self.priority = 0
+        self.shadow_policies: tuple[ShadowPolicy, ...] = ()
         self.auto_host_rewrite = False
         self.append_x_forwarded_host = False
         self.direct_response: DirectResponse | Redirect | SslRedirect | None = None
@@ -183,11 +206,17 @@ class RouteEntry:
         elif action != "non_forwarding_action":
             raise ConfigError(f"{action} is not supported", path)
         self.timeout_header: Entry = entry(b"x-envoy-expected-rq-timeout-ms", b"%d" % int(self.timeout * 1000))
+        self.plain_timeout = bool(self.timeout) and (
+            self.grpc_timeouts is None or self.grpc_timeouts.max_timeout is None
+        )
         self.rewrites = self.path_rewriter is not None or self.host_rewriter is not None
         if action == "route" and proto.route.WhichOneof("cluster_specifier") == "weighted_clusters":
             # Its entries are copies of what is complete by now.
             here = f"{path}.route.weighted_clusters"
             self.specifier = WeightedClusterSpecifier(proto.route.weighted_clusters, self, common, here)
+        self.depends = (
+            self.specifier is not None or self.max_stream_duration is not None or self.grpc_timeouts is not None
+        )
 
     def _take_action(self, action: Any, path: str, common: CommonVirtualHost) -> None:
         self.path_rewriter = compile_path_rewriter(action, self.match, path, common.sources)
@@ -205,13 +234,33 @@ class RouteEntry:
         self.idle_timeout = seconds(action, "idle_timeout")
         if action.HasField("max_stream_duration"):
             self.max_stream_duration = seconds(action.max_stream_duration, "max_stream_duration")
-            if timeout is None:
-                self.timeout = 0.0
+            # It takes the place of the older fields, whether they are set or not.
+            self.timeout = 0.0
+        self.grpc_timeouts = grpc_timeouts(action, seconds)
+        self.priority = action.priority
+        if action.request_mirror_policies:
+            here = f"{path}.request_mirror_policies"
+            self.shadow_policies = shadow_policies(action.request_mirror_policies, here, common)
+        else:
+            self.shadow_policies = common.shadow_policies
         self.host_rewriter = compile_host_rewriter(action, path, common.sources)
         self.auto_host_rewrite = action.auto_host_rewrite.value
         self.append_x_forwarded_host = action.append_x_forwarded_host
         if action.HasField("metadata_match"):
             self.metadata_match = plain_metadata(action.metadata_match).get("envoy.lb", {})
+
+    def for_request(self, headers: RequestHeaderMap, random: Callable[[], int]) -> RouteEntry:
+        """This route as far as it depends on the request: its cluster, and how long a gRPC call may take."""
+        chosen = self if self.specifier is None else self.specifier.route(self, headers, random)
+        if self.max_stream_duration is None and self.grpc_timeouts is None:
+            return chosen
+        duration = None if self.grpc_timeouts is None else self.grpc_timeouts.stream_duration(headers)
+        if duration is not None:
+            chosen = copy.copy(chosen)
+            chosen.max_stream_duration = duration
+        if chosen.max_stream_duration and is_grpc(headers.get(b"content-type")):
+            set_grpc_timeout(headers, chosen.max_stream_duration)
+        return chosen
 
     def per_filter_config(self, filter_name: str) -> Any:
         """What the most specific level tells that filter, or None."""
