@@ -240,7 +240,7 @@ class RouteConfig:
             number: int = stream.route_random
             return number
 
-        return route.for_request(headers, draw)
+        return route.for_request(headers, stream, draw)
 
     def _explained_route(
         self, virtual_host: VirtualHost, headers: RequestHeaderMap, path: bytes, stream: Any

@@ -17,6 +17,7 @@ from ..http.header_map import Entry, RequestHeaderMap, ResponseHeaderMap, entry
 from ..upstream.load_assignment import plain_metadata
 from .filter_config import FilterConfigs
 from .grpc_timeout import GrpcTimeouts, grpc_timeouts, set_grpc_timeout
+from .hash_policy import HashPolicy
 from .header_parser import HeaderParser
 from .host_rewriter import HostRewriter, compile_host_rewriter
 from .path_rewriter import PathRewriter, compile_path_rewriter, rewrite_path
@@ -67,6 +68,7 @@ honours(
     "grpc_timeout_offset",
     "priority",
     "request_mirror_policies",
+    "hash_policy",
     whole=("metadata_match",),
 )
 honours("envoy.config.route.v3.NonForwardingAction")
@@ -116,6 +118,8 @@ class RouteEntry:
         cluster_name: where requests go; empty for a direct response or a redirect.
         specifier: chooses the cluster of a request, if the configuration does not.
         depends: on the request, so that `for_request` must be asked.
+        changes_response: there may be something to do to the headers of the response.
+        hash_policy: what balancers that hash go by, or None.
         plain_timeout: every request has the same timeout, and it is not 0.
         grpc_timeouts: what the deadlines of gRPC clients have to say, or None.
         priority: 0 for the default, 1 for high: which circuit breakers and connections are used.
@@ -130,6 +134,7 @@ class RouteEntry:
     __slots__ = (
         "append_x_forwarded_host",
         "auto_host_rewrite",
+        "changes_response",
         "cluster_host",
         "cluster_name",
         "cluster_not_found_status",
@@ -137,6 +142,7 @@ class RouteEntry:
         "direct_response",
         "filter_configs",
         "grpc_timeouts",
+        "hash_policy",
         "host_rewriter",
         "idle_timeout",
         "match",
@@ -176,6 +182,7 @@ class RouteEntry:
         self.host_rewriter: HostRewriter | None = None
         self.metadata_match: Mapping[str, Any] = {}
         self.grpc_timeouts: GrpcTimeouts | None = None
+        self.hash_policy: HashPolicy | None = None
         self.priority = 0
         self.shadow_policies: tuple[ShadowPolicy, ...] = ()
         self.auto_host_rewrite = False
@@ -205,6 +212,9 @@ class RouteEntry:
             self.direct_response = Redirect(proto.redirect, self.match, f"{path}.redirect", sources)
         elif action != "non_forwarding_action":
             raise ConfigError(f"{action} is not supported", path)
+        self.changes_response = bool(self.response_parsers) or (
+            self.hash_policy is not None and self.hash_policy.sets_cookies
+        )
         self.timeout_header: Entry = entry(b"x-envoy-expected-rq-timeout-ms", b"%d" % int(self.timeout * 1000))
         self.plain_timeout = bool(self.timeout) and (
             self.grpc_timeouts is None or self.grpc_timeouts.max_timeout is None
@@ -238,6 +248,8 @@ class RouteEntry:
             self.timeout = 0.0
         self.grpc_timeouts = grpc_timeouts(action, seconds)
         self.priority = action.priority
+        if action.hash_policy:
+            self.hash_policy = HashPolicy(action.hash_policy, f"{path}.hash_policy")
         if action.request_mirror_policies:
             here = f"{path}.request_mirror_policies"
             self.shadow_policies = shadow_policies(action.request_mirror_policies, here, common)
@@ -249,9 +261,9 @@ class RouteEntry:
         if action.HasField("metadata_match"):
             self.metadata_match = plain_metadata(action.metadata_match).get("envoy.lb", {})
 
-    def for_request(self, headers: RequestHeaderMap, random: Callable[[], int]) -> RouteEntry:
+    def for_request(self, headers: RequestHeaderMap, stream: StreamInfo, random: Callable[[], int]) -> RouteEntry:
         """This route as far as it depends on the request: its cluster, and how long a gRPC call may take."""
-        chosen = self if self.specifier is None else self.specifier.route(self, headers, random)
+        chosen = self if self.specifier is None else self.specifier.route(self, headers, stream, random)
         if self.max_stream_duration is None and self.grpc_timeouts is None:
             return chosen
         duration = None if self.grpc_timeouts is None else self.grpc_timeouts.stream_duration(headers)

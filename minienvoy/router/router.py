@@ -111,6 +111,7 @@ class Router(StreamDecoderFilter):
         "request_trailers",
         "response_started",
         "route_entry",
+        "set_cookies",
         "shadows",
         "stream",
         "timeout",
@@ -124,6 +125,7 @@ class Router(StreamDecoderFilter):
         self.upstream: UpstreamRequest | None = None
         self.buffered: list[bytes] | None = None
         self.shadows: Sequence[ShadowRequest] = ()
+        self.set_cookies: Sequence[bytes] = ()
         self.buffered_size = 0
         self.timeout = 0.0
         self._complete_time: float | None = None
@@ -286,12 +288,15 @@ class Router(StreamDecoderFilter):
             else:
                 headers.entries.append(item)
                 headers.seen |= _SERVICE_TIME
-        if self.route_entry.response_parsers:
+        if self.route_entry.changes_response:
             # What the formats of added headers may ask for.
             stream.response_code = status
             stream.response_code_details = "via_upstream"
             stream.describe()
             self.route_entry.finalize_response_headers(headers, stream, self.request_headers)
+            if self.route_entry.hash_policy is not None:
+                for cookie in self.set_cookies:
+                    headers.add(b"set-cookie", cookie)
         if end_stream:
             self.on_upstream_complete(now)
         stream.encode_headers(headers, end_stream, "via_upstream")
@@ -355,7 +360,14 @@ class Router(StreamDecoderFilter):
     host_selection_retries: int = 0
 
     def compute_hash_key(self) -> int | None:
-        return None
+        """By the `hash_policy` of the route; a client may get a cookie with the response."""
+        policy = self.route_entry.hash_policy
+        if policy is None:
+            return None
+        cookies: list[bytes] = []
+        value = policy.generate_hash(self.request_headers, self.stream, cookies.append)
+        self.set_cookies = cookies
+        return value
 
     def should_select_another_host(self, host: Host) -> bool:
         return False

@@ -19,14 +19,16 @@ from .filter_config import FilterConfigs
 from .header_parser import HeaderParser
 
 if TYPE_CHECKING:
+    from ..stream_info import StreamInfo
     from .route_entry import CommonVirtualHost, RouteEntry
 
 honours(
     "envoy.config.route.v3.WeightedCluster",
     "clusters",
-    "total_weight",
     "runtime_key_prefix",
     "header_name",
+    "use_hash_policy",
+    ignored={"total_weight": "deprecated; Envoy goes by the sum of the weights as well"},
 )
 honours(
     "envoy.config.route.v3.WeightedCluster.ClusterWeight",
@@ -52,7 +54,9 @@ class ClusterSpecifier(Protocol):
     def cluster_names(self) -> tuple[str, ...]:
         """Those that the configuration names."""
 
-    def route(self, parent: RouteEntry, headers: RequestHeaderMap, random: Callable[[], int]) -> RouteEntry: ...
+    def route(
+        self, parent: RouteEntry, headers: RequestHeaderMap, stream: StreamInfo, random: Callable[[], int]
+    ) -> RouteEntry: ...
 
 
 class HeaderClusterSpecifier:
@@ -63,7 +67,9 @@ class HeaderClusterSpecifier:
     def __init__(self, name: str) -> None:
         self._name = name.lower().encode()
 
-    def route(self, parent: RouteEntry, headers: RequestHeaderMap, random: Callable[[], int]) -> RouteEntry:
+    def route(
+        self, parent: RouteEntry, headers: RequestHeaderMap, stream: StreamInfo, random: Callable[[], int]
+    ) -> RouteEntry:
         return with_cluster(parent, headers.get(self._name) or b"")
 
 
@@ -86,6 +92,7 @@ class WeightedClusterSpecifier:
         if total > MAX_TOTAL:
             raise ConfigError(f"The sum of weights of all weighted clusters of route exceeds {MAX_TOTAL}", path)
         self._total = total
+        self._use_hash_policy = proto.use_hash_policy.value
         self._header = proto.header_name.lower().encode()
         self._runtime = common.runtime if proto.runtime_key_prefix else None
         self._keys = tuple(f"{proto.runtime_key_prefix}.{each.name}" for each in proto.clusters)
@@ -95,14 +102,19 @@ class WeightedClusterSpecifier:
             _entry(each, parent, common, f"{path}.clusters[{index}]") for index, each in enumerate(proto.clusters)
         )
 
-    def route(self, parent: RouteEntry, headers: RequestHeaderMap, random: Callable[[], int]) -> RouteEntry:
+    def route(
+        self, parent: RouteEntry, headers: RequestHeaderMap, stream: StreamInfo, random: Callable[[], int]
+    ) -> RouteEntry:
         weights, total = self._weights, self._total
         if self._runtime is not None:
             snapshot = self._runtime.snapshot
             weights = tuple(snapshot.get_integer(*pair) for pair in zip(self._keys, weights, strict=True))
             total = sum(weights)
         told = headers.get(self._header) if self._header else None
-        value = int(told) if told is not None and told.isdigit() and len(told) <= 20 else random()
+        hashed = parent.hash_policy if self._use_hash_policy else None
+        value = hashed.generate_hash(headers, stream, None) if hashed is not None else None
+        if value is None:
+            value = int(told) if told is not None and told.isdigit() and len(told) <= 20 else random()
         # Weights that are all 0 in the runtime leave the last cluster.
         value = value % total if total else 0
         chosen = len(weights) - 1
@@ -140,6 +152,7 @@ def _entry(proto: Any, parent: RouteEntry, common: CommonVirtualHost, path: str)
         made.request_parsers = (request, *parent.request_parsers)
     if response is not None:
         made.response_parsers = (response, *parent.response_parsers)
+        made.changes_response = True
     if proto.host_rewrite_literal:
         made.cluster_host = proto.host_rewrite_literal.encode()
         made.rewrites = True
