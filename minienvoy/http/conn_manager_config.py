@@ -145,7 +145,12 @@ class ConnectionManagerConfig:
             )
         )
         self.rewrites_request = bool(
-            self.use_remote_address or self.internal_address is not None or self.user_agent or self.via or self.tls
+            self.use_remote_address
+            or self.internal_address is not None
+            or self.route_config.internal_only_headers
+            or self.user_agent
+            or self.via
+            or self.tls
         )
         self.rewrites_target = (
             self.normalize_path

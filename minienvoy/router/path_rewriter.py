@@ -37,12 +37,8 @@ def compile_path_rewriter(action: Any, match: RouteMatch, path: str, sources: An
     """Of a `RouteAction`; None if it leaves the path.
 
     Raises:
-        ConfigError: more than one way is asked for, a wrong regular expression, template or format.
+        ConfigError: a wrong regular expression, template or format.
     """
-    messages = ("regex_rewrite", "path_rewrite_policy")
-    asked = [bool(action.prefix_rewrite), bool(action.path_rewrite), *(action.HasField(name) for name in messages)]
-    if asked.count(True) > 1:
-        raise ConfigError("Specify only one of prefix_rewrite, regex_rewrite or path_rewrite_policy", path)
     if action.prefix_rewrite:
         if match.matcher is not None:
             raise ConfigError("Cannot use prefix_rewrite with matcher extension", f"{path}.prefix_rewrite")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from ..config.fields import honours
+from ..config.fields import forbids, honours
 from ..errors import ConfigError
 from ..http.grpc import is_grpc
 from ..http.header_map import Entry, RequestHeaderMap, ResponseHeaderMap, entry
@@ -72,6 +72,20 @@ honours(
     whole=("metadata_match",),
 )
 honours("envoy.config.route.v3.NonForwardingAction")
+
+
+@forbids("envoy.config.route.v3.RouteAction")
+def check_route_action(action: Any, path: str) -> None:
+    """Rewrites that exclude each other, weights that choose nobody."""
+    rewrites = [bool(action.prefix_rewrite), bool(action.path_rewrite)]
+    rewrites += [action.HasField(name) for name in ("regex_rewrite", "path_rewrite_policy")]
+    if rewrites.count(True) > 1:
+        raise ConfigError("Specify only one of prefix_rewrite, regex_rewrite or path_rewrite_policy", path)
+    weights = [each.weight.value for each in action.weighted_clusters.clusters]
+    if weights and not any(weights):
+        problem = "Sum of weights in the weighted_cluster must be greater than 0."
+        raise ConfigError(problem, f"{path}.weighted_clusters")
+
 
 DEFAULT_TIMEOUT: Final = 15.0
 _NOT_FOUND_STATUS: Final = {0: 503, 1: 404, 2: 500}

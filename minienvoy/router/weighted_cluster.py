@@ -84,11 +84,9 @@ class WeightedClusterSpecifier:
     """`weighted_clusters`. Make it when the route is complete: its entries are copies of the route."""
 
     def __init__(self, proto: Any, parent: RouteEntry, common: CommonVirtualHost, path: str) -> None:
-        """Raises ConfigError if there are no weights, or too large ones."""
+        """Raises ConfigError if weights are too large, or a cluster has no name."""
         self._weights = tuple(each.weight.value for each in proto.clusters)
         total = sum(self._weights)
-        if not total:
-            raise ConfigError("Sum of weights in the weighted_cluster must be greater than 0.", path)
         if total > MAX_TOTAL:
             raise ConfigError(f"The sum of weights of all weighted clusters of route exceeds {MAX_TOTAL}", path)
         self._total = total

@@ -26,14 +26,14 @@ honours(URI_TEMPLATE_REWRITE, "path_template_rewrite")
 
 MAX_VARIABLES: Final = 5
 MAX_NAME: Final = 16
-_LITERAL: Final = r"a-zA-Z0-9\-._~%!$&'()+,;:@"
-_VALUE: Final = _LITERAL + "=*"
+_LITERAL: Final = r"a-zA-Z0-9\-._~%!$&'()+,;:@="
+_VALUE: Final = _LITERAL + "*"
 _ONE: Final = f"[{_VALUE}]+"
 _REST: Final = f"[{_VALUE}/]*"
 _IS_LITERAL: Final = re.compile(f"[{_LITERAL}]+")
 _NAME: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9_]*")
 _REWRITE: Final = re.compile(r"([^{}]+)|\{([^{}]*)\}")
-_REWRITE_LITERAL: Final = re.compile(f"[{_LITERAL}=*/]*")
+_REWRITE_LITERAL: Final = re.compile(f"[{_LITERAL}*/]*")
 
 
 class UriTemplate(PathMatcher):
