@@ -222,6 +222,8 @@ class StreamInfo:
     """The request is sampled for tracing."""
     is_health_check: bool = False
     """The request is a health check that a filter of this proxy answered."""
+    route_random: int | None = None
+    """Drawn once: a stream that is routed again has the same luck (Envoy: its `stream_id`)."""
     _dynamic_metadata: dict[str, Any] | None = None
     _filter_state: dict[str, Any] | None = None
 

@@ -18,6 +18,9 @@ CATALOGUE = {
     "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy": "filters.network.tcp_proxy",
     # HTTP filters
     "envoy.extensions.filters.http.router.v3.Router": "filters.http.router",
+    # path matchers and rewriters of routes
+    "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig": "path.uri_template",
+    "envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig": "path.uri_template",
     # clusters
     "envoy.cluster.static": "clusters.static",
     "envoy.cluster.strict_dns": "clusters.strict_dns",

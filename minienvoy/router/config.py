@@ -5,16 +5,21 @@ Envoy: `Router::ConfigImpl`, `RouteMatcher`, `VirtualHostImpl`; docs "HTTP routi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
 from ..config.fields import honours
 from ..errors import ConfigError
 from ..explain.explanation import NO_EXPLANATION
 from ..http.header_map import RequestHeaderMap
 from ..upstream.load_assignment import plain_metadata
+from .filter_config import FilterConfigs
 from .header_parser import HeaderParser
-from .route_entry import RouteEntry
+from .redirect import MAX_BODY, SslRedirect
+from .route_entry import CommonVirtualHost, RouteEntry
+from .shadow_writer import ShadowPolicy, shadow_policies
 
 if TYPE_CHECKING:
     from ..config.runtime import Loader
@@ -31,12 +36,20 @@ honours(
     "most_specific_header_mutations_wins",
     "validate_clusters",
     "ignore_port_in_host_matching",
+    "vhost_header",
+    "ignore_path_parameters_in_path_matching",
+    "max_direct_response_body_size_bytes",
+    "typed_per_filter_config",
+    "request_mirror_policies",
 )
 honours(
     "envoy.config.route.v3.VirtualHost",
     "name",
     "domains",
     "routes",
+    "require_tls",
+    "request_mirror_policies",
+    "typed_per_filter_config",
     "request_headers_to_add",
     "request_headers_to_remove",
     "response_headers_to_add",
@@ -45,14 +58,30 @@ honours(
 )
 
 
+REQUIRE_ALL: Final = 2
+_PATH_PARAMETERS: Final = re.compile(rb";[^/]*")
+
+
 class VirtualHost:
-    """Domains that share a list of routes."""
+    """Domains that share a list of routes.
 
-    __slots__ = ("name", "routes")
+    Attributes:
+        ssl_redirect: the answer to whoever does not come by TLS, if `require_tls` asks for it.
+    """
 
-    def __init__(self, name: str, routes: tuple[RouteEntry, ...]) -> None:
+    __slots__ = ("_require_tls", "name", "routes", "ssl_redirect")
+
+    def __init__(self, name: str, routes: tuple[RouteEntry, ...], require_tls: int, redirect: RouteEntry) -> None:
         self.name = name
         self.routes = routes
+        self._require_tls = require_tls
+        self.ssl_redirect: RouteEntry | None = redirect if require_tls else None
+
+    def wants_tls(self, headers: RequestHeaderMap) -> bool:
+        """Whether this request is to come again by TLS."""
+        if headers.get(b"x-forwarded-proto") == b"https":
+            return False
+        return self._require_tls == REQUIRE_ALL or headers.get(b"x-envoy-internal") != b"true"
 
 
 class RouteConfig:
@@ -81,42 +110,37 @@ class RouteConfig:
         self._suffixes: dict[int, dict[bytes, VirtualHost]] = {}
         self._prefixes: dict[int, dict[bytes, VirtualHost]] = {}
         self._default: VirtualHost | None = None
-        request = HeaderParser.from_proto(
-            proto.request_headers_to_add, proto.request_headers_to_remove, f"{path}.request_headers", sources
-        )
-        response = HeaderParser.from_proto(
-            proto.response_headers_to_add, proto.response_headers_to_remove, f"{path}.response_headers", sources
-        )
+        self._ignore_parameters = proto.ignore_path_parameters_in_path_matching
+        self._vhost_header = proto.vhost_header.lower().encode()
+        ssl_redirect = _ssl_redirect()
+        request, response = _parsers(proto, path, sources)
+        filter_configs = _filter_configs(proto, path, None)
+        body_limit = proto.max_direct_response_body_size_bytes
+        shared = CommonVirtualHost("", random=random, runtime=runtime, sources=sources)
+        shared = replace(shared, shadow_policies=_shadow_policies(proto, path, shared))
         for at, each in enumerate(proto.virtual_hosts):
             here = f"{path}.virtual_hosts[{at}]"
-            vhost_request = HeaderParser.from_proto(
-                each.request_headers_to_add, each.request_headers_to_remove, f"{here}.request_headers", sources
+            vhost_request, vhost_response = _parsers(each, here, sources)
+            common = CommonVirtualHost(
+                name=each.name,
+                metadata=plain_metadata(each.metadata),
+                request_parsers=(vhost_request, request),
+                response_parsers=(vhost_response, response),
+                most_specific_wins=proto.most_specific_header_mutations_wins,
+                filter_configs=_filter_configs(each, here, filter_configs),
+                shadow_policies=_shadow_policies(each, here, shared),
+                random=random,
+                max_body=body_limit.value if proto.HasField("max_direct_response_body_size_bytes") else MAX_BODY,
+                runtime=runtime,
+                sources=sources,
             )
-            vhost_response = HeaderParser.from_proto(
-                each.response_headers_to_add, each.response_headers_to_remove, f"{here}.response_headers", sources
-            )
-            metadata = plain_metadata(each.metadata)
             routes = tuple(
-                RouteEntry(
-                    route,
-                    f"{here}.routes[{index}]",
-                    each.name,
-                    metadata,
-                    (vhost_request, request),
-                    (vhost_response, response),
-                    proto.most_specific_header_mutations_wins,
-                    runtime,
-                    sources,
-                )
-                for index, route in enumerate(each.routes)
+                RouteEntry(route, f"{here}.routes[{index}]", common) for index, route in enumerate(each.routes)
             )
             if cluster_exists is not None:
                 for index, entry in enumerate(routes):
-                    if entry.cluster_name and not cluster_exists(entry.cluster_name):
-                        raise ConfigError(
-                            f"route: unknown cluster '{entry.cluster_name}'", f"{here}.routes[{index}].route.cluster"
-                        )
-            virtual_host = VirtualHost(each.name, routes)
+                    _check_clusters(entry, f"{here}.routes[{index}].route", cluster_exists)
+            virtual_host = VirtualHost(each.name, routes, each.require_tls, ssl_redirect)
             for index, domain in enumerate(each.domains):
                 self._add_domain(domain.lower().encode(), virtual_host, f"{here}.domains[{index}]")
         self._only_default = not (self._exact or self._suffixes or self._prefixes)
@@ -170,15 +194,22 @@ class RouteConfig:
 
     def route(self, headers: RequestHeaderMap, stream: Any) -> RouteEntry | None:
         """The first route of the virtual host that matches; why the others did not is explained."""
-        virtual_host = self._default if self._only_default else self.virtual_host(headers.authority)
+        virtual_host = self._default if self._only_default else self._find_virtual_host(headers)
         explain = stream.explain
         if virtual_host is None:
             if explain is not NO_EXPLANATION:
                 explain.decided("route", None, f"no virtual host for {headers.authority.decode('latin-1')}")
             return None
+        if virtual_host.ssl_redirect is not None and virtual_host.wants_tls(headers):
+            if explain is not NO_EXPLANATION:
+                explain.decided("route", "redirect to https", f"require_tls of virtual host {virtual_host.name}")
+            return virtual_host.ssl_redirect
         path = headers.path
         if b"?" in path:
             path = path[: path.index(b"?")]
+        if self._ignore_parameters and b";" in path:
+            # Those of every segment, as in `/a;v=1/b`.
+            path = _PATH_PARAMETERS.sub(b"", path)
         if explain is not NO_EXPLANATION:
             return self._explained_route(virtual_host, headers, path, stream)
         for route in virtual_host.routes:
@@ -189,9 +220,27 @@ class RouteConfig:
                     continue
             elif not match.path(path):
                 continue
-            if not (match.conditional and match.conditions(headers, self._random)):
-                return route
+            if not (match.conditional and match.conditions(headers, stream, self._random)):
+                if not path and not match.connect:
+                    # A CONNECT without a path is for a connect_matcher only.
+                    continue
+                return self._for_request(route, headers, stream) if route.depends else route
         return None
+
+    def _find_virtual_host(self, headers: RequestHeaderMap) -> VirtualHost | None:
+        if not self._vhost_header:
+            return self.virtual_host(headers.authority)
+        host = headers.get(self._vhost_header)
+        return None if host is None else self.virtual_host(host)
+
+    def _for_request(self, route: RouteEntry, headers: RequestHeaderMap, stream: Any) -> RouteEntry:
+        def draw() -> int:
+            if stream.route_random is None:
+                stream.route_random = self._random()
+            number: int = stream.route_random
+            return number
+
+        return route.for_request(headers, stream, draw)
 
     def _explained_route(
         self, virtual_host: VirtualHost, headers: RequestHeaderMap, path: bytes, stream: Any
@@ -199,15 +248,63 @@ class RouteConfig:
         near_misses: list[str] = []
         for route in virtual_host.routes:
             match = route.match
-            if not match.path(path):
+            if not match.path(path) or not (path or match.connect):
                 near_misses.append(f"{route} (path)")
                 continue
-            failed = match.conditions(headers, self._random) if match.conditional else ""
+            failed = match.conditions(headers, stream, self._random) if match.conditional else ""
             if failed:
                 near_misses.append(f"{route} (needs {failed})")
                 continue
             because = f"{match.description} matches {path.decode('latin-1')} in virtual host {virtual_host.name}"
             stream.explain.decided("route", route, because, tuple(near_misses))
-            return route
+            return self._for_request(route, headers, stream) if route.depends else route
         stream.explain.decided("route", None, "route_not_found", tuple(near_misses))
         return None
+
+
+def _parsers(proto: Any, path: str, sources: Any) -> tuple[HeaderParser | None, HeaderParser | None]:
+    """Of requests and of responses."""
+    return (
+        HeaderParser.from_proto(
+            proto.request_headers_to_add, proto.request_headers_to_remove, f"{path}.request_headers", sources
+        ),
+        HeaderParser.from_proto(
+            proto.response_headers_to_add, proto.response_headers_to_remove, f"{path}.response_headers", sources
+        ),
+    )
+
+
+def _filter_configs(proto: Any, path: str, parent: FilterConfigs | None) -> FilterConfigs | None:
+    if not proto.typed_per_filter_config:
+        return parent
+    return FilterConfigs(proto.typed_per_filter_config, f"{path}.typed_per_filter_config", parent)
+
+
+def _shadow_policies(proto: Any, path: str, common: CommonVirtualHost) -> tuple[ShadowPolicy, ...]:
+    """Of a virtual host or a route configuration; those of the level above if it has none."""
+    if not proto.request_mirror_policies:
+        return common.shadow_policies
+    return shadow_policies(proto.request_mirror_policies, f"{path}.request_mirror_policies", common)
+
+
+def _ssl_redirect() -> RouteEntry:
+    """The route of who is sent to TLS: it has neither a name nor headers to add."""
+    from ..config.api import message_class
+
+    proto = message_class("envoy.config.route.v3.Route")()
+    proto.match.prefix = "/"
+    proto.redirect.https_redirect = True
+    made = RouteEntry(proto, "", CommonVirtualHost(""))
+    made.direct_response = SslRedirect()
+    return made
+
+
+def _check_clusters(entry: RouteEntry, path: str, exists: Callable[[str], bool]) -> None:
+    if entry.cluster_name and not exists(entry.cluster_name):
+        raise ConfigError(f"route: unknown cluster '{entry.cluster_name}'", f"{path}.cluster")
+    for name in entry.specifier.cluster_names if entry.specifier is not None else ():
+        if not exists(name):
+            raise ConfigError(f"route: unknown weighted cluster '{name}'", f"{path}.weighted_clusters")
+    for policy in entry.shadow_policies:
+        if policy.cluster_name and not exists(policy.cluster_name):
+            raise ConfigError(f"route: unknown shadow cluster '{policy.cluster_name}'", path)

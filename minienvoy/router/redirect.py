@@ -9,14 +9,18 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from ..access_log.context import FormatterContext
+from ..access_log.substitution_format_string import CompiledFormat, compile_substitution_format, content_type_of
 from ..config.fields import honours
 from ..errors import ConfigError
 from ..http.header_map import RequestHeaderMap
+from .path_rewriter import PathRewriter, format_rewriter, prefix_rewriter, regex_rewriter, rewrite_path
 
 if TYPE_CHECKING:
+    from ..stream_info import StreamInfo
     from .route_matcher import RouteMatch
 
-honours("envoy.config.route.v3.DirectResponseAction", "status", "body")
+honours("envoy.config.route.v3.DirectResponseAction", "status", "body", "body_format")
 honours("envoy.config.core.v3.DataSource", "filename", "inline_bytes", "inline_string", "environment_variable")
 honours(
     "envoy.config.route.v3.RedirectAction",
@@ -26,6 +30,8 @@ honours(
     "port_redirect",
     "path_redirect",
     "prefix_rewrite",
+    "regex_rewrite",
+    "path_rewrite",
     "response_code",
     "strip_query",
 )
@@ -64,20 +70,35 @@ class DirectResponse:
 
     Attributes:
         status, body: of the answer.
+        body_format: makes the body of what is known of the request, and of `body`; or None.
+        content_type: of that body; empty: as for any other.
         is_redirect: False.
     """
 
-    __slots__ = ("body", "status")
+    __slots__ = ("body", "body_format", "content_type", "status")
     is_redirect = False
 
-    def __init__(self, proto: Any, path: str, max_body: int = MAX_BODY) -> None:
+    def __init__(self, proto: Any, path: str, max_body: int = MAX_BODY, sources: Any = None) -> None:
         self.status: int = proto.status
         body = read_data_source(proto.body, f"{path}.body")
         if len(body) > max_body:
             raise ConfigError(f"response body size is {len(body)} bytes; maximum is {max_body}", f"{path}.body")
         self.body = body
+        self.body_format: CompiledFormat | None = None
+        self.content_type = b""
+        if proto.HasField("body_format"):
+            self.body_format = compile_substitution_format(proto.body_format, sources, f"{path}.body_format")
+            if proto.body_format.content_type or proto.body_format.WhichOneof("format") == "json_format":
+                self.content_type = content_type_of(proto.body_format).encode()
 
-    def location(self, headers: RequestHeaderMap) -> bytes | None:
+    def format_body(self, headers: RequestHeaderMap, stream: StreamInfo) -> bytes:
+        """The body for this request."""
+        if self.body_format is None:
+            return self.body
+        context = FormatterContext(stream, headers, local_reply_body=self.body.decode("latin-1"))
+        return self.body_format.format(context).encode("latin-1", "replace")
+
+    def location(self, headers: RequestHeaderMap, stream: StreamInfo) -> bytes | None:
         """As for a redirect that changes nothing: Envoy gives one to whatever has a status that may have a location."""
         if self.status == 201 or 300 <= self.status < 400:
             return b"%b://%b%b" % (headers.scheme, headers.authority, headers.path)
@@ -87,40 +108,57 @@ class DirectResponse:
 class Redirect:
     """Sends the client elsewhere."""
 
-    __slots__ = ("_host", "_match", "_path", "_port", "_prefix", "_scheme", "_strip_query", "status")
+    __slots__ = ("_host", "_path", "_port", "_rewriter", "_scheme", "_strip_query", "status")
     is_redirect = True
     body = b""
 
-    def __init__(self, proto: Any, match: RouteMatch) -> None:
+    def __init__(self, proto: Any, match: RouteMatch, path: str, sources: Any) -> None:
+        """Raises ConfigError below `path` for a wrong regular expression or format."""
         self.status = _STATUS[proto.response_code]
-        self._match = match
         self._scheme = b"https" if proto.https_redirect else proto.scheme_redirect.encode()
         self._host = proto.host_redirect.encode()
         self._port = b":%d" % proto.port_redirect if proto.port_redirect else b""
         self._path = proto.path_redirect.encode()
-        self._prefix = (
-            proto.prefix_rewrite.encode() if proto.WhichOneof("path_rewrite_specifier") == "prefix_rewrite" else b""
-        )
+        self._rewriter: PathRewriter | None = None
+        kind = proto.WhichOneof("path_rewrite_specifier")
+        if kind == "prefix_rewrite" and proto.prefix_rewrite:
+            self._rewriter = prefix_rewriter(match, proto.prefix_rewrite.encode())
+        elif kind == "regex_rewrite":
+            self._rewriter = regex_rewriter(proto.regex_rewrite, f"{path}.regex_rewrite")
+        elif kind == "path_rewrite" and proto.path_rewrite:
+            self._rewriter = format_rewriter(proto.path_rewrite, f"{path}.path_rewrite", sources)
         # A query of `path_redirect` is no query of the request.
         self._strip_query = proto.strip_query and b"?" not in self._path
 
-    def location(self, headers: RequestHeaderMap) -> bytes:
+    def location(self, headers: RequestHeaderMap, stream: StreamInfo) -> bytes:
         """Where to, for this request."""
-        from .route_entry import rewrite_prefix
-
         scheme = self._scheme or headers.scheme
         host = self._host or _host_of(headers, scheme, self._port)
         path = headers.path
         if self._path:
             query = path.find(b"?")
             path = self._path if b"?" in self._path or query < 0 else self._path + path[query:]
-        elif self._prefix:
+        elif self._rewriter is not None:
             # The log shows the path that the client is sent to, or the one it asked for.
-            headers.set(b"x-envoy-original-path", path)
-            path = headers.path = rewrite_prefix(path, self._match, self._prefix)
+            rewrite_path(headers, stream, self._rewriter, True)
+            path = headers.path
+            if path[:1] != b"/":
+                path = b"/" + path
         if self._strip_query:
             path = path.partition(b"?")[0]
         return b"%b://%b%b%b" % (scheme, host, self._port, path)
+
+
+class SslRedirect:
+    """What `require_tls` answers (`SslRedirector`)."""
+
+    __slots__ = ()
+    is_redirect = True
+    status = 301
+    body = b""
+
+    def location(self, headers: RequestHeaderMap, stream: StreamInfo) -> bytes:
+        return b"https://%b%b" % (headers.authority, headers.path)
 
 
 def _host_of(headers: RequestHeaderMap, scheme: bytes, port: bytes) -> bytes:

@@ -5,16 +5,26 @@ Envoy: `Router::RouteEntryImplBase`, `DirectResponseEntry`; docs "Route action",
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from ..config.fields import forbids, honours
 from ..errors import ConfigError
+from ..http.grpc import is_grpc
 from ..http.header_map import Entry, RequestHeaderMap, ResponseHeaderMap, entry
 from ..upstream.load_assignment import plain_metadata
+from .filter_config import FilterConfigs
+from .grpc_timeout import GrpcTimeouts, grpc_timeouts, set_grpc_timeout
+from .hash_policy import HashPolicy
 from .header_parser import HeaderParser
-from .redirect import DirectResponse, Redirect
+from .host_rewriter import HostRewriter, compile_host_rewriter
+from .path_rewriter import PathRewriter, compile_path_rewriter, rewrite_path
+from .redirect import MAX_BODY, DirectResponse, Redirect, SslRedirect
 from .route_matcher import RouteMatch
+from .shadow_writer import ShadowPolicy, shadow_policies
+from .weighted_cluster import ClusterSpecifier, HeaderClusterSpecifier, WeightedClusterSpecifier
 
 if TYPE_CHECKING:
     from ..config.runtime import Loader
@@ -27,6 +37,8 @@ honours(
     "route",
     "redirect",
     "direct_response",
+    "non_forwarding_action",
+    "typed_per_filter_config",
     "request_headers_to_add",
     "request_headers_to_remove",
     "response_headers_to_add",
@@ -36,16 +48,30 @@ honours(
 honours(
     "envoy.config.route.v3.RouteAction",
     "cluster",
+    "cluster_header",
+    "weighted_clusters",
     "cluster_not_found_response_code",
     "timeout",
     "idle_timeout",
     "max_stream_duration",
     "prefix_rewrite",
+    "regex_rewrite",
+    "path_rewrite_policy",
+    "path_rewrite",
     "host_rewrite_literal",
+    "host_rewrite_header",
+    "host_rewrite_path_regex",
+    "host_rewrite",
     "auto_host_rewrite",
     "append_x_forwarded_host",
+    "max_grpc_timeout",
+    "grpc_timeout_offset",
+    "priority",
+    "request_mirror_policies",
+    "hash_policy",
+    whole=("metadata_match",),
 )
-honours("envoy.config.route.v3.RouteAction.MaxStreamDuration", "max_stream_duration")
+honours("envoy.config.route.v3.NonForwardingAction")
 
 
 @forbids("envoy.config.route.v3.RouteAction")
@@ -63,7 +89,6 @@ def check_route_action(action: Any, path: str) -> None:
 
 DEFAULT_TIMEOUT: Final = 15.0
 _NOT_FOUND_STATUS: Final = {0: 503, 1: 404, 2: 500}
-_ORIGINAL_PATH: Final = b"x-envoy-original-path"
 
 
 def seconds(message: Any, field: str) -> float | None:
@@ -74,90 +99,158 @@ def seconds(message: Any, field: str) -> float | None:
     return float(duration.seconds + duration.nanos / 1e9)
 
 
+@dataclass(frozen=True, slots=True)
+class CommonVirtualHost:
+    """What the routes of a virtual host have in common (`Router::CommonVirtualHostImpl`).
+
+    Attributes:
+        metadata: `filter_metadata` as plain values.
+        request_parsers, response_parsers: of the virtual host and of the route configuration; None: nothing to do.
+        most_specific_wins: the route has the last word on headers, not the route configuration.
+        filter_configs: of the virtual host and the route configuration.
+        shadow_policies: for routes that have none of their own.
+        max_body: of direct responses, in bytes.
+    """
+
+    name: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    request_parsers: tuple[HeaderParser | None, HeaderParser | None] = (None, None)
+    response_parsers: tuple[HeaderParser | None, HeaderParser | None] = (None, None)
+    most_specific_wins: bool = False
+    filter_configs: FilterConfigs | None = None
+    shadow_policies: tuple[ShadowPolicy, ...] = ()
+    max_body: int = MAX_BODY
+    random: Callable[[], int] = lambda: 0
+    runtime: Loader | None = None
+    sources: Any = None
+
+
 class RouteEntry:
     """Compiled once; a request only reads it.
 
     Attributes:
         cluster_name: where requests go; empty for a direct response or a redirect.
+        specifier: chooses the cluster of a request, if the configuration does not.
+        depends: on the request, so that `for_request` must be asked.
+        changes_response: there may be something to do to the headers of the response.
+        hash_policy: what balancers that hash go by, or None.
+        plain_timeout: every request has the same timeout, and it is not 0.
+        grpc_timeouts: what the deadlines of gRPC clients have to say, or None.
+        priority: 0 for the default, 1 for high: which circuit breakers and connections are used.
+        shadow_policies: to which clusters copies of requests go.
         timeout: seconds for the whole response, 0 for none.
         timeout_header: `x-envoy-expected-rq-timeout-ms` for that timeout.
         direct_response: answers in place of an upstream, or None.
+        cluster_host: the host that a weighted cluster puts in place of the request's.
+        metadata_match: keys and values that hosts are to have in their metadata's `envoy.lb`.
     """
 
     __slots__ = (
         "append_x_forwarded_host",
         "auto_host_rewrite",
+        "changes_response",
+        "cluster_host",
         "cluster_name",
         "cluster_not_found_status",
+        "depends",
         "direct_response",
-        "host_rewrite",
+        "filter_configs",
+        "grpc_timeouts",
+        "hash_policy",
+        "host_rewriter",
         "idle_timeout",
         "match",
         "max_stream_duration",
         "metadata",
+        "metadata_match",
         "name",
-        "prefix_rewrite",
+        "path_rewriter",
+        "plain_timeout",
+        "priority",
         "request_parsers",
         "response_parsers",
         "rewrites",
+        "shadow_policies",
+        "specifier",
         "timeout",
         "timeout_header",
         "virtual_host_metadata",
         "virtual_host_name",
     )
 
-    def __init__(
-        self,
-        proto: Any,
-        path: str,
-        virtual_host_name: str,
-        virtual_host_metadata: Mapping[str, Any],
-        request_parsers: tuple[HeaderParser | None, HeaderParser | None],
-        response_parsers: tuple[HeaderParser | None, HeaderParser | None],
-        most_specific_wins: bool,
-        runtime: Loader | None,
-        sources: Any,
-    ) -> None:
+    def __init__(self, proto: Any, path: str, common: CommonVirtualHost) -> None:
+        """Raises ConfigError below `path`."""
         self.name: str = proto.name
-        self.virtual_host_name = virtual_host_name
-        self.match = RouteMatch(proto.match, f"{path}.match", runtime)
+        self.virtual_host_name = common.name
+        self.match = RouteMatch(proto.match, f"{path}.match", common.runtime)
         self.metadata = plain_metadata(proto.metadata)
-        self.virtual_host_metadata = virtual_host_metadata
+        self.virtual_host_metadata = common.metadata
         self.cluster_name = ""
+        self.cluster_host = b""
         self.cluster_not_found_status = 503
+        self.specifier: ClusterSpecifier | None = None
         self.timeout = DEFAULT_TIMEOUT
         self.idle_timeout: float | None = None
         self.max_stream_duration: float | None = None
-        self.prefix_rewrite: bytes | None = None
-        self.host_rewrite: bytes | None = None
+        self.path_rewriter: PathRewriter | None = None
+        self.host_rewriter: HostRewriter | None = None
+        self.metadata_match: Mapping[str, Any] = {}
+        self.grpc_timeouts: GrpcTimeouts | None = None
+        self.hash_policy: HashPolicy | None = None
+        self.priority = 0
+        self.shadow_policies: tuple[ShadowPolicy, ...] = ()
         self.auto_host_rewrite = False
         self.append_x_forwarded_host = False
-        self.direct_response: DirectResponse | Redirect | None = None
-        action = proto.WhichOneof("action")
-        if action == "route":
-            self._take_action(proto.route, f"{path}.route")
-        elif action == "direct_response":
-            self.direct_response = DirectResponse(proto.direct_response, f"{path}.direct_response")
-        elif action == "redirect":
-            self.direct_response = Redirect(proto.redirect, self.match)
-        else:
-            raise ConfigError(f"{action} is not supported", path)
+        self.direct_response: DirectResponse | Redirect | SslRedirect | None = None
+        self.filter_configs = common.filter_configs
+        if proto.typed_per_filter_config:
+            here = f"{path}.typed_per_filter_config"
+            self.filter_configs = FilterConfigs(proto.typed_per_filter_config, here, common.filter_configs)
+        sources = common.sources
         mine = HeaderParser.from_proto(
             proto.request_headers_to_add, proto.request_headers_to_remove, f"{path}.request_headers", sources
         )
-        self.request_parsers = _in_order((mine, *request_parsers), most_specific_wins)
+        self.request_parsers = _in_order((mine, *common.request_parsers), common.most_specific_wins)
         mine = HeaderParser.from_proto(
             proto.response_headers_to_add, proto.response_headers_to_remove, f"{path}.response_headers", sources
         )
-        self.response_parsers = _in_order((mine, *response_parsers), most_specific_wins)
+        self.response_parsers = _in_order((mine, *common.response_parsers), common.most_specific_wins)
+        action = proto.WhichOneof("action")
+        if action == "route":
+            self._take_action(proto.route, f"{path}.route", common)
+        elif action == "direct_response":
+            self.direct_response = DirectResponse(
+                proto.direct_response, f"{path}.direct_response", common.max_body, sources
+            )
+        elif action == "redirect":
+            self.direct_response = Redirect(proto.redirect, self.match, f"{path}.redirect", sources)
+        elif action != "non_forwarding_action":
+            raise ConfigError(f"{action} is not supported", path)
+        self.changes_response = bool(self.response_parsers) or (
+            self.hash_policy is not None and self.hash_policy.sets_cookies
+        )
         self.timeout_header: Entry = entry(b"x-envoy-expected-rq-timeout-ms", b"%d" % int(self.timeout * 1000))
-        self.rewrites = self.prefix_rewrite is not None or self.host_rewrite is not None
+        self.plain_timeout = bool(self.timeout) and (
+            self.grpc_timeouts is None or self.grpc_timeouts.max_timeout is None
+        )
+        self.rewrites = self.path_rewriter is not None or self.host_rewriter is not None
+        if action == "route" and proto.route.WhichOneof("cluster_specifier") == "weighted_clusters":
+            # Its entries are copies of what is complete by now.
+            here = f"{path}.route.weighted_clusters"
+            self.specifier = WeightedClusterSpecifier(proto.route.weighted_clusters, self, common, here)
+        self.depends = (
+            self.specifier is not None or self.max_stream_duration is not None or self.grpc_timeouts is not None
+        )
 
-    def _take_action(self, action: Any, path: str) -> None:
+    def _take_action(self, action: Any, path: str, common: CommonVirtualHost) -> None:
+        self.path_rewriter = compile_path_rewriter(action, self.match, path, common.sources)
         specifier = action.WhichOneof("cluster_specifier")
-        if specifier != "cluster":
+        if specifier == "cluster":
+            self.cluster_name = action.cluster
+        elif specifier == "cluster_header":
+            self.specifier = HeaderClusterSpecifier(action.cluster_header)
+        elif specifier != "weighted_clusters":
             raise ConfigError(f"{specifier} is not supported", path)
-        self.cluster_name = action.cluster
         self.cluster_not_found_status = _NOT_FOUND_STATUS[action.cluster_not_found_response_code]
         timeout = seconds(action, "timeout")
         if timeout is not None:
@@ -165,41 +258,63 @@ class RouteEntry:
         self.idle_timeout = seconds(action, "idle_timeout")
         if action.HasField("max_stream_duration"):
             self.max_stream_duration = seconds(action.max_stream_duration, "max_stream_duration")
-            if timeout is None:
-                self.timeout = 0.0
-        if action.prefix_rewrite:
-            self.prefix_rewrite = action.prefix_rewrite.encode()
-        rewrite = action.WhichOneof("host_rewrite_specifier")
-        if rewrite == "host_rewrite_literal":
-            self.host_rewrite = action.host_rewrite_literal.encode()
-        elif rewrite == "auto_host_rewrite":
-            self.auto_host_rewrite = action.auto_host_rewrite.value
+            # It takes the place of the older fields, whether they are set or not.
+            self.timeout = 0.0
+        self.grpc_timeouts = grpc_timeouts(action, seconds)
+        self.priority = action.priority
+        if action.hash_policy:
+            self.hash_policy = HashPolicy(action.hash_policy, f"{path}.hash_policy")
+        if action.request_mirror_policies:
+            here = f"{path}.request_mirror_policies"
+            self.shadow_policies = shadow_policies(action.request_mirror_policies, here, common)
+        else:
+            self.shadow_policies = common.shadow_policies
+        self.host_rewriter = compile_host_rewriter(action, path, common.sources)
+        self.auto_host_rewrite = action.auto_host_rewrite.value
         self.append_x_forwarded_host = action.append_x_forwarded_host
+        if action.HasField("metadata_match"):
+            self.metadata_match = plain_metadata(action.metadata_match).get("envoy.lb", {})
+
+    def for_request(self, headers: RequestHeaderMap, stream: StreamInfo, random: Callable[[], int]) -> RouteEntry:
+        """This route as far as it depends on the request: its cluster, and how long a gRPC call may take."""
+        chosen = self if self.specifier is None else self.specifier.route(self, headers, stream, random)
+        if self.max_stream_duration is None and self.grpc_timeouts is None:
+            return chosen
+        duration = None if self.grpc_timeouts is None else self.grpc_timeouts.stream_duration(headers)
+        if duration is not None:
+            chosen = copy.copy(chosen)
+            chosen.max_stream_duration = duration
+        if chosen.max_stream_duration and is_grpc(headers.get(b"content-type")):
+            set_grpc_timeout(headers, chosen.max_stream_duration)
+        return chosen
 
     def per_filter_config(self, filter_name: str) -> Any:
-        return None
+        """What the most specific level tells that filter, or None."""
+        return None if self.filter_configs is None else self.filter_configs.get(filter_name)
 
-    def finalize_request_headers(self, headers: RequestHeaderMap, stream: StreamInfo) -> None:
-        """Rewrite and add what the upstream is to see."""
+    def finalize_request_headers(
+        self, headers: RequestHeaderMap, stream: StreamInfo, keep_original: bool = True
+    ) -> None:
+        """Rewrite and add what the upstream is to see; `keep_original` tells it the host and path that came."""
         for parser in self.request_parsers:
             parser.evaluate(headers, stream, headers, None)
         if self.rewrites:
-            if self.host_rewrite is not None:
-                self.rewrite_host(headers, self.host_rewrite)
-            if self.prefix_rewrite is not None:
-                headers.set(_ORIGINAL_PATH, headers.path)
-                headers.path = self.rewritten_path(headers.path)
+            if self.cluster_host:
+                headers.authority = self.cluster_host
+            if self.host_rewriter is not None:
+                host = self.host_rewriter(headers, stream)
+                if host:
+                    self.rewrite_host(headers, host, keep_original)
+            if self.path_rewriter is not None:
+                rewrite_path(headers, stream, self.path_rewriter, keep_original)
 
-    def rewrite_host(self, headers: RequestHeaderMap, host: bytes) -> None:
-        headers.set(b"x-envoy-original-host", headers.authority)
+    def rewrite_host(self, headers: RequestHeaderMap, host: bytes, keep_original: bool = True) -> None:
+        if keep_original:
+            headers.set(b"x-envoy-original-host", headers.authority)
         if self.append_x_forwarded_host:
             before = headers.get(b"x-forwarded-host")
             headers.set(b"x-forwarded-host", b"%b,%b" % (before, headers.authority) if before else headers.authority)
         headers.authority = host
-
-    def rewritten_path(self, path: bytes) -> bytes:
-        assert self.prefix_rewrite is not None
-        return rewrite_prefix(path, self.match, self.prefix_rewrite)
 
     def finalize_response_headers(
         self, headers: ResponseHeaderMap, stream: StreamInfo, request: RequestHeaderMap | None
@@ -209,14 +324,6 @@ class RouteEntry:
 
     def __str__(self) -> str:
         return self.name or self.match.description
-
-
-def rewrite_prefix(path: bytes, match: RouteMatch, rewrite: bytes) -> bytes:
-    """Put `rewrite` in the place of what was matched: a prefix, or the whole path; the query stays."""
-    if match.rewrites_whole_path or match.prefix is None:
-        query = path.find(b"?")
-        return rewrite + (b"" if query < 0 else path[query:])
-    return rewrite + path[len(match.prefix) :]
 
 
 def _in_order(parsers: tuple[HeaderParser | None, ...], most_specific_wins: bool) -> tuple[HeaderParser, ...]:

@@ -6,14 +6,19 @@ words and flags; what goes right passes through with as little ado as possible.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from ..explain.explanation import NO_EXPLANATION
 from ..http.codec import RequestEncoder, StreamResetReason
 from ..http.filter import FilterDataStatus, FilterHeadersStatus, FilterTrailersStatus, StreamDecoderFilter
+from ..http.grpc import is_grpc
 from ..http.header_map import KIND, Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
 from ..stream_info import ResponseFlag
 from ..upstream.http_conn_pool import MakeCodec, http_conn_pool
+from .grpc_timeout import set_grpc_timeout
+from .redirect import DirectResponse
+from .shadow_writer import ShadowRequest, start_shadows
 from .upstream_request import UpstreamRequest
 
 if TYPE_CHECKING:
@@ -106,6 +111,8 @@ class Router(StreamDecoderFilter):
         "request_trailers",
         "response_started",
         "route_entry",
+        "set_cookies",
+        "shadows",
         "stream",
         "timeout",
         "upstream",
@@ -117,6 +124,8 @@ class Router(StreamDecoderFilter):
         self.request_trailers: HeaderMap | None = None
         self.upstream: UpstreamRequest | None = None
         self.buffered: list[bytes] | None = None
+        self.shadows: Sequence[ShadowRequest] = ()
+        self.set_cookies: Sequence[bytes] = ()
         self.buffered_size = 0
         self.timeout = 0.0
         self._complete_time: float | None = None
@@ -163,21 +172,26 @@ class Router(StreamDecoderFilter):
             self._no_healthy_upstream(cluster)
             return _STOP
         if not config.suppress_envoy_headers:
-            if headers.seen & _TIMEOUTS or not route.timeout:
+            if headers.seen & _TIMEOUTS or not route.plain_timeout:
                 self._tell_timeout(headers, route)
             else:
                 headers.entries.append(route.timeout_header)
                 headers.seen |= _EXPECTED_TIMEOUT
+        elif self._take_grpc_timeout(headers, route) and self.timeout:
+            set_grpc_timeout(headers, self.timeout)
         if self.internal and headers.seen & _CONTROL:
             # They have been obeyed here; the next hop is not told.
             headers.remove_kinds(_CONTROL)
         if route.rewrites or route.request_parsers:
             stream.describe()
-            route.finalize_request_headers(headers, stream)
+            route.finalize_request_headers(headers, stream, not config.suppress_envoy_headers)
+        if route.shadow_policies:
+            policies = route.shadow_policies
+            self.shadows = start_shadows(policies, config, headers, stream, self.timeout, end_stream)
         stream.upstream_host = host
         stream.watermark_callbacks = self._on_downstream_watermark
         upstream = self.upstream = UpstreamRequest(self, host)
-        pool = host.http_pools.get(0) or http_conn_pool(cluster, host, config.make_codec)
+        pool = host.http_pools.get(route.priority) or http_conn_pool(cluster, host, config.make_codec, route.priority)
         pending = pool.new_stream(upstream)
         if pending is not None:
             upstream.pending = pending
@@ -193,6 +207,8 @@ class Router(StreamDecoderFilter):
         if upstream is None:
             return _NO_BUFFER
         self.request_complete = end_stream
+        for shadow in self.shadows:
+            shadow.encode_data(data, end_stream)
         if not upstream.encode_data(data, end_stream):
             if self.buffered is None:
                 self.buffered = []
@@ -210,6 +226,8 @@ class Router(StreamDecoderFilter):
         upstream = self.upstream
         if upstream is not None:
             self.request_complete = True
+            for shadow in self.shadows:
+                shadow.encode_trailers(trailers)
             if not upstream.encode_trailers(trailers):
                 self.request_trailers = trailers
             self._on_request_complete()
@@ -236,6 +254,9 @@ class Router(StreamDecoderFilter):
             self.upstream = None
             if not upstream.done:
                 upstream.reset()
+        if not self.request_complete:
+            for shadow in self.shadows:
+                shadow.reset()
         if self._reading_stopped:
             self._reading_stopped = False
             self.stream.encoder.read_disable(False)
@@ -267,12 +288,15 @@ class Router(StreamDecoderFilter):
             else:
                 headers.entries.append(item)
                 headers.seen |= _SERVICE_TIME
-        if self.route_entry.response_parsers:
+        if self.route_entry.changes_response:
             # What the formats of added headers may ask for.
             stream.response_code = status
             stream.response_code_details = "via_upstream"
             stream.describe()
             self.route_entry.finalize_response_headers(headers, stream, self.request_headers)
+            if self.route_entry.hash_policy is not None:
+                for cookie in self.set_cookies:
+                    headers.add(b"set-cookie", cookie)
         if end_stream:
             self.on_upstream_complete(now)
         stream.encode_headers(headers, end_stream, "via_upstream")
@@ -336,13 +360,21 @@ class Router(StreamDecoderFilter):
     host_selection_retries: int = 0
 
     def compute_hash_key(self) -> int | None:
-        return None
+        """By the `hash_policy` of the route; a client may get a cookie with the response."""
+        policy = self.route_entry.hash_policy
+        if policy is None:
+            return None
+        cookies: list[bytes] = []
+        value = policy.generate_hash(self.request_headers, self.stream, cookies.append)
+        self.set_cookies = cookies
+        return value
 
     def should_select_another_host(self, host: Host) -> bool:
         return False
 
     def metadata_match_criteria(self) -> Any:
-        return None
+        """Keys and values that the host is to have in its metadata's `envoy.lb`; None if the route asks for none."""
+        return self.route_entry.metadata_match or None
 
     # -- inside
 
@@ -352,14 +384,21 @@ class Router(StreamDecoderFilter):
         headers = self.request_headers
         stats = self.config.stats
         stats.rq_direct_response += 1
-        location = answer.location(headers)
+        location = answer.location(headers, stream)
+
+        body, content_type = answer.body, b""
+        if isinstance(answer, DirectResponse) and answer.body_format is not None:
+            stream.describe()
+            body, content_type = answer.format_body(headers, stream), answer.content_type
 
         def modify(response: ResponseHeaderMap) -> None:
             if location is not None:
                 response.add(b"location", location)
+            if content_type:
+                response.add(b"content-type", content_type)
             route.finalize_response_headers(response, stream, headers)
 
-        stream.send_local_reply(answer.status, answer.body, "direct_response", modify)
+        stream.send_local_reply(answer.status, body, "direct_response", modify)
 
     def _no_healthy_upstream(self, cluster: Cluster) -> None:
         stream = self.stream
@@ -374,6 +413,7 @@ class Router(StreamDecoderFilter):
     def _tell_timeout(self, headers: RequestHeaderMap, route: RouteEntry) -> None:
         """`x-envoy-upstream-rq-timeout-ms` from inside is obeyed; `x-envoy-expected-rq-timeout-ms` is passed on."""
         seen = headers.seen
+        grpc = self._take_grpc_timeout(headers, route)
         if seen & _TIMEOUT_HEADER:
             value = headers.get(b"x-envoy-upstream-rq-timeout-ms") or b""
             if value.isdigit() and len(value) < 12:
@@ -385,7 +425,18 @@ class Router(StreamDecoderFilter):
             headers.entries.append(route.timeout_header)
             headers.seen |= _EXPECTED_TIMEOUT
         else:
-            headers.set(b"x-envoy-expected-rq-timeout-ms", b"%d" % int(self.timeout * 1000))
+            headers.set(b"x-envoy-expected-rq-timeout-ms", b"%d" % round(self.timeout * 1000))
+        if grpc:
+            # The upstream is told what is left of the client's deadline.
+            set_grpc_timeout(headers, self.timeout)
+
+    def _take_grpc_timeout(self, headers: RequestHeaderMap, route: RouteEntry) -> bool:
+        """Whether the deadline of a gRPC client takes the place of the route's timeout."""
+        timeouts = route.grpc_timeouts
+        if timeouts is None or timeouts.max_timeout is None or not is_grpc(headers.get(b"content-type")):
+            return False
+        self.timeout = timeouts.timeout(headers)
+        return True
 
     def _on_request_complete(self) -> None:
         if self.upstream is None:

@@ -20,6 +20,11 @@ READ_FOR = {
     "network/transport_socket.py": ("server/listener.py",),
     "server/filter_chain_factory.py": ("config/extension.py",),
     "router/config.py": ("extensions/filters/network/http_connection_manager.py",),
+    "router/route_entry.py": (
+        "router/grpc_timeout.py",
+        "router/host_rewriter.py",
+        "router/path_rewriter.py",
+    ),
     "router/route_matcher.py": ("config/runtime.py",),
     "server/listener.py": (
         "config/extension.py",
@@ -45,6 +50,7 @@ NOT_READ = {
     ("matchers/header.py", "prefix_match"): "by the name that WhichOneof gives",
     ("matchers/header.py", "suffix_match"): "by the name that WhichOneof gives",
     ("matchers/header.py", "contains_match"): "by the name that WhichOneof gives",
+    ("router/filter_config.py", "disabled"): "only as it is by default",
     ("matchers/string.py", "patterns"): "server/stats_settings.py compiles it; it is declared there too",
     ("server/listener.py", "use_original_dst"): "only as it is by default",
     ("server/listener.py", "enable_mptcp"): "only as it is by default",

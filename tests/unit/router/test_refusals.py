@@ -11,6 +11,7 @@ from minienvoy.config.loader import load_dict
 from minienvoy.errors import ConfigError
 from minienvoy.http.header_map import RequestHeaderMap
 from minienvoy.router.config import RouteConfig
+from minienvoy.stream_info import StreamInfo
 
 
 def compiled(*virtual_hosts: dict[str, Any]) -> RouteConfig:
@@ -84,5 +85,5 @@ def test_prefix_of_a_redirect_may_bring_a_query_and_the_log_knows_the_path_that_
     host = compiled({"name": "v", "domains": ["*"], "routes": [redirect]}).virtual_host(b"a.test")
     assert host is not None and host.routes[0].direct_response is not None
     headers = RequestHeaderMap(b"GET", b"/rx", b"a.test", [])
-    assert host.routes[0].direct_response.location(headers) == b"http://a.test/a?bx"
+    assert host.routes[0].direct_response.location(headers, StreamInfo()) == b"http://a.test/a?bx"
     assert headers.get(b"x-envoy-original-path") == b"/rx"
