@@ -24,6 +24,7 @@ from .conn_manager_utility import (
     PATH_REJECTED,
     RESPONSE_HOP_BY_HOP,
     UNUSUAL,
+    is_upgrade,
     mutate_request_headers,
     mutate_response_headers,
     normalize_path,
@@ -98,6 +99,7 @@ class ActiveStream(FilterManager):
     duration_timer: Timer | None = None
     log_timer: Timer | None = None
     _traced: bool = False
+    _counted_upgrade: bool = False
     _lost: bool = False
 
     def __init__(self, manager: ConnectionManager, encoder: ResponseEncoder) -> None:
@@ -270,11 +272,11 @@ class ActiveStream(FilterManager):
             elif config.drain_state.active and config.drain_close():
                 config.stats.downstream_cx_drain_close += 1
                 manager.start_drain_sequence()
-        if not self.remote_complete and (end_stream or not self._upgrade):
-            # HTTP/1 can not wait for the rest of a request that has been answered.
+        if not self.remote_complete:
+            # HTTP/1 can not wait for the rest of a request that has been answered, and has no use for a tunnel's end.
             manager.draining = True
             config.stats.downstream_rq_response_before_rq_complete += 1
-        if (manager.draining or manager.drain_announced) and not (self._upgrade and status == 101):
+        if (manager.draining or manager.drain_announced) and not (self._upgrade and self._opens_tunnel(headers)):
             headers.set(b"connection", b"close")
         elif self.protocol == "HTTP/1.0":
             entries.append(_KEEP_ALIVE)
@@ -515,9 +517,20 @@ class ActiveStream(FilterManager):
             self.saw_connection_close = True
         self._upgrade = headers.method == b"CONNECT" or (bool(headers.seen & _UPGRADE) and b"upgrade" in tokens)
 
+    def _opens_tunnel(self, headers: ResponseHeaderMap) -> bool:
+        """What follows this response is no HTTP any more."""
+        if self.request_headers is not None and self.request_headers.method == b"CONNECT":
+            return headers.status == 200
+        return is_upgrade(headers)
+
     def _allow_upgrade(self, headers: RequestHeaderMap) -> bool:
         upgrade = b"connect" if headers.method == b"CONNECT" else (headers.get(b"upgrade") or b"").lower()
-        if headers.method == b"CONNECT" or upgrade in self.config.upgrades:
+        if upgrade in self.config.upgrades:
+            self._counted_upgrade = True
+            self.config.stats.downstream_cx_upgrades_total += 1
+            self.config.stats.downstream_cx_upgrades_active += 1
+            return True
+        if headers.method == b"CONNECT":
             return True
         self._upgrade = False
         self.config.stats.downstream_rq_ws_on_non_ws_route += 1
@@ -618,6 +631,8 @@ class ActiveStream(FilterManager):
         self.request_complete_time = now = self.dispatcher.monotonic_time()
         stats = config.stats
         stats.downstream_rq_active -= 1
+        if self._upgrade and self._counted_upgrade:
+            stats.downstream_cx_upgrades_active -= 1
         if self.local_complete:
             stats.downstream_rq_time.record(int((now - self.start_monotonic) * 1000))
         if config.access_logs:

@@ -171,6 +171,14 @@ def _detect_original_ip(headers: RequestHeaderMap, config: ConnectionManagerConf
     return found
 
 
+def is_upgrade(headers: HeaderMap) -> bool:
+    """`Utility::isUpgrade`: asks for another protocol, or grants it."""
+    if not headers.seen & _UPGRADE or not headers.has(b"upgrade"):
+        return False
+    tokens = (headers.joined(b"connection") or b"").lower().split(b",")
+    return any(token.strip() == b"upgrade" for token in tokens)
+
+
 def is_edge_request(headers: RequestHeaderMap, config: ConnectionManagerConfig) -> bool:
     return config.use_remote_address and not headers.has(b"x-envoy-internal")
 
@@ -211,7 +219,7 @@ def last_address_from_xff(headers: RequestHeaderMap, hops_to_skip: int) -> tuple
 def mutate_response_headers(headers: ResponseHeaderMap, config: ConnectionManagerConfig, upgrade: bool) -> None:
     """Drop what concerns only the upstream's connection."""
     if headers.seen & RESPONSE_HOP_BY_HOP:
-        if upgrade and headers.status == 101:
+        if upgrade and is_upgrade(headers):
             headers.remove_kinds(RESPONSE_HOP_BY_HOP & ~_CONNECTION)
         else:
             headers.remove_kinds(RESPONSE_HOP_BY_HOP)

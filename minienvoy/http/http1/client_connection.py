@@ -76,6 +76,7 @@ class ClientConnection(Http1Connection):
         self._connect_request = False
         self._upgrade_request = False
         self._request_over = True
+        self._tunnel = False
         self.should_close = False
         """The peer (or a broken message) rules out another request on this connection."""
         self.extra_bytes = False
@@ -222,7 +223,7 @@ class ClientConnection(Http1Connection):
             return rest if self._state == HEAD else b""
         if (self._connect_request or self._upgrade_request) and self._is_raw(headers):
             self._state = UNTIL_CLOSE
-            self.should_close = True
+            self._tunnel = self.should_close = True
             decoder.decode_headers(headers, False)
             return rest
         if length == 0 or self._head_request or status == 204 or status == 304 or status == 101:
@@ -344,7 +345,7 @@ class ClientConnection(Http1Connection):
     @property
     def reads_until_close(self) -> bool:
         """The end of the connection is the end of the body that is being read."""
-        return self._state == UNTIL_CLOSE and self._decoder is not None
+        return self._state == UNTIL_CLOSE and self._decoder is not None and not self._tunnel
 
     def on_connection_closed(self, remote: bool) -> bool:
         state = self._state
@@ -352,6 +353,9 @@ class ClientConnection(Http1Connection):
         self.should_close = True
         decoder, self._decoder = self._decoder, None
         if decoder is None:
+            return False
+        if state == UNTIL_CLOSE and self._tunnel:
+            decoder.on_reset_stream(StreamResetReason.CONNECTION_TERMINATION, "")
             return False
         if state == UNTIL_CLOSE and remote:
             decoder.decode_data(b"", True)

@@ -94,6 +94,7 @@ honours(
     "scheme_header_transformation",
     "original_ip_detection_extensions",
     "early_header_mutation_extensions",
+    "upgrade_configs",
     values={
         "codec_type": ("AUTO", "HTTP1"),
         "forward_client_cert_details": ("SANITIZE",),
@@ -122,6 +123,7 @@ honours(
     "flush_access_log_on_new_request",
     ignored={"flush_log_on_tunnel_successfully_established": "there are no tunnels yet"},
 )
+honours(f"{CONFIG_TYPE}.UpgradeConfig", "upgrade_type", "enabled")
 honours(f"{CONFIG_TYPE.rpartition('.')[0]}.LocalReplyConfig", "mappers", "body_format")
 honours(
     f"{CONFIG_TYPE.rpartition('.')[0]}.ResponseMapper",
@@ -225,6 +227,7 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         drain_state=server.drain_state,
         explanations=context.explanations,
         proxy_status=_proxy_status(config, context),
+        upgrades=_upgrades(config.upgrade_configs, f"{join}upgrade_configs"),
         scheme_to_overwrite=config.scheme_header_transformation.scheme_to_overwrite.encode(),
         original_ip_detections=_original_ip_detections(
             config.original_ip_detection_extensions, f"{join}original_ip_detection_extensions"
@@ -406,6 +409,19 @@ def _access_logs(configs: Any, context: FactoryContext, path: str) -> tuple[Any,
     from ....access_log.access_log import create_access_logs
 
     return create_access_logs(configs, context, path)
+
+
+def _upgrades(configs: Any, path: str) -> frozenset[bytes]:
+    enabled: dict[bytes, bool] = {}
+    for at, each in enumerate(configs):
+        name = each.upgrade_type.lower().encode()
+        if name in enabled:
+            raise ConfigError(
+                f"Error: multiple upgrade configs with the same name: '{each.upgrade_type}'",
+                f"{path}[{at}].upgrade_type",
+            )
+        enabled[name] = not each.HasField("enabled") or each.enabled.value
+    return frozenset(name for name, on in enabled.items() if on)
 
 
 def _proxy_status(config: Any, context: FactoryContext) -> ProxyStatus | None:
