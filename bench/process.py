@@ -112,8 +112,16 @@ class StartedProcess:
         self._tree: list[int] = []
         with pinned(cpu), log.open("wb") as output:
             self.started_at = time.perf_counter()
+            # As it runs outside of a bench: a Python that may not keep its bytecode compiles itself at every start.
+            environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=cwd, start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=cwd,
+                env=environment,
+                start_new_session=True,
             )
 
     def check_alive(self) -> None:

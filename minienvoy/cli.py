@@ -68,6 +68,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: Options) -> int:
+    import gc
+
+    # Until it serves, a server only makes what it keeps: there is no garbage to look for.
+    gc.disable()
     from . import logger
     from .errors import MinienvoyError
     from .extensions import register_catalogue

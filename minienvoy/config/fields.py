@@ -12,6 +12,9 @@ honoured is told at once, before anything listens. The same declarations generat
         whole=("metadata",),
     )
 
+What Envoy refuses about a message as a whole, and what can be told although not all of its fields are honoured, is a
+function that `forbids` declares: such a contradiction is told before anything else, in Envoy's words.
+
 Well-known types (`google.protobuf.*`) are leaves, apart from `Any`, whose payload is looked at under the declarations
 of its own type, made by the module that the catalogue names for it.
 """
@@ -105,6 +108,21 @@ def honours(
     declaration.ignored.update(ignored or {})
 
 
+Check = Callable[[Any, str], None]
+"""Takes a message and its path; raises ConfigError if it contradicts itself."""
+_FORBIDDEN: dict[str, list[Check]] = {}
+
+
+def forbids(full_name: str) -> Callable[[Check], Check]:
+    """Look at every message of the type with the decorated function before it is said what is not honoured."""
+
+    def add(check: Check) -> Check:
+        _FORBIDDEN.setdefault(full_name, []).append(check)
+        return check
+
+    return add
+
+
 honours("envoy.config.core.v3.TypedExtensionConfig", "name", "typed_config")
 
 
@@ -117,7 +135,7 @@ def unsupported(message: Any, path: str = "") -> list[Unsupported]:
     """Everything below `message` that is set and not honoured, in the order of the fields.
 
     Raises:
-        ConfigError: an `Any` that can not be unpacked.
+        ConfigError: an `Any` that can not be unpacked, or a message that contradicts itself (`forbids`).
     """
     found = _Walk()
     found.message(message, path, 0)
@@ -140,9 +158,13 @@ def require_supported(
         warn: answer the list instead (`--unsupported warn`).
 
     Raises:
-        ConfigError: something is set and not honoured, and `warn` is false.
+        ConfigError: something is set and not honoured, and `warn` is false; or as `unsupported`.
     """
-    found = unsupported(message, path)
+    try:
+        found = unsupported(message, path)
+    except ConfigError as error:
+        location = source.locate(error.path) if source is not None else ""
+        raise ConfigError(error.problem, error.path, location, error.remedy) from None
     if not found or warn:
         return found
     lines = [described(item, source) for item in found]
@@ -175,6 +197,8 @@ class _Walk:
             return
         if depth > MAX_DEPTH:
             raise ConfigError(f"messages are nested deeper than {MAX_DEPTH}", path)
+        for check in _FORBIDDEN.get(name, ()):
+            check(message, path)
         declaration = _DECLARATIONS.get(name)
         for field, value in message.ListFields():
             here = f"{path}.{field.name}" if path else field.name

@@ -269,7 +269,7 @@ class ActiveStream(FilterManager):
             if config.max_requests_per_connection and manager.requests >= config.max_requests_per_connection:
                 config.stats.downstream_cx_max_requests_reached += 1
                 self.saw_connection_close = manager.draining = True
-            elif config.drain_state.active and config.drain_close():
+            elif config.drain_state.active and not manager.drain_announced and config.drain_close():
                 config.stats.downstream_cx_drain_close += 1
                 manager.start_drain_sequence()
         if not self.remote_complete:
@@ -278,6 +278,7 @@ class ActiveStream(FilterManager):
             config.stats.downstream_rq_response_before_rq_complete += 1
         if (manager.draining or manager.drain_announced) and not (self._upgrade and self._opens_tunnel(headers)):
             headers.set(b"connection", b"close")
+            self.encoder.last_response = manager.draining
         elif self.protocol == "HTTP/1.0":
             entries.append(_KEEP_ALIVE)
         self.response_code = status
@@ -543,7 +544,8 @@ class ActiveStream(FilterManager):
         config = self.config
         if headers.path:
             outcome = normalize_path(headers, config)
-            if outcome == PATH_REJECTED:
+            # gRPC clients do not follow redirects.
+            if outcome == PATH_REJECTED or (outcome == PATH_REDIRECT and is_grpc(headers.get(b"content-type"))):
                 config.stats.downstream_rq_failed_path_normalization += 1
                 self.send_local_reply(400, "", "path_normalization_failed")
                 return False

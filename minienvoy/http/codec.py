@@ -62,6 +62,8 @@ class RequestEncoder(StreamEncoder, Protocol):
 class ResponseEncoder(StreamEncoder, Protocol):
     http_10: bool
     """The request under way is HTTP/1.0."""
+    last_response: bool
+    """Set it to have no request read after this response: the connection is about to be closed."""
 
     def encode_1xx_headers(self, headers: ResponseHeaderMap) -> None: ...
     def encode_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None: ...

@@ -148,6 +148,7 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         self.stream = None
         self.last_activity = now
         if self.draining:
+            stream.encoder.last_response = True
             self.check_for_deferred_close(
                 stream.saw_connection_close
                 and stream.remote_complete

@@ -166,6 +166,7 @@ class ConnectionManagerConfig:
             or self.tls
             or self.scheme_to_overwrite
             or self.original_ip_detections
+            or self.route_config.internal_only_headers
         )
         self.completes_response = self.always_set_request_id_in_response or self.proxy_status is not None
         self.rewrites_target = (

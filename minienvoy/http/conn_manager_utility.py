@@ -28,7 +28,9 @@ def _bits(names: str) -> int:
 
 _CONNECTION: Final = _bits("connection upgrade te")
 _UPGRADE: Final = _bits("upgrade")
-_PROXY_HEADERS: Final = _bits("x-envoy-internal keep-alive proxy-connection transfer-encoding")
+_PROXY_HEADERS: Final = _bits(
+    "x-envoy-internal x-envoy-upstream-stream-duration-ms keep-alive proxy-connection transfer-encoding"
+)
 _TE: Final = _bits("te")
 _XFF: Final = _bits("x-forwarded-for")
 _XFP: Final = _bits("x-forwarded-proto")
@@ -66,6 +68,7 @@ def mutate_request_headers(
         or config.use_remote_address
         or config.internal_address is not None
         or config.original_ip_detections
+        or config.route_config.internal_only_headers
     ):
         trusted = _mutate_unusual_request(headers, config, info, secure, upgrade)
         if isinstance(trusted, Rejection):
@@ -75,6 +78,9 @@ def mutate_request_headers(
         # The usual case: nothing that must not be believed, and nobody in between.
         headers.entries.append(FORWARDED_HTTPS if secure else FORWARDED_HTTP)
         headers.seen |= _XFP
+        _add_user_agent(headers, config)
+    else:
+        _add_user_agent(headers, config)
     if seen & _XFP:
         # It stood there before, or was made from what stood there.
         if headers.get(b"x-forwarded-proto") == b"https":
@@ -84,12 +90,6 @@ def mutate_request_headers(
     if config.scheme_to_overwrite:
         headers.scheme = config.scheme_to_overwrite
         headers.set(b"x-forwarded-proto", config.scheme_to_overwrite)
-    if config.user_agent:
-        headers.set(b"x-envoy-downstream-service-cluster", config.user_agent)
-        if not headers.has(b"user-agent"):
-            headers.set(b"user-agent", config.user_agent)
-        if config.service_node:
-            headers.set(b"x-envoy-downstream-service-node", config.service_node)
     if config.via:
         append(headers, b"via", config.via, b", ")
     return trusted
@@ -137,7 +137,8 @@ def _mutate_unusual_request(
             internal_allowed = found.trusted and trusted is not None
         else:
             trusted, single_hop = last_address_from_xff(headers, config.xff_num_trusted_hops)
-            internal_allowed = single_hop or not headers.seen & _XFF
+            # Who says nothing of where it comes from is not taken for somebody inside.
+            internal_allowed = single_hop
         client = trusted or peer
         if not headers.seen & _XFP:
             headers.set(b"x-forwarded-proto", b"https" if secure else b"http")
@@ -151,6 +152,7 @@ def _mutate_unusual_request(
         headers.remove_kinds(_CONTROL)
         for name in config.route_config.internal_only_headers:
             headers.remove(name)
+    _add_user_agent(headers, config)
     if edge and not client.path:
         headers.set(b"x-envoy-external-address", client.host.encode())
     # Certificates are a matter of the connection that carried them: SANITIZE is the default.
@@ -177,6 +179,15 @@ def is_upgrade(headers: HeaderMap) -> bool:
         return False
     tokens = (headers.joined(b"connection") or b"").lower().split(b",")
     return any(token.strip() == b"upgrade" for token in tokens)
+
+
+def _add_user_agent(headers: RequestHeaderMap, config: ConnectionManagerConfig) -> None:
+    if config.user_agent:
+        headers.set(b"x-envoy-downstream-service-cluster", config.user_agent)
+        if not headers.has(b"user-agent"):
+            headers.set(b"user-agent", config.user_agent)
+        if config.service_node:
+            headers.set(b"x-envoy-downstream-service-node", config.service_node)
 
 
 def is_edge_request(headers: RequestHeaderMap, config: ConnectionManagerConfig) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from ..config.fields import honours
+from ..config.fields import forbids, honours
 from ..errors import ConfigError
 from ..http.header_map import Entry, RequestHeaderMap, ResponseHeaderMap, entry
 from ..upstream.load_assignment import plain_metadata
@@ -46,6 +46,20 @@ honours(
     "append_x_forwarded_host",
 )
 honours("envoy.config.route.v3.RouteAction.MaxStreamDuration", "max_stream_duration")
+
+
+@forbids("envoy.config.route.v3.RouteAction")
+def check_route_action(action: Any, path: str) -> None:
+    """Rewrites that exclude each other, weights that choose nobody."""
+    rewrites = [bool(action.prefix_rewrite), bool(action.path_rewrite)]
+    rewrites += [action.HasField(name) for name in ("regex_rewrite", "path_rewrite_policy")]
+    if rewrites.count(True) > 1:
+        raise ConfigError("Specify only one of prefix_rewrite, regex_rewrite or path_rewrite_policy", path)
+    weights = [each.weight.value for each in action.weighted_clusters.clusters]
+    if weights and not any(weights):
+        problem = "Sum of weights in the weighted_cluster must be greater than 0."
+        raise ConfigError(problem, f"{path}.weighted_clusters")
+
 
 DEFAULT_TIMEOUT: Final = 15.0
 _NOT_FOUND_STATUS: Final = {0: 503, 1: 404, 2: 500}
@@ -140,13 +154,7 @@ class RouteEntry:
         self.rewrites = self.prefix_rewrite is not None or self.host_rewrite is not None
 
     def _take_action(self, action: Any, path: str) -> None:
-        if _path_rewrites(action) > 1:
-            raise ConfigError("Specify only one of prefix_rewrite, regex_rewrite or path_rewrite_policy", path)
         specifier = action.WhichOneof("cluster_specifier")
-        weights = [each.weight.value for each in action.weighted_clusters.clusters]
-        if weights and not any(weights):
-            problem = "Sum of weights in the weighted_cluster must be greater than 0."
-            raise ConfigError(problem, f"{path}.weighted_clusters")
         if specifier != "cluster":
             raise ConfigError(f"{specifier} is not supported", path)
         self.cluster_name = action.cluster
@@ -201,13 +209,6 @@ class RouteEntry:
 
     def __str__(self) -> str:
         return self.name or self.match.description
-
-
-def _path_rewrites(action: Any) -> int:
-    """How many ways to rewrite the path are asked for; those that are not supported count, for they exclude others."""
-    messages = ("regex_rewrite", "path_rewrite_policy")
-    asked = [bool(action.prefix_rewrite), bool(action.path_rewrite), *(action.HasField(name) for name in messages)]
-    return asked.count(True)
 
 
 def rewrite_prefix(path: bytes, match: RouteMatch, rewrite: bytes) -> bytes:

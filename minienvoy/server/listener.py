@@ -22,6 +22,7 @@ from ..network.transport_socket import require_raw_buffer
 from ..upstream.load_assignment import plain_metadata
 from .active_tcp_listener import ActiveTcpListener
 from .factory_context import FactoryContext, ServerContext
+from .filter_chain_factory import create_filter_factories
 from .listener_stats import ListenerExtensionConfigStats, ListenerStats, PerHandlerListenerStats
 
 if TYPE_CHECKING:
@@ -75,7 +76,6 @@ honours("envoy.config.core.v3.SocketAddress", "address", "port_value", "ipv4_com
 honours("envoy.config.core.v3.Pipe", "path", "mode")
 honours("envoy.config.core.v3.CidrRange", "address_prefix", "prefix_len")
 honours("envoy.config.listener.v3.ListenerFilter", "name", "typed_config")
-honours("envoy.config.listener.v3.Filter", "name", "typed_config")
 honours(
     "envoy.config.listener.v3.FilterChain",
     "name",
@@ -198,14 +198,15 @@ class Listener:
         self._limit_key = f"envoy.resource_limits.listener.{config.name}.connection_limit"
         self.active = False
         self._sockets: list[socket.socket] = []
+        self._bound: list[Address] = []
         self._active_listener = ActiveTcpListener(self)
 
     @property
     def local_addresses(self) -> list[Address]:
-        """Where it listens, with the ports that the kernel chose; what is configured if it does not listen."""
+        """Where it listens, or did, with the ports that the kernel chose; what is configured if it never has."""
         if self._sockets:
-            return [bound_address(raw) for raw in self._sockets]
-        return [settings.address for settings in self.settings]
+            self._bound = [bound_address(raw) for raw in self._sockets]
+        return self._bound or [settings.address for settings in self.settings]
 
     @property
     def connections(self) -> int:
@@ -240,6 +241,7 @@ class Listener:
 
     def stop_accepting(self) -> None:
         """Close the sockets: who connects is refused. Connections that exist go on."""
+        self._bound = self.local_addresses
         self.active = False
         self._active_listener.stop()
         self.close()
@@ -373,29 +375,8 @@ def _filter_chain_manager(config: Any, address: Address, context: FactoryContext
 def _filter_chain(config: Any, match: FilterChainMatch, context: FactoryContext, path: str) -> FilterChain:
     if config.HasField("transport_socket"):
         require_raw_buffer(config.transport_socket, f"{path}.transport_socket")
-    made = []
-    last = len(config.filters) - 1
-    for index, each in enumerate(config.filters):
-        where = f"{path}.filters[{index}].typed_config"
-        entry = NETWORK_FILTERS.find(type_of(each.typed_config, where), where, each.name)
-        terminal = entry.name in TERMINAL_FILTERS
-        if terminal and index != last:
-            raise ConfigError(
-                f"Error: terminal filter named {each.name} of type {entry.name} must be the last filter in a "
-                "network filter chain.",
-                where,
-            )
-        if not terminal and index == last:
-            raise ConfigError(
-                f"Error: non-terminal filter named {each.name} of type {entry.name} is the last filter in a "
-                "network filter chain.",
-                where,
-            )
-        message = unpack(each.typed_config, where, validate=True)
-        try:
-            made.append(entry.factory(message, context))
-        except ConfigError as error:
-            raise error.below(where) from None
+    filters = f"{path}.filters"
+    made = create_filter_factories(NETWORK_FILTERS, TERMINAL_FILTERS, config.filters, context, filters, "network")
     timeout = config.transport_socket_connect_timeout
     metadata = plain_metadata(config.metadata) if config.HasField("metadata") else None
     return FilterChain(config.name, made, match, timeout.ToTimedelta().total_seconds(), metadata)

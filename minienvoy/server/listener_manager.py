@@ -144,21 +144,24 @@ class ListenerManager:
     def drain_listeners(
         self, kind: StopListenersType = StopListenersType.ALL, *, graceful: bool = False, skip_exit: bool = False
     ) -> None:
-        """Stop accepting, at once or, if `graceful`, after the drain time, in which connections are asked to end.
+        """Ask connections to end; stop accepting at once or, if `graceful`, after the drain time.
 
-        `skip_exit` only asks connections to end.
+        With `skip_exit` listeners go on accepting.
         """
-        if not graceful:
-            self.stop_listeners(kind)
-            return
+        stop_later = graceful and not skip_exit
+
+        def on_drained() -> None:
+            if stop_later:
+                self.stop_listeners(kind)
+
         if kind is StopListenersType.ALL:
-            self.drain_manager.start_drain_sequence(lambda: None if skip_exit else self.stop_listeners(kind))
-            return
-        for listener in self._listeners.values():
-            if listener.traffic_direction == "INBOUND":
-                listener.drain_manager.start_drain_sequence(
-                    lambda: None if skip_exit else self.stop_listeners(StopListenersType.INBOUND_ONLY)
-                )
+            self.drain_manager.start_drain_sequence(on_drained)
+        else:
+            for listener in self._listeners.values():
+                if listener.traffic_direction == "INBOUND":
+                    listener.drain_manager.start_drain_sequence(on_drained)
+        if not graceful and not skip_exit:
+            self.stop_listeners(kind)
 
     def stop(self) -> None:
         """End every listener and every connection, now."""

@@ -1,14 +1,14 @@
 """Who this server says it is.
 
 Envoy: `LocalInfo::LocalInfo`, `VersionInfo::buildVersion`; what `InstanceBase::initialize` puts into the node. Control
-planes decide by it what they send, so it names the Envoy that is imitated. `extensions` is left out: Envoy lists what
-it was linked with, minienvoy imports an extension when it is needed.
+planes decide by it what they send, so it names the Envoy that is imitated.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from ..registry import catalogue, import_home_of, registries
 from ..version import BUILD_TYPE, ENVOY_VERSION, REVISION, REVISION_STATUS, SSL_VERSION
 
 
@@ -23,3 +23,19 @@ def set_build_version(node: Any) -> None:
     fields["revision.sha"].string_value = REVISION
     fields["revision.status"].string_value = REVISION_STATUS
     fields["ssl.version"].string_value = SSL_VERSION
+
+
+def add_extensions(node: Any) -> None:
+    """Fill `extensions` in, if that has not been done: it takes the import of every one, so whoever shows the node asks
+    for it."""
+    if node.extensions:
+        return
+    for config_type in catalogue():
+        import_home_of(config_type)
+    for category, registry in sorted(registries().items()):
+        by_name: dict[str, list[str]] = {}
+        for entry in registry.entries():
+            is_message = ".v3." in entry.config_type
+            by_name.setdefault(entry.name, []).extend([entry.config_type] if is_message else [])
+        for name, types in sorted(by_name.items()):
+            node.extensions.add(name=name, category=category, type_urls=types)

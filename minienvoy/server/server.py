@@ -429,8 +429,8 @@ async def _serve(options: Options) -> int:
     try:
         server.start(stopped.set if options.mode == "init_only" else None)
         # What is configured stays: the collector need not look at it again and again.
-        gc.collect()
         gc.freeze()
+        gc.enable()
         await stopped.wait()
         _log.info("main dispatch loop exited")
     finally:

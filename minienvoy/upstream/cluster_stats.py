@@ -164,7 +164,7 @@ class ClusterCircuitBreakersStats(StatsStruct):
 
     USED_WITH = {
         "cx_open": "upstream_cx_total",
-        "cx_pool_open": "upstream_cx_total",
+        "cx_pool_open": "upstream_cx_http1_total",
         "rq_open": "upstream_cx_total",
         "rq_pending_open": "upstream_cx_total",
         "rq_retry_open": "upstream_rq_retry",

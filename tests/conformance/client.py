@@ -21,6 +21,7 @@ import re
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from math import floor
 from typing import Any
 
 from . import messages
@@ -33,8 +34,8 @@ WATCH = 1.7
 
 
 def pause_class(seconds: float) -> str:
-    """A duration as a golden answer has it: at once, or to the nearest half second."""
-    return "at once" if seconds < 0.35 else f"after {max(0.5, round(seconds * 2) / 2):.1f} s"
+    """A duration as a golden answer has it: at once, or in half seconds, with more room for lateness than for haste."""
+    return "at once" if seconds < 0.35 else f"after {max(0.5, floor((seconds + 0.15) * 2) / 2):.1f} s"
 
 
 class Talk:
@@ -150,9 +151,13 @@ class Client:
             unix = host.startswith("/")
             raw = socket.socket(socket.AF_UNIX if unix else socket.AF_INET6 if ":" in host else socket.AF_INET)
             raw.setblocking(False)
-            if source:
-                raw.bind(source)
-            await asyncio.wait_for(loop.sock_connect(raw, host if unix else (host, port)), PATIENCE)
+            try:
+                if source:
+                    raw.bind(source)
+                await asyncio.wait_for(loop.sock_connect(raw, host if unix else (host, port)), PATIENCE)
+            except BaseException:
+                raw.close()
+                raise
             _, wire = await loop.create_connection(Wire, sock=raw)
             self.talks[name] = Talk(wire)
         return self.talks[name]

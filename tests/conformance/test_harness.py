@@ -145,7 +145,8 @@ def test_bytes_of_a_scenario(written: object, meant: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"), [(0.1, "at once"), (0.5, "after 0.5 s"), (1.02, "after 1.0 s"), (1.8, "after 2.0 s")]
+    ("seconds", "said"),
+    [(0.1, "at once"), (0.5, "after 0.5 s"), (1.02, "after 1.0 s"), (1.8, "after 1.5 s"), (1.9, "after 2.0 s")],
 )
 def test_a_duration_is_a_class(seconds: float, said: str) -> None:
     assert pause_class(seconds) == said

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import warnings
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -31,5 +35,25 @@ def run(request):
         assert left == set()
         assert [str(each.message) for each in caught] == []
         return result
+
+    return run
+
+
+@pytest.fixture
+def command(root):
+    """`async with command("-c", ...) as process`; it is killed if it is still there at the end."""
+
+    @asynccontextmanager
+    async def run(*arguments: str, **options: object) -> AsyncIterator[Process]:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "minienvoy", *arguments, cwd=root, stdout=PIPE, stderr=PIPE, **options
+        )
+        try:
+            async with asyncio.timeout(30):
+                yield process
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.communicate()
 
     return run

@@ -160,7 +160,7 @@ async def test_no_healthy_upstream(fetch):
 
 async def test_a_host_that_refuses(fetch):
     with socket.create_server(("127.0.0.1", 0)) as probe:
-        nobody = "127.0.0.1:%d" % probe.getsockname()[1]
+        nobody = f"127.0.0.1:{probe.getsockname()[1]}"
     async with start([nobody]) as proxy:
         assert (await fetch(proxy.url("http") + "/users")).status == 503
         words = "remote_connection_failure|delayed_connect_error:_Connection_refused"
@@ -172,18 +172,18 @@ async def test_a_host_that_refuses(fetch):
 
 
 @pytest.mark.parametrize(
-    ("path", "seconds", "timeout", "details"),
+    ("path", "seconds", "reached", "details"),
     [
         ("/users", 2.0, ("route timeout", "no complete response within 2 s"), "response_timeout"),
         ("/slow", 5.0, ("stream_idle_timeout", "reached after 5.000 s"), "stream_idle_timeout"),
     ],
 )
-async def test_timeouts(fetch, path, seconds, timeout, details):
+async def test_timeouts(fetch, path, seconds, reached, details):
     async with FakeUpstream(Reply(hang=True)) as users, start([users.address], time="simulated") as proxy:
         asking = asyncio.ensure_future(fetch(proxy.url("http") + path))
         await proxy.advance(seconds)
         assert (await asking).status == 504
-        assert told(proxy.explain.last())[6:] == [("timeout", *timeout), ("local_reply", "504", details)]
+        assert told(proxy.explain.last())[6:] == [("timeout", *reached), ("local_reply", "504", details)]
 
 
 async def test_a_connection_of_bytes():
@@ -192,7 +192,7 @@ async def test_a_connection_of_bytes():
         assert await reader.readexactly(2) == b"hi"
         assert len(proxy.explain) == 0, "it is explained when it is over"
         writer.close()
-        while not len(proxy.explain):
+        while not len(proxy.explain):  # noqa: ASYNC110
             await asyncio.sleep(0)
         await writer.wait_closed()
         assert told(proxy.explain.last()) == [

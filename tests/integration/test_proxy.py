@@ -7,13 +7,15 @@ import copy
 import gc
 import re
 import socket
+import subprocess
+import sys
 import weakref
 from pathlib import Path
 
 import pytest
 import yaml
 
-from minienvoy import ConfigError, Proxy, logger
+from minienvoy import ConfigError, Proxy
 from minienvoy.errors import UsageError
 from minienvoy.testing.fake_upstream import FakeTcpUpstream, FakeUpstream, Reply
 
@@ -134,17 +136,18 @@ def test_plain_values_are_a_configuration_too(run):
 
 def test_several_run_side_by_side_in_one_loop(run):
     async def main():
-        async with FakeUpstream("one") as one, FakeUpstream("two") as two:
-            async with (
-                Proxy.from_yaml(CONFIG, endpoints={"users": [one.address]}) as first,
-                Proxy.from_yaml(CONFIG, endpoints={"users": [two.address]}, time="simulated") as second,
-            ):
-                assert first.address("http") != second.address("http")
-                answers = await asyncio.gather(*(get(each, "/users") for each in (first, second, first)))
-                assert answers == [b"one", b"two", b"one"]
-                counted = [each.stats["cluster.users.upstream_rq_total"] for each in (first, second)]
-                assert counted == [2, 1]
-                assert [len(each.explain) for each in (first, second)] == [2, 1]
+        async with (
+            FakeUpstream("one") as one,
+            FakeUpstream("two") as two,
+            Proxy.from_yaml(CONFIG, endpoints={"users": [one.address]}) as first,
+            Proxy.from_yaml(CONFIG, endpoints={"users": [two.address]}, time="simulated") as second,
+        ):
+            assert first.address("http") != second.address("http")
+            answers = await asyncio.gather(*(get(each, "/users") for each in (first, second, first)))
+            assert answers == [b"one", b"two", b"one"]
+            counted = [each.stats["cluster.users.upstream_rq_total"] for each in (first, second)]
+            assert counted == [2, 1]
+            assert [len(each.explain) for each in (first, second)] == [2, 1]
 
     run(main)
 
@@ -185,20 +188,32 @@ def test_endpoints_may_be_pairs_and_unix_sockets(run, tmp_path):
     run(main)
 
 
-def test_it_is_quiet_unless_told_otherwise(run, capfd):
-    async def main():
-        async with Proxy.from_yaml(CONFIG, endpoints={"users": []}) as proxy:
-            await get(proxy, "/hello")
+@pytest.mark.parametrize(("told", "talks"), [("", False), ("logger.set_level(logger.INFO)", True)])
+def test_it_is_quiet_unless_told_otherwise(root, tmp_path, told, talks):
+    """The log is the process's, so it takes a process to see."""
+    (tmp_path / "envoy.yaml").write_text(CONFIG)
+    program = f"""
+import asyncio, sys
+from minienvoy import Proxy, logger
+{told}
 
-    run(main)
-    assert capfd.readouterr() == ("", "")
-    level = logger.get("main").level
-    logger.get("main").set_level(logger.INFO)
-    try:
-        run(main)
-    finally:
-        logger.get("main").set_level(level)
-    assert "starting main dispatch loop" in capfd.readouterr().err
+async def main():
+    async with Proxy.from_yaml(sys.argv[1], endpoints={{"users": []}}) as proxy:
+        print(proxy.url("http"))
+
+asyncio.run(main())
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program, str(tmp_path / "envoy.yaml")],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert done.stdout.startswith("http://127.0.0.1:")
+    assert ("starting main dispatch loop" in done.stderr) is talks
+    assert bool(done.stderr) is talks
 
 
 # -- what goes wrong says what to do
@@ -398,7 +413,7 @@ def test_it_can_be_stopped_while_it_connects(run):
             before = descriptors()
             proxy = await Proxy.from_yaml(CONFIG, endpoints={"users": [full.getsockname()]}).start()
             asking = asyncio.ensure_future(get(proxy, "/users"))
-            while not proxy.stats.get("cluster.users.upstream_cx_active", 0):
+            while not proxy.stats.get("cluster.users.upstream_cx_active", 0):  # noqa: ASYNC110
                 await asyncio.sleep(0)
             await proxy.stop()
             with pytest.raises(asyncio.IncompleteReadError):

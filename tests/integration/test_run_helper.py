@@ -16,7 +16,9 @@ pytestmark = pytest.mark.asyncio
 @pytest.fixture(autouse=True)
 def short_lines():
     logger.SINK.set_format("[%l][%n] %v")
+    logger.set_level(logger.INFO)
     yield
+    logger.set_level(logger.WARNING)
     logger.SINK.set_format(DEFAULT_PATTERN)
 
 

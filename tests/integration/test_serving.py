@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import resource
 import signal
-import sys
-from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import socket
+from asyncio.subprocess import Process
+from pathlib import Path
 
 import pytest
 
@@ -48,26 +49,6 @@ static_resources:
 def bootstrap(tmp_path):
     (tmp_path / "envoy.yaml").write_text(BOOTSTRAP)
     return tmp_path / "envoy.yaml"
-
-
-@pytest.fixture
-def command(root):
-    """`async with command("-c", ...) as process`; it is killed if it is still there at the end."""
-
-    @asynccontextmanager
-    async def run(*arguments: str) -> AsyncIterator[Process]:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "minienvoy", *arguments, cwd=root, stdout=PIPE, stderr=PIPE
-        )
-        try:
-            async with asyncio.timeout(30):
-                yield process
-        finally:
-            if process.returncode is None:
-                process.kill()
-            await process.communicate()
-
-    return run
 
 
 async def listening(process: Process, path) -> str:
@@ -161,3 +142,82 @@ async def test_everything_that_is_not_honoured_is_told_at_once(command, bootstra
     assert code == 1
     (tracing,) = [line for line in lines if "tracing" in line]
     assert tracing.strip().startswith(f"{bootstrap}:13:")
+
+
+async def test_an_address_that_is_taken_is_exit_code_1(command, bootstrap):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        bootstrap.write_text(BOOTSTRAP.replace("port_value: 0", f"port_value: {port}").replace(f"{port}", "0", 1))
+        async with command("-c", str(bootstrap)) as process:
+            code, lines = await ended(process)
+    assert code == 1
+    assert f"cannot bind '127.0.0.1:{port}': Address already in use" in lines[-1]
+
+
+async def test_an_access_log_that_was_moved_away_is_opened_again(command, bootstrap, tmp_path, fetch):
+    log, moved, path = tmp_path / "access.log", tmp_path / "access.log.1", tmp_path / "admin"
+    kind = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
+    sink = f"""[{{name: file, typed_config: {{"@type": {kind}, path: "{log}"}}}}]"""
+    text = BOOTSTRAP.replace("stat_prefix: ingress", f"stat_prefix: ingress\n          access_log: {sink}")
+    bootstrap.write_text(text)
+    arguments = ("-c", str(bootstrap), "--admin-address-path", str(path), "--file-flush-interval-msec", "10")
+    async with command(*arguments) as process:
+        admin = await listening(process, path)
+        address = (await fetch(f"http://{admin}/listeners")).body.decode().strip().removeprefix("http::")
+        await fetch(f"http://{address}/first")
+        await wait_for(lambda: "/first" in log.read_text())
+        log.rename(moved)
+        process.send_signal(signal.SIGUSR1)
+        assert b"Reopening access logs" in await process.stderr.readline()
+        await fetch(f"http://{address}/second")
+        await wait_for(lambda: log.exists() and "/second" in log.read_text())
+        process.send_signal(signal.SIGTERM)
+        assert (await ended(process))[0] == 0
+    assert moved.read_text().count("\n") == 1
+
+
+async def test_without_file_descriptors_it_neither_dies_nor_spins(command, bootstrap, tmp_path, fetch):
+    """64 descriptors, 150 clients: those that got in are served, the rest wait, and afterwards everybody is."""
+    path = tmp_path / "admin"
+
+    def few_descriptors():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+
+    arguments = ("-c", str(bootstrap), "--admin-address-path", str(path), "-l", "warning")
+    async with command(*arguments, preexec_fn=few_descriptors) as process:
+        await wait_for(lambda: path.exists() and path.read_text())
+        listeners = (await fetch(f"http://{path.read_text()}/listeners")).body.decode()
+        host, _, port = listeners.strip().removeprefix("http::").rpartition(":")
+        clients = [await asyncio.open_connection(host, int(port)) for _ in range(150)]
+        before = cpu_seconds(process.pid)
+        await asyncio.sleep(1.0)
+        assert cpu_seconds(process.pid) - before < 0.3
+        assert process.returncode is None
+        served = 0
+        for reader, writer in clients:
+            writer.write(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+            try:
+                served += b"served" in await asyncio.wait_for(reader.readuntil(b"served"), 0.05 if served else 5)
+            except TimeoutError:
+                break
+        assert 20 < served < 64
+        for _, writer in clients:
+            writer.close()
+        for _ in range(3):
+            assert (await fetch(f"http://{host}:{port}/")).body == b"served"
+        process.send_signal(signal.SIGTERM)
+        code, lines = await ended(process)
+    assert code == 0
+    assert 0 < sum("accept failed" in line for line in lines) < 60
+
+
+async def wait_for(condition) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+def cpu_seconds(pid: int) -> float:
+    """What a process has used so far, in user and system mode."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -220,7 +220,7 @@ def test_an_hour_passes_quickly_and_a_busy_neighbour_does_not_stop_it(run):
             stop = False
 
             async def restless():
-                while not stop:
+                while not stop:  # noqa: ASYNC110
                     await asyncio.sleep(0)
 
             neighbour = asyncio.ensure_future(restless())

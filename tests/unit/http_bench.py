@@ -338,7 +338,7 @@ class Bench:
             cast(Any, server), self.store.scope(""), listener_scope, lambda: self.draining, "listener", "INBOUND", 10000
         )
         self.config: ConnectionManagerConfig = compile_connection_manager(
-            load_dict(_hcm(routes, hcm or {}, route_config or {}, router or {}), CONFIG_TYPE).message, factory_context
+            load_dict(connection_manager(routes, hcm, route_config, router), CONFIG_TYPE).message, factory_context
         )
         self.config.access_logs = (self.log,)
         if filters:
@@ -439,9 +439,13 @@ class Bench:
         self.hosts = [host for each in clusters for host in each.hosts()]
 
 
-def _hcm(
-    routes: list[Any] | None, fields: dict[str, Any], route_config: dict[str, Any], router: dict[str, Any]
+def connection_manager(
+    routes: list[Any] | None = None,
+    hcm: dict[str, Any] | None = None,
+    route_config: dict[str, Any] | None = None,
+    router: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
+    """The configuration of one; `hcm` and `route_config` are merged over what is usual here."""
     if routes is None:
         routes = [{"match": {"prefix": "/"}, "route": {"cluster": "a"}}]
     return {
@@ -449,18 +453,18 @@ def _hcm(
         "route_config": {
             "validate_clusters": False,
             "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}],
-            **route_config,
+            **(route_config or {}),
         },
         "http_filters": [
             {
                 "name": "router",
                 "typed_config": {
                     "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",
-                    **router,
+                    **(router or {}),
                 },
             }
         ],
-        **fields,
+        **(hcm or {}),
     }
 
 

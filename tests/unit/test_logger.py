@@ -9,8 +9,9 @@ from minienvoy.log_pattern import DEFAULT_PATTERN
 
 @pytest.fixture(autouse=True)
 def as_at_the_start():
-    yield
     logger.set_level(logger.INFO)
+    yield
+    logger.set_level(logger.WARNING)
     logger.SINK.open("")
     logger.SINK.set_format(DEFAULT_PATTERN)
 

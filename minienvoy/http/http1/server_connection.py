@@ -81,7 +81,8 @@ class ServerConnection(Http1Connection):
         self._reading_stopped = False
         self._head_request = False
         self._connect_request = False
-        self._last_response = False
+        self.last_response = False
+        """The response under way is the last one: no request is read after it. Its owner says so."""
         self._head = b""
         self._callbacks = callbacks
         self._new_stream = callbacks.new_stream
@@ -348,8 +349,6 @@ class ServerConnection(Http1Connection):
             line = b"HTTP/1.1 %d %b\r\n" % (status, reason_phrase(status))
         if self.http_10:
             line = b"HTTP/1.0" + line[8:]
-        if seen & CONNECTION and headers.get(b"connection") == b"close":
-            self._last_response = True
         if self._settings.key_formatter is None and not seen & CASED:
             head = b"".join([line, *map(_wire_line, headers.entries), framing])
         else:
@@ -401,7 +400,7 @@ class ServerConnection(Http1Connection):
 
     def _complete_response(self) -> None:
         self._decoder = None
-        if self._state == WAIT and not self._last_response:
+        if self._state == WAIT and not self.last_response:
             self._state = HEAD
             if self._reading_stopped or (self._buffer and not self._dispatching):
                 self._connection.dispatcher.post(self._read_on)
@@ -412,7 +411,7 @@ class ServerConnection(Http1Connection):
 
     def _read_on(self) -> None:
         """Go on with the requests that came while the last one was answered."""
-        if self._state != HEAD:
+        if self._state != HEAD or self.last_response:
             return
         if self._buffer:
             buffered, self._buffer = self._buffer, b""

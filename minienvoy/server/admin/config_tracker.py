@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...config.schema import message_class
 from ...stats.params import NameFilter
+from ..local_info import add_extensions
 from .proto_json import pack, timestamp
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class ConfigTracker:
         server = self._server
         dump = _new("BootstrapConfigDump")
         dump.bootstrap.CopyFrom(server.bootstrap)
+        add_extensions(server.node)
         dump.bootstrap.node.CopyFrom(server.node)
         dispatcher = server.dispatcher
         timestamp(dispatcher.wall_time() - dispatcher.monotonic_time() + server.start_monotonic, dump.last_updated)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..local_info import add_extensions
 from ..memory import read_memory_stats
 from .request import AdminRequest, AdminResponse, json_response, text_response
 
@@ -29,6 +30,7 @@ class ServerInfoHandler:
 
         server = self._server
         uptime = f"{int(server.dispatcher.monotonic_time() - server.start_monotonic)}s"
+        add_extensions(server.node)
         node: dict[str, Any] = ProtoPrinter(always_print_fields=True).message(server.node)
         return json_response(
             {

@@ -20,6 +20,7 @@ FILTER = "envoy.config.listener.v3.Filter"
 def no_declarations(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Each test declares what it needs, whatever else was imported."""
     monkeypatch.setattr(fields, "_DECLARATIONS", {})
+    monkeypatch.setattr(fields, "_FORBIDDEN", {})
     monkeypatch.setattr(registry, "_CATALOGUE", {TCP_PROXY: "minienvoy.config.fields"})
     monkeypatch.setattr(registry, "_REGISTRIES", {})
     yield
@@ -35,6 +36,23 @@ def test_message_that_nobody_declared_is_unsupported_field_by_field() -> None:
         Unsupported("type", "not supported"),
         Unsupported("connect_timeout", "not supported"),
     ]
+
+
+def test_contradiction_is_told_before_what_is_not_honoured(tmp_path: Path) -> None:
+    @fields.forbids(CLUSTER)
+    def check(message: Any, path: str) -> None:
+        if message.type == 3 and message.respect_dns_ttl:
+            raise ConfigError("EDS asks no DNS", f"{path}.respect_dns_ttl")
+
+    assert len(fields.unsupported(cluster(type="EDS"))) == 2
+    honours("envoy.config.bootstrap.v3.Bootstrap", "static_resources")
+    honours("envoy.config.bootstrap.v3.Bootstrap.StaticResources", "clusters")
+    path = tmp_path / "envoy.yaml"
+    path.write_text("static_resources:\n  clusters:\n  - name: a\n    type: EDS\n    respect_dns_ttl: true\n")
+    loaded = loader.load_bootstrap(path)
+    with pytest.raises(ConfigError) as error:
+        fields.require_supported(loaded.bootstrap, loaded.source, warn=True)
+    assert (error.value.problem, error.value.location) == ("EDS asks no DNS", f"{path}:5:5")
 
 
 def test_everything_that_is_honoured_is_silent() -> None:

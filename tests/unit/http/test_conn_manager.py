@@ -162,6 +162,19 @@ def test_a_draining_server_tells_its_clients_and_closes_when_they_have_had_time(
     assert b.stat("http.downstream_cx_drain_close") == 1
 
 
+def test_a_connection_that_was_asked_to_end_still_serves_who_asks_again(bench: MakeBench) -> None:
+    b = bench(DIRECT, hcm={"drain_timeout": "2s"})
+    b.drain_state.active = b.draining = True
+    client = b.client().send(GET, GET * 2)
+    assert client.received().count(b"\r\nconnection: close\r\n") == 3
+    assert b.stats("http.downstream_cx_drain_close", "http.downstream_rq_total") == [1, 3]
+    b.advance(2.1)
+    client.send(GET)
+    assert client.received() == b""
+    b.advance(1.1)
+    assert client.gone
+
+
 def test_a_server_that_drains_gradually_may_let_a_connection_be(bench: MakeBench) -> None:
     b = bench()
     client = b.client().send(GET)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from minienvoy.config.fields import unsupported
 from minienvoy.config.loader import load_dict
 from minienvoy.errors import ConfigError
 from minienvoy.http.header_map import RequestHeaderMap
@@ -23,8 +24,10 @@ def refused(*virtual_hosts: dict[str, Any]) -> tuple[str, str]:
     return error.value.problem, error.value.path.removeprefix("route_config.")
 
 
-def routing(**action: Any) -> dict[str, Any]:
-    return {"name": "v", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "a", **action}}]}
+def contradiction(action: dict[str, Any]) -> tuple[str, str]:
+    with pytest.raises(ConfigError) as error:
+        unsupported(load_dict(action, "envoy.config.route.v3.RouteAction").message, "route")
+    return error.value.problem, error.value.path
 
 
 REGEX = {"pattern": {"regex": "a"}, "substitution": "b"}
@@ -41,18 +44,17 @@ POLICY = {"name": "x", "typed_config": {"@type": "type.googleapis.com/google.pro
     ],
 )
 def test_path_is_rewritten_in_one_way_only(rewrites: dict[str, Any]) -> None:
-    assert refused(routing(**rewrites)) == (
+    assert contradiction({"cluster": "a", **rewrites}) == (
         "Specify only one of prefix_rewrite, regex_rewrite or path_rewrite_policy",
-        "virtual_hosts[0].routes[0].route",
+        "route",
     )
 
 
 def test_weights_are_not_all_zero() -> None:
-    route = {"weighted_clusters": {"clusters": [{"name": "a", "weight": 0}, {"name": "b", "weight": 0}]}}
-    host = {"name": "v", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": route}]}
-    assert refused(host) == (
+    weighted = {"clusters": [{"name": "a", "weight": 0}, {"name": "b", "weight": 0}]}
+    assert contradiction({"weighted_clusters": weighted}) == (
         "Sum of weights in the weighted_cluster must be greater than 0.",
-        "virtual_hosts[0].routes[0].route.weighted_clusters",
+        "route.weighted_clusters",
     )
 
 

@@ -275,7 +275,10 @@ def test_a_timeout_of_0_is_none(bench: MakeBench) -> None:
     assert client.received().endswith(b"ok")
 
 
-INTERNAL = {"internal_address_config": {"cidr_ranges": [{"address_prefix": "127.0.0.0", "prefix_len": 8}]}}
+INTERNAL = {
+    "use_remote_address": True,
+    "internal_address_config": {"cidr_ranges": [{"address_prefix": "127.0.0.0", "prefix_len": 8}]},
+}
 
 
 def test_a_client_inside_may_choose_the_timeout(bench: MakeBench) -> None:

@@ -11,7 +11,7 @@ from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any, Final
 
 from ....config.api import type_of, unpack
-from ....config.fields import honours
+from ....config.fields import forbids, honours
 from ....errors import ConfigError
 from ....http.active_stream import ActiveStream
 from ....http.codec_stats import Http1CodecStats
@@ -42,6 +42,7 @@ from ....network.filter import NETWORK_FILTERS, NetworkFilterFactory
 from ....router.config import RouteConfig
 from ....router.route_entry import seconds
 from ....server.factory_context import FactoryContext
+from ....server.filter_chain_factory import create_filter_factories
 
 if TYPE_CHECKING:
     from ....http.codec import ServerConnection
@@ -107,12 +108,6 @@ honours(
     },
 )
 honours(
-    "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter",
-    "name",
-    "typed_config",
-    values={"is_optional": (False,), "disabled": (False,)},
-)
-honours(
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.InternalAddressConfig",
     "unix_sockets",
     "cidr_ranges",
@@ -168,6 +163,29 @@ honours(
 )
 
 
+@forbids(CONFIG_TYPE)
+def check_connection_manager(config: Any, path: str) -> None:
+    """What contradicts itself, or what it runs on."""
+
+    def refuse(problem: str, field: str) -> ConfigError:
+        return ConfigError(problem, f"{path}.{field}" if path else field)
+
+    if config.codec_type == HTTP3:
+        raise refuse("HTTP/3 codec configured on non-QUIC listener.", "codec_type")
+    if config.strip_matching_host_port and config.strip_any_host_port:
+        raise refuse(
+            "Error: Only one of `strip_matching_host_port` or `strip_any_host_port` can be set.",
+            "strip_matching_host_port",
+        )
+    if config.original_ip_detection_extensions:
+        for field, is_set in (
+            ("use_remote_address", config.use_remote_address.value),
+            ("xff_num_trusted_hops", config.xff_num_trusted_hops),
+        ):
+            if is_set:
+                raise refuse(f"Original IP detection extensions and {field} may not be mixed", field)
+
+
 @NETWORK_FILTERS.register("envoy.filters.network.http_connection_manager", CONFIG_TYPE)
 def create_http_connection_manager(config: Any, context: FactoryContext) -> NetworkFilterFactory:
     compiled = compile_connection_manager(config, context)
@@ -176,7 +194,6 @@ def create_http_connection_manager(config: Any, context: FactoryContext) -> Netw
 
 def compile_connection_manager(config: Any, context: FactoryContext, path: str = "") -> ConnectionManagerConfig:
     """Raises ConfigError below `path`, with the field's place in the message if `path` is empty."""
-    _check(config, path)
     server = context.server
     http_scope = context.scope.scope(f"http.{config.stat_prefix}")
     if config.stat_prefix != "admin":
@@ -303,53 +320,9 @@ def create_http_filters(configs: Any, context: FactoryContext, path: str) -> lis
     Raises:
         ConfigError: a filter that is not known, or a chain that does not end in a terminal filter.
     """
-    factories: list[HttpFilterFactory] = []
-    last = len(configs) - 1
-    for at, each in enumerate(configs):
-        where = f"{path}[{at}].typed_config"
-        entry = HTTP_FILTERS.find(type_of(each.typed_config, where), where, each.name)
-        terminal = entry.name in TERMINAL_FILTERS
-        if terminal and at != last:
-            raise ConfigError(
-                f"Error: terminal filter named {each.name} of type {entry.name} must be the last filter in a http "
-                "filter chain.",
-                where,
-            )
-        if not terminal and at == last:
-            raise ConfigError(
-                f"Error: non-terminal filter named {each.name} of type {entry.name} is the last filter in a http "
-                "filter chain.",
-                where,
-            )
-        message = unpack(each.typed_config, where, validate=True)
-        try:
-            factories.append(entry.factory(message, context))
-        except ConfigError as error:
-            raise error.below(where) from None
+    factories = create_filter_factories(HTTP_FILTERS, TERMINAL_FILTERS, configs, context, path, "http")
     # Without filters nobody answers: requests wait for their timeouts, as they do in Envoy.
     return factories or [StreamDecoderFilter]
-
-
-def _check(config: Any, path: str) -> None:
-    """What contradicts itself, or what it runs on; also where the fields have no effect here."""
-
-    def refuse(problem: str, field: str) -> ConfigError:
-        return ConfigError(problem, f"{path}.{field}" if path else field)
-
-    if config.codec_type == HTTP3:
-        raise refuse("HTTP/3 codec configured on non-QUIC listener.", "codec_type")
-    if config.strip_matching_host_port and config.strip_any_host_port:
-        raise refuse(
-            "Error: Only one of `strip_matching_host_port` or `strip_any_host_port` can be set.",
-            "strip_matching_host_port",
-        )
-    if config.original_ip_detection_extensions:
-        for field, is_set in (
-            ("use_remote_address", config.use_remote_address.value),
-            ("xff_num_trusted_hops", config.xff_num_trusted_hops),
-        ):
-            if is_set:
-                raise refuse(f"Original IP detection extensions and {field} may not be mixed", field)
 
 
 def _timeout(message: Any, field: str, default: float) -> float:

@@ -55,6 +55,10 @@ Metadata = Mapping[str, Mapping[str, Any]]
 class TcpProxyStats(StatsStruct):
     """`tcp.<stat_prefix>.*`."""
 
+    USED_WITH = {
+        "downstream_cx_rx_bytes_buffered": "downstream_cx_total",
+    }
+
     downstream_cx_drain_close: CounterValue
     downstream_cx_no_route: CounterValue
     downstream_cx_overload_close: CounterValue

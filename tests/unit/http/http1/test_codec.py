@@ -491,6 +491,7 @@ def test_requests_that_are_answered_at_once_follow_each_other_without_a_stop(cod
 def test_nothing_is_read_after_the_last_response(codec: str) -> None:
     server = Server(codec)
     server.receive(GET + b"\r\n" + GET + b"\r\n")
+    server.codec.last_response = True
     server.answer(200, [(b"connection", b"close")])
     assert server.events_since() == []
     assert server.receive(GET + b"\r\n") == []

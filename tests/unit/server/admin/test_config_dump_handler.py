@@ -43,8 +43,15 @@ def types(dumped):
     return [config["@type"].rpartition(".")[2] for config in dumped["configs"]]
 
 
+def without_extensions(dump):
+    """What the server is made of differs; the recording is without it."""
+    extensions = dump["configs"][0]["bootstrap"]["node"].pop("extensions")
+    assert any(each["name"] == "envoy.filters.http.router" for each in extensions)
+    return dump
+
+
 def test_everything_is_dumped_as_envoy_dumps_it(ask):
-    ours = json.loads(ask("/config_dump").body)
+    ours = without_extensions(json.loads(ask("/config_dump").body))
     envoys = json.loads(recorded("config_dump.json"))
     assert types(ours) == types(envoys)
     assert without_times(ours) == without_times(envoys)
@@ -58,7 +65,7 @@ def test_fields_stand_in_envoys_order(ask):
             return [(key, None if key in unordered else order(each)) for key, each in value.items()]
         return [order(each) for each in value] if isinstance(value, list) else None
 
-    ours = json.loads(ask("/config_dump").body)
+    ours = without_extensions(json.loads(ask("/config_dump").body))
     assert order(ours) == order(json.loads(recorded("config_dump.json")))
 
 

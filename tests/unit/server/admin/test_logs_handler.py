@@ -12,7 +12,7 @@ from minienvoy.server.admin.logs_handler import handler_logging
 def everything_off():
     logger.set_level(logger.OFF)
     yield
-    logger.set_level(logger.INFO)
+    logger.set_level(logger.WARNING)
 
 
 def ask(query: str) -> tuple[int, str]:

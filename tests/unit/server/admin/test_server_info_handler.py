@@ -34,6 +34,9 @@ def test_server_info_has_envoys_fields_in_envoys_order(ask, server, dispatcher):
     dispatcher.advance(845.9)
     ours = json.loads(ask("/server_info").body)
     envoys = json.loads(recorded("server_info.json"))
+    assert any(each["name"] == "envoy.filters.http.router" for each in ours["node"]["extensions"])
+    # The recording is without them.
+    ours["node"]["extensions"] = envoys["node"]["extensions"]
     assert list(ours) == list(envoys)
     for its_own in ("version", "hot_restart_version"):
         del ours[its_own], envoys[its_own]

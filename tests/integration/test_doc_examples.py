@@ -1,0 +1,90 @@
+"""The examples of the pages about embedding do what they say."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import re
+import textwrap
+from types import SimpleNamespace
+
+import pytest
+
+from minienvoy import Proxy, logger
+from minienvoy.testing.fake_upstream import FakeTcpUpstream, FakeUpstream, Reply
+
+pytestmark = pytest.mark.asyncio
+
+
+def examples(root, page: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", (root / "docs" / page).read_text(), re.MULTILINE | re.DOTALL)
+
+
+async def execute(source: str, names: dict[str, object]) -> dict[str, object]:
+    """Run statements, among which there may be `await`; the names there are then."""
+    wrapped = f"async def example():\n{textwrap.indent(source, '    ')}\n    return locals()"
+    tree = ast.parse(wrapped)
+    # An assignment in a function makes a local of a name that is read before: give them as globals, take locals back.
+    exec(compile(tree, "<example>", "exec"), names)
+    async with asyncio.timeout(10):
+        return await names["example"]()
+
+
+@pytest.fixture
+def names(fetch):
+    """What the pages take for granted: imports, and a client."""
+    return {
+        "asyncio": asyncio,
+        "Proxy": Proxy,
+        "FakeUpstream": FakeUpstream,
+        "FakeTcpUpstream": FakeTcpUpstream,
+        "Reply": Reply,
+        "client": SimpleNamespace(get=fetch),
+    }
+
+
+@pytest.fixture
+def project(root, tmp_path, monkeypatch):
+    """A project with a configuration of its own, beside the lessons."""
+    (tmp_path / "deploy").mkdir()
+    text = (root / "configs" / "05_timeouts.yaml").read_text()
+    (tmp_path / "deploy" / "envoy.yaml").write_text(
+        re.sub(r"\bservice\b", "users", text).replace("name: http", "name: ingress")
+    )
+    (tmp_path / "configs").symlink_to(root / "configs")
+    monkeypatch.chdir(tmp_path)
+
+
+async def test_every_example_about_testing(root, project, names):
+    first, quiet, upstreams, simulated = examples(root, "testing.md")
+    after = await execute(first, names)
+    assert after["response"].status == 503
+    level = logger.get("router").level
+    try:
+        await execute(quiet, names)
+        assert logger.get("router").level == logger.DEBUG
+    finally:
+        logger.set_level(level)
+    async with FakeUpstream("one") as upstream:
+        names["upstream"] = upstream
+        for _ in range(2):
+            await names["client"].get(f"http://{upstream.address}/", headers=[("X-Request-Id", "1")])
+        await execute(upstreams, names)
+    await execute(simulated, names)
+
+
+async def test_every_example_about_explanations(root, project, names):
+    (example,) = examples(root, "explain.md")
+    async with (
+        FakeUpstream("one") as users,
+        Proxy.from_yaml("deploy/envoy.yaml", endpoints={"users": [users.address]}) as proxy,
+    ):
+        await names["client"].get(proxy.url("ingress") + "/fast")
+        names["proxy"] = proxy
+        after = await execute(example, names)
+        assert str(after["explanation"]["host"].chose) == users.address
+
+
+@pytest.mark.parametrize(("page", "count"), [("testing.md", 4), ("explain.md", 1)])
+async def test_no_example_is_forgotten(root, page, count):
+    assert len(examples(root, page)) == count

@@ -1,0 +1,49 @@
+"""How many Python frames one keep-alive GET enters, exactly: on uvloop, where transports are no Python."""
+
+from __future__ import annotations
+
+import uvloop
+
+from bench import frames
+from minienvoy import Proxy
+
+BUDGET = 48
+"""May only go down: a frame costs 50 to 100 ns of every request."""
+
+CONFIG = """
+static_resources:
+  listeners:
+  - name: http
+    address: {socket_address: {address: 127.0.0.1, port_value: 0}}
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: http
+          route_config:
+            virtual_hosts:
+            - {name: all, domains: ["*"], routes: [{match: {prefix: /}, route: {cluster: upstream}}]}
+          http_filters:
+          - name: envoy.filters.http.router
+            typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
+  clusters:
+  - name: upstream
+    load_assignment:
+      cluster_name: upstream
+      endpoints:
+      - lb_endpoints:
+        - endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: PORT}}}
+"""
+
+
+def test_a_request_enters_no_more_frames_than_it_did() -> None:
+    async def count(upstream_port: int) -> frames.FrameCount:
+        async with Proxy.from_yaml(CONFIG.replace("PORT", str(upstream_port)), explain=False) as proxy:
+            _, port = proxy.address("http")
+            # Caches that other tests have filled take a new line only now and then.
+            return await frames.frames_per_request(port, warm_up=64)
+
+    with frames.upstream() as upstream_port:
+        counted = uvloop.run(count(upstream_port))
+    assert counted.total == BUDGET, counted.report()
