@@ -45,7 +45,6 @@ FEATURES = {
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig", "http2_protocol_options"
     ),
     "gRPC bridge": Feature(f"{HTTP_FILTERS}.grpc_http1_bridge.v3.Config"),
-    "upgrades": Feature(HCM, "upgrade_configs"),
     "upgrades by route": Feature(ROUTE_ACTION, "upgrade_configs"),
     # more of routing
     "cluster specifiers": Feature(ROUTE_ACTION, "inline_cluster_specifier_plugin"),
@@ -119,9 +118,9 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     "tls/envoy-https-passthrough.yaml": (),
     "udp/envoy.yaml": ("UDP", "UDP proxy"),
     "websocket/envoy-ws-route.yaml": ("upgrades by route",),
-    "websocket/envoy-ws.yaml": ("upgrades",),
+    "websocket/envoy-ws.yaml": (),
     "websocket/envoy-wss-passthrough.yaml": (),
-    "websocket/envoy-wss.yaml": ("downstream TLS", "upgrades", "upstream TLS"),
+    "websocket/envoy-wss.yaml": ("downstream TLS", "upstream TLS"),
     "zipkin/envoy-1.yaml": ("decorator", "tracing"),
     "zipkin/envoy-2.yaml": ("decorator", "tracing"),
     "zipkin/envoy-front-proxy.yaml": ("decorator", "tracing"),
