@@ -64,19 +64,29 @@ class _Name:
     Attributes:
         lower: as it goes on.
         kind: of its entries.
-        prefix: `name: ` if it came in lower case, so that a line that begins so can go on as it is; else empty.
-        lines: how many of its lines were not known. The first 256 are kept, then every 16th: a header whose value
-            never repeats (an id) must not push out those whose values do, and one that changes now and then (`date`)
-            is found again soon after it has.
+        plain: it came in lower case, so that a line of it can go on as it is.
+        kept: how many of its lines were kept.
+        skip: the next line to keep is the `skip`th that is not known. The first 256 are kept, then every 16th: a header
+            whose value never repeats (an id) must not push out those whose values do, and one that changes now and
+            then (`date`) is found again soon after it has.
     """
 
-    __slots__ = ("kind", "lines", "lower", "prefix")
+    __slots__ = ("kept", "kind", "lower", "plain", "skip")
 
     def __init__(self, name: bytes) -> None:
         self.lower = name.lower()
         self.kind = UNDERSCORE if b"_" in name else KIND.get(self.lower, 0)
-        self.prefix = name + b": " if name == self.lower else b""
-        self.lines = 0
+        self.plain = name == self.lower
+        self.kept = 0
+        self.skip = 1
+
+    def keep(self, line: bytes, item: Entry) -> None:
+        self.kept += 1
+        self.skip = 1 if self.kept < _MAX_LINES_OF_A_NAME else 16
+        if len(line) <= _MAX_LINE:
+            if len(_LINES) >= _MAX_LINES:
+                _LINES.clear()
+            _LINES[line] = item
 
 
 def _know_name(name: bytes) -> _Name | None:
@@ -103,26 +113,25 @@ def parse_unknown(head: bytes, lines: list[bytes], entries: list[Entry | None]) 
     breaks = len(lines)
     if head.translate(None, _LEGAL) or head.count(b"\n") != breaks or head.count(b"\r") != breaks:
         return False
-    names = _NAMES
+    known_name = _NAMES.get
     for at, line in enumerate(lines):
         if entries[at] is None:
-            name, colon, value = line.partition(b":")
-            known = names.get(name) or _know_name(name)
-            if known is None or not colon:
-                return False
-            stripped = value.strip(b" \t")
-            prefix = known.prefix
-            if prefix and len(line) == len(prefix) + len(stripped) and line.startswith(prefix):
-                item = (name, stripped, line + b"\r\n", known.kind)
+            name, colon, value = line.partition(b": ")
+            known = known_name(name)
+            # What is stripped of nothing is the same object.
+            if colon and known is not None and known.plain and value.strip(b" \t") is value:
+                item = (name, value, line + b"\r\n", known.kind)
             else:
-                lower = known.lower
-                item = (lower, stripped, b"%b: %b\r\n" % (lower, stripped), known.kind)
+                name, colon, value = line.partition(b":")
+                known = known_name(name) or _know_name(name)
+                if known is None or not colon:
+                    return False
+                lower, value = known.lower, value.strip(b" \t")
+                item = (lower, value, b"%b: %b\r\n" % (lower, value), known.kind)
             entries[at] = item
-            known.lines = count = known.lines + 1
-            if (count <= _MAX_LINES_OF_A_NAME or not count & 15) and len(line) <= _MAX_LINE:
-                if len(_LINES) >= _MAX_LINES:
-                    _LINES.clear()
-                _LINES[line] = item
+            known.skip = skip = known.skip - 1
+            if not skip:
+                known.keep(line, item)
     return True
 
 
