@@ -99,6 +99,8 @@ class ClientConnection(Protocol):
 
     protocol: str
 
+    request_over: bool
+    """The last request has been written to its end."""
     should_close: bool
     """The connection can not carry another request."""
     extra_bytes: bool

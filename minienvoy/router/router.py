@@ -267,7 +267,12 @@ class Router(StreamDecoderFilter):
         self.stream.encode_1xx_headers(headers)
 
     def on_upstream_headers(
-        self, upstream: UpstreamRequest, headers: ResponseHeaderMap, end_stream: bool, now: float
+        self,
+        upstream: UpstreamRequest,
+        headers: ResponseHeaderMap,
+        end_stream: bool,
+        now: float,
+        details: str = "via_upstream",
     ) -> None:
         stream = self.stream
         cluster = self.cluster
@@ -291,7 +296,7 @@ class Router(StreamDecoderFilter):
         if self.route_entry.changes_response:
             # What the formats of added headers may ask for.
             stream.response_code = status
-            stream.response_code_details = "via_upstream"
+            stream.response_code_details = details
             stream.describe()
             self.route_entry.finalize_response_headers(headers, stream, self.request_headers)
             if self.route_entry.hash_policy is not None:
@@ -299,7 +304,7 @@ class Router(StreamDecoderFilter):
                     headers.add(b"set-cookie", cookie)
         if end_stream:
             self.on_upstream_complete(now)
-        stream.encode_headers(headers, end_stream, "via_upstream")
+        stream.encode_headers(headers, end_stream, details)
 
     def on_upstream_complete(self, now: float) -> None:
         """The whole response has come."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..explain.explanation import NO_EXPLANATION
 from ..http.codec import RequestEncoder, StreamResetReason
-from ..http.header_map import HeaderMap, ResponseHeaderMap
+from ..http.header_map import KIND, HeaderMap, ResponseHeaderMap
 from ..upstream.conn_pool import PoolFailureReason
 from ..upstream.http_conn_pool import PendingStream
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..upstream.host import Host
     from .router import Router
 
+_UPGRADE = KIND[b"upgrade"]
 _RESET_REASONS = {
     PoolFailureReason.OVERFLOW: StreamResetReason.OVERFLOW,
     PoolFailureReason.LOCAL_CONNECTION_FAILURE: StreamResetReason.LOCAL_CONNECTION_FAILURE,
@@ -159,6 +160,14 @@ class UpstreamRequest:
     def decode_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None:
         self.headers_received = True
         now = self._router.stream.dispatcher.monotonic_time()
+        if self._router.request_headers.seen & _UPGRADE and self._fails_handshake(headers):
+            # Whoever was promised a tunnel has no use for a body.
+            headers.remove(b"content-length")
+            headers.remove(b"transfer-encoding")
+            headers.body_follows = False
+            self.reset()
+            self._router.on_upstream_headers(self, headers, True, now, "websocket_handshake_unsuccessful")
+            return
         if end_stream:
             self._complete(now)
         self._router.on_upstream_headers(self, headers, end_stream, now)
@@ -203,6 +212,12 @@ class UpstreamRequest:
             self._duration_timer.disable()
         if self._paused_downstream:
             self._resume_downstream()
+
+    def _fails_handshake(self, headers: ResponseHeaderMap) -> bool:
+        """A WebSocket was asked for, and this is not it."""
+        if headers.status == 101 or headers.status >= 400:
+            return False
+        return (self._router.request_headers.get(b"upgrade") or b"").lower() == b"websocket"
 
     def _on_max_stream_duration(self) -> None:
         self.reset()

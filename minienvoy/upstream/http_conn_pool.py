@@ -141,6 +141,10 @@ class HttpConnPool:
         self.stats.upstream_rq_active -= 1
         self.host.stats.rq_active -= 1
         if client.codec.should_close or client.draining or self.draining:
+            if not client.codec.request_over:
+                # A response that came before the end of its request: Envoy's stream is still there.
+                self.stats.upstream_cx_destroy_with_active_rq += 1
+                self.stats.upstream_cx_destroy_local_with_active_rq += 1
             client.close()
         elif self._max_requests is not None and client.requests >= self._max_requests:
             self.stats.upstream_cx_max_requests += 1

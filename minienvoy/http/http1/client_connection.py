@@ -75,7 +75,8 @@ class ClientConnection(Http1Connection):
         self._head_request = False
         self._connect_request = False
         self._upgrade_request = False
-        self._request_over = True
+        self.request_over = True
+        """The last request has been written to its end."""
         self._tunnel = False
         self.should_close = False
         """The peer (or a broken message) rules out another request on this connection."""
@@ -86,7 +87,7 @@ class ClientConnection(Http1Connection):
 
     def new_stream(self, decoder: ResponseDecoder) -> ClientConnection:
         self._decoder = decoder
-        self._request_over = False
+        self.request_over = False
         self._state = HEAD
         return self
 
@@ -120,7 +121,7 @@ class ClientConnection(Http1Connection):
             host = b"host" if formatter is None else formatter(b"host")
             line = b"%b %b HTTP/1.1\r\n%b: %b\r\n" % (method, target, host, headers.authority)
             self._write(line + self._format(headers, framing))
-        self._request_over = end_stream
+        self.request_over = end_stream
 
     def encode_data(self, data: bytes, end_stream: bool) -> None:
         if data:
@@ -132,12 +133,12 @@ class ClientConnection(Http1Connection):
         elif end_stream and self._encode_chunked:
             self._write(LAST_CHUNK)
         if end_stream:
-            self._request_over = True
+            self.request_over = True
 
     def encode_trailers(self, trailers: HeaderMap) -> None:
         if self._encode_chunked:
             self._write_trailers(trailers)
-        self._request_over = True
+        self.request_over = True
 
     def reset_stream(self, reason: StreamResetReason) -> None:
         """Nobody wants the answer any more; the connection is of no further use. Its owner closes it."""
@@ -332,7 +333,7 @@ class ClientConnection(Http1Connection):
         if rest:
             # Bytes after the response belong to nothing that was asked for: never let them answer the next request.
             self.extra_bytes = self.should_close = True
-        elif not self._request_over:
+        elif not self.request_over:
             self.should_close = True
 
     def abandon(self) -> ResponseDecoder | None:
