@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from aiohttp import ClientSession, web
 
 from minienvoy import Proxy
 from minienvoy.config.fields import Unsupported, unsupported
@@ -366,3 +367,67 @@ async def test_passthrough_hands_on_every_byte_and_both_ends(name, cluster, pref
         assert proxy.stats[f"tcp.{prefix}.downstream_cx_rx_bytes_total"] == size
         assert proxy.stats[f"tcp.{prefix}.downstream_cx_tx_bytes_total"] == size
         assert proxy.stats[f"cluster.{cluster}.upstream_cx_total"] == 1
+
+
+@pytest.mark.asyncio
+async def test_route_mirror_sends_a_copy_and_answers_with_the_original(fetch):
+    async with (
+        FakeUpstream("original 1") as one,
+        FakeUpstream("copy 1") as one_mirror,
+        FakeUpstream("original 2") as two,
+        FakeUpstream("copy 2") as two_mirror,
+        Proxy.from_yaml(
+            EXAMPLES / "route-mirror/envoy.yaml",
+            endpoints={
+                "service1": [one.address],
+                "service1-mirror": [one_mirror.address],
+                "service2": [two.address],
+                "service2-mirror": [two_mirror.address],
+            },
+        ) as proxy,
+    ):
+        first = await fetch(f"{proxy.url()}/service/1", host="front.test")
+        chosen = await fetch(f"{proxy.url()}/service/2", headers=[("x-mirror-cluster", "service2-mirror")])
+        plain = await fetch(f"{proxy.url()}/service/2")
+        assert (first.body, chosen.body, plain.body) == (b"original 1", b"original 2", b"original 2")
+        (copy,) = await one_mirror.wait_for_requests(1)
+        assert (copy.path, copy["host"]) == ("/service/1", "front.test-shadow")
+        (copy,) = await two_mirror.wait_for_requests(1)
+        assert copy.path == "/service/2"
+        assert [request.path for request in two.requests] == ["/service/2"] * 2
+        assert proxy.stats["cluster.service2-mirror.upstream_rq_total"] == 1
+
+
+@pytest.mark.asyncio
+async def test_websocket_messages_go_both_ways_until_either_side_ends():
+    async def echo(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        async for message in socket:
+            await socket.send_str(message.data.upper())
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/chat", echo)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        (host, port) = runner.addresses[0]
+        async with (
+            asyncio.timeout(10),
+            Proxy.from_yaml(
+                EXAMPLES / "websocket/envoy-ws.yaml", endpoints={"service_ws": [f"{host}:{port}"]}
+            ) as proxy,
+            ClientSession() as session,
+        ):
+            async with session.ws_connect(f"{proxy.url()}/chat") as socket:
+                for word in ("one", "two", "x" * 100_000):
+                    await socket.send_str(word)
+                    assert await socket.receive_str() == word.upper()
+                assert proxy.stats["http.ingress_ws_to_ws.downstream_cx_upgrades_active"] == 1
+            assert proxy.stats["http.ingress_ws_to_ws.downstream_cx_upgrades_total"] == 1
+            assert proxy.stats["cluster.service_ws.upstream_rq_total"] == 1
+    finally:
+        await runner.cleanup()
