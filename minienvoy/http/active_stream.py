@@ -148,10 +148,12 @@ class ActiveStream(FilterManager):
             self.send_local_reply(400, "", "missing_host_header")
             return
         path = headers.path
-        if path[:1] != b"/" and headers.method != b"CONNECT":
-            config.stats.downstream_rq_non_relative_path += 1
-            self.send_local_reply(404, "", "absolute_path_rejected" if path else "missing_path_rejected")
-            return
+        if path[:1] != b"/":
+            if headers.method != b"CONNECT":
+                config.stats.downstream_rq_non_relative_path += 1
+                self.send_local_reply(404, "", "absolute_path_rejected" if path else "missing_path_rejected")
+                return
+            self._upgrade = True
         if headers.method == b"QUERY" and not headers.has(b"content-type"):
             self.send_local_reply(400, "", "query_missing_content_type")
             return
@@ -516,7 +518,7 @@ class ActiveStream(FilterManager):
             self.saw_connection_close = b"keep-alive" not in tokens
         elif b"close" in tokens:
             self.saw_connection_close = True
-        self._upgrade = headers.method == b"CONNECT" or (bool(headers.seen & _UPGRADE) and b"upgrade" in tokens)
+        self._upgrade = bool(headers.seen & _UPGRADE) and b"upgrade" in tokens
 
     def _opens_tunnel(self, headers: ResponseHeaderMap) -> bool:
         """What follows this response is no HTTP any more."""
@@ -526,16 +528,19 @@ class ActiveStream(FilterManager):
 
     def _allow_upgrade(self, headers: RequestHeaderMap) -> bool:
         upgrade = b"connect" if headers.method == b"CONNECT" else (headers.get(b"upgrade") or b"").lower()
-        if upgrade in self.config.upgrades:
+        route = self.route()
+        allowed = route.upgrades.get(upgrade) if route is not None else None
+        if allowed is None:
+            allowed = upgrade in self.config.upgrades
+        if allowed:
             self._counted_upgrade = True
             self.config.stats.downstream_cx_upgrades_total += 1
             self.config.stats.downstream_cx_upgrades_active += 1
             return True
-        if headers.method == b"CONNECT":
+        if route is None and headers.method == b"CONNECT":
             return True
         self._upgrade = False
         self.config.stats.downstream_rq_ws_on_non_ws_route += 1
-        self.route()
         self.send_local_reply(403, "", "upgrade_failed")
         return False
 

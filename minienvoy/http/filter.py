@@ -68,6 +68,10 @@ class Route(Protocol):
     def max_stream_duration(self) -> float | None:
         """Seconds; 0 disables it, None leaves the connection manager's."""
 
+    @property
+    def upgrades(self) -> Mapping[bytes, bool]:
+        """Which upgrades (names in lower case) it lets through or does not, whatever the connection manager's say."""
+
     def per_filter_config(self, filter_name: str) -> Any: ...
 
 

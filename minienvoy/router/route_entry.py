@@ -69,8 +69,10 @@ honours(
     "priority",
     "request_mirror_policies",
     "hash_policy",
+    "upgrade_configs",
     whole=("metadata_match",),
 )
+honours("envoy.config.route.v3.RouteAction.UpgradeConfig", "upgrade_type", "enabled")
 honours("envoy.config.route.v3.NonForwardingAction")
 
 
@@ -143,6 +145,7 @@ class RouteEntry:
         direct_response: answers in place of an upstream, or None.
         cluster_host: the host that a weighted cluster puts in place of the request's.
         metadata_match: keys and values that hosts are to have in their metadata's `envoy.lb`.
+        upgrades: which upgrades (names in lower case) this route lets through or does not, whatever else is configured.
     """
 
     __slots__ = (
@@ -174,6 +177,7 @@ class RouteEntry:
         "specifier",
         "timeout",
         "timeout_header",
+        "upgrades",
         "virtual_host_metadata",
         "virtual_host_name",
     )
@@ -199,6 +203,7 @@ class RouteEntry:
         self.hash_policy: HashPolicy | None = None
         self.priority = 0
         self.shadow_policies: tuple[ShadowPolicy, ...] = ()
+        self.upgrades: Mapping[bytes, bool] = {}
         self.auto_host_rewrite = False
         self.append_x_forwarded_host = False
         self.direct_response: DirectResponse | Redirect | SslRedirect | None = None
@@ -256,6 +261,7 @@ class RouteEntry:
         if timeout is not None:
             self.timeout = timeout
         self.idle_timeout = seconds(action, "idle_timeout")
+        self.upgrades = _upgrades(action.upgrade_configs, f"{path}.upgrade_configs")
         if action.HasField("max_stream_duration"):
             self.max_stream_duration = seconds(action.max_stream_duration, "max_stream_duration")
             # It takes the place of the older fields, whether they are set or not.
@@ -330,3 +336,13 @@ def _in_order(parsers: tuple[HeaderParser | None, ...], most_specific_wins: bool
     """The level that comes last has the last word."""
     present = tuple(parser for parser in parsers if parser is not None)
     return present[::-1] if most_specific_wins else present
+
+
+def _upgrades(configs: Any, path: str) -> dict[bytes, bool]:
+    upgrades: dict[bytes, bool] = {}
+    for at, each in enumerate(configs):
+        name = each.upgrade_type.lower().encode()
+        if name in upgrades:
+            raise ConfigError(f"Duplicate upgrade {each.upgrade_type}", f"{path}[{at}].upgrade_type")
+        upgrades[name] = not each.HasField("enabled") or each.enabled.value
+    return upgrades

@@ -46,7 +46,6 @@ FEATURES = {
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig", "http2_protocol_options"
     ),
     "gRPC bridge": Feature(f"{HTTP_FILTERS}.grpc_http1_bridge.v3.Config"),
-    "upgrades by route": Feature(ROUTE_ACTION, "upgrade_configs"),
     # more of routing
     "cluster specifiers": Feature(ROUTE_ACTION, "inline_cluster_specifier_plugin"),
     # more of load balancing
@@ -118,7 +117,7 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     "tls/envoy-https-https.yaml": ("downstream TLS", "upstream TLS"),
     "tls/envoy-https-passthrough.yaml": (),
     "udp/envoy.yaml": ("UDP", "UDP proxy"),
-    "websocket/envoy-ws-route.yaml": ("upgrades by route",),
+    "websocket/envoy-ws-route.yaml": (),
     "websocket/envoy-ws.yaml": (),
     "websocket/envoy-wss-passthrough.yaml": (),
     "websocket/envoy-wss.yaml": ("downstream TLS", "upstream TLS"),
@@ -399,7 +398,10 @@ async def test_route_mirror_sends_a_copy_and_answers_with_the_original(fetch):
 
 
 @pytest.mark.asyncio
-async def test_websocket_messages_go_both_ways_until_either_side_ends():
+@pytest.mark.parametrize(
+    ("name", "path"), [("websocket/envoy-ws.yaml", "/chat"), ("websocket/envoy-ws-route.yaml", "/ws")]
+)
+async def test_websocket_messages_go_both_ways_until_either_side_ends(name, path):
     async def echo(request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()
         await socket.prepare(request)
@@ -408,7 +410,7 @@ async def test_websocket_messages_go_both_ways_until_either_side_ends():
         return socket
 
     app = web.Application()
-    app.router.add_get("/chat", echo)
+    app.router.add_get(path, echo)
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -417,12 +419,10 @@ async def test_websocket_messages_go_both_ways_until_either_side_ends():
         (host, port) = runner.addresses[0]
         async with (
             asyncio.timeout(10),
-            Proxy.from_yaml(
-                EXAMPLES / "websocket/envoy-ws.yaml", endpoints={"service_ws": [f"{host}:{port}"]}
-            ) as proxy,
+            Proxy.from_yaml(EXAMPLES / name, endpoints={"service_ws": [f"{host}:{port}"]}) as proxy,
             ClientSession() as session,
         ):
-            async with session.ws_connect(f"{proxy.url()}/chat") as socket:
+            async with session.ws_connect(f"{proxy.url()}{path}") as socket:
                 for word in ("one", "two", "x" * 100_000):
                     await socket.send_str(word)
                     assert await socket.receive_str() == word.upper()
