@@ -224,13 +224,21 @@ class ProxyInProcess(RunningProxy):
         logger.set_level(logger.WARNING)
 
 
+def validation(path: Path, extra: list[str]) -> list[str]:
+    """The command line that has a file validated."""
+    return ["--mode", "validate", "-c", str(path), "--disable-hot-restart", *extra]
+
+
 async def validate(kind: str, path: Path, extra: list[str]) -> tuple[int, str]:
     """Exit code and output of `--mode validate`."""
-    arguments = [*command(kind), "--mode", "validate", "-c", str(path), "--disable-hot-restart", *extra]
     process = await asyncio.create_subprocess_exec(
-        *arguments, cwd=ROOT, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
+        *command(kind),
+        *validation(path, extra),
+        cwd=ROOT,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
+    )
     try:
         out, _ = await asyncio.wait_for(process.communicate(), START_TIMEOUT)
     except TimeoutError:

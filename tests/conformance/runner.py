@@ -16,8 +16,9 @@ from .backends import Backend
 from .client import WATCH, Client
 from .dns import DnsServer
 from .normalise import Normaliser, machine_address
-from .proxies import DidNotStart, ProxyInProcess, ProxyProcess, RunningProxy, validate
+from .proxies import START_TIMEOUT, DidNotStart, ProxyInProcess, ProxyProcess, RunningProxy, validate, validation
 from .scenario import Case
+from .validator import Validator
 
 Answer = dict[str, Any]
 AT_ONCE = 24
@@ -45,7 +46,7 @@ async def run(kind: str, cases: list[Case], expected: dict[str, Answer] | None =
 
         async def check(case: Case) -> None:
             async with limit:
-                answers[case.name] = await _validate(kind, case, directory)
+                answers[case.name] = await _validate(kind, case, directory, validator)
 
         async def solo(case: Case) -> None:
             async with limit:
@@ -70,7 +71,8 @@ async def run(kind: str, cases: list[Case], expected: dict[str, Answer] | None =
                         answers.update(await _run_group(kind, accepted, directory / "accepted", expected))
                 except DidNotStart as again:
                     answers.update({case.name: _not_started(str(again)) for case in accepted})
-        await asyncio.gather(*map(check, validations))
+        async with Validator() as validator:
+            await asyncio.gather(*map(check, validations))
         await asyncio.gather(*map(solo, alone))
     finally:
         shutil.rmtree(directory, ignore_errors=True)
@@ -309,7 +311,7 @@ def _changes(case: Case, before: dict[str, int], after: dict[str, int]) -> dict[
     return changed
 
 
-async def _validate(kind: str, case: Case, directory: Path) -> Answer:
+async def _validate(kind: str, case: Case, directory: Path, validator: Validator) -> Answer:
     """Accepted or not, and whether the key phrases are in what the proxy says.
 
     Whether minienvoy serves a feature is no question here, so what it does not support yet is a warning.
@@ -321,7 +323,12 @@ async def _validate(kind: str, case: Case, directory: Path) -> Answer:
     async def one(number: int, text: str, says: str | None) -> str:
         path = where / f"{number}{case.spec.get('suffix', '.yaml')}"
         path.write_text(text)
-        code, said = await validate(kind, path, [*case.spec.get("args", []), *extra])
+        arguments = [*case.spec.get("args", []), *extra]
+        if kind == "minienvoy":
+            arguments = validation(path, arguments)
+            code, said = await validator.run(arguments, where / f"{number}.txt", START_TIMEOUT)
+        else:
+            code, said = await validate(kind, path, arguments)
         if code != 0 and says is not None:
             spoken = says if " ".join(says.split()) in " ".join(said.split()) else f"not said: {says}"
             return f"refused (exit code {code}): {spoken}"
