@@ -36,6 +36,7 @@ from .grpc import is_grpc, make_grpc_reply
 from .header_map import KIND, Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
 from .local_reply import JSON, TEXT
 from .original_ip_detection import Rejection
+from .recreate_stream import recreate_stream
 from .stream_upgrade import UpgradableStream
 
 if TYPE_CHECKING:
@@ -92,6 +93,8 @@ class ActiveStream(UpgradableStream):
 
     filtered = False
     """There are more filters than the terminal one; a class knows."""
+    recreated: bool = False
+    """It goes on with a request that another stream began (`recreate_stream`)."""
     _traced: bool = False
     _lost: bool = False
 
@@ -179,7 +182,7 @@ class ActiveStream(UpgradableStream):
         if self.explain is not NO_EXPLANATION:
             self.explain.request_id = (headers.get(b"x-request-id") or b"").decode("latin-1")
         if config.flush_access_log_on_new_request:
-            self._log(AccessLogType.DOWNSTREAM_START)
+            self._log_start()
         if self.filtered:
             self._start_filters(headers, end_stream)
         else:
@@ -218,8 +221,10 @@ class ActiveStream(UpgradableStream):
         self._end()
 
     def _start_filters(self, headers: RequestHeaderMap, end_stream: bool) -> None:
-        """Begin with a chain of more than one filter."""
-        raise NotImplementedError
+        """Make the filters and give them the request (`decode_headers` does the same without a call)."""
+        terminal = self.terminal = self.config.filter_chain.make_terminal()
+        terminal.decoder_callbacks = self
+        terminal.decode_headers(headers, end_stream)
 
     def _pass_data(self, data: bytes, end_stream: bool) -> None:
         if self.terminal is not None:
@@ -235,6 +240,13 @@ class ActiveStream(UpgradableStream):
         if not self.config.proxy_100_continue or headers.status != 100:
             return
         mutate_response_headers(headers, self.config, False)
+        self._encode_1xx_headers(headers)
+
+    def _encode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
+        # It is counted as a response of its own.
+        for stats in (self.config.stats, self.config.listener_stats):
+            stats.downstream_rq_completed += 1
+            stats.downstream_rq_1xx += 1
         self.encoder.encode_1xx_headers(headers)
 
     def encode_headers(self, headers: ResponseHeaderMap, end_stream: bool, details: str) -> None:
@@ -347,6 +359,7 @@ class ActiveStream(UpgradableStream):
         if status == 400:
             # Something is wrong with the message itself: nothing more is believed on this connection.
             self.manager.draining = True
+            self.saw_connection_close = self.saw_connection_close or self.recreated
         if self.explain is not NO_EXPLANATION:
             self.explain.decided("local_reply", status, details)
         request = self.request_headers
@@ -392,6 +405,9 @@ class ActiveStream(UpgradableStream):
         self.encoder.reset_stream(StreamResetReason.LOCAL_RESET)
         self.manager.draining = True
         self._end()
+
+    def recreate_stream(self, headers: ResponseHeaderMap, body: bytes) -> bool:
+        return recreate_stream(self, headers, body)
 
     def start_response_timeout(self, seconds: float, callback: Callable[[], None]) -> None:
         self.response_timeout_callback = callback
@@ -448,8 +464,9 @@ class ActiveStream(UpgradableStream):
                 )
                 return False
         strip_host(headers, config)
-        for mutate in config.early_header_mutations:
-            mutate(headers, self)
+        if not self.recreated:
+            for mutate in config.early_header_mutations:
+                mutate(headers, self)
         return True
 
     def _trust(self, found: Address | Rejection) -> bool:
@@ -538,6 +555,11 @@ class ActiveStream(UpgradableStream):
         self.listener_name = config.listener_name
         self.traffic_direction = config.traffic_direction
         self.filter_chain_name = self.downstream_connection.filter_chain_name
+
+    def _log_start(self) -> None:
+        # The line tells the route.
+        self.route()
+        self._log(AccessLogType.DOWNSTREAM_START)
 
     def _log(self, access_log_type: str) -> None:
         self._fill_in()

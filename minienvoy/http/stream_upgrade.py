@@ -34,7 +34,7 @@ class UpgradableStream(StreamTimers):
             self.protocol = "HTTP/1.0"
         continues = headers.seen & _EXPECT and (headers.get(b"expect") or b"").lower() == b"100-continue"
         if continues and not self.config.proxy_100_continue:
-            self.encoder.encode_1xx_headers(ResponseHeaderMap(100))
+            self._encode_1xx_headers(ResponseHeaderMap(100))
             headers.remove(b"expect")
         tokens = [token.strip() for token in (headers.joined(b"connection") or b"").lower().split(b",")]
         if self.protocol == "HTTP/1.0":
@@ -42,6 +42,9 @@ class UpgradableStream(StreamTimers):
         elif b"close" in tokens:
             self.saw_connection_close = True
         self._upgrade = bool(headers.seen & _UPGRADE) and b"upgrade" in tokens
+
+    def _encode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
+        raise NotImplementedError
 
     def _opens_tunnel(self, headers: ResponseHeaderMap) -> bool:
         """What follows this response is no HTTP any more."""
