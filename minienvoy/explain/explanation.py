@@ -21,6 +21,9 @@ POINTS = (
     "local_reply",
     "ejection",
     "health",
+    "fault",
+    "rate_limit",
+    "overload",
 )
 """The fixed vocabulary of `Decision.point`."""
 
