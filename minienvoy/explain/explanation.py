@@ -22,6 +22,9 @@ POINTS = (
     "local_reply",
     "ejection",
     "health",
+    "fault",
+    "rate_limit",
+    "overload",
 )
 """The fixed vocabulary of `Decision.point`."""
 

@@ -346,7 +346,12 @@ class ActiveStream(UpgradableStream):
         return self._route
 
     def send_local_reply(
-        self, status: int, body: str | bytes, details: str, modify_headers: ModifyHeaders | None = None
+        self,
+        status: int,
+        body: str | bytes,
+        details: str,
+        modify_headers: ModifyHeaders | None = None,
+        grpc_status: int | None = None,
     ) -> None:
         if self.ended:
             return
@@ -379,7 +384,7 @@ class ActiveStream(UpgradableStream):
         if request is not None and is_grpc(request.get(b"content-type")):
             if content_type[1] == JSON:
                 raw = raw.removesuffix(b"\n")
-            make_grpc_reply(headers, b"" if is_head else raw, details)
+            make_grpc_reply(headers, b"" if is_head else raw, details, grpc_status)
             raw = b""
         elif raw:
             headers.set(b"content-length", b"%d" % len(raw))

@@ -219,7 +219,9 @@ class RouteEntry:
         self.filter_configs = common.filter_configs
         if proto.typed_per_filter_config:
             here = f"{path}.typed_per_filter_config"
-            self.filter_configs = FilterConfigs(proto.typed_per_filter_config, here, common.filter_configs)
+            self.filter_configs = FilterConfigs(
+                proto.typed_per_filter_config, here, common.filter_configs, common.sources
+            )
         sources = common.sources
         mine = HeaderParser.from_proto(
             proto.request_headers_to_add, proto.request_headers_to_remove, f"{path}.request_headers", sources
