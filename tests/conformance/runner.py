@@ -141,7 +141,7 @@ async def _converse(
             ends = None if expected is None else _ends(expected.get(case.name, {}).get("client"))
             talks[case.name] = await _client(proxy, case, addresses, ends)
             if in_sequence and "ask" not in case.spec:
-                await asyncio.sleep(0.3)  # what the client has just closed is counted before the next case looks
+                await proxy.settle()  # what the client has just closed is counted before the next case looks
 
     await asyncio.gather(*map(talk, cases))
     await asyncio.sleep(0.4 if expected is None else 0.1)  # logs are flushed every 50 ms; disconnections are noticed

@@ -17,7 +17,8 @@ Keys of a case, all optional:
   for that HTTP filter; `log` is the text of a log line.
 * `watch` (seconds to watch for the end), `raw` (do not interpret bytes as HTTP), `stats: true` (compare counters),
   `unordered: true` (parallel connections: order does not count), `reset_is_closed: true` (an RST is as good as a FIN,
-  because Envoy's own end is a race), `own_process: true`, `args` (command line), `body` (see admin.py).
+  because Envoy's own end is a race), `own_process: true`, `args` (command line), `body` (see admin.py),
+  `as_process: true` (what minienvoy can not do inside the judge's process: signals, a clock that is not the loop's).
 
 * `spread: {requests: n}`: the request n times, and how many of them each backend was given, compared as a distribution;
   see spread.py. The transcripts and the log are not compared then.
@@ -119,7 +120,8 @@ class Case:
     @property
     def needs_a_process(self) -> bool:
         """What can not be had inside the judge's own process, or not in virtual time: c-ares has a clock of its own."""
-        return self.validates or "args" in self.spec or '"silent": true' in json.dumps(self.spec.get("dns", {}))
+        needs = self.validates or "args" in self.spec or bool(self.spec.get("as_process"))
+        return needs or '"silent": true' in json.dumps(self.spec.get("dns", {}))
 
     @property
     def depends_on_time(self) -> bool:
