@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ..access_log.access_log import AccessLogFile, AccessLogManager
 from ..errors import UsageError
+from ..event.dispatcher import Dispatcher
 from ..event.simulated import SimulatedDispatcher
 from ..explain.explanation import Decision, Explanation
 from ..explain.log import ExplanationLog
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
 
 MOST_SECONDS = 3600.0
 """Simulated; for filters that let a request wait."""
-TURNS = 20
-"""Of the event loop, for what is posted to it to come to rest."""
 
 
 class _NoFiles(AccessLogManager):
@@ -80,7 +79,8 @@ class DryRun:
     """
 
     def __init__(self, options: Options, loaded: LoadedConfig) -> None:
-        dispatcher = self._dispatcher = SimulatedDispatcher(asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        dispatcher = self._dispatcher = SimulatedDispatcher(loop, Dispatcher(loop).wall_time())
         self._explanations = ExplanationLog()
         self.server = _DryServer(options, loaded, dispatcher, explanations=self._explanations, bind=False)
         self._opened: list[tuple[ClientConnection, MemoryTransport]] = []
@@ -99,7 +99,7 @@ class DryRun:
         """
         listener = self._find_listener(request)
         outcome = Outcome(request)
-        address = listener.address
+        address = _arrival(listener.address, request)
         decided = Explanation()
         decided.decided("listener", listener.name, f"it listens on {address}", path=listener.path)
         info = ConnectionInfo(address, Address.ip(request.source, request.source_port), next_connection_id())
@@ -147,7 +147,7 @@ class DryRun:
         connection.data_received(request.wire)
         waited = 0.0
         while True:
-            await self._settle()
+            await self._dispatcher.settle()
             if downstream.written or any(transport.written for _, transport in self._opened) or connection.closed:
                 break
             step = self._dispatcher.next_deadline()
@@ -159,9 +159,7 @@ class DryRun:
         self._keep(config.route_config, stream or recorder.stream, outcome)
         outcome.waited = waited
         outcome.answer = downstream.written
-        outcome.upstreams = [
-            (str(opened.info.remote_address), transport.written) for opened, transport in self._opened
-        ]
+        outcome.upstreams = [(str(opened.info.remote_address), transport.written) for opened, transport in self._opened]
         if stream is not None:
             outcome.decisions = list(stream.explain.decisions)
             outcome.details = stream.response_code_details or ""
@@ -169,14 +167,14 @@ class DryRun:
             outcome.decisions = list(self._explanations.last().decisions)
             outcome.details = (recorder.stream and recorder.stream.response_code_details) or ""
         connection.close(ConnectionCloseType.NO_FLUSH)
-        await self._settle()
+        await self._dispatcher.settle()
         self._explanations.clear()
 
     def _keep(self, route_config: Any, stream: ActiveStream | None, outcome: Outcome) -> None:
-        if stream is None or stream.request_headers is None:
+        if stream is None or stream.request_headers is None or not stream._route_known:
             return
         outcome.config = stream.config
-        outcome.route = stream.route()
+        outcome.route = stream._route
         headers: RequestHeaderMap = stream.request_headers
         outcome.virtual_host = self._virtual_host(route_config, headers)
 
@@ -212,9 +210,17 @@ class DryRun:
         self._opened.append((connection, transport))
         self._dispatcher.post(lambda: connection.connection_made(transport))
 
-    async def _settle(self) -> None:
-        for _ in range(TURNS):
-            await asyncio.sleep(0)
+
+def _arrival(address: Address, request: Request) -> Address:
+    """Where the request comes in; if it may be anywhere, at the address of the URL, or where it comes from."""
+    if address.host not in ("0.0.0.0", "::"):
+        return address
+    for host in (request.server_name, request.source):
+        try:
+            return Address.ip(host, address.port)
+        except ValueError:
+            continue
+    return address
 
 
 def _path_of(listener: Listener, chain: FilterChain) -> str:

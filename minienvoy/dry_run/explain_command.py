@@ -153,6 +153,8 @@ def _ip_address(text: str) -> str:
 
 
 def _check(given: Any) -> int:
-    from .route_check import check
+    from ..extensions import register_catalogue
+    from .check_command import check_routes
 
-    return check(given, _options(given))
+    register_catalogue()
+    return check_routes(given, _options(given))

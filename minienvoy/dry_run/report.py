@@ -197,13 +197,18 @@ def as_text(values: dict[str, Any]) -> str:
         row("no HTTP", f"{values['not_http']} takes the connection")
     timeouts = values["timeouts"]
     if timeouts is not None:
-        shown = [f"{name.removesuffix('_s').replace('_', ' ')} {value:g} s" for name, value in timeouts.items() if value]
+        shown = [
+            f"{name.removesuffix('_s').replace('_', ' ')} {value:g} s" for name, value in timeouts.items() if value
+        ]
         row("timeouts", ", ".join(shown) or "none")
     for what, change in values["rewrites"].items():
         row(what, f"{change['before']} -> {change['after']}")
     if values.get("waited_s"):
         row("waits", f"{values['waited_s']:g} s before anything happens")
-    for what, sent in [("upstream gets", values["upstream_request"]), *(("mirror", each) for each in values["mirrors"])]:
+    for what, sent in [
+        ("upstream gets", values["upstream_request"]),
+        *(("mirror", each) for each in values["mirrors"]),
+    ]:
         if sent is not None:
             row(what, sent["line"] + (f"  to {sent['address']}" if what == "mirror" else ""))
             lines += [f"{'':<{_WIDTH}}{name}: {_value(name, value)}" for name, value in sent["headers"]]

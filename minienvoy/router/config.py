@@ -149,7 +149,7 @@ class RouteConfig:
                 for index, entry in enumerate(routes):
                     _check_clusters(entry, f"{here}.routes[{index}].route", cluster_exists)
             virtual_host = VirtualHost(each.name, routes, each.require_tls, ssl_redirect)
-            virtual_host.path, virtual_host.domains = here, tuple(each.domains)
+            virtual_host.path, virtual_host.domains = here.removeprefix("."), tuple(each.domains)
             self.virtual_hosts.append(virtual_host)
             for index, domain in enumerate(each.domains):
                 self._add_domain(domain.lower().encode(), virtual_host, f"{here}.domains[{index}]")

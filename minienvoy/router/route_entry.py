@@ -187,7 +187,7 @@ class RouteEntry:
     def __init__(self, proto: Any, path: str, common: CommonVirtualHost) -> None:
         """Raises ConfigError below `path`."""
         self.name: str = proto.name
-        self.path = path
+        self.path = path.removeprefix(".")
         self.virtual_host_name = common.name
         self.match = RouteMatch(proto.match, f"{path}.match", common.runtime)
         self.metadata = plain_metadata(proto.metadata)
