@@ -16,7 +16,8 @@ _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12
 _SERVICE_TIME = re.compile(r"(?i)(?<=^x-envoy-upstream-service-time: )\d+$")
 _DEFAULT_LOG_LINE = re.compile(r'^(\[<time>\] ".*" \d+ \S+ \d+ \d+) \d+ (\d+|-)(?= ")')
 # What a log line calls `<something>_ms`, `_id` or `_port` (a whole line, or a JSON field) is a number that differs.
-_LOGGED = re.compile(r'(?m)((?:^|")\w+_(ms|ids?|port)"?[=:] ?"?<?)([0-9][0-9,]*)(?=>?"?(?:$|[,}]))')
+_LOGGED = re.compile(r'(?m)((?:^|")\w+_(ms|ids?|port)"?[=:]"?)([0-9][0-9,]*)(?="?(?:$|[,}]))')
+_PORT_IN_HEADER = re.compile(r"(-port: <)([0-9]+)(?=>$)")
 _PORT_VALUE = re.compile(r'("port_value": )(\d{4,5})\b')
 _ADDRESS = re.compile(r"(\d+\.\d+\.\d+\.\d+|\[::1\]):(\d{4,5})\b")
 
@@ -54,6 +55,7 @@ class Normaliser:
         value = _DEFAULT_LOG_LINE.sub(r"\1 <ms> <ms>", value)
         value = _ADDRESS.sub(lambda m: f"{m[1]}:<{self._ports.get(int(m[2]), 'a port')}>", value)
         value = _LOGGED.sub(self._logged, value)
+        value = _PORT_IN_HEADER.sub(lambda m: f"{m[1]}{self._ports.get(int(m[2]), 'a port')}", value)
         value = _PORT_VALUE.sub(lambda m: f"{m[1]}<{self._ports.get(int(m[2]), 'a port')}>", value)
         if self._own:
             value = value.replace(self._own, "<machine>")
