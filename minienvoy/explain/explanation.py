@@ -18,6 +18,7 @@ POINTS = (
     "connection",
     "retry",
     "timeout",
+    "internal_redirect",
     "local_reply",
     "ejection",
     "health",

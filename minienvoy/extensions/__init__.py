@@ -44,6 +44,14 @@ CATALOGUE = {
     "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation": (
         "http.early_header_mutation.header_mutation"
     ),
+    # predicates of internal redirects
+    "envoy.extensions.internal_redirect.allow_listed_routes.v3.AllowListedRoutesConfig": (
+        "internal_redirect.allow_listed_routes"
+    ),
+    "envoy.extensions.internal_redirect.previous_routes.v3.PreviousRoutesConfig": "internal_redirect.previous_routes",
+    "envoy.extensions.internal_redirect.safe_cross_scheme.v3.SafeCrossSchemeConfig": (
+        "internal_redirect.safe_cross_scheme"
+    ),
     # header formatters
     "envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig": (
         "http.header_formatters.preserve_case"

@@ -117,6 +117,11 @@ class FilterManager(StreamInfo):
         self._route = None
         self._route_known = False
 
+    def forget_route(self) -> None:
+        """There is no route any more: what has been told of one is taken back."""
+        self.route_name = self.virtual_host_name = ""
+        self.upstream_cluster_name = self.route_metadata = self.virtual_host_metadata = None
+
     def send_local_reply(
         self,
         status: int,
@@ -128,6 +133,13 @@ class FilterManager(StreamInfo):
         raise NotImplementedError
 
     def reset_stream(self) -> None:
+        raise NotImplementedError
+
+    def recreate_stream(self, headers: ResponseHeaderMap, body: bytes) -> bool:
+        """Begin anew with the request headers as they are now; False if that is not possible.
+
+        `headers` are the response that was the reason, `body` what the request had.
+        """
         raise NotImplementedError
 
     def start_response_timeout(self, seconds: float, callback: Callable[[], None]) -> None:

@@ -19,6 +19,9 @@ Keys of a case, all optional:
   `unordered: true` (parallel connections: order does not count), `reset_is_closed: true` (an RST is as good as a FIN,
   because Envoy's own end is a race), `own_process: true`, `args` (command line), `body` (see admin.py).
 
+* `spread: {requests: n}`: the request n times, and how many of them each backend was given, compared as a distribution;
+  see spread.py. The transcripts and the log are not compared then.
+
 A case of validation has no client: `base` (a configuration) with `change: [old, new]` and `says` (the words of the
 refusal that matter), or `rows` (texts, or pairs of text and words) put into `template` at `@@`, with the file `suffix`.
 
@@ -110,6 +113,14 @@ class Case:
     @property
     def compares_stats(self) -> bool:
         return bool(self.spec.get("stats"))
+
+    def spread_requests(self) -> list[Any]:
+        """The requests of a statistical case, in order."""
+        spread = self.spec["spread"]
+        messages = spread.get("requests_as") or [
+            self.spec.get("request") or f"GET {self.spec.get('get', '/')} HTTP/1.1\r\nhost: a.test\r\n\r\n"
+        ]
+        return [messages[number % len(messages)] for number in range(spread["requests"])]
 
     def steps(self) -> list[dict[str, Any]]:
         if "ask" in self.spec:
