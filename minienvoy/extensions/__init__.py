@@ -17,6 +17,9 @@ CATALOGUE = {
     ),
     "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy": "filters.network.tcp_proxy",
     # HTTP filters
+    "envoy.extensions.filters.http.buffer.v3.Buffer": "filters.http.buffer",
+    "envoy.extensions.filters.http.buffer.v3.BufferPerRoute": "filters.http.buffer",
+    "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit": "filters.http.local_ratelimit",
     "envoy.extensions.filters.http.fault.v3.HTTPFault": "filters.http.fault",
     "envoy.extensions.filters.http.router.v3.Router": "filters.http.router",
     # path matchers and rewriters of routes
