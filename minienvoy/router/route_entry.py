@@ -17,7 +17,6 @@ from ..http.header_map import Entry, RequestHeaderMap, ResponseHeaderMap, entry
 from ..upstream.load_assignment import plain_metadata
 from .filter_config import FilterConfigs
 from .grpc_timeout import GrpcTimeouts, grpc_timeouts, set_grpc_timeout
-from .hash_policy import HashPolicy
 from .header_parser import HeaderParser
 from .host_rewriter import HostRewriter, compile_host_rewriter
 from .path_rewriter import PathRewriter, compile_path_rewriter, rewrite_path
@@ -29,6 +28,7 @@ from .weighted_cluster import ClusterSpecifier, HeaderClusterSpecifier, Weighted
 if TYPE_CHECKING:
     from ..config.runtime import Loader
     from ..stream_info import StreamInfo
+    from .hash_policy import HashPolicy
 
 honours(
     "envoy.config.route.v3.Route",
@@ -231,9 +231,7 @@ class RouteEntry:
             self.direct_response = Redirect(proto.redirect, self.match, f"{path}.redirect", sources)
         elif action != "non_forwarding_action":
             raise ConfigError(f"{action} is not supported", path)
-        self.changes_response = bool(self.response_parsers) or (
-            self.hash_policy is not None and self.hash_policy.sets_cookies
-        )
+        self.changes_response = bool(self.response_parsers)
         self.timeout_header: Entry = entry(b"x-envoy-expected-rq-timeout-ms", b"%d" % int(self.timeout * 1000))
         self.plain_timeout = bool(self.timeout) and (
             self.grpc_timeouts is None or self.grpc_timeouts.max_timeout is None
@@ -269,6 +267,8 @@ class RouteEntry:
         self.grpc_timeouts = grpc_timeouts(action, seconds)
         self.priority = action.priority
         if action.hash_policy:
+            from .hash_policy import HashPolicy
+
             self.hash_policy = HashPolicy(action.hash_policy, f"{path}.hash_policy")
         if action.request_mirror_policies:
             here = f"{path}.request_mirror_policies"
