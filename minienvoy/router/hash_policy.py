@@ -13,7 +13,7 @@ from ..http.header_map import RequestHeaderMap
 from ..matchers.cookie import parse_cookies
 from ..matchers.query_parameter import parse_query
 from ..matchers.regex import compile_substitution
-from ..upstream.xx_hash import xx_hash64, xx_hash64_of_all
+from ..upstream import xx_hash
 
 if TYPE_CHECKING:
     from ..stream_info import StreamInfo
@@ -77,19 +77,19 @@ def _nothing(headers: RequestHeaderMap, stream: StreamInfo, set_cookie: SetCooki
 
 
 def _hash_of(value: bytes | None) -> int | None:
-    return None if value is None else xx_hash64(value)
+    return None if value is None else xx_hash.xx_hash64(value)
 
 
 def hash_of_filter_state(stream: StreamInfo, key: str) -> int | None:
     """None if there is no such object."""
     value = (stream._filter_state or {}).get(key)
-    return None if value is None else xx_hash64(value if isinstance(value, bytes) else str(value).encode())
+    return None if value is None else xx_hash.xx_hash64(value if isinstance(value, bytes) else str(value).encode())
 
 
 def hash_of_source_ip(stream: StreamInfo) -> int | None:
     """Of the client's address without its port; None where it has none, as on a unix socket."""
     address = stream.connection.remote_address
-    return xx_hash64(address.host.encode()) if address is not None and address.host else None
+    return xx_hash.xx_hash64(address.host.encode()) if address is not None and address.host else None
 
 
 def _source_ip(headers: RequestHeaderMap, stream: StreamInfo, set_cookie: SetCookie | None) -> int | None:
@@ -109,7 +109,7 @@ def _header(proto: Any, path: str) -> HashMethod:
         if rewrite is not None:
             values = [rewrite(value) for value in values]
         # Their order in the request does not matter.
-        return xx_hash64_of_all(sorted(values))
+        return xx_hash.xx_hash64_of_all(sorted(values))
 
     return method
 
@@ -131,8 +131,8 @@ def _cookie(proto: Any) -> HashMethod:
             if not lasting or set_cookie is None:
                 return None
             ends = (stream.connection.remote_address, stream.connection.local_address)
-            value = b"%016x" % xx_hash64("".join(map(str, ends)).encode())
+            value = b"%016x" % xx_hash.xx_hash64("".join(map(str, ends)).encode())
             set_cookie(b'%b="%b"%b; HttpOnly' % (name, value, after))
-        return xx_hash64(value)
+        return xx_hash.xx_hash64(value)
 
     return method

@@ -17,6 +17,7 @@ from ..http.header_map import Entry, RequestHeaderMap, ResponseHeaderMap, entry
 from ..upstream.load_assignment import plain_metadata
 from .filter_config import FilterConfigs
 from .grpc_timeout import GrpcTimeouts, grpc_timeouts, set_grpc_timeout
+from .hash_policy import HashPolicy
 from .header_parser import HeaderParser
 from .host_rewriter import HostRewriter, compile_host_rewriter
 from .internal_redirect import InternalRedirectPolicy, internal_redirect_policy
@@ -29,7 +30,6 @@ from .weighted_cluster import ClusterSpecifier, HeaderClusterSpecifier, Weighted
 if TYPE_CHECKING:
     from ..config.runtime import Loader
     from ..stream_info import StreamInfo
-    from .hash_policy import HashPolicy
 
 honours(
     "envoy.config.route.v3.Route",
@@ -280,8 +280,6 @@ class RouteEntry:
         self.internal_redirect = internal_redirect_policy(action, self.name, path)
         self.priority = action.priority
         if action.hash_policy:
-            from .hash_policy import HashPolicy
-
             self.hash_policy = HashPolicy(action.hash_policy, f"{path}.hash_policy")
         if action.request_mirror_policies:
             here = f"{path}.request_mirror_policies"

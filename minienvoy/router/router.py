@@ -304,6 +304,8 @@ class Router(StreamDecoderFilter):
             host_stats.rq_error += 1
         else:
             host_stats.rq_success += 1
+        if cluster.orca_load_report is not None:
+            self._take_orca_load_report(headers)
         if self._complete_time is not None and not self.config.suppress_envoy_headers:
             elapsed = int((now - self._complete_time) * 1000)
             item = _SERVICE_TIMES[elapsed] if elapsed < 64 else entry(b"x-envoy-upstream-service-time", b"%d" % elapsed)
@@ -459,6 +461,15 @@ class Router(StreamDecoderFilter):
         status = override.status if override is not None and override.strict else 503
         cluster.code_stats.charge_response(status, self.internal)
         stream.send_local_reply(status, "no healthy upstream", "no_healthy_upstream")
+
+    def _take_orca_load_report(self, headers: HeaderMap) -> None:
+        """What the host tells of its load, with the headers or the trailers of a response."""
+        from ..upstream.orca import orca_load_report
+
+        upstream, take = self.upstream, self.cluster.orca_load_report
+        report = orca_load_report(headers)
+        if upstream is not None and take is not None and report is not None:
+            take(upstream.host, report)
 
     def _drops_overload(self, cluster: Cluster) -> bool:
         drop = cluster.drop_overload

@@ -10,7 +10,7 @@ type of the configuration for `cluster_type`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from ..config.api import type_of, unpack
@@ -116,7 +116,7 @@ class ClusterContext:
 
     Attributes:
         dns_resolvers: None where no cluster may ask DNS, as in many tests.
-        path: of the cluster in the configuration, for errors.
+        path: of the cluster in the configuration, for errors; so is `cluster_name`.
         added_via_api: it came from CDS, not from the bootstrap.
         cluster_manager: for clusters that consist of others; None in tests that have none.
         local_priority_set: the hosts of the cluster that this server is a member of, for zone aware routing.
@@ -129,6 +129,7 @@ class ClusterContext:
     runtime: Loader | None = None
     dns_resolvers: DnsResolvers | None = None
     path: str = ""
+    cluster_name: str = ""
     added_via_api: bool = False
     cluster_manager: ClusterManager | None = None
     local_priority_set: PrioritySet | None = None
@@ -212,6 +213,9 @@ class Cluster:
             require_raw_buffer(config.transport_socket, f"{context.path}.transport_socket")
         self.load_assignment = LoadAssignment.from_proto(config.load_assignment, f"{context.path}.load_assignment")
         self.load_balancer_type, create_load_balancer = self._load_balancer_factory(config, context)
+        validate_endpoints = getattr(create_load_balancer, "validate_endpoints", None)
+        if validate_endpoints is not None:
+            validate_endpoints(self.load_assignment, f"{context.path}.load_assignment")
         common = config.common_lb_config
         self._close_on_host_set_change: bool = common.close_connections_on_host_set_change
         self._override_host_status = OverrideHostStatus.from_proto(common)
@@ -252,6 +256,9 @@ class Cluster:
         """Stop looking for hosts, close idle connections, forget the statistics. Streams under way may still end."""
         if not self.stopped:
             self.stopped = True
+            stop_balancer = getattr(self.load_balancer, "stop", None)
+            if stop_balancer is not None:
+                stop_balancer()
             drain_http_pools(self.hosts())
             self.stats.scope.remove()
 
@@ -312,6 +319,7 @@ def create_cluster(config: Any, context: ClusterContext) -> Cluster:
     Raises:
         ConfigError: below `context.path`.
     """
+    context = replace(context, cluster_name=config.name)
     if not config.HasField("cluster_type"):
         if config.type == EDS and not config.eds_cluster_config.HasField("eds_config"):
             raise ConfigError(

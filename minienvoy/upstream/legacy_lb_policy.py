@@ -49,6 +49,13 @@ _TYPES: Final = {
     "MAGLEV": f"{_POLICIES}.maglev.v3.Maglev",
     "CLUSTER_PROVIDED": f"{_POLICIES}.cluster_provided.v3.ClusterProvided",
 }
+_STRICT_DNS: Final = 1
+_KINDS: Final = {
+    0: "envoy.cluster.static",
+    2: "envoy.cluster.logical_dns",
+    3: "envoy.cluster.eds",
+    4: "envoy.cluster.original_dst",
+}
 _SUBSET: Final = f"{_POLICIES}.subset.v3.Subset"
 
 
@@ -61,7 +68,14 @@ def legacy_lb_policy(config: Any, path: str) -> Any:
     enum = config.DESCRIPTOR.fields_by_name["lb_policy"].enum_type.values_by_number
     name = enum[config.lb_policy].name if config.lb_policy in enum else ""
     if name not in _TYPES:
-        raise ConfigError(f"cluster: LB policy {name or config.lb_policy} needs a load_balancing_policy", path)
+        raise ConfigError("cluster: field load_balancing_policy need to be set", f"{path}.load_balancing_policy")
+    common = config.common_lb_config
+    if common.consistent_hashing_lb_config.use_hostname_for_hashing and config.type != _STRICT_DNS:
+        kind = config.cluster_type.name or _KINDS.get(config.type, "")
+        raise ConfigError(
+            f"Cannot use hostname for consistent hashing loadbalancing for cluster of type: '{kind}'",
+            f"{path}.common_lb_config.consistent_hashing_lb_config.use_hostname_for_hashing",
+        )
     policy = message_class(_TYPES[name])()
     _FILL.get(name, _nothing)(policy, config)
     if not config.lb_subset_config.subset_selectors:
@@ -69,6 +83,11 @@ def legacy_lb_policy(config: Any, path: str) -> Any:
     if name == "CLUSTER_PROVIDED":
         raise ConfigError(
             "cluster: LB policy CLUSTER_PROVIDED cannot be combined with lb_subset_config", f"{path}.lb_subset_config"
+        )
+    if config.lb_subset_config.locality_weight_aware and not common.HasField("locality_weighted_lb_config"):
+        raise ConfigError(
+            f"Locality weight aware subset LB requires that a locality_weighted_lb_config be set in {config.name}",
+            f"{path}.lb_subset_config.locality_weight_aware",
         )
     subset = message_class(_SUBSET)()
     _copy(config.lb_subset_config, subset)

@@ -202,8 +202,9 @@ def _drop_overload(policy: Any, path: str) -> tuple[str, FractionalPercent | Non
     fraction = FractionalPercent.from_proto(drop.drop_percentage)
     if fraction.numerator > fraction.denominator:
         raise ConfigError(
-            f"load_balancing_policy.drop_overload_limit runtime key config {fraction.numerator} is invalid. "
-            "The valid range is 0~100",
+            "Cluster drop_overloads config is invalid. drop_ratio="
+            f"{fraction.numerator / fraction.denominator}(Numerator {fraction.numerator} / Denominator "
+            f"{fraction.denominator}). The valid range is 0~1.",
             path,
         )
     return drop.category, fraction

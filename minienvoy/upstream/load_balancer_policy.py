@@ -19,6 +19,9 @@ honours("envoy.config.cluster.v3.LoadBalancingPolicy", "policies")
 honours("envoy.config.cluster.v3.LoadBalancingPolicy.Policy", "typed_extension_config")
 
 
+_PARTIAL = ("zone_aware_lb_config", "locality_weighted_lb_config", "consistent_hashing_lb_config")
+
+
 def child_policy(policy: Any, context: Any, none_is_known: str) -> LoadBalancerFactory:
     """The first policy of a `LoadBalancingPolicy` that is known.
 
@@ -39,7 +42,8 @@ def find_policy(policy: Any, path: str, none_is_known: str) -> tuple[Entry[Any],
             entry = LOAD_BALANCERS.find(type_of(packed, path))
         except ConfigError:
             continue
-        return entry, unpack(packed, path, validate=True)
+        # Envoy checks the constraints of a policy's message in few policies; those do it themselves.
+        return entry, unpack(packed, path)
     raise ConfigError(none_is_known.format(", ".join(names)), path)
 
 
@@ -50,6 +54,18 @@ def cluster_policy(config: Any, context: Any) -> tuple[str, LoadBalancerFactory]
         message = legacy_lb_policy(config, context.path)
         entry = LOAD_BALANCERS.find(message.DESCRIPTOR.full_name, f"{context.path}.lb_policy")
         return entry.name, entry.factory(message, context)
+    common = config.common_lb_config
+    if any(map(common.HasField, _PARTIAL)):
+        raise ConfigError(
+            f"cluster: load_balancing_policy cannot be combined with partial fields ({', '.join(_PARTIAL)}) of "
+            "common_lb_config",
+            f"{context.path}.common_lb_config",
+        )
+    if config.HasField("lb_subset_config"):
+        raise ConfigError(
+            "cluster: load_balancing_policy cannot be combined with lb_subset_config",
+            f"{context.path}.lb_subset_config",
+        )
     entry, message = find_policy(
         config.load_balancing_policy,
         path,

@@ -24,7 +24,8 @@ from .load_balancer_base import LoadBalancerBase, excluded_from
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .load_balancer import LoadBalancerContext, LoadBalancerParams
+    from .load_assignment import LoadAssignment
+    from .load_balancer import LoadBalancer, LoadBalancerContext, LoadBalancerFactory, LoadBalancerParams
 
     GenerateHash = Callable[[LoadBalancerContext], "int | None"]
 
@@ -237,14 +238,26 @@ def _uniform(draw: Callable[[int], int], below: int) -> int:
     return value
 
 
-def check_weights(weights: list[list[int]], localities: list[list[int]], path: str) -> None:
-    """Envoy refuses sums above 32 bits for policies that hash (`validateEndpoints`): of hosts and of localities, each
-    list of one priority.
+@dataclass(frozen=True, slots=True)
+class HashingLbFactory:
+    """A `LoadBalancerFactory` that looks at the endpoints first (`TypedHashLbConfigBase`)."""
 
-    Raises:
-        ConfigError: one of them is.
-    """
-    if any(sum(each) > MAX_WEIGHT for each in weights):
-        raise ConfigError(f"The sum of weights of all upstream hosts in a locality exceeds {MAX_WEIGHT}", path)
-    if any(sum(each) > MAX_WEIGHT for each in localities):
-        raise ConfigError(f"The sum of weights of all localities at the same priority exceeds {MAX_WEIGHT}", path)
+    create: LoadBalancerFactory
+
+    def __call__(self, params: LoadBalancerParams) -> LoadBalancer:
+        return self.create(params)
+
+    def validate_endpoints(self, assignment: LoadAssignment, path: str) -> None:
+        """Sums of weights have 32 bits.
+
+        Raises:
+            ConfigError: those of the hosts, or of the localities, of one priority do not fit.
+        """
+        for priority in {locality.priority for locality in assignment.localities}:
+            here = [locality for locality in assignment.localities if locality.priority == priority]
+            if sum(endpoint.weight for locality in here for endpoint in locality.endpoints) > MAX_WEIGHT:
+                raise ConfigError(f"The sum of weights of all upstream hosts in a locality exceeds {MAX_WEIGHT}", path)
+            if sum({locality.locality: locality.weight for locality in here}.values()) > MAX_WEIGHT:
+                raise ConfigError(
+                    f"The sum of weights of all localities at the same priority exceeds {MAX_WEIGHT}", path
+                )

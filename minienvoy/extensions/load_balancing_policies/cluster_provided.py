@@ -19,6 +19,7 @@ honours(TYPE)
 @LOAD_BALANCERS.register("envoy.load_balancing_policies.cluster_provided", TYPE)
 def create_cluster_provided(config: Any, context: Any) -> LoadBalancerFactory:
     raise ConfigError(
-        "cluster: LB policy CLUSTER_PROVIDED is only for clusters that bring a load balancer",
+        f"cluster manager: cluster provided LB specified but cluster '{context.cluster_name}' did not provide one. "
+        "Check cluster documentation.",
         f"{context.path}.lb_policy",
     )

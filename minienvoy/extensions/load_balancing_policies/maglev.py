@@ -16,6 +16,7 @@ from ...upstream.host import Host
 from ...upstream.load_balancer import LOAD_BALANCERS, LoadBalancerFactory, LoadBalancerParams
 from ...upstream.thread_aware_load_balancer import (
     HashingLbConfig,
+    HashingLbFactory,
     NormalizedWeights,
     ThreadAwareLoadBalancerBase,
     hash_key,
@@ -87,7 +88,7 @@ def _filled(
     places: list[Host | None] = [None] * size
     # Where each host stands in its own order of the places, and by how much it moves on.
     at = [xx_hash64(key) % size for key, _, _ in keyed]
-    skips = [xx_hash64(key, 1) % (size - 1) + 1 for key, _, _ in keyed]
+    skips = [xx_hash64(key, 1) % max(1, size - 1) + 1 for key, _, _ in keyed]
     weights = [weight for _, _, weight in keyed]
     targets = [0.0] * len(keyed)
     everyone = range(len(keyed))
@@ -115,8 +116,9 @@ def _filled(
 
 
 def is_prime(number: int) -> bool:
+    """As Envoy sees it: 1 is one too."""
     if number < 4:
-        return number > 1
+        return number > 0
     if number % 2 == 0:
         return False
     return all(number % divisor for divisor in range(3, int(number**0.5) + 1, 2))
@@ -128,4 +130,4 @@ def create_maglev(config: Any, context: Any) -> LoadBalancerFactory:
     size = config.table_size.value if config.HasField("table_size") else DEFAULT_TABLE_SIZE
     if not is_prime(size):
         raise ConfigError("The table size of maglev must be prime number", context.path)
-    return lambda params: MaglevLoadBalancer(params, common, size)
+    return HashingLbFactory(lambda params: MaglevLoadBalancer(params, common, size))

@@ -20,6 +20,7 @@ from ...upstream.load_balancer import LOAD_BALANCERS, LoadBalancerFactory, LoadB
 from ...upstream.murmur_hash import murmur_hash2
 from ...upstream.thread_aware_load_balancer import (
     HashingLbConfig,
+    HashingLbFactory,
     NormalizedWeights,
     ThreadAwareLoadBalancerBase,
     hash_key,
@@ -118,4 +119,4 @@ def create_ring_hash(config: Any, context: Any) -> LoadBalancerFactory:
     if smallest > largest:
         raise ConfigError(f"ring hash: minimum_ring_size ({smallest}) > maximum_ring_size ({largest})", context.path)
     murmur = config.hash_function == MURMUR_HASH_2
-    return lambda params: RingHashLoadBalancer(params, common, smallest, largest, murmur)
+    return HashingLbFactory(lambda params: RingHashLoadBalancer(params, common, smallest, largest, murmur))

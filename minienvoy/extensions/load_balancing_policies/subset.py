@@ -208,6 +208,18 @@ class SubsetLoadBalancer:
         return found
 
 
+class SubsetFactory:
+    """Makes the balancer; what the policy within asks of endpoints holds here too."""
+
+    def __init__(self, config: SubsetConfig, child: LoadBalancerFactory) -> None:
+        self._config = config
+        self._child = child
+        self.validate_endpoints = getattr(child, "validate_endpoints", None)
+
+    def __call__(self, params: LoadBalancerParams) -> SubsetLoadBalancer:
+        return SubsetLoadBalancer(params, self._config, self._child)
+
+
 @LOAD_BALANCERS.register("envoy.load_balancing_policies.subset", TYPE)
 def create_subset(config: Any, context: Any) -> LoadBalancerFactory:
     settings = SubsetConfig.from_proto(config, context.path)
@@ -216,4 +228,4 @@ def create_subset(config: Any, context: Any) -> LoadBalancerFactory:
         context,
         "cluster: didn't find a registered load balancer factory implementation for subset lb with names from [{}]",
     )
-    return lambda params: SubsetLoadBalancer(params, settings, child)
+    return SubsetFactory(settings, child)

@@ -87,10 +87,6 @@ class Selector:
             raise ConfigError("fallback_keys_subset must be a subset of selector keys", f"{path}.fallback_keys_subset")
         elif len(fallback_keys) >= len(keys):
             raise ConfigError("fallback_keys_subset cannot be equal to keys", f"{path}.fallback_keys_subset")
-        if config.single_host_per_subset and len(keys) != 1:
-            raise ConfigError(
-                "subset_lb selector: single_host_per_subset requires exactly one key", f"{path}.single_host_per_subset"
-            )
         return cls(keys, policy, fallback_keys, config.single_host_per_subset)
 
     def values(self, labels: Mapping[str, Any], list_as_any: bool) -> list[Values]:
