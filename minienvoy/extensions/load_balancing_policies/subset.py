@@ -25,6 +25,8 @@ from .subset_config import (
 )
 from .subset_hosts import PrioritySubset, SingleHostSubset, Subset, Values, matches, values_of
 
+THREADS = 2
+"""Envoy's main thread and its worker have subsets each, and count them."""
 FALLBACK_LIST = "fallback_list"
 """The criterion in which a route lists further criteria to try."""
 
@@ -139,8 +141,8 @@ class SubsetLoadBalancer:
         for values, subset in tuple(self._subsets.items()):
             if not subset.active:
                 del self._subsets[values]
-                self._stats.lb_subsets_active -= 1
-                self._stats.lb_subsets_removed += 1
+                self._stats.lb_subsets_active -= THREADS
+                self._stats.lb_subsets_removed += THREADS
 
     def _update(self, host_set: HostSet) -> None:
         config = self._config
@@ -172,8 +174,8 @@ class SubsetLoadBalancer:
             subset.update(host_set, members.get(values, {}).keys())
 
     def _new_subset(self, selector: Selector) -> Subset:
-        self._stats.lb_subsets_active += 1
-        self._stats.lb_subsets_created += 1
+        self._stats.lb_subsets_active += THREADS
+        self._stats.lb_subsets_created += THREADS
         return SingleHostSubset("subset") if selector.single_host else self._priority_subset("subset")
 
     def _priority_subset(self, name: str) -> PrioritySubset:

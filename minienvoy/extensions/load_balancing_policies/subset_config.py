@@ -117,13 +117,17 @@ class SubsetConfig:
     @classmethod
     def from_proto(cls, config: Any, path: str) -> SubsetConfig:
         """From the policy's message."""
+        selectors = [
+            Selector.from_proto(each, f"{path}.subset_selectors[{index}]")
+            for index, each in enumerate(config.subset_selectors)
+        ]
+        if config.allow_redundant_keys:
+            # The selector that says most about a request is to be found first.
+            selectors.sort(key=lambda selector: -len(selector.keys))
         return cls(
             FallbackPolicy(config.fallback_policy),
             plain_struct(config.default_subset),
-            tuple(
-                Selector.from_proto(each, f"{path}.subset_selectors[{index}]")
-                for index, each in enumerate(config.subset_selectors)
-            ),
+            tuple(selectors),
             config.locality_weight_aware,
             config.scale_locality_weight,
             config.panic_mode_any,
