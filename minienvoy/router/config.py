@@ -89,6 +89,7 @@ class RouteConfig:
 
     Attributes:
         internal_only_headers: lower-case names that requests from outside lose.
+        switched_filters: names of the filters that some route disables or enables.
     """
 
     def __init__(
@@ -118,6 +119,7 @@ class RouteConfig:
         body_limit = proto.max_direct_response_body_size_bytes
         shared = CommonVirtualHost("", random=random, runtime=runtime, sources=sources)
         shared = replace(shared, shadow_policies=_shadow_policies(proto, path, shared))
+        switched: set[str] = set()
         for at, each in enumerate(proto.virtual_hosts):
             here = f"{path}.virtual_hosts[{at}]"
             vhost_request, vhost_response = _parsers(each, here, sources)
@@ -140,9 +142,12 @@ class RouteConfig:
             if cluster_exists is not None:
                 for index, entry in enumerate(routes):
                     _check_clusters(entry, f"{here}.routes[{index}].route", cluster_exists)
+            for entry in routes:
+                switched.update(entry.disabled_filters)
             virtual_host = VirtualHost(each.name, routes, each.require_tls, ssl_redirect)
             for index, domain in enumerate(each.domains):
                 self._add_domain(domain.lower().encode(), virtual_host, f"{here}.domains[{index}]")
+        self.switched_filters = frozenset(switched)
         self._only_default = not (self._exact or self._suffixes or self._prefixes)
         # Longest wildcard first.
         self._suffixes = dict(sorted(self._suffixes.items(), reverse=True))
