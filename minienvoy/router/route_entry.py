@@ -254,9 +254,7 @@ class RouteEntry:
             self.direct_response = Redirect(proto.redirect, self.match, f"{path}.redirect", sources)
         elif action != "non_forwarding_action":
             raise ConfigError(f"{action} is not supported", path)
-        self.changes_response = bool(self.response_parsers) or (
-            self.hash_policy is not None and self.hash_policy.sets_cookies
-        )
+        self.changes_response = bool(self.response_parsers)
         self.timeout_header: Entry = entry(b"x-envoy-expected-rq-timeout-ms", b"%d" % int(self.timeout * 1000))
         self.plain_timeout = bool(self.timeout) and (
             self.grpc_timeouts is None or self.grpc_timeouts.max_timeout is None
