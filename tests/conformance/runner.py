@@ -300,7 +300,7 @@ def _changes(case: Case, before: dict[str, int], after: dict[str, int]) -> dict[
     tcp = "filters" in case.spec or "filter_chains" in case.spec
     changed: dict[str, int] = {}
     for name in sorted(after):
-        if f".{case.id}_" not in name:
+        if f".{case.id}_" not in f".{name}":
             continue
         if name.endswith(_TIMING) and not (tcp and name.endswith("downstream_cx_tx_bytes_total")):
             continue

@@ -212,11 +212,12 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         cluster_exists=(lambda name: manager.get(name) is not None) if validate else None,
     )
     common, http1 = config.common_http_protocol_options, config.http_protocol_options
-    make_connection = server_codec(server.http1_codec)
     # `http1.*` exists once the first connection manager with that codec does, and is the same for all listeners.
     codec_stats = server.stats.scope("http1").struct(Http1CodecStats)
 
     def make_codec(connection: Any, callbacks: Any, manager_config: ConnectionManagerConfig) -> ServerConnection:
+        # Asked at each connection: a format that is compiled later may be the first that wants bytes counted.
+        make_connection = server_codec(server.http1_codec, server.byte_meters)
         made: ServerConnection = make_connection(connection, callbacks, manager_config.http1, codec_stats)
         return made
 
