@@ -17,10 +17,14 @@ CATALOGUE = {
     ),
     "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy": "filters.network.tcp_proxy",
     # HTTP filters
+    "envoy.extensions.filters.http.health_check.v3.HealthCheck": "filters.http.health_check",
     "envoy.extensions.filters.http.router.v3.Router": "filters.http.router",
     # path matchers and rewriters of routes
     "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig": "path.uri_template",
     "envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig": "path.uri_template",
+    # health checkers
+    "envoy.health_checkers.http": "health_checkers.http",
+    "envoy.health_checkers.tcp": "health_checkers.tcp",
     # clusters
     "envoy.cluster.static": "clusters.static",
     "envoy.cluster.strict_dns": "clusters.strict_dns",
@@ -28,6 +32,8 @@ CATALOGUE = {
     "envoy.extensions.clusters.dns.v3.DnsCluster": "clusters.dns",
     # load balancing policies
     "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin": "load_balancing_policies.round_robin",
+    # health check event sinks
+    "envoy.extensions.health_check.event_sinks.file.v3.HealthCheckEventFileSink": "health_check.event_sinks.file",
     # access loggers
     "envoy.extensions.access_loggers.file.v3.FileAccessLog": "access_loggers.file",
     "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog": "access_loggers.stream",

@@ -48,6 +48,8 @@ _CONTROL: Final = (
 )
 _TIMEOUTS: Final = _TIMEOUT_HEADER | _EXPECTED_TIMEOUT
 _SERVICE_TIME: Final = KIND[b"x-envoy-upstream-service-time"]
+_IMMEDIATE_FAIL: Final = KIND[b"x-envoy-immediate-health-check-fail"]
+_DEGRADED: Final = KIND[b"x-envoy-degraded"]
 
 _FLAGS: Final = {
     StreamResetReason.LOCAL_CONNECTION_FAILURE: ResponseFlag.UPSTREAM_CONNECTION_FAILURE,
@@ -285,6 +287,13 @@ class Router(StreamDecoderFilter):
             host_stats.rq_error += 1
         else:
             host_stats.rq_success += 1
+        outlier = upstream.host.outlier
+        if outlier is not None:
+            outlier.put_http_response_code(status)
+            if headers.seen & _DEGRADED and outlier.detects_degraded and headers.has(b"x-envoy-degraded"):
+                outlier.put_degraded()
+        if headers.seen & _IMMEDIATE_FAIL and headers.has(b"x-envoy-immediate-health-check-fail"):
+            cluster.health.on_immediate_failure(upstream.host)
         if self._complete_time is not None and not self.config.suppress_envoy_headers:
             elapsed = int((now - self._complete_time) * 1000)
             item = _SERVICE_TIMES[elapsed] if elapsed < 64 else entry(b"x-envoy-upstream-service-time", b"%d" % elapsed)
@@ -327,6 +336,9 @@ class Router(StreamDecoderFilter):
         if reason is StreamResetReason.REMOTE_RESET:
             self.cluster.stats.traffic.upstream_rq_rx_reset += 1
         upstream.host.stats.rq_error += 1
+        outlier = upstream.host.outlier
+        if outlier is not None and reason is not StreamResetReason.OVERFLOW:
+            outlier.put_connect_failure()
         words = reason.value.replace(" ", "_")
         if transport_failure:
             words = f"{words}|{transport_failure.replace(' ', '_')}"
@@ -458,6 +470,8 @@ class Router(StreamDecoderFilter):
         if upstream is not None:
             upstream.host.stats.rq_timeout += 1
             upstream.host.stats.rq_error += 1
+            if upstream.host.outlier is not None:
+                upstream.host.outlier.put_timeout()
             upstream.reset()
         if self.explain is not NO_EXPLANATION:
             self.explain.decided("timeout", "route timeout", f"no complete response within {self.timeout:g} s")

@@ -19,6 +19,7 @@ from ..errors import ConfigError
 from ..network.address import Address
 from ..network.transport_socket import require_raw_buffer
 from ..registry import Registry
+from .cluster_health import ClusterHealth
 from .cluster_stats import ClusterStats
 from .duration import duration_of
 from .host import Host, HostSet, PrioritySet
@@ -28,16 +29,20 @@ from .load_balancer import LOAD_BALANCERS, LoadBalancer, LoadBalancerFactory, Lo
 from .resource_manager import DEFAULT, ResourceManager, resource_managers
 
 if TYPE_CHECKING:
+    from ..access_log.file import AccessLogManager
     from ..config.runtime import Loader
     from ..event.dispatcher import Dispatcher
     from ..event.random import RandomGenerator
+    from ..explain.journal import Journal
     from ..network.dns import DnsResolvers
     from ..stats.store import Store
+    from .outlier_event_logger import OutlierEventLogger
 
 honours(
     "envoy.config.cluster.v3.Cluster",
     "alt_stat_name",
     "circuit_breakers",
+    "close_connections_on_host_health_failure",
     "cluster_type",
     "common_http_protocol_options",
     "common_lb_config",
@@ -48,11 +53,14 @@ honours(
     "dns_refresh_rate",
     "dns_resolution_config",
     "dns_resolvers",
+    "health_checks",
     "http_protocol_options",
+    "ignore_health_on_host_removal",
     "load_assignment",
     "load_balancing_policy",
     "max_requests_per_connection",
     "name",
+    "outlier_detection",
     "per_connection_buffer_limit_bytes",
     "respect_dns_ttl",
     "transport_socket",
@@ -71,7 +79,7 @@ honours(
     whole=("metadata",),
 )
 honours("envoy.config.cluster.v3.Cluster.CustomClusterType", "name", "typed_config")
-honours("envoy.config.cluster.v3.Cluster.CommonLbConfig", "healthy_panic_threshold")
+honours("envoy.config.cluster.v3.Cluster.CommonLbConfig", "healthy_panic_threshold", "ignore_new_hosts_until_first_hc")
 honours("envoy.type.v3.Percent", "value")
 honours("envoy.config.cluster.v3.Cluster.RefreshRate", "base_interval", "max_interval")
 honours("envoy.config.cluster.v3.LoadBalancingPolicy", "policies")
@@ -103,6 +111,8 @@ class ClusterContext:
         dns_resolvers: None where no cluster may ask DNS, as in many tests.
         path: of the cluster in the configuration, for errors.
         added_via_api: it came from CDS, not from the bootstrap.
+        access_logs: files for events; None where nothing is written, as in many tests.
+        journal: where ejections and health transitions are noted; None when explaining is off.
     """
 
     dispatcher: Dispatcher
@@ -112,6 +122,9 @@ class ClusterContext:
     dns_resolvers: DnsResolvers | None = None
     path: str = ""
     added_via_api: bool = False
+    access_logs: AccessLogManager | None = None
+    outlier_event_logger: OutlierEventLogger | None = None
+    journal: Journal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +147,7 @@ class Cluster:
         resource_managers: circuit breakers of the default and the high routing priority; the first is also
             `resource_manager`.
         stats: `stats.traffic`, `stats.lb`, ...; `code_stats` counts responses.
+        health: active checks and outlier detection.
         tcp_keepalive: None if keep-alive probes are not asked for.
         source_address: what upstream connections bind to; None for whatever the kernel takes.
     """
@@ -144,6 +158,7 @@ class Cluster:
         "config",
         "connect_timeout",
         "dispatcher",
+        "health",
         "http_options",
         "load_assignment",
         "load_balancer",
@@ -205,21 +220,44 @@ class Cluster:
                 _healthy_panic_threshold(config.common_lb_config),
             )
         )
+        try:
+            self.health = ClusterHealth(self, config, context)
+        except ConfigError:
+            scope.remove()
+            raise
+
+    @property
+    def initial_health_flags(self) -> int:
+        """Of a new host that will be checked."""
+        return self.health.initial_flags
+
+    def initialize(self, on_initialized: Callable[[], None]) -> None:
+        """Find the hosts and check them; `on_initialized` is called once, when the cluster can be used (warming)."""
+        if self.health.detector is not None:
+            self.health.detector.start()
+        self.start(lambda: self.health.start(on_initialized))
 
     def start(self, on_initialized: Callable[[], None]) -> None:
-        """Find the hosts; `on_initialized` is called once, as soon as the cluster can be used (warming)."""
+        """Find the hosts; `on_initialized` is called once, as soon as they are known."""
         raise NotImplementedError
 
     def stop(self) -> None:
         """Stop looking for hosts, close idle connections, forget the statistics. Streams under way may still end."""
         if not self.stopped:
             self.stopped = True
+            self.health.stop()
             drain_http_pools(self.hosts())
             self.stats.scope.remove()
 
     def hosts(self) -> list[Host]:
         """Of all priorities."""
         return self.priority_set.hosts()
+
+    def remove_host(self, host: Host) -> None:
+        """It had left already, but was kept while checks found it well (`ignore_health_on_host_removal`)."""
+        old = self.priority_set.host_sets[host.priority].hosts
+        hosts = tuple(each for each in old if each is not host)
+        self.priority_set.update_hosts(self.load_assignment.host_set(host.priority, hosts))
 
     def _on_member_update(self, host_set: HostSet, added: tuple[Host, ...], removed: tuple[Host, ...]) -> None:
         drain_http_pools(removed)

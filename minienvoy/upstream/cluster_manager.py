@@ -83,7 +83,7 @@ class ClusterManager:
         clusters = list(self._active.values())
         self._waiting = {cluster.name for cluster in clusters}
         for cluster in clusters:
-            cluster.start(partial(self._on_cluster_initialized, cluster.name))
+            cluster.initialize(partial(self._on_cluster_initialized, cluster.name))
         self._finish_initialization()
 
     def _on_cluster_initialized(self, name: str) -> None:
@@ -122,7 +122,7 @@ class ClusterManager:
         self._warming[name] = cluster
         cluster.stats.config_update.warming_state = 1
         self._count()
-        cluster.start(lambda: self._use(cluster))
+        cluster.initialize(lambda: self._use(cluster))
         return True
 
     def remove_cluster(self, name: str) -> bool:

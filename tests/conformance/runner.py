@@ -178,18 +178,24 @@ async def _client(proxy: ProxyProcess, case: Case, addresses: dict[str, list[tup
             ports.update({f"{short}.{number}": address for number, address in enumerate(bound)})
     watch = case.spec.get("watch", WATCH)
     show = admin.reader(case.spec["body"]) if "body" in case.spec else messages.readable
-    client = Client(ports, proxy.admin, watch, bool(case.spec.get("raw")), show)
+    client = Client(ports, proxy.admin, watch, bool(case.spec.get("raw")), show, f"{case.id}_")
     try:
         if "table" in case.spec:
             shown = await client.run_table(case.spec["table"])
             return {"client": sorted(shown["client"])} if case.spec.get("unordered") else shown
         if "parallel" in case.spec:
-            return await client.run_parallel(case.spec["parallel"])
-        return await client.run(case.steps())
+            return _with_seen(client, await client.run_parallel(case.spec["parallel"]))
+        return _with_seen(client, await client.run(case.steps()))
     except ConnectionRefusedError:
         return {"client": ["connection refused"]}
     except (OSError, TimeoutError, KeyError) as problem:
         return {"client": [f"<the client failed: {type(problem).__name__}: {problem}>"]}
+
+
+def _with_seen(client: Client, talks: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    if not client.seen:
+        return talks
+    return {**talks, "seen": [look.splitlines() for look in client.seen]}
 
 
 def _blamed(cases: list[Case], said: str) -> set[str]:

@@ -286,6 +286,8 @@ def _prefix(tree: Any, prefix: str) -> None:
             named = key in ("cluster", "cluster_name") or (key == "stat_prefix" and filter_config)
             if named and isinstance(value, str):
                 tree[key] = f"{prefix}_{value}"
+            elif key == "cluster_min_healthy_percentages":
+                tree[key] = {f"{prefix}_{name}": percent for name, percent in value.items()}
             elif key == "weighted_clusters":
                 for entry in value["clusters"]:
                     if "name" in entry:

@@ -172,6 +172,11 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
         self._connecting = None
         info = self._stream_info
         if reason is not PoolFailureReason.OVERFLOW:
+            if host.outlier is not None:
+                if reason is PoolFailureReason.TIMEOUT:
+                    host.outlier.put_timeout()
+                else:
+                    host.outlier.put_connect_failure()
             info.upstream_host = host
             info.upstream_transport_failure_reason = failure_reason
         if reason in (PoolFailureReason.REMOTE_CONNECTION_FAILURE, PoolFailureReason.TIMEOUT):
@@ -191,6 +196,8 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
         assert self._cluster is not None
         if self.explain is not NO_EXPLANATION:
             self.explain.decided("connection", host, "new")
+        if host.outlier is not None:
+            host.outlier.put_connected_finally()
         info.upstream_host = host
         info.upstream_connection = connection.info
         info.upstream_connect_complete_time = self.connection.dispatcher.monotonic_time()
