@@ -18,6 +18,7 @@ from ..stream_info import ResponseFlag
 from ..upstream.http_conn_pool import MakeCodec, http_conn_pool
 from .grpc_timeout import set_grpc_timeout
 from .redirect import DirectResponse
+from .request_buffer import RequestBuffer
 from .shadow_writer import ShadowRequest, start_shadows
 from .upstream_request import UpstreamRequest
 
@@ -126,7 +127,7 @@ class Router(StreamDecoderFilter):
         self.request_trailers: HeaderMap | None = None
         self.upstream: UpstreamRequest | None = None
         self.buffered: list[bytes] | None = None
-        self.shadows: Sequence[ShadowRequest] = ()
+        self.shadows: Sequence[ShadowRequest | RequestBuffer] = ()
         self.set_cookies: Sequence[bytes] = ()
         self.buffered_size = 0
         self.timeout = 0.0
@@ -187,9 +188,8 @@ class Router(StreamDecoderFilter):
         if route.rewrites or route.request_parsers:
             stream.describe()
             route.finalize_request_headers(headers, stream, not config.suppress_envoy_headers)
-        if route.shadow_policies:
-            policies = route.shadow_policies
-            self.shadows = start_shadows(policies, config, headers, stream, self.timeout, end_stream)
+        if route.copies_request:
+            self._copy_request(route, headers, end_stream)
         stream.upstream_host = host
         stream.watermark_callbacks = self._on_downstream_watermark
         upstream = self.upstream = UpstreamRequest(self, host)
@@ -265,6 +265,18 @@ class Router(StreamDecoderFilter):
 
     # -- the response, from the upstream request
 
+    def follow_redirect(self, response: ResponseHeaderMap) -> bool:
+        """Whether the response was a redirect that the route has followed: then this filter is done."""
+        policy = self.route_entry.internal_redirect
+        if policy is None or response.status not in policy.codes:
+            return False
+        # The upstream request sees to its connection when the redirect has been followed.
+        upstream, self.upstream = self.upstream, None
+        if policy.follow(self, response):
+            return True
+        self.upstream = upstream
+        return False
+
     def on_upstream_1xx_headers(self, headers: ResponseHeaderMap) -> None:
         self.stream.encode_1xx_headers(headers)
 
@@ -281,17 +293,18 @@ class Router(StreamDecoderFilter):
         stream.first_upstream_rx_byte_time = stream.last_upstream_rx_byte_time = now
         self.response_started = True
         status = headers.status
-        cluster.code_stats.charge_response(status, self.internal)
-        host_stats = upstream.host.stats
-        if status >= 500:
-            host_stats.rq_error += 1
-        else:
-            host_stats.rq_success += 1
+        if not stream.is_health_check:
+            cluster.code_stats.charge_response(status, self.internal)
+            host_stats = upstream.host.stats
+            if status >= 500:
+                host_stats.rq_error += 1
+            else:
+                host_stats.rq_success += 1
         outlier = upstream.host.outlier
         if outlier is not None:
             outlier.put_http_response_code(status)
-            if headers.seen & _DEGRADED and outlier.detects_degraded and headers.has(b"x-envoy-degraded"):
-                outlier.put_degraded()
+            if headers.seen & _DEGRADED and outlier.detects_degraded:
+                outlier.put_degraded(status, headers.has(b"x-envoy-degraded"))
         if headers.seen & _IMMEDIATE_FAIL and headers.has(b"x-envoy-immediate-health-check-fail"):
             cluster.health.on_immediate_failure(upstream.host)
         if self._complete_time is not None and not self.config.suppress_envoy_headers:
@@ -321,7 +334,8 @@ class Router(StreamDecoderFilter):
         stream.last_upstream_rx_byte_time = now
         if self._complete_time is not None:
             stream.response_timeout_callback = None
-            self.cluster.code_stats.charge_timing(int((now - self._complete_time) * 1000), self.internal)
+            if not stream.is_health_check:
+                self.cluster.code_stats.charge_timing(int((now - self._complete_time) * 1000), self.internal)
 
     def on_upstream_reset(self, upstream: UpstreamRequest, reason: StreamResetReason, details: str) -> None:
         """The attempt has failed."""
@@ -335,7 +349,8 @@ class Router(StreamDecoderFilter):
         stream.response_flags |= _FLAGS[reason]
         if reason is StreamResetReason.REMOTE_RESET:
             self.cluster.stats.traffic.upstream_rq_rx_reset += 1
-        upstream.host.stats.rq_error += 1
+        if not stream.is_health_check:
+            upstream.host.stats.rq_error += 1
         outlier = upstream.host.outlier
         if outlier is not None and reason is not StreamResetReason.OVERFLOW:
             outlier.put_connect_failure()
@@ -350,7 +365,8 @@ class Router(StreamDecoderFilter):
             return
         status = 502 if reason is StreamResetReason.PROTOCOL_ERROR else 503
         overflow = reason is StreamResetReason.OVERFLOW
-        self.cluster.code_stats.charge_response(status, self.internal)
+        if not stream.is_health_check:
+            self.cluster.code_stats.charge_response(status, self.internal)
         stream.send_local_reply(
             status,
             f"upstream connect error or disconnect/reset before headers. reset reason: {reason.value}",
@@ -417,6 +433,16 @@ class Router(StreamDecoderFilter):
 
         stream.send_local_reply(answer.status, body, "direct_response", modify)
 
+    def _copy_request(self, route: RouteEntry, headers: RequestHeaderMap, end_stream: bool) -> None:
+        """For other clusters, and to have it when the route follows a redirect."""
+        stream = self.stream
+        copies: list[ShadowRequest | RequestBuffer] = []
+        if route.shadow_policies:
+            copies += start_shadows(route.shadow_policies, self.config, headers, stream, self.timeout, end_stream)
+        if route.internal_redirect is not None and not end_stream:
+            copies.append(RequestBuffer(self.cluster, stream.buffer_limit))
+        self.shadows = copies
+
     def _no_healthy_upstream(self, cluster: Cluster) -> None:
         stream = self.stream
         cluster.stats.traffic.upstream_cx_none_healthy += 1
@@ -424,7 +450,8 @@ class Router(StreamDecoderFilter):
             self.explain.decided("host", None, "no_healthy_upstream")
         stream.attempt_count = 1
         stream.response_flags |= ResponseFlag.NO_HEALTHY_UPSTREAM
-        cluster.code_stats.charge_response(503, self.internal)
+        if not stream.is_health_check:
+            cluster.code_stats.charge_response(503, self.internal)
         stream.send_local_reply(503, "no healthy upstream", "no_healthy_upstream")
 
     def _tell_timeout(self, headers: RequestHeaderMap, route: RouteEntry) -> None:
@@ -481,7 +508,8 @@ class Router(StreamDecoderFilter):
             stream.response_code_details = "response_timeout"
             stream.reset_stream()
             return
-        cluster.code_stats.charge_response(504, self.internal)
+        if not stream.is_health_check:
+            cluster.code_stats.charge_response(504, self.internal)
         stream.send_local_reply(504, "upstream request timeout", "response_timeout")
 
     def _on_downstream_watermark(self, high: bool) -> None:

@@ -20,13 +20,14 @@ from ..network.address import Address
 from ..network.transport_socket import require_raw_buffer
 from ..registry import Registry
 from .cluster_health import ClusterHealth
-from .cluster_stats import ClusterStats
+from .cluster_stats import ClusterManagerStats, ClusterStats
 from .duration import duration_of
 from .host import Host, HostSet, PrioritySet
 from .http_protocol_options import PROTOCOL_OPTIONS, UpstreamHttpProtocolOptions
 from .load_assignment import LoadAssignment, plain_metadata
 from .load_balancer import LOAD_BALANCERS, LoadBalancer, LoadBalancerFactory, LoadBalancerParams
 from .resource_manager import DEFAULT, ResourceManager, resource_managers
+from .update_merge import DEFAULT_WINDOW, UpdateMerger
 
 if TYPE_CHECKING:
     from ..access_log.file import AccessLogManager
@@ -79,7 +80,12 @@ honours(
     whole=("metadata",),
 )
 honours("envoy.config.cluster.v3.Cluster.CustomClusterType", "name", "typed_config")
-honours("envoy.config.cluster.v3.Cluster.CommonLbConfig", "healthy_panic_threshold", "ignore_new_hosts_until_first_hc")
+honours(
+    "envoy.config.cluster.v3.Cluster.CommonLbConfig",
+    "healthy_panic_threshold",
+    "ignore_new_hosts_until_first_hc",
+    "update_merge_window",
+)
 honours("envoy.type.v3.Percent", "value")
 honours("envoy.config.cluster.v3.Cluster.RefreshRate", "base_interval", "max_interval")
 honours("envoy.config.cluster.v3.LoadBalancingPolicy", "policies")
@@ -125,6 +131,7 @@ class ClusterContext:
     access_logs: AccessLogManager | None = None
     outlier_event_logger: OutlierEventLogger | None = None
     journal: Journal | None = None
+    cluster_manager_stats: ClusterManagerStats | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +155,7 @@ class Cluster:
             `resource_manager`.
         stats: `stats.traffic`, `stats.lb`, ...; `code_stats` counts responses.
         health: active checks and outlier detection.
+        updates: what passes changes of `priority_set` on to the load balancer.
         tcp_keepalive: None if keep-alive probes are not asked for.
         source_address: what upstream connections bind to; None for whatever the kernel takes.
     """
@@ -175,6 +183,7 @@ class Cluster:
         "stats",
         "stopped",
         "tcp_keepalive",
+        "updates",
     )
 
     def __init__(self, config: Any, context: ClusterContext) -> None:
@@ -212,9 +221,15 @@ class Cluster:
         self.priority_set = PrioritySet()
         self.priority_set.update_hosts(self.load_assignment.host_set(0, ()))
         self.priority_set.add_member_update_callback(self._on_member_update)
+        self.updates = UpdateMerger(
+            self.priority_set,
+            self.dispatcher,
+            duration_of(config.common_lb_config, "update_merge_window", DEFAULT_WINDOW),
+            context.cluster_manager_stats,
+        )
         self.load_balancer: LoadBalancer = create_load_balancer(
             LoadBalancerParams(
-                self.priority_set,
+                self.updates.target,
                 self.stats.lb,
                 context.random.stream(f"cluster.{self.name}.lb"),
                 _healthy_panic_threshold(config.common_lb_config),
@@ -235,7 +250,12 @@ class Cluster:
         """Find the hosts and check them; `on_initialized` is called once, when the cluster can be used (warming)."""
         if self.health.detector is not None:
             self.health.detector.start()
-        self.start(lambda: self.health.start(on_initialized))
+
+        def on_checked() -> None:
+            self.updates.active = True
+            on_initialized()
+
+        self.start(lambda: self.health.start(on_checked))
 
     def start(self, on_initialized: Callable[[], None]) -> None:
         """Find the hosts; `on_initialized` is called once, as soon as they are known."""
@@ -246,6 +266,7 @@ class Cluster:
         if not self.stopped:
             self.stopped = True
             self.health.stop()
+            self.updates.stop()
             drain_http_pools(self.hosts())
             self.stats.scope.remove()
 

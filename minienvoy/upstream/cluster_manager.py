@@ -31,7 +31,7 @@ class ClusterManager:
     def __init__(self, context: ClusterContext, local_cluster_name: str = "") -> None:
         self.local_cluster_name = local_cluster_name
         self.stats = context.stats.scope("cluster_manager").struct(ClusterManagerStats)
-        self._context = context
+        self._context = replace(context, cluster_manager_stats=self.stats)
         self._active: dict[str, Cluster] = {}
         self.get: Callable[[str], Cluster | None] = self._active.get
         """The cluster of that name, if it is in use (`getThreadLocalCluster`)."""

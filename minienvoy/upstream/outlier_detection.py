@@ -145,6 +145,8 @@ class OutlierDetector:
         host.health_flags |= HealthFlag.DEGRADED_OUTLIER_DETECTION
         monitor.degraded_time = self.dispatcher.monotonic_time()
         self._tell(host, "degraded", "x-envoy-degraded")
+        if self._event_logger is not None:
+            self._event_logger.log_eject(monitor, self, EjectionType.DEGRADED, True)
 
     def _count_detected(self, kind: EjectionType) -> None:
         name = kind.detected_stat
@@ -238,13 +240,15 @@ class OutlierDetector:
     def _check_for_return(self, monitor: HostMonitor, now: float) -> None:
         flags = monitor.host.health_flags
         base = self.setting("base_ejection_time_ms")
-        if flags & HealthFlag.FAILED_OUTLIER_CHECK:
+        if flags & HealthFlag.FAILED_OUTLIER_CHECK and monitor.ejection_time is not None:
             away = min(base * monitor.eject_time_backoff, self.setting("max_ejection_time_ms")) + monitor.jitter
             if away / 1000 <= now - monitor.ejection_time + 1e-6:
                 self._uneject(monitor, f"away for {away / 1000:g} s")
         if flags & HealthFlag.DEGRADED_OUTLIER_DETECTION and base / 1000 <= now - monitor.degraded_time + 1e-6:
             monitor.host.health_flags &= ~HealthFlag.DEGRADED_OUTLIER_DETECTION
             self._tell(monitor.host, "no longer degraded", f"for {base / 1000:g} s")
+            if self._event_logger is not None:
+                self._event_logger.log_uneject(monitor)
 
     def _process_success_rates(self, external: bool) -> None:
         self.success_rates[external] = (-1.0, -1.0)

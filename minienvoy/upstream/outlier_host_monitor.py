@@ -22,7 +22,7 @@ class HostMonitor:
     """Attributes:
     success_rate, local_origin_success_rate: percent in the last interval, for `/clusters`; -1 if it had too few.
     eject_time_backoff: by how much `base_ejection_time` is multiplied.
-    ejection_time, degraded_time: monotonic seconds of the last time; `unejection_time` is None before the first.
+    ejection_time, unejection_time, degraded_time: monotonic seconds of the last time; None before the first.
     jitter: milliseconds by which the last ejection is longer.
     """
 
@@ -63,7 +63,8 @@ class HostMonitor:
         self._was = ((0, 0), (0, 0))
         self.success_rate = self.local_origin_success_rate = -1.0
         self.num_ejections = self.eject_time_backoff = self.jitter = 0
-        self.ejection_time = self.degraded_time = 0.0
+        self.degraded_time = 0.0
+        self.ejection_time: float | None = None
         self.unejection_time: float | None = None
         self.failed_monitor = self.failed_monitor_info = ""
         self.failed_monitor_enforcing = 0
@@ -119,9 +120,9 @@ class HostMonitor:
         """No answer in time; the client was told `status`."""
         self._put_local_origin_failure(status)
 
-    def put_degraded(self) -> None:
-        """The answer had an `x-envoy-degraded` header."""
-        if not self.host.health_flags & HealthFlag.DEGRADED_OUTLIER_DETECTION:
+    def put_degraded(self, status: int, degraded: bool) -> None:
+        """The answer may have had an `x-envoy-degraded` header; that of a failure does not count."""
+        if degraded and status < 500 and not self.host.health_flags & HealthFlag.DEGRADED_OUTLIER_DETECTION:
             self._detector.on_degraded(self)
 
     # -- from the detector

@@ -10,7 +10,7 @@ where a new connection goes and comes from):
 * `half_close`, `close`, `reset`, `connect`, `pause`, `resume` - what they say; `sleep: seconds`.
 * `ask: "GET /path"` - the same at the admin interface (with `to: admin`) and `connection: close`.
 * `admin: "POST /path"` - ask the admin interface; the answer is not recorded.
-* `hosts: regex` and `counters: regex` - note those lines of the case's own `/clusters` or `/stats` that match, as `seen`.
+* `hosts: regex` and `counters: regex` - note the case's own lines of `/clusters` or `/stats` that match (`seen`).
 
 After the last step every connection is watched: did the proxy close it, and when?
 """
@@ -21,6 +21,7 @@ import asyncio
 import re
 import socket
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from math import floor
 from typing import Any
@@ -146,6 +147,23 @@ class Client:
             talk.wire.close()
         return {"client": shown}
 
+    async def run_spread(self, requests: list[Any], connections: int) -> dict[str, list[Any]]:
+        """The requests one after the other, taking turns on the connections; how often each status was answered."""
+        answers: Counter[str] = Counter()
+        for number, request in enumerate(requests):
+            name = f"connection {number % connections}"
+            await self._step({"on": name, "request": request})
+            talk = self.talks[name]
+            found = talk.responses()
+            if talk.shown > len(found):
+                answers[talk.wire.ended or "no answer"] += 1
+            else:
+                answers[str(found[-1].status)] += 1
+            if talk.wire.ended is not None:
+                self.talks.pop(name).wire.close()
+        await self.run([])
+        return {"client": [f"{count} times {what}" for what, count in sorted(answers.items())]}
+
     async def _talk(self, step: dict[str, Any]) -> Talk:
         name = step.get("on", "client")
         if name not in self.talks:
@@ -188,7 +206,8 @@ class Client:
     async def _look(self, verb: str, wanted: str) -> None:
         assert self.admin is not None
         _, body = await self.admin("GET", "/clusters" if verb == "hosts" else "/stats")
-        own = [line for line in body.splitlines() if self.prefix in line and re.search(wanted, line)]
+        mine = [line for line in body.splitlines() if self.prefix in line or line.startswith("cluster_manager.")]
+        own = [line for line in mine if re.search(wanted, line)]
         self.seen.append("\n".join(own) or f"no {wanted}")
 
     async def _send(self, talk: Talk, value: Any) -> None:

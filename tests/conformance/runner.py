@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from . import admin, messages, scenario
+from . import admin, messages, scenario, spread
 from .backends import Backend
 from .client import WATCH, Client
 from .dns import DnsServer
@@ -94,7 +94,7 @@ async def _run_group(kind: str, cases: list[Case], directory: Path) -> dict[str,
             listeners += more_listeners
             clusters += more_clusters
         try:
-            await proxy.start(scenario.bootstrap(listeners, clusters, cases[0].spec.get("bootstrap")))
+            await proxy.start(scenario.bootstrap(listeners, clusters, scenario.own_bootstrap(cases[0], directory)))
         except DidNotStart as problem:
             if len(cases) > 1:
                 raise
@@ -144,6 +144,11 @@ async def _converse(
         answer: Answer = {"client": talks[case.name]}
         if len(talks[case.name]) == 1 and "client" in talks[case.name]:
             answer["client"] = talks[case.name]["client"]
+        if "spread" in case.spec:
+            counts = {name: backend.requests for name, backend in backends[case.id].items()}
+            answer["spread"] = {**spread.settings(case.spec["spread"]), "counts": counts}
+            answers[case.name] = answer
+            continue
         upstream = {name: _upstream(case, backend) for name, backend in backends[case.id].items() if backend.wires}
         if upstream and not case.sequel:
             answer["upstream"] = upstream
@@ -182,7 +187,11 @@ async def _client(proxy: ProxyProcess, case: Case, addresses: dict[str, list[tup
     try:
         if "table" in case.spec:
             shown = await client.run_table(case.spec["table"])
-            return {"client": sorted(shown["client"])} if case.spec.get("unordered") else shown
+            if case.spec.get("unordered"):
+                shown["client"].sort()
+            return _with_seen(client, {**await client.run(case.spec.get("after", [])), **shown})
+        if "spread" in case.spec:
+            return await client.run_spread(case.spread_requests(), case.spec["spread"].get("connections", 1))
         if "parallel" in case.spec:
             return _with_seen(client, await client.run_parallel(case.spec["parallel"]))
         return _with_seen(client, await client.run(case.steps()))
@@ -219,7 +228,7 @@ async def _refusal(kind: str, case: Case, directory: Path, limit: asyncio.Semaph
             (where / name).write_text(content)
         resources = scenario.resources(case, dict.fromkeys(names, 1), where)
         path = where / "envoy.json"
-        path.write_text(json.dumps(scenario.bootstrap(*resources, case.spec.get("bootstrap"))))
+        path.write_text(json.dumps(scenario.bootstrap(*resources, scenario.own_bootstrap(case, where))))
         code, said = await validate(kind, path, [])
         return None if code == 0 else said
 

@@ -30,6 +30,7 @@ from ....http.filter import (
 )
 from ....http.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
 from ....matchers.header import compile_header_matchers, matches_all
+from ....stats.store import CounterValue, StatsStruct
 from ....stream_info import ResponseFlag
 from ....upstream.duration import duration_of
 
@@ -59,6 +60,19 @@ class FailingServer(Protocol):
     def health_check_failed(self) -> bool: ...
 
 
+class HealthCheckFilterStats(StatsStruct):
+    """`http.PREFIX.health_check.*`: the checks that the filter has answered itself."""
+
+    cached_response: CounterValue
+    degraded: CounterValue
+    failed: CounterValue
+    failed_cluster_empty: CounterValue
+    failed_cluster_not_found: CounterValue
+    failed_cluster_unhealthy: CounterValue
+    ok: CounterValue
+    request_total: CounterValue
+
+
 class HealthCheckCache:
     """The answer that is given until `valid_until` (monotonic seconds)."""
 
@@ -74,7 +88,16 @@ class HealthCheckCache:
 class HealthCheckSettings:
     """Shared by the filters of one chain."""
 
-    __slots__ = ("cache", "cluster_manager", "matchers", "min_healthy", "pass_through", "server", "service_cluster")
+    __slots__ = (
+        "cache",
+        "cluster_manager",
+        "matchers",
+        "min_healthy",
+        "pass_through",
+        "server",
+        "service_cluster",
+        "stats",
+    )
 
     def __init__(
         self,
@@ -82,6 +105,7 @@ class HealthCheckSettings:
         cluster_manager: ClusterManager,
         service_cluster: str,
         matchers: tuple[HeaderMatcher, ...],
+        stats: HealthCheckFilterStats,
         pass_through: bool,
         cache: HealthCheckCache | None = None,
         min_healthy: Mapping[str, float] | None = None,
@@ -90,25 +114,30 @@ class HealthCheckSettings:
         self.cluster_manager = cluster_manager
         self.service_cluster = service_cluster.encode()
         self.matchers = matchers
+        self.stats = stats
         self.pass_through = pass_through
         self.cache = cache
         self.min_healthy = min_healthy or {}
 
-    def clusters_are_well(self) -> bool:
+    def look_at_clusters(self) -> tuple[int, str]:
+        """The status of the answer, and its details."""
+        stats = self.stats
         for name, percent in self.min_healthy.items():
             cluster = self.cluster_manager.get(name)
             if cluster is None:
-                return False
+                stats.failed_cluster_not_found += 1
+                return 503, "health_check_failed_no_cluster_found"
             endpoint = cluster.stats.endpoint
             total = endpoint.membership_total
-            # Hosts that say they are degraded still do their work.
-            well = endpoint.membership_healthy + endpoint.membership_degraded
             if not total:
                 if percent:
-                    return False
-            elif well < total * percent / 100.0:
-                return False
-        return True
+                    stats.failed_cluster_empty += 1
+                    return 503, "health_check_failed_cluster_empty"
+            # Envoy leaves out what is behind the point: half of three hosts is one. Degraded hosts do their work.
+            elif endpoint.membership_healthy + endpoint.membership_degraded < int(total * percent / 100.0):
+                stats.failed_cluster_unhealthy += 1
+                return 503, "health_check_failed_cluster_unhealthy"
+        return 200, "health_check_ok_cluster_healthy"
 
 
 class HealthCheckFilter(StreamFilter):
@@ -160,7 +189,7 @@ class HealthCheckFilter(StreamFilter):
                 if now >= cache.valid_until:
                     cache.valid_until = now + cache.lasts
             headers.set(b"x-envoy-upstream-healthchecked-cluster", settings.service_cluster)
-        elif settings.server.health_check_failed:
+        if settings.server.health_check_failed and (self._handling or not self._asked):
             headers.set(b"x-envoy-immediate-health-check-fail", b"true")
         return FilterHeadersStatus.CONTINUE
 
@@ -173,14 +202,22 @@ class HealthCheckFilter(StreamFilter):
     def _answer(self) -> None:
         settings, callbacks = self._settings, self.decoder_callbacks
         status, degraded, details = 200, False, "health_check_ok"
+        stats = settings.stats
+        stats.request_total += 1
         if settings.server.health_check_failed:
             status, details = 503, "health_check_failed"
         elif settings.cache is not None:
             status, degraded = settings.cache.status, settings.cache.degraded
             details = "health_check_cached"
-        elif not settings.clusters_are_well():
-            status, details = 503, "health_check_failed_cluster_unhealthy"
-        if not 200 <= status < 300:
+            stats.cached_response += 1
+        elif settings.min_healthy:
+            status, details = settings.look_at_clusters()
+        if degraded:
+            stats.degraded += 1
+        if 200 <= status < 300:
+            stats.ok += 1
+        else:
+            stats.failed += 1
             callbacks.stream_info.response_flags |= ResponseFlag.FAILED_LOCAL_HEALTH_CHECK
 
         def modify(headers: ResponseHeaderMap) -> None:
@@ -206,6 +243,7 @@ def create_health_check_filter(config: Any, context: FactoryContext) -> HttpFilt
         context.server.cluster_manager,
         context.server.service_cluster,
         compile_header_matchers(config.headers, "headers"),
+        context.http_scope.scope("health_check").struct(HealthCheckFilterStats),
         pass_through,
         HealthCheckCache(cache_time) if cache_time else None,
         {name: each.value for name, each in sorted(config.cluster_min_healthy_percentages.items())},
