@@ -219,7 +219,18 @@ def test_bad_settings_are_refused(
     [
         ({"type": "EDS"}, "type"),
         ({"lb_policy": "RING_HASH"}, "lb_policy"),
-        ({"outlier_detection": {}}, "outlier_detection"),
+        (
+            {"health_checks": [{"grpc_health_check": {}}]},
+            "health_checks[0].grpc_health_check",
+        ),
+        (
+            {"health_checks": [{"http_health_check": {"path": "/", "codec_client_type": "HTTP2"}}]},
+            "health_checks[0].http_health_check.codec_client_type",
+        ),
+        (
+            {"health_checks": [{"transport_socket_match_criteria": {"a": "b"}}]},
+            "health_checks[0].transport_socket_match_criteria",
+        ),
         ({"common_lb_config": {"zone_aware_lb_config": {}}}, "common_lb_config.zone_aware_lb_config"),
         ({"http2_protocol_options": {}}, "http2_protocol_options"),
         (
