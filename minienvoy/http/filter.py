@@ -72,6 +72,10 @@ class Route(Protocol):
     def upgrades(self) -> Mapping[bytes, bool]:
         """Which upgrades (names in lower case) it lets through or does not, whatever the connection manager's say."""
 
+    @property
+    def disabled_filters(self) -> Mapping[str, bool]:
+        """Filters by name that are not for this route (True), or are although the chain has them disabled (False)."""
+
     def per_filter_config(self, filter_name: str) -> Any: ...
 
 
@@ -80,6 +84,10 @@ class RouteConfig(Protocol):
 
     @property
     def internal_only_headers(self) -> tuple[bytes, ...]: ...
+    @property
+    def switched_filters(self) -> frozenset[str]:
+        """Names of the filters that some route disables or enables."""
+
     def route(self, headers: RequestHeaderMap, stream: Any) -> Route | None: ...
 
 

@@ -26,10 +26,18 @@ class FilteredStream(ActiveStream):
     # -- the request goes down the chain
 
     def _start_filters(self, headers: RequestHeaderMap, end_stream: bool) -> None:
-        chain = self.config.filter_chain
-        terminal = self.terminal = chain.make_terminal()
+        chain = self._upgrade_chain() if self._upgrade else self.config.filter_chain
+        factories, make_terminal = chain.factories, chain.make_terminal
+        # The route is chosen before any filter sees the request, as far as none of them asks to choose again.
+        route = self.route()
+        if route is not None and route.disabled_filters:
+            factories = chain.switched(route.disabled_filters)
+            if route.disabled_filters.get(chain.terminal_name):
+                # Nobody answers: the request waits for its timeouts.
+                make_terminal = StreamDecoderFilter
+        terminal = self.terminal = make_terminal()
         terminal.decoder_callbacks = self
-        filters = self._filters = [make() for make in chain.factories]
+        filters = self._filters = [make() for make in factories]
         decoding: list[list[Any]] = []
         encoding: list[list[Any]] = []
         for at, each in enumerate(filters):

@@ -15,7 +15,7 @@ from ..errors import ConfigError
 from ..http.grpc import is_grpc
 from ..http.header_map import Entry, RequestHeaderMap, ResponseHeaderMap, entry
 from ..upstream.load_assignment import plain_metadata
-from .filter_config import FilterConfigs
+from .filter_config import NOTHING_DISABLED, FilterConfigs
 from .grpc_timeout import GrpcTimeouts, grpc_timeouts, set_grpc_timeout
 from .hash_policy import HashPolicy
 from .header_parser import HeaderParser
@@ -71,9 +71,6 @@ honours(
     "request_mirror_policies",
     "hash_policy",
     "upgrade_configs",
-    "internal_redirect_policy",
-    "internal_redirect_action",
-    "max_internal_redirects",
     whole=("metadata_match",),
 )
 honours("envoy.config.route.v3.RouteAction.UpgradeConfig", "upgrade_type", "enabled")
@@ -140,6 +137,7 @@ class RouteEntry:
         depends: on the request, so that `for_request` must be asked.
         changes_response: there may be something to do to the headers of the response.
         hash_policy: what balancers that hash go by, or None.
+        path: where it stands in the configuration.
         plain_timeout: every request has the same timeout, and it is not 0.
         grpc_timeouts: what the deadlines of gRPC clients have to say, or None.
         priority: 0 for the default, 1 for high: which circuit breakers and connections are used.
@@ -175,6 +173,7 @@ class RouteEntry:
         "metadata",
         "metadata_match",
         "name",
+        "path",
         "path_rewriter",
         "plain_timeout",
         "priority",
@@ -193,6 +192,7 @@ class RouteEntry:
     def __init__(self, proto: Any, path: str, common: CommonVirtualHost) -> None:
         """Raises ConfigError below `path`."""
         self.name: str = proto.name
+        self.path = path.removeprefix(".")
         self.virtual_host_name = common.name
         self.match = RouteMatch(proto.match, f"{path}.match", common.runtime)
         self.metadata = plain_metadata(proto.metadata)
@@ -306,6 +306,11 @@ class RouteEntry:
         if chosen.max_stream_duration and is_grpc(headers.get(b"content-type")):
             set_grpc_timeout(headers, chosen.max_stream_duration)
         return chosen
+
+    @property
+    def disabled_filters(self) -> Mapping[str, bool]:
+        """Filters that this route disables (True), or enables although they are disabled (False)."""
+        return NOTHING_DISABLED if self.filter_configs is None else self.filter_configs.disabled
 
     def per_filter_config(self, filter_name: str) -> Any:
         """What the most specific level tells that filter, or None."""

@@ -187,6 +187,8 @@ class Router(StreamDecoderFilter):
             headers.remove_kinds(_CONTROL)
         if route.rewrites or route.request_parsers:
             stream.describe()
+            stream.cluster_metadata = cluster.metadata
+            stream.attempt_count = stream.attempt_count or 1
             route.finalize_request_headers(headers, stream, not config.suppress_envoy_headers)
         if route.copies_request:
             self._copy_request(route, headers, end_stream)
@@ -197,6 +199,7 @@ class Router(StreamDecoderFilter):
         pending = pool.new_stream(upstream)
         if pending is not None:
             upstream.pending = pending
+            stream.upstream_request_create_time = stream.dispatcher.monotonic_time()
         if end_stream and self.upstream is not None:
             # The time that the upstream may take counts from here.
             self._complete_time = stream.dispatcher.monotonic_time()
@@ -342,6 +345,7 @@ class Router(StreamDecoderFilter):
         stream = self.stream
         self.upstream = None
         stream.response_timeout_callback = None
+        stream.cluster_metadata = self.cluster.metadata
         transport_failure = ""
         if reason in (StreamResetReason.LOCAL_CONNECTION_FAILURE, StreamResetReason.REMOTE_CONNECTION_FAILURE):
             transport_failure = details
@@ -445,6 +449,7 @@ class Router(StreamDecoderFilter):
 
     def _no_healthy_upstream(self, cluster: Cluster) -> None:
         stream = self.stream
+        stream.cluster_metadata = cluster.metadata
         cluster.stats.traffic.upstream_cx_none_healthy += 1
         if self.explain is not NO_EXPLANATION:
             self.explain.decided("host", None, "no_healthy_upstream")
@@ -492,6 +497,7 @@ class Router(StreamDecoderFilter):
 
     def _on_response_timeout(self) -> None:
         stream, cluster = self.stream, self.cluster
+        stream.cluster_metadata = cluster.metadata
         cluster.stats.traffic.upstream_rq_timeout += 1
         upstream, self.upstream = self.upstream, None
         if upstream is not None:

@@ -104,6 +104,8 @@ class Server(ServerContext):
         on_shutdown: called by `/quitquitquit` and by signals.
     """
 
+    make_access_logs = AccessLogManager
+
     def __init__(
         self,
         options: Options,
@@ -169,7 +171,7 @@ class Server(ServerContext):
         self.runtime = Loader(
             bootstrap.layered_runtime if bootstrap.HasField("layered_runtime") else None, self.service_cluster
         )
-        self.access_logs = AccessLogManager(
+        self.access_logs = self.make_access_logs(
             self.dispatcher,
             self.stats.scope(""),
             flush_interval=options.file_flush_interval,

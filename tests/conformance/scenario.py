@@ -36,6 +36,7 @@ All cases of a file run in one process, each with listeners, clusters, statistic
 from __future__ import annotations
 
 import copy
+import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,6 +78,11 @@ OWNERS_OF_STAT_PREFIXES = (
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
+_WAITS = re.compile(
+    r'"(sleep|pause|for|within)": |"[0-4](\.\d+)?s"|"0?\.\d+s"|timeout[-_]ms|"down": "silent"|"(pause|resume)": '
+)
+
+
 class _Loader(yaml.CSafeLoader):
     """YAML where only true and false are booleans: `on: name` is a step's key and `On` a header value."""
 
@@ -109,6 +115,16 @@ class Case:
     @property
     def own_process(self) -> bool:
         return bool(self.spec.get("own_process") or "bootstrap" in self.spec or "args" in self.spec)
+
+    @property
+    def needs_a_process(self) -> bool:
+        """What can not be had inside the judge's own process, or not in virtual time: c-ares has a clock of its own."""
+        return self.validates or "args" in self.spec or '"silent": true' in json.dumps(self.spec.get("dns", {}))
+
+    @property
+    def depends_on_time(self) -> bool:
+        """Whether a machine that is busy could change what comes out: somebody waits, or gives up soon."""
+        return "spread" in self.spec or bool(_WAITS.search(json.dumps(self.spec, default=str)))
 
     @property
     def compares_stats(self) -> bool:

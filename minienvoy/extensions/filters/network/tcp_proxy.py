@@ -163,7 +163,8 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
                 return
             self._attempts += 1
             self._stream_info.attempt_count = self._attempts
-            self._stream_info.upstream_connect_start_time = self.connection.dispatcher.monotonic_time()
+            now = self.connection.dispatcher.monotonic_time()
+            self._stream_info.upstream_connect_start_time = self._stream_info.upstream_request_create_time = now
             client = tcp_conn_pool(cluster, host).new_connection(self)
             if client is not None:
                 self._connecting = client
@@ -171,6 +172,7 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
     def on_pool_failure(self, reason: PoolFailureReason, failure_reason: str, host: Host) -> None:
         self._connecting = None
         info = self._stream_info
+        info.upstream_connection_pool_ready_time = self.connection.dispatcher.monotonic_time()
         if reason is not PoolFailureReason.OVERFLOW:
             if host.outlier is not None:
                 if reason is PoolFailureReason.TIMEOUT:
@@ -178,6 +180,7 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
                 else:
                     host.outlier.put_connect_failure()
             info.upstream_host = host
+            info.attempted_hosts += (host,)
             info.upstream_transport_failure_reason = failure_reason
         if reason in (PoolFailureReason.REMOTE_CONNECTION_FAILURE, PoolFailureReason.TIMEOUT):
             info.set_response_flag(ResponseFlag.UPSTREAM_CONNECTION_FAILURE)
@@ -199,6 +202,8 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
         if host.outlier is not None:
             host.outlier.put_connected_finally()
         info.upstream_host = host
+        info.attempted_hosts += (host,)
+        info.attempted_connection_ids += (connection.info.id,)
         info.upstream_connection = connection.info
         info.upstream_connect_complete_time = self.connection.dispatcher.monotonic_time()
         info.upstream_connection_pool_ready_time = info.upstream_connect_complete_time
