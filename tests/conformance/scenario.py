@@ -8,7 +8,7 @@ catch-all route to the cluster `backend`, an access log, and a backend that answ
 Keys of a case, all optional:
 
 * what the client does: `get`, `request`, `send` or `ask` (one step), `steps` (a list) or `parallel` (name to list),
-  see client.py; `table` is a list of requests, one line each, answered by one line each
+  see client.py; `table` is a list of requests, one line each, answered by one line each; `after` are steps behind it
 * what the upstreams do: `backends` (name to spec, see backends.py); each has a STATIC cluster of its name unless
   `clusters` says otherwise; `dns` is the zone of a name server (see dns.py), `files` are put into the directory
 * configuration: `hcm`, `router`, `cluster` and `listener` are merged over the defaults; `routes`, `virtual_hosts`,
@@ -312,6 +312,13 @@ def resources(case: Case, ports: dict[str, int], directory: Path) -> tuple[list[
     return filled["listeners"], filled["clusters"]
 
 
+def own_bootstrap(case: Case, directory: Path) -> dict[str, Any]:
+    """What a case adds to the bootstrap; `{log}` and `{dir}` are filled."""
+    words = {"log": str(case.files.get("log", "")), "dir": str(directory)}
+    filled: dict[str, Any] = _fill(case.spec.get("bootstrap") or {}, words)
+    return filled
+
+
 def bootstrap(listeners: list[Any], clusters: list[Any], over: dict[str, Any] | None = None) -> dict[str, Any]:
     base = {"admin": {"address": _address(0)}, "static_resources": {"listeners": listeners, "clusters": clusters}}
     return merge(base, over or {})  # type: ignore[no-any-return]
@@ -340,6 +347,8 @@ def _prefix(tree: Any, prefix: str) -> None:
             named = key in ("cluster", "cluster_name", "upstream_cluster") or (key == "stat_prefix" and filter_config)
             if named and isinstance(value, str):
                 tree[key] = f"{prefix}_{value}"
+            elif key == "cluster_min_healthy_percentages":
+                tree[key] = {f"{prefix}_{name}": percent for name, percent in value.items()}
             elif key == "weighted_clusters":
                 for entry in value["clusters"]:
                     if "name" in entry:

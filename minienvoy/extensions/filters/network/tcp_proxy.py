@@ -176,6 +176,11 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
         info = self._stream_info
         info.upstream_connection_pool_ready_time = self.connection.dispatcher.monotonic_time()
         if reason is not PoolFailureReason.OVERFLOW:
+            if host.outlier is not None:
+                if reason is PoolFailureReason.TIMEOUT:
+                    host.outlier.put_timeout()
+                else:
+                    host.outlier.put_connect_failure()
             info.upstream_host = host
             info.attempted_hosts += (host,)
             info.upstream_transport_failure_reason = failure_reason
@@ -196,6 +201,8 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
         assert self._cluster is not None
         if self.explain is not NO_EXPLANATION:
             self.explain.decided("connection", host, "new")
+        if host.outlier is not None:
+            host.outlier.put_connected_finally()
         info.upstream_host = host
         info.attempted_hosts += (host,)
         info.attempted_connection_ids += (connection.info.id,)
