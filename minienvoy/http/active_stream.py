@@ -187,6 +187,8 @@ class ActiveStream(FilterManager):
         if self.explain is not NO_EXPLANATION:
             self.explain.request_id = (headers.get(b"x-request-id") or b"").decode("latin-1")
         if config.flush_access_log_on_new_request:
+            # Envoy has the route by now, and tells it.
+            self.route()
             self._log(AccessLogType.DOWNSTREAM_START)
         if self.filtered:
             self._start_filters(headers, end_stream)
