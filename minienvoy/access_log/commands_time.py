@@ -107,9 +107,21 @@ def _never(info: StreamInfo) -> None:
 
 
 _ORDER: Final = (
-    "DS_CX_BEG DS_RX_BEG DS_RX_END US_CX_BEG US_CX_END US_HS_END US_TX_BEG US_TX_END US_RX_BEG DS_TX_BEG US_RX_BODY_BEG"
-    " US_RX_END DS_TX_END DS_CX_END"
-).split()
+    "DS_CX_BEG",
+    "DS_RX_BEG",
+    "DS_RX_END",
+    "US_CX_BEG",
+    "US_CX_END",
+    "US_HS_END",
+    "US_TX_BEG",
+    "US_TX_END",
+    "US_RX_BEG",
+    "DS_TX_BEG",
+    "US_RX_BODY_BEG",
+    "US_RX_END",
+    "DS_TX_END",
+    "DS_CX_END",
+)
 
 
 def _in_order(point: str) -> int:

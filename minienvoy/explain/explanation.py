@@ -13,14 +13,19 @@ POINTS = (
     "filter_chain",
     "route",
     "cluster",
+    "subset",
     "priority",
     "host",
     "connection",
     "retry",
     "timeout",
+    "internal_redirect",
     "local_reply",
     "ejection",
     "health",
+    "fault",
+    "rate_limit",
+    "overload",
 )
 """The fixed vocabulary of `Decision.point`."""
 

@@ -9,7 +9,14 @@ from __future__ import annotations
 class ByteMeter:
     """Bytes so far; to Envoy, `decompressed_header_received` is without trailers."""
 
-    __slots__ = ("decompressed_header_received", "first_body_byte_time", "header_received", "header_sent", "wire_received", "wire_sent")
+    __slots__ = (
+        "decompressed_header_received",
+        "first_body_byte_time",
+        "header_received",
+        "header_sent",
+        "wire_received",
+        "wire_sent",
+    )
 
     def __init__(self) -> None:
         self.wire_received = 0

@@ -18,15 +18,18 @@ from ..stream_info import ResponseFlag
 from ..upstream.http_conn_pool import MakeCodec, http_conn_pool
 from .grpc_timeout import set_grpc_timeout
 from .redirect import DirectResponse
+from .request_buffer import RequestBuffer
 from .shadow_writer import ShadowRequest, start_shadows
 from .upstream_request import UpstreamRequest
 
 if TYPE_CHECKING:
     from ..http.conn_manager_stats import RouterStats
     from ..http.filter_manager import FilterManager
+    from ..stream_info import StreamInfo
     from ..upstream.cluster import Cluster
     from ..upstream.cluster_manager import ClusterManager
     from ..upstream.host import Host
+    from ..upstream.load_balancer import OverrideHost, RetryPriority
     from .route_entry import RouteEntry
 
 _STOP: Final = FilterHeadersStatus.STOP_ITERATION
@@ -124,7 +127,7 @@ class Router(StreamDecoderFilter):
         self.request_trailers: HeaderMap | None = None
         self.upstream: UpstreamRequest | None = None
         self.buffered: list[bytes] | None = None
-        self.shadows: Sequence[ShadowRequest] = ()
+        self.shadows: Sequence[ShadowRequest | RequestBuffer] = ()
         self.set_cookies: Sequence[bytes] = ()
         self.buffered_size = 0
         self.timeout = 0.0
@@ -167,7 +170,12 @@ class Router(StreamDecoderFilter):
         self.timeout = route.timeout
         if headers.seen & _INTERNAL:
             self.internal = headers.has(b"x-envoy-internal")
-        host = cluster.load_balancer.choose_host(self)
+        if cluster.drop_overload is not None and self._drops_overload(cluster):
+            return _STOP
+        if stream.upstream_override_host is None:
+            host = cluster.load_balancer.choose_host(self)
+        else:
+            host = cluster.choose_host(self)
         if host is None:
             self._no_healthy_upstream(cluster)
             return _STOP
@@ -187,9 +195,8 @@ class Router(StreamDecoderFilter):
             stream.cluster_metadata = cluster.metadata
             stream.attempt_count = stream.attempt_count or 1
             route.finalize_request_headers(headers, stream, not config.suppress_envoy_headers)
-        if route.shadow_policies:
-            policies = route.shadow_policies
-            self.shadows = start_shadows(policies, config, headers, stream, self.timeout, end_stream)
+        if route.copies_request:
+            self._copy_request(route, headers, end_stream)
         stream.upstream_host = host
         stream.watermark_callbacks = self._on_downstream_watermark
         upstream = self.upstream = UpstreamRequest(self, host)
@@ -266,6 +273,18 @@ class Router(StreamDecoderFilter):
 
     # -- the response, from the upstream request
 
+    def follow_redirect(self, response: ResponseHeaderMap) -> bool:
+        """Whether the response was a redirect that the route has followed: then this filter is done."""
+        policy = self.route_entry.internal_redirect
+        if policy is None or response.status not in policy.codes:
+            return False
+        # The upstream request sees to its connection when the redirect has been followed.
+        upstream, self.upstream = self.upstream, None
+        if policy.follow(self, response):
+            return True
+        self.upstream = upstream
+        return False
+
     def on_upstream_1xx_headers(self, headers: ResponseHeaderMap) -> None:
         self.stream.encode_1xx_headers(headers)
 
@@ -288,6 +307,8 @@ class Router(StreamDecoderFilter):
             host_stats.rq_error += 1
         else:
             host_stats.rq_success += 1
+        if cluster.orca_load_report is not None:
+            self._take_orca_load_report(headers)
         if self._complete_time is not None and not self.config.suppress_envoy_headers:
             elapsed = int((now - self._complete_time) * 1000)
             item = _SERVICE_TIMES[elapsed] if elapsed < 64 else entry(b"x-envoy-upstream-service-time", b"%d" % elapsed)
@@ -302,9 +323,8 @@ class Router(StreamDecoderFilter):
             stream.response_code_details = details
             stream.describe()
             self.route_entry.finalize_response_headers(headers, stream, self.request_headers)
-            if self.route_entry.hash_policy is not None:
-                for cookie in self.set_cookies:
-                    headers.add(b"set-cookie", cookie)
+        for cookie in self.set_cookies:
+            headers.add(b"set-cookie", cookie)
         if end_stream:
             self.on_upstream_complete(now)
         stream.encode_headers(headers, end_stream, details)
@@ -367,23 +387,38 @@ class Router(StreamDecoderFilter):
     # -- LoadBalancerContext
 
     host_selection_retries: int = 0
+    retry_priority: RetryPriority | None = None
 
     def compute_hash_key(self) -> int | None:
         """By the `hash_policy` of the route; a client may get a cookie with the response."""
         policy = self.route_entry.hash_policy
         if policy is None:
             return None
-        cookies: list[bytes] = []
-        value = policy.generate_hash(self.request_headers, self.stream, cookies.append)
-        self.set_cookies = cookies
-        return value
+        return policy.generate_hash(self.request_headers, self.stream, self.add_set_cookie)
 
     def should_select_another_host(self, host: Host) -> bool:
         return False
 
     def metadata_match_criteria(self) -> Any:
-        """Keys and values that the host is to have in its metadata's `envoy.lb`; None if the route asks for none."""
-        return self.route_entry.metadata_match or None
+        """What the route asks for, and over it what dynamic metadata's `envoy.lb` does."""
+        criteria = self.route_entry.metadata_match
+        dynamic = self.stream._dynamic_metadata
+        if dynamic and dynamic.get("envoy.lb"):
+            return {**criteria, **dynamic["envoy.lb"]}
+        return criteria
+
+    def override_host(self) -> OverrideHost | None:
+        wanted: OverrideHost | None = self.stream.upstream_override_host
+        return wanted
+
+    def downstream_headers(self) -> RequestHeaderMap | None:
+        return self.request_headers
+
+    def request_stream_info(self) -> StreamInfo | None:
+        return self.stream
+
+    def add_set_cookie(self, value: bytes) -> None:
+        self.set_cookies = (*self.set_cookies, value)
 
     # -- inside
 
@@ -409,6 +444,16 @@ class Router(StreamDecoderFilter):
 
         stream.send_local_reply(answer.status, body, "direct_response", modify)
 
+    def _copy_request(self, route: RouteEntry, headers: RequestHeaderMap, end_stream: bool) -> None:
+        """For other clusters, and to have it when the route follows a redirect."""
+        stream = self.stream
+        copies: list[ShadowRequest | RequestBuffer] = []
+        if route.shadow_policies:
+            copies += start_shadows(route.shadow_policies, self.config, headers, stream, self.timeout, end_stream)
+        if route.internal_redirect is not None and not end_stream:
+            copies.append(RequestBuffer(self.cluster, stream.buffer_limit))
+        self.shadows = copies
+
     def _no_healthy_upstream(self, cluster: Cluster) -> None:
         stream = self.stream
         stream.cluster_metadata = cluster.metadata
@@ -417,8 +462,33 @@ class Router(StreamDecoderFilter):
             self.explain.decided("host", None, "no_healthy_upstream")
         stream.attempt_count = 1
         stream.response_flags |= ResponseFlag.NO_HEALTHY_UPSTREAM
+        override = stream.upstream_override_host
+        status = override.status if override is not None and override.strict else 503
+        cluster.code_stats.charge_response(status, self.internal)
+        stream.send_local_reply(status, "no healthy upstream", "no_healthy_upstream")
+
+    def _take_orca_load_report(self, headers: HeaderMap) -> None:
+        """What the host tells of its load, with the headers or the trailers of a response."""
+        from ..upstream.orca import orca_load_report
+
+        upstream, take = self.upstream, self.cluster.orca_load_report
+        report = orca_load_report(headers)
+        if upstream is not None and take is not None and report is not None:
+            take(upstream.host, report)
+
+    def _drops_overload(self, cluster: Cluster) -> bool:
+        drop = cluster.drop_overload
+        assert drop is not None
+        if not drop.drops():
+            return False
+        stream = self.stream
+        if self.explain is not NO_EXPLANATION:
+            self.explain.decided("local_reply", 503, f"drop_overload {drop.category}")
+        stream.response_flags |= ResponseFlag.UNCONDITIONAL_DROP_OVERLOAD if drop.always else ResponseFlag.DROP_OVERLOAD
         cluster.code_stats.charge_response(503, self.internal)
-        stream.send_local_reply(503, "no healthy upstream", "no_healthy_upstream")
+        words = "unconditional drop overload" if drop.always else "drop overload"
+        stream.send_local_reply(503, words, words.replace(" ", "_"))
+        return True
 
     def _tell_timeout(self, headers: RequestHeaderMap, route: RouteEntry) -> None:
         """`x-envoy-upstream-rq-timeout-ms` from inside is obeyed; `x-envoy-expected-rq-timeout-ms` is passed on."""

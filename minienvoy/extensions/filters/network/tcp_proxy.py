@@ -33,8 +33,10 @@ from .tcp_proxy_upstream import BULK_CHUNK, Upstream
 
 if TYPE_CHECKING:
     from ....event.dispatcher import LazyTimer, Timer
+    from ....http.header_map import RequestHeaderMap
     from ....server.factory_context import FactoryContext
     from ....upstream.cluster import Cluster
+    from ....upstream.load_balancer import OverrideHost, RetryPriority
 
 # `TcpProxy::UpstreamFailureReason`, as it stands in %DOWNSTREAM_LOCAL_CLOSE_REASON%, with Envoy's spelling.
 CONNECT_FAILED, NO_HEALTHY_UPSTREAM, RESOURCE_LIMIT_EXCEEDED, NO_ROUTE = range(4)
@@ -229,15 +231,29 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
     # -- what a load balancer asks
 
     host_selection_retries = 0
+    retry_priority: RetryPriority | None = None
 
     def compute_hash_key(self) -> int | None:
-        return None
+        hash_ = self._config.hash_method
+        return None if hash_ is None else hash_(self._stream_info)
 
     def should_select_another_host(self, host: Host) -> bool:
         return False
 
     def metadata_match_criteria(self) -> Any:
-        return self._route.metadata_match
+        return self._route.metadata_match.get("envoy.lb")
+
+    def override_host(self) -> OverrideHost | None:
+        return None
+
+    def downstream_headers(self) -> RequestHeaderMap | None:
+        return None
+
+    def request_stream_info(self) -> StreamInfo | None:
+        return self._stream_info
+
+    def add_set_cookie(self, value: bytes) -> None:
+        """A TCP connection has no cookies."""
 
     # -- inside
 
