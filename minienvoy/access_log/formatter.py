@@ -72,9 +72,7 @@ class Formatter:
         return self._template % tuple(values)
 
 
-def parse_format(
-    text: str, sources: Sources | None = None, added: CommandTable = NO_COMMANDS
-) -> list[str | Command]:
+def parse_format(text: str, sources: Sources | None = None, added: CommandTable = NO_COMMANDS) -> list[str | Command]:
     """Split `text` into literal pieces and compiled commands; `added` are those of `formatters`.
 
     Raises:

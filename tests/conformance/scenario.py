@@ -11,6 +11,7 @@ Keys of a case, all optional:
   see client.py; `table` is a list of requests, one line each, answered by one line each
 * what the upstreams do: `backends` (name to spec, see backends.py); each has a STATIC cluster of its name unless
   `clusters` says otherwise; `dns` is the zone of a name server (see dns.py), `files` are put into the directory
+  (name to content, or to `{link: name}`)
 * configuration: `hcm`, `router`, `cluster` and `listener` are merged over the defaults; `routes`, `virtual_hosts`,
   `http_filters`, `filters`, `filter_chains`, `access_log`, `listeners`, `clusters` and `bootstrap` replace or add.
   In `filters`, `{echo: {...}}` stands for the network filter with its type URL, in `http_filters` `{fault: {...}}`
@@ -310,7 +311,11 @@ def resources(case: Case, ports: dict[str, int], directory: Path) -> tuple[list[
     return filled["listeners"], filled["clusters"]
 
 
-def bootstrap(listeners: list[Any], clusters: list[Any], over: dict[str, Any] | None = None) -> dict[str, Any]:
+def bootstrap(
+    listeners: list[Any], clusters: list[Any], over: dict[str, Any] | None = None, directory: Path | None = None
+) -> dict[str, Any]:
+    if directory is not None:
+        over = _fill(over, {"dir": str(directory)})
     base = {"admin": {"address": _address(0)}, "static_resources": {"listeners": listeners, "clusters": clusters}}
     return merge(base, over or {})  # type: ignore[no-any-return]
 
