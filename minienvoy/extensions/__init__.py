@@ -55,6 +55,9 @@ CATALOGUE = {
     "envoy.extensions.access_loggers.file.v3.FileAccessLog": "access_loggers.file",
     "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog": "access_loggers.stream",
     "envoy.extensions.access_loggers.stream.v3.StderrAccessLog": "access_loggers.stream",
+    # formatters
+    "envoy.extensions.formatter.metadata.v3.Metadata": "formatters.metadata",
+    "envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery": "formatters.req_without_query",
     # transport sockets
     "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer": "transport_sockets.raw_buffer",
     # original IP detection

@@ -21,6 +21,7 @@ from ..config.fields import Unsupported, described, honours, notes, require_supp
 from ..config.loader import LoadedConfig, load_bootstrap
 from ..config.runtime import Loader
 from ..errors import ConfigError
+from ..event.file_watcher import FileWatcher
 from ..event.random import RandomGenerator
 from ..http.conn_manager_stats import RouterStats
 from ..network.dns import DnsResolverContext, DnsResolvers
@@ -171,6 +172,7 @@ class Server(ServerContext):
         self.runtime = Loader(
             bootstrap.layered_runtime if bootstrap.HasField("layered_runtime") else None, self.service_cluster
         )
+        self.file_watcher = FileWatcher(self.dispatcher)
         self.access_logs = self.make_access_logs(
             self.dispatcher,
             self.stats.scope(""),
@@ -231,6 +233,8 @@ class Server(ServerContext):
             if self.options.admin_address_path:
                 self._write_admin_address()
         self.stats_flusher.start()
+        for path in self.runtime.watched:
+            self.file_watcher.add_watch(path, self._reload_runtime)
         _config_log.info(f"loading {len(self.static_clusters)} cluster(s)")
         _config_log.info(f"loading {len(self.static_listeners)} listener(s)")
         _log.info("starting main dispatch loop")
@@ -244,6 +248,9 @@ class Server(ServerContext):
         _config_log.info("all dependencies initialized. starting workers")
         if on_ready is not None:
             on_ready()
+
+    def _reload_runtime(self) -> None:
+        self.runtime.reload()
 
     def fail_health_check(self, fail: bool) -> None:
         """`/healthcheck/fail` and `/healthcheck/ok`: while it fails, connections are asked to end."""
@@ -267,6 +274,7 @@ class Server(ServerContext):
                     close_pools(host)
             self.cluster_manager.stop()
             self.stats_flusher.stop()
+            self.file_watcher.stop()
             self.dns_resolvers.close()
         finally:
             try:

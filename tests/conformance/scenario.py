@@ -11,6 +11,7 @@ Keys of a case, all optional:
   see client.py; `table` is a list of requests, one line each, answered by one line each; `after` are steps behind it
 * what the upstreams do: `backends` (name to spec, see backends.py); each has a STATIC cluster of its name unless
   `clusters` says otherwise; `dns` is the zone of a name server (see dns.py), `files` are put into the directory
+  (name to content, or to `{link: name}`)
 * configuration: `hcm`, `router`, `cluster` and `listener` are merged over the defaults; `routes`, `virtual_hosts`,
   `http_filters`, `filters`, `filter_chains`, `access_log`, `listeners`, `clusters` and `bootstrap` replace or add.
   In `filters`, `{echo: {...}}` stands for the network filter with its type URL, in `http_filters` `{fault: {...}}`

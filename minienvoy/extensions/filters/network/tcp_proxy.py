@@ -82,6 +82,8 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
         if config.idle_timeout:
             self._idle_timer = connection.dispatcher.create_lazy_timer(self._on_idle_timeout)
             self._idle_timer.enable(config.idle_timeout)
+        if config.flush_on_start:
+            self._log(AccessLogType.TCP_CONNECTION_START)
         if config.connect_on_data:
             self._early_data = b""
         else:
