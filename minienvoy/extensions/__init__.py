@@ -9,12 +9,16 @@ from __future__ import annotations
 from ..registry import add_to_catalogue
 
 CATALOGUE = {
+    # listener filters
+    "envoy.extensions.filters.listener.local_ratelimit.v3.LocalRateLimit": "filters.listener.local_ratelimit",
     # network filters
+    "envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit": "filters.network.connection_limit",
     "envoy.extensions.filters.network.direct_response.v3.Config": "filters.network.direct_response",
     "envoy.extensions.filters.network.echo.v3.Echo": "filters.network.echo",
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager": (
         "filters.network.http_connection_manager"
     ),
+    "envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit": "filters.network.local_ratelimit",
     "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy": "filters.network.tcp_proxy",
     # HTTP filters
     "envoy.extensions.filters.http.buffer.v3.Buffer": "filters.http.buffer",

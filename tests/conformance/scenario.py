@@ -57,6 +57,8 @@ LOG = (
 
 _TYPE = "type.googleapis.com/envoy.extensions."
 NETWORK_FILTERS = {
+    "connection_limit": ("connection_limit", "filters.network.connection_limit.v3.ConnectionLimit"),
+    "local_ratelimit": ("local_ratelimit", "filters.network.local_ratelimit.v3.LocalRateLimit"),
     "hcm": ("http_connection_manager", "filters.network.http_connection_manager.v3.HttpConnectionManager"),
     "tcp_proxy": ("tcp_proxy", "filters.network.tcp_proxy.v3.TcpProxy"),
     "echo": ("echo", "filters.network.echo.v3.Echo"),
