@@ -35,7 +35,12 @@ READ_FOR = {
         "server/listener_manager.py",
     ),
     "server/server.py": ("config/runtime.py", "network/dns.py", "server/stats_settings.py"),
-    "upstream/cluster.py": ("extensions/clusters/dns.py", "network/dns.py"),
+    "upstream/cluster.py": ("extensions/clusters/dns.py", "network/dns.py", "upstream/cluster_health.py"),
+    "upstream/health_checker.py": (
+        "extensions/health_checkers/http.py",
+        "upstream/health_check_event_logger.py",
+        "upstream/payload_matcher.py",
+    ),
 }
 """Declaring module -> further modules that read the fields."""
 
@@ -58,6 +63,7 @@ NOT_READ = {
     ("upstream/cluster.py", "connection_pool_per_downstream_connection"): "only as it is by default",
     ("upstream/cluster.py", "protocol_selection"): "only as it is by default",
     ("upstream/cluster.py", "protocol"): "TCP is all there is",
+    ("upstream/health_checker.py", "codec_client_type"): "only HTTP/1",
     ("upstream/load_assignment.py", "cluster_name"): "only a subscription would ask for it",
 }
 """Declared fields that no code names, and why that is right."""
