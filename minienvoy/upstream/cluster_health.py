@@ -94,8 +94,9 @@ class ClusterHealth:
         self._unchecked = sum(not host.disable_active_health_check for host in self._cluster.priority_set.hosts())
         if self._unchecked:
             self._on_initialized = on_initialized
-        checker.start()
-        if not self._unchecked and self._on_initialized is None:
+            checker.start()
+        else:
+            checker.start()
             on_initialized()
 
     def stop(self) -> None:

@@ -433,7 +433,7 @@ class ActiveHealthCheckSession:
     def begin(self) -> None:
         checker = self._checker
         self.check()
-        if not self.stopped:
+        if not self.stopped and not self._interval_timer.enabled:  # it may be answered already
             self._timeout_timer.enable(checker.settings.timeout / 1000)
         checker.stats.attempt += 1
 

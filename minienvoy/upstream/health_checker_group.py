@@ -91,10 +91,12 @@ class HealthCheckerGroup:
     # -- inside
 
     def _view_of(self, checker: HealthChecker, host: Host) -> HostView:
-        view = HostView(host)
-        self._views.setdefault(host, {})[checker] = view
-        self._pending.setdefault(host, set(self.checkers))
-        return view
+        views = self._views.get(host)
+        if views is None:
+            # For all of them: one may have its answer before another has asked.
+            views = self._views[host] = {each: HostView(host) for each in self.checkers}
+            self._pending[host] = set(self.checkers)
+        return views[checker]
 
     def _on_result(self, checker: HealthChecker, host: Host, change: HealthTransition, succeeded: bool) -> None:
         pending = self._pending.get(host)

@@ -35,7 +35,12 @@ READ_FOR = {
         "server/listener_manager.py",
     ),
     "server/server.py": ("config/runtime.py", "network/dns.py", "server/stats_settings.py"),
-    "upstream/cluster.py": ("extensions/clusters/dns.py", "network/dns.py", "upstream/cluster_health.py"),
+    "upstream/cluster.py": (
+        "extensions/clusters/dns.py",
+        "network/dns.py",
+        "upstream/cluster_health.py",
+        "upstream/outlier_detection.py",
+    ),
     "upstream/health_checker.py": (
         "extensions/health_checkers/http.py",
         "upstream/health_check_event_logger.py",
