@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -109,7 +110,7 @@ class Scene:
 
     def gaps(self) -> list[float]:
         times = [time for time, _ in self.checker.asked]
-        return [round(after - before, 2) for before, after in zip(times, times[1:], strict=False)]
+        return [round(after - before, 2) for before, after in pairwise(times)]
 
     def journal(self) -> list[str]:
         journal = self.checker.journal

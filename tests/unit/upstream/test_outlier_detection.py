@@ -333,10 +333,8 @@ def test_nothing_happens_after_the_end(start: Start) -> None:
 
 def test_events_are_lines_of_json(start: Start, context: ClusterContext) -> None:
     lines: list[str] = []
-    scene = start(
-        consecutive_5xx=1,
-        own=replace(context, outlier_event_logger=OutlierEventLogger(lines.append, context.dispatcher)),
-    )
+    logger = OutlierEventLogger(lines.append, context.dispatcher)
+    scene = start(consecutive_5xx=1, own=replace(context, outlier_event_logger=logger))
     scene.answer(500)
     scene.away()
     scene.answer(500)
