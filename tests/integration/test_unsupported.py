@@ -128,7 +128,9 @@ async def test_serving_is_refused_in_envoys_words(command, bootstrap):
 
 
 async def test_unknown_fields_are_told_with_what_was_probably_meant(command, bootstrap):
-    bootstrap.write_text(BOOTSTRAP.replace("protocol_selection", "protocol_selecton").replace("stat_prefix", "stat_prefx"))
+    bootstrap.write_text(
+        BOOTSTRAP.replace("protocol_selection", "protocol_selecton").replace("stat_prefix", "stat_prefx")
+    )
     async with command("-c", str(bootstrap), "--mode", "validate") as process:
         _, err = await process.communicate()
     assert process.returncode == 1
