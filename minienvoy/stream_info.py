@@ -228,6 +228,8 @@ class StreamInfo:
     """The request is a health check that a filter of this proxy answered."""
     route_random: int | None = None
     """Drawn once: a stream that is routed again has the same luck (Envoy: its `stream_id`)."""
+    upstream_override_host: Any = None
+    """The host that a filter wants (`upstream.load_balancer.OverrideHost`); None if the balancer is free."""
     _dynamic_metadata: dict[str, Any] | None = None
     _filter_state: dict[str, Any] | None = None
 

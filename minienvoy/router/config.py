@@ -17,6 +17,7 @@ from ..http.header_map import RequestHeaderMap
 from ..upstream.load_assignment import plain_metadata
 from .filter_config import FilterConfigs
 from .header_parser import HeaderParser
+from .rate_limit import RateLimitPolicy
 from .redirect import MAX_BODY, SslRedirect
 from .route_entry import CommonVirtualHost, RouteEntry
 from .shadow_writer import ShadowPolicy, shadow_policies
@@ -49,6 +50,7 @@ honours(
     "routes",
     "require_tls",
     "request_mirror_policies",
+    "rate_limits",
     "typed_per_filter_config",
     "request_headers_to_add",
     "request_headers_to_remove",
@@ -139,6 +141,7 @@ class RouteConfig:
                 most_specific_wins=proto.most_specific_header_mutations_wins,
                 filter_configs=_filter_configs(each, here, filter_configs, sources),
                 shadow_policies=_shadow_policies(each, here, shared),
+                rate_limits=RateLimitPolicy.from_protos(each.rate_limits, f"{here}.rate_limits", sources),
                 random=random,
                 max_body=body_limit.value if proto.HasField("max_direct_response_body_size_bytes") else MAX_BODY,
                 runtime=runtime,

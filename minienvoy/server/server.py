@@ -21,6 +21,7 @@ from ..config.fields import Unsupported, described, honours, notes, require_supp
 from ..config.loader import LoadedConfig, load_bootstrap
 from ..config.runtime import Loader
 from ..errors import ConfigError
+from ..event.file_watcher import FileWatcher
 from ..event.random import RandomGenerator
 from ..http.conn_manager_stats import RouterStats
 from ..network.dns import DnsResolverContext, DnsResolvers
@@ -34,7 +35,7 @@ from .application_log import set_log_format
 from .drain_manager import DrainManager, DrainStrategy
 from .factory_context import ServerContext
 from .listener_manager import ListenerManager
-from .local_info import set_build_version
+from .local_info import locality_of, set_build_version
 from .server_stats import (
     CompilationSettingsStats,
     OverloadActionStats,
@@ -172,6 +173,7 @@ class Server(ServerContext):
         self.runtime = Loader(
             bootstrap.layered_runtime if bootstrap.HasField("layered_runtime") else None, self.service_cluster
         )
+        self.file_watcher = FileWatcher(self.dispatcher)
         self.access_logs = self.make_access_logs(
             self.dispatcher,
             self.stats.scope(""),
@@ -186,6 +188,7 @@ class Server(ServerContext):
                 self.stats,
                 self.runtime,
                 self.dns_resolvers,
+                local_locality=locality_of(self.node),
                 access_logs=self.access_logs,
                 outlier_event_logger=self._outlier_event_logger(),
                 journal=None if self.explanations is None else self.explanations.journal,
@@ -231,6 +234,8 @@ class Server(ServerContext):
             if self.options.admin_address_path:
                 self._write_admin_address()
         self.stats_flusher.start()
+        for path in self.runtime.watched:
+            self.file_watcher.add_watch(path, self._reload_runtime)
         _config_log.info(f"loading {len(self.static_clusters)} cluster(s)")
         _config_log.info(f"loading {len(self.static_listeners)} listener(s)")
         _log.info("starting main dispatch loop")
@@ -244,6 +249,9 @@ class Server(ServerContext):
         _config_log.info("all dependencies initialized. starting workers")
         if on_ready is not None:
             on_ready()
+
+    def _reload_runtime(self) -> None:
+        self.runtime.reload()
 
     def fail_health_check(self, fail: bool) -> None:
         """`/healthcheck/fail` and `/healthcheck/ok`: while it fails, connections are asked to end."""
@@ -267,6 +275,7 @@ class Server(ServerContext):
                     close_pools(host)
             self.cluster_manager.stop()
             self.stats_flusher.stop()
+            self.file_watcher.stop()
             self.dns_resolvers.close()
         finally:
             try:

@@ -33,8 +33,10 @@ from .tcp_proxy_upstream import BULK_CHUNK, Upstream
 
 if TYPE_CHECKING:
     from ....event.dispatcher import LazyTimer, Timer
+    from ....http.header_map import RequestHeaderMap
     from ....server.factory_context import FactoryContext
     from ....upstream.cluster import Cluster
+    from ....upstream.load_balancer import OverrideHost, RetryPriority
 
 # `TcpProxy::UpstreamFailureReason`, as it stands in %DOWNSTREAM_LOCAL_CLOSE_REASON%, with Envoy's spelling.
 CONNECT_FAILED, NO_HEALTHY_UPSTREAM, RESOURCE_LIMIT_EXCEEDED, NO_ROUTE = range(4)
@@ -63,7 +65,7 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
 
     # -- the client's side
 
-    def on_new_connection(self) -> FilterStatus:
+    def initialize_read_filter_callbacks(self) -> None:
         config, connection = self._config, self.connection
         self._stats.downstream_cx_total += 1
         self.explain = connection.explain
@@ -72,6 +74,9 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
         # Envoy flushes for as long as the client likes; here a client that takes nothing for that long is given up.
         connection.delayed_close_timeout = config.idle_timeout
         connection.add_callbacks(self)
+
+    def on_new_connection(self) -> FilterStatus:
+        config, connection = self._config, self.connection
         if config.max_duration:
             jitter = config.random.random() * config.max_duration_jitter / 100.0
             self._max_duration_timer = self._timer(self._on_max_duration, config.max_duration * (1.0 + jitter))
@@ -80,6 +85,8 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
         if config.idle_timeout:
             self._idle_timer = connection.dispatcher.create_lazy_timer(self._on_idle_timeout)
             self._idle_timer.enable(config.idle_timeout)
+        if config.flush_on_start:
+            self._log(AccessLogType.TCP_CONNECTION_START)
         if config.connect_on_data:
             self._early_data = b""
         else:
@@ -234,15 +241,29 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
     # -- what a load balancer asks
 
     host_selection_retries = 0
+    retry_priority: RetryPriority | None = None
 
     def compute_hash_key(self) -> int | None:
-        return None
+        hash_ = self._config.hash_method
+        return None if hash_ is None else hash_(self._stream_info)
 
     def should_select_another_host(self, host: Host) -> bool:
         return False
 
     def metadata_match_criteria(self) -> Any:
-        return self._route.metadata_match
+        return self._route.metadata_match.get("envoy.lb")
+
+    def override_host(self) -> OverrideHost | None:
+        return None
+
+    def downstream_headers(self) -> RequestHeaderMap | None:
+        return None
+
+    def request_stream_info(self) -> StreamInfo | None:
+        return self._stream_info
+
+    def add_set_cookie(self, value: bytes) -> None:
+        """A TCP connection has no cookies."""
 
     # -- inside
 
