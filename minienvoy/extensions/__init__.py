@@ -9,22 +9,30 @@ from __future__ import annotations
 from ..registry import add_to_catalogue
 
 CATALOGUE = {
+    # listener filters
+    "envoy.extensions.filters.listener.local_ratelimit.v3.LocalRateLimit": "filters.listener.local_ratelimit",
     # network filters
+    "envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit": "filters.network.connection_limit",
     "envoy.extensions.filters.network.direct_response.v3.Config": "filters.network.direct_response",
     "envoy.extensions.filters.network.echo.v3.Echo": "filters.network.echo",
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager": (
         "filters.network.http_connection_manager"
     ),
+    "envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit": "filters.network.local_ratelimit",
     "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy": "filters.network.tcp_proxy",
     # HTTP filters
     "envoy.extensions.filters.http.buffer.v3.Buffer": "filters.http.buffer",
     "envoy.extensions.filters.http.buffer.v3.BufferPerRoute": "filters.http.buffer",
     "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit": "filters.http.local_ratelimit",
+    "envoy.extensions.filters.http.health_check.v3.HealthCheck": "filters.http.health_check",
     "envoy.extensions.filters.http.fault.v3.HTTPFault": "filters.http.fault",
     "envoy.extensions.filters.http.router.v3.Router": "filters.http.router",
     # path matchers and rewriters of routes
     "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig": "path.uri_template",
     "envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig": "path.uri_template",
+    # health checkers
+    "envoy.health_checkers.http": "health_checkers.http",
+    "envoy.health_checkers.tcp": "health_checkers.tcp",
     # clusters
     "envoy.cluster.static": "clusters.static",
     "envoy.cluster.strict_dns": "clusters.strict_dns",
@@ -45,6 +53,8 @@ CATALOGUE = {
     "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin": "load_balancing_policies.round_robin",
     "envoy.extensions.load_balancing_policies.subset.v3.Subset": "load_balancing_policies.subset",
     "envoy.extensions.load_balancing_policies.wrr_locality.v3.WrrLocality": "load_balancing_policies.wrr_locality",
+    # health check event sinks
+    "envoy.extensions.health_check.event_sinks.file.v3.HealthCheckEventFileSink": "health_check.event_sinks.file",
     # access loggers
     "envoy.extensions.access_loggers.file.v3.FileAccessLog": "access_loggers.file",
     "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog": "access_loggers.stream",

@@ -291,14 +291,17 @@ class ActiveStream(UpgradableStream):
             entries.append(_KEEP_ALIVE)
         self.response_code = status
         self.response_started = True
-        stats, listener_stats = config.stats, config.listener_stats
-        stats.downstream_rq_completed += 1
-        listener_stats.downstream_rq_completed += 1
-        if 200 <= status < 300:
-            stats.downstream_rq_2xx += 1
-            listener_stats.downstream_rq_2xx += 1
+        if self.is_health_check:
+            config.tracing_stats.health_check += 1
         else:
-            self._charge(status)
+            stats, listener_stats = config.stats, config.listener_stats
+            stats.downstream_rq_completed += 1
+            listener_stats.downstream_rq_completed += 1
+            if 200 <= status < 300:
+                stats.downstream_rq_2xx += 1
+                listener_stats.downstream_rq_2xx += 1
+            else:
+                self._charge(status)
         manager.last_activity = self.first_downstream_tx_byte_time = now
         self.response_headers = headers
         if end_stream:

@@ -68,6 +68,8 @@ class UpstreamRequest:
         router = self._router
         self.pending = None
         self._client = client
+        if self.host.outlier is not None:
+            self.host.outlier.put_connected()
         stream = router.stream
         connection = client.connection
         now = stream.dispatcher.monotonic_time()

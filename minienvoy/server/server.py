@@ -49,6 +49,7 @@ from .stats_settings import compile_stats_settings
 if TYPE_CHECKING:
     from ..event.dispatcher import Dispatcher
     from ..explain.log import ExplanationLog
+    from ..upstream.outlier_event_logger import OutlierEventLogger
     from .admin.admin import Admin
     from .listener import Listener
     from .options import Options
@@ -187,6 +188,9 @@ class Server(ServerContext):
                 self.runtime,
                 self.dns_resolvers,
                 local_locality=locality_of(self.node),
+                access_logs=self.access_logs,
+                outlier_event_logger=self._outlier_event_logger(),
+                journal=None if self.explanations is None else self.explanations.journal,
             ),
             bootstrap.cluster_manager.local_cluster_name,
         )
@@ -333,6 +337,15 @@ class Server(ServerContext):
             node.locality.zone = options.service_zone
         set_build_version(node)
         return node
+
+    def _outlier_event_logger(self) -> OutlierEventLogger | None:
+        path = self.bootstrap.cluster_manager.outlier_detection.event_log_path
+        if not path:
+            return None
+        from ..upstream.outlier_event_logger import OutlierEventLogger
+
+        field = "cluster_manager.outlier_detection.event_log_path"
+        return OutlierEventLogger(self.access_logs.create_access_log(path, field).write, self.dispatcher)
 
     def _find_route_configs(self, now: float) -> dict[str, tuple[Any, float]]:
         """Route configurations inside connection managers, for `/config_dump`."""

@@ -11,6 +11,7 @@ where a new connection goes and comes from):
 * `ask: "GET /path"` - the same at the admin interface (with `to: admin`) and `connection: close`.
 * `swap: {link: target}` - a symbolic link in the directory leads elsewhere, from one moment to the next.
 * `admin: "POST /path"` - ask the admin interface; the answer is not recorded.
+* `hosts: regex` and `counters: regex` - note the case's own lines of `/clusters` or `/stats` that match (`seen`).
 
 After the last step every connection is watched: did the proxy close it, and when?
 """
@@ -104,6 +105,7 @@ class Client:
         raw: bool = False,
         show: Callable[[messages.Message], list[str]] = messages.readable,
         ends: dict[str, str] | None = None,
+        prefix: str = "",
         directory: Path | None = None,
     ) -> None:
         """`ends` says how each connection is expected to end, where time is not judged: an end is waited for as long as
@@ -116,6 +118,8 @@ class Client:
         self.watch = watch
         self.raw = raw
         self.talks: dict[str, Talk] = {}
+        self.prefix = prefix
+        self.seen: list[str] = []
 
     async def run(self, steps: list[dict[str, Any]]) -> dict[str, list[Any]]:
         try:
@@ -205,6 +209,9 @@ class Client:
             assert self.admin is not None
             await self.admin(*step["admin"].split(" ", 1))
             return
+        if verbs in (["hosts"], ["counters"]):
+            await self._look(verbs[0], step[verbs[0]])
+            return
         if verbs == ["swap"]:
             for name, target in step["swap"].items():
                 self._swap(name, target)
@@ -215,6 +222,13 @@ class Client:
             if action is None:
                 raise ValueError(f"{verb!r} is not a step; see the list at the top of client.py")
             await action(talk, step[verb])
+
+    async def _look(self, verb: str, wanted: str) -> None:
+        assert self.admin is not None
+        _, body = await self.admin("GET", "/clusters" if verb == "hosts" else "/stats")
+        mine = [line for line in body.splitlines() if self.prefix in line or line.startswith("cluster_manager.")]
+        own = [line for line in mine if re.search(wanted, line)]
+        self.seen.append("\n".join(own) or f"no {wanted}")
 
     def _swap(self, name: str, target: str) -> None:
         """Make the symbolic link `name` lead to `target`, in one step."""

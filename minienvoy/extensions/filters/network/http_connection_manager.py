@@ -194,8 +194,9 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
     """Raises ConfigError below `path`, with the field's place in the message if `path` is empty."""
     server = context.server
     http_scope = context.scope.scope(f"http.{config.stat_prefix}")
+    tracing_stats = ConnectionManagerTracingStats()
     if config.stat_prefix != "admin":
-        http_scope.scope("tracing").struct(ConnectionManagerTracingStats)
+        tracing_stats = http_scope.scope("tracing").struct(ConnectionManagerTracingStats)
     stats = http_scope.struct(ConnectionManagerStats)
     listener_stats = context.listener_scope.scope(f"http.{config.stat_prefix}").struct(ConnectionManagerListenerStats)
     join = f"{path}." if path else ""
@@ -232,6 +233,7 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         stat_prefix=config.stat_prefix,
         stats=stats,
         listener_stats=listener_stats,
+        tracing_stats=tracing_stats,
         filter_chain=filter_chain,
         stream_class=ActiveStream if only_terminal else FilteredStream,
         route_config=route_config,
