@@ -23,7 +23,7 @@ from ..registry import Registry
 from .cluster_health import ClusterHealth
 from .cluster_stats import ClusterManagerStats, ClusterStats
 from .duration import duration_of
-from .host import Host, HostSet, Locality, PrioritySet
+from .host import HealthFlag, Host, HostSet, Locality, PrioritySet
 from .http_protocol_options import PROTOCOL_OPTIONS, UpstreamHttpProtocolOptions
 from .load_assignment import LoadAssignment, plain_metadata
 from .load_balancer import LoadBalancer, LoadBalancerContext, LoadBalancerFactory, LoadBalancerParams
@@ -332,8 +332,23 @@ class Cluster:
         """Of all priorities."""
         return self.priority_set.hosts()
 
+    def keep_while_well(self, leaving: Iterable[Host]) -> tuple[Host, ...]:
+        """Those of the hosts that discovery does not know any more which stay, because checks find them well."""
+        checker = self.health.checker
+        if checker is None or self.config.ignore_health_on_host_removal:
+            return ()
+        staying = tuple(
+            host
+            for host in leaving
+            if host in checker.sessions
+            and not host.health_flags & (HealthFlag.FAILED_ACTIVE_HC | HealthFlag.FAILED_EDS_HEALTH)
+        )
+        for host in staying:
+            host.health_flags |= HealthFlag.PENDING_DYNAMIC_REMOVAL
+        return staying
+
     def remove_host(self, host: Host) -> None:
-        """It had left already, but was kept while checks found it well (`ignore_health_on_host_removal`)."""
+        """It had left already, but was kept by `keep_while_well`, and now it has failed."""
         old = self.priority_set.host_sets[host.priority].hosts
         hosts = tuple(each for each in old if each is not host)
         self.priority_set.update_hosts(self.load_assignment.host_set(host.priority, hosts))
