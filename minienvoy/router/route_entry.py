@@ -142,6 +142,7 @@ class RouteEntry:
         depends: on the request, so that `for_request` must be asked.
         changes_response: there may be something to do to the headers of the response.
         hash_policy: what balancers that hash go by, or None.
+        path: where it stands in the configuration.
         plain_timeout: every request has the same timeout, and it is not 0.
         grpc_timeouts: what the deadlines of gRPC clients have to say, or None.
         priority: 0 for the default, 1 for high: which circuit breakers and connections are used.
@@ -179,6 +180,7 @@ class RouteEntry:
         "metadata",
         "metadata_match",
         "name",
+        "path",
         "path_rewriter",
         "plain_timeout",
         "priority",
@@ -199,6 +201,7 @@ class RouteEntry:
     def __init__(self, proto: Any, path: str, common: CommonVirtualHost) -> None:
         """Raises ConfigError below `path`."""
         self.name: str = proto.name
+        self.path = path.removeprefix(".")
         self.virtual_host_name = common.name
         self.match = RouteMatch(proto.match, f"{path}.match", common.runtime)
         self.metadata = plain_metadata(proto.metadata)
@@ -251,9 +254,7 @@ class RouteEntry:
             self.direct_response = Redirect(proto.redirect, self.match, f"{path}.redirect", sources)
         elif action != "non_forwarding_action":
             raise ConfigError(f"{action} is not supported", path)
-        self.changes_response = bool(self.response_parsers) or (
-            self.hash_policy is not None and self.hash_policy.sets_cookies
-        )
+        self.changes_response = bool(self.response_parsers)
         self.timeout_header: Entry = entry(b"x-envoy-expected-rq-timeout-ms", b"%d" % int(self.timeout * 1000))
         self.plain_timeout = bool(self.timeout) and (
             self.grpc_timeouts is None or self.grpc_timeouts.max_timeout is None
