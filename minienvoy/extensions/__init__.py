@@ -18,6 +18,8 @@ CATALOGUE = {
     "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy": "filters.network.tcp_proxy",
     # HTTP filters
     "envoy.extensions.filters.http.fault.v3.HTTPFault": "filters.http.fault",
+    "envoy.extensions.filters.http.stateful_session.v3.StatefulSession": "filters.http.stateful_session",
+    "envoy.extensions.filters.http.stateful_session.v3.StatefulSessionPerRoute": "filters.http.stateful_session",
     "envoy.extensions.filters.http.router.v3.Router": "filters.http.router",
     # path matchers and rewriters of routes
     "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig": "path.uri_template",
@@ -53,6 +55,10 @@ CATALOGUE = {
         "http.original_ip_detection.custom_header"
     ),
     "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig": "http.original_ip_detection.xff",
+    # sessions
+    "envoy.extensions.http.stateful_session.cookie.v3.CookieBasedSessionState": "http.stateful_session.cookie",
+    "envoy.extensions.http.stateful_session.envelope.v3.EnvelopeSessionState": "http.stateful_session.envelope",
+    "envoy.extensions.http.stateful_session.header.v3.HeaderBasedSessionState": "http.stateful_session.header",
     # early header mutation
     "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation": (
         "http.early_header_mutation.header_mutation"

@@ -6,6 +6,7 @@ address, and the prefix that a case's names carry in a shared process.
 
 from __future__ import annotations
 
+import base64
 import re
 import socket
 from typing import Any
@@ -16,6 +17,7 @@ _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12
 _SERVICE_TIME = re.compile(r"(?i)(?<=^x-envoy-upstream-service-time: )\d+$")
 _DEFAULT_LOG_LINE = re.compile(r'^(\[<time>\] ".*" \d+ \S+ \d+ \d+) \d+ (\d+|-)(?= ")')
 _PORT_VALUE = re.compile(r'("port_value": )(\d{4,5})\b')
+_BASE64 = re.compile(r"(?<![\w+/])[A-Za-z0-9+/]{20,}={0,2}(?![\w+/=])")
 _ADDRESS = re.compile(r"(\d+\.\d+\.\d+\.\d+|\[::1\]):(\d{4,5})\b")
 
 
@@ -50,8 +52,18 @@ class Normaliser:
     def text(self, value: str) -> str:
         value = _SERVICE_TIME.sub("<ms>", _UUID.sub("<uuid>", _ISO.sub("<time>", _DATE.sub("<date>", value))))
         value = _DEFAULT_LOG_LINE.sub(r"\1 <ms> <ms>", value)
+        value = _BASE64.sub(self._decoded, value)
         value = _ADDRESS.sub(lambda m: f"{m[1]}:<{self._ports.get(int(m[2]), 'a port')}>", value)
         value = _PORT_VALUE.sub(lambda m: f"{m[1]}<{self._ports.get(int(m[2]), 'a port')}>", value)
         if self._own:
             value = value.replace(self._own, "<machine>")
         return value.replace(self._directory, "<dir>").replace(self._prefix, "")
+
+    @staticmethod
+    def _decoded(match: re.Match[str]) -> str:
+        """An address in base64 is shown as such: its port may differ."""
+        try:
+            plain = base64.b64decode(match[0], validate=True).decode("latin-1")
+        except ValueError:
+            return match[0]
+        return f"<base64 of {plain!r}>" if _ADDRESS.search(plain) else match[0]

@@ -229,7 +229,7 @@ async def _client(
     client = Client(ports, proxy.admin, watch, bool(case.spec.get("raw")), show, ends)
     try:
         if "table" in case.spec:
-            shown = await client.run_table(case.spec["table"])
+            shown = await client.run_table(case.filled(case.spec["table"]))
             return {"client": sorted(shown["client"])} if case.spec.get("unordered") else shown
         if "spread" in case.spec:
             return await client.run_spread(case.spread_requests(), case.spec["spread"].get("connections", 1))
