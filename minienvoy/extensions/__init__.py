@@ -28,6 +28,8 @@ CATALOGUE = {
     "envoy.cluster.static": "clusters.static",
     "envoy.cluster.strict_dns": "clusters.strict_dns",
     "envoy.cluster.logical_dns": "clusters.logical_dns",
+    "envoy.cluster.original_dst": "clusters.original_dst",
+    "envoy.extensions.clusters.aggregate.v3.ClusterConfig": "clusters.aggregate",
     "envoy.extensions.clusters.dns.v3.DnsCluster": "clusters.dns",
     # load balancing policies
     "envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin": (

@@ -42,6 +42,7 @@ honours(
     "envoy.config.cluster.v3.Cluster",
     "alt_stat_name",
     "circuit_breakers",
+    "cleanup_interval",
     "cluster_type",
     "common_http_protocol_options",
     "common_lb_config",
@@ -61,6 +62,7 @@ honours(
     "maglev_lb_config",
     "max_requests_per_connection",
     "name",
+    "original_dst_lb_config",
     "per_connection_buffer_limit_bytes",
     "respect_dns_ttl",
     "ring_hash_lb_config",
@@ -75,7 +77,7 @@ honours(
     values={
         "connection_pool_per_downstream_connection": (False,),
         "protocol_selection": ("USE_CONFIGURED_PROTOCOL",),
-        "type": ("STATIC", "STRICT_DNS", "LOGICAL_DNS"),
+        "type": ("STATIC", "STRICT_DNS", "LOGICAL_DNS", "ORIGINAL_DST"),
     },
     whole=("metadata",),
 )
@@ -91,6 +93,15 @@ honours(
     ignored={"update_merge_window": "there is one thread: an update of hosts costs little and is in force at once"},
 )
 honours("envoy.config.core.v3.HealthStatusSet", "statuses")
+honours(
+    "envoy.config.cluster.v3.Cluster.OriginalDstLbConfig",
+    "use_http_header",
+    "http_header_name",
+    "upstream_port_override",
+    "metadata_key",
+)
+honours("envoy.type.metadata.v3.MetadataKey", "key", "path")
+honours("envoy.type.metadata.v3.MetadataKey.PathSegment", "key")
 honours("envoy.type.v3.Percent", "value")
 honours("envoy.config.cluster.v3.Cluster.RefreshRate", "base_interval", "max_interval")
 honours("envoy.config.cluster.v3.UpstreamConnectionOptions", "tcp_keepalive")
