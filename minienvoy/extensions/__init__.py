@@ -27,6 +27,8 @@ CATALOGUE = {
     "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit": "filters.http.local_ratelimit",
     "envoy.extensions.filters.http.health_check.v3.HealthCheck": "filters.http.health_check",
     "envoy.extensions.filters.http.fault.v3.HTTPFault": "filters.http.fault",
+    "envoy.extensions.filters.http.stateful_session.v3.StatefulSession": "filters.http.stateful_session",
+    "envoy.extensions.filters.http.stateful_session.v3.StatefulSessionPerRoute": "filters.http.stateful_session",
     "envoy.extensions.filters.http.router.v3.Router": "filters.http.router",
     # path matchers and rewriters of routes
     "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig": "path.uri_template",
@@ -38,6 +40,8 @@ CATALOGUE = {
     "envoy.cluster.static": "clusters.static",
     "envoy.cluster.strict_dns": "clusters.strict_dns",
     "envoy.cluster.logical_dns": "clusters.logical_dns",
+    "envoy.cluster.original_dst": "clusters.original_dst",
+    "envoy.extensions.clusters.aggregate.v3.ClusterConfig": "clusters.aggregate",
     "envoy.extensions.clusters.dns.v3.DnsCluster": "clusters.dns",
     # load balancing policies
     "envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin": (
@@ -70,6 +74,10 @@ CATALOGUE = {
         "http.original_ip_detection.custom_header"
     ),
     "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig": "http.original_ip_detection.xff",
+    # sessions
+    "envoy.extensions.http.stateful_session.cookie.v3.CookieBasedSessionState": "http.stateful_session.cookie",
+    "envoy.extensions.http.stateful_session.envelope.v3.EnvelopeSessionState": "http.stateful_session.envelope",
+    "envoy.extensions.http.stateful_session.header.v3.HeaderBasedSessionState": "http.stateful_session.header",
     # early header mutation
     "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation": (
         "http.early_header_mutation.header_mutation"

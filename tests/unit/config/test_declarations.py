@@ -38,6 +38,7 @@ READ_FOR = {
     "server/server.py": ("config/runtime.py", "network/dns.py", "server/stats_settings.py"),
     "upstream/cluster.py": (
         "extensions/clusters/dns.py",
+        "extensions/clusters/original_dst.py",
         "network/dns.py",
         "upstream/legacy_lb_policy.py",
         "upstream/load_balancer_policy.py",
