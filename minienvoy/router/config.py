@@ -6,7 +6,7 @@ Envoy: `Router::ConfigImpl`, `RouteMatcher`, `VirtualHostImpl`; docs "HTTP routi
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +19,7 @@ from .filter_config import FilterConfigs
 from .header_parser import HeaderParser
 from .redirect import MAX_BODY, SslRedirect
 from .route_entry import CommonVirtualHost, RouteEntry
+from .route_match_tree import RouteMatchTree
 from .shadow_writer import ShadowPolicy, shadow_policies
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ honours(
     "name",
     "domains",
     "routes",
+    "matcher",
     "require_tls",
     "request_mirror_policies",
     "typed_per_filter_config",
@@ -67,12 +69,23 @@ class VirtualHost:
 
     Attributes:
         ssl_redirect: the answer to whoever does not come by TLS, if `require_tls` asks for it.
+        tree: chooses the routes to try, in place of `routes`; or None.
+        unusual: there is one of these two.
     """
 
-    __slots__ = ("_require_tls", "name", "routes", "ssl_redirect")
+    __slots__ = ("_require_tls", "name", "routes", "ssl_redirect", "tree", "unusual")
 
-    def __init__(self, name: str, routes: tuple[RouteEntry, ...], require_tls: int, redirect: RouteEntry) -> None:
+    def __init__(
+        self,
+        name: str,
+        routes: tuple[RouteEntry, ...],
+        require_tls: int,
+        redirect: RouteEntry,
+        tree: RouteMatchTree | None = None,
+    ) -> None:
         self.name = name
+        self.tree = tree
+        self.unusual = bool(require_tls) or tree is not None
         self.routes = routes
         self._require_tls = require_tls
         self.ssl_redirect: RouteEntry | None = redirect if require_tls else None
@@ -142,9 +155,14 @@ class RouteConfig:
             if cluster_exists is not None:
                 for index, entry in enumerate(routes):
                     _check_clusters(entry, f"{here}.routes[{index}].route", cluster_exists)
-            for entry in routes:
+            tree = None
+            if each.HasField("matcher"):
+                if each.routes:
+                    raise ConfigError("cannot set both matcher and routes on virtual host", here)
+                tree = RouteMatchTree(each.matcher, f"{here}.matcher", common)
+            for entry in (*routes, *(tree.routes if tree is not None else ())):
                 switched.update(entry.disabled_filters)
-            virtual_host = VirtualHost(each.name, routes, each.require_tls, ssl_redirect)
+            virtual_host = VirtualHost(each.name, routes, each.require_tls, ssl_redirect, tree)
             for index, domain in enumerate(each.domains):
                 self._add_domain(domain.lower().encode(), virtual_host, f"{here}.domains[{index}]")
         self.switched_filters = frozenset(switched)
@@ -205,10 +223,14 @@ class RouteConfig:
             if explain is not NO_EXPLANATION:
                 explain.decided("route", None, f"no virtual host for {headers.authority.decode('latin-1')}")
             return None
-        if virtual_host.ssl_redirect is not None and virtual_host.wants_tls(headers):
-            if explain is not NO_EXPLANATION:
-                explain.decided("route", "redirect to https", f"require_tls of virtual host {virtual_host.name}")
-            return virtual_host.ssl_redirect
+        routes: Sequence[RouteEntry] = virtual_host.routes
+        if virtual_host.unusual:
+            if virtual_host.ssl_redirect is not None and virtual_host.wants_tls(headers):
+                if explain is not NO_EXPLANATION:
+                    explain.decided("route", "redirect to https", f"require_tls of virtual host {virtual_host.name}")
+                return virtual_host.ssl_redirect
+            if virtual_host.tree is not None:
+                routes = virtual_host.tree.find(headers, stream)
         path = headers.path
         if b"?" in path:
             path = path[: path.index(b"?")]
@@ -216,8 +238,8 @@ class RouteConfig:
             # Those of every segment, as in `/a;v=1/b`.
             path = _PATH_PARAMETERS.sub(b"", path)
         if explain is not NO_EXPLANATION:
-            return self._explained_route(virtual_host, headers, path, stream)
-        for route in virtual_host.routes:
+            return self._explained_route(virtual_host, routes, headers, path, stream)
+        for route in routes:
             match = route.match
             prefix = match.quick_prefix
             if prefix is not None:
@@ -248,10 +270,16 @@ class RouteConfig:
         return route.for_request(headers, stream, draw)
 
     def _explained_route(
-        self, virtual_host: VirtualHost, headers: RequestHeaderMap, path: bytes, stream: Any
+        self,
+        virtual_host: VirtualHost,
+        routes: Sequence[RouteEntry],
+        headers: RequestHeaderMap,
+        path: bytes,
+        stream: Any,
     ) -> RouteEntry | None:
         near_misses: list[str] = []
-        for route in virtual_host.routes:
+        how = " (by its matcher)" if virtual_host.tree is not None else ""
+        for route in routes:
             match = route.match
             if not match.path(path) or not (path or match.connect):
                 near_misses.append(f"{route} (path)")
@@ -260,10 +288,10 @@ class RouteConfig:
             if failed:
                 near_misses.append(f"{route} (needs {failed})")
                 continue
-            because = f"{match.description} matches {path.decode('latin-1')} in virtual host {virtual_host.name}"
+            because = f"{match.description} matches {path.decode('latin-1')} in virtual host {virtual_host.name}{how}"
             stream.explain.decided("route", route, because, tuple(near_misses))
             return self._for_request(route, headers, stream) if route.depends else route
-        stream.explain.decided("route", None, "route_not_found", tuple(near_misses))
+        stream.explain.decided("route", None, f"route_not_found{how}", tuple(near_misses))
         return None
 
 
