@@ -61,7 +61,7 @@ def test_the_key_chooses_the_configuration(request_headers: MakeHeaders) -> None
 def test_how_a_key_is_made(
     request_headers: MakeHeaders, extractor: dict[str, Any], value: str, key: tuple[bytes, ...] | None
 ) -> None:
-    assert scopes(extractor).scope_key(request_headers("/", headers={"x-scope": value})) == key
+    assert scopes(extractor, "a").scope_key(request_headers("/", headers={"x-scope": value})) == key
 
 
 def test_who_has_no_scope_is_told_so(request_headers: MakeHeaders) -> None:
