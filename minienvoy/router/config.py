@@ -43,6 +43,7 @@ honours(
     "max_direct_response_body_size_bytes",
     "typed_per_filter_config",
     "request_mirror_policies",
+    ignored={"metadata": "no log, header or filter can ask for it"},
 )
 honours(
     "envoy.config.route.v3.VirtualHost",

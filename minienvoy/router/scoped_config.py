@@ -1,6 +1,7 @@
 """Scopes: a key made of request headers chooses the route configuration.
 
-Envoy: `Router::ScopedConfigImpl`, `ScopeKeyBuilderImpl`, `InlineScopedRoutesConfigProvider`; docs "Route scope". The configurations are in the listener's own: who has no scope has no route.
+Envoy: `Router::ScopedConfigImpl`, `ScopeKeyBuilderImpl`, `InlineScopedRoutesConfigProvider`; docs "Route scope". The
+configurations are in the listener's own: who has no scope has no route.
 """
 
 from __future__ import annotations

@@ -53,6 +53,15 @@ CONFIG_TYPE: Final = "envoy.extensions.filters.network.http_connection_manager.v
 HTTP3: Final = 3
 """`HttpConnectionManager.CodecType`."""
 
+_UUID: Final = "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig"
+
+
+def _is_uuid(extension: Any) -> str | None:
+    """The default one; its two settings concern traced requests only."""
+    kind = extension.typed_config.type_url.rpartition("/")[2]
+    return None if kind in ("", _UUID) else f"only {_UUID} is supported"
+
+
 honours(
     CONFIG_TYPE,
     "stat_prefix",
@@ -96,6 +105,8 @@ honours(
     "original_ip_detection_extensions",
     "early_header_mutation_extensions",
     "upgrade_configs",
+    when={"request_id_extension": lambda config: _is_uuid(config.request_id_extension)},
+    skips={"request_id_extension": lambda config: True},
     values={
         "codec_type": ("AUTO", "HTTP1"),
         "forward_client_cert_details": ("SANITIZE",),
