@@ -20,6 +20,7 @@ from .grpc_timeout import set_grpc_timeout
 from .redirect import DirectResponse
 from .request_buffer import RequestBuffer
 from .shadow_writer import ShadowRequest, start_shadows
+from .upstream_log import LoggedUpstreamRequest, UpstreamLogs
 from .upstream_request import UpstreamRequest
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ _CONTROL: Final = (
 )
 _TIMEOUTS: Final = _TIMEOUT_HEADER | _EXPECTED_TIMEOUT
 _SERVICE_TIME: Final = KIND[b"x-envoy-upstream-service-time"]
+_IMMEDIATE_FAIL: Final = KIND[b"x-envoy-immediate-health-check-fail"]
+_DEGRADED: Final = KIND[b"x-envoy-degraded"]
 
 _FLAGS: Final = {
     StreamResetReason.LOCAL_CONNECTION_FAILURE: ResponseFlag.UPSTREAM_CONNECTION_FAILURE,
@@ -74,10 +77,18 @@ class RouterConfig:
 
     Attributes:
         suppress_envoy_headers: neither read nor add `x-envoy-*`.
+        upstream_logs: that hear of every attempt; None if there are none.
         make_codec: makes the upstream codec of a new connection.
     """
 
-    __slots__ = ("get_cluster", "make_codec", "stats", "suppress_envoy_headers")
+    __slots__ = (
+        "get_cluster",
+        "make_codec",
+        "make_upstream_request",
+        "stats",
+        "suppress_envoy_headers",
+        "upstream_logs",
+    )
 
     def __init__(
         self,
@@ -85,7 +96,10 @@ class RouterConfig:
         stats: RouterStats,
         make_codec: MakeCodec,
         suppress_envoy_headers: bool = False,
+        upstream_logs: UpstreamLogs | None = None,
     ) -> None:
+        self.upstream_logs = upstream_logs
+        self.make_upstream_request = UpstreamRequest if upstream_logs is None else LoggedUpstreamRequest
         self.get_cluster = cluster_manager.get
         self.stats = stats
         self.make_codec = make_codec
@@ -199,7 +213,7 @@ class Router(StreamDecoderFilter):
             self._copy_request(route, headers, end_stream)
         stream.upstream_host = host
         stream.watermark_callbacks = self._on_downstream_watermark
-        upstream = self.upstream = UpstreamRequest(self, host)
+        upstream = self.upstream = config.make_upstream_request(self, host)
         pool = host.http_pools.get(route.priority) or http_conn_pool(cluster, host, config.make_codec, route.priority)
         pending = pool.new_stream(upstream)
         if pending is not None:
@@ -301,12 +315,20 @@ class Router(StreamDecoderFilter):
         stream.first_upstream_rx_byte_time = stream.last_upstream_rx_byte_time = now
         self.response_started = True
         status = headers.status
-        cluster.code_stats.charge_response(status, self.internal)
-        host_stats = upstream.host.stats
-        if status >= 500:
-            host_stats.rq_error += 1
-        else:
-            host_stats.rq_success += 1
+        if not stream.is_health_check:
+            cluster.code_stats.charge_response(status, self.internal)
+            host_stats = upstream.host.stats
+            if status >= 500:
+                host_stats.rq_error += 1
+            else:
+                host_stats.rq_success += 1
+        outlier = upstream.host.outlier
+        if outlier is not None:
+            outlier.put_http_response_code(status)
+            if headers.seen & _DEGRADED and outlier.detects_degraded:
+                outlier.put_degraded(status, headers.has(b"x-envoy-degraded"))
+        if headers.seen & _IMMEDIATE_FAIL and headers.has(b"x-envoy-immediate-health-check-fail"):
+            cluster.health.on_immediate_failure(upstream.host)
         if cluster.orca_load_report is not None:
             self._take_orca_load_report(headers)
         if self._complete_time is not None and not self.config.suppress_envoy_headers:
@@ -335,7 +357,8 @@ class Router(StreamDecoderFilter):
         stream.last_upstream_rx_byte_time = now
         if self._complete_time is not None:
             stream.response_timeout_callback = None
-            self.cluster.code_stats.charge_timing(int((now - self._complete_time) * 1000), self.internal)
+            if not stream.is_health_check:
+                self.cluster.code_stats.charge_timing(int((now - self._complete_time) * 1000), self.internal)
 
     def on_upstream_reset(self, upstream: UpstreamRequest, reason: StreamResetReason, details: str) -> None:
         """The attempt has failed."""
@@ -350,7 +373,11 @@ class Router(StreamDecoderFilter):
         stream.response_flags |= _FLAGS[reason]
         if reason is StreamResetReason.REMOTE_RESET:
             self.cluster.stats.traffic.upstream_rq_rx_reset += 1
-        upstream.host.stats.rq_error += 1
+        if not stream.is_health_check:
+            upstream.host.stats.rq_error += 1
+        outlier = upstream.host.outlier
+        if outlier is not None and reason is not StreamResetReason.OVERFLOW:
+            outlier.put_connect_failure()
         words = reason.value.replace(" ", "_")
         if transport_failure:
             words = f"{words}|{transport_failure.replace(' ', '_')}"
@@ -362,7 +389,8 @@ class Router(StreamDecoderFilter):
             return
         status = 502 if reason is StreamResetReason.PROTOCOL_ERROR else 503
         overflow = reason is StreamResetReason.OVERFLOW
-        self.cluster.code_stats.charge_response(status, self.internal)
+        if not stream.is_health_check:
+            self.cluster.code_stats.charge_response(status, self.internal)
         stream.send_local_reply(
             status,
             f"upstream connect error or disconnect/reset before headers. reset reason: {reason.value}",
@@ -464,7 +492,8 @@ class Router(StreamDecoderFilter):
         stream.response_flags |= ResponseFlag.NO_HEALTHY_UPSTREAM
         override = stream.upstream_override_host
         status = override.status if override is not None and override.strict else 503
-        cluster.code_stats.charge_response(status, self.internal)
+        if not stream.is_health_check:
+            cluster.code_stats.charge_response(status, self.internal)
         stream.send_local_reply(status, "no healthy upstream", "no_healthy_upstream")
 
     def _take_orca_load_report(self, headers: HeaderMap) -> None:
@@ -534,6 +563,8 @@ class Router(StreamDecoderFilter):
         if upstream is not None:
             upstream.host.stats.rq_timeout += 1
             upstream.host.stats.rq_error += 1
+            if upstream.host.outlier is not None:
+                upstream.host.outlier.put_timeout()
             upstream.reset()
         if self.explain is not NO_EXPLANATION:
             self.explain.decided("timeout", "route timeout", f"no complete response within {self.timeout:g} s")
@@ -543,7 +574,8 @@ class Router(StreamDecoderFilter):
             stream.response_code_details = "response_timeout"
             stream.reset_stream()
             return
-        cluster.code_stats.charge_response(504, self.internal)
+        if not stream.is_health_check:
+            cluster.code_stats.charge_response(504, self.internal)
         stream.send_local_reply(504, "upstream request timeout", "response_timeout")
 
     def _on_downstream_watermark(self, high: bool) -> None:
