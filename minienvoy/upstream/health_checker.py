@@ -86,7 +86,8 @@ honours(
     values={"codec_client_type": ("HTTP1",)},
 )
 honours("envoy.type.v3.Int64Range", "start", "end")
-honours("envoy.config.core.v3.HealthCheck.TcpHealthCheck", "receive", "send")
+honours("envoy.config.core.v3.HealthCheck.TcpHealthCheck", "proxy_protocol_config", "receive", "send")
+honours("envoy.config.core.v3.ProxyProtocolConfig", "version")
 honours("envoy.config.core.v3.HealthCheck.Payload", "text", "binary")
 
 BATCH: Final = 64

@@ -67,6 +67,7 @@ READ_FOR = {
     "extensions/load_balancing_policies/subset_config.py": ("extensions/load_balancing_policies/subset.py",),
     "upstream/health_checker.py": (
         "extensions/health_checkers/http.py",
+        "extensions/health_checkers/tcp.py",
         "upstream/health_check_event_logger.py",
         "upstream/payload_matcher.py",
     ),
