@@ -330,7 +330,11 @@ class Router(StreamDecoderFilter):
                 host_stats.rq_success += 1
         outlier = upstream.host.outlier
         if outlier is not None:
-            outlier.put_http_response_code(outcome)
+            error_matcher = cluster.http_options.error_matcher
+            if error_matcher is None:
+                outlier.put_http_response_code(outcome)
+            else:
+                outlier.put_matched(error_matcher(headers))
             if headers.seen & _DEGRADED and outlier.detects_degraded:
                 outlier.put_degraded(status, headers.has(b"x-envoy-degraded"))
         if headers.seen & _IMMEDIATE_FAIL and headers.has(b"x-envoy-immediate-health-check-fail"):
