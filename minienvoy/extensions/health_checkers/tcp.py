@@ -12,14 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ...network.connection import ConnectionCallbacks, ConnectionCloseType, ConnectionEvent
 from ...network.filter import FilterStatus, ReadFilter
-from ...upstream.health_checker import (
-    HEALTH_CHECKERS,
-    ActiveHealthCheckSession,
-    FailureType,
-    HealthChecker,
-    HealthCheckerContext,
-    HealthCheckSettings,
-)
+from ...upstream.health_check_config import FailureType, HealthCheckSettings
+from ...upstream.health_check_session import ActiveHealthCheckSession
+from ...upstream.health_checker import HEALTH_CHECKERS, HealthChecker, HealthCheckerContext
 from ...upstream.host import Host
 from ...upstream.host_connection import create_connection
 from ...upstream.payload_matcher import PayloadMatcher, load_payload, load_payloads
