@@ -102,8 +102,10 @@ class StreamFilterCallbacks(Protocol):
         body: str | bytes,
         details: str,
         modify_headers: Callable[[ResponseHeaderMap], None] | None = None,
+        grpc_status: int | None = None,
     ) -> None:
-        """Answer from here. `details` becomes `%RESPONSE_CODE_DETAILS%` and the explanation's `because`."""
+        """Answer from here. `details` becomes `%RESPONSE_CODE_DETAILS%` and the explanation's `because`; a gRPC client
+        gets `grpc_status` in place of what `status` would become."""
 
     def reset_stream(self) -> None:
         """Give up: the peer sees its stream or connection reset."""
@@ -124,6 +126,12 @@ class StreamDecoderFilterCallbacks(StreamFilterCallbacks, Protocol):
     def decoding_buffer(self) -> bytes:
         """What is held back of the request body."""
 
+    def on_decoder_filter_above_write_buffer_high_watermark(self) -> None:
+        """This filter holds more of the request than it should: make the client wait."""
+
+    def on_decoder_filter_below_write_buffer_low_watermark(self) -> None:
+        """It does so no more; once for each call of the other."""
+
     def encode_headers(self, headers: ResponseHeaderMap, end_stream: bool, details: str) -> None:
         """Answer the request from this filter, through the encoder filters."""
 
@@ -136,6 +144,11 @@ class StreamEncoderFilterCallbacks(StreamFilterCallbacks, Protocol):
     def add_encoded_data(self, data: bytes) -> None: ...
     def inject_encoded_data(self, data: bytes, end_stream: bool) -> None: ...
     def encoding_buffer(self) -> bytes: ...
+    def on_encoder_filter_above_write_buffer_high_watermark(self) -> None:
+        """This filter holds more of the response than it should: make the upstream wait."""
+
+    def on_encoder_filter_below_write_buffer_low_watermark(self) -> None:
+        """It does so no more; once for each call of the other."""
 
 
 class StreamDecoderFilter:

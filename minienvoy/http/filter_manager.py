@@ -117,12 +117,29 @@ class FilterManager(StreamInfo):
         self._route = None
         self._route_known = False
 
+    def forget_route(self) -> None:
+        """There is no route any more: what has been told of one is taken back."""
+        self.route_name = self.virtual_host_name = ""
+        self.upstream_cluster_name = self.route_metadata = self.virtual_host_metadata = None
+
     def send_local_reply(
-        self, status: int, body: str | bytes, details: str, modify_headers: ModifyHeaders | None = None
+        self,
+        status: int,
+        body: str | bytes,
+        details: str,
+        modify_headers: ModifyHeaders | None = None,
+        grpc_status: int | None = None,
     ) -> None:
         raise NotImplementedError
 
     def reset_stream(self) -> None:
+        raise NotImplementedError
+
+    def recreate_stream(self, headers: ResponseHeaderMap, body: bytes) -> bool:
+        """Begin anew with the request headers as they are now; False if that is not possible.
+
+        `headers` are the response that was the reason, `body` what the request had.
+        """
         raise NotImplementedError
 
     def start_response_timeout(self, seconds: float, callback: Callable[[], None]) -> None:
@@ -156,6 +173,17 @@ class FilterManager(StreamInfo):
 
     def decoding_buffer(self) -> bytes:
         return b""
+
+    def on_decoder_filter_above_write_buffer_high_watermark(self) -> None:
+        self.encoder.read_disable(True)
+
+    def on_decoder_filter_below_write_buffer_low_watermark(self) -> None:
+        self.encoder.read_disable(False)
+
+    def on_encoding_watermark(self, high: bool) -> None:
+        """Downstream, or a filter on the way there, can take no more (True), or can again (False)."""
+        if self.watermark_callbacks is not None:
+            self.watermark_callbacks(high)
 
     def add_encoded_data_from(self, at: int, data: bytes) -> None:
         """As `add_decoded_data_from`, for the response; `at` counts on the way back."""
@@ -201,9 +229,14 @@ class FilterCallbacks:
         self.stream.clear_route_cache()
 
     def send_local_reply(
-        self, status: int, body: str | bytes, details: str, modify_headers: ModifyHeaders | None = None
+        self,
+        status: int,
+        body: str | bytes,
+        details: str,
+        modify_headers: ModifyHeaders | None = None,
+        grpc_status: int | None = None,
     ) -> None:
-        self.stream.send_local_reply(status, body, details, modify_headers)
+        self.stream.send_local_reply(status, body, details, modify_headers, grpc_status)
 
     def reset_stream(self) -> None:
         self.stream.reset_stream()
@@ -241,3 +274,15 @@ class FilterCallbacks:
 
     def encoding_buffer(self) -> bytes:
         return self.stream.encoding_buffer()
+
+    def on_decoder_filter_above_write_buffer_high_watermark(self) -> None:
+        self.stream.on_decoder_filter_above_write_buffer_high_watermark()
+
+    def on_decoder_filter_below_write_buffer_low_watermark(self) -> None:
+        self.stream.on_decoder_filter_below_write_buffer_low_watermark()
+
+    def on_encoder_filter_above_write_buffer_high_watermark(self) -> None:
+        self.stream.on_encoding_watermark(True)
+
+    def on_encoder_filter_below_write_buffer_low_watermark(self) -> None:
+        self.stream.on_encoding_watermark(False)

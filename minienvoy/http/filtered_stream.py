@@ -63,7 +63,7 @@ class FilteredStream(ActiveStream):
             self._is_ended,
             self.buffer_limit,
             self._on_response_too_large,
-            self._on_encoding_watermark,
+            self.on_encoding_watermark,
         )
         decoder.headers(headers, end_stream)
 
@@ -114,7 +114,12 @@ class FilteredStream(ActiveStream):
     # -- what filters ask
 
     def send_local_reply(
-        self, status: int, body: str | bytes, details: str, modify_headers: ModifyHeaders | None = None
+        self,
+        status: int,
+        body: str | bytes,
+        details: str,
+        modify_headers: ModifyHeaders | None = None,
+        grpc_status: int | None = None,
     ) -> None:
         if not self.ended:
             if self.response_headers is not None:
@@ -124,7 +129,7 @@ class FilteredStream(ActiveStream):
             if terminal is not None:
                 # A filter may hold the reply back; nothing of the upstream's must come after it.
                 terminal.on_destroy()
-        super().send_local_reply(status, body, details, modify_headers)
+        super().send_local_reply(status, body, details, modify_headers, grpc_status)
 
     def continue_decoding_from(self, at: int) -> None:
         if self._decoding is not None:
@@ -177,7 +182,3 @@ class FilteredStream(ActiveStream):
             self.send_local_reply(500, "Internal Server Error", "response_payload_too_large")
         else:
             self.reset_stream()
-
-    def _on_encoding_watermark(self, high: bool) -> None:
-        if self.watermark_callbacks is not None:
-            self.watermark_callbacks(high)

@@ -114,7 +114,7 @@ class RouteConfig:
         self._vhost_header = proto.vhost_header.lower().encode()
         ssl_redirect = _ssl_redirect()
         request, response = _parsers(proto, path, sources)
-        filter_configs = _filter_configs(proto, path, None)
+        filter_configs = _filter_configs(proto, path, None, sources)
         body_limit = proto.max_direct_response_body_size_bytes
         shared = CommonVirtualHost("", random=random, runtime=runtime, sources=sources)
         shared = replace(shared, shadow_policies=_shadow_policies(proto, path, shared))
@@ -127,7 +127,7 @@ class RouteConfig:
                 request_parsers=(vhost_request, request),
                 response_parsers=(vhost_response, response),
                 most_specific_wins=proto.most_specific_header_mutations_wins,
-                filter_configs=_filter_configs(each, here, filter_configs),
+                filter_configs=_filter_configs(each, here, filter_configs, sources),
                 shadow_policies=_shadow_policies(each, here, shared),
                 random=random,
                 max_body=body_limit.value if proto.HasField("max_direct_response_body_size_bytes") else MAX_BODY,
@@ -274,10 +274,10 @@ def _parsers(proto: Any, path: str, sources: Any) -> tuple[HeaderParser | None, 
     )
 
 
-def _filter_configs(proto: Any, path: str, parent: FilterConfigs | None) -> FilterConfigs | None:
+def _filter_configs(proto: Any, path: str, parent: FilterConfigs | None, server: Any) -> FilterConfigs | None:
     if not proto.typed_per_filter_config:
         return parent
-    return FilterConfigs(proto.typed_per_filter_config, f"{path}.typed_per_filter_config", parent)
+    return FilterConfigs(proto.typed_per_filter_config, f"{path}.typed_per_filter_config", parent, server)
 
 
 def _shadow_policies(proto: Any, path: str, common: CommonVirtualHost) -> tuple[ShadowPolicy, ...]:

@@ -51,5 +51,6 @@ def create_filter_factories(
                 "filter chain.",
                 f"{where}.typed_config",
             )
+        context.filter_name = config.name
         factories.append(create_extension(entry, config, where, context))
     return factories

@@ -20,6 +20,7 @@ import asyncio
 import re
 import socket
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from math import floor
 from typing import Any
@@ -141,6 +142,23 @@ class Client:
             shown.append(f"{row} => {' '.join(map(messages.brief, found)) or talk.wire.ended or 'nothing'}")
             talk.wire.close()
         return {"client": shown}
+
+    async def run_spread(self, requests: list[Any], connections: int) -> dict[str, list[Any]]:
+        """The requests one after the other, taking turns on the connections; how often each status was answered."""
+        answers: Counter[str] = Counter()
+        for number, request in enumerate(requests):
+            name = f"connection {number % connections}"
+            await self._step({"on": name, "request": request})
+            talk = self.talks[name]
+            found = talk.responses()
+            if talk.shown > len(found):
+                answers[talk.wire.ended or "no answer"] += 1
+            else:
+                answers[str(found[-1].status)] += 1
+            if talk.wire.ended is not None:
+                self.talks.pop(name).wire.close()
+        await self.run([])
+        return {"client": [f"{count} times {what}" for what, count in sorted(answers.items())]}
 
     async def _talk(self, step: dict[str, Any]) -> Talk:
         name = step.get("on", "client")

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from . import admin, messages, scenario
+from . import admin, messages, scenario, spread
 from .backends import Backend
 from .client import WATCH, Client
 from .dns import DnsServer
@@ -144,6 +144,11 @@ async def _converse(
         answer: Answer = {"client": talks[case.name]}
         if len(talks[case.name]) == 1 and "client" in talks[case.name]:
             answer["client"] = talks[case.name]["client"]
+        if "spread" in case.spec:
+            counts = {name: backend.requests for name, backend in backends[case.id].items()}
+            answer["spread"] = {**spread.settings(case.spec["spread"]), "counts": counts}
+            answers[case.name] = answer
+            continue
         upstream = {name: _upstream(case, backend) for name, backend in backends[case.id].items() if backend.wires}
         if upstream and not case.sequel:
             answer["upstream"] = upstream
@@ -183,6 +188,8 @@ async def _client(proxy: ProxyProcess, case: Case, addresses: dict[str, list[tup
         if "table" in case.spec:
             shown = await client.run_table(case.spec["table"])
             return {"client": sorted(shown["client"])} if case.spec.get("unordered") else shown
+        if "spread" in case.spec:
+            return await client.run_spread(case.spread_requests(), case.spec["spread"].get("connections", 1))
         if "parallel" in case.spec:
             return await client.run_parallel(case.spec["parallel"])
         return await client.run(case.steps())

@@ -237,3 +237,26 @@ def test_a_late_answer_is_said_to_be_late() -> None:
 def test_a_step_that_does_not_exist_is_named() -> None:
     with pytest.raises(ValueError, match="'shout' is not a step"):
         talk({}, [{"shout": True}])
+
+
+@pytest.mark.parametrize(
+    ("bound", "envoy", "here", "same"),
+    [
+        ({}, {"a": 300, "b": 100}, {"a": 285, "b": 115}, True),
+        ({}, {"a": 300, "b": 100}, {"a": 200, "b": 200}, False),
+        ({}, {"a": 300, "b": 100}, {"a": 300, "b": 99}, False),
+        ({"shares": {"a": 0.75, "b": 0.25}}, {"a": 399, "b": 1}, {"a": 290, "b": 110}, True),
+        ({"shares": {"a": 0.75, "b": 0.25}}, {"a": 300, "b": 100}, {"a": 220, "b": 180}, False),
+        ({"shares": {"a": 1}}, {"a": 400, "b": 0}, {"a": 399, "b": 1}, False),
+        ({"tolerance": 0.02}, {"a": 300, "b": 100}, {"a": 306, "b": 94}, True),
+        ({"tolerance": 0.02}, {"a": 300, "b": 100}, {"a": 310, "b": 90}, False),
+        ({"tolerance": 0}, {"a": 300, "b": 100}, {"a": 301, "b": 99}, False),
+    ],
+    ids=lambda value: str(value),
+)
+def test_counts_are_compared_as_distributions(
+    bound: dict[str, Any], envoy: dict[str, int], here: dict[str, int], same: bool
+) -> None:
+    old, new = ({"client": ["400 times 200"], "spread": {**bound, "counts": counts}} for counts in (envoy, here))
+    assert (golden.difference(old, new) == []) is same
+    assert golden.difference(old, {**new, "client": ["400 times 503"]})
