@@ -6,7 +6,8 @@ upstream connection, with that codec: take the struct then.
 
 from __future__ import annotations
 
-from ..stats.store import CounterValue, GaugeValue, Histogram, StatsStruct
+from ..stats.histogram import Histogram
+from ..stats.store import CounterValue, GaugeValue, StatsStruct
 
 
 class Http1CodecStats(StatsStruct):

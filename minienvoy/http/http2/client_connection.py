@@ -206,4 +206,4 @@ class ClientConnection(Http2Connection):
     def _end_receiving(self, stream: Http2Stream) -> None:
         stream.remote_end = True
         if stream.local_end and stream.flushed:
-            self.close_stream(stream)
+            stream.finish()

@@ -71,6 +71,14 @@ _LOST: Final = "codec_error:The_user_callback_function_failed"
 _UNKNOWN: Final = "http2.unknown.nghttp2.error"
 
 
+class _FramingError(CodecProtocolError):
+    """What is told by GOAWAY (`farewell`)."""
+
+    def __init__(self, farewell: bytes) -> None:
+        super().__init__(_LOST)
+        self.farewell = farewell
+
+
 class Http2Connection:
     """One end of a connection; `ServerConnection` and `ClientConnection` say what a header block means.
 
@@ -83,6 +91,7 @@ class Http2Connection:
         data_frames_sent: so far.
         last_stream: the highest number that the peer has opened.
         goaway_received: the peer takes no new streams.
+        dispatching: bytes of the peer are being read.
     """
 
     protocol = "HTTP/2"
@@ -125,13 +134,14 @@ class Http2Connection:
         self._block_stream = self._block_flags = 0
         self._out: list[bytes] = []
         self._control_frames = 0
-        self._dispatching = self._flush_posted = False
+        self._flush_posted = False
+        self.dispatching = False
         self._over = False
         """No more is read."""
         self.too_large = ""
         """What was too large in the last block that was."""
-        self._ended_now: set[int] = set()
-        """Streams that ended while the bytes at hand are read: for the peer they have not ended yet."""
+        self.finishing: list[Http2Stream] = []
+        """Streams that end when the bytes at hand have been read: for the peer they have not ended yet."""
 
     # -- for the owner
 
@@ -141,7 +151,9 @@ class Http2Connection:
         if self._buffer:
             data = self._buffer + data
             self._buffer = b""
-        self._dispatching = True
+        self.dispatching = True
+        if self._out:
+            self.flush()
         try:
             size = len(data)
             at = self._begin(data)
@@ -168,14 +180,19 @@ class Http2Connection:
                 if self._over:
                     break
             self._buffer = data[at:]
-        except CodecProtocolError:
+        except CodecProtocolError as error:
+            # Nothing that was to answer these bytes leaves any more, as nothing has left yet.
+            self._out = [error.farewell] if isinstance(error, _FramingError) else []
+            self.finishing.clear()
             self._over = True
             self._buffer = b""
             raise
         finally:
-            self._dispatching = False
-            if self._ended_now:
-                self._ended_now.clear()
+            if self.finishing:
+                for stream in self.finishing:
+                    stream.complete()
+                self.finishing.clear()
+            self.dispatching = False
             if self._out:
                 self.flush()
 
@@ -205,7 +222,7 @@ class Http2Connection:
     def queue(self, frames: bytes) -> None:
         """Write `frames` in this turn of the event loop."""
         self._out.append(frames)
-        if not self._dispatching and not self._flush_posted:
+        if not self.dispatching and not self._flush_posted:
             self._flush_posted = True
             self._post(self._on_posted)
 
@@ -214,7 +231,7 @@ class Http2Connection:
         self._control_frames += 1
         if self._control_frames > self.settings.max_outbound_control_frames:
             self.flush()
-            if self._control_frames > self.settings.max_outbound_control_frames and self._dispatching:
+            if self._control_frames > self.settings.max_outbound_control_frames and self.dispatching:
                 self._constraints.on_outbound_flood(True)
         self.queue(frames)
 
@@ -260,8 +277,6 @@ class Http2Connection:
             return
         self.stats.streams_active -= 1
         self._blocked.pop(stream, None)
-        if self._dispatching:
-            self._ended_now.add(stream.id)
         held = stream.forget()
         if held:
             self._consume_of_connection(held)
@@ -275,6 +290,9 @@ class Http2Connection:
 
     def _on_header_block(self, stream_id: int, block: bytes, end_stream: bool) -> None:
         raise NotImplementedError
+
+    def _on_headers_begin(self, stream_id: int) -> None:
+        """A header block has begun, and is not complete."""
 
     def _on_stream_closed(self, stream: Http2Stream) -> None:
         """A stream is no longer among `streams`."""
@@ -302,7 +320,7 @@ class Http2Connection:
                 self._fail(PROTOCOL_ERROR, b"DATA: stream_id == 0")
             if self._is_idle(stream_id):
                 self._fail(PROTOCOL_ERROR, b"DATA: stream in idle")
-            if stream is not None or stream_id in self._ended_now:
+            if stream is not None:
                 self._fail(STREAM_CLOSED, b"DATA: stream in half-closed(remote)")
             self._consume_of_connection(length)
             return
@@ -333,7 +351,7 @@ class Http2Connection:
         stream.take(length)
         decoder = stream.decoder
         if end_stream and stream.local_end and stream.flushed:
-            self.close_stream(stream)
+            stream.finish()
         if decoder is not None and (size or end_stream):
             decoder.decode_data(payload, end_stream)
 
@@ -358,6 +376,7 @@ class Http2Connection:
         if flags & END_HEADERS:
             self._on_header_block(stream_id, payload, bool(flags & END_STREAM))
         else:
+            self._on_headers_begin(stream_id)
             self._block = [payload]
             self._block_stream = stream_id
             self._block_flags = flags
@@ -516,8 +535,7 @@ class Http2Connection:
 
     def _fail(self, code: int, debug: bytes = b"") -> NoReturn:
         """The framing is broken: say so, and end."""
-        self._out.append(goaway(self.last_stream, code, debug))
-        raise CodecProtocolError(_LOST)
+        raise _FramingError(goaway(self.last_stream, code, debug))
 
     def _break_off(self, details: str) -> NoReturn:
         """A rule of streams or messages is broken."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from ...errors import CodecProtocolError
 from ..codec import RequestDecoder, ServerConnectionCallbacks
 from ..header_map import KIND, Entry, HeaderMap, ResponseHeaderMap
 from ..http1.settings import ALLOW_UNDERSCORES, REJECT_UNDERSCORES
@@ -52,6 +53,9 @@ class ServerStream(Http2Stream):
     last_response: bool
     http_10 = False
 
+    def set_request_decoder(self, decoder: RequestDecoder) -> None:
+        self.decoder = decoder
+
     def encode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
         if not self.closed and not self.local_end:
             self.send_block(_response_block(headers), False)
@@ -85,6 +89,8 @@ class ServerConnection(Http2Connection):
         super().__init__(connection, settings, stats, post)
         self._new_stream = callbacks.new_stream
         self._greeted = False
+        self._begun = 0
+        """The stream whose header block has begun, and is not complete."""
 
     def _begin(self, data: bytes) -> int:
         if self._greeted:
@@ -102,6 +108,10 @@ class ServerConnection(Http2Connection):
     def _is_idle(self, stream_id: int) -> bool:
         return stream_id > self.last_stream or not stream_id & 1
 
+    def _on_headers_begin(self, stream_id: int) -> None:
+        if stream_id > self.last_stream and stream_id & 1:
+            self.last_stream = self._begun = stream_id
+
     def _on_header_block(self, stream_id: int, block: bytes, end_stream: bool) -> None:
         stream = self.streams.get(stream_id)
         if stream is not None:
@@ -109,9 +119,7 @@ class ServerConnection(Http2Connection):
             return
         if not stream_id & 1:
             self._break_off("http2.unknown.nghttp2.error")
-        if stream_id <= self.last_stream:
-            if stream_id in self._ended_now:
-                self._break_off("http2.unknown.nghttp2.error")
+        if stream_id <= self.last_stream and stream_id != self._begun:
             self._fields(block)
             return
         self.last_stream = stream_id
@@ -138,6 +146,7 @@ class ServerConnection(Http2Connection):
             headers.add(b"connection", b"upgrade")
         if end_stream:
             if length > 0:
+                self._open(stream)
                 self._break_message(stream, MessageError(MESSAGING_RULE))
                 return
             stream.remote_end = True
@@ -162,6 +171,9 @@ class ServerConnection(Http2Connection):
             self._open(stream)
             self._break_message(stream, error)
             return None
+        except CodecProtocolError:
+            self._open(stream)
+            raise
         if head.seen & UNDERSCORE and self.settings.underscores != ALLOW_UNDERSCORES:
             if self.settings.underscores == REJECT_UNDERSCORES:
                 self.stats.requests_rejected_with_underscores_in_headers += 1
@@ -199,6 +211,6 @@ class ServerConnection(Http2Connection):
         stream.remote_end = True
         decoder = stream.decoder
         if stream.local_end and stream.flushed:
-            self.close_stream(stream)
+            stream.finish()
         if decoder is not None:
             decoder.decode_trailers(HeaderMap(trailers))

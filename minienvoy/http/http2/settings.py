@@ -6,8 +6,46 @@ Envoy: `envoy.config.core.v3.Http2ProtocolOptions`, `Http2::Utility::initializeA
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from ...config.fields import honours
 from ..http1.settings import ALLOW_UNDERSCORES
+
+honours(
+    "envoy.config.core.v3.Http2ProtocolOptions",
+    "hpack_table_size",
+    "max_concurrent_streams",
+    "initial_stream_window_size",
+    "initial_connection_window_size",
+    "allow_connect",
+    "max_outbound_frames",
+    "max_outbound_control_frames",
+    "max_consecutive_inbound_frames_with_empty_payload",
+    "max_inbound_priority_frames_per_stream",
+    "max_inbound_window_update_frames_per_data_frame_sent",
+    "stream_error_on_invalid_http_messaging",
+    "override_stream_error_on_invalid_http_message",
+    "custom_settings_parameters",
+    "connection_keepalive",
+    ignored={
+        "use_oghttp2_codec": "there is one codec, which does what nghttp2 does",
+        "enable_huffman_encoding": "header values are sent as they are, which costs bytes and saves time",
+    },
+)
+honours("envoy.config.core.v3.Http2ProtocolOptions.SettingsParameter", "identifier", "value")
+honours("envoy.config.core.v3.KeepaliveSettings", "interval", "timeout", "interval_jitter", "connection_idle_interval")
+
+_NUMBERS = (
+    "hpack_table_size",
+    "max_concurrent_streams",
+    "initial_stream_window_size",
+    "initial_connection_window_size",
+    "max_outbound_frames",
+    "max_outbound_control_frames",
+    "max_consecutive_inbound_frames_with_empty_payload",
+    "max_inbound_priority_frames_per_stream",
+    "max_inbound_window_update_frames_per_data_frame_sent",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +90,37 @@ class Http2Settings:
     max_headers_size: int = 60 * 1024
     max_headers_count: int = 100
     underscores: int = ALLOW_UNDERSCORES
+
+    @classmethod
+    def from_proto(
+        cls, proto: Any, common: Any, *, stream_errors: bool = False, max_headers_size: int = 60 * 1024
+    ) -> Http2Settings:
+        """From `Http2ProtocolOptions` and `HttpProtocolOptions`.
+
+        `stream_errors` holds unless `override_stream_error_on_invalid_http_message` says otherwise.
+        """
+        given = {name: getattr(proto, name).value for name in _NUMBERS if proto.HasField(name)}
+        if proto.HasField("override_stream_error_on_invalid_http_message"):
+            stream_errors = proto.override_stream_error_on_invalid_http_message.value
+        elif proto.stream_error_on_invalid_http_messaging:
+            stream_errors = True
+        keepalive = proto.connection_keepalive
+        return cls(
+            **given,
+            allow_connect=proto.allow_connect,
+            stream_error_on_invalid_http_message=stream_errors,
+            custom_settings=tuple(
+                (each.identifier.value, each.value.value) for each in proto.custom_settings_parameters
+            ),
+            keepalive_interval=_seconds(keepalive.interval),
+            keepalive_timeout=_seconds(keepalive.timeout),
+            keepalive_jitter=keepalive.interval_jitter.value if keepalive.HasField("interval_jitter") else 15.0,
+            keepalive_idle_interval=_seconds(keepalive.connection_idle_interval),
+            max_headers_size=max_headers_size,
+            max_headers_count=common.max_headers_count.value if common.HasField("max_headers_count") else 100,
+            underscores=common.headers_with_underscores_action,
+        )
+
+
+def _seconds(duration: Any) -> float:
+    return float(duration.seconds + duration.nanos / 1e9)

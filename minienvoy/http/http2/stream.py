@@ -186,18 +186,33 @@ class Http2Stream:
 
     def _end_sending(self) -> None:
         self.local_end = True
-        if self.remote_end:
-            self.connection.close_stream(self)
-        elif self._reset_after:
-            self._send_reset(NO_ERROR)
+        if self.remote_end or self._reset_after:
+            self.finish()
+
+    def finish(self) -> None:
+        """Everything has been sent: the stream is over when the bytes at hand have been read."""
+        if self.connection.dispatching:
+            self.connection.finishing.append(self)
+        else:
+            self.complete()
+
+    def complete(self) -> None:
+        """Nothing more of the request is wanted, whether it has come to its end or not."""
+        if not self.closed:
+            if not self.remote_end:
+                self._send_reset(NO_ERROR)
+            else:
+                self.connection.close_stream(self)
 
     def reset_stream(self, reason: StreamResetReason) -> None:
         """Give the stream up; what has been encoded to its end is still sent."""
         self.decoder = None
         if self.closed:
             return
-        if self.local_end and self._waiting is not None and reason is StreamResetReason.LOCAL_RESET:
+        if self.local_end and reason is StreamResetReason.LOCAL_RESET:
             self._reset_after = True
+            if self._waiting is None:
+                self.finish()
         else:
             self._send_reset(_CODES.get(reason, NO_ERROR))
 
