@@ -6,13 +6,13 @@ Envoy: `Http::ConnectionManagerConfig`; the factory that reads the proto is
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
 from ..stream_info import StreamInfo
-from .conn_manager_stats import ConnectionManagerListenerStats, ConnectionManagerStats
+from .conn_manager_stats import ConnectionManagerListenerStats, ConnectionManagerStats, ConnectionManagerTracingStats
 from .filter import RouteConfig
 from .filter_manager import FilterChain
 from .header_map import HeaderMap, entry
@@ -76,12 +76,14 @@ class ConnectionManagerConfig:
         connections: those that are open, whose bytes are counted when somebody asks.
         skip_xff_append, use_remote_address, xff_num_trusted_hops: docs "x-forwarded-for".
         upgrades: lower-case names of the upgrades that are let through.
+        upgrade_filter_chains: those that have filters of their own, also where only a route lets the upgrade through.
     """
 
     dispatcher: Dispatcher
     stat_prefix: str
     stats: ConnectionManagerStats
     listener_stats: ConnectionManagerListenerStats
+    tracing_stats: ConnectionManagerTracingStats
     filter_chain: FilterChain
     route_config: RouteConfig
     make_codec: Callable[[ConnectionManager, bytes], ServerConnection]
@@ -132,6 +134,7 @@ class ConnectionManagerConfig:
     max_requests_per_connection: int = 0
     buffer_limit: int = 1024 * 1024
     upgrades: frozenset[bytes] = frozenset()
+    upgrade_filter_chains: Mapping[bytes, FilterChain] = field(default_factory=dict)
     access_log_flush_interval: float = 0.0
     flush_access_log_on_new_request: bool = False
     traffic_direction: str = "UNSPECIFIED"

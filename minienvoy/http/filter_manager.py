@@ -10,7 +10,7 @@ is, because only the filter that stopped a stream may let it go on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from ..explain.explanation import NO_EXPLANATION, Explanation
@@ -30,14 +30,33 @@ ENCODER_HOOKS = ("encode_headers", "encode_data", "encode_trailers")
 
 
 class FilterChain:
-    """Compiled once per configuration: who makes the filters of a stream. The last one answers it."""
+    """Compiled once per configuration: who makes the filters of a stream. The last one answers it.
 
-    __slots__ = ("_overridden", "factories", "make_terminal")
+    Attributes:
+        factories: of the filters before the last one, without those that are disabled unless a route says otherwise.
+        plain: no route can add a filter to the last one.
+    """
 
-    def __init__(self, factories: Sequence[HttpFilterFactory]) -> None:
-        self.factories = tuple(factories[:-1])
+    __slots__ = ("_filters", "_overridden", "factories", "make_terminal", "plain", "terminal_name")
+
+    def __init__(
+        self,
+        factories: Sequence[HttpFilterFactory],
+        names: Sequence[str] = (),
+        disabled: Container[int] = (),
+    ) -> None:
+        """`names` are what routes call the filters, `disabled` the positions of those that only routes enable."""
+        before = factories[:-1]
+        self._filters = tuple((make, names[at] if names else "", at in disabled) for at, make in enumerate(before))
+        self.factories = tuple(make for make, _, off in self._filters if not off)
+        self.plain = not before
         self.make_terminal = cast("Callable[[], StreamDecoderFilter]", factories[-1])
+        self.terminal_name = names[-1] if names else ""
         self._overridden: dict[type, tuple[tuple[str, ...], tuple[str, ...]]] = {}
+
+    def switched(self, disabled: Mapping[str, bool]) -> tuple[HttpFilterFactory, ...]:
+        """The factories for a route that disables (True) or enables (False) filters by name."""
+        return tuple(make for make, name, off in self._filters if not disabled.get(name, off))
 
     def hooks(self, each: HttpFilter, names: tuple[str, ...], base: type) -> list[Any]:
         """The bound methods of `names` that the filter's class overrides, None for the others."""
@@ -153,6 +172,10 @@ class FilterManager(StreamInfo):
     def add_decoded_data(self, data: bytes) -> None:
         """Nothing comes after the terminal filter."""
 
+    def add_decoded_trailers(self) -> HeaderMap:
+        """Nothing comes after the terminal filter."""
+        raise NotImplementedError
+
     def inject_decoded_data(self, data: bytes, end_stream: bool) -> None:
         """Nothing comes after the terminal filter."""
 
@@ -168,11 +191,22 @@ class FilterManager(StreamInfo):
     def add_decoded_data_from(self, at: int, data: bytes) -> None:
         """Filter number `at` puts `data` behind what is held back of the request."""
 
+    def add_decoded_trailers_from(self, at: int) -> HeaderMap:
+        """Filter number `at` ends the request with trailers."""
+        raise NotImplementedError
+
+    def add_encoded_trailers_from(self, at: int) -> HeaderMap:
+        """As `add_decoded_trailers_from`, for the response; `at` counts on the way back."""
+        raise NotImplementedError
+
     def inject_decoded_data_from(self, at: int, data: bytes, end_stream: bool) -> None:
         """Filter number `at` gives `data` to the next one."""
 
     def decoding_buffer(self) -> bytes:
         return b""
+
+    def set_decoder_buffer_limit(self, limit: int) -> None:
+        self.buffer_limit = limit
 
     def on_decoder_filter_above_write_buffer_high_watermark(self) -> None:
         self.encoder.read_disable(True)
@@ -247,6 +281,9 @@ class FilterCallbacks:
     def add_decoded_data(self, data: bytes) -> None:
         self.stream.add_decoded_data_from(self._decode_at, data)
 
+    def add_decoded_trailers(self) -> HeaderMap:
+        return self.stream.add_decoded_trailers_from(self._decode_at)
+
     def inject_decoded_data(self, data: bytes, end_stream: bool) -> None:
         self.stream.inject_decoded_data_from(self._decode_at, data, end_stream)
 
@@ -269,11 +306,17 @@ class FilterCallbacks:
     def add_encoded_data(self, data: bytes) -> None:
         self.stream.add_encoded_data_from(self._encode_at, data)
 
+    def add_encoded_trailers(self) -> HeaderMap:
+        return self.stream.add_encoded_trailers_from(self._encode_at)
+
     def inject_encoded_data(self, data: bytes, end_stream: bool) -> None:
         self.stream.inject_encoded_data_from(self._encode_at, data, end_stream)
 
     def encoding_buffer(self) -> bytes:
         return self.stream.encoding_buffer()
+
+    def set_decoder_buffer_limit(self, limit: int) -> None:
+        self.stream.set_decoder_buffer_limit(limit)
 
     def on_decoder_filter_above_write_buffer_high_watermark(self) -> None:
         self.stream.on_decoder_filter_above_write_buffer_high_watermark()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from .conn_manager_utility import is_upgrade
+from .filter_manager import FilterChain
 from .header_map import KIND, RequestHeaderMap, ResponseHeaderMap
 from .stream_timers import StreamTimers
 
@@ -27,6 +28,7 @@ class UpgradableStream(StreamTimers):
     saw_connection_close: bool
     _upgrade: bool
     _counted_upgrade: bool = False
+    _upgrade_name: bytes = b""
 
     def _look_at_connection_headers(self, headers: RequestHeaderMap) -> None:
         """HTTP/1.0, `expect`, `connection` and `upgrade`."""
@@ -52,6 +54,11 @@ class UpgradableStream(StreamTimers):
             return headers.status == 200
         return is_upgrade(headers)
 
+    def _upgrade_chain(self) -> FilterChain:
+        """Some upgrades have filters of their own."""
+        config = self.config
+        return config.upgrade_filter_chains.get(self._upgrade_name, config.filter_chain)
+
     def _allow_upgrade(self, headers: RequestHeaderMap) -> bool:
         upgrade = b"connect" if headers.method == b"CONNECT" else (headers.get(b"upgrade") or b"").lower()
         route = self.route()
@@ -59,6 +66,7 @@ class UpgradableStream(StreamTimers):
         if allowed is None:
             allowed = upgrade in self.config.upgrades
         if allowed:
+            self._upgrade_name = upgrade
             self._counted_upgrade = True
             self.config.stats.downstream_cx_upgrades_total += 1
             self.config.stats.downstream_cx_upgrades_active += 1

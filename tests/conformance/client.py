@@ -9,7 +9,9 @@ where a new connection goes and comes from):
 * `expect: response | eof | n | {count: n} | {for: seconds}` - read; n is a number of bytes.
 * `half_close`, `close`, `reset`, `connect`, `pause`, `resume` - what they say; `sleep: seconds`.
 * `ask: "GET /path"` - the same at the admin interface (with `to: admin`) and `connection: close`.
+* `swap: {link: target}` - a symbolic link in the directory leads elsewhere, from one moment to the next.
 * `admin: "POST /path"` - ask the admin interface; the answer is not recorded.
+* `hosts: regex` and `counters: regex` - note the case's own lines of `/clusters` or `/stats` that match (`seen`).
 
 After the last step every connection is watched: did the proxy close it, and when?
 """
@@ -19,10 +21,10 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from math import floor
+from pathlib import Path
 from typing import Any
 
 from . import messages
@@ -34,9 +36,18 @@ WATCH = 1.7
 """How long a connection is watched for its end, in seconds: longer than Envoy's delayed close (1 s)."""
 
 
+AT_ONCE = 0.17
+SEEN_OPEN = 0.2
+"""How long a connection that Envoy keeps open is watched where time is not judged."""
+
+
 def pause_class(seconds: float) -> str:
-    """A duration as a golden answer has it: at once, or in half seconds, with more room for lateness than for haste."""
-    return "at once" if seconds < 0.35 else f"after {max(0.5, floor((seconds + 0.15) * 2) / 2):.1f} s"
+    """A duration as a golden answer has it: at once, or in tenths of a second.
+
+    Envoy is late by some milliseconds when its answer is recorded, and never early; minienvoy is judged in virtual time
+    and is late by the 10 ms of its timers at most.
+    """
+    return "at once" if seconds < AT_ONCE else f"after {floor((seconds + 0.02) * 10 + 1e-6) / 10:.1f} s"
 
 
 class Talk:
@@ -93,19 +104,28 @@ class Client:
         watch: float = WATCH,
         raw: bool = False,
         show: Callable[[messages.Message], list[str]] = messages.readable,
+        ends: dict[str, str] | None = None,
+        prefix: str = "",
+        directory: Path | None = None,
     ) -> None:
+        """`ends` says how each connection is expected to end, where time is not judged: an end is waited for as long as
+        it takes, and a connection that should be kept open is not watched for long."""
         self.ports = ports
+        self.directory = directory
+        self.ends = ends
         self.show = show
         self.admin = admin
         self.watch = watch
         self.raw = raw
         self.talks: dict[str, Talk] = {}
+        self.prefix = prefix
+        self.seen: list[str] = []
 
     async def run(self, steps: list[dict[str, Any]]) -> dict[str, list[Any]]:
         try:
             for step in steps:
                 await self._step(step)
-            await asyncio.gather(*(self._observe(talk) for talk in self.talks.values()))
+            await asyncio.gather(*(self._observe(*each) for each in self.talks.items()))
             return {name: talk.transcript(self.raw, self.show) for name, talk in self.talks.items()}
         finally:
             for talk in self.talks.values():
@@ -189,6 +209,13 @@ class Client:
             assert self.admin is not None
             await self.admin(*step["admin"].split(" ", 1))
             return
+        if verbs in (["hosts"], ["counters"]):
+            await self._look(verbs[0], step[verbs[0]])
+            return
+        if verbs == ["swap"]:
+            for name, target in step["swap"].items():
+                self._swap(name, target)
+            return
         talk = await self._talk(step)
         for verb in verbs:
             action = getattr(self, f"_do_{verb}", None)
@@ -196,14 +223,32 @@ class Client:
                 raise ValueError(f"{verb!r} is not a step; see the list at the top of client.py")
             await action(talk, step[verb])
 
+    async def _look(self, verb: str, wanted: str) -> None:
+        assert self.admin is not None
+        _, body = await self.admin("GET", "/clusters" if verb == "hosts" else "/stats")
+        mine = [line for line in body.splitlines() if self.prefix in line or line.startswith("cluster_manager.")]
+        own = [line for line in mine if re.search(wanted, line)]
+        self.seen.append("\n".join(own) or f"no {wanted}")
+
+    def _swap(self, name: str, target: str) -> None:
+        """Make the symbolic link `name` lead to `target`, in one step."""
+        assert self.directory is not None
+        new = self.directory / f"{name}.new"
+        new.symlink_to(target)
+        new.replace(self.directory / name)
+
     async def _send(self, talk: Talk, value: Any) -> None:
         if isinstance(value, list):
             talk.sent(message_bytes([part for part in value if not (isinstance(part, dict) and "pause" in part)]))
-            for part in value:
-                if isinstance(part, dict) and "pause" in part:
-                    await asyncio.sleep(part["pause"])
-                else:
-                    talk.wire.send(message_bytes([part]))
+            together: list[Any] = []
+            for part in [*value, {"pause": 0}]:
+                if not (isinstance(part, dict) and "pause" in part):
+                    together.append(part)
+                    continue
+                if together:
+                    talk.wire.send(message_bytes(together))  # in one piece, or it is chance how much the proxy reads
+                    together = []
+                await asyncio.sleep(part["pause"])
             return
         data = message_bytes(value)
         talk.sent(data)
@@ -211,11 +256,12 @@ class Client:
 
     async def _expect(self, talk: Talk, condition: Callable[[], bool], patience: float = PATIENCE) -> None:
         wire = talk.wire
-        begin, before = time.monotonic(), len(wire.received)
+        clock = asyncio.get_running_loop().time
+        begin, before = clock(), len(wire.received)
         if not await wire.until(lambda: condition() or wire.ended is not None, patience):
             talk.note("<nothing more came>" if len(wire.received) == before else "<incomplete>")
-        waited = time.monotonic() - begin
-        if waited >= 0.35 and condition():
+        waited = clock() - begin
+        if waited >= AT_ONCE and condition():
             talk.notes.append((before, f"<{pause_class(waited)}>"))
 
     async def _do_connect(self, talk: Talk, value: Any) -> None:
@@ -267,13 +313,18 @@ class Client:
     async def _do_resume(self, talk: Talk, value: Any) -> None:
         talk.wire.resume()
 
-    async def _observe(self, talk: Talk) -> None:
+    async def _observe(self, name: str, talk: Talk) -> None:
         wire = talk.wire
         if wire.we_ended:
             return
-        await wire.until(lambda: wire.ended is not None, self.watch)
+        end, watch, reset = "", self.watch, 0.02  # a FIN may be followed by an RST
+        if self.ends is not None:
+            end = self.ends.get(name, "")
+            watch = SEEN_OPEN if end == "kept open" else PATIENCE
+            reset = PATIENCE if end.startswith("reset") else reset
+        await wire.until(lambda: wire.ended is not None, watch)
         if wire.ended is None:
             talk.note("kept open")
             return
-        await asyncio.sleep(0.02)  # a FIN may be followed by an RST
+        await wire.until(lambda: wire.ended == "reset", reset)
         talk.note(f"{wire.ended} {pause_class(wire.ended_at - wire.last)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from . import spread
 
 GOLDEN = Path(__file__).parent / "golden"
 KNOWN = Path(__file__).parent / "known_differences.yaml"
+_PAUSE = re.compile(r"<after \d+\.\d s>")
+_END = re.compile(r"^(closed|reset) (?:at once|after \d+\.\d s)$")
 
 
 def load(scenario: str) -> dict[str, Any]:
@@ -27,6 +30,25 @@ def save(scenario: str, answers: dict[str, Any]) -> None:
 def known_differences() -> dict[str, str]:
     """The cases (`scenario/case`) in which minienvoy is known to differ, and why; see the head of the file."""
     return yaml.load(KNOWN.read_text("utf-8"), Loader=yaml.CSafeLoader) or {}
+
+
+def timeless(answer: Any) -> Any:
+    """An answer without what a real clock decides: how long things took."""
+    if isinstance(answer, dict):
+        return {key: timeless(value) for key, value in answer.items()}
+    if isinstance(answer, list):
+        return [timeless(value) for value in answer if not (isinstance(value, str) and _PAUSE.fullmatch(value))]
+    return _END.sub(r"\1", answer) if isinstance(answer, str) else answer
+
+
+def is_timed(answer: Any) -> bool:
+    """Whether something in the answer took its time, or never came."""
+    return bool(re.search(r"after \d+\.\d s|<nothing more came>|<incomplete>", json.dumps(answer)))
+
+
+def late(expected: Any, answer: Any) -> bool:
+    """Whether something that is expected may still be on its way; never if nothing is expected."""
+    return bool(expected and difference(timeless(expected), timeless(answer)))
 
 
 def difference(expected: Any, actual: Any) -> list[str]:

@@ -28,6 +28,7 @@ from .stream import Http2Stream
 
 if TYPE_CHECKING:
     from ...network.connection import Connection
+    from ..byte_meter import ByteMeter
     from ..codec_stats import Http2CodecStats
     from .settings import Http2Settings
 
@@ -52,6 +53,7 @@ class ServerStream(Http2Stream):
 
     last_response: bool
     http_10 = False
+    meter: ByteMeter | None = None
 
     def set_request_decoder(self, decoder: RequestDecoder) -> None:
         self.decoder = decoder

@@ -28,8 +28,6 @@ from ....http.conn_manager_stats import (
 )
 from ....http.date_provider import DateProvider
 from ....http.early_header_mutation import EARLY_HEADER_MUTATION
-from ....http.filter import HTTP_FILTERS, TERMINAL_FILTERS, HttpFilterFactory, StreamDecoderFilter
-from ....http.filter_manager import FilterChain
 from ....http.filtered_stream import FilteredStream
 from ....http.http1.header_formatter import header_formatters
 from ....http.http1.selection import server_codec
@@ -42,8 +40,9 @@ from ....matchers.string import compile_string_matcher
 from ....network.filter import NETWORK_FILTERS, NetworkFilterFactory
 from ....router.config import RouteConfig
 from ....router.route_entry import seconds
-from ....server.factory_context import FactoryContext
-from ....server.filter_chain_factory import create_filter_factories
+from ....router.scoped_config import ScopedConfig
+from ....server.factory_context import FactoryContext, ServerContext
+from .http_filter_chain import create_filter_chain, create_upgrade_filter_chains
 
 if TYPE_CHECKING:
     from ....http.codec import ServerConnection
@@ -56,10 +55,20 @@ AUTO, HTTP1, HTTP2, HTTP3 = range(4)
 """`HttpConnectionManager.CodecType`."""
 _MAGIC: Final = b"PRI * HTTP/2"
 
+_UUID: Final = "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig"
+
+
+def _is_uuid(extension: Any) -> str | None:
+    """The default one; its two settings concern traced requests only."""
+    kind = extension.typed_config.type_url.rpartition("/")[2]
+    return None if kind in ("", _UUID) else f"only {_UUID} is supported"
+
+
 honours(
     CONFIG_TYPE,
     "stat_prefix",
     "route_config",
+    "scoped_routes",
     "http_filters",
     "add_user_agent",
     "common_http_protocol_options",
@@ -100,6 +109,8 @@ honours(
     "original_ip_detection_extensions",
     "early_header_mutation_extensions",
     "upgrade_configs",
+    when={"request_id_extension": lambda config: _is_uuid(config.request_id_extension)},
+    skips={"request_id_extension": lambda config: True},
     values={
         "codec_type": ("AUTO", "HTTP1", "HTTP2"),
         "forward_client_cert_details": ("SANITIZE",),
@@ -198,35 +209,28 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
     """Raises ConfigError below `path`, with the field's place in the message if `path` is empty."""
     server = context.server
     http_scope = context.scope.scope(f"http.{config.stat_prefix}")
+    tracing_stats = ConnectionManagerTracingStats()
     if config.stat_prefix != "admin":
-        http_scope.scope("tracing").struct(ConnectionManagerTracingStats)
+        tracing_stats = http_scope.scope("tracing").struct(ConnectionManagerTracingStats)
     stats = http_scope.struct(ConnectionManagerStats)
     listener_stats = context.listener_scope.scope(f"http.{config.stat_prefix}").struct(ConnectionManagerListenerStats)
     join = f"{path}." if path else ""
-    if config.WhichOneof("route_specifier") != "route_config":
-        raise ConfigError("only route_config is supported", f"{join}{config.WhichOneof('route_specifier')}")
-    manager = server.cluster_manager
-    validate = not config.route_config.HasField("validate_clusters") or config.route_config.validate_clusters.value
-    route_config = RouteConfig(
-        config.route_config,
-        f"{join}route_config",
-        runtime=server.runtime,
-        sources=server,
-        random=_random_integer(server.random.stream(f"http.{config.stat_prefix}.route").getrandbits),
-        cluster_exists=(lambda name: manager.get(name) is not None) if validate else None,
-    )
+    route_config = _route_config(config, server, join)
     common, http1 = config.common_http_protocol_options, config.http_protocol_options
     internal = config.internal_address_config if config.HasField("internal_address_config") else None
-    filter_chain = FilterChain(
-        create_http_filters(config.http_filters, context.for_http_filters(http_scope), f"{join}http_filters")
-    )
+    filters_context = context.for_http_filters(http_scope)
+    filter_chain = create_filter_chain(config.http_filters, filters_context, f"{join}http_filters")
+    upgrade_chains = create_upgrade_filter_chains(config.upgrade_configs, filters_context, f"{join}upgrade_configs")
+    only_terminal = filter_chain.plain and not upgrade_chains
+    only_terminal = only_terminal and filter_chain.terminal_name not in route_config.switched_filters
     compiled = ConnectionManagerConfig(
         dispatcher=server.dispatcher,
         stat_prefix=config.stat_prefix,
         stats=stats,
         listener_stats=listener_stats,
+        tracing_stats=tracing_stats,
         filter_chain=filter_chain,
-        stream_class=FilteredStream if filter_chain.factories else ActiveStream,
+        stream_class=ActiveStream if only_terminal else FilteredStream,
         route_config=route_config,
         make_codec=_codec_maker(config, context),
         http1=_http1_settings(config, common, http1, f"{join}http_protocol_options"),
@@ -238,6 +242,7 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         explanations=context.explanations,
         proxy_status=_proxy_status(config, context),
         upgrades=_upgrades(config.upgrade_configs, f"{join}upgrade_configs"),
+        upgrade_filter_chains=upgrade_chains,
         scheme_to_overwrite=config.scheme_header_transformation.scheme_to_overwrite.encode(),
         original_ip_detections=tuple(
             create_extensions(
@@ -301,7 +306,6 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
 def _codec_maker(config: Any, context: FactoryContext) -> Callable[[ConnectionManager, bytes], ServerConnection]:
     """What makes the codec of a connection, by its first bytes (`ConnectionManagerUtility::autoCreateCodec`)."""
     server = context.server
-    make_http1 = server_codec(server.http1_codec)
     # `http1.*` exists once the first connection manager does, and is the same for all listeners.
     http1_stats = server.stats.scope("http1").struct(Http1CodecStats)
     http2_settings = Http2Settings.from_proto(
@@ -314,6 +318,8 @@ def _codec_maker(config: Any, context: FactoryContext) -> Callable[[ConnectionMa
 
     def make(manager: ConnectionManager, data: bytes) -> ServerConnection:
         if config_codec == HTTP1 or (config_codec == AUTO and not data.startswith(_MAGIC)):
+            # Asked at each connection: a format that is compiled later may be the first that wants bytes counted.
+            make_http1 = server_codec(server.http1_codec, server.byte_meters)
             made: ServerConnection = make_http1(manager.connection, manager, manager.config.http1, http1_stats)
             return made
         from ....http.http2.conn_manager import Http2ConnectionManager
@@ -332,6 +338,23 @@ def _codec_maker(config: Any, context: FactoryContext) -> Callable[[ConnectionMa
     return make
 
 
+def _route_config(config: Any, server: ServerContext, join: str) -> RouteConfig | ScopedConfig:
+    manager = server.cluster_manager
+    random = _random_integer(server.random.stream(f"http.{config.stat_prefix}.route").getrandbits)
+
+    def make(proto: Any, path: str) -> RouteConfig:
+        validate = not proto.HasField("validate_clusters") or proto.validate_clusters.value
+        exists = (lambda name: manager.get(name) is not None) if validate else None
+        return RouteConfig(proto, path, runtime=server.runtime, sources=server, random=random, cluster_exists=exists)
+
+    kind = config.WhichOneof("route_specifier")
+    if kind == "route_config":
+        return make(config.route_config, f"{join}route_config")
+    if kind == "scoped_routes" and config.scoped_routes.WhichOneof("config_specifier") != "scoped_rds":
+        return ScopedConfig(config.scoped_routes, f"{join}scoped_routes", make)
+    raise ConfigError("only route_config and scoped_routes in place are supported", f"{join}{kind}")
+
+
 def report_bytes(config: ConnectionManagerConfig, scope: Scope) -> None:
     """Bytes of open connections are added up when statistics are read: no read or write pays for it."""
 
@@ -348,17 +371,6 @@ def report_bytes(config: ConnectionManagerConfig, scope: Scope) -> None:
             each.bytes_sent_before = each.connection.bytes_sent
 
     scope.provider(read, reset=reset)
-
-
-def create_http_filters(configs: Any, context: FactoryContext, path: str) -> list[HttpFilterFactory]:
-    """The factories of a chain, the terminal filter last; if none is configured, one of a filter that does nothing.
-
-    Raises:
-        ConfigError: a filter that is not known, or a chain that does not end in a terminal filter.
-    """
-    factories = create_filter_factories(HTTP_FILTERS, TERMINAL_FILTERS, configs, context, path, "http")
-    # Without filters nobody answers: requests wait for their timeouts, as they do in Envoy.
-    return factories or [StreamDecoderFilter]
 
 
 def _timeout(message: Any, field: str, default: float) -> float:
