@@ -28,6 +28,10 @@ CATALOGUE = {
     "envoy.extensions.clusters.dns.v3.DnsCluster": "clusters.dns",
     # load balancing policies
     "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin": "load_balancing_policies.round_robin",
+    # which hosts and priorities a retry goes to
+    "envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate": "retry.host.omit_canary_hosts",
+    "envoy.extensions.retry.host.omit_host_metadata.v3.OmitHostMetadataConfig": "retry.host.omit_host_metadata",
+    "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate": "retry.host.previous_hosts",
     # access loggers
     "envoy.extensions.access_loggers.file.v3.FileAccessLog": "access_loggers.file",
     "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog": "access_loggers.stream",

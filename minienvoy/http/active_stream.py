@@ -411,6 +411,14 @@ class ActiveStream(FilterManager):
         if not timer.enabled_before(deadline):
             timer.enable(seconds)
 
+    def pause_request(self, pause: bool) -> None:
+        stats = self.config.stats
+        if pause:
+            stats.downstream_flow_control_paused_reading_total += 1
+        else:
+            stats.downstream_flow_control_resumed_reading_total += 1
+        self.encoder.read_disable(pause)
+
     def describe(self) -> None:
         route = self._route
         if route is not None:
@@ -420,7 +428,7 @@ class ActiveStream(FilterManager):
             self.virtual_host_metadata = route.virtual_host_metadata
             if not self.response_flags & ResponseFlag.NO_CLUSTER_FOUND:
                 self.upstream_cluster_name = route.cluster_name or None
-        if self.upstream_host is not None:
+        if self.upstream_host is not None and not self.attempt_count:
             self.attempt_count = 1
         client = self.upstream_client
         if client is not None:

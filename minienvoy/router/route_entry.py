@@ -22,6 +22,7 @@ from .header_parser import HeaderParser
 from .host_rewriter import HostRewriter, compile_host_rewriter
 from .path_rewriter import PathRewriter, compile_path_rewriter, rewrite_path
 from .redirect import MAX_BODY, DirectResponse, Redirect, SslRedirect
+from .retry_policy import PLAIN, AttemptSettings
 from .route_matcher import RouteMatch
 from .shadow_writer import ShadowPolicy, shadow_policies
 from .weighted_cluster import ClusterSpecifier, HeaderClusterSpecifier, WeightedClusterSpecifier
@@ -43,6 +44,8 @@ honours(
     "request_headers_to_remove",
     "response_headers_to_add",
     "response_headers_to_remove",
+    "per_request_buffer_limit_bytes",
+    "request_body_buffer_limit",
     whole=("metadata",),
 )
 honours(
@@ -70,7 +73,10 @@ honours(
     "request_mirror_policies",
     "hash_policy",
     "upgrade_configs",
+    "retry_policy",
+    "hedge_policy",
     whole=("metadata_match",),
+    ignored={"retry_policy_typed_config": "Envoy does not read it either"},
 )
 honours("envoy.config.route.v3.RouteAction.UpgradeConfig", "upgrade_type", "enabled")
 honours("envoy.config.route.v3.NonForwardingAction")
@@ -111,6 +117,7 @@ class CommonVirtualHost:
         most_specific_wins: the route has the last word on headers, not the route configuration.
         filter_configs: of the virtual host and the route configuration.
         shadow_policies: for routes that have none of their own.
+        attempts: of routes that say nothing of retries themselves.
         max_body: of direct responses, in bytes.
     """
 
@@ -121,6 +128,7 @@ class CommonVirtualHost:
     most_specific_wins: bool = False
     filter_configs: FilterConfigs | None = None
     shadow_policies: tuple[ShadowPolicy, ...] = ()
+    attempts: AttemptSettings = PLAIN
     max_body: int = MAX_BODY
     random: Callable[[], int] = lambda: 0
     runtime: Loader | None = None
@@ -140,6 +148,8 @@ class RouteEntry:
         grpc_timeouts: what the deadlines of gRPC clients have to say, or None.
         priority: 0 for the default, 1 for high: which circuit breakers and connections are used.
         shadow_policies: to which clusters copies of requests go.
+        attempts: what is said of retries and hedging.
+        tries_once: there is nothing of that, as long as no request asks for it.
         timeout: seconds for the whole response, 0 for none.
         timeout_header: `x-envoy-expected-rq-timeout-ms` for that timeout.
         direct_response: answers in place of an upstream, or None.
@@ -150,6 +160,7 @@ class RouteEntry:
 
     __slots__ = (
         "append_x_forwarded_host",
+        "attempts",
         "auto_host_rewrite",
         "changes_response",
         "cluster_host",
@@ -177,6 +188,7 @@ class RouteEntry:
         "specifier",
         "timeout",
         "timeout_header",
+        "tries_once",
         "upgrades",
         "virtual_host_metadata",
         "virtual_host_name",
@@ -235,8 +247,12 @@ class RouteEntry:
             self.hash_policy is not None and self.hash_policy.sets_cookies
         )
         self.timeout_header: Entry = entry(b"x-envoy-expected-rq-timeout-ms", b"%d" % int(self.timeout * 1000))
-        self.plain_timeout = bool(self.timeout) and (
-            self.grpc_timeouts is None or self.grpc_timeouts.max_timeout is None
+        self.attempts = common.attempts.of_route(proto, path)
+        self.tries_once = self.attempts.plain
+        self.plain_timeout = (
+            bool(self.timeout)
+            and not self.attempts.retry_policy.per_try_timeout
+            and (self.grpc_timeouts is None or self.grpc_timeouts.max_timeout is None)
         )
         self.rewrites = self.path_rewriter is not None or self.host_rewriter is not None
         if action == "route" and proto.route.WhichOneof("cluster_specifier") == "weighted_clusters":
@@ -319,7 +335,10 @@ class RouteEntry:
             headers.set(b"x-envoy-original-host", headers.authority)
         if self.append_x_forwarded_host:
             before = headers.get(b"x-forwarded-host")
-            headers.set(b"x-forwarded-host", b"%b,%b" % (before, headers.authority) if before else headers.authority)
+            if not before:
+                headers.set(b"x-forwarded-host", headers.authority)
+            elif before.rpartition(b",")[2].strip() != headers.authority:
+                headers.set(b"x-forwarded-host", b"%b,%b" % (before, headers.authority))
         headers.authority = host
 
     def finalize_response_headers(

@@ -15,17 +15,16 @@ from ..http.filter import FilterDataStatus, FilterHeadersStatus, FilterTrailersS
 from ..http.grpc import is_grpc
 from ..http.header_map import KIND, Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
 from ..stream_info import ResponseFlag
-from ..upstream.http_conn_pool import MakeCodec, http_conn_pool
-from .grpc_timeout import set_grpc_timeout
-from .redirect import DirectResponse
+from ..upstream.http_conn_pool import http_conn_pool
+from .attempts import Attempts
+from .final_timeout import final_timeout
+from .redirect import answer_directly
+from .router_config import RouterConfig
 from .shadow_writer import ShadowRequest, start_shadows
 from .upstream_request import UpstreamRequest
 
 if TYPE_CHECKING:
-    from ..http.conn_manager_stats import RouterStats
     from ..http.filter_manager import FilterManager
-    from ..upstream.cluster import Cluster
-    from ..upstream.cluster_manager import ClusterManager
     from ..upstream.host import Host
     from .route_entry import RouteEntry
 
@@ -49,6 +48,7 @@ _CONTROL: Final = (
 _TIMEOUTS: Final = _TIMEOUT_HEADER | _EXPECTED_TIMEOUT
 _SERVICE_TIME: Final = KIND[b"x-envoy-upstream-service-time"]
 
+_OVERFLOW: Final = StreamResetReason.OVERFLOW
 _FLAGS: Final = {
     StreamResetReason.LOCAL_CONNECTION_FAILURE: ResponseFlag.UPSTREAM_CONNECTION_FAILURE,
     StreamResetReason.REMOTE_CONNECTION_FAILURE: ResponseFlag.UPSTREAM_CONNECTION_FAILURE,
@@ -66,29 +66,6 @@ _FLAGS: Final = {
 }
 
 
-class RouterConfig:
-    """Shared by the routers of one filter chain.
-
-    Attributes:
-        suppress_envoy_headers: neither read nor add `x-envoy-*`.
-        make_codec: makes the upstream codec of a new connection.
-    """
-
-    __slots__ = ("get_cluster", "make_codec", "stats", "suppress_envoy_headers")
-
-    def __init__(
-        self,
-        cluster_manager: ClusterManager,
-        stats: RouterStats,
-        make_codec: MakeCodec,
-        suppress_envoy_headers: bool = False,
-    ) -> None:
-        self.get_cluster = cluster_manager.get
-        self.stats = stats
-        self.make_codec = make_codec
-        self.suppress_envoy_headers = suppress_envoy_headers
-
-
 _SERVICE_TIMES: Final[list[Entry]] = [
     entry(b"x-envoy-upstream-service-time", b"%d" % milliseconds) for milliseconds in range(64)
 ]
@@ -100,11 +77,13 @@ class Router(StreamDecoderFilter):
     __slots__ = (
         "_complete_time",
         "_reading_stopped",
+        "attempts",
         "buffered",
         "buffered_size",
         "cluster",
         "config",
         "explain",
+        "host_selection_retries",
         "internal",
         "request_complete",
         "request_headers",
@@ -123,10 +102,11 @@ class Router(StreamDecoderFilter):
         self.request_complete = self.response_started = self.internal = self._reading_stopped = False
         self.request_trailers: HeaderMap | None = None
         self.upstream: UpstreamRequest | None = None
+        self.attempts: Attempts | None = None
         self.buffered: list[bytes] | None = None
         self.shadows: Sequence[ShadowRequest] = ()
         self.set_cookies: Sequence[bytes] = ()
-        self.buffered_size = 0
+        self.buffered_size = self.host_selection_retries = 0
         self.timeout = 0.0
         self._complete_time: float | None = None
         self.explain = NO_EXPLANATION
@@ -150,7 +130,7 @@ class Router(StreamDecoderFilter):
             return _STOP
         self.route_entry = route
         if route.direct_response is not None:
-            self._answer_directly(route)
+            answer_directly(route.direct_response, route, stream, headers, stats)
             return _STOP
         cluster_name = route.cluster_name
         cluster = config.get_cluster(cluster_name)
@@ -167,21 +147,22 @@ class Router(StreamDecoderFilter):
         self.timeout = route.timeout
         if headers.seen & _INTERNAL:
             self.internal = headers.has(b"x-envoy-internal")
+        if config.strict_check_headers and self._fails_strict_check(headers):
+            return _STOP
         host = cluster.load_balancer.choose_host(self)
         if host is None:
-            self._no_healthy_upstream(cluster)
+            self.no_healthy_upstream()
             return _STOP
-        if not config.suppress_envoy_headers:
-            if headers.seen & _TIMEOUTS or not route.plain_timeout:
-                self._tell_timeout(headers, route)
-            else:
-                headers.entries.append(route.timeout_header)
-                headers.seen |= _EXPECTED_TIMEOUT
-        elif self._take_grpc_timeout(headers, route) and self.timeout:
-            set_grpc_timeout(headers, self.timeout)
-        if self.internal and headers.seen & _CONTROL:
-            # They have been obeyed here; the next hop is not told.
-            headers.remove_kinds(_CONTROL)
+        attempts: Attempts | None = None
+        if headers.seen & _CONTROL or not route.tries_once:
+            attempts = self.attempts = Attempts(self, route.attempts, headers)
+        if headers.seen & _TIMEOUTS or not route.plain_timeout or config.suppress_envoy_headers:
+            final_timeout(self, headers)
+        else:
+            headers.entries.append(route.timeout_header)
+            headers.seen |= _EXPECTED_TIMEOUT
+        if attempts is not None:
+            attempts.mark_request(headers)
         if route.rewrites or route.request_parsers:
             stream.describe()
             route.finalize_request_headers(headers, stream, not config.suppress_envoy_headers)
@@ -191,52 +172,72 @@ class Router(StreamDecoderFilter):
         stream.upstream_host = host
         stream.watermark_callbacks = self._on_downstream_watermark
         upstream = self.upstream = UpstreamRequest(self, host)
+        if attempts is not None:
+            attempts.take_policy(headers)
+            attempts.live.append(upstream)
         pool = host.http_pools.get(route.priority) or http_conn_pool(cluster, host, config.make_codec, route.priority)
         pending = pool.new_stream(upstream)
         if pending is not None:
             upstream.pending = pending
-        if end_stream and self.upstream is not None:
-            # The time that the upstream may take counts from here.
-            self._complete_time = stream.dispatcher.monotonic_time()
-            if self.timeout:
-                stream.start_response_timeout(self.timeout, self._on_response_timeout)
+        if end_stream:
+            if self.upstream is not None:
+                # The time that the upstream may take counts from here.
+                self._complete_time = stream.dispatcher.monotonic_time()
+                if self.timeout:
+                    stream.start_response_timeout(self.timeout, self._on_response_timeout)
+            elif attempts is not None:
+                self._complete_time = stream.dispatcher.monotonic_time()
         return _STOP
 
     def decode_data(self, data: bytes, end_stream: bool) -> FilterDataStatus:
-        upstream = self.upstream
-        if upstream is None:
+        upstream, attempts = self.upstream, self.attempts
+        if upstream is None if attempts is None else not attempts.take_data(data):
             return _NO_BUFFER
         self.request_complete = end_stream
         for shadow in self.shadows:
             shadow.encode_data(data, end_stream)
-        if not upstream.encode_data(data, end_stream):
+        sent = upstream is not None and upstream.encode_data(data, end_stream)
+        kept = attempts is not None and attempts.keeps_body
+        if kept or not sent:
             if self.buffered is None:
                 self.buffered = []
             self.buffered.append(data)
             self.buffered_size += len(data)
-            if self.buffered_size > self.stream.buffer_limit and not self._reading_stopped:
+            if not kept and self.buffered_size > self.stream.buffer_limit and not self._reading_stopped:
                 # Nobody to give it to yet: make the client wait.
                 self._reading_stopped = True
-                self.stream.encoder.read_disable(True)
+                self.cluster.stats.traffic.upstream_flow_control_backed_up_total += 1
+                self.stream.pause_request(True)
         if end_stream:
             self._on_request_complete()
         return _NO_BUFFER
 
     def decode_trailers(self, trailers: HeaderMap) -> FilterTrailersStatus:
-        upstream = self.upstream
-        if upstream is not None:
+        upstream, attempts = self.upstream, self.attempts
+        if upstream is not None or (attempts is not None and attempts.waiting):
             self.request_complete = True
             for shadow in self.shadows:
                 shadow.encode_trailers(trailers)
-            if not upstream.encode_trailers(trailers):
+            sent = upstream is not None and upstream.encode_trailers(trailers)
+            if not sent or (attempts is not None and attempts.keeps_body):
                 self.request_trailers = trailers
             self._on_request_complete()
         return FilterTrailersStatus.STOP_ITERATION
 
+    def start_attempt(self, upstream: UpstreamRequest) -> None:
+        """Not the first one; that is part of `decode_headers`."""
+        self.upstream = upstream
+        priority = self.route_entry.priority
+        pool = http_conn_pool(self.cluster, upstream.host, self.config.make_codec, priority)
+        pending = pool.new_stream(upstream)
+        if pending is not None:
+            upstream.pending = pending
+
     def send_buffered(self, encoder: RequestEncoder) -> None:
         """There is a connection now: send what had to wait."""
-        waiting, self.buffered = self.buffered, None
-        self.buffered_size = 0
+        waiting = self.buffered
+        if self.attempts is None or not self.attempts.keeps_body:
+            self.forget_body()
         trailers = self.request_trailers
         if waiting:
             encoder.encode_data(b"".join(waiting), self.request_complete and trailers is None)
@@ -246,7 +247,13 @@ class Router(StreamDecoderFilter):
             self.stream.last_upstream_tx_byte_time = self.stream.dispatcher.monotonic_time()
         if self._reading_stopped:
             self._reading_stopped = False
-            self.stream.encoder.read_disable(False)
+            self.cluster.stats.traffic.upstream_flow_control_drained_total += 1
+            self.stream.pause_request(False)
+
+    def forget_body(self) -> None:
+        """Nobody needs what was kept of the request."""
+        self.buffered = None
+        self.buffered_size = 0
 
     def on_destroy(self) -> None:
         upstream = self.upstream
@@ -254,12 +261,15 @@ class Router(StreamDecoderFilter):
             self.upstream = None
             if not upstream.done:
                 upstream.reset()
+        if self.attempts is not None:
+            self.attempts.on_destroy()
+            self.attempts = None
         if not self.request_complete:
             for shadow in self.shadows:
                 shadow.reset()
         if self._reading_stopped:
             self._reading_stopped = False
-            self.stream.encoder.read_disable(False)
+            self.stream.pause_request(False)
 
     # -- the response, from the upstream request
 
@@ -275,6 +285,9 @@ class Router(StreamDecoderFilter):
         details: str = "via_upstream",
     ) -> None:
         stream = self.stream
+        attempts = self.attempts
+        if attempts is not None and not attempts.takes_headers(upstream, headers):
+            return
         cluster = self.cluster
         stream.first_upstream_rx_byte_time = stream.last_upstream_rx_byte_time = now
         self.response_started = True
@@ -293,6 +306,8 @@ class Router(StreamDecoderFilter):
             else:
                 headers.entries.append(item)
                 headers.seen |= _SERVICE_TIME
+        if attempts is not None:
+            attempts.mark_response(headers)
         if self.route_entry.changes_response:
             # What the formats of added headers may ask for.
             stream.response_code = status
@@ -316,35 +331,70 @@ class Router(StreamDecoderFilter):
 
     def on_upstream_reset(self, upstream: UpstreamRequest, reason: StreamResetReason, details: str) -> None:
         """The attempt has failed."""
-        stream = self.stream
-        self.upstream = None
-        stream.response_timeout_callback = None
+        stream, attempts = self.stream, self.attempts
+        if reason is StreamResetReason.REMOTE_RESET:
+            self.cluster.stats.traffic.upstream_rq_rx_reset += 1
         transport_failure = ""
         if reason in (StreamResetReason.LOCAL_CONNECTION_FAILURE, StreamResetReason.REMOTE_CONNECTION_FAILURE):
             transport_failure = details
             stream.upstream_transport_failure_reason = details
-        stream.response_flags |= _FLAGS[reason]
-        if reason is StreamResetReason.REMOTE_RESET:
-            self.cluster.stats.traffic.upstream_rq_rx_reset += 1
-        upstream.host.stats.rq_error += 1
         words = reason.value.replace(" ", "_")
         if transport_failure:
             words = f"{words}|{transport_failure.replace(' ', '_')}"
         if self.explain is not NO_EXPLANATION:
-            self.explain.decided("connection", None, f"{upstream.host}: {words}")
+            overflow = f" ({self.cluster.resource_managers[self.route_entry.priority]})" if reason is _OVERFLOW else ""
+            self.explain.decided("connection", None, f"{upstream.host}: {words}{overflow}")
+        if attempts is not None and attempts.retries_reset(upstream, reason):
+            return
+        status = 502 if reason is StreamResetReason.PROTOCOL_ERROR else 503
+        self.charge_abort(upstream, status)
+        if attempts is None:
+            self.upstream = None
+        else:
+            attempts.forget(upstream)
+            if attempts.may_do_better():
+                return
+        stream.response_timeout_callback = None
+        stream.response_flags |= _FLAGS[reason]
         if self.response_started:
             stream.response_code_details = f"upstream_reset_after_response_started{{{words}}}"
             stream.reset_stream()
             return
-        status = 502 if reason is StreamResetReason.PROTOCOL_ERROR else 503
-        overflow = reason is StreamResetReason.OVERFLOW
-        self.cluster.code_stats.charge_response(status, self.internal)
-        stream.send_local_reply(
+        overloaded = reason is _OVERFLOW and not self.config.suppress_envoy_headers
+        again = "retried and the latest " if attempts is not None and attempts.is_retry else ""
+        self._reply(
             status,
-            f"upstream connect error or disconnect/reset before headers. reset reason: {reason.value}",
+            f"upstream connect error or disconnect/reset before headers. {again}reset reason: {reason.value}",
             f"upstream_reset_before_response_started{{{words}}}",
-            _mark_overloaded if overflow and not self.config.suppress_envoy_headers else None,
+            overloaded,
         )
+
+    def charge_abort(self, upstream: UpstreamRequest, status: int) -> None:
+        """An attempt ends before its response does; `status` is what the client is told, if that is still possible."""
+        if not self.response_started:
+            upstream.host.stats.rq_error += 1
+            self.cluster.code_stats.charge_response(status, self.internal)
+        elif is_grpc(self.request_headers.get(b"content-type")):
+            # Whether it is a success was to be in its trailers.
+            upstream.host.stats.rq_error += 1
+            self.config.stats.rq_reset_after_downstream_response_started += 1
+
+    def _reply(self, status: int, body: str, details: str, overloaded: bool = False) -> None:
+        attempts = self.attempts
+        if attempts is not None:
+            # Nothing may come of what is still under way.
+            attempts.on_destroy()
+        if not overloaded and attempts is None:
+            self.stream.send_local_reply(status, body, details)
+            return
+
+        def modify(headers: ResponseHeaderMap) -> None:
+            if overloaded:
+                headers.add(b"x-envoy-overloaded", b"true")
+            if attempts is not None:
+                attempts.mark_response(headers)
+
+        self.stream.send_local_reply(status, body, details, modify)
 
     def on_max_stream_duration(self, upstream: UpstreamRequest) -> None:
         """The cluster's `max_stream_duration` has passed."""
@@ -358,11 +408,9 @@ class Router(StreamDecoderFilter):
             stream.response_code_details = "upstream_max_stream_duration_reached"
             stream.reset_stream()
             return
-        stream.send_local_reply(504, "upstream max stream duration reached", "upstream_max_stream_duration_reached")
+        self._reply(504, "upstream max stream duration reached", "upstream_max_stream_duration_reached")
 
     # -- LoadBalancerContext
-
-    host_selection_retries: int = 0
 
     def compute_hash_key(self) -> int | None:
         """By the `hash_policy` of the route; a client may get a cookie with the response."""
@@ -375,7 +423,9 @@ class Router(StreamDecoderFilter):
         return value
 
     def should_select_another_host(self, host: Host) -> bool:
-        return False
+        """A retry may refuse hosts."""
+        state = None if self.attempts is None else self.attempts.state
+        return state is not None and state.should_select_another_host(host)
 
     def metadata_match_criteria(self) -> Any:
         """Keys and values that the host is to have in its metadata's `envoy.lb`; None if the route asks for none."""
@@ -383,99 +433,72 @@ class Router(StreamDecoderFilter):
 
     # -- inside
 
-    def _answer_directly(self, route: RouteEntry) -> None:
-        stream, answer = self.stream, route.direct_response
-        assert answer is not None
-        headers = self.request_headers
-        stats = self.config.stats
-        stats.rq_direct_response += 1
-        location = answer.location(headers, stream)
+    def elapsed_milliseconds(self) -> int:
+        """Since the request was complete."""
+        complete = self._complete_time
+        return 0 if complete is None else int((self.stream.dispatcher.monotonic_time() - complete) * 1000)
 
-        body, content_type = answer.body, b""
-        if isinstance(answer, DirectResponse) and answer.body_format is not None:
-            stream.describe()
-            body, content_type = answer.format_body(headers, stream), answer.content_type
+    def _fails_strict_check(self, headers: RequestHeaderMap) -> bool:
+        failed = self.config.failed_check(headers)
+        if failed is None:
+            return False
+        name, value = (part.decode("latin-1") for part in failed)
+        self.stream.response_flags |= ResponseFlag.INVALID_ENVOY_REQUEST_HEADERS
+        words = f"invalid header '{name}' with value '{value}'"
+        self.stream.send_local_reply(400, words, f"request_headers_failed_strict_check{{{name}}}")
+        return True
 
-        def modify(response: ResponseHeaderMap) -> None:
-            if location is not None:
-                response.add(b"location", location)
-            if content_type:
-                response.add(b"content-type", content_type)
-            route.finalize_response_headers(response, stream, headers)
-
-        stream.send_local_reply(answer.status, body, "direct_response", modify)
-
-    def _no_healthy_upstream(self, cluster: Cluster) -> None:
-        stream = self.stream
+    def no_healthy_upstream(self) -> None:
+        """No host may be used, for the first attempt or for another one."""
+        stream, cluster = self.stream, self.cluster
         cluster.stats.traffic.upstream_cx_none_healthy += 1
         if self.explain is not NO_EXPLANATION:
             self.explain.decided("host", None, "no_healthy_upstream")
-        stream.attempt_count = 1
+        stream.attempt_count = stream.attempt_count or 1
         stream.response_flags |= ResponseFlag.NO_HEALTHY_UPSTREAM
         cluster.code_stats.charge_response(503, self.internal)
-        stream.send_local_reply(503, "no healthy upstream", "no_healthy_upstream")
-
-    def _tell_timeout(self, headers: RequestHeaderMap, route: RouteEntry) -> None:
-        """`x-envoy-upstream-rq-timeout-ms` from inside is obeyed; `x-envoy-expected-rq-timeout-ms` is passed on."""
-        seen = headers.seen
-        grpc = self._take_grpc_timeout(headers, route)
-        if seen & _TIMEOUT_HEADER:
-            value = headers.get(b"x-envoy-upstream-rq-timeout-ms") or b""
-            if value.isdigit() and len(value) < 12:
-                self.timeout = int(value) / 1000
-            headers.remove(b"x-envoy-upstream-rq-timeout-ms")
-        if not self.timeout:
-            return
-        if self.timeout == route.timeout and not seen & _EXPECTED_TIMEOUT:
-            headers.entries.append(route.timeout_header)
-            headers.seen |= _EXPECTED_TIMEOUT
-        else:
-            headers.set(b"x-envoy-expected-rq-timeout-ms", b"%d" % round(self.timeout * 1000))
-        if grpc:
-            # The upstream is told what is left of the client's deadline.
-            set_grpc_timeout(headers, self.timeout)
-
-    def _take_grpc_timeout(self, headers: RequestHeaderMap, route: RouteEntry) -> bool:
-        """Whether the deadline of a gRPC client takes the place of the route's timeout."""
-        timeouts = route.grpc_timeouts
-        if timeouts is None or timeouts.max_timeout is None or not is_grpc(headers.get(b"content-type")):
-            return False
-        self.timeout = timeouts.timeout(headers)
-        return True
+        if self.attempts is None and self.route_entry.attempts.count_in_response:
+            self.attempts = Attempts(self, self.route_entry.attempts, self.request_headers)
+        self._reply(503, "no healthy upstream", "no_healthy_upstream")
 
     def _on_request_complete(self) -> None:
+        stream, attempts = self.stream, self.attempts
+        if self.upstream is None and attempts is None:
+            return
+        self._complete_time = stream.dispatcher.monotonic_time()
         if self.upstream is None:
             return
-        stream = self.stream
-        self._complete_time = stream.dispatcher.monotonic_time()
         if self.timeout:
             stream.start_response_timeout(self.timeout, self._on_response_timeout)
+        if attempts is not None:
+            attempts.on_request_complete()
 
     def _on_response_timeout(self) -> None:
-        stream, cluster = self.stream, self.cluster
-        cluster.stats.traffic.upstream_rq_timeout += 1
-        upstream, self.upstream = self.upstream, None
-        if upstream is not None:
-            upstream.host.stats.rq_timeout += 1
-            upstream.host.stats.rq_error += 1
-            upstream.reset()
+        attempts = self.attempts
+        live = [self.upstream] if attempts is None else attempts.live
+        for upstream in live:
+            self.cluster.stats.traffic.upstream_rq_timeout += 1
+            if upstream is not None:
+                upstream.host.stats.rq_timeout += 1
+                if not upstream.headers_received:
+                    self.charge_abort(upstream, 504 if attempts is None else attempts.timeout_status)
+                upstream.reset()
+        self.upstream = None
         if self.explain is not NO_EXPLANATION:
             self.explain.decided("timeout", "route timeout", f"no complete response within {self.timeout:g} s")
+        self.time_out("response_timeout")
+
+    def time_out(self, details: str) -> None:
+        """Tell the client that it takes too long."""
+        stream, attempts = self.stream, self.attempts
         stream.response_flags |= ResponseFlag.UPSTREAM_REQUEST_TIMEOUT
         if self.response_started:
-            self.config.stats.rq_reset_after_downstream_response_started += 1
-            stream.response_code_details = "response_timeout"
+            stream.response_code_details = details
             stream.reset_stream()
             return
-        cluster.code_stats.charge_response(504, self.internal)
-        stream.send_local_reply(504, "upstream request timeout", "response_timeout")
+        status = 504 if attempts is None else attempts.timeout_status
+        self._reply(status, "upstream request timeout" if status == 504 else "", details)
 
     def _on_downstream_watermark(self, high: bool) -> None:
         if self.upstream is not None:
             self.upstream.on_downstream_watermark(high)
-
-
-def _mark_overloaded(headers: ResponseHeaderMap) -> None:
-    item = entry(b"x-envoy-overloaded", b"true")
-    headers.entries.insert(0, item)
-    headers.seen |= item[3]

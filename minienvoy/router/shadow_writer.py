@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..upstream.codec_client import CodecClient
     from ..upstream.host import Host
     from .route_entry import CommonVirtualHost
-    from .router import RouterConfig
+    from .router_config import RouterConfig
 
 honours(
     "envoy.config.route.v3.RouteAction.RequestMirrorPolicy",

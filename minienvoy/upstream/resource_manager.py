@@ -56,7 +56,7 @@ class Resource:
         return max(0, self.max - self.current)
 
     def __repr__(self) -> str:
-        return f"Resource({self.current} of {self.max})"
+        return f"{self.current} of {self.max}"
 
 
 class ResourceManager:

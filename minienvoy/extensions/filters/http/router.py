@@ -12,16 +12,19 @@ from ....config.fields import honours
 from ....http.conn_manager_stats import RouterStats
 from ....http.filter import HTTP_FILTERS, HttpFilterFactory
 from ....http.http1.selection import client_codec
-from ....router.router import Router, RouterConfig
+from ....router.router import Router
+from ....router.router_config import RouterConfig
 from ....server.factory_context import FactoryContext
 
 CONFIG_TYPE = "envoy.extensions.filters.http.router.v3.Router"
 
 honours(
     CONFIG_TYPE,
+    "respect_expected_rq_timeout",
+    "strict_check_headers",
     "suppress_envoy_headers",
     ignored={"start_child_span": "there is no tracing yet, so there are no spans"},
-    values={"dynamic_stats": (True,), "respect_expected_rq_timeout": (False,)},
+    values={"dynamic_stats": (True,)},
 )
 
 
@@ -32,6 +35,10 @@ def create_router(config: Any, context: FactoryContext) -> HttpFilterFactory:
         context.server.cluster_manager,
         context.http_scope.struct(RouterStats),
         client_codec(context.server.http1_codec),
-        config.suppress_envoy_headers,
+        context.server.random.stream("router.retry"),
+        context.server.runtime,
+        suppress_envoy_headers=config.suppress_envoy_headers,
+        respect_expected_rq_timeout=config.respect_expected_rq_timeout,
+        strict_check_headers=config.strict_check_headers,
     )
     return partial(Router, settings)
