@@ -231,7 +231,7 @@ class Attempts:
             if upstream in self._retried:
                 could_not_retry = bool(state.would_retry_headers(headers))
             else:
-                status = state.should_retry_headers(headers, partial(self._try_again, False))
+                status = self._decide(state, upstream, headers)
                 self._tell(status)
                 if status is RetryStatus.YES:
                     self.waiting += 1
@@ -252,6 +252,18 @@ class Attempts:
                 other.reset()
         self.live = [upstream]
         return True
+
+    def _decide(self, state: RetryState, upstream: UpstreamRequest, headers: ResponseHeaderMap) -> RetryStatus:
+        again = partial(self._try_again, False)
+        if not upstream.done:
+            return state.should_retry_headers(headers, again)
+        # A response without a body is over before it is heard of; Envoy still counts its request, for a retry budget.
+        requests = self._router.cluster.resource_managers[self._router.route_entry.priority].requests
+        requests.current += 1
+        try:
+            return state.should_retry_headers(headers, again)
+        finally:
+            requests.current -= 1
 
     def retries_reset(self, upstream: UpstreamRequest, reason: StreamResetReason, timeout: bool = False) -> bool:
         """Whether the attempt, of which nothing is left, is followed by another."""

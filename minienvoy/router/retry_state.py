@@ -190,6 +190,7 @@ class RetryState:
         self._armed = True
         self._callback = callback
         self.resource.current += 1
+        self.resource.touched = True
         self._wait()
         return RetryStatus.YES
 

@@ -176,6 +176,9 @@ class Router(StreamDecoderFilter):
             attempts.take_policy(headers)
             attempts.live.append(upstream)
         pool = host.http_pools.get(route.priority) or http_conn_pool(cluster, host, config.make_codec, route.priority)
+        if pool is None:
+            self._no_pool()
+            return _STOP
         pending = pool.new_stream(upstream)
         if pending is not None:
             upstream.pending = pending
@@ -229,6 +232,9 @@ class Router(StreamDecoderFilter):
         self.upstream = upstream
         priority = self.route_entry.priority
         pool = http_conn_pool(self.cluster, upstream.host, self.config.make_codec, priority)
+        if pool is None:
+            self._no_pool()
+            return
         pending = pool.new_stream(upstream)
         if pending is not None:
             upstream.pending = pending
@@ -450,10 +456,22 @@ class Router(StreamDecoderFilter):
 
     def no_healthy_upstream(self) -> None:
         """No host may be used, for the first attempt or for another one."""
-        stream, cluster = self.stream, self.cluster
-        cluster.stats.traffic.upstream_cx_none_healthy += 1
+        self.cluster.stats.traffic.upstream_cx_none_healthy += 1
         if self.explain is not NO_EXPLANATION:
             self.explain.decided("host", None, "no_healthy_upstream")
+        self._reply_no_healthy_upstream()
+
+    def _no_pool(self) -> None:
+        """The host may be used, but there are too many connection pools."""
+        self.upstream = None
+        self.stream.upstream_host = None
+        if self.explain is not NO_EXPLANATION:
+            pools = self.cluster.resource_managers[self.route_entry.priority].connection_pools
+            self.explain.decided("connection", None, f"connection pools: {pools}")
+        self._reply_no_healthy_upstream()
+
+    def _reply_no_healthy_upstream(self) -> None:
+        stream, cluster = self.stream, self.cluster
         stream.attempt_count = stream.attempt_count or 1
         stream.response_flags |= ResponseFlag.NO_HEALTHY_UPSTREAM
         cluster.code_stats.charge_response(503, self.internal)

@@ -194,6 +194,9 @@ class ShadowRequest:
             self._finish(503)
             return
         pool = host.http_pools.get(0) or http_conn_pool(cluster, host, config.make_codec)
+        if pool is None:
+            self._finish(503)
+            return
         pending = pool.new_stream(self)
         if pending is not None and not self.done:
             self._pending = pending

@@ -134,6 +134,7 @@ class Cluster:
         resource_managers: circuit breakers of the default and the high routing priority; the first is also
             `resource_manager`.
         stats: `stats.traffic`, `stats.lb`, ...; `code_stats` counts responses.
+        http_pools: the set of its HTTP connection pools; it belongs to their module.
         tcp_keepalive: None if keep-alive probes are not asked for.
         source_address: what upstream connections bind to; None for whatever the kernel takes.
     """
@@ -145,6 +146,7 @@ class Cluster:
         "connect_timeout",
         "dispatcher",
         "http_options",
+        "http_pools",
         "load_assignment",
         "load_balancer",
         "load_balancer_type",
@@ -169,6 +171,7 @@ class Cluster:
         self.added_via_api = context.added_via_api
         self.dispatcher = context.dispatcher
         self.stopped = False
+        self.http_pools: Any = None
         self.connect_timeout = duration_of(config, "connect_timeout", 5.0)
         self.per_connection_buffer_limit: int = (
             config.per_connection_buffer_limit_bytes.value
@@ -190,7 +193,7 @@ class Cluster:
         self.stats = ClusterStats(scope)
         self.code_stats = self.stats.codes
         self.resource_managers: tuple[ResourceManager, ResourceManager] = resource_managers(
-            config.circuit_breakers, scope
+            config.circuit_breakers, scope, context.runtime, self.name
         )
         self.resource_manager = self.resource_managers[DEFAULT]
         self.random = context.random.stream(f"cluster.{self.name}")
