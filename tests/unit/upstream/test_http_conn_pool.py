@@ -106,7 +106,7 @@ def test_no_more_than_max_pending_requests_wait(bench: MakeBench) -> None:
     assert answer.startswith(b"HTTP/1.1 503 Service Unavailable\r\nx-envoy-overloaded: true\r\n")
     assert answer.endswith(b"reset reason: overflow")
     assert b.stream.response_code_details == "upstream_reset_before_response_started{overflow}"
-    assert b.stats("cluster.upstream_rq_active_overflow", "cluster.upstream_rq_pending_active") == [1, 2]
+    assert b.stats("cluster.upstream_rq_pending_overflow", "cluster.upstream_rq_pending_active") == [1, 2]
     assert b.stat("cluster.circuit_breakers.default.rq_pending_open") == 1
 
 
