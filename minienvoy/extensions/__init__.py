@@ -17,6 +17,10 @@ CATALOGUE = {
     ),
     "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy": "filters.network.tcp_proxy",
     # HTTP filters
+    "envoy.extensions.filters.http.buffer.v3.Buffer": "filters.http.buffer",
+    "envoy.extensions.filters.http.buffer.v3.BufferPerRoute": "filters.http.buffer",
+    "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit": "filters.http.local_ratelimit",
+    "envoy.extensions.filters.http.fault.v3.HTTPFault": "filters.http.fault",
     "envoy.extensions.filters.http.router.v3.Router": "filters.http.router",
     # path matchers and rewriters of routes
     "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig": "path.uri_template",
@@ -27,11 +31,27 @@ CATALOGUE = {
     "envoy.cluster.logical_dns": "clusters.logical_dns",
     "envoy.extensions.clusters.dns.v3.DnsCluster": "clusters.dns",
     # load balancing policies
+    "envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin": (
+        "load_balancing_policies.client_side_weighted_round_robin"
+    ),
+    "envoy.extensions.load_balancing_policies.cluster_provided.v3.ClusterProvided": (
+        "load_balancing_policies.cluster_provided"
+    ),
+    "envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest": "load_balancing_policies.least_request",
+    "envoy.extensions.load_balancing_policies.maglev.v3.Maglev": "load_balancing_policies.maglev",
+    "envoy.extensions.load_balancing_policies.override_host.v3.OverrideHost": "load_balancing_policies.override_host",
+    "envoy.extensions.load_balancing_policies.random.v3.Random": "load_balancing_policies.random",
+    "envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash": "load_balancing_policies.ring_hash",
     "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin": "load_balancing_policies.round_robin",
+    "envoy.extensions.load_balancing_policies.subset.v3.Subset": "load_balancing_policies.subset",
+    "envoy.extensions.load_balancing_policies.wrr_locality.v3.WrrLocality": "load_balancing_policies.wrr_locality",
     # which hosts and priorities a retry goes to
+    "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate": "retry.host.previous_hosts",
+    "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig": (
+        "retry.priority.previous_priorities"
+    ),
     "envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate": "retry.host.omit_canary_hosts",
     "envoy.extensions.retry.host.omit_host_metadata.v3.OmitHostMetadataConfig": "retry.host.omit_host_metadata",
-    "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate": "retry.host.previous_hosts",
     # access loggers
     "envoy.extensions.access_loggers.file.v3.FileAccessLog": "access_loggers.file",
     "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog": "access_loggers.stream",
@@ -46,6 +66,14 @@ CATALOGUE = {
     # early header mutation
     "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation": (
         "http.early_header_mutation.header_mutation"
+    ),
+    # predicates of internal redirects
+    "envoy.extensions.internal_redirect.allow_listed_routes.v3.AllowListedRoutesConfig": (
+        "internal_redirect.allow_listed_routes"
+    ),
+    "envoy.extensions.internal_redirect.previous_routes.v3.PreviousRoutesConfig": "internal_redirect.previous_routes",
+    "envoy.extensions.internal_redirect.safe_cross_scheme.v3.SafeCrossSchemeConfig": (
+        "internal_redirect.safe_cross_scheme"
     ),
     # header formatters
     "envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig": (

@@ -351,6 +351,7 @@ class Attempts:
         if self.settings.timeout_retry_in_request:
             headers.set(b"x-envoy-is-timeout-retry", b"true" if because_of_timeout else b"false")
         set_timeout_headers(router, headers, router.elapsed_milliseconds())
+        stream.upstream_request_create_time = stream.dispatcher.monotonic_time()
         stream.upstream_host = host
         upstream = UpstreamRequest(router, host)
         self.live.insert(0, upstream)
@@ -360,4 +361,5 @@ class Attempts:
         router, state = self._router, self.state
         if state is not None:
             router.host_selection_retries = state.policy.host_selection_max_attempts
-        return router.cluster.load_balancer.choose_host(router)
+            router.retry_priority = state.retry_priority
+        return router.cluster.choose_host(router)

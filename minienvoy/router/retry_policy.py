@@ -16,11 +16,11 @@ from ..errors import ConfigError
 from ..matchers.header import HeaderMatcher, compile_header_matchers
 from ..registry import Registry
 from ..upstream.duration import duration_of
+from ..upstream.load_balancer import RetryPriority
 from .reset_header import ResetHeader
 
 if TYPE_CHECKING:
-    from ..upstream.host import Host, PrioritySet
-    from ..upstream.load_balancer_base import PriorityLoad
+    from ..upstream.host import Host
 
 honours(
     "envoy.config.route.v3.RetryPolicy",
@@ -119,10 +119,9 @@ class RetryHostPredicate(Protocol):
     def on_host_attempted(self, host: Host) -> None: ...
 
 
-class RetryPriority(Protocol):
-    """Spreads retries over priorities in its own way (`Upstream::RetryPriority`); one for each request."""
+class AttemptedRetryPriority(RetryPriority, Protocol):
+    """Spreads retries over priorities in its own way; one for each request."""
 
-    def determine_priority_load(self, priority_set: PrioritySet, original: PriorityLoad) -> PriorityLoad: ...
     def on_host_attempted(self, host: Host) -> None: ...
 
 
@@ -130,8 +129,8 @@ RETRY_HOST_PREDICATES: Registry[Callable[[Any], Callable[[], RetryHostPredicate]
     "envoy.retry_host_predicates"
 )
 """configuration message -> what makes the predicate of a request"""
-RETRY_PRIORITIES: Registry[Callable[[Any], Callable[[], RetryPriority]]] = Registry("envoy.retry_priorities")
-"""configuration message -> what makes the `RetryPriority` of a request"""
+RETRY_PRIORITIES: Registry[Callable[[Any], Callable[[], AttemptedRetryPriority]]] = Registry("envoy.retry_priorities")
+"""configuration message -> what makes the `AttemptedRetryPriority` of a request"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +157,7 @@ class RetryPolicy:
     reset_max_interval: float = 300.0
     host_predicates: tuple[Callable[[], RetryHostPredicate], ...] = ()
     host_selection_max_attempts: int = 1
-    retry_priority: Callable[[], RetryPriority] | None = None
+    retry_priority: Callable[[], AttemptedRetryPriority] | None = None
 
     @classmethod
     def from_proto(cls, proto: Any, path: str) -> RetryPolicy:

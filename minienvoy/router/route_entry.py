@@ -15,12 +15,14 @@ from ..errors import ConfigError
 from ..http.grpc import is_grpc
 from ..http.header_map import Entry, RequestHeaderMap, ResponseHeaderMap, entry
 from ..upstream.load_assignment import plain_metadata
-from .filter_config import FilterConfigs
+from .filter_config import NOTHING_DISABLED, FilterConfigs
 from .grpc_timeout import GrpcTimeouts, grpc_timeouts, set_grpc_timeout
 from .hash_policy import HashPolicy
 from .header_parser import HeaderParser
 from .host_rewriter import HostRewriter, compile_host_rewriter
+from .internal_redirect import InternalRedirectPolicy, internal_redirect_policy
 from .path_rewriter import PathRewriter, compile_path_rewriter, rewrite_path
+from .rate_limit import RateLimitPolicy
 from .redirect import MAX_BODY, DirectResponse, Redirect, SslRedirect
 from .retry_policy import PLAIN, AttemptSettings
 from .route_matcher import RouteMatch
@@ -75,6 +77,8 @@ honours(
     "upgrade_configs",
     "retry_policy",
     "hedge_policy",
+    "rate_limits",
+    "include_vh_rate_limits",
     whole=("metadata_match",),
     ignored={"retry_policy_typed_config": "Envoy does not read it either"},
 )
@@ -118,6 +122,7 @@ class CommonVirtualHost:
         filter_configs: of the virtual host and the route configuration.
         shadow_policies: for routes that have none of their own.
         attempts: of routes that say nothing of retries themselves.
+        rate_limits: of the virtual host.
         max_body: of direct responses, in bytes.
     """
 
@@ -129,6 +134,7 @@ class CommonVirtualHost:
     filter_configs: FilterConfigs | None = None
     shadow_policies: tuple[ShadowPolicy, ...] = ()
     attempts: AttemptSettings = PLAIN
+    rate_limits: RateLimitPolicy | None = None
     max_body: int = MAX_BODY
     random: Callable[[], int] = lambda: 0
     runtime: Loader | None = None
@@ -144,12 +150,16 @@ class RouteEntry:
         depends: on the request, so that `for_request` must be asked.
         changes_response: there may be something to do to the headers of the response.
         hash_policy: what balancers that hash go by, or None.
+        path: where it stands in the configuration.
         plain_timeout: every request has the same timeout, and it is not 0.
         grpc_timeouts: what the deadlines of gRPC clients have to say, or None.
         priority: 0 for the default, 1 for high: which circuit breakers and connections are used.
         shadow_policies: to which clusters copies of requests go.
         attempts: what is said of retries and hedging.
         tries_once: there is nothing of that, as long as no request asks for it.
+        internal_redirect: which redirects of the upstream are followed, or None.
+        copies_request: one of these two wants requests.
+        rate_limits: what makes descriptors of its requests, or None; `virtual_host_rate_limits` likewise.
         timeout: seconds for the whole response, 0 for none.
         timeout_header: `x-envoy-expected-rq-timeout-ms` for that timeout.
         direct_response: answers in place of an upstream, or None.
@@ -166,6 +176,7 @@ class RouteEntry:
         "cluster_host",
         "cluster_name",
         "cluster_not_found_status",
+        "copies_request",
         "depends",
         "direct_response",
         "filter_configs",
@@ -173,14 +184,18 @@ class RouteEntry:
         "hash_policy",
         "host_rewriter",
         "idle_timeout",
+        "include_virtual_host_rate_limits",
+        "internal_redirect",
         "match",
         "max_stream_duration",
         "metadata",
         "metadata_match",
         "name",
+        "path",
         "path_rewriter",
         "plain_timeout",
         "priority",
+        "rate_limits",
         "request_parsers",
         "response_parsers",
         "rewrites",
@@ -192,11 +207,13 @@ class RouteEntry:
         "upgrades",
         "virtual_host_metadata",
         "virtual_host_name",
+        "virtual_host_rate_limits",
     )
 
     def __init__(self, proto: Any, path: str, common: CommonVirtualHost) -> None:
         """Raises ConfigError below `path`."""
         self.name: str = proto.name
+        self.path = path.removeprefix(".")
         self.virtual_host_name = common.name
         self.match = RouteMatch(proto.match, f"{path}.match", common.runtime)
         self.metadata = plain_metadata(proto.metadata)
@@ -214,7 +231,11 @@ class RouteEntry:
         self.grpc_timeouts: GrpcTimeouts | None = None
         self.hash_policy: HashPolicy | None = None
         self.priority = 0
+        self.internal_redirect: InternalRedirectPolicy | None = None
         self.shadow_policies: tuple[ShadowPolicy, ...] = ()
+        self.rate_limits: RateLimitPolicy | None = None
+        self.virtual_host_rate_limits = common.rate_limits
+        self.include_virtual_host_rate_limits = False
         self.upgrades: Mapping[bytes, bool] = {}
         self.auto_host_rewrite = False
         self.append_x_forwarded_host = False
@@ -222,7 +243,9 @@ class RouteEntry:
         self.filter_configs = common.filter_configs
         if proto.typed_per_filter_config:
             here = f"{path}.typed_per_filter_config"
-            self.filter_configs = FilterConfigs(proto.typed_per_filter_config, here, common.filter_configs)
+            self.filter_configs = FilterConfigs(
+                proto.typed_per_filter_config, here, common.filter_configs, common.sources
+            )
         sources = common.sources
         mine = HeaderParser.from_proto(
             proto.request_headers_to_add, proto.request_headers_to_remove, f"{path}.request_headers", sources
@@ -243,9 +266,7 @@ class RouteEntry:
             self.direct_response = Redirect(proto.redirect, self.match, f"{path}.redirect", sources)
         elif action != "non_forwarding_action":
             raise ConfigError(f"{action} is not supported", path)
-        self.changes_response = bool(self.response_parsers) or (
-            self.hash_policy is not None and self.hash_policy.sets_cookies
-        )
+        self.changes_response = bool(self.response_parsers)
         self.timeout_header: Entry = entry(b"x-envoy-expected-rq-timeout-ms", b"%d" % int(self.timeout * 1000))
         self.attempts = common.attempts.of_route(proto, path)
         self.tries_once = self.attempts.plain
@@ -254,6 +275,7 @@ class RouteEntry:
             and not self.attempts.retry_policy.per_try_timeout
             and (self.grpc_timeouts is None or self.grpc_timeouts.max_timeout is None)
         )
+        self.copies_request = bool(self.shadow_policies) or self.internal_redirect is not None
         self.rewrites = self.path_rewriter is not None or self.host_rewriter is not None
         if action == "route" and proto.route.WhichOneof("cluster_specifier") == "weighted_clusters":
             # Its entries are copies of what is complete by now.
@@ -283,7 +305,10 @@ class RouteEntry:
             # It takes the place of the older fields, whether they are set or not.
             self.timeout = 0.0
         self.grpc_timeouts = grpc_timeouts(action, seconds)
+        self.internal_redirect = internal_redirect_policy(action, self.name, path)
         self.priority = action.priority
+        self.rate_limits = RateLimitPolicy.from_protos(action.rate_limits, f"{path}.rate_limits", common.sources)
+        self.include_virtual_host_rate_limits = action.include_vh_rate_limits.value
         if action.hash_policy:
             self.hash_policy = HashPolicy(action.hash_policy, f"{path}.hash_policy")
         if action.request_mirror_policies:
@@ -309,6 +334,11 @@ class RouteEntry:
         if chosen.max_stream_duration and is_grpc(headers.get(b"content-type")):
             set_grpc_timeout(headers, chosen.max_stream_duration)
         return chosen
+
+    @property
+    def disabled_filters(self) -> Mapping[str, bool]:
+        """Filters that this route disables (True), or enables although they are disabled (False)."""
+        return NOTHING_DISABLED if self.filter_configs is None else self.filter_configs.disabled
 
     def per_filter_config(self, filter_name: str) -> Any:
         """What the most specific level tells that filter, or None."""

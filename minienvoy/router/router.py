@@ -19,13 +19,17 @@ from ..upstream.http_conn_pool import http_conn_pool
 from .attempts import Attempts
 from .final_timeout import final_timeout
 from .redirect import answer_directly
+from .request_buffer import RequestBuffer
 from .router_config import RouterConfig
 from .shadow_writer import ShadowRequest, start_shadows
 from .upstream_request import UpstreamRequest
 
 if TYPE_CHECKING:
     from ..http.filter_manager import FilterManager
+    from ..stream_info import StreamInfo
+    from ..upstream.cluster import Cluster
     from ..upstream.host import Host
+    from ..upstream.load_balancer import OverrideHost, RetryPriority
     from .route_entry import RouteEntry
 
 _STOP: Final = FilterHeadersStatus.STOP_ITERATION
@@ -89,6 +93,7 @@ class Router(StreamDecoderFilter):
         "request_headers",
         "request_trailers",
         "response_started",
+        "retry_priority",
         "route_entry",
         "set_cookies",
         "shadows",
@@ -104,9 +109,10 @@ class Router(StreamDecoderFilter):
         self.upstream: UpstreamRequest | None = None
         self.attempts: Attempts | None = None
         self.buffered: list[bytes] | None = None
-        self.shadows: Sequence[ShadowRequest] = ()
+        self.shadows: Sequence[ShadowRequest | RequestBuffer] = ()
         self.set_cookies: Sequence[bytes] = ()
         self.buffered_size = self.host_selection_retries = 0
+        self.retry_priority: RetryPriority | None = None
         self.timeout = 0.0
         self._complete_time: float | None = None
         self.explain = NO_EXPLANATION
@@ -149,7 +155,12 @@ class Router(StreamDecoderFilter):
             self.internal = headers.has(b"x-envoy-internal")
         if config.strict_check_headers and self._fails_strict_check(headers):
             return _STOP
-        host = cluster.load_balancer.choose_host(self)
+        if cluster.drop_overload is not None and self._drops_overload(cluster):
+            return _STOP
+        if stream.upstream_override_host is None:
+            host = cluster.load_balancer.choose_host(self)
+        else:
+            host = cluster.choose_host(self)
         if host is None:
             self.no_healthy_upstream()
             return _STOP
@@ -165,10 +176,11 @@ class Router(StreamDecoderFilter):
             attempts.mark_request(headers)
         if route.rewrites or route.request_parsers:
             stream.describe()
+            stream.cluster_metadata = cluster.metadata
+            stream.attempt_count = stream.attempt_count or 1
             route.finalize_request_headers(headers, stream, not config.suppress_envoy_headers)
-        if route.shadow_policies:
-            policies = route.shadow_policies
-            self.shadows = start_shadows(policies, config, headers, stream, self.timeout, end_stream)
+        if route.copies_request:
+            self._copy_request(route, headers, end_stream)
         stream.upstream_host = host
         stream.watermark_callbacks = self._on_downstream_watermark
         upstream = self.upstream = UpstreamRequest(self, host)
@@ -182,6 +194,7 @@ class Router(StreamDecoderFilter):
         pending = pool.new_stream(upstream)
         if pending is not None:
             upstream.pending = pending
+            stream.upstream_request_create_time = stream.dispatcher.monotonic_time()
         if end_stream:
             if self.upstream is not None:
                 # The time that the upstream may take counts from here.
@@ -279,6 +292,18 @@ class Router(StreamDecoderFilter):
 
     # -- the response, from the upstream request
 
+    def follow_redirect(self, response: ResponseHeaderMap) -> bool:
+        """Whether the response was a redirect that the route has followed: then this filter is done."""
+        policy = self.route_entry.internal_redirect
+        if policy is None or response.status not in policy.codes:
+            return False
+        # The upstream request sees to its connection when the redirect has been followed.
+        upstream, self.upstream = self.upstream, None
+        if policy.follow(self, response):
+            return True
+        self.upstream = upstream
+        return False
+
     def on_upstream_1xx_headers(self, headers: ResponseHeaderMap) -> None:
         self.stream.encode_1xx_headers(headers)
 
@@ -292,8 +317,6 @@ class Router(StreamDecoderFilter):
     ) -> None:
         stream = self.stream
         attempts = self.attempts
-        if attempts is not None and not attempts.takes_headers(upstream, headers):
-            return
         cluster = self.cluster
         stream.first_upstream_rx_byte_time = stream.last_upstream_rx_byte_time = now
         self.response_started = True
@@ -304,6 +327,8 @@ class Router(StreamDecoderFilter):
             host_stats.rq_error += 1
         else:
             host_stats.rq_success += 1
+        if cluster.orca_load_report is not None:
+            self._take_orca_load_report(headers)
         if self._complete_time is not None and not self.config.suppress_envoy_headers:
             elapsed = int((now - self._complete_time) * 1000)
             item = _SERVICE_TIMES[elapsed] if elapsed < 64 else entry(b"x-envoy-upstream-service-time", b"%d" % elapsed)
@@ -320,9 +345,8 @@ class Router(StreamDecoderFilter):
             stream.response_code_details = details
             stream.describe()
             self.route_entry.finalize_response_headers(headers, stream, self.request_headers)
-            if self.route_entry.hash_policy is not None:
-                for cookie in self.set_cookies:
-                    headers.add(b"set-cookie", cookie)
+        for cookie in self.set_cookies:
+            headers.add(b"set-cookie", cookie)
         if end_stream:
             self.on_upstream_complete(now)
         stream.encode_headers(headers, end_stream, details)
@@ -338,6 +362,7 @@ class Router(StreamDecoderFilter):
     def on_upstream_reset(self, upstream: UpstreamRequest, reason: StreamResetReason, details: str) -> None:
         """The attempt has failed."""
         stream, attempts = self.stream, self.attempts
+        stream.cluster_metadata = self.cluster.metadata
         if reason is StreamResetReason.REMOTE_RESET:
             self.cluster.stats.traffic.upstream_rq_rx_reset += 1
         transport_failure = ""
@@ -423,10 +448,7 @@ class Router(StreamDecoderFilter):
         policy = self.route_entry.hash_policy
         if policy is None:
             return None
-        cookies: list[bytes] = []
-        value = policy.generate_hash(self.request_headers, self.stream, cookies.append)
-        self.set_cookies = cookies
-        return value
+        return policy.generate_hash(self.request_headers, self.stream, self.add_set_cookie)
 
     def should_select_another_host(self, host: Host) -> bool:
         """A retry may refuse hosts."""
@@ -434,8 +456,25 @@ class Router(StreamDecoderFilter):
         return state is not None and state.should_select_another_host(host)
 
     def metadata_match_criteria(self) -> Any:
-        """Keys and values that the host is to have in its metadata's `envoy.lb`; None if the route asks for none."""
-        return self.route_entry.metadata_match or None
+        """What the route asks for, and over it what dynamic metadata's `envoy.lb` does."""
+        criteria = self.route_entry.metadata_match
+        dynamic = self.stream._dynamic_metadata
+        if dynamic and dynamic.get("envoy.lb"):
+            return {**criteria, **dynamic["envoy.lb"]}
+        return criteria
+
+    def override_host(self) -> OverrideHost | None:
+        wanted: OverrideHost | None = self.stream.upstream_override_host
+        return wanted
+
+    def downstream_headers(self) -> RequestHeaderMap | None:
+        return self.request_headers
+
+    def request_stream_info(self) -> StreamInfo | None:
+        return self.stream
+
+    def add_set_cookie(self, value: bytes) -> None:
+        self.set_cookies = (*self.set_cookies, value)
 
     # -- inside
 
@@ -443,6 +482,39 @@ class Router(StreamDecoderFilter):
         """Since the request was complete."""
         complete = self._complete_time
         return 0 if complete is None else int((self.stream.dispatcher.monotonic_time() - complete) * 1000)
+
+    def _copy_request(self, route: RouteEntry, headers: RequestHeaderMap, end_stream: bool) -> None:
+        """For other clusters, and to have it when the route follows a redirect."""
+        stream = self.stream
+        copies: list[ShadowRequest | RequestBuffer] = []
+        if route.shadow_policies:
+            copies += start_shadows(route.shadow_policies, self.config, headers, stream, self.timeout, end_stream)
+        if route.internal_redirect is not None and not end_stream:
+            copies.append(RequestBuffer(self.cluster, stream.buffer_limit))
+        self.shadows = copies
+
+    def _take_orca_load_report(self, headers: HeaderMap) -> None:
+        """What the host tells of its load, with the headers or the trailers of a response."""
+        from ..upstream.orca import orca_load_report
+
+        upstream, take = self.upstream, self.cluster.orca_load_report
+        report = orca_load_report(headers)
+        if upstream is not None and take is not None and report is not None:
+            take(upstream.host, report)
+
+    def _drops_overload(self, cluster: Cluster) -> bool:
+        drop = cluster.drop_overload
+        assert drop is not None
+        if not drop.drops():
+            return False
+        stream = self.stream
+        if self.explain is not NO_EXPLANATION:
+            self.explain.decided("local_reply", 503, f"drop_overload {drop.category}")
+        stream.response_flags |= ResponseFlag.UNCONDITIONAL_DROP_OVERLOAD if drop.always else ResponseFlag.DROP_OVERLOAD
+        cluster.code_stats.charge_response(503, self.internal)
+        words = "unconditional drop overload" if drop.always else "drop overload"
+        stream.send_local_reply(503, words, words.replace(" ", "_"))
+        return True
 
     def _fails_strict_check(self, headers: RequestHeaderMap) -> bool:
         failed = self.config.failed_check(headers)
@@ -472,12 +544,15 @@ class Router(StreamDecoderFilter):
 
     def _reply_no_healthy_upstream(self) -> None:
         stream, cluster = self.stream, self.cluster
+        stream.cluster_metadata = cluster.metadata
         stream.attempt_count = stream.attempt_count or 1
         stream.response_flags |= ResponseFlag.NO_HEALTHY_UPSTREAM
-        cluster.code_stats.charge_response(503, self.internal)
+        override = stream.upstream_override_host
+        status = override.status if override is not None and override.strict else 503
+        cluster.code_stats.charge_response(status, self.internal)
         if self.attempts is None and self.route_entry.attempts.count_in_response:
             self.attempts = Attempts(self, self.route_entry.attempts, self.request_headers)
-        self._reply(503, "no healthy upstream", "no_healthy_upstream")
+        self._reply(status, "no healthy upstream", "no_healthy_upstream")
 
     def _on_request_complete(self) -> None:
         stream, attempts = self.stream, self.attempts
@@ -493,6 +568,7 @@ class Router(StreamDecoderFilter):
 
     def _on_response_timeout(self) -> None:
         attempts = self.attempts
+        self.stream.cluster_metadata = self.cluster.metadata
         live = [self.upstream] if attempts is None else attempts.live
         for upstream in live:
             self.cluster.stats.traffic.upstream_rq_timeout += 1

@@ -16,6 +16,7 @@ from ..upstream.http_conn_pool import PendingStream
 from .attempt_timers import AttemptTimers
 
 if TYPE_CHECKING:
+    from ..http.byte_meter import ByteMeter
     from ..upstream.codec_client import CodecClient
     from ..upstream.host import Host
     from .router import Router
@@ -105,6 +106,7 @@ class UpstreamRequest:
         stream = self._router.stream
         stream.upstream_host = host
         stream.attempt_count = stream.attempt_count or 1
+        stream.upstream_connection_pool_ready_time = stream.dispatcher.monotonic_time()
         if host is not None and self._router.attempts is not None:
             self._router.attempts.on_host_attempted(host)
         self.done = True
@@ -164,6 +166,10 @@ class UpstreamRequest:
 
     # -- from the codec
 
+    def take_meter(self, meter: ByteMeter) -> None:
+        """The codec counts bytes, and this is where."""
+        self._router.stream.upstream_meter = meter
+
     def decode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
         self._router.on_upstream_1xx_headers(headers)
 
@@ -172,6 +178,11 @@ class UpstreamRequest:
         if self.timers is not None:
             self.timers.touch()
         now = self._router.stream.dispatcher.monotonic_time()
+        if self._router.attempts is not None:
+            if end_stream:
+                self._complete(now)
+            if not self._router.attempts.takes_headers(self, headers):
+                return
         if self._router.request_headers.seen & _UPGRADE and self._fails_handshake(headers):
             # Whoever was promised a tunnel has no use for a body.
             headers.remove(b"content-length")
@@ -179,6 +190,13 @@ class UpstreamRequest:
             headers.body_follows = False
             self.reset()
             self._router.on_upstream_headers(self, headers, True, now, "websocket_handshake_unsuccessful")
+            return
+        if self._router.route_entry.internal_redirect is not None and self._router.follow_redirect(headers):
+            # The next request has been started by now: it could not have this connection, which was not free yet.
+            if end_stream:
+                self._complete(now)
+            else:
+                self.reset()
             return
         if end_stream:
             self._complete(now)

@@ -34,7 +34,7 @@ from .application_log import set_log_format
 from .drain_manager import DrainManager, DrainStrategy
 from .factory_context import ServerContext
 from .listener_manager import ListenerManager
-from .local_info import set_build_version
+from .local_info import locality_of, set_build_version
 from .server_stats import (
     CompilationSettingsStats,
     OverloadActionStats,
@@ -103,6 +103,8 @@ class Server(ServerContext):
         on_shutdown: called by `/quitquitquit` and by signals.
     """
 
+    make_access_logs = AccessLogManager
+
     def __init__(
         self,
         options: Options,
@@ -168,7 +170,7 @@ class Server(ServerContext):
         self.runtime = Loader(
             bootstrap.layered_runtime if bootstrap.HasField("layered_runtime") else None, self.service_cluster
         )
-        self.access_logs = AccessLogManager(
+        self.access_logs = self.make_access_logs(
             self.dispatcher,
             self.stats.scope(""),
             flush_interval=options.file_flush_interval,
@@ -176,7 +178,14 @@ class Server(ServerContext):
         )
         self.dns_resolvers = DnsResolvers(DnsResolverContext(self.dispatcher, self.stats), bootstrap)
         self.cluster_manager = ClusterManager(
-            ClusterContext(self.dispatcher, self.random, self.stats, self.runtime, self.dns_resolvers),
+            ClusterContext(
+                self.dispatcher,
+                self.random,
+                self.stats,
+                self.runtime,
+                self.dns_resolvers,
+                local_locality=locality_of(self.node),
+            ),
             bootstrap.cluster_manager.local_cluster_name,
         )
         now = self.dispatcher.wall_time()

@@ -10,21 +10,24 @@ type of the configuration for `cluster_type`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from ..config.api import type_of, unpack
 from ..config.fields import honours
 from ..errors import ConfigError
+from ..explain.explanation import NO_EXPLANATION
 from ..network.address import Address
 from ..network.transport_socket import require_raw_buffer
 from ..registry import Registry
 from .cluster_stats import ClusterStats
 from .duration import duration_of
-from .host import Host, HostSet, PrioritySet
+from .host import Host, HostSet, Locality, PrioritySet
 from .http_protocol_options import PROTOCOL_OPTIONS, UpstreamHttpProtocolOptions
 from .load_assignment import LoadAssignment, plain_metadata
-from .load_balancer import LOAD_BALANCERS, LoadBalancer, LoadBalancerFactory, LoadBalancerParams
+from .load_balancer import LoadBalancer, LoadBalancerContext, LoadBalancerFactory, LoadBalancerParams
+from .load_balancer_policy import cluster_policy
+from .override_host import OverrideHostStatus
 from .resource_manager import DEFAULT, ResourceManager, resource_managers
 
 if TYPE_CHECKING:
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from ..event.random import RandomGenerator
     from ..network.dns import DnsResolvers
     from ..stats.store import Store
+    from .cluster_manager import ClusterManager
 
 honours(
     "envoy.config.cluster.v3.Cluster",
@@ -49,12 +53,18 @@ honours(
     "dns_resolution_config",
     "dns_resolvers",
     "http_protocol_options",
+    "lb_policy",
+    "lb_subset_config",
+    "least_request_lb_config",
     "load_assignment",
     "load_balancing_policy",
+    "maglev_lb_config",
     "max_requests_per_connection",
     "name",
     "per_connection_buffer_limit_bytes",
     "respect_dns_ttl",
+    "ring_hash_lb_config",
+    "round_robin_lb_config",
     "transport_socket",
     "typed_dns_resolver_config",
     "typed_extension_protocol_options",
@@ -64,18 +74,25 @@ honours(
     "wait_for_warm_on_init",
     values={
         "connection_pool_per_downstream_connection": (False,),
-        "lb_policy": ("ROUND_ROBIN", "LOAD_BALANCING_POLICY_CONFIG"),
         "protocol_selection": ("USE_CONFIGURED_PROTOCOL",),
         "type": ("STATIC", "STRICT_DNS", "LOGICAL_DNS"),
     },
     whole=("metadata",),
 )
 honours("envoy.config.cluster.v3.Cluster.CustomClusterType", "name", "typed_config")
-honours("envoy.config.cluster.v3.Cluster.CommonLbConfig", "healthy_panic_threshold")
+honours(
+    "envoy.config.cluster.v3.Cluster.CommonLbConfig",
+    "close_connections_on_host_set_change",
+    "consistent_hashing_lb_config",
+    "healthy_panic_threshold",
+    "locality_weighted_lb_config",
+    "override_host_status",
+    "zone_aware_lb_config",
+    ignored={"update_merge_window": "there is one thread: an update of hosts costs little and is in force at once"},
+)
+honours("envoy.config.core.v3.HealthStatusSet", "statuses")
 honours("envoy.type.v3.Percent", "value")
 honours("envoy.config.cluster.v3.Cluster.RefreshRate", "base_interval", "max_interval")
-honours("envoy.config.cluster.v3.LoadBalancingPolicy", "policies")
-honours("envoy.config.cluster.v3.LoadBalancingPolicy.Policy", "typed_extension_config")
 honours("envoy.config.cluster.v3.UpstreamConnectionOptions", "tcp_keepalive")
 honours("envoy.config.core.v3.TcpKeepalive", "keepalive_interval", "keepalive_probes", "keepalive_time")
 honours("envoy.config.core.v3.BindConfig", "source_address")
@@ -91,8 +108,6 @@ DISCOVERY_TYPES: Final = {
 """`Cluster.DiscoveryType` to the name of the extension."""
 
 EDS: Final = 3
-LB_POLICIES: Final = {0: "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin"}
-"""`Cluster.LbPolicy` to the type of the configuration of the extension that does the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +116,11 @@ class ClusterContext:
 
     Attributes:
         dns_resolvers: None where no cluster may ask DNS, as in many tests.
-        path: of the cluster in the configuration, for errors.
+        path: of the cluster in the configuration, for errors; so is `cluster_name`.
         added_via_api: it came from CDS, not from the bootstrap.
+        cluster_manager: for clusters that consist of others; None in tests that have none.
+        local_priority_set: the hosts of the cluster that this server is a member of, for zone aware routing.
+        local_locality: where this server is; None if that is not told.
     """
 
     dispatcher: Dispatcher
@@ -111,7 +129,11 @@ class ClusterContext:
     runtime: Loader | None = None
     dns_resolvers: DnsResolvers | None = None
     path: str = ""
+    cluster_name: str = ""
     added_via_api: bool = False
+    cluster_manager: ClusterManager | None = None
+    local_priority_set: PrioritySet | None = None
+    local_locality: Locality | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,14 +159,19 @@ class Cluster:
         http_pools: the set of its HTTP connection pools; it belongs to their module.
         tcp_keepalive: None if keep-alive probes are not asked for.
         source_address: what upstream connections bind to; None for whatever the kernel takes.
+        drop_overload: which requests are dropped before a host is chosen; None if none are.
+        orca_load_report: takes what a host tells of its load (host, report); None if nobody wants to know.
     """
 
     __slots__ = (
+        "_close_on_host_set_change",
+        "_override_host_status",
         "added_via_api",
         "code_stats",
         "config",
         "connect_timeout",
         "dispatcher",
+        "drop_overload",
         "http_options",
         "http_pools",
         "load_assignment",
@@ -153,6 +180,7 @@ class Cluster:
         "metadata",
         "name",
         "observability_name",
+        "orca_load_report",
         "per_connection_buffer_limit",
         "priority_set",
         "random",
@@ -187,7 +215,13 @@ class Cluster:
         if config.HasField("transport_socket"):
             require_raw_buffer(config.transport_socket, f"{context.path}.transport_socket")
         self.load_assignment = LoadAssignment.from_proto(config.load_assignment, f"{context.path}.load_assignment")
-        self.load_balancer_type, create_load_balancer = _load_balancer_factory(config, context)
+        self.load_balancer_type, create_load_balancer = self._load_balancer_factory(config, context)
+        validate_endpoints = getattr(create_load_balancer, "validate_endpoints", None)
+        if validate_endpoints is not None:
+            validate_endpoints(self.load_assignment, f"{context.path}.load_assignment")
+        common = config.common_lb_config
+        self._close_on_host_set_change: bool = common.close_connections_on_host_set_change
+        self._override_host_status = OverrideHostStatus.from_proto(common)
         # Everything that can be wrong has been looked at: from here on there is something to clean up.
         scope = context.stats.scope(f"cluster.{self.observability_name}")
         self.stats = ClusterStats(scope)
@@ -200,14 +234,22 @@ class Cluster:
         self.priority_set = PrioritySet()
         self.priority_set.update_hosts(self.load_assignment.host_set(0, ()))
         self.priority_set.add_member_update_callback(self._on_member_update)
+        self.drop_overload = self.load_assignment.drop_overload(context.random.stream(f"cluster.{self.name}.drop"))
         self.load_balancer: LoadBalancer = create_load_balancer(
             LoadBalancerParams(
                 self.priority_set,
                 self.stats.lb,
                 context.random.stream(f"cluster.{self.name}.lb"),
-                _healthy_panic_threshold(config.common_lb_config),
+                _healthy_panic_threshold(common),
+                context.dispatcher,
+                context.runtime,
+                context.local_priority_set,
+                context.local_locality,
+                scope,
+                self.stats.traffic,
             )
         )
+        self.orca_load_report = getattr(self.load_balancer, "on_orca_load_report", None)
 
     def start(self, on_initialized: Callable[[], None]) -> None:
         """Find the hosts; `on_initialized` is called once, as soon as the cluster can be used (warming)."""
@@ -217,14 +259,37 @@ class Cluster:
         """Stop looking for hosts, close idle connections, forget the statistics. Streams under way may still end."""
         if not self.stopped:
             self.stopped = True
+            stop_balancer = getattr(self.load_balancer, "stop", None)
+            if stop_balancer is not None:
+                stop_balancer()
             drain_http_pools(self.hosts())
             self.stats.scope.remove()
+
+    def choose_host(self, context: LoadBalancerContext) -> Host | None:
+        """For a request that may ask for a certain host; others ask `load_balancer` at once."""
+        override = context.override_host()
+        if override is not None:
+            host = self._override_host_status.select(self.priority_set, override)
+            if host is not None:
+                if context.explain is not NO_EXPLANATION:
+                    context.explain.decided("host", host, "the request asks for it")
+                return host
+            if override.strict:
+                return None
+        return self.load_balancer.choose_host(context)
+
+    def _load_balancer_factory(self, config: Any, context: ClusterContext) -> tuple[str, LoadBalancerFactory]:
+        """The name of the policy and its factory; a kind of cluster may bring its own."""
+        return cluster_policy(config, context)
 
     def hosts(self) -> list[Host]:
         """Of all priorities."""
         return self.priority_set.hosts()
 
     def _on_member_update(self, host_set: HostSet, added: tuple[Host, ...], removed: tuple[Host, ...]) -> None:
+        for host in added:
+            host.cluster = self
+        drain_http_pools(self.hosts() if self._close_on_host_set_change and (added or removed) else ())
         drain_http_pools(removed)
         endpoint = self.stats.endpoint
         if added or removed:
@@ -257,6 +322,7 @@ def create_cluster(config: Any, context: ClusterContext) -> Cluster:
     Raises:
         ConfigError: below `context.path`.
     """
+    context = replace(context, cluster_name=config.name)
     if not config.HasField("cluster_type"):
         if config.type == EDS and not config.eds_cluster_config.HasField("eds_config"):
             raise ConfigError(
@@ -312,26 +378,3 @@ def _healthy_panic_threshold(common: Any) -> int:
     if not common.HasField("healthy_panic_threshold"):
         return 50
     return min(100, int(common.healthy_panic_threshold.value + 0.5))
-
-
-def _load_balancer_factory(config: Any, context: ClusterContext) -> tuple[str, LoadBalancerFactory]:
-    """The first policy that is known, as in Envoy, or what `lb_policy` says."""
-    if not config.HasField("load_balancing_policy"):
-        policy_type = LB_POLICIES.get(config.lb_policy, "")
-        entry = LOAD_BALANCERS.find(policy_type, f"{context.path}.lb_policy")
-        return entry.name, entry.factory(None, context)
-    path = f"{context.path}.load_balancing_policy.policies"
-    names = []
-    for policy in config.load_balancing_policy.policies:
-        packed = policy.typed_extension_config.typed_config
-        names.append(policy.typed_extension_config.name)
-        try:
-            entry = LOAD_BALANCERS.find(type_of(packed, path))
-        except ConfigError:
-            continue
-        return entry.name, entry.factory(unpack(packed, path, validate=True), context)
-    raise ConfigError(
-        "cluster: didn't find a registered load balancer factory implementation for cluster: "
-        f"'{config.name}' with names from [{', '.join(names)}]",
-        path,
-    )

@@ -35,7 +35,33 @@ READ_FOR = {
         "server/listener_manager.py",
     ),
     "server/server.py": ("config/runtime.py", "network/dns.py", "server/stats_settings.py"),
-    "upstream/cluster.py": ("extensions/clusters/dns.py", "network/dns.py"),
+    "upstream/cluster.py": (
+        "extensions/clusters/dns.py",
+        "network/dns.py",
+        "upstream/legacy_lb_policy.py",
+        "upstream/load_balancer_policy.py",
+        "upstream/override_host.py",
+    ),
+    # What the older fields say is put into the extension's message, which has fields of the same names.
+    "upstream/legacy_lb_policy.py": (
+        "extensions/load_balancing_policies/least_request.py",
+        "extensions/load_balancing_policies/ring_hash.py",
+        "extensions/load_balancing_policies/round_robin.py",
+        "extensions/load_balancing_policies/subset_config.py",
+        "upstream/locality_lb_config.py",
+        "upstream/slow_start.py",
+        "upstream/thread_aware_load_balancer.py",
+    ),
+    "upstream/thread_aware_load_balancer.py": ("extensions/load_balancing_policies/own_hash_policy.py",),
+    "extensions/load_balancing_policies/maglev.py": (
+        "extensions/load_balancing_policies/own_hash_policy.py",
+        "upstream/thread_aware_load_balancer.py",
+    ),
+    "extensions/load_balancing_policies/ring_hash.py": (
+        "extensions/load_balancing_policies/own_hash_policy.py",
+        "upstream/thread_aware_load_balancer.py",
+    ),
+    "extensions/load_balancing_policies/subset_config.py": ("extensions/load_balancing_policies/subset.py",),
 }
 """Declaring module -> further modules that read the fields."""
 
@@ -44,13 +70,10 @@ NOT_READ = {
     ("extensions/filters/http/router.py", "respect_expected_rq_timeout"): "only as it is by default",
     ("extensions/filters/network/http_connection_manager.py", "forward_client_cert_details"): "only the default",
     ("extensions/filters/network/http_connection_manager.py", "match_upstream"): "only as it is by default",
-    ("server/filter_chain_factory.py", "is_optional"): "only as it is by default",
-    ("server/filter_chain_factory.py", "disabled"): "only as it is by default",
     ("matchers/header.py", "exact_match"): "by the name that WhichOneof gives",
     ("matchers/header.py", "prefix_match"): "by the name that WhichOneof gives",
     ("matchers/header.py", "suffix_match"): "by the name that WhichOneof gives",
     ("matchers/header.py", "contains_match"): "by the name that WhichOneof gives",
-    ("router/filter_config.py", "disabled"): "only as it is by default",
     ("matchers/string.py", "patterns"): "server/stats_settings.py compiles it; it is declared there too",
     ("server/listener.py", "use_original_dst"): "only as it is by default",
     ("server/listener.py", "enable_mptcp"): "only as it is by default",

@@ -218,14 +218,8 @@ def test_bad_settings_are_refused(
     ("fields", "path"),
     [
         ({"type": "EDS"}, "type"),
-        ({"lb_policy": "RING_HASH"}, "lb_policy"),
         ({"outlier_detection": {}}, "outlier_detection"),
-        ({"common_lb_config": {"zone_aware_lb_config": {}}}, "common_lb_config.zone_aware_lb_config"),
         ({"http2_protocol_options": {}}, "http2_protocol_options"),
-        (
-            {"load_assignment": {"cluster_name": "a", "policy": {"drop_overloads": [{"category": "x"}]}}},
-            "load_assignment.policy.drop_overloads",
-        ),
     ],
 )
 def test_what_comes_later_is_not_honoured_yet(

@@ -31,12 +31,13 @@ honours(
 @HTTP_FILTERS.register("envoy.filters.http.router", CONFIG_TYPE)
 def create_router(config: Any, context: FactoryContext) -> HttpFilterFactory:
     """The terminal filter of nearly every chain."""
+    server = context.server
     settings = RouterConfig(
         context.server.cluster_manager,
         context.http_scope.struct(RouterStats),
-        client_codec(context.server.http1_codec),
-        context.server.random.stream("router.retry"),
-        context.server.runtime,
+        lambda *arguments: client_codec(server.http1_codec, server.byte_meters)(*arguments),
+        server.random.stream("router.retry"),
+        server.runtime,
         suppress_envoy_headers=config.suppress_envoy_headers,
         respect_expected_rq_timeout=config.respect_expected_rq_timeout,
         strict_check_headers=config.strict_check_headers,
