@@ -45,6 +45,10 @@ CATALOGUE = {
     "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin": "load_balancing_policies.round_robin",
     "envoy.extensions.load_balancing_policies.subset.v3.Subset": "load_balancing_policies.subset",
     "envoy.extensions.load_balancing_policies.wrr_locality.v3.WrrLocality": "load_balancing_policies.wrr_locality",
+    # where upstream connections come from
+    "envoy.config.upstream.local_address_selector.v3.DefaultLocalAddressSelector": (
+        "local_address_selectors.default_local_address_selector"
+    ),
     # which hosts and priorities a retry goes to
     "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate": "retry.host.previous_hosts",
     "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig": (

@@ -187,7 +187,9 @@ class Router(StreamDecoderFilter):
         if attempts is not None:
             attempts.take_policy(headers)
             attempts.live.append(upstream)
-        pool = host.http_pools.get(route.priority) or http_conn_pool(cluster, host, config.make_codec, route.priority)
+        pool = host.http_pools.get(route.priority) or http_conn_pool(
+            cluster, host, config.make_codec, route.priority, stream.downstream_connection
+        )
         if pool is None:
             self._no_pool()
             return _STOP
@@ -244,7 +246,8 @@ class Router(StreamDecoderFilter):
         """Not the first one; that is part of `decode_headers`."""
         self.upstream = upstream
         priority = self.route_entry.priority
-        pool = http_conn_pool(self.cluster, upstream.host, self.config.make_codec, priority)
+        connection = self.stream.downstream_connection
+        pool = http_conn_pool(self.cluster, upstream.host, self.config.make_codec, priority, connection)
         if pool is None:
             self._no_pool()
             return

@@ -75,7 +75,7 @@ honours(
     whole=("node",),
 )
 honours("envoy.config.bootstrap.v3.Bootstrap.StaticResources", "listeners", "clusters")
-honours("envoy.config.bootstrap.v3.ClusterManager", "local_cluster_name")
+honours("envoy.config.bootstrap.v3.ClusterManager", "local_cluster_name", "upstream_bind_config")
 honours("envoy.config.bootstrap.v3.LayeredRuntime", "layers")
 honours("envoy.config.bootstrap.v3.RuntimeLayer", "name", "disk_layer", "admin_layer", whole=("static_layer",))
 honours("envoy.config.bootstrap.v3.RuntimeLayer.DiskLayer", "symlink_root", "subdirectory", "append_service_cluster")
@@ -185,6 +185,11 @@ class Server(ServerContext):
                 self.runtime,
                 self.dns_resolvers,
                 local_locality=locality_of(self.node),
+                bind_config=(
+                    bootstrap.cluster_manager.upstream_bind_config
+                    if bootstrap.cluster_manager.HasField("upstream_bind_config")
+                    else None
+                ),
             ),
             bootstrap.cluster_manager.local_cluster_name,
         )

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from .codec_client import CodecClient
 from .conn_pool import PoolFailureReason
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..event.dispatcher import Dispatcher
     from ..http.http1.settings import Http1Settings
     from ..network.client_connection import ClientConnection
+    from ..network.connection import Connection
     from .cluster import Cluster
     from .host import Host
 
@@ -49,13 +50,18 @@ class PendingStream:
         self._pool.cancel(self)
 
 
+MAX_PRECONNECTED: Final = 3
+"""At once: a host that has just become healthy is not to be overrun."""
+
 MakeCodec = Callable[["ClientConnection", "Http1Settings", Any], Any]
 
 
 class HttpConnPool:
     """Made on the first stream to a host; `draining` once the host has left the cluster."""
 
-    def __init__(self, cluster: Cluster, host: Host, make_codec: MakeCodec, priority: int = DEFAULT) -> None:
+    def __init__(
+        self, cluster: Cluster, host: Host, make_codec: MakeCodec, priority: int = DEFAULT, key: Hashable = DEFAULT
+    ) -> None:
         self.cluster = cluster
         self.host = host
         self.stats = cluster.stats.traffic
@@ -71,7 +77,7 @@ class HttpConnPool:
         self._max_requests = cluster.http_options.max_requests_per_connection
         self.idle_timeout = cluster.http_options.idle_timeout
         self.max_stream_duration = cluster.http_options.max_stream_duration
-        self._key: Hashable = priority
+        self._key = key
         self._resources.connection_pools.current += 1
         pools_of(cluster).add(self)
 
@@ -181,11 +187,13 @@ class HttpConnPool:
             timed_out = connection.connect_timed_out
             if timed_out:
                 stats.upstream_cx_connect_timeout += 1
-            if timed_out or remote:
-                self._fail_pending(
-                    PoolFailureReason.TIMEOUT if timed_out else PoolFailureReason.REMOTE_CONNECTION_FAILURE,
-                    connection.transport_failure_reason,
-                )
+            if connection.bind_failed:
+                stats.bind_errors += 1
+            if timed_out or remote or connection.failed_locally:
+                reason = PoolFailureReason.LOCAL_CONNECTION_FAILURE
+                if timed_out or remote:
+                    reason = PoolFailureReason.TIMEOUT if timed_out else PoolFailureReason.REMOTE_CONNECTION_FAILURE
+                self._fail_pending(reason, connection.transport_failure_reason)
             self._retire_if_idle()
             return
         client.ready = False
@@ -253,7 +261,7 @@ class HttpConnPool:
             self.stats.upstream_rq_pending_active -= 1
             if self._resources.requests.can_create:
                 self._idle.append(client)
-                self.new_stream(pending.callbacks)
+                HttpConnPool.new_stream(self, pending.callbacks)
                 return
             self.stats.upstream_rq_active_overflow += 1
             pending.callbacks.on_pool_failure(PoolFailureReason.OVERFLOW, "", self.host)
@@ -299,6 +307,29 @@ class HttpConnPool:
             self.stats.upstream_rq_pending_active -= 1
 
 
+class PreconnectingHttpConnPool(HttpConnPool):
+    """Has more connections than it needs just now (`shouldCreateNewConnection`, `preconnect_policy`)."""
+
+    def new_stream(self, callbacks: HttpPoolCallbacks) -> PendingStream | None:
+        ready = bool(self._idle)
+        pending = super().new_stream(callbacks)
+        if ready:
+            self._preconnect()
+        return pending
+
+    def _connect_for_pending(self) -> None:
+        if self._pending:
+            self._preconnect()
+
+    def _preconnect(self) -> None:
+        ratio = self.cluster.preconnect_ratio if self.host.healthy else 1.0
+        for _ in range(MAX_PRECONNECTED):
+            spare = self._connecting + len(self._idle)
+            active = len(self._clients) - spare
+            if (len(self._pending) + active) * ratio <= spare + active or not self._connect_within_limits():
+                return
+
+
 def pools_of(cluster: Cluster) -> set[HttpConnPool]:
     """Those that have connections, or streams that wait; the first call begins to count their bytes."""
     pools: set[HttpConnPool] | None = cluster.http_pools
@@ -320,12 +351,25 @@ def pools_of(cluster: Cluster) -> set[HttpConnPool]:
     return pools
 
 
-def http_conn_pool(cluster: Cluster, host: Host, make_codec: MakeCodec, priority: int = DEFAULT) -> HttpConnPool | None:
-    """The pool of `host`, made if this is the first stream to it; None if there are too many pools."""
-    pool: HttpConnPool | None = host.http_pools.get(priority)
+def http_conn_pool(
+    cluster: Cluster,
+    host: Host,
+    make_codec: MakeCodec,
+    priority: int = DEFAULT,
+    downstream: Connection | None = None,
+) -> HttpConnPool | None:
+    """The pool of `host`, made if this is the first stream to it; None if there are too many pools.
+
+    Only a cluster that wants a pool for each downstream connection looks at `downstream`.
+    """
+    key: Hashable = priority
+    if cluster.pool_per_downstream_connection and downstream is not None:
+        key = (priority, downstream.info.id)
+    pool: HttpConnPool | None = host.http_pools.get(key)
     if pool is None:
         if not cluster.resource_managers[priority].connection_pools.can_create:
             cluster.stats.traffic.upstream_cx_pool_overflow += 1
             return None
-        pool = host.http_pools[priority] = HttpConnPool(cluster, host, make_codec, priority)
+        kind = HttpConnPool if cluster.preconnect_ratio <= 1.0 else PreconnectingHttpConnPool
+        pool = host.http_pools[key] = kind(cluster, host, make_codec, priority, key)
     return pool

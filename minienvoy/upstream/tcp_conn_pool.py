@@ -10,7 +10,7 @@ request* has it. Above the limit of connections a request waits until another co
 from __future__ import annotations
 
 from collections import deque
-from typing import Protocol
+from typing import Final, Protocol
 
 from ..network.client_connection import ClientConnection
 from ..network.connection import ConnectionCallbacks, ConnectionCloseType, ConnectionEvent
@@ -19,6 +19,9 @@ from .conn_pool import PoolFailureReason
 from .host import Host
 from .host_connection import create_connection
 from .resource_manager import DEFAULT
+
+MAX_PRECONNECTED: Final = 3
+"""At once."""
 
 
 class TcpPoolCallbacks(Protocol):
@@ -34,10 +37,11 @@ class TcpPoolCallbacks(Protocol):
 class TcpConnPool:
     """To `host`, for one routing priority."""
 
-    __slots__ = ("_clients", "_waiting", "cluster", "host", "resources")
+    __slots__ = ("_clients", "_idle", "_waiting", "cluster", "host", "resources")
 
     def __init__(self, cluster: Cluster, host: Host, priority: int = DEFAULT) -> None:
         self._clients: set[ActiveTcpClient] = set()
+        self._idle: list[ActiveTcpClient] = []
         self._waiting: deque[PendingConnection] = deque()
         self.cluster = cluster
         self.host = host
@@ -45,6 +49,10 @@ class TcpConnPool:
 
     def new_connection(self, callbacks: TcpPoolCallbacks) -> PendingConnection | None:
         """Ask for a connection; what is returned can be cancelled. None if the answer has been given already."""
+        if self._idle:
+            self._idle.pop().attach(callbacks)
+            self.preconnect()
+            return None
         stats, pending_requests = self.cluster.stats.traffic, self.resources.pending_requests
         if not pending_requests.can_create:
             stats.upstream_rq_pending_overflow += 1
@@ -56,7 +64,29 @@ class TcpConnPool:
         request = PendingConnection(self, callbacks)
         if not self._connect(request):
             self._waiting.append(request)
+        else:
+            self.preconnect()
         return request
+
+    def preconnect(self) -> None:
+        """Have as many connections in stock as `preconnect_policy` wants."""
+        ratio = self.cluster.preconnect_ratio
+        if ratio <= 1.0 or not self.host.healthy:
+            return
+        for _ in range(MAX_PRECONNECTED):
+            spare = sum(not client.wanted for client in self._clients)
+            wanted = len(self._clients) - spare
+            if wanted * ratio <= len(self._clients) or not self._connect(None):
+                return
+
+    def on_idle(self, client: ActiveTcpClient) -> None:
+        """A connection that nobody has asked for yet is there."""
+        if self._waiting:
+            request = self._waiting.popleft()
+            self.stop_pending()
+            client.attach(request.callbacks)
+        else:
+            self._idle.append(client)
 
     def close(self) -> None:
         """Close every connection, also those that still send what they were given."""
@@ -71,6 +101,8 @@ class TcpConnPool:
     def on_closed(self, client: ActiveTcpClient) -> None:
         """There may be room for another one."""
         self._clients.discard(client)
+        if client in self._idle:
+            self._idle.remove(client)
 
     def serve_waiting(self) -> None:
         while self._waiting and self._connect(self._waiting[0]):
@@ -90,7 +122,8 @@ class TcpConnPool:
             self.stop_pending()
             self.cluster.stats.traffic.upstream_rq_cancelled += 1
 
-    def _connect(self, request: PendingConnection) -> bool:
+    def _connect(self, request: PendingConnection | None) -> bool:
+        """A connection for `request`, or for nobody yet; False if there is no room."""
         resources = self.resources
         allowed = resources.connections.can_create and self.host.stats.cx_active < resources.max_connections_per_host
         if not allowed:
@@ -99,7 +132,9 @@ class TcpConnPool:
                 return False
             # A host always gets one connection: the breaker must not starve it for good.
             resources.connections.touched = True
-        client = request.client = ActiveTcpClient(self, request.callbacks)
+        client = ActiveTcpClient(self, None if request is None else request.callbacks)
+        if request is not None:
+            request.client = client
         self._clients.add(client)
         client.connection.connect(self.cluster.connect_timeout)
         return True
@@ -128,11 +163,16 @@ class PendingConnection:
 
 
 class ActiveTcpClient(ConnectionCallbacks):
-    """One connection of the pool, and the request that it is for."""
+    """One connection of the pool, and the request that it is for.
 
-    __slots__ = ("_callbacks", "_connected", "_overflow", "_pool", "_start", "connection")
+    Attributes:
+        wanted: there is, or was, such a request; without it the connection is in stock.
+    """
 
-    def __init__(self, pool: TcpConnPool, callbacks: TcpPoolCallbacks) -> None:
+    __slots__ = ("_callbacks", "_connected", "_overflow", "_pool", "_start", "connection", "wanted")
+
+    def __init__(self, pool: TcpConnPool, callbacks: TcpPoolCallbacks | None) -> None:
+        self.wanted = callbacks is not None
         self._pool = pool
         self._callbacks: TcpPoolCallbacks | None = callbacks
         self._connected = self._overflow = False
@@ -161,13 +201,29 @@ class ActiveTcpClient(ConnectionCallbacks):
         else:
             self._on_closed(event)
 
+    def attach(self, callbacks: TcpPoolCallbacks) -> None:
+        """Somebody wants this connection, which has been in stock."""
+        self.wanted = True
+        self._callbacks = callbacks
+        self.connection.read_disable(False)
+        self._begin()
+
     def _on_connected(self) -> None:
-        self._connected = True
-        pool, callbacks = self._pool, self._callbacks
-        cluster = pool.cluster
+        cluster = self._pool.cluster
         stats = cluster.stats.traffic
         stats.upstream_cx_connect_ms.record(int((cluster.dispatcher.monotonic_time() - self._start) * 1000.0))
-        pool.stop_pending()
+        if self.wanted:
+            self._pool.stop_pending()
+            self._begin()
+        else:
+            # What the peer says waits for who listens.
+            self.connection.read_disable(True)
+            self._pool.on_idle(self)
+
+    def _begin(self) -> None:
+        pool, callbacks = self._pool, self._callbacks
+        stats = pool.cluster.stats.traffic
+        self._connected = True
         if not pool.resources.requests.can_create:
             self._callbacks = None
             stats.upstream_rq_active_overflow += 1
@@ -214,6 +270,9 @@ class ActiveTcpClient(ConnectionCallbacks):
                 stats.upstream_cx_destroy_local_with_active_rq += 1
             pool.serve_waiting()
             return
+        if not self.wanted:
+            pool.serve_waiting()
+            return
         pool.stop_pending()
         if callbacks is None:
             pool.serve_waiting()
@@ -221,6 +280,8 @@ class ActiveTcpClient(ConnectionCallbacks):
         stats.upstream_cx_connect_fail += 1
         host.cx_connect_fail += 1
         stats.upstream_rq_pending_failure_eject += 1
+        if self.connection.bind_failed:
+            stats.bind_errors += 1
         reason = PoolFailureReason.REMOTE_CONNECTION_FAILURE if remote else PoolFailureReason.LOCAL_CONNECTION_FAILURE
         if self.connection.connect_timed_out:
             stats.upstream_cx_connect_timeout += 1
