@@ -291,14 +291,17 @@ class ActiveStream(UpgradableStream):
             entries.append(_KEEP_ALIVE)
         self.response_code = status
         self.response_started = True
-        stats, listener_stats = config.stats, config.listener_stats
-        stats.downstream_rq_completed += 1
-        listener_stats.downstream_rq_completed += 1
-        if 200 <= status < 300:
-            stats.downstream_rq_2xx += 1
-            listener_stats.downstream_rq_2xx += 1
+        if self.is_health_check:
+            config.tracing_stats.health_check += 1
         else:
-            self._charge(status)
+            stats, listener_stats = config.stats, config.listener_stats
+            stats.downstream_rq_completed += 1
+            listener_stats.downstream_rq_completed += 1
+            if 200 <= status < 300:
+                stats.downstream_rq_2xx += 1
+                listener_stats.downstream_rq_2xx += 1
+            else:
+                self._charge(status)
         manager.last_activity = self.first_downstream_tx_byte_time = now
         self.response_headers = headers
         if end_stream:
@@ -435,6 +438,8 @@ class ActiveStream(UpgradableStream):
         self.encoder.read_disable(pause)
 
     def describe(self) -> None:
+        if self.request_headers is not None and not self.request_id:
+            self.request_id = (self.request_headers.get(b"x-request-id") or b"").decode("latin-1")
         route = self._route
         if route is not None:
             self.route_name = route.name

@@ -57,7 +57,7 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
 
     # -- the connection's life
 
-    def on_new_connection(self) -> FilterStatus:
+    def initialize_read_filter_callbacks(self) -> None:
         config = self.config
         connection = self.connection
         connection.add_callbacks(self)
@@ -71,7 +71,6 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         if config.max_connection_duration:
             self._duration_timer = config.dispatcher.create_timer(self._on_max_connection_duration)
             self._duration_timer.enable(config.max_connection_duration)
-        return FilterStatus.CONTINUE
 
     def on_data(self, data: bytes, end_stream: bool) -> FilterStatus:
         codec = self.codec
@@ -254,6 +253,9 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
     def _create_codec(self) -> ServerConnection:
         config = self.config
         codec = self.codec = config.make_codec(self.connection, self, config)
+        if self.connection._stream_info is not None:
+            # The listener's log tells of the connection.
+            self.connection._stream_info.protocol = codec.protocol
         config.stats.downstream_cx_http1_total += 1
         config.stats.downstream_cx_http1_active += 1
         return codec

@@ -25,12 +25,12 @@ from .attempt_timers import AttemptTimers
 from .final_timeout import set_timeout_headers
 from .retry_policy import AttemptSettings
 from .retry_state import RetryState, RetryStatus
-from .upstream_request import UpstreamRequest
 
 if TYPE_CHECKING:
     from ..upstream.codec_client import CodecClient
     from ..upstream.host import Host
     from .router import Router
+    from .upstream_request import UpstreamRequest
 
 _CONTROL = (
     b"x-envoy-retry-on",
@@ -65,6 +65,7 @@ class Attempts:
         "_clients",
         "_retried",
         "_router",
+        "_slow",
         "_started",
         "count",
         "hedges",
@@ -94,6 +95,7 @@ class Attempts:
             self.hedges = value == b"true"
         self.timeout_status = 204 if headers.has(b"x-envoy-upstream-rq-timeout-alt-response") else 504
         self._retried: list[UpstreamRequest] = []
+        self._slow: list[UpstreamRequest] = []
         self._clients: dict[UpstreamRequest, CodecClient] = {}
         self._started = False
 
@@ -206,13 +208,23 @@ class Attempts:
         router = self._router
         upstream.host.stats.rq_timeout += 1
         upstream.reset()
+        if upstream.host.outlier is not None:
+            upstream.host.outlier.put_timeout()
         if self.retries_reset(upstream, StreamResetReason.LOCAL_RESET, timeout=True):
             return
         router.charge_abort(upstream, self.timeout_status)
         self.forget(upstream)
         router.time_out(details)
 
+    def was_slow(self, upstream: UpstreamRequest) -> bool:
+        """Its own time is over, and it goes on."""
+        return upstream in self._slow
+
     def _hedge(self, upstream: UpstreamRequest) -> None:
+        self._slow.append(upstream)
+        if upstream.host.outlier is not None:
+            # What it may still answer does not make up for that.
+            upstream.host.outlier.put_timeout()
         if self.state is None:
             return
         status = self.state.should_hedge(partial(self._try_again, True))
@@ -226,6 +238,7 @@ class Attempts:
     def takes_headers(self, upstream: UpstreamRequest, headers: ResponseHeaderMap) -> bool:
         """Whether this response is the one for the client."""
         router, state = self._router, self.state
+        router.tell_detectors(upstream, headers)
         could_not_retry = False
         if state is not None:
             if upstream in self._retried:
@@ -353,7 +366,7 @@ class Attempts:
         set_timeout_headers(router, headers, router.elapsed_milliseconds())
         stream.upstream_request_create_time = stream.dispatcher.monotonic_time()
         stream.upstream_host = host
-        upstream = UpstreamRequest(router, host)
+        upstream = config.make_upstream_request(router, host)
         self.live.insert(0, upstream)
         router.start_attempt(upstream)
 

@@ -1,18 +1,16 @@
 """The terminal HTTP filter: route, balance, forward, answer.
 
-Envoy: `Router::Filter`; docs "Router". What goes wrong upstream becomes a local reply here, with Envoy's status,
-words and flags; what goes right passes through with as little ado as possible.
+Envoy: `Router::Filter`; docs "Router". What goes right passes through with as little ado as possible. What goes wrong
+is in `router_replies.py`, what is tried again in `attempts.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from ..explain.explanation import NO_EXPLANATION
-from ..http.codec import RequestEncoder, StreamResetReason
-from ..http.filter import FilterDataStatus, FilterHeadersStatus, FilterTrailersStatus, StreamDecoderFilter
-from ..http.grpc import is_grpc
+from ..http.codec import RequestEncoder
+from ..http.filter import FilterDataStatus, FilterHeadersStatus, FilterTrailersStatus
 from ..http.header_map import KIND, Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
 from ..stream_info import ResponseFlag
 from ..upstream.http_conn_pool import http_conn_pool
@@ -20,16 +18,12 @@ from .attempts import Attempts
 from .final_timeout import final_timeout
 from .redirect import answer_directly
 from .request_buffer import RequestBuffer
-from .router_config import RouterConfig
+from .router_replies import IMMEDIATE_FAIL, RouterReplies
 from .shadow_writer import ShadowRequest, start_shadows
 from .upstream_request import UpstreamRequest
 
 if TYPE_CHECKING:
     from ..http.filter_manager import FilterManager
-    from ..stream_info import StreamInfo
-    from ..upstream.cluster import Cluster
-    from ..upstream.host import Host
-    from ..upstream.load_balancer import OverrideHost, RetryPriority
     from .route_entry import RouteEntry
 
 _STOP: Final = FilterHeadersStatus.STOP_ITERATION
@@ -52,70 +46,16 @@ _CONTROL: Final = (
 _TIMEOUTS: Final = _TIMEOUT_HEADER | _EXPECTED_TIMEOUT
 _SERVICE_TIME: Final = KIND[b"x-envoy-upstream-service-time"]
 
-_OVERFLOW: Final = StreamResetReason.OVERFLOW
-_FLAGS: Final = {
-    StreamResetReason.LOCAL_CONNECTION_FAILURE: ResponseFlag.UPSTREAM_CONNECTION_FAILURE,
-    StreamResetReason.REMOTE_CONNECTION_FAILURE: ResponseFlag.UPSTREAM_CONNECTION_FAILURE,
-    StreamResetReason.CONNECTION_TIMEOUT: ResponseFlag.UPSTREAM_CONNECTION_FAILURE,
-    StreamResetReason.CONNECTION_TERMINATION: ResponseFlag.UPSTREAM_CONNECTION_TERMINATION,
-    StreamResetReason.LOCAL_RESET: ResponseFlag.LOCAL_RESET,
-    StreamResetReason.LOCAL_REFUSED_STREAM_RESET: ResponseFlag.LOCAL_RESET,
-    StreamResetReason.REMOTE_RESET: ResponseFlag.UPSTREAM_REMOTE_RESET,
-    StreamResetReason.REMOTE_REFUSED_STREAM_RESET: ResponseFlag.UPSTREAM_REMOTE_RESET,
-    StreamResetReason.CONNECT_ERROR: ResponseFlag.UPSTREAM_REMOTE_RESET,
-    StreamResetReason.OVERFLOW: ResponseFlag.UPSTREAM_OVERFLOW,
-    StreamResetReason.PROTOCOL_ERROR: ResponseFlag.UPSTREAM_PROTOCOL_ERROR,
-    StreamResetReason.HTTP1_PREMATURE_UPSTREAM_HALF_CLOSE: ResponseFlag.UPSTREAM_CONNECTION_TERMINATION,
-    StreamResetReason.OVERLOAD_MANAGER: ResponseFlag.OVERLOAD_MANAGER_TERMINATED,
-}
-
 
 _SERVICE_TIMES: Final[list[Entry]] = [
     entry(b"x-envoy-upstream-service-time", b"%d" % milliseconds) for milliseconds in range(64)
 ]
 
 
-class Router(StreamDecoderFilter):
-    """One request. Also the `LoadBalancerContext` of that request."""
+class Router(RouterReplies):
+    """One request."""
 
-    __slots__ = (
-        "_complete_time",
-        "_reading_stopped",
-        "attempts",
-        "buffered",
-        "buffered_size",
-        "cluster",
-        "config",
-        "explain",
-        "host_selection_retries",
-        "internal",
-        "request_complete",
-        "request_headers",
-        "request_trailers",
-        "response_started",
-        "retry_priority",
-        "route_entry",
-        "set_cookies",
-        "shadows",
-        "stream",
-        "timeout",
-        "upstream",
-    )
-
-    def __init__(self, config: RouterConfig) -> None:
-        self.config = config
-        self.request_complete = self.response_started = self.internal = self._reading_stopped = False
-        self.request_trailers: HeaderMap | None = None
-        self.upstream: UpstreamRequest | None = None
-        self.attempts: Attempts | None = None
-        self.buffered: list[bytes] | None = None
-        self.shadows: Sequence[ShadowRequest | RequestBuffer] = ()
-        self.set_cookies: Sequence[bytes] = ()
-        self.buffered_size = self.host_selection_retries = 0
-        self.retry_priority: RetryPriority | None = None
-        self.timeout = 0.0
-        self._complete_time: float | None = None
-        self.explain = NO_EXPLANATION
+    __slots__ = ()
 
     # -- the request
 
@@ -153,9 +93,9 @@ class Router(StreamDecoderFilter):
         self.timeout = route.timeout
         if headers.seen & _INTERNAL:
             self.internal = headers.has(b"x-envoy-internal")
-        if config.strict_check_headers and self._fails_strict_check(headers):
+        if config.strict_check_headers and self.fails_strict_check(headers):
             return _STOP
-        if cluster.drop_overload is not None and self._drops_overload(cluster):
+        if cluster.drop_overload is not None and self.drops_overload(cluster):
             return _STOP
         if stream.upstream_override_host is None:
             host = cluster.load_balancer.choose_host(self)
@@ -183,7 +123,7 @@ class Router(StreamDecoderFilter):
             self._copy_request(route, headers, end_stream)
         stream.upstream_host = host
         stream.watermark_callbacks = self._on_downstream_watermark
-        upstream = self.upstream = UpstreamRequest(self, host)
+        upstream = self.upstream = config.make_upstream_request(self, host)
         if attempts is not None:
             attempts.take_policy(headers)
             attempts.live.append(upstream)
@@ -191,7 +131,7 @@ class Router(StreamDecoderFilter):
             cluster, host, config.make_codec, route.priority, stream.downstream_connection
         )
         if pool is None:
-            self._no_pool()
+            self.no_pool()
             return _STOP
         pending = pool.new_stream(upstream)
         if pending is not None:
@@ -202,7 +142,7 @@ class Router(StreamDecoderFilter):
                 # The time that the upstream may take counts from here.
                 self._complete_time = stream.dispatcher.monotonic_time()
                 if self.timeout:
-                    stream.start_response_timeout(self.timeout, self._on_response_timeout)
+                    stream.start_response_timeout(self.timeout, self.on_response_timeout)
             elif attempts is not None:
                 self._complete_time = stream.dispatcher.monotonic_time()
         return _STOP
@@ -249,7 +189,7 @@ class Router(StreamDecoderFilter):
         connection = self.stream.downstream_connection
         pool = http_conn_pool(self.cluster, upstream.host, self.config.make_codec, priority, connection)
         if pool is None:
-            self._no_pool()
+            self.no_pool()
             return
         pending = pool.new_stream(upstream)
         if pending is not None:
@@ -324,12 +264,15 @@ class Router(StreamDecoderFilter):
         stream.first_upstream_rx_byte_time = stream.last_upstream_rx_byte_time = now
         self.response_started = True
         status = headers.status
-        cluster.code_stats.charge_response(status, self.internal)
-        host_stats = upstream.host.stats
-        if status >= 500:
-            host_stats.rq_error += 1
-        else:
-            host_stats.rq_success += 1
+        if not stream.is_health_check:
+            cluster.code_stats.charge_response(status, self.internal)
+            host_stats = upstream.host.stats
+            if status >= 500:
+                host_stats.rq_error += 1
+            else:
+                host_stats.rq_success += 1
+        if attempts is None and (upstream.host.outlier is not None or headers.seen & IMMEDIATE_FAIL):
+            self.tell_detectors(upstream, headers)
         if cluster.orca_load_report is not None:
             self._take_orca_load_report(headers)
         if self._complete_time is not None and not self.config.suppress_envoy_headers:
@@ -360,124 +303,8 @@ class Router(StreamDecoderFilter):
         stream.last_upstream_rx_byte_time = now
         if self._complete_time is not None:
             stream.response_timeout_callback = None
-            self.cluster.code_stats.charge_timing(int((now - self._complete_time) * 1000), self.internal)
-
-    def on_upstream_reset(self, upstream: UpstreamRequest, reason: StreamResetReason, details: str) -> None:
-        """The attempt has failed."""
-        stream, attempts = self.stream, self.attempts
-        stream.cluster_metadata = self.cluster.metadata
-        if reason is StreamResetReason.REMOTE_RESET:
-            self.cluster.stats.traffic.upstream_rq_rx_reset += 1
-        transport_failure = ""
-        if reason in (StreamResetReason.LOCAL_CONNECTION_FAILURE, StreamResetReason.REMOTE_CONNECTION_FAILURE):
-            transport_failure = details
-            stream.upstream_transport_failure_reason = details
-        words = reason.value.replace(" ", "_")
-        if transport_failure:
-            words = f"{words}|{transport_failure.replace(' ', '_')}"
-        if self.explain is not NO_EXPLANATION:
-            overflow = f" ({self.cluster.resource_managers[self.route_entry.priority]})" if reason is _OVERFLOW else ""
-            self.explain.decided("connection", None, f"{upstream.host}: {words}{overflow}")
-        if attempts is not None and attempts.retries_reset(upstream, reason):
-            return
-        status = 502 if reason is StreamResetReason.PROTOCOL_ERROR else 503
-        self.charge_abort(upstream, status)
-        if attempts is None:
-            self.upstream = None
-        else:
-            attempts.forget(upstream)
-            if attempts.may_do_better():
-                return
-        stream.response_timeout_callback = None
-        stream.response_flags |= _FLAGS[reason]
-        if self.response_started:
-            stream.response_code_details = f"upstream_reset_after_response_started{{{words}}}"
-            stream.reset_stream()
-            return
-        overloaded = reason is _OVERFLOW and not self.config.suppress_envoy_headers
-        again = "retried and the latest " if attempts is not None and attempts.is_retry else ""
-        self._reply(
-            status,
-            f"upstream connect error or disconnect/reset before headers. {again}reset reason: {reason.value}",
-            f"upstream_reset_before_response_started{{{words}}}",
-            overloaded,
-        )
-
-    def charge_abort(self, upstream: UpstreamRequest, status: int) -> None:
-        """An attempt ends before its response does; `status` is what the client is told, if that is still possible."""
-        if not self.response_started:
-            upstream.host.stats.rq_error += 1
-            self.cluster.code_stats.charge_response(status, self.internal)
-        elif is_grpc(self.request_headers.get(b"content-type")):
-            # Whether it is a success was to be in its trailers.
-            upstream.host.stats.rq_error += 1
-            self.config.stats.rq_reset_after_downstream_response_started += 1
-
-    def _reply(self, status: int, body: str, details: str, overloaded: bool = False) -> None:
-        attempts = self.attempts
-        if attempts is not None:
-            # Nothing may come of what is still under way.
-            attempts.on_destroy()
-        if not overloaded and attempts is None:
-            self.stream.send_local_reply(status, body, details)
-            return
-
-        def modify(headers: ResponseHeaderMap) -> None:
-            if overloaded:
-                headers.add(b"x-envoy-overloaded", b"true")
-            if attempts is not None:
-                attempts.mark_response(headers)
-
-        self.stream.send_local_reply(status, body, details, modify)
-
-    def on_max_stream_duration(self, upstream: UpstreamRequest) -> None:
-        """The cluster's `max_stream_duration` has passed."""
-        stream, cluster = self.stream, self.cluster
-        cluster.stats.traffic.upstream_rq_max_duration_reached += 1
-        self.upstream = None
-        if self.explain is not NO_EXPLANATION:
-            self.explain.decided("timeout", "upstream max_stream_duration", "upstream_max_stream_duration_reached")
-        stream.response_flags |= ResponseFlag.UPSTREAM_MAX_STREAM_DURATION_REACHED
-        if self.response_started:
-            stream.response_code_details = "upstream_max_stream_duration_reached"
-            stream.reset_stream()
-            return
-        self._reply(504, "upstream max stream duration reached", "upstream_max_stream_duration_reached")
-
-    # -- LoadBalancerContext
-
-    def compute_hash_key(self) -> int | None:
-        """By the `hash_policy` of the route; a client may get a cookie with the response."""
-        policy = self.route_entry.hash_policy
-        if policy is None:
-            return None
-        return policy.generate_hash(self.request_headers, self.stream, self.add_set_cookie)
-
-    def should_select_another_host(self, host: Host) -> bool:
-        """A retry may refuse hosts."""
-        state = None if self.attempts is None else self.attempts.state
-        return state is not None and state.should_select_another_host(host)
-
-    def metadata_match_criteria(self) -> Any:
-        """What the route asks for, and over it what dynamic metadata's `envoy.lb` does."""
-        criteria = self.route_entry.metadata_match
-        dynamic = self.stream._dynamic_metadata
-        if dynamic and dynamic.get("envoy.lb"):
-            return {**criteria, **dynamic["envoy.lb"]}
-        return criteria
-
-    def override_host(self) -> OverrideHost | None:
-        wanted: OverrideHost | None = self.stream.upstream_override_host
-        return wanted
-
-    def downstream_headers(self) -> RequestHeaderMap | None:
-        return self.request_headers
-
-    def request_stream_info(self) -> StreamInfo | None:
-        return self.stream
-
-    def add_set_cookie(self, value: bytes) -> None:
-        self.set_cookies = (*self.set_cookies, value)
+            if not stream.is_health_check:
+                self.cluster.code_stats.charge_timing(int((now - self._complete_time) * 1000), self.internal)
 
     # -- inside
 
@@ -505,58 +332,6 @@ class Router(StreamDecoderFilter):
         if upstream is not None and take is not None and report is not None:
             take(upstream.host, report)
 
-    def _drops_overload(self, cluster: Cluster) -> bool:
-        drop = cluster.drop_overload
-        assert drop is not None
-        if not drop.drops():
-            return False
-        stream = self.stream
-        if self.explain is not NO_EXPLANATION:
-            self.explain.decided("local_reply", 503, f"drop_overload {drop.category}")
-        stream.response_flags |= ResponseFlag.UNCONDITIONAL_DROP_OVERLOAD if drop.always else ResponseFlag.DROP_OVERLOAD
-        cluster.code_stats.charge_response(503, self.internal)
-        words = "unconditional drop overload" if drop.always else "drop overload"
-        stream.send_local_reply(503, words, words.replace(" ", "_"))
-        return True
-
-    def _fails_strict_check(self, headers: RequestHeaderMap) -> bool:
-        failed = self.config.failed_check(headers)
-        if failed is None:
-            return False
-        name, value = (part.decode("latin-1") for part in failed)
-        self.stream.response_flags |= ResponseFlag.INVALID_ENVOY_REQUEST_HEADERS
-        words = f"invalid header '{name}' with value '{value}'"
-        self.stream.send_local_reply(400, words, f"request_headers_failed_strict_check{{{name}}}")
-        return True
-
-    def no_healthy_upstream(self) -> None:
-        """No host may be used, for the first attempt or for another one."""
-        self.cluster.stats.traffic.upstream_cx_none_healthy += 1
-        if self.explain is not NO_EXPLANATION:
-            self.explain.decided("host", None, "no_healthy_upstream")
-        self._reply_no_healthy_upstream()
-
-    def _no_pool(self) -> None:
-        """The host may be used, but there are too many connection pools."""
-        self.upstream = None
-        self.stream.upstream_host = None
-        if self.explain is not NO_EXPLANATION:
-            pools = self.cluster.resource_managers[self.route_entry.priority].connection_pools
-            self.explain.decided("connection", None, f"connection pools: {pools}")
-        self._reply_no_healthy_upstream()
-
-    def _reply_no_healthy_upstream(self) -> None:
-        stream, cluster = self.stream, self.cluster
-        stream.cluster_metadata = cluster.metadata
-        stream.attempt_count = stream.attempt_count or 1
-        stream.response_flags |= ResponseFlag.NO_HEALTHY_UPSTREAM
-        override = stream.upstream_override_host
-        status = override.status if override is not None and override.strict else 503
-        cluster.code_stats.charge_response(status, self.internal)
-        if self.attempts is None and self.route_entry.attempts.count_in_response:
-            self.attempts = Attempts(self, self.route_entry.attempts, self.request_headers)
-        self._reply(status, "no healthy upstream", "no_healthy_upstream")
-
     def _on_request_complete(self) -> None:
         stream, attempts = self.stream, self.attempts
         if self.upstream is None and attempts is None:
@@ -565,36 +340,9 @@ class Router(StreamDecoderFilter):
         if self.upstream is None:
             return
         if self.timeout:
-            stream.start_response_timeout(self.timeout, self._on_response_timeout)
+            stream.start_response_timeout(self.timeout, self.on_response_timeout)
         if attempts is not None:
             attempts.on_request_complete()
-
-    def _on_response_timeout(self) -> None:
-        attempts = self.attempts
-        self.stream.cluster_metadata = self.cluster.metadata
-        live = [self.upstream] if attempts is None else attempts.live
-        for upstream in live:
-            self.cluster.stats.traffic.upstream_rq_timeout += 1
-            if upstream is not None:
-                upstream.host.stats.rq_timeout += 1
-                if not upstream.headers_received:
-                    self.charge_abort(upstream, 504 if attempts is None else attempts.timeout_status)
-                upstream.reset()
-        self.upstream = None
-        if self.explain is not NO_EXPLANATION:
-            self.explain.decided("timeout", "route timeout", f"no complete response within {self.timeout:g} s")
-        self.time_out("response_timeout")
-
-    def time_out(self, details: str) -> None:
-        """Tell the client that it takes too long."""
-        stream, attempts = self.stream, self.attempts
-        stream.response_flags |= ResponseFlag.UPSTREAM_REQUEST_TIMEOUT
-        if self.response_started:
-            stream.response_code_details = details
-            stream.reset_stream()
-            return
-        status = 504 if attempts is None else attempts.timeout_status
-        self._reply(status, "upstream request timeout" if status == 504 else "", details)
 
     def _on_downstream_watermark(self, high: bool) -> None:
         if self.upstream is not None:

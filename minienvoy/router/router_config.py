@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 from ..http.ascii_number import unsigned
 from ..upstream.http_conn_pool import MakeCodec
 from .retry_policy import RETRY_GRPC_ON, RETRY_ON, RetryPolicy, parse_retry_on
+from .upstream_log import LoggedUpstreamRequest, UpstreamLogs
+from .upstream_request import UpstreamRequest
 
 if TYPE_CHECKING:
     from ..config.runtime import Loader
@@ -44,17 +46,20 @@ class RouterConfig:
     respect_expected_rq_timeout: what an Envoy before has told of the timeout is obeyed.
     strict_check_headers: headers that are looked at before anything else.
     suppress_envoy_headers: neither read nor add `x-envoy-*`.
+    upstream_logs: that hear of every attempt; None if there are none.
     """
 
     __slots__ = (
         "_runtime",
         "get_cluster",
         "make_codec",
+        "make_upstream_request",
         "random",
         "respect_expected_rq_timeout",
         "stats",
         "strict_check_headers",
         "suppress_envoy_headers",
+        "upstream_logs",
     )
 
     def __init__(
@@ -68,7 +73,10 @@ class RouterConfig:
         suppress_envoy_headers: bool = False,
         respect_expected_rq_timeout: bool = False,
         strict_check_headers: Sequence[str] = (),
+        upstream_logs: UpstreamLogs | None = None,
     ) -> None:
+        self.upstream_logs = upstream_logs
+        self.make_upstream_request = UpstreamRequest if upstream_logs is None else LoggedUpstreamRequest
         self.get_cluster = cluster_manager.get
         self.stats = stats
         self.make_codec = make_codec

@@ -20,9 +20,10 @@ from ..errors import ConfigError
 from ..explain.explanation import NO_EXPLANATION
 from ..network.transport_socket import require_raw_buffer
 from ..registry import Registry
-from .cluster_stats import ClusterStats
+from .cluster_health import ClusterHealth
+from .cluster_stats import ClusterManagerStats, ClusterStats
 from .duration import duration_of
-from .host import Host, HostSet, Locality, PrioritySet
+from .host import HealthFlag, Host, HostSet, Locality, PrioritySet
 from .http_protocol_options import PROTOCOL_OPTIONS, UpstreamHttpProtocolOptions
 from .load_assignment import LoadAssignment, plain_metadata
 from .load_balancer import LoadBalancer, LoadBalancerContext, LoadBalancerFactory, LoadBalancerParams
@@ -30,19 +31,25 @@ from .load_balancer_policy import cluster_policy
 from .local_address_selector import local_address_selector
 from .override_host import OverrideHostStatus
 from .resource_manager import DEFAULT, ResourceManager, resource_managers
+from .update_merge import DEFAULT_WINDOW, UpdateMerger
 
 if TYPE_CHECKING:
+    from ..access_log.file import AccessLogManager
     from ..config.runtime import Loader
     from ..event.dispatcher import Dispatcher
     from ..event.random import RandomGenerator
+    from ..explain.journal import Journal
     from ..network.dns import DnsResolvers
     from ..stats.store import Store
     from .cluster_manager import ClusterManager
+    from .outlier_event_logger import OutlierEventLogger
 
 honours(
     "envoy.config.cluster.v3.Cluster",
     "alt_stat_name",
     "circuit_breakers",
+    "close_connections_on_host_health_failure",
+    "cleanup_interval",
     "cluster_type",
     "common_http_protocol_options",
     "common_lb_config",
@@ -53,15 +60,19 @@ honours(
     "dns_refresh_rate",
     "dns_resolution_config",
     "dns_resolvers",
+    "health_checks",
     "http_protocol_options",
     "lb_policy",
     "lb_subset_config",
     "least_request_lb_config",
+    "ignore_health_on_host_removal",
     "load_assignment",
     "load_balancing_policy",
     "maglev_lb_config",
     "max_requests_per_connection",
     "name",
+    "outlier_detection",
+    "original_dst_lb_config",
     "per_connection_buffer_limit_bytes",
     "respect_dns_ttl",
     "ring_hash_lb_config",
@@ -77,7 +88,7 @@ honours(
     "wait_for_warm_on_init",
     values={
         "protocol_selection": ("USE_CONFIGURED_PROTOCOL",),
-        "type": ("STATIC", "STRICT_DNS", "LOGICAL_DNS"),
+        "type": ("STATIC", "STRICT_DNS", "LOGICAL_DNS", "ORIGINAL_DST"),
     },
     whole=("metadata",),
 )
@@ -87,12 +98,22 @@ honours(
     "close_connections_on_host_set_change",
     "consistent_hashing_lb_config",
     "healthy_panic_threshold",
+    "ignore_new_hosts_until_first_hc",
     "locality_weighted_lb_config",
     "override_host_status",
+    "update_merge_window",
     "zone_aware_lb_config",
-    ignored={"update_merge_window": "there is one thread: an update of hosts costs little and is in force at once"},
 )
 honours("envoy.config.core.v3.HealthStatusSet", "statuses")
+honours(
+    "envoy.config.cluster.v3.Cluster.OriginalDstLbConfig",
+    "use_http_header",
+    "http_header_name",
+    "upstream_port_override",
+    "metadata_key",
+)
+honours("envoy.type.metadata.v3.MetadataKey", "key", "path")
+honours("envoy.type.metadata.v3.MetadataKey.PathSegment", "key")
 honours("envoy.type.v3.Percent", "value")
 honours("envoy.config.cluster.v3.Cluster.RefreshRate", "base_interval", "max_interval")
 honours("envoy.config.cluster.v3.UpstreamConnectionOptions", "happy_eyeballs_config", "tcp_keepalive")
@@ -131,6 +152,8 @@ class ClusterContext:
         local_priority_set: the hosts of the cluster that this server is a member of, for zone aware routing.
         local_locality: where this server is; None if that is not told.
         bind_config: the cluster manager's `BindConfig`, or None.
+        access_logs: files for events; None where nothing is written, as in many tests.
+        journal: where ejections and health transitions are noted; None when explaining is off.
     """
 
     dispatcher: Dispatcher
@@ -145,6 +168,10 @@ class ClusterContext:
     local_priority_set: PrioritySet | None = None
     local_locality: Locality | None = None
     bind_config: Any = None
+    access_logs: AccessLogManager | None = None
+    outlier_event_logger: OutlierEventLogger | None = None
+    journal: Journal | None = None
+    cluster_manager_stats: ClusterManagerStats | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +195,8 @@ class Cluster:
             `resource_manager`.
         stats: `stats.traffic`, `stats.lb`, ...; `code_stats` counts responses.
         http_pools: the set of its HTTP connection pools; it belongs to their module.
+        health: active checks and outlier detection.
+        updates: what passes changes of `priority_set` on to the load balancer.
         tcp_keepalive: None if keep-alive probes are not asked for.
         local_address_selector: where upstream connections come from; None for wherever the kernel likes.
         happy_eyeballs: in which order the addresses of a host are tried (`sorted_addresses`).
@@ -187,6 +216,7 @@ class Cluster:
         "dispatcher",
         "drop_overload",
         "happy_eyeballs",
+        "health",
         "http_options",
         "http_pools",
         "load_assignment",
@@ -207,6 +237,7 @@ class Cluster:
         "stats",
         "stopped",
         "tcp_keepalive",
+        "updates",
     )
 
     def __init__(self, config: Any, context: ClusterContext) -> None:
@@ -258,9 +289,15 @@ class Cluster:
         self.priority_set.update_hosts(self.load_assignment.host_set(0, ()))
         self.priority_set.add_member_update_callback(self._on_member_update)
         self.drop_overload = self.load_assignment.drop_overload(context.random.stream(f"cluster.{self.name}.drop"))
+        self.updates = UpdateMerger(
+            self.priority_set,
+            self.dispatcher,
+            duration_of(config.common_lb_config, "update_merge_window", DEFAULT_WINDOW),
+            context.cluster_manager_stats,
+        )
         self.load_balancer: LoadBalancer = create_load_balancer(
             LoadBalancerParams(
-                self.priority_set,
+                self.updates.target,
                 self.stats.lb,
                 context.random.stream(f"cluster.{self.name}.lb"),
                 _healthy_panic_threshold(common),
@@ -273,9 +310,30 @@ class Cluster:
             )
         )
         self.orca_load_report = getattr(self.load_balancer, "on_orca_load_report", None)
+        try:
+            self.health = ClusterHealth(self, config, context)
+        except ConfigError:
+            scope.remove()
+            raise
+
+    @property
+    def initial_health_flags(self) -> int:
+        """Of a new host that will be checked."""
+        return self.health.initial_flags
+
+    def initialize(self, on_initialized: Callable[[], None]) -> None:
+        """Find the hosts and check them; `on_initialized` is called once, when the cluster can be used (warming)."""
+        if self.health.detector is not None:
+            self.health.detector.start()
+
+        def on_checked() -> None:
+            self.updates.active = True
+            on_initialized()
+
+        self.start(lambda: self.health.start(on_checked))
 
     def start(self, on_initialized: Callable[[], None]) -> None:
-        """Find the hosts; `on_initialized` is called once, as soon as the cluster can be used (warming)."""
+        """Find the hosts; `on_initialized` is called once, as soon as they are known."""
         raise NotImplementedError
 
     def stop(self) -> None:
@@ -285,6 +343,8 @@ class Cluster:
             stop_balancer = getattr(self.load_balancer, "stop", None)
             if stop_balancer is not None:
                 stop_balancer()
+            self.health.stop()
+            self.updates.stop()
             drain_http_pools(self.hosts())
             self.stats.scope.remove()
 
@@ -308,6 +368,27 @@ class Cluster:
     def hosts(self) -> list[Host]:
         """Of all priorities."""
         return self.priority_set.hosts()
+
+    def keep_while_well(self, leaving: Iterable[Host]) -> tuple[Host, ...]:
+        """Those of the hosts that discovery does not know any more which stay, because checks find them well."""
+        checker = self.health.checker
+        if checker is None or self.config.ignore_health_on_host_removal:
+            return ()
+        staying = tuple(
+            host
+            for host in leaving
+            if host in checker.sessions
+            and not host.health_flags & (HealthFlag.FAILED_ACTIVE_HC | HealthFlag.FAILED_EDS_HEALTH)
+        )
+        for host in staying:
+            host.health_flags |= HealthFlag.PENDING_DYNAMIC_REMOVAL
+        return staying
+
+    def remove_host(self, host: Host) -> None:
+        """It had left already, but was kept by `keep_while_well`, and now it has failed."""
+        old = self.priority_set.host_sets[host.priority].hosts
+        hosts = tuple(each for each in old if each is not host)
+        self.priority_set.update_hosts(self.load_assignment.host_set(host.priority, hosts))
 
     def _on_member_update(self, host_set: HostSet, added: tuple[Host, ...], removed: tuple[Host, ...]) -> None:
         for host in added:

@@ -5,6 +5,7 @@ Envoy: `Upstream::HostImpl::createConnection`.
 
 from __future__ import annotations
 
+from ..network.address import Address
 from ..network.client_connection import ClientConnection
 from ..network.happy_eyeballs import HappyEyeballsConnection, sorted_addresses
 from ..network.socket_option import NO_OPTIONS, tcp_keepalive_options
@@ -13,18 +14,23 @@ from .host import Host
 from .local_address_selector import ANYWHERE
 
 
-def create_connection(cluster: Cluster, host: Host) -> ClientConnection:
-    """Not connecting yet: add callbacks and filters, then `connection.connect(cluster.connect_timeout)`."""
+def create_connection(cluster: Cluster, host: Host, address: Address | None = None) -> ClientConnection:
+    """Not connecting yet: add callbacks and filters, then `connection.connect(cluster.connect_timeout)`.
+
+    `address` is where to, if not to one of `host.addresses`.
+    """
+    addresses = host.addresses if address is None else (address,)
+    address = address or host.address
     selector = cluster.local_address_selector
-    local = ANYWHERE if selector is None else selector.select(host.address)
+    local = ANYWHERE if selector is None else selector.select(address)
     options = local.options
-    if not host.address.path and cluster.tcp_keepalive is not None:
+    if not address.path and cluster.tcp_keepalive is not None:
         keepalive = cluster.tcp_keepalive
         options = tcp_keepalive_options(keepalive.probes, keepalive.time, keepalive.interval) + options
-    if len(host.addresses) == 1:
+    if len(addresses) == 1:
         return ClientConnection(
             cluster.dispatcher,
-            host.address,
+            address,
             source_address=local.address,
             options=options or NO_OPTIONS,
             buffer_limit=cluster.per_connection_buffer_limit,
@@ -34,10 +40,10 @@ def create_connection(cluster: Cluster, host: Host) -> ClientConnection:
         cluster.stats.traffic.upstream_cx_total += 1
 
     return HappyEyeballsConnection(
-        sorted_addresses(host.addresses, *cluster.happy_eyeballs),
+        sorted_addresses(addresses, *cluster.happy_eyeballs),
         on_another,
         cluster.dispatcher,
-        host.address,
+        address,
         source_address=local.address,
         options=options or NO_OPTIONS,
         buffer_limit=cluster.per_connection_buffer_limit,

@@ -129,6 +129,14 @@ class HttpConnPool:
         for client in tuple(self._idle):
             client.close()
 
+    def drain_connections(self) -> None:
+        """Something is wrong with the host: new streams get new connections (`DrainExistingConnections`)."""
+        for client in tuple(self._idle):
+            client.close()
+        for client in self._clients:
+            if client.busy:
+                client.draining = True
+
     def close(self) -> None:
         """Close everything, busy or not; who waits is told."""
         self.draining = True
@@ -370,6 +378,8 @@ def http_conn_pool(
         if not cluster.resource_managers[priority].connection_pools.can_create:
             cluster.stats.traffic.upstream_cx_pool_overflow += 1
             return None
+        # The host of an aggregate belongs to one of its clusters.
+        cluster = host.cluster or cluster
         kind = HttpConnPool if cluster.preconnect_ratio <= 1.0 else PreconnectingHttpConnPool
         pool = host.http_pools[key] = kind(cluster, host, make_codec, priority, key)
     return pool

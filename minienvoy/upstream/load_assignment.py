@@ -49,7 +49,14 @@ honours(
     "envoy.config.endpoint.v3.LbEndpoint", "endpoint", "health_status", "load_balancing_weight", whole=("metadata",)
 )
 honours("envoy.config.endpoint.v3.Endpoint.AdditionalAddress", "address")
-honours("envoy.config.endpoint.v3.Endpoint", "additional_addresses", "address", "hostname")
+honours("envoy.config.endpoint.v3.Endpoint", "additional_addresses", "address", "health_check_config", "hostname")
+honours(
+    "envoy.config.endpoint.v3.Endpoint.HealthCheckConfig",
+    "address",
+    "disable_active_health_check",
+    "hostname",
+    "port_value",
+)
 honours("envoy.config.core.v3.Address", "pipe", "socket_address")
 honours("envoy.config.core.v3.Pipe", "path")
 
@@ -74,6 +81,7 @@ class EndpointSettings:
         additional_targets: further (target, port) of the same endpoint.
         health_check_target: where health checks go if not to `target`; empty if they do.
         health_check_port: 0 if it is `port`.
+        health_check_hostname: the `host` of HTTP health checks; empty for the check's own.
         config_path: of the address, for errors.
     """
 
@@ -87,10 +95,22 @@ class EndpointSettings:
     additional_targets: tuple[tuple[str, int], ...] = ()
     health_check_target: str = ""
     health_check_port: int = 0
+    health_check_hostname: str = ""
+    disable_active_health_check: bool = False
     config_path: str = ""
 
-    def host_at(self, addresses: tuple[Address, ...], hostname: str, priority: int, locality: Locality) -> Host:
-        """A `Host` for this endpoint, now that it is known where it is; the first address is the main one."""
+    def host_at(
+        self,
+        addresses: tuple[Address, ...],
+        hostname: str,
+        priority: int,
+        locality: Locality,
+        health_flags: int = 0,
+    ) -> Host:
+        """A `Host` for this endpoint, now that it is known where it is; the first address is the main one.
+
+        `health_flags` is what a host begins with that is checked actively (`Cluster.initial_health_flags`).
+        """
         address = addresses[0]
         health_check_address = None
         if self.health_check_target:
@@ -104,8 +124,10 @@ class EndpointSettings:
             priority=priority,
             locality=locality,
             metadata=self.metadata,
-            health_flags=self.health_flags,
+            health_flags=self.health_flags | (0 if self.disable_active_health_check else health_flags),
             health_check_address=health_check_address,
+            health_check_hostname=self.health_check_hostname,
+            disable_active_health_check=self.disable_active_health_check,
             addresses=addresses,
         )
 
@@ -245,6 +267,8 @@ def _endpoint_settings(config: Any, path: str) -> EndpointSettings:
         tuple(additional),
         check.address.socket_address.address,
         check.address.socket_address.port_value or check.port_value,
+        check.hostname,
+        check.disable_active_health_check,
         path,
     )
 

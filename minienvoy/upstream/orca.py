@@ -115,4 +115,5 @@ def _from_text(text: str) -> OrcaLoadReport | None:
             numbers[name] = value
         else:
             return None
-    return OrcaLoadReport(**numbers, **maps)
+    fields: dict[str, Any] = {**numbers, **maps}
+    return OrcaLoadReport(**fields)

@@ -8,16 +8,18 @@ catch-all route to the cluster `backend`, an access log, and a backend that answ
 Keys of a case, all optional:
 
 * what the client does: `get`, `request`, `send` or `ask` (one step), `steps` (a list) or `parallel` (name to list),
-  see client.py; `table` is a list of requests, one line each, answered by one line each
+  see client.py; `table` is a list of requests, one line each, answered by one line each; `after` are steps behind it
 * what the upstreams do: `backends` (name to spec, see backends.py); each has a STATIC cluster of its name unless
   `clusters` says otherwise; `dns` is the zone of a name server (see dns.py), `files` are put into the directory
+  (name to content, or to `{link: name}`)
 * configuration: `hcm`, `router`, `cluster` and `listener` are merged over the defaults; `routes`, `virtual_hosts`,
   `http_filters`, `filters`, `filter_chains`, `access_log`, `listeners`, `clusters` and `bootstrap` replace or add.
   In `filters`, `{echo: {...}}` stands for the network filter with its type URL, in `http_filters` `{fault: {...}}`
   for that HTTP filter; `log` is the text of a log line.
 * `watch` (seconds to watch for the end), `raw` (do not interpret bytes as HTTP), `stats: true` (compare counters),
   `unordered: true` (parallel connections: order does not count), `reset_is_closed: true` (an RST is as good as a FIN,
-  because Envoy's own end is a race), `own_process: true`, `args` (command line), `body` (see admin.py).
+  because Envoy's own end is a race), `own_process: true`, `args` (command line), `body` (see admin.py),
+  `as_process: true` (what minienvoy can not do inside the judge's process: signals, a clock that is not the loop's).
 
 * `spread: {requests: n}`: the request n times, and how many of them each backend was given, compared as a distribution;
   see spread.py. The transcripts and the log are not compared then.
@@ -27,7 +29,8 @@ refusal that matter), or `rows` (texts, or pairs of text and words) put into `te
 
 Merging: a mapping is merged key by key, null removes a key, everything else (and `backends`) replaces. `{name}` in a
 string stands for the port of the backend `name`, `{dns}` for that of the name server, `{log}` for the access log file,
-`{dir}` for a directory.
+`{dir}` for a directory. In what the client sends, `{address:name}` is the address of that backend, `{base64:name}` the
+same in base64.
 
 All cases of a file run in one process, each with listeners, clusters, statistics and files under a prefix of its own
 (`c007_`), so they cannot disturb each other and may run at the same time.
@@ -35,6 +38,7 @@ All cases of a file run in one process, each with listeners, clusters, statistic
 
 from __future__ import annotations
 
+import base64
 import copy
 import json
 import re
@@ -55,6 +59,8 @@ LOG = (
 
 _TYPE = "type.googleapis.com/envoy.extensions."
 NETWORK_FILTERS = {
+    "connection_limit": ("connection_limit", "filters.network.connection_limit.v3.ConnectionLimit"),
+    "local_ratelimit": ("local_ratelimit", "filters.network.local_ratelimit.v3.LocalRateLimit"),
     "hcm": ("http_connection_manager", "filters.network.http_connection_manager.v3.HttpConnectionManager"),
     "tcp_proxy": ("tcp_proxy", "filters.network.tcp_proxy.v3.TcpProxy"),
     "echo": ("echo", "filters.network.echo.v3.Echo"),
@@ -83,6 +89,9 @@ _WAITS = re.compile(
 )
 
 
+_OWN_ADDRESS = re.compile(r"\{(address|base64):(\w+)\}")
+
+
 class _Loader(yaml.CSafeLoader):
     """YAML where only true and false are booleans: `on: name` is a step's key and `On` a header value."""
 
@@ -107,6 +116,7 @@ class Case:
     id: str = "c00"
     sequel: bool = False
     files: dict[str, Path] = field(default_factory=dict)
+    ports: dict[str, int] = field(default_factory=dict)
 
     @property
     def validates(self) -> bool:
@@ -119,7 +129,8 @@ class Case:
     @property
     def needs_a_process(self) -> bool:
         """What can not be had inside the judge's own process, or not in virtual time: c-ares has a clock of its own."""
-        return self.validates or "args" in self.spec or '"silent": true' in json.dumps(self.spec.get("dns", {}))
+        needs = self.validates or "args" in self.spec or bool(self.spec.get("as_process"))
+        return needs or '"silent": true' in json.dumps(self.spec.get("dns", {}))
 
     @property
     def depends_on_time(self) -> bool:
@@ -145,7 +156,19 @@ class Case:
             if verb in self.spec:
                 more = [{"expect": "response"}] if verb == "send" else []
                 return [{verb: self.spec[verb]}, *more]
-        return list(self.spec.get("steps", []))
+        return self.filled(list(self.spec.get("steps", [])))  # type: ignore[no-any-return]
+
+    def filled(self, tree: Any) -> Any:
+        """With the addresses of backends in place of `{address:name}` and `{base64:name}`."""
+        if isinstance(tree, dict):
+            return {key: self.filled(value) for key, value in tree.items()}
+        if isinstance(tree, list):
+            return [self.filled(value) for value in tree]
+        return _OWN_ADDRESS.sub(self._address, tree) if isinstance(tree, str) else tree
+
+    def _address(self, match: re.Match[str]) -> str:
+        address = f"127.0.0.1:{self.ports[match[2]]}"
+        return address if match[1] == "address" else base64.b64encode(address.encode()).decode()
 
 
 def names() -> list[str]:
@@ -298,6 +321,7 @@ def resources(case: Case, ports: dict[str, int], directory: Path) -> tuple[list[
         _listener(case, name, over or {}) for name, over in (case.spec.get("listeners") or {"main": {}}).items()
     ]
     case.files["log"] = directory / f"{case.id}_log.txt"
+    case.ports = dict(ports)
     words: dict[str, Any] = {**ports, "log": str(case.files["log"]), "dir": str(directory)}
     filled = _fill({"listeners": listeners, "clusters": _clusters(case)}, words)
     _prefix(filled["listeners"], case.id)
@@ -308,6 +332,13 @@ def resources(case: Case, ports: dict[str, int], directory: Path) -> tuple[list[
         if "stat_prefix" in listener:
             listener["stat_prefix"] = f"{case.id}_{listener['stat_prefix']}"
     return filled["listeners"], filled["clusters"]
+
+
+def own_bootstrap(case: Case, directory: Path) -> dict[str, Any]:
+    """What a case adds to the bootstrap; `{log}` and `{dir}` are filled."""
+    words = {"log": str(case.files.get("log", "")), "dir": str(directory)}
+    filled: dict[str, Any] = _fill(case.spec.get("bootstrap") or {}, words)
+    return filled
 
 
 def bootstrap(listeners: list[Any], clusters: list[Any], over: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -338,6 +369,8 @@ def _prefix(tree: Any, prefix: str) -> None:
             named = key in ("cluster", "cluster_name", "upstream_cluster") or (key == "stat_prefix" and filter_config)
             if named and isinstance(value, str):
                 tree[key] = f"{prefix}_{value}"
+            elif key == "cluster_min_healthy_percentages":
+                tree[key] = {f"{prefix}_{name}": percent for name, percent in value.items()}
             elif key == "weighted_clusters":
                 for entry in value["clusters"]:
                     if "name" in entry:

@@ -14,6 +14,7 @@ from ....http.filter import HTTP_FILTERS, HttpFilterFactory
 from ....http.http1.selection import client_codec
 from ....router.router import Router
 from ....router.router_config import RouterConfig
+from ....router.upstream_log import UpstreamLogs
 from ....server.factory_context import FactoryContext
 
 CONFIG_TYPE = "envoy.extensions.filters.http.router.v3.Router"
@@ -41,5 +42,14 @@ def create_router(config: Any, context: FactoryContext) -> HttpFilterFactory:
         suppress_envoy_headers=config.suppress_envoy_headers,
         respect_expected_rq_timeout=config.respect_expected_rq_timeout,
         strict_check_headers=config.strict_check_headers,
+        upstream_logs=_upstream_logs(config, context),
     )
     return partial(Router, settings)
+
+
+def _upstream_logs(config: Any, context: FactoryContext) -> UpstreamLogs | None:
+    if not config.upstream_log:
+        return None
+    from ....access_log.access_log import create_access_logs
+
+    return UpstreamLogs.from_proto(config, create_access_logs(config.upstream_log, context, "upstream_log"))
