@@ -77,7 +77,7 @@ honours(
     whole=("node",),
 )
 honours("envoy.config.bootstrap.v3.Bootstrap.StaticResources", "listeners", "clusters")
-honours("envoy.config.bootstrap.v3.ClusterManager", "local_cluster_name", "outlier_detection")
+honours("envoy.config.bootstrap.v3.ClusterManager", "local_cluster_name", "outlier_detection", "upstream_bind_config")
 honours("envoy.config.bootstrap.v3.ClusterManager.OutlierDetection", "event_log_path")
 honours("envoy.config.bootstrap.v3.LayeredRuntime", "layers")
 honours("envoy.config.bootstrap.v3.RuntimeLayer", "name", "disk_layer", "admin_layer", whole=("static_layer",))
@@ -189,6 +189,11 @@ class Server(ServerContext):
                 self.runtime,
                 self.dns_resolvers,
                 local_locality=locality_of(self.node),
+                bind_config=(
+                    bootstrap.cluster_manager.upstream_bind_config
+                    if bootstrap.cluster_manager.HasField("upstream_bind_config")
+                    else None
+                ),
                 access_logs=self.access_logs,
                 outlier_event_logger=self._outlier_event_logger(),
                 journal=None if self.explanations is None else self.explanations.journal,

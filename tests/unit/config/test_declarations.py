@@ -86,7 +86,6 @@ NOT_READ = {
         "enable_oob_load_report",
     ): "only as it is by default",
     ("extensions/filters/http/router.py", "dynamic_stats"): "only as it is by default",
-    ("extensions/filters/http/router.py", "respect_expected_rq_timeout"): "only as it is by default",
     ("extensions/filters/network/http_connection_manager.py", "forward_client_cert_details"): "only the default",
     ("extensions/filters/network/http_connection_manager.py", "match_upstream"): "only as it is by default",
     ("matchers/header.py", "exact_match"): "by the name that WhichOneof gives",
