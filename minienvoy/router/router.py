@@ -398,6 +398,15 @@ class Router(StreamDecoderFilter):
             _mark_overloaded if overflow and not self.config.suppress_envoy_headers else None,
         )
 
+    def on_request_refused(self, name: str) -> None:
+        """A format has made something of a header that is none."""
+        stream = self.stream
+        self.upstream = None
+        stream.response_flags |= ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR
+        problem = f"invalid header value for: {name}"
+        details = f"filter_removed_required_request_headers{{{problem.replace(' ', '_')}}}"
+        stream.send_local_reply(503, problem, details)
+
     def on_max_stream_duration(self, upstream: UpstreamRequest) -> None:
         """The cluster's `max_stream_duration` has passed."""
         stream, cluster = self.stream, self.cluster
