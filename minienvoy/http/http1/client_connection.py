@@ -130,14 +130,14 @@ class ClientConnection(Http1Connection):
 
     def _refuses(self, headers: RequestHeaderMap) -> bool:
         """Nothing is sent if some header is none (`HeaderUtility::checkValidRequestHeaders`)."""
-        for name, value in ((b":authority", headers.authority), (b":path", headers.path)):
-            if not is_valid_value(value):
-                break
-        else:
-            name = next((item[0] for item in headers.entries if not is_valid_value(item[1])), b"")
-        if name and self._decoder is not None:
-            self._decoder.on_request_refused(name.decode("latin-1"))
-        return bool(name)
+        pairs = [(b":authority", headers.authority), (b":path", headers.path)]
+        pairs += [(item[0], item[1]) for item in headers.entries]
+        refused = next((name for name, value in pairs if not is_valid_value(value)), None)
+        if refused is None:
+            return False
+        if self._decoder is not None:
+            self._decoder.on_request_refused(refused.decode("latin-1"))
+        return True
 
     def encode_data(self, data: bytes, end_stream: bool) -> None:
         if data:
