@@ -48,6 +48,7 @@ honours(
     "alt_stat_name",
     "circuit_breakers",
     "close_connections_on_host_health_failure",
+    "cleanup_interval",
     "cluster_type",
     "common_http_protocol_options",
     "common_lb_config",
@@ -70,6 +71,7 @@ honours(
     "max_requests_per_connection",
     "name",
     "outlier_detection",
+    "original_dst_lb_config",
     "per_connection_buffer_limit_bytes",
     "respect_dns_ttl",
     "ring_hash_lb_config",
@@ -84,7 +86,7 @@ honours(
     values={
         "connection_pool_per_downstream_connection": (False,),
         "protocol_selection": ("USE_CONFIGURED_PROTOCOL",),
-        "type": ("STATIC", "STRICT_DNS", "LOGICAL_DNS"),
+        "type": ("STATIC", "STRICT_DNS", "LOGICAL_DNS", "ORIGINAL_DST"),
     },
     whole=("metadata",),
 )
@@ -101,6 +103,15 @@ honours(
     "zone_aware_lb_config",
 )
 honours("envoy.config.core.v3.HealthStatusSet", "statuses")
+honours(
+    "envoy.config.cluster.v3.Cluster.OriginalDstLbConfig",
+    "use_http_header",
+    "http_header_name",
+    "upstream_port_override",
+    "metadata_key",
+)
+honours("envoy.type.metadata.v3.MetadataKey", "key", "path")
+honours("envoy.type.metadata.v3.MetadataKey.PathSegment", "key")
 honours("envoy.type.v3.Percent", "value")
 honours("envoy.config.cluster.v3.Cluster.RefreshRate", "base_interval", "max_interval")
 honours("envoy.config.cluster.v3.UpstreamConnectionOptions", "tcp_keepalive")
