@@ -211,16 +211,16 @@ def test_a_configuration_that_can_not_be_used_is_told_with_its_place(
 
 def test_a_scope_has_virtual_hosts_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     routes = CONFIG[CONFIG.index("          route_config:") : CONFIG.index("          http_filters:")]
-    scoped = f"""\
+    scoped = """\
           scoped_routes:
             name: scopes
-            scope_key_builder: {{fragments: [{{header_value_extractor: {{name: x-scope, index: 0}}}}]}}
+            scope_key_builder: {fragments: [{header_value_extractor: {name: x-scope, index: 0}}]}
             scoped_route_configurations_list:
               scoped_route_configurations:
               - name: blue
-                key: {{fragments: [{{string_key: blue}}]}}
-                route_configuration: {{name: blue, virtual_hosts: [{{name: b, domains: ["*"], routes: [
-                  {{match: {{prefix: /}}, direct_response: {{status: 201}}}}]}}]}}
+                key: {fragments: [{string_key: blue}]}
+                route_configuration: {name: blue, virtual_hosts: [{name: b, domains: ["*"], routes: [
+                  {match: {prefix: /}, direct_response: {status: 201}}]}]}
 """
     path = tmp_path / "scoped.yaml"
     path.write_text(CONFIG.replace(routes, scoped))
