@@ -18,20 +18,22 @@ DIRECT = CONFIG.replace("route: {cluster: users, timeout: 2s}", "direct_response
 
 
 async def test_a_listener_changes_and_keeps_its_port_and_its_connections(fetch):
-    async with FakeUpstream("hello") as upstream:
-        async with Proxy.from_yaml(CONFIG, endpoints={"users": [upstream.address]}) as proxy:
-            url = proxy.url()
-            assert (await fetch(url + "/")).status == 200
-            reader, writer = await asyncio.open_connection(*proxy.address())
-            await proxy.apply(DIRECT)
-            assert proxy.url() == url
-            assert (await fetch(url + "/")).status == 202
-            # A connection from before goes on as it began.
-            writer.write(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
-            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
-            writer.close()
-            await writer.wait_closed()
-            assert proxy.stats["listener_manager.listener_modified"] == 1
+    async with (
+        FakeUpstream("hello") as upstream,
+        Proxy.from_yaml(CONFIG, endpoints={"users": [upstream.address]}) as proxy,
+    ):
+        url = proxy.url()
+        assert (await fetch(url + "/")).status == 200
+        reader, writer = await asyncio.open_connection(*proxy.address())
+        await proxy.apply(DIRECT)
+        assert proxy.url() == url
+        assert (await fetch(url + "/")).status == 202
+        # A connection from before goes on as it began.
+        writer.write(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        writer.close()
+        await writer.wait_closed()
+        assert proxy.stats["listener_manager.listener_modified"] == 1
 
 
 async def test_clusters_and_listeners_come_and_go(fetch):
