@@ -21,6 +21,7 @@ CONFIG_TYPE = "envoy.extensions.filters.http.router.v3.Router"
 honours(
     CONFIG_TYPE,
     "suppress_envoy_headers",
+    "upstream_log",
     ignored={"start_child_span": "there is no tracing yet, so there are no spans"},
     values={"dynamic_stats": (True,), "respect_expected_rq_timeout": (False,)},
 )
