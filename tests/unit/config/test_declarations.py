@@ -15,6 +15,8 @@ PACKAGE = Path(minienvoy.__file__).parent
 READ_FOR = {
     "config/fields.py": ("config/extension.py",),
     "extensions/clusters/dns.py": ("network/dns.py",),
+    "extensions/http/stateful_session/cookie.py": ("router/hash_policy.py",),
+    "router/upstream_log.py": ("extensions/filters/http/router.py",),
     "extensions/filters/listener/local_ratelimit.py": ("extensions/filters/network/local_ratelimit.py",),
     "extensions/filters/network/http_connection_manager.py": ("extensions/filters/network/local_reply_config.py",),
     "extensions/matching/custom_matchers.py": ("network/cidr.py",),
@@ -68,9 +70,11 @@ READ_FOR = {
         "upstream/thread_aware_load_balancer.py",
     ),
     "extensions/load_balancing_policies/subset_config.py": ("extensions/load_balancing_policies/subset.py",),
-    "upstream/health_checker.py": (
+    "upstream/health_check_config.py": (
         "extensions/health_checkers/http.py",
+        "extensions/health_checkers/tcp.py",
         "upstream/health_check_event_logger.py",
+        "upstream/health_checker.py",
         "upstream/payload_matcher.py",
     ),
 }
@@ -101,7 +105,7 @@ NOT_READ = {
     ("upstream/cluster.py", "connection_pool_per_downstream_connection"): "only as it is by default",
     ("upstream/cluster.py", "protocol_selection"): "only as it is by default",
     ("upstream/cluster.py", "protocol"): "TCP is all there is",
-    ("upstream/health_checker.py", "codec_client_type"): "only HTTP/1",
+    ("upstream/health_check_config.py", "codec_client_type"): "only HTTP/1",
     ("upstream/load_assignment.py", "cluster_name"): "only a subscription would ask for it",
 }
 """Declared fields that no code names, and why that is right."""
