@@ -158,6 +158,13 @@ class RouterReplies(RouterContext):
             self.explain.decided("timeout", "route timeout", f"no complete response within {self.timeout:g} s")
         self.time_out("response_timeout")
 
+    def on_request_refused(self, name: str) -> None:
+        """A format has made something of a header that is none."""
+        self.upstream = None
+        self.stream.response_flags |= ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR
+        problem = f"invalid header value for: {name}"
+        self._reply(503, problem, f"filter_removed_required_request_headers{{{problem.replace(' ', '_')}}}")
+
     def on_max_stream_duration(self, upstream: UpstreamRequest) -> None:
         """The cluster's `max_stream_duration` has passed."""
         stream, cluster = self.stream, self.cluster

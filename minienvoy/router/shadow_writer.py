@@ -269,6 +269,9 @@ class ShadowRequest:
 
     # -- from the codec
 
+    def on_request_refused(self, name: str) -> None:
+        self.reset()
+
     def decode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
         """Nobody waits for it."""
 

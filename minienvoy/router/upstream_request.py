@@ -169,6 +169,10 @@ class UpstreamRequest:
 
     # -- from the codec
 
+    def on_request_refused(self, name: str) -> None:
+        self.reset()
+        self._router.on_request_refused(name)
+
     def take_meter(self, meter: ByteMeter) -> None:
         """The codec counts bytes, and this is where."""
         stream = self._router.stream

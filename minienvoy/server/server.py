@@ -200,10 +200,7 @@ class Server(ServerContext):
             ),
             bootstrap.cluster_manager.local_cluster_name,
         )
-        now = self.dispatcher.wall_time()
-        self.static_clusters = [(each, now) for each in bootstrap.static_resources.clusters]
-        self.static_listeners = [(each, now) for each in bootstrap.static_resources.listeners]
-        self.route_configs: dict[str, tuple[Any, float]] = self._find_route_configs(now)
+        self._take_resources()
         self.cluster_manager.load(bootstrap.static_resources.clusters)
         self.drain_manager = DrainManager(
             self.dispatcher,
@@ -254,6 +251,21 @@ class Server(ServerContext):
         _config_log.info("all dependencies initialized. starting workers")
         if on_ready is not None:
             on_ready()
+
+    def take_bootstrap(self, loaded: LoadedConfig) -> None:
+        """The clusters and listeners in use are those of `loaded` from now on (`bootstrap_update`)."""
+        node = self.bootstrap.node
+        self.loaded, self.bootstrap = loaded, loaded.message
+        self.bootstrap.node.CopyFrom(node)
+        self._take_resources()
+
+    def _take_resources(self) -> None:
+        """What `/config_dump` shows of the bootstrap, and since when."""
+        now = self.dispatcher.wall_time()
+        resources = self.bootstrap.static_resources
+        self.static_clusters = [(each, now) for each in resources.clusters]
+        self.static_listeners = [(each, now) for each in resources.listeners]
+        self.route_configs: dict[str, tuple[Any, float]] = self._find_route_configs(now)
 
     def _reload_runtime(self) -> None:
         self.runtime.reload()

@@ -24,6 +24,7 @@ honours(
     "respect_expected_rq_timeout",
     "strict_check_headers",
     "suppress_envoy_headers",
+    "upstream_log",
     ignored={"start_child_span": "there is no tracing yet, so there are no spans"},
     values={"dynamic_stats": (True,)},
 )
