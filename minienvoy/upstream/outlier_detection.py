@@ -19,7 +19,7 @@ from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
-from .health_check_config import HealthTransition
+from .health_transition import HealthTransition
 from .host import HealthFlag, Host, HostSet
 from .outlier_config import ENFORCING, DetectionStats, DetectorConfig, EjectionType
 from .outlier_event_logger import OutlierEventLogger
@@ -301,16 +301,14 @@ class OutlierDetector:
             self._eject(monitor, kind)
 
 
-def create_outlier_detector(config: Any, cluster: Cluster, context: ClusterContext) -> OutlierDetector | None:
-    """From `Cluster.outlier_detection`; None if it is not set.
+def create_outlier_detector(config: Any, cluster: Cluster, context: ClusterContext) -> OutlierDetector:
+    """From `envoy.config.cluster.v3.OutlierDetection`; `context.path` is that of the cluster.
 
     Raises:
         ConfigError: it contradicts itself.
     """
-    if not config.HasField("outlier_detection"):
-        return None
     path = f"{context.path}.outlier_detection"
-    settings = DetectorConfig.from_proto(config.outlier_detection, path)
+    settings = DetectorConfig.from_proto(config, path)
     if settings.max_ejection_time_ms < settings.base_ejection_time_ms:
         raise ConfigError(
             "outlier detector's max_ejection_time cannot be smaller than base_ejection_time",
