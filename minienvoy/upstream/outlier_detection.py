@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import sqrt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import ConfigError
 from .health_transition import HealthTransition
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .cluster import Cluster, ClusterContext
 
 ChangedState = Callable[[Host], None]
+_OURS: Final = HealthFlag.FAILED_OUTLIER_CHECK | HealthFlag.DEGRADED_OUTLIER_DETECTION
 
 
 class OutlierDetector:
@@ -221,7 +222,8 @@ class OutlierDetector:
         now = self.dispatcher.monotonic_time()
         monitors = tuple(self.monitors.values())
         for monitor in monitors:
-            self._check_for_return(monitor, now)
+            if monitor.host.health_flags & _OURS:
+                self._check_for_return(monitor, now)
             monitor.next_interval()
         self._process_success_rates(True)
         self._process_success_rates(False)
