@@ -48,7 +48,6 @@ READ_FOR = {
         "upstream/load_balancer_policy.py",
         "upstream/override_host.py",
         "upstream/cluster_health.py",
-        "upstream/outlier_detection.py",
     ),
     # What the older fields say is put into the extension's message, which has fields of the same names.
     "upstream/legacy_lb_policy.py": (
@@ -70,11 +69,13 @@ READ_FOR = {
         "upstream/thread_aware_load_balancer.py",
     ),
     "extensions/load_balancing_policies/subset_config.py": ("extensions/load_balancing_policies/subset.py",),
-    "upstream/health_check_config.py": (
+    "upstream/cluster_health.py": (
         "extensions/health_checkers/http.py",
         "extensions/health_checkers/tcp.py",
+        "upstream/health_check_config.py",
         "upstream/health_check_event_logger.py",
         "upstream/health_checker.py",
+        "upstream/outlier_config.py",
         "upstream/payload_matcher.py",
     ),
 }
@@ -104,7 +105,7 @@ NOT_READ = {
     ("upstream/cluster.py", "connection_pool_per_downstream_connection"): "only as it is by default",
     ("upstream/cluster.py", "protocol_selection"): "only as it is by default",
     ("upstream/cluster.py", "protocol"): "TCP is all there is",
-    ("upstream/health_check_config.py", "codec_client_type"): "only HTTP/1",
+    ("upstream/cluster_health.py", "codec_client_type"): "only HTTP/1",
     ("upstream/load_assignment.py", "cluster_name"): "only a subscription would ask for it",
 }
 """Declared fields that no code names, and why that is right."""
