@@ -35,6 +35,7 @@ from ....http.http1.settings import Http1Settings
 from ....http.original_ip_detection import ORIGINAL_IP_DETECTION
 from ....http.proxy_status import ProxyStatus
 from ....http.request_id import request_id_maker
+from ....http.shedding_stream import SheddingFilteredStream, SheddingStream
 from ....matchers.string import compile_string_matcher
 from ....network.filter import NETWORK_FILTERS, NetworkFilterFactory
 from ....router.config import RouteConfig
@@ -74,6 +75,7 @@ honours(
     "internal_address_config",
     "skip_xff_append",
     "via",
+    "append_local_overload",
     "generate_request_id",
     "preserve_external_request_id",
     "always_set_request_id_in_response",
@@ -161,6 +163,15 @@ honours(
 )
 
 
+_STREAM_CLASSES: Final = {
+    (True, False): ActiveStream,
+    (False, False): FilteredStream,
+    (True, True): SheddingStream,
+    (False, True): SheddingFilteredStream,
+}
+"""By whether there is only the filter that answers, and whether there is an overload manager."""
+
+
 @forbids(CONFIG_TYPE)
 def check_connection_manager(config: Any, path: str) -> None:
     """What contradicts itself, or what it runs on."""
@@ -212,6 +223,8 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         random=_random_integer(server.random.stream(f"http.{config.stat_prefix}.route").getrandbits),
         cluster_exists=(lambda name: manager.get(name) is not None) if validate else None,
     )
+    # The admin interface is for whoever wants to know what is wrong.
+    overload = server.overload if config.stat_prefix != "admin" else None
     common, http1 = config.common_http_protocol_options, config.http_protocol_options
     # `http1.*` exists once the first connection manager with that codec does, and is the same for all listeners.
     codec_stats = server.stats.scope("http1").struct(Http1CodecStats)
@@ -235,7 +248,7 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         listener_stats=listener_stats,
         tracing_stats=tracing_stats,
         filter_chain=filter_chain,
-        stream_class=ActiveStream if only_terminal else FilteredStream,
+        stream_class=_STREAM_CLASSES[only_terminal, overload is not None],
         route_config=route_config,
         make_codec=make_codec,
         codec_stats=codec_stats,
@@ -246,6 +259,8 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         drain_close=context.drain_close,
         drain_state=server.drain_state,
         explanations=context.explanations,
+        overload=overload,
+        append_local_overload=config.append_local_overload,
         proxy_status=_proxy_status(config, context),
         upgrades=_upgrades(config.upgrade_configs, f"{join}upgrade_configs"),
         upgrade_filter_chains=upgrade_chains,
