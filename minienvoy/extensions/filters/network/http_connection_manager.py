@@ -229,6 +229,9 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
     # `http1.*` exists once the first connection manager with that codec does, and is the same for all listeners.
     codec_stats = server.stats.scope("http1").struct(Http1CodecStats)
 
+    # Imported now: who has no file descriptor left can not read a module.
+    server_codec(server.http1_codec, server.byte_meters)
+
     def make_codec(connection: Any, callbacks: Any, manager_config: ConnectionManagerConfig) -> ServerConnection:
         # Asked at each connection: a format that is compiled later may be the first that wants bytes counted.
         make_connection = server_codec(server.http1_codec, server.byte_meters)
