@@ -218,7 +218,7 @@ class ActiveStream(UpgradableStream):
         self._lost = True
         self.response_flags |= ResponseFlag.DOWNSTREAM_CONNECTION_TERMINATION
         if self.response_code_details is None or not self.local_complete:
-            self.response_code_details = details or "downstream_remote_disconnect"
+            self.response_code_details = details or self.manager.close_details
         self._end()
 
     def _start_filters(self, headers: RequestHeaderMap, end_stream: bool) -> None:
@@ -270,8 +270,6 @@ class ActiveStream(UpgradableStream):
             mutate_response_headers(headers, config, self._upgrade)
         if config.completes_response or self._traced:
             self._complete_headers(headers)
-        if self.saw_connection_close:
-            manager.draining = True
         status = headers.status
         if not manager.draining:
             if config.max_requests_per_connection and manager.requests >= config.max_requests_per_connection:
@@ -280,6 +278,8 @@ class ActiveStream(UpgradableStream):
             elif config.drain_state.active and not manager.drain_announced and config.drain_close():
                 config.stats.downstream_cx_drain_close += 1
                 manager.start_drain_sequence()
+        if self.saw_connection_close and not manager.drain_announced:
+            manager.draining = True
         if not self.remote_complete:
             # HTTP/1 can not wait for the rest of a request that has been answered, and has no use for a tunnel's end.
             manager.draining = True

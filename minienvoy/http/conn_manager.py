@@ -38,6 +38,8 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         stream_idle_timeout: of the stream that is under way, seconds; 0 for none.
     """
 
+    close_details: str = "downstream_remote_disconnect"
+    """What streams say that the end of the connection cuts short."""
     bytes_received_before: int = 0
     bytes_sent_before: int = 0
     _drain_timer: Timer | None = None
@@ -100,6 +102,8 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
             config.overload.watchers.discard(self._on_overload)
         stats = config.stats
         remote = event is ConnectionEvent.REMOTE_CLOSE
+        if not remote and self.connection.local_close_reason:
+            self.close_details = f"downstream_local_disconnect({self.connection.local_close_reason})"
         stats.downstream_cx_destroy += 1
         if remote:
             stats.downstream_cx_destroy_remote += 1

@@ -32,7 +32,7 @@ class SheddingStream(ActiveStream):
 
     def encode_headers(self, headers: ResponseHeaderMap, end_stream: bool, details: str) -> None:
         manager, overload = self.manager, self.config.overload
-        announced = manager.draining or manager.drain_announced or self.saw_connection_close
+        announced = manager.draining or manager.drain_announced
         if overload is not None and not announced and overload.happens(DISABLE_HTTP_KEEPALIVE):
             self.config.stats.downstream_cx_overload_disable_keepalive += 1
             manager.start_drain_sequence()

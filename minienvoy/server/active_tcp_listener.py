@@ -89,7 +89,9 @@ class ActiveTcpListener:
         for pending in tuple(self.sockets):
             pending.close()
         for active in tuple(self.connections):
-            active.connection.close(ConnectionCloseType.NO_FLUSH, "listener_removed")
+            active.connection.close(
+                ConnectionCloseType.NO_FLUSH, "purging_socket_that_have_not_progressed_to_connections"
+            )
 
     def new_connection(self, accepted: ConnectionSocket, explain: Explanation) -> None:
         """Find the filter chain for a socket that the listener filters are done with."""
