@@ -31,12 +31,14 @@ class SheddingStream(ActiveStream):
         super().decode_headers(headers, end_stream)
 
     def encode_headers(self, headers: ResponseHeaderMap, end_stream: bool, details: str) -> None:
-        manager, overload = self.manager, self.config.overload
-        announced = manager.draining or manager.drain_announced
-        if overload is not None and not announced and overload.happens(DISABLE_HTTP_KEEPALIVE):
+        overload = self.config.overload
+        if overload is not None and not self._connection_ends() and overload.happens(DISABLE_HTTP_KEEPALIVE):
             self.config.stats.downstream_cx_overload_disable_keepalive += 1
-            manager.start_drain_sequence()
+            self.manager.start_drain_sequence()
         super().encode_headers(headers, end_stream, details)
+
+    def _connection_ends(self) -> bool:
+        return self.manager.draining or self.manager.drain_announced
 
     def _refuse(self, headers: RequestHeaderMap, end_stream: bool, name: str) -> None:
         self.request_headers = headers

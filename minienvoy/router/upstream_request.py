@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .router import Router
 
 _UPGRADE = KIND[b"upgrade"]
+_GRPC_STATUS = KIND[b"grpc-status"]
 _RESET_REASONS = {
     PoolFailureReason.OVERFLOW: StreamResetReason.OVERFLOW,
     PoolFailureReason.LOCAL_CONNECTION_FAILURE: StreamResetReason.LOCAL_CONNECTION_FAILURE,
@@ -160,7 +161,11 @@ class UpstreamRequest:
 
     def take_meter(self, meter: ByteMeter) -> None:
         """The codec counts bytes, and this is where."""
-        self._router.stream.upstream_meter = meter
+        stream = self._router.stream
+        if stream.upstream_meter is not None:
+            # To Envoy, what earlier attempts took is part of it.
+            meter.add(stream.upstream_meter)
+        stream.upstream_meter = meter
 
     def decode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
         self._router.on_upstream_1xx_headers(headers)
@@ -198,6 +203,8 @@ class UpstreamRequest:
         now = self._router.stream.dispatcher.monotonic_time()
         self._complete(now)
         self._router.on_upstream_complete(now)
+        if trailers.seen & _GRPC_STATUS:
+            self._router.on_grpc_trailers(self, trailers)
         self._router.stream.encode_trailers(trailers)
 
     def on_reset_stream(self, reason: StreamResetReason, details: str) -> None:

@@ -6,6 +6,7 @@ address, and the prefix that a case's names carry in a shared process.
 
 from __future__ import annotations
 
+import base64
 import re
 import socket
 from typing import Any
@@ -19,6 +20,7 @@ _DEFAULT_LOG_LINE = re.compile(r'^(\[<time>\] ".*" \d+ \S+ \d+ \d+) \d+ (\d+|-)(
 _LOGGED = re.compile(r'(?m)((?:^|")\w+_(ms|ids?|port)"?[=:]"?)([0-9][0-9,]*)(?="?(?:$|[,}]))')
 _PORT_IN_HEADER = re.compile(r"(-port: <)([0-9]+)(?=>$)")
 _PORT_VALUE = re.compile(r'("port_value": ?)(\d{4,5})\b')
+_BASE64 = re.compile(r"(?<![\w+/])[A-Za-z0-9+/]{20,}={0,2}(?![\w+/=])")
 _ADDRESS = re.compile(r"(\d+\.\d+\.\d+\.\d+|\[::1\]):(\d{4,5})\b")
 
 
@@ -53,6 +55,7 @@ class Normaliser:
     def text(self, value: str) -> str:
         value = _SERVICE_TIME.sub(r"\1<ms>", _UUID.sub("<uuid>", _ISO.sub("<time>", _DATE.sub("<date>", value))))
         value = _DEFAULT_LOG_LINE.sub(r"\1 <ms> <ms>", value)
+        value = _BASE64.sub(self._decoded, value)
         value = _ADDRESS.sub(lambda m: f"{m[1]}:<{self._ports.get(int(m[2]), 'a port')}>", value)
         value = _LOGGED.sub(self._logged, value)
         value = _PORT_IN_HEADER.sub(lambda m: f"{m[1]}{self._ports.get(int(m[2]), 'a port')}", value)
@@ -64,3 +67,12 @@ class Normaliser:
     def _logged(self, match: re.Match[str]) -> str:
         known = self._ports.get(int(match[3]), "a port") if match[2] == "port" else match[2]
         return f"{match[1]}<{known}>"
+
+    @staticmethod
+    def _decoded(match: re.Match[str]) -> str:
+        """An address in base64 is shown as such: its port may differ."""
+        try:
+            plain = base64.b64decode(match[0], validate=True).decode("latin-1")
+        except ValueError:
+            return match[0]
+        return f"<base64 of {plain!r}>" if _ADDRESS.search(plain) else match[0]
