@@ -110,6 +110,14 @@ CATALOGUE = {
     "envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery": "formatters.req_without_query",
     # transport sockets
     "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer": "transport_sockets.raw_buffer",
+    # resource monitors
+    "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig": (
+        "resource_monitors.downstream_connections"
+    ),
+    "envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig": "resource_monitors.fixed_heap",
+    "envoy.extensions.resource_monitors.injected_resource.v3.InjectedResourceConfig": (
+        "resource_monitors.injected_resource"
+    ),
     # original IP detection
     "envoy.extensions.http.original_ip_detection.custom_header.v3.CustomHeaderConfig": (
         "http.original_ip_detection.custom_header"

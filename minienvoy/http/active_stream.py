@@ -217,7 +217,7 @@ class ActiveStream(UpgradableStream):
         self._lost = True
         self.response_flags |= ResponseFlag.DOWNSTREAM_CONNECTION_TERMINATION
         if self.response_code_details is None or not self.local_complete:
-            self.response_code_details = details or "downstream_remote_disconnect"
+            self.response_code_details = details or self.manager.close_details
         self._end()
 
     def _start_filters(self, headers: RequestHeaderMap, end_stream: bool) -> None:
@@ -538,8 +538,6 @@ class ActiveStream(UpgradableStream):
     def _decide_on_connection(self, headers: ResponseHeaderMap) -> None:
         """Whether this response is its connection's last one, which is announced."""
         config, manager = self.config, self.manager
-        if self.saw_connection_close:
-            manager.draining = True
         if not manager.draining:
             if config.max_requests_per_connection and manager.requests >= config.max_requests_per_connection:
                 config.stats.downstream_cx_max_requests_reached += 1
@@ -547,6 +545,8 @@ class ActiveStream(UpgradableStream):
             elif config.drain_state.active and not manager.drain_announced and config.drain_close():
                 config.stats.downstream_cx_drain_close += 1
                 manager.start_drain_sequence()
+        if self.saw_connection_close and not manager.drain_announced:
+            manager.draining = True
         if not self.remote_complete:
             # HTTP/1 can not wait for the rest of a request that has been answered, and has no use for a tunnel's end.
             manager.draining = True
