@@ -17,6 +17,8 @@ CATALOGUE = {
     ),
     "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy": "filters.network.tcp_proxy",
     # HTTP filters
+    "envoy.extensions.filters.http.dynamic_forward_proxy.v3.FilterConfig": "filters.http.dynamic_forward_proxy",
+    "envoy.extensions.filters.http.dynamic_forward_proxy.v3.PerRouteConfig": "filters.http.dynamic_forward_proxy",
     "envoy.extensions.filters.http.fault.v3.HTTPFault": "filters.http.fault",
     "envoy.extensions.filters.http.stateful_session.v3.StatefulSession": "filters.http.stateful_session",
     "envoy.extensions.filters.http.stateful_session.v3.StatefulSessionPerRoute": "filters.http.stateful_session",
@@ -30,6 +32,7 @@ CATALOGUE = {
     "envoy.cluster.logical_dns": "clusters.logical_dns",
     "envoy.cluster.original_dst": "clusters.original_dst",
     "envoy.extensions.clusters.aggregate.v3.ClusterConfig": "clusters.aggregate",
+    "envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig": "clusters.dynamic_forward_proxy",
     "envoy.extensions.clusters.dns.v3.DnsCluster": "clusters.dns",
     # load balancing policies
     "envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin": (

@@ -18,6 +18,7 @@ _SERVICE_TIME = re.compile(r"(?i)(?<=^x-envoy-upstream-service-time: )\d+$")
 _DEFAULT_LOG_LINE = re.compile(r'^(\[<time>\] ".*" \d+ \S+ \d+ \d+) \d+ (\d+|-)(?= ")')
 _PORT_VALUE = re.compile(r'("port_value": )(\d{4,5})\b')
 _BASE64 = re.compile(r"(?<![\w+/])[A-Za-z0-9+/]{20,}={0,2}(?![\w+/=])")
+_PORT_OF_NAME = re.compile(r"(?<=\.test:)\d{4,5}\b")
 _ADDRESS = re.compile(r"(\d+\.\d+\.\d+\.\d+|\[::1\]):(\d{4,5})\b")
 
 
@@ -54,6 +55,7 @@ class Normaliser:
         value = _DEFAULT_LOG_LINE.sub(r"\1 <ms> <ms>", value)
         value = _BASE64.sub(self._decoded, value)
         value = _ADDRESS.sub(lambda m: f"{m[1]}:<{self._ports.get(int(m[2]), 'a port')}>", value)
+        value = _PORT_OF_NAME.sub(lambda m: f"<{self._ports[int(m[0])]}>" if int(m[0]) in self._ports else m[0], value)
         value = _PORT_VALUE.sub(lambda m: f"{m[1]}<{self._ports.get(int(m[2]), 'a port')}>", value)
         if self._own:
             value = value.replace(self._own, "<machine>")

@@ -53,6 +53,8 @@ READ_FOR = {
         "upstream/slow_start.py",
         "upstream/thread_aware_load_balancer.py",
     ),
+    "extensions/common/dns_cache.py": ("network/dns.py",),
+    "extensions/http/stateful_session/cookie.py": ("router/hash_policy.py",),
     "upstream/thread_aware_load_balancer.py": ("extensions/load_balancing_policies/own_hash_policy.py",),
     "extensions/load_balancing_policies/maglev.py": (
         "extensions/load_balancing_policies/own_hash_policy.py",
@@ -67,6 +69,11 @@ READ_FOR = {
 """Declaring module -> further modules that read the fields."""
 
 NOT_READ = {
+    ("extensions/clusters/dynamic_forward_proxy.py", "allow_coalesced_connections"): "only as it is by default",
+    (
+        "extensions/load_balancing_policies/client_side_weighted_round_robin.py",
+        "enable_oob_load_report",
+    ): "only as it is by default",
     ("extensions/filters/http/router.py", "dynamic_stats"): "only as it is by default",
     ("extensions/filters/http/router.py", "respect_expected_rq_timeout"): "only as it is by default",
     ("extensions/filters/network/http_connection_manager.py", "forward_client_cert_details"): "only the default",
