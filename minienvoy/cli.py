@@ -26,7 +26,13 @@ def _healthcheck(arguments: Sequence[str]) -> int:
     return healthcheck(arguments)
 
 
-SUBCOMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"healthcheck": _healthcheck}
+def _simulate(arguments: Sequence[str]) -> int:
+    from .simulate.main import main as simulate
+
+    return simulate(arguments)
+
+
+SUBCOMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"healthcheck": _healthcheck, "simulate": _simulate}
 """Name -> what runs it with the rest of the command line; each imports its own module."""
 
 

@@ -120,7 +120,7 @@ class PendingResolution:
         if self._failed:
             self._finish(ResolutionStatus.FAILURE, f"cares_failure:{self._failed}", [])
         else:
-            details = f"cares_norecords:{pycares.errno.strerror(error)}" if error else "cares_norecords"
+            details = "cares_norecords:" + str(pycares.errno.strerror(error)) if error else "cares_norecords"
             self._finish(ResolutionStatus.COMPLETED, details, [])
 
     def _finish(self, status: ResolutionStatus, details: str, addresses: list[DnsResponse]) -> None:
