@@ -32,7 +32,17 @@ def _simulate(arguments: Sequence[str]) -> int:
     return simulate(arguments)
 
 
-SUBCOMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"healthcheck": _healthcheck, "simulate": _simulate}
+def _explain(arguments: Sequence[str]) -> int:
+    from .dry_run.explain_command import main as explain
+
+    return explain(arguments)
+
+
+SUBCOMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "explain": _explain,
+    "healthcheck": _healthcheck,
+    "simulate": _simulate,
+}
 """Name -> what runs it with the rest of the command line; each imports its own module."""
 
 

@@ -169,6 +169,10 @@ class StreamInfo:
     upstream_wire_bytes_sent: int = 0
     upstream_header_bytes_received: int = 0
     upstream_header_bytes_sent: int = 0
+    downstream_decompressed_header_bytes_received: int = 0
+    upstream_decompressed_header_bytes_received: int = 0
+    upstream_meter: Any = None
+    """The `ByteMeter` of the last attempt, where bytes are counted."""
     connection: ConnectionInfo
     """The downstream connection."""
     route_name: str = ""

@@ -1,7 +1,7 @@
 """A bucket that fills at a steady rate and is emptied by what it lets pass.
 
-Envoy: `TokenBucketImpl`, `AtomicTokenBucketImpl`. Tokens come all the time, a fraction of one after the other, not in
-portions; `fill_interval` of the configuration only tells the rate.
+Envoy: `AtomicTokenBucketImpl`, and `TokenBucketImpl` for `LazyTokenBucket`. Tokens come all the time, a fraction of
+one after the other, not in portions; `fill_interval` of the configuration only tells the rate.
 """
 
 from __future__ import annotations
@@ -35,18 +35,21 @@ class TokenBucket:
             self._time = now
         return self._tokens
 
-    def consume(self, wanted: int, *, allow_partial: bool = False) -> int:
-        """Take `wanted` tokens, or none at all; with `allow_partial` as many whole ones as there are. How many it was.
+    def consume(self, wanted: float) -> bool:
+        """Take `wanted` tokens, or none at all if there are fewer.
 
         A hair's breadth is no reason to refuse: what is left of a float after many additions is not exact.
         """
-        there = self.tokens + 1e-9
-        if there < wanted:
-            if not allow_partial:
-                return 0
-            wanted = int(there)
+        if self.tokens + 1e-9 < wanted:
+            return False
         self._tokens = max(0.0, self._tokens - wanted)
-        return wanted
+        return True
+
+    def consume_up_to(self, wanted: int) -> int:
+        """Take as many whole tokens as there are, `wanted` at most; how many that is."""
+        taken = min(wanted, int(self.tokens + 1e-9))
+        self._tokens = max(0.0, self._tokens - taken)
+        return taken
 
     def reset(self, tokens: float) -> None:
         """Hold this many now."""
@@ -57,3 +60,13 @@ class TokenBucket:
         """Seconds until there is a whole token."""
         missing = 1.0 - self.tokens
         return max(0.0, missing / self._fill_rate) if self._fill_rate else 0.0
+
+
+class LazyTokenBucket(TokenBucket):
+    """Does not look at the clock while it is full: what comes in that time comes when it is not full any more."""
+
+    @property
+    def tokens(self) -> float:
+        if self._tokens < self.max_tokens:
+            return super().tokens
+        return self._tokens

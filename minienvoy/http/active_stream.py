@@ -41,6 +41,7 @@ from .stream_upgrade import UpgradableStream
 
 if TYPE_CHECKING:
     from ..network.address import Address
+    from .byte_meter import ByteMeter
     from .conn_manager import ConnectionManager
 
 _SERVER: Final = KIND[b"server"]
@@ -113,7 +114,6 @@ class ActiveStream(UpgradableStream):
         self.explain = NO_EXPLANATION
         stats = config.stats
         stats.downstream_rq_total += 1
-        stats.downstream_rq_http1_total += 1
         stats.downstream_rq_active += 1
         if config.explanations is not None:
             self.explain = Explanation()
@@ -269,35 +269,31 @@ class ActiveStream(UpgradableStream):
             mutate_response_headers(headers, config, self._upgrade)
         if config.completes_response or self._traced:
             self._complete_headers(headers)
-        if self.saw_connection_close:
-            manager.draining = True
-        status = headers.status
-        if not manager.draining:
-            if config.max_requests_per_connection and manager.requests >= config.max_requests_per_connection:
-                config.stats.downstream_cx_max_requests_reached += 1
-                self.saw_connection_close = manager.draining = True
-            elif config.drain_state.active and not manager.drain_announced and config.drain_close():
-                config.stats.downstream_cx_drain_close += 1
-                manager.start_drain_sequence()
-        if not self.remote_complete:
-            # HTTP/1 can not wait for the rest of a request that has been answered, and has no use for a tunnel's end.
-            manager.draining = True
-            config.stats.downstream_rq_response_before_rq_complete += 1
-        if (manager.draining or manager.drain_announced) and not (self._upgrade and self._opens_tunnel(headers)):
-            headers.set(b"connection", b"close")
-            self.encoder.last_response = manager.draining
+        if (
+            not self.remote_complete
+            or self.saw_connection_close
+            or manager.draining
+            or manager.drain_announced
+            or config.max_requests_per_connection
+            or config.drain_state.active
+        ):
+            self._decide_on_connection(headers)
         elif self.protocol == "HTTP/1.0":
             entries.append(_KEEP_ALIVE)
+        status = headers.status
         self.response_code = status
         self.response_started = True
-        stats, listener_stats = config.stats, config.listener_stats
-        stats.downstream_rq_completed += 1
-        listener_stats.downstream_rq_completed += 1
-        if 200 <= status < 300:
-            stats.downstream_rq_2xx += 1
-            listener_stats.downstream_rq_2xx += 1
+        if self.is_health_check:
+            config.tracing_stats.health_check += 1
         else:
-            self._charge(status)
+            stats, listener_stats = config.stats, config.listener_stats
+            stats.downstream_rq_completed += 1
+            listener_stats.downstream_rq_completed += 1
+            if 200 <= status < 300:
+                stats.downstream_rq_2xx += 1
+                listener_stats.downstream_rq_2xx += 1
+            else:
+                self._charge(status)
         manager.last_activity = self.first_downstream_tx_byte_time = now
         self.response_headers = headers
         if end_stream:
@@ -426,6 +422,8 @@ class ActiveStream(UpgradableStream):
             timer.enable(seconds)
 
     def describe(self) -> None:
+        if self.request_headers is not None and not self.request_id:
+            self.request_id = (self.request_headers.get(b"x-request-id") or b"").decode("latin-1")
         route = self._route
         if route is not None:
             self.route_name = route.name
@@ -443,8 +441,31 @@ class ActiveStream(UpgradableStream):
             self.upstream_connection_pool_ready_time = self.first_upstream_tx_byte_time
             self.upstream_protocol = client.codec.protocol
             self.cluster_metadata = client.pool.cluster.metadata
+            if not self.attempted_hosts:
+                self.attempted_hosts = (client.pool.host,)
+                self.attempted_connection_ids = (connection.info.id,)
+            if self.upstream_request_create_time is None:
+                self.upstream_request_create_time = self.first_upstream_tx_byte_time
             self.upstream_connect_start_time = connection.connect_start_time
             self.upstream_connect_complete_time = connection.connect_complete_time
+        meter = self.encoder.meter
+        if meter is not None:
+            self._read_meters(meter)
+
+    def _read_meters(self, meter: ByteMeter) -> None:
+        self.downstream_wire_bytes_received = meter.wire_received
+        self.downstream_wire_bytes_sent = meter.wire_sent
+        self.downstream_header_bytes_received = meter.header_received
+        self.downstream_header_bytes_sent = meter.header_sent
+        self.downstream_decompressed_header_bytes_received = meter.decompressed_header_received
+        upstream: ByteMeter | None = self.upstream_meter
+        if upstream is not None:
+            self.upstream_wire_bytes_received = upstream.wire_received
+            self.upstream_wire_bytes_sent = upstream.wire_sent
+            self.upstream_header_bytes_received = upstream.header_received
+            self.upstream_header_bytes_sent = upstream.header_sent
+            self.upstream_decompressed_header_bytes_received = upstream.decompressed_header_received
+            self.first_upstream_rx_body_byte_time = upstream.first_body_byte_time
 
     # -- the unusual request
 
@@ -505,6 +526,28 @@ class ActiveStream(UpgradableStream):
             transformation is ServerHeaderTransformation.APPEND_IF_ABSENT and not headers.has(b"server")
         ):
             headers.set(b"server", self.config.server_name)
+
+    def _decide_on_connection(self, headers: ResponseHeaderMap) -> None:
+        """Whether this response is its connection's last one, which is announced."""
+        config, manager = self.config, self.manager
+        if self.saw_connection_close:
+            manager.draining = True
+        if not manager.draining:
+            if config.max_requests_per_connection and manager.requests >= config.max_requests_per_connection:
+                config.stats.downstream_cx_max_requests_reached += 1
+                self.saw_connection_close = manager.draining = True
+            elif config.drain_state.active and not manager.drain_announced and config.drain_close():
+                config.stats.downstream_cx_drain_close += 1
+                manager.start_drain_sequence()
+        if not self.remote_complete:
+            # HTTP/1 can not wait for the rest of a request that has been answered, and has no use for a tunnel's end.
+            manager.draining = True
+            config.stats.downstream_rq_response_before_rq_complete += 1
+        if (manager.draining or manager.drain_announced) and not (self._upgrade and self._opens_tunnel(headers)):
+            headers.set(b"connection", b"close")
+            self.encoder.last_response = manager.draining
+        elif self.protocol == "HTTP/1.0":
+            headers.add_entry(_KEEP_ALIVE)
 
     def _complete_headers(self, headers: ResponseHeaderMap) -> None:
         """Tell the request id and what has gone wrong, where that is wanted."""

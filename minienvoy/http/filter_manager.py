@@ -172,6 +172,10 @@ class FilterManager(StreamInfo):
     def add_decoded_data(self, data: bytes) -> None:
         """Nothing comes after the terminal filter."""
 
+    def add_decoded_trailers(self) -> HeaderMap:
+        """Nothing comes after the terminal filter."""
+        raise NotImplementedError
+
     def inject_decoded_data(self, data: bytes, end_stream: bool) -> None:
         """Nothing comes after the terminal filter."""
 
@@ -187,11 +191,22 @@ class FilterManager(StreamInfo):
     def add_decoded_data_from(self, at: int, data: bytes) -> None:
         """Filter number `at` puts `data` behind what is held back of the request."""
 
+    def add_decoded_trailers_from(self, at: int) -> HeaderMap:
+        """Filter number `at` ends the request with trailers."""
+        raise NotImplementedError
+
+    def add_encoded_trailers_from(self, at: int) -> HeaderMap:
+        """As `add_decoded_trailers_from`, for the response; `at` counts on the way back."""
+        raise NotImplementedError
+
     def inject_decoded_data_from(self, at: int, data: bytes, end_stream: bool) -> None:
         """Filter number `at` gives `data` to the next one."""
 
     def decoding_buffer(self) -> bytes:
         return b""
+
+    def set_decoder_buffer_limit(self, limit: int) -> None:
+        self.buffer_limit = limit
 
     def on_decoder_filter_above_write_buffer_high_watermark(self) -> None:
         self.encoder.read_disable(True)
@@ -266,6 +281,9 @@ class FilterCallbacks:
     def add_decoded_data(self, data: bytes) -> None:
         self.stream.add_decoded_data_from(self._decode_at, data)
 
+    def add_decoded_trailers(self) -> HeaderMap:
+        return self.stream.add_decoded_trailers_from(self._decode_at)
+
     def inject_decoded_data(self, data: bytes, end_stream: bool) -> None:
         self.stream.inject_decoded_data_from(self._decode_at, data, end_stream)
 
@@ -288,11 +306,17 @@ class FilterCallbacks:
     def add_encoded_data(self, data: bytes) -> None:
         self.stream.add_encoded_data_from(self._encode_at, data)
 
+    def add_encoded_trailers(self) -> HeaderMap:
+        return self.stream.add_encoded_trailers_from(self._encode_at)
+
     def inject_encoded_data(self, data: bytes, end_stream: bool) -> None:
         self.stream.inject_encoded_data_from(self._encode_at, data, end_stream)
 
     def encoding_buffer(self) -> bytes:
         return self.stream.encoding_buffer()
+
+    def set_decoder_buffer_limit(self, limit: int) -> None:
+        self.stream.set_decoder_buffer_limit(limit)
 
     def on_decoder_filter_above_write_buffer_high_watermark(self) -> None:
         self.stream.on_decoder_filter_above_write_buffer_high_watermark()

@@ -25,6 +25,15 @@ class FilteredStream(ActiveStream):
 
     # -- the request goes down the chain
 
+    def decode_data(self, data: bytes, end_stream: bool) -> None:
+        if end_stream and data and self.protocol != "HTTP/2":
+            # Envoy's HTTP/1 codec tells the end of a body by itself, and filters can tell the difference.
+            super().decode_data(data, False)
+            if not self.ended:
+                super().decode_data(b"", True)
+        else:
+            super().decode_data(data, end_stream)
+
     def _start_filters(self, headers: RequestHeaderMap, end_stream: bool) -> None:
         chain = self._upgrade_chain() if self._upgrade else self.config.filter_chain
         factories, make_terminal = chain.factories, chain.make_terminal
@@ -110,7 +119,14 @@ class FilteredStream(ActiveStream):
         if self._encoding is None:
             super().encode_data(data, end_stream)
         elif not self.ended:
-            self._encoding.data(data, end_stream)
+            client = self.upstream_client
+            if end_stream and data and client is not None and client.codec.protocol != "HTTP/2":
+                # As for requests: the end of an HTTP/1 body comes by itself.
+                self._encoding.data(data, False)
+                if not self.ended and self._encoding is not None:
+                    self._encoding.data(b"", True)
+            else:
+                self._encoding.data(data, end_stream)
 
     def encode_trailers(self, trailers: HeaderMap) -> None:
         if self._encoding is None:
@@ -139,6 +155,11 @@ class FilteredStream(ActiveStream):
                 terminal.on_destroy()
         super().send_local_reply(status, body, details, modify_headers, grpc_status)
 
+    def set_decoder_buffer_limit(self, limit: int) -> None:
+        self.buffer_limit = limit
+        if self._decoding is not None:
+            self._decoding.buffer_limit = limit
+
     def continue_decoding_from(self, at: int) -> None:
         if self._decoding is not None:
             self._decoding.resume(at)
@@ -150,6 +171,18 @@ class FilteredStream(ActiveStream):
     def add_decoded_data_from(self, at: int, data: bytes) -> None:
         if self._decoding is not None:
             self._decoding.add_data(at, data)
+
+    def add_decoded_trailers_from(self, at: int) -> HeaderMap:
+        trailers = self.request_trailers = HeaderMap()
+        if self._decoding is not None:
+            self._decoding.add_trailers(trailers)
+        return trailers
+
+    def add_encoded_trailers_from(self, at: int) -> HeaderMap:
+        trailers = self.response_trailers = HeaderMap()
+        if self._encoding is not None:
+            self._encoding.add_trailers(trailers)
+        return trailers
 
     def inject_decoded_data_from(self, at: int, data: bytes, end_stream: bool) -> None:
         if self._decoding is not None:
@@ -182,6 +215,7 @@ class FilteredStream(ActiveStream):
         return self.ended or self.is_local_reply
 
     def _on_request_too_large(self) -> None:
+        self.config.stats.downstream_rq_too_large += 1
         self.send_local_reply(413, "Payload Too Large", "request_payload_too_large")
 
     def _on_response_too_large(self) -> None:

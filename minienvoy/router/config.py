@@ -6,19 +6,21 @@ Envoy: `Router::ConfigImpl`, `RouteMatcher`, `VirtualHostImpl`; docs "HTTP routi
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from ..config.fields import honours
 from ..errors import ConfigError
-from ..explain.explanation import NO_EXPLANATION
+from ..explain.explanation import NO_EXPLANATION, Decision, NearMiss
 from ..http.header_map import RequestHeaderMap
 from ..upstream.load_assignment import plain_metadata
 from .filter_config import FilterConfigs
 from .header_parser import HeaderParser
+from .rate_limit import RateLimitPolicy
 from .redirect import MAX_BODY, SslRedirect
 from .route_entry import CommonVirtualHost, RouteEntry
+from .route_match_tree import RouteMatchTree
 from .shadow_writer import ShadowPolicy, shadow_policies
 
 if TYPE_CHECKING:
@@ -41,14 +43,17 @@ honours(
     "max_direct_response_body_size_bytes",
     "typed_per_filter_config",
     "request_mirror_policies",
+    ignored={"metadata": "no log, header or filter can ask for it"},
 )
 honours(
     "envoy.config.route.v3.VirtualHost",
     "name",
     "domains",
     "routes",
+    "matcher",
     "require_tls",
     "request_mirror_policies",
+    "rate_limits",
     "typed_per_filter_config",
     "request_headers_to_add",
     "request_headers_to_remove",
@@ -59,6 +64,8 @@ honours(
 
 
 REQUIRE_ALL: Final = 2
+MAX_NEAR_MISSES: Final = 100
+"""Virtual hosts that are named when none matches."""
 _PATH_PARAMETERS: Final = re.compile(rb";[^/]*")
 
 
@@ -66,13 +73,28 @@ class VirtualHost:
     """Domains that share a list of routes.
 
     Attributes:
+        domains: as configured.
+        path: where it stands in the configuration.
         ssl_redirect: the answer to whoever does not come by TLS, if `require_tls` asks for it.
+        tree: chooses the routes to try, in place of `routes`; or None.
+        unusual: there is one of these two.
     """
 
-    __slots__ = ("_require_tls", "name", "routes", "ssl_redirect")
+    __slots__ = ("_require_tls", "domains", "name", "path", "routes", "ssl_redirect", "tree", "unusual")
 
-    def __init__(self, name: str, routes: tuple[RouteEntry, ...], require_tls: int, redirect: RouteEntry) -> None:
+    def __init__(
+        self,
+        name: str,
+        routes: tuple[RouteEntry, ...],
+        require_tls: int,
+        redirect: RouteEntry,
+        tree: RouteMatchTree | None = None,
+    ) -> None:
         self.name = name
+        self.path = ""
+        self.domains: tuple[str, ...] = ()
+        self.tree = tree
+        self.unusual = bool(require_tls) or tree is not None
         self.routes = routes
         self._require_tls = require_tls
         self.ssl_redirect: RouteEntry | None = redirect if require_tls else None
@@ -90,6 +112,7 @@ class RouteConfig:
     Attributes:
         internal_only_headers: lower-case names that requests from outside lose.
         switched_filters: names of the filters that some route disables or enables.
+        virtual_hosts: in the order of the configuration.
     """
 
     def __init__(
@@ -107,6 +130,7 @@ class RouteConfig:
         self.internal_only_headers = tuple(name.lower().encode() for name in proto.internal_only_headers)
         self._ignore_port = proto.ignore_port_in_host_matching
         self._random = random
+        self.virtual_hosts: list[VirtualHost] = []
         self._exact: dict[bytes, VirtualHost] = {}
         self._suffixes: dict[int, dict[bytes, VirtualHost]] = {}
         self._prefixes: dict[int, dict[bytes, VirtualHost]] = {}
@@ -131,6 +155,7 @@ class RouteConfig:
                 most_specific_wins=proto.most_specific_header_mutations_wins,
                 filter_configs=_filter_configs(each, here, filter_configs, sources),
                 shadow_policies=_shadow_policies(each, here, shared),
+                rate_limits=RateLimitPolicy.from_protos(each.rate_limits, f"{here}.rate_limits", sources),
                 random=random,
                 max_body=body_limit.value if proto.HasField("max_direct_response_body_size_bytes") else MAX_BODY,
                 runtime=runtime,
@@ -142,9 +167,16 @@ class RouteConfig:
             if cluster_exists is not None:
                 for index, entry in enumerate(routes):
                     _check_clusters(entry, f"{here}.routes[{index}].route", cluster_exists)
-            for entry in routes:
+            tree = None
+            if each.HasField("matcher"):
+                if each.routes:
+                    raise ConfigError("cannot set both matcher and routes on virtual host", here)
+                tree = RouteMatchTree(each.matcher, f"{here}.matcher", common)
+            for entry in (*routes, *(tree.routes if tree is not None else ())):
                 switched.update(entry.disabled_filters)
-            virtual_host = VirtualHost(each.name, routes, each.require_tls, ssl_redirect)
+            virtual_host = VirtualHost(each.name, routes, each.require_tls, ssl_redirect, tree)
+            virtual_host.path, virtual_host.domains = here.removeprefix("."), tuple(each.domains)
+            self.virtual_hosts.append(virtual_host)
             for index, domain in enumerate(each.domains):
                 self._add_domain(domain.lower().encode(), virtual_host, f"{here}.domains[{index}]")
         self.switched_filters = frozenset(switched)
@@ -205,10 +237,14 @@ class RouteConfig:
             if explain is not NO_EXPLANATION:
                 explain.decided("route", None, f"no virtual host for {headers.authority.decode('latin-1')}")
             return None
-        if virtual_host.ssl_redirect is not None and virtual_host.wants_tls(headers):
-            if explain is not NO_EXPLANATION:
-                explain.decided("route", "redirect to https", f"require_tls of virtual host {virtual_host.name}")
-            return virtual_host.ssl_redirect
+        routes: Sequence[RouteEntry] = virtual_host.routes
+        if virtual_host.unusual:
+            if virtual_host.ssl_redirect is not None and virtual_host.wants_tls(headers):
+                if explain is not NO_EXPLANATION:
+                    explain.decided("route", "redirect to https", f"require_tls of virtual host {virtual_host.name}")
+                return virtual_host.ssl_redirect
+            if virtual_host.tree is not None:
+                routes = virtual_host.tree.find(headers, stream)
         path = headers.path
         if b"?" in path:
             path = path[: path.index(b"?")]
@@ -216,8 +252,8 @@ class RouteConfig:
             # Those of every segment, as in `/a;v=1/b`.
             path = _PATH_PARAMETERS.sub(b"", path)
         if explain is not NO_EXPLANATION:
-            return self._explained_route(virtual_host, headers, path, stream)
-        for route in virtual_host.routes:
+            return self._explained_route(virtual_host, routes, headers, path, stream)
+        for route in routes:
             match = route.match
             prefix = match.quick_prefix
             if prefix is not None:
@@ -248,23 +284,67 @@ class RouteConfig:
         return route.for_request(headers, stream, draw)
 
     def _explained_route(
-        self, virtual_host: VirtualHost, headers: RequestHeaderMap, path: bytes, stream: Any
+        self,
+        virtual_host: VirtualHost,
+        routes: Sequence[RouteEntry],
+        headers: RequestHeaderMap,
+        path: bytes,
+        stream: Any,
     ) -> RouteEntry | None:
-        near_misses: list[str] = []
-        for route in virtual_host.routes:
+        near_misses: list[NearMiss] = []
+        how = " (by its matcher)" if virtual_host.tree is not None else ""
+        for route in routes:
             match = route.match
             if not match.path(path) or not (path or match.connect):
-                near_misses.append(f"{route} (path)")
+                reason = f"{match.description} does not match {path.decode('latin-1')}"
+                near_misses.append(NearMiss(route, reason, route.path, "path"))
                 continue
             failed = match.conditions(headers, stream, self._random) if match.conditional else ""
             if failed:
-                near_misses.append(f"{route} (needs {failed})")
+                near_misses.append(NearMiss(route, f"needs {failed}", route.path))
                 continue
-            because = f"{match.description} matches {path.decode('latin-1')} in virtual host {virtual_host.name}"
-            stream.explain.decided("route", route, because, tuple(near_misses))
+            because = f"{match.description} matches {path.decode('latin-1')} in virtual host {virtual_host.name}{how}"
+            stream.explain.decided("route", route, because, tuple(near_misses), route.path)
             return self._for_request(route, headers, stream) if route.depends else route
-        stream.explain.decided("route", None, "route_not_found", tuple(near_misses))
+        stream.explain.decided("route", None, f"route_not_found{how}", tuple(near_misses))
         return None
+
+    def explain_virtual_host(self, headers: RequestHeaderMap) -> Decision:
+        """Which virtual host a request belongs to, and which others have domains that match less well.
+
+        No request asks this: `minienvoy explain` does.
+        """
+        chosen = self._find_virtual_host(headers)
+        authority = (headers.get(self._vhost_header) if self._vhost_header else headers.authority) or b""
+        host = authority.decode("latin-1")
+        if chosen is None:
+            others = tuple(
+                NearMiss(each.name, f"{', '.join(each.domains)} does not match {host}", each.path)
+                for each in self.virtual_hosts[:MAX_NEAR_MISSES]
+            )
+            return Decision("virtual_host", None, f"no domain matches {host}", others)
+        matching = self._matching_domains(authority.lower())
+        domain = next((domain for domain, each in matching if each is chosen), "*")
+        others = tuple(
+            NearMiss(each.name, f"{other} is less specific than {domain}", each.path)
+            for other, each in matching
+            if each is not chosen
+        )
+        return Decision("virtual_host", chosen.name, f"domain {domain} matches {host}", others, chosen.path)
+
+    def _matching_domains(self, host: bytes) -> list[tuple[str, VirtualHost]]:
+        """Every domain that matches and whose it is, the most specific first."""
+        if self._ignore_port and host.rfind(b":") > host.rfind(b"]"):
+            host = host[: host.rfind(b":")]
+        found: list[tuple[bytes, VirtualHost | None]] = [(host, self._exact.get(host))]
+        for length, table in self._suffixes.items():
+            if len(host) > length:
+                found.append((b"*" + host[-length:], table.get(host[-length:])))
+        for length, table in self._prefixes.items():
+            if len(host) > length:
+                found.append((host[:length] + b"*", table.get(host[:length])))
+        found.append((b"*", self._default))
+        return [(domain.decode("latin-1"), each) for domain, each in found if each is not None]
 
 
 def _parsers(proto: Any, path: str, sources: Any) -> tuple[HeaderParser | None, HeaderParser | None]:

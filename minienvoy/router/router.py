@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..explain.explanation import NO_EXPLANATION
 from ..http.codec import RequestEncoder, StreamResetReason
 from ..http.filter import FilterDataStatus, FilterHeadersStatus, FilterTrailersStatus, StreamDecoderFilter
-from ..http.grpc import is_grpc
+from ..http.grpc import grpc_to_http_status, is_grpc
 from ..http.header_map import KIND, Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
 from ..stream_info import ResponseFlag
 from ..upstream.http_conn_pool import MakeCodec, http_conn_pool
@@ -20,6 +20,7 @@ from .grpc_timeout import set_grpc_timeout
 from .redirect import DirectResponse
 from .request_buffer import RequestBuffer
 from .shadow_writer import ShadowRequest, start_shadows
+from .upstream_log import LoggedUpstreamRequest, UpstreamLogs
 from .upstream_request import UpstreamRequest
 
 if TYPE_CHECKING:
@@ -51,6 +52,9 @@ _CONTROL: Final = (
 )
 _TIMEOUTS: Final = _TIMEOUT_HEADER | _EXPECTED_TIMEOUT
 _SERVICE_TIME: Final = KIND[b"x-envoy-upstream-service-time"]
+_IMMEDIATE_FAIL: Final = KIND[b"x-envoy-immediate-health-check-fail"]
+_DEGRADED: Final = KIND[b"x-envoy-degraded"]
+_GRPC_STATUS: Final = KIND[b"grpc-status"]
 
 _FLAGS: Final = {
     StreamResetReason.LOCAL_CONNECTION_FAILURE: ResponseFlag.UPSTREAM_CONNECTION_FAILURE,
@@ -74,10 +78,18 @@ class RouterConfig:
 
     Attributes:
         suppress_envoy_headers: neither read nor add `x-envoy-*`.
+        upstream_logs: that hear of every attempt; None if there are none.
         make_codec: makes the upstream codec of a new connection.
     """
 
-    __slots__ = ("get_cluster", "make_codec", "stats", "suppress_envoy_headers")
+    __slots__ = (
+        "get_cluster",
+        "make_codec",
+        "make_upstream_request",
+        "stats",
+        "suppress_envoy_headers",
+        "upstream_logs",
+    )
 
     def __init__(
         self,
@@ -85,7 +97,10 @@ class RouterConfig:
         stats: RouterStats,
         make_codec: MakeCodec,
         suppress_envoy_headers: bool = False,
+        upstream_logs: UpstreamLogs | None = None,
     ) -> None:
+        self.upstream_logs = upstream_logs
+        self.make_upstream_request = UpstreamRequest if upstream_logs is None else LoggedUpstreamRequest
         self.get_cluster = cluster_manager.get
         self.stats = stats
         self.make_codec = make_codec
@@ -192,16 +207,19 @@ class Router(StreamDecoderFilter):
             headers.remove_kinds(_CONTROL)
         if route.rewrites or route.request_parsers:
             stream.describe()
+            stream.cluster_metadata = cluster.metadata
+            stream.attempt_count = stream.attempt_count or 1
             route.finalize_request_headers(headers, stream, not config.suppress_envoy_headers)
         if route.copies_request:
             self._copy_request(route, headers, end_stream)
         stream.upstream_host = host
         stream.watermark_callbacks = self._on_downstream_watermark
-        upstream = self.upstream = UpstreamRequest(self, host)
+        upstream = self.upstream = config.make_upstream_request(self, host)
         pool = host.http_pools.get(route.priority) or http_conn_pool(cluster, host, config.make_codec, route.priority)
         pending = pool.new_stream(upstream)
         if pending is not None:
             upstream.pending = pending
+            stream.upstream_request_create_time = stream.dispatcher.monotonic_time()
         if end_stream and self.upstream is not None:
             # The time that the upstream may take counts from here.
             self._complete_time = stream.dispatcher.monotonic_time()
@@ -278,6 +296,8 @@ class Router(StreamDecoderFilter):
         # The upstream request sees to its connection when the redirect has been followed.
         upstream, self.upstream = self.upstream, None
         if policy.follow(self, response):
+            if upstream is not None and upstream.host.outlier is not None:
+                upstream.host.outlier.put_http_response_code(response.status)
             return True
         self.upstream = upstream
         return False
@@ -298,12 +318,27 @@ class Router(StreamDecoderFilter):
         stream.first_upstream_rx_byte_time = stream.last_upstream_rx_byte_time = now
         self.response_started = True
         status = headers.status
-        cluster.code_stats.charge_response(status, self.internal)
-        host_stats = upstream.host.stats
-        if status >= 500:
-            host_stats.rq_error += 1
-        else:
-            host_stats.rq_success += 1
+        outcome = status
+        if headers.seen & _GRPC_STATUS and is_grpc(self.request_headers.get(b"content-type")):
+            outcome = grpc_to_http_status(headers.get(b"grpc-status")) or status
+        if not stream.is_health_check:
+            cluster.code_stats.charge_response(status, self.internal)
+            host_stats = upstream.host.stats
+            if status >= 500 or outcome >= 500:
+                host_stats.rq_error += 1
+            else:
+                host_stats.rq_success += 1
+        outlier = upstream.host.outlier
+        if outlier is not None:
+            error_matcher = cluster.http_options.error_matcher
+            if error_matcher is None:
+                outlier.put_http_response_code(outcome)
+            else:
+                outlier.put_matched(error_matcher(headers))
+            if headers.seen & _DEGRADED and outlier.detects_degraded:
+                outlier.put_degraded(status, headers.has(b"x-envoy-degraded"))
+        if headers.seen & _IMMEDIATE_FAIL and headers.has(b"x-envoy-immediate-health-check-fail"):
+            cluster.health.on_immediate_failure(upstream.host)
         if cluster.orca_load_report is not None:
             self._take_orca_load_report(headers)
         if self._complete_time is not None and not self.config.suppress_envoy_headers:
@@ -332,13 +367,26 @@ class Router(StreamDecoderFilter):
         stream.last_upstream_rx_byte_time = now
         if self._complete_time is not None:
             stream.response_timeout_callback = None
-            self.cluster.code_stats.charge_timing(int((now - self._complete_time) * 1000), self.internal)
+            if not stream.is_health_check:
+                self.cluster.code_stats.charge_timing(int((now - self._complete_time) * 1000), self.internal)
+
+    def on_grpc_trailers(self, upstream: UpstreamRequest, trailers: HeaderMap) -> None:
+        """How a gRPC call has ended is known only now; until then it counted as a success."""
+        stream = self.stream
+        started = stream.response_code is not None and stream.response_code < 500
+        if not started or stream.is_health_check or not is_grpc(self.request_headers.get(b"content-type")):
+            return
+        outcome = grpc_to_http_status(trailers.get(b"grpc-status"))
+        if outcome is not None and outcome >= 500:
+            upstream.host.stats.rq_success -= 1
+            upstream.host.stats.rq_error += 1
 
     def on_upstream_reset(self, upstream: UpstreamRequest, reason: StreamResetReason, details: str) -> None:
         """The attempt has failed."""
         stream = self.stream
         self.upstream = None
         stream.response_timeout_callback = None
+        stream.cluster_metadata = self.cluster.metadata
         transport_failure = ""
         if reason in (StreamResetReason.LOCAL_CONNECTION_FAILURE, StreamResetReason.REMOTE_CONNECTION_FAILURE):
             transport_failure = details
@@ -346,7 +394,11 @@ class Router(StreamDecoderFilter):
         stream.response_flags |= _FLAGS[reason]
         if reason is StreamResetReason.REMOTE_RESET:
             self.cluster.stats.traffic.upstream_rq_rx_reset += 1
-        upstream.host.stats.rq_error += 1
+        if not stream.is_health_check:
+            upstream.host.stats.rq_error += 1
+        outlier = upstream.host.outlier
+        if outlier is not None and reason is not StreamResetReason.OVERFLOW:
+            outlier.put_connect_failure()
         words = reason.value.replace(" ", "_")
         if transport_failure:
             words = f"{words}|{transport_failure.replace(' ', '_')}"
@@ -358,7 +410,8 @@ class Router(StreamDecoderFilter):
             return
         status = 502 if reason is StreamResetReason.PROTOCOL_ERROR else 503
         overflow = reason is StreamResetReason.OVERFLOW
-        self.cluster.code_stats.charge_response(status, self.internal)
+        if not stream.is_health_check:
+            self.cluster.code_stats.charge_response(status, self.internal)
         stream.send_local_reply(
             status,
             f"upstream connect error or disconnect/reset before headers. reset reason: {reason.value}",
@@ -452,6 +505,7 @@ class Router(StreamDecoderFilter):
 
     def _no_healthy_upstream(self, cluster: Cluster) -> None:
         stream = self.stream
+        stream.cluster_metadata = cluster.metadata
         cluster.stats.traffic.upstream_cx_none_healthy += 1
         if self.explain is not NO_EXPLANATION:
             self.explain.decided("host", None, "no_healthy_upstream")
@@ -459,7 +513,8 @@ class Router(StreamDecoderFilter):
         stream.response_flags |= ResponseFlag.NO_HEALTHY_UPSTREAM
         override = stream.upstream_override_host
         status = override.status if override is not None and override.strict else 503
-        cluster.code_stats.charge_response(status, self.internal)
+        if not stream.is_health_check:
+            cluster.code_stats.charge_response(status, self.internal)
         stream.send_local_reply(status, "no healthy upstream", "no_healthy_upstream")
 
     def _take_orca_load_report(self, headers: HeaderMap) -> None:
@@ -523,11 +578,14 @@ class Router(StreamDecoderFilter):
 
     def _on_response_timeout(self) -> None:
         stream, cluster = self.stream, self.cluster
+        stream.cluster_metadata = cluster.metadata
         cluster.stats.traffic.upstream_rq_timeout += 1
         upstream, self.upstream = self.upstream, None
         if upstream is not None:
             upstream.host.stats.rq_timeout += 1
             upstream.host.stats.rq_error += 1
+            if upstream.host.outlier is not None:
+                upstream.host.outlier.put_timeout()
             upstream.reset()
         if self.explain is not NO_EXPLANATION:
             self.explain.decided("timeout", "route timeout", f"no complete response within {self.timeout:g} s")
@@ -537,7 +595,8 @@ class Router(StreamDecoderFilter):
             stream.response_code_details = "response_timeout"
             stream.reset_stream()
             return
-        cluster.code_stats.charge_response(504, self.internal)
+        if not stream.is_health_check:
+            cluster.code_stats.charge_response(504, self.internal)
         stream.send_local_reply(504, "upstream request timeout", "response_timeout")
 
     def _on_downstream_watermark(self, high: bool) -> None:

@@ -16,11 +16,13 @@ from ..upstream.http_conn_pool import PendingStream
 
 if TYPE_CHECKING:
     from ..event.dispatcher import Timer
+    from ..http.byte_meter import ByteMeter
     from ..upstream.codec_client import CodecClient
     from ..upstream.host import Host
     from .router import Router
 
 _UPGRADE = KIND[b"upgrade"]
+_GRPC_STATUS = KIND[b"grpc-status"]
 _RESET_REASONS = {
     PoolFailureReason.OVERFLOW: StreamResetReason.OVERFLOW,
     PoolFailureReason.LOCAL_CONNECTION_FAILURE: StreamResetReason.LOCAL_CONNECTION_FAILURE,
@@ -67,6 +69,8 @@ class UpstreamRequest:
         router = self._router
         self.pending = None
         self._client = client
+        if self.host.outlier is not None:
+            self.host.outlier.put_connected()
         stream = router.stream
         connection = client.connection
         now = stream.dispatcher.monotonic_time()
@@ -102,6 +106,7 @@ class UpstreamRequest:
         stream = self._router.stream
         stream.upstream_host = host
         stream.attempt_count = 1
+        stream.upstream_connection_pool_ready_time = stream.dispatcher.monotonic_time()
         self.done = True
         self._router.on_upstream_reset(self, _RESET_REASONS[reason], details)
 
@@ -154,6 +159,14 @@ class UpstreamRequest:
 
     # -- from the codec
 
+    def take_meter(self, meter: ByteMeter) -> None:
+        """The codec counts bytes, and this is where."""
+        stream = self._router.stream
+        if stream.upstream_meter is not None:
+            # To Envoy, what earlier attempts took is part of it.
+            meter.add(stream.upstream_meter)
+        stream.upstream_meter = meter
+
     def decode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
         self._router.on_upstream_1xx_headers(headers)
 
@@ -190,6 +203,8 @@ class UpstreamRequest:
         now = self._router.stream.dispatcher.monotonic_time()
         self._complete(now)
         self._router.on_upstream_complete(now)
+        if trailers.seen & _GRPC_STATUS:
+            self._router.on_grpc_trailers(self, trailers)
         self._router.stream.encode_trailers(trailers)
 
     def on_reset_stream(self, reason: StreamResetReason, details: str) -> None:

@@ -181,6 +181,8 @@ def _without_names(config: Any) -> Any:
     if copy.HasField("cluster_type"):
         copy.ClearField("cluster_type")
     copy.type = 0
+    # An event is in force at once, not when the window in which updates are merged is over.
+    copy.common_lb_config.update_merge_window.SetInParent()
     number = 0
     for locality in copy.load_assignment.endpoints:
         for each in locality.lb_endpoints:

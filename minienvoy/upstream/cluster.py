@@ -20,28 +20,34 @@ from ..explain.explanation import NO_EXPLANATION
 from ..network.address import Address
 from ..network.transport_socket import require_raw_buffer
 from ..registry import Registry
-from .cluster_stats import ClusterStats
+from .cluster_health import ClusterHealth
+from .cluster_stats import ClusterManagerStats, ClusterStats
 from .duration import duration_of
-from .host import Host, HostSet, Locality, PrioritySet
+from .host import HealthFlag, Host, HostSet, Locality, PrioritySet
 from .http_protocol_options import PROTOCOL_OPTIONS, UpstreamHttpProtocolOptions
 from .load_assignment import LoadAssignment, plain_metadata
 from .load_balancer import LoadBalancer, LoadBalancerContext, LoadBalancerFactory, LoadBalancerParams
 from .load_balancer_policy import cluster_policy
 from .override_host import OverrideHostStatus
 from .resource_manager import DEFAULT, ResourceManager, resource_managers
+from .update_merge import DEFAULT_WINDOW, UpdateMerger
 
 if TYPE_CHECKING:
+    from ..access_log.file import AccessLogManager
     from ..config.runtime import Loader
     from ..event.dispatcher import Dispatcher
     from ..event.random import RandomGenerator
+    from ..explain.journal import Journal
     from ..network.dns import DnsResolvers
     from ..stats.store import Store
     from .cluster_manager import ClusterManager
+    from .outlier_event_logger import OutlierEventLogger
 
 honours(
     "envoy.config.cluster.v3.Cluster",
     "alt_stat_name",
     "circuit_breakers",
+    "close_connections_on_host_health_failure",
     "cleanup_interval",
     "cluster_type",
     "common_http_protocol_options",
@@ -53,15 +59,18 @@ honours(
     "dns_refresh_rate",
     "dns_resolution_config",
     "dns_resolvers",
+    "health_checks",
     "http_protocol_options",
     "lb_policy",
     "lb_subset_config",
     "least_request_lb_config",
+    "ignore_health_on_host_removal",
     "load_assignment",
     "load_balancing_policy",
     "maglev_lb_config",
     "max_requests_per_connection",
     "name",
+    "outlier_detection",
     "original_dst_lb_config",
     "per_connection_buffer_limit_bytes",
     "respect_dns_ttl",
@@ -87,10 +96,11 @@ honours(
     "close_connections_on_host_set_change",
     "consistent_hashing_lb_config",
     "healthy_panic_threshold",
+    "ignore_new_hosts_until_first_hc",
     "locality_weighted_lb_config",
     "override_host_status",
+    "update_merge_window",
     "zone_aware_lb_config",
-    ignored={"update_merge_window": "there is one thread: an update of hosts costs little and is in force at once"},
 )
 honours("envoy.config.core.v3.HealthStatusSet", "statuses")
 honours(
@@ -132,6 +142,8 @@ class ClusterContext:
         cluster_manager: for clusters that consist of others; None in tests that have none.
         local_priority_set: the hosts of the cluster that this server is a member of, for zone aware routing.
         local_locality: where this server is; None if that is not told.
+        access_logs: files for events; None where nothing is written, as in many tests.
+        journal: where ejections and health transitions are noted; None when explaining is off.
     """
 
     dispatcher: Dispatcher
@@ -145,6 +157,10 @@ class ClusterContext:
     cluster_manager: ClusterManager | None = None
     local_priority_set: PrioritySet | None = None
     local_locality: Locality | None = None
+    access_logs: AccessLogManager | None = None
+    outlier_event_logger: OutlierEventLogger | None = None
+    journal: Journal | None = None
+    cluster_manager_stats: ClusterManagerStats | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +183,8 @@ class Cluster:
         resource_managers: circuit breakers of the default and the high routing priority; the first is also
             `resource_manager`.
         stats: `stats.traffic`, `stats.lb`, ...; `code_stats` counts responses.
+        health: active checks and outlier detection.
+        updates: what passes changes of `priority_set` on to the load balancer.
         tcp_keepalive: None if keep-alive probes are not asked for.
         source_address: what upstream connections bind to; None for whatever the kernel takes.
         drop_overload: which requests are dropped before a host is chosen; None if none are.
@@ -182,6 +200,7 @@ class Cluster:
         "connect_timeout",
         "dispatcher",
         "drop_overload",
+        "health",
         "http_options",
         "load_assignment",
         "load_balancer",
@@ -199,6 +218,7 @@ class Cluster:
         "stats",
         "stopped",
         "tcp_keepalive",
+        "updates",
     )
 
     def __init__(self, config: Any, context: ClusterContext) -> None:
@@ -243,9 +263,15 @@ class Cluster:
         self.priority_set.update_hosts(self.load_assignment.host_set(0, ()))
         self.priority_set.add_member_update_callback(self._on_member_update)
         self.drop_overload = self.load_assignment.drop_overload(context.random.stream(f"cluster.{self.name}.drop"))
+        self.updates = UpdateMerger(
+            self.priority_set,
+            self.dispatcher,
+            duration_of(config.common_lb_config, "update_merge_window", DEFAULT_WINDOW),
+            context.cluster_manager_stats,
+        )
         self.load_balancer: LoadBalancer = create_load_balancer(
             LoadBalancerParams(
-                self.priority_set,
+                self.updates.target,
                 self.stats.lb,
                 context.random.stream(f"cluster.{self.name}.lb"),
                 _healthy_panic_threshold(common),
@@ -258,9 +284,30 @@ class Cluster:
             )
         )
         self.orca_load_report = getattr(self.load_balancer, "on_orca_load_report", None)
+        try:
+            self.health = ClusterHealth(self, config, context)
+        except ConfigError:
+            scope.remove()
+            raise
+
+    @property
+    def initial_health_flags(self) -> int:
+        """Of a new host that will be checked."""
+        return self.health.initial_flags
+
+    def initialize(self, on_initialized: Callable[[], None]) -> None:
+        """Find the hosts and check them; `on_initialized` is called once, when the cluster can be used (warming)."""
+        if self.health.detector is not None:
+            self.health.detector.start()
+
+        def on_checked() -> None:
+            self.updates.active = True
+            on_initialized()
+
+        self.start(lambda: self.health.start(on_checked))
 
     def start(self, on_initialized: Callable[[], None]) -> None:
-        """Find the hosts; `on_initialized` is called once, as soon as the cluster can be used (warming)."""
+        """Find the hosts; `on_initialized` is called once, as soon as they are known."""
         raise NotImplementedError
 
     def stop(self) -> None:
@@ -270,6 +317,8 @@ class Cluster:
             stop_balancer = getattr(self.load_balancer, "stop", None)
             if stop_balancer is not None:
                 stop_balancer()
+            self.health.stop()
+            self.updates.stop()
             drain_http_pools(self.hosts())
             self.stats.scope.remove()
 
@@ -293,6 +342,27 @@ class Cluster:
     def hosts(self) -> list[Host]:
         """Of all priorities."""
         return self.priority_set.hosts()
+
+    def keep_while_well(self, leaving: Iterable[Host]) -> tuple[Host, ...]:
+        """Those of the hosts that discovery does not know any more which stay, because checks find them well."""
+        checker = self.health.checker
+        if checker is None or self.config.ignore_health_on_host_removal:
+            return ()
+        staying = tuple(
+            host
+            for host in leaving
+            if host in checker.sessions
+            and not host.health_flags & (HealthFlag.FAILED_ACTIVE_HC | HealthFlag.FAILED_EDS_HEALTH)
+        )
+        for host in staying:
+            host.health_flags |= HealthFlag.PENDING_DYNAMIC_REMOVAL
+        return staying
+
+    def remove_host(self, host: Host) -> None:
+        """It had left already, but was kept by `keep_while_well`, and now it has failed."""
+        old = self.priority_set.host_sets[host.priority].hosts
+        hosts = tuple(each for each in old if each is not host)
+        self.priority_set.update_hosts(self.load_assignment.host_set(host.priority, hosts))
 
     def _on_member_update(self, host_set: HostSet, added: tuple[Host, ...], removed: tuple[Host, ...]) -> None:
         for host in added:

@@ -32,7 +32,7 @@ class ClusterManager:
     def __init__(self, context: ClusterContext, local_cluster_name: str = "") -> None:
         self.local_cluster_name = local_cluster_name
         self.stats = context.stats.scope("cluster_manager").struct(ClusterManagerStats)
-        self.context = replace(context, cluster_manager=self)
+        self.context = replace(context, cluster_manager=self, cluster_manager_stats=self.stats)
         self.singletons: dict[str, Any] = {}
         """What several clusters and filters share, by name (`Singleton::Manager`)."""
         self._active: dict[str, Cluster] = {}
@@ -92,7 +92,7 @@ class ClusterManager:
         clusters = list(self._active.values())
         self._waiting = {cluster.name for cluster in clusters}
         for cluster in clusters:
-            cluster.start(partial(self._on_cluster_initialized, cluster.name))
+            cluster.initialize(partial(self._on_cluster_initialized, cluster.name))
         self._finish_initialization()
 
     def _on_cluster_initialized(self, name: str) -> None:
@@ -131,7 +131,7 @@ class ClusterManager:
         self._warming[name] = cluster
         cluster.stats.config_update.warming_state = 1
         self._count()
-        cluster.start(lambda: self._use(cluster))
+        cluster.initialize(lambda: self._use(cluster))
         return True
 
     def remove_cluster(self, name: str) -> bool:

@@ -90,7 +90,9 @@ class Host:
         "addresses",
         "canary",
         "cluster",
+        "disable_active_health_check",
         "health_check_address",
+        "health_check_hostname",
         "health_flags",
         "hostname",
         "http_pools",
@@ -115,6 +117,8 @@ class Host:
         metadata: Mapping[str, Mapping[str, Any]] | None = None,
         health_flags: int = 0,
         health_check_address: Address | None = None,
+        health_check_hostname: str = "",
+        disable_active_health_check: bool = False,
         addresses: tuple[Address, ...] = (),
     ) -> None:
         self.address = address
@@ -127,6 +131,8 @@ class Host:
         self.canary = bool(self.metadata.get("envoy.lb", {}).get("canary", False))
         self.health_flags = health_flags
         self.health_check_address = health_check_address or address
+        self.health_check_hostname = health_check_hostname
+        self.disable_active_health_check = disable_active_health_check
         self.stats = HostStats()
         self.outlier: Any = None
         """What the outlier detector keeps about this host."""

@@ -32,8 +32,6 @@ class Feature(NamedTuple):
 
 HTTP_FILTERS = "envoy.extensions.filters.http"
 HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
-CLUSTER = "envoy.config.cluster.v3.Cluster"
-ROUTE = "envoy.config.route.v3.Route"
 ROUTE_ACTION = "envoy.config.route.v3.RouteAction"
 
 FEATURES = {
@@ -48,11 +46,6 @@ FEATURES = {
     "gRPC bridge": Feature(f"{HTTP_FILTERS}.grpc_http1_bridge.v3.Config"),
     # more of routing
     "cluster specifiers": Feature(ROUTE_ACTION, "inline_cluster_specifier_plugin"),
-    # more of load balancing
-    "health checks": Feature(CLUSTER, "health_checks"),
-    "health checks elsewhere": Feature("envoy.config.endpoint.v3.Endpoint", "health_check_config"),
-    "weighted localities": Feature(f"{CLUSTER}.CommonLbConfig", "locality_weighted_lb_config"),
-    "Maglev": Feature(CLUSTER, "lb_policy", "MAGLEV"),
     # HTTP filters
     "cache": Feature(f"{HTTP_FILTERS}.cache.v3.CacheConfig"),
     "compressor": Feature(f"{HTTP_FILTERS}.compressor.v3.Compressor"),
@@ -61,12 +54,9 @@ FEATURES = {
     "CSRF": Feature(f"{HTTP_FILTERS}.csrf.v3.CsrfPolicy"),
     "decompressor": Feature(f"{HTTP_FILTERS}.decompressor.v3.Decompressor"),
     "external authorization": Feature(f"{HTTP_FILTERS}.ext_authz.v3.ExtAuthz"),
-    "health check filter": Feature(f"{HTTP_FILTERS}.health_check.v3.HealthCheck"),
-    "local rate limit": Feature(f"{HTTP_FILTERS}.local_ratelimit.v3.LocalRateLimit"),
     "RBAC": Feature(f"{HTTP_FILTERS}.rbac.v3.RBAC"),
     # tracing, discovery, load reports
     "tracing": Feature(HCM, "tracing"),
-    "decorator": Feature(ROUTE, "decorator"),
     "discovery": Feature("envoy.config.bootstrap.v3.Bootstrap", "dynamic_resources"),
     "load reports": Feature("envoy.config.bootstrap.v3.ClusterManager", "load_stats_config"),
     # other protocols
@@ -82,7 +72,7 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     "cors/frontend/envoy.yaml": ("CORS",),
     "csrf/crosssite/envoy.yaml": (),
     "csrf/samesite/envoy.yaml": ("CORS", "CSRF", "CORS settings"),
-    "datadog-tracing/envoy.yaml": ("health check filter", "tracing"),
+    "datadog-tracing/envoy.yaml": ("tracing",),
     "double-proxy/envoy.yaml": (),
     "dynamic-config-cp/envoy.yaml": ("discovery", "upstream HTTP/2"),
     "ext_authz/config/grpc-service/v3.yaml": ("external authorization", "upstream HTTP/2"),
@@ -94,22 +84,22 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     "grpc-bridge/client/envoy-proxy.yaml": ("gRPC bridge",),
     "grpc-bridge/server/envoy-proxy.yaml": ("upstream HTTP/2",),
     "gzip/envoy.yaml": ("compressor", "decompressor"),
-    "jaeger-tracing/envoy.yaml": ("decorator", "tracing"),
-    "jaeger-tracing/service1-envoy-jaeger.yaml": ("decorator", "tracing"),
-    "jaeger-tracing/service2-envoy-jaeger.yaml": ("decorator", "tracing"),
+    "jaeger-tracing/envoy.yaml": ("tracing",),
+    "jaeger-tracing/service1-envoy-jaeger.yaml": ("tracing",),
+    "jaeger-tracing/service2-envoy-jaeger.yaml": ("tracing",),
     "load-reporting-service/envoy.yaml": ("load reports", "upstream HTTP/2"),
-    "local_ratelimit/envoy.yaml": ("local rate limit",),
-    "locality-load-balancing/envoy.yaml": ("health checks", "health checks elsewhere", "weighted localities"),
+    "local_ratelimit/envoy.yaml": (),
+    "locality-load-balancing/envoy.yaml": (),
     "lua-cluster-specifier/envoy.yaml": ("cluster specifiers",),
-    "opentelemetry/envoy-1.yaml": ("decorator", "tracing", "upstream HTTP/2"),
-    "opentelemetry/envoy-2.yaml": ("decorator", "tracing", "upstream HTTP/2"),
-    "opentelemetry/envoy-front-proxy.yaml": ("decorator", "tracing", "upstream HTTP/2"),
+    "opentelemetry/envoy-1.yaml": ("tracing", "upstream HTTP/2"),
+    "opentelemetry/envoy-2.yaml": ("tracing", "upstream HTTP/2"),
+    "opentelemetry/envoy-front-proxy.yaml": ("tracing", "upstream HTTP/2"),
     "rbac/envoy.yaml": ("RBAC",),
-    "redis/envoy.yaml": ("Maglev", "Redis"),
+    "redis/envoy.yaml": ("Redis",),
     "route-mirror/envoy.yaml": (),
-    "skywalking/envoy-1.yaml": ("decorator", "tracing", "upstream HTTP/2"),
-    "skywalking/envoy-2.yaml": ("decorator", "tracing", "upstream HTTP/2"),
-    "skywalking/envoy-front-proxy.yaml": ("decorator", "tracing", "upstream HTTP/2"),
+    "skywalking/envoy-1.yaml": ("tracing", "upstream HTTP/2"),
+    "skywalking/envoy-2.yaml": ("tracing", "upstream HTTP/2"),
+    "skywalking/envoy-front-proxy.yaml": ("tracing", "upstream HTTP/2"),
     "tls-inspector/envoy.yaml": ("TLS inspector",),
     "tls-sni/envoy-client.yaml": ("upstream TLS",),
     "tls/envoy-http-https.yaml": ("upstream TLS",),
@@ -121,9 +111,9 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     "websocket/envoy-ws.yaml": (),
     "websocket/envoy-wss-passthrough.yaml": (),
     "websocket/envoy-wss.yaml": ("downstream TLS", "upstream TLS"),
-    "zipkin/envoy-1.yaml": ("decorator", "tracing"),
-    "zipkin/envoy-2.yaml": ("decorator", "tracing"),
-    "zipkin/envoy-front-proxy.yaml": ("decorator", "tracing"),
+    "zipkin/envoy-1.yaml": ("tracing",),
+    "zipkin/envoy-2.yaml": ("tracing",),
+    "zipkin/envoy-front-proxy.yaml": ("tracing",),
     "zstd/envoy.yaml": ("compressor", "downstream TLS"),
 }
 """What each file needs that is not there yet; nothing for those that run."""
@@ -335,6 +325,28 @@ async def test_front_proxys_services_answer_below_their_prefix_only(fetch, name,
 
 CLIENT_HELLO = bytes.fromhex("160301002c0100002803030000") + bytes(30) + b"\x02\x13\x01\x01\x00"
 """The beginning of a TLS handshake; a proxy that passes it through need not like it."""
+
+
+@pytest.mark.asyncio
+async def test_local_rate_limit_lets_two_requests_pass_and_two_more_when_the_bucket_is_full_again(fetch):
+    async with (
+        FakeUpstream("hello") as service,
+        Proxy.from_yaml(
+            EXAMPLES / "local_ratelimit/envoy.yaml", endpoints={"service": [service.address]}, time="simulated"
+        ) as proxy,
+    ):
+        _, limited = proxy.server.listener_manager.listeners()
+        url = f"http://127.0.0.1:{limited.local_addresses[0].port}"
+        answers = [await fetch(url) for _ in range(3)]
+        assert [answer.status for answer in answers] == [200, 200, 429]
+        assert answers[2].body == b"local_rate_limited"
+        assert answers[2]["x-local-rate-limit"] == "true"
+        assert "x-local-rate-limit" not in answers[0]
+        assert proxy.explain.last()["rate_limit"].because == "http_local_rate_limiter: 0 of 2 tokens left"
+        await proxy.advance(5)
+        answers = [await fetch(url) for _ in range(3)]
+        assert [answer.status for answer in answers] == [200, 200, 429]
+        assert proxy.stats["http_local_rate_limiter.http_local_rate_limit.enforced"] == 2
 
 
 @pytest.mark.asyncio

@@ -35,12 +35,12 @@ static_resources:
           stat_prefix: ingress
           tracing: {}
           route_config:
+            vhds: {config_source: {ads: {}}}
             virtual_hosts:
             - name: all
               domains: ["*"]
               routes:
               - match: {prefix: /}
-                decorator: {operation: all}
                 direct_response: {status: 200, body: {inline_string: served}}
           http_filters:
           - name: cors
@@ -51,11 +51,11 @@ static_resources:
               "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
   clusters:
   - name: nobody
-    lb_policy: MAGLEV
+    protocol_selection: USE_DOWNSTREAM_PROTOCOL
 """
 
 TOLD = [
-    (20, 17, f"{MANAGER}.route_config.virtual_hosts[0].routes[0].decorator", "not supported"),
+    (15, 13, f"{MANAGER}.route_config.vhds", "not supported"),
     (
         24,
         13,
@@ -66,8 +66,8 @@ TOLD = [
     (
         31,
         5,
-        "static_resources.clusters[0].lb_policy",
-        "MAGLEV is not supported, only LOAD_BALANCING_POLICY_CONFIG, ROUND_ROBIN",
+        "static_resources.clusters[0].protocol_selection",
+        "USE_DOWNSTREAM_PROTOCOL is not supported, only USE_CONFIGURED_PROTOCOL",
     ),
 ]
 """Line, column, path and reason of everything in it that is not honoured, in the order of the API's fields."""
@@ -128,7 +128,9 @@ async def test_serving_is_refused_in_envoys_words(command, bootstrap):
 
 
 async def test_unknown_fields_are_told_with_what_was_probably_meant(command, bootstrap):
-    bootstrap.write_text(BOOTSTRAP.replace("lb_policy", "lb_polcy").replace("stat_prefix", "stat_prefx"))
+    bootstrap.write_text(
+        BOOTSTRAP.replace("protocol_selection", "protocol_selecton").replace("stat_prefix", "stat_prefx")
+    )
     async with command("-c", str(bootstrap), "--mode", "validate") as process:
         _, err = await process.communicate()
     assert process.returncode == 1
@@ -136,7 +138,7 @@ async def test_unknown_fields_are_told_with_what_was_probably_meant(command, boo
     assert f"{bootstrap}:12:11: " in text
     assert "did you mean 'stat_prefix'?" in text
     assert f"{bootstrap}:31:5: " in text
-    assert "did you mean 'lb_policy'?" in text
+    assert "did you mean 'protocol_selection'?" in text
 
 
 async def test_with_permission_it_starts_without_them_and_says_so(command, bootstrap, tmp_path, fetch):
@@ -189,7 +191,7 @@ async def test_an_embedded_proxy_refuses_or_leaves_out_alike(bootstrap, fetch):
             "21:25",
             "route: unknown cluster 'gone'",
         ),
-        ('domains: ["*"]', 'domains: ["*", "*"]', "17:30", "Only a single wildcard domain is permitted"),
+        ('domains: ["*"]', 'domains: ["*", "*"]', "18:30", "Only a single wildcard domain is permitted"),
         (
             "stat_prefix: ingress",
             "stat_prefix: ingress\n          access_log: [{name: x}]",

@@ -105,7 +105,11 @@ class ResolveTarget:
     def host_at(self, addresses: tuple[Address, ...]) -> Host:
         endpoint = self.endpoint
         return endpoint.host_at(
-            addresses, endpoint.hostname or endpoint.target, self.locality.priority, self.locality.locality
+            addresses,
+            endpoint.hostname or endpoint.target,
+            self.locality.priority,
+            self.locality.locality,
+            self._cluster.initial_health_flags,
         )
 
     def _on_resolved(self, status: ResolutionStatus, details: str, responses: list[DnsResponse]) -> None:
@@ -187,6 +191,11 @@ class DnsCluster(Cluster):
     def hosts_for(self, target: ResolveTarget, addresses: tuple[Address, ...]) -> tuple[Host, ...] | None:
         """The hosts of `target` now that it has these addresses; None if nothing changes."""
         raise NotImplementedError
+
+    def remove_host(self, host: Host) -> None:
+        for target in self.targets:
+            target.hosts = tuple(each for each in target.hosts if each is not host)
+        super().remove_host(host)
 
     def publish(self, priority: int) -> None:
         """Tell the priority set what all names of `priority` gave."""

@@ -15,6 +15,9 @@ from minienvoy.upstream.host import HostSet
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
+CHECK = {"timeout": "1s", "interval": "1s", "unhealthy_threshold": 1, "healthy_threshold": 1}
+
+
 def typed(name: str, **fields: Any) -> dict[str, Any]:
     return {"@type": f"type.googleapis.com/{name}", **fields}
 
@@ -214,11 +217,25 @@ def test_bad_settings_are_refused(
     assert store.entries == {}
 
 
+CHECK = {"timeout": "1s", "interval": "1s", "unhealthy_threshold": 1, "healthy_threshold": 1}
+
+
 @pytest.mark.parametrize(
     ("fields", "path"),
     [
         ({"type": "EDS"}, "type"),
-        ({"outlier_detection": {}}, "outlier_detection"),
+        (
+            {"health_checks": [{**CHECK, "grpc_health_check": {}}]},
+            "health_checks[0].grpc_health_check",
+        ),
+        (
+            {"health_checks": [{**CHECK, "http_health_check": {"path": "/", "codec_client_type": "HTTP2"}}]},
+            "health_checks[0].http_health_check.codec_client_type",
+        ),
+        (
+            {"health_checks": [{**CHECK, "tcp_health_check": {}, "transport_socket_match_criteria": {"a": "b"}}]},
+            "health_checks[0].transport_socket_match_criteria",
+        ),
         ({"http2_protocol_options": {}}, "http2_protocol_options"),
     ],
 )

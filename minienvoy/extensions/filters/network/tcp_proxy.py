@@ -65,7 +65,7 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
 
     # -- the client's side
 
-    def on_new_connection(self) -> FilterStatus:
+    def initialize_read_filter_callbacks(self) -> None:
         config, connection = self._config, self.connection
         self._stats.downstream_cx_total += 1
         self.explain = connection.explain
@@ -74,6 +74,9 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
         # Envoy flushes for as long as the client likes; here a client that takes nothing for that long is given up.
         connection.delayed_close_timeout = config.idle_timeout
         connection.add_callbacks(self)
+
+    def on_new_connection(self) -> FilterStatus:
+        config, connection = self._config, self.connection
         if config.max_duration:
             jitter = config.random.random() * config.max_duration_jitter / 100.0
             self._max_duration_timer = self._timer(self._on_max_duration, config.max_duration * (1.0 + jitter))
@@ -82,6 +85,8 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
         if config.idle_timeout:
             self._idle_timer = connection.dispatcher.create_lazy_timer(self._on_idle_timeout)
             self._idle_timer.enable(config.idle_timeout)
+        if config.flush_on_start:
+            self._log(AccessLogType.TCP_CONNECTION_START)
         if config.connect_on_data:
             self._early_data = b""
         else:
@@ -165,7 +170,8 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
                 return
             self._attempts += 1
             self._stream_info.attempt_count = self._attempts
-            self._stream_info.upstream_connect_start_time = self.connection.dispatcher.monotonic_time()
+            now = self.connection.dispatcher.monotonic_time()
+            self._stream_info.upstream_connect_start_time = self._stream_info.upstream_request_create_time = now
             client = tcp_conn_pool(cluster, host).new_connection(self)
             if client is not None:
                 self._connecting = client
@@ -173,8 +179,15 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
     def on_pool_failure(self, reason: PoolFailureReason, failure_reason: str, host: Host) -> None:
         self._connecting = None
         info = self._stream_info
+        info.upstream_connection_pool_ready_time = self.connection.dispatcher.monotonic_time()
         if reason is not PoolFailureReason.OVERFLOW:
+            if host.outlier is not None:
+                if reason is PoolFailureReason.TIMEOUT:
+                    host.outlier.put_timeout()
+                else:
+                    host.outlier.put_connect_failure()
             info.upstream_host = host
+            info.attempted_hosts += (host,)
             info.upstream_transport_failure_reason = failure_reason
         if reason in (PoolFailureReason.REMOTE_CONNECTION_FAILURE, PoolFailureReason.TIMEOUT):
             info.set_response_flag(ResponseFlag.UPSTREAM_CONNECTION_FAILURE)
@@ -193,7 +206,11 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
         assert self._cluster is not None
         if self.explain is not NO_EXPLANATION:
             self.explain.decided("connection", host, "new")
+        if host.outlier is not None:
+            host.outlier.put_connected_finally()
         info.upstream_host = host
+        info.attempted_hosts += (host,)
+        info.attempted_connection_ids += (connection.info.id,)
         info.upstream_connection = connection.info
         info.upstream_connect_complete_time = self.connection.dispatcher.monotonic_time()
         info.upstream_connection_pool_ready_time = info.upstream_connect_complete_time

@@ -46,7 +46,12 @@ honours(
 )
 honours(f"{TYPE}.WeightedCluster", "clusters")
 honours(f"{TYPE}.WeightedCluster.ClusterWeight", "name", "weight", whole=("metadata_match",))
-honours(f"{TYPE}.TcpAccessLogOptions", "access_log_flush_interval", "flush_access_log_on_connected")
+honours(
+    f"{TYPE}.TcpAccessLogOptions",
+    "access_log_flush_interval",
+    "flush_access_log_on_connected",
+    "flush_access_log_on_start",
+)
 honours("envoy.config.core.v3.BackoffStrategy", "base_interval", "max_interval")
 honours("envoy.type.v3.HashPolicy", "source_ip", "filter_state")
 honours("envoy.type.v3.HashPolicy.SourceIp")
@@ -113,6 +118,7 @@ class TcpProxyConfig:
     max_connect_attempts: int
     backoff: tuple[float, float] | None
     flush_on_connected: bool
+    flush_on_start: bool
     flush_interval: float
     connect_on_data: bool
     max_early_data: int
@@ -140,6 +146,7 @@ class TcpProxyConfig:
             config.max_connect_attempts.value if config.HasField("max_connect_attempts") else 1,
             _backoff(config),
             config.flush_access_log_on_connected or options.flush_access_log_on_connected,
+            options.flush_access_log_on_start,
             seconds(flush_interval, "access_log_flush_interval"),
             _connects_on_data(config),
             config.max_early_data_bytes.value,
