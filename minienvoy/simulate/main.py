@@ -61,7 +61,7 @@ def _number(name: str, text: str, kind: Callable[[str], Any], least: float, most
 
 def _read(arguments: Sequence[str]) -> dict[str, Any]:
     values: dict[str, Any] = {"path": "", "cluster": "", "format": "text", "events": "", "event": [], "match": {}}
-    numbers = {
+    numbers: dict[str, tuple[str, Callable[[str], Any], float, float]] = {
         "--requests": ("requests", int, 1, 10_000_000),
         "--rate": ("rate", float, 0.001, 1e9),
         "--service-time-ms": ("service_time", lambda text: float(text) / 1000.0, 0, 3600),

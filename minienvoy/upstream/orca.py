@@ -115,4 +115,5 @@ def _from_text(text: str) -> OrcaLoadReport | None:
             numbers[name] = value
         else:
             return None
-    return OrcaLoadReport(*(numbers.get(name, 0.0) for name in _NUMBERS), *(maps[name] for name in _MAPS))
+    fields: dict[str, Any] = {**numbers, **maps}
+    return OrcaLoadReport(**fields)

@@ -21,7 +21,7 @@ _LOGGED = re.compile(r'(?m)((?:^|")\w+_(ms|ids?|port)"?[=:]"?)([0-9][0-9,]*)(?="
 _PORT_IN_HEADER = re.compile(r"(-port: <)([0-9]+)(?=>$)")
 _PORT_VALUE = re.compile(r'("port_value": ?)(\d{4,5})\b')
 _BASE64 = re.compile(r"(?<![\w+/])[A-Za-z0-9+/]{20,}={0,2}(?![\w+/=])")
-_PORT_OF_NAME = re.compile(r"(?<=\.test:)\d{4,5}\b")
+_PORT_OF_NAME = re.compile(r"(?i)(?<=\b(?:svc|dns)\.test:)\d{4,5}\b")
 _ADDRESS = re.compile(r"(\d+\.\d+\.\d+\.\d+|\[::1\]):(\d{4,5})\b")
 
 
