@@ -15,7 +15,6 @@ PACKAGE = Path(minienvoy.__file__).parent
 READ_FOR = {
     "config/fields.py": ("config/extension.py",),
     "extensions/clusters/dns.py": ("network/dns.py",),
-    "extensions/http/stateful_session/cookie.py": ("router/hash_policy.py",),
     "router/upstream_log.py": ("extensions/filters/http/router.py",),
     "extensions/filters/listener/local_ratelimit.py": ("extensions/filters/network/local_ratelimit.py",),
     "extensions/filters/network/http_connection_manager.py": ("extensions/filters/network/local_reply_config.py",),
@@ -59,6 +58,8 @@ READ_FOR = {
         "upstream/slow_start.py",
         "upstream/thread_aware_load_balancer.py",
     ),
+    "extensions/common/dns_cache.py": ("network/dns.py",),
+    "extensions/http/stateful_session/cookie.py": ("router/hash_policy.py",),
     "upstream/thread_aware_load_balancer.py": ("extensions/load_balancing_policies/own_hash_policy.py",),
     "extensions/load_balancing_policies/maglev.py": (
         "extensions/load_balancing_policies/own_hash_policy.py",
@@ -82,6 +83,7 @@ READ_FOR = {
 """Declaring module -> further modules that read the fields."""
 
 NOT_READ = {
+    ("extensions/clusters/dynamic_forward_proxy.py", "allow_coalesced_connections"): "only as it is by default",
     (
         "extensions/load_balancing_policies/client_side_weighted_round_robin.py",
         "enable_oob_load_report",
