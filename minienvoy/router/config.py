@@ -6,7 +6,7 @@ Envoy: `Router::ConfigImpl`, `RouteMatcher`, `VirtualHostImpl`; docs "HTTP routi
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +19,7 @@ from .filter_config import FilterConfigs
 from .header_parser import HeaderParser
 from .redirect import MAX_BODY, SslRedirect
 from .route_entry import CommonVirtualHost, RouteEntry
+from .route_index import SCANNED, RouteIndex
 from .shadow_writer import ShadowPolicy, shadow_policies
 
 if TYPE_CHECKING:
@@ -66,14 +67,18 @@ class VirtualHost:
     """Domains that share a list of routes.
 
     Attributes:
+        first_routes: those that are asked one after the other; all, unless there are many.
+        index: finds who is to be asked after them, or None.
         ssl_redirect: the answer to whoever does not come by TLS, if `require_tls` asks for it.
     """
 
-    __slots__ = ("_require_tls", "name", "routes", "ssl_redirect")
+    __slots__ = ("_require_tls", "first_routes", "index", "name", "routes", "ssl_redirect")
 
     def __init__(self, name: str, routes: tuple[RouteEntry, ...], require_tls: int, redirect: RouteEntry) -> None:
         self.name = name
         self.routes = routes
+        self.first_routes = routes[:SCANNED]
+        self.index = RouteIndex(routes[SCANNED:]) if len(routes) > SCANNED else None
         self._require_tls = require_tls
         self.ssl_redirect: RouteEntry | None = redirect if require_tls else None
 
@@ -212,20 +217,25 @@ class RouteConfig:
             path = _PATH_PARAMETERS.sub(b"", path)
         if explain is not NO_EXPLANATION:
             return self._explained_route(virtual_host, headers, path, stream)
-        for route in virtual_host.routes:
-            match = route.match
-            prefix = match.quick_prefix
-            if prefix is not None:
-                if not path.startswith(prefix):
+        routes: Iterable[RouteEntry] = virtual_host.first_routes
+        index = virtual_host.index
+        while True:
+            for route in routes:
+                match = route.match
+                prefix = match.quick_prefix
+                if prefix is not None:
+                    if not path.startswith(prefix):
+                        continue
+                elif not match.path(path):
                     continue
-            elif not match.path(path):
-                continue
-            if not (match.conditional and match.conditions(headers, stream, self._random)):
-                if not path and not match.connect:
-                    # A CONNECT without a path is for a connect_matcher only.
-                    continue
-                return self._for_request(route, headers, stream) if route.depends else route
-        return None
+                if not (match.conditional and match.conditions(headers, stream, self._random)):
+                    if not path and not match.connect:
+                        # A CONNECT without a path is for a connect_matcher only.
+                        continue
+                    return self._for_request(route, headers, stream) if route.depends else route
+            if index is None:
+                return None
+            routes, index = index.candidates(path), None
 
     def _find_virtual_host(self, headers: RequestHeaderMap) -> VirtualHost | None:
         if not self._vhost_header:
