@@ -10,7 +10,6 @@ type of the configuration for `cluster_type`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from ..config.api import type_of, unpack
@@ -18,6 +17,7 @@ from ..config.fields import honours
 from ..errors import ConfigError
 from ..network.address import Address
 from ..network.transport_socket import require_raw_buffer
+from ..record import record
 from ..registry import Registry
 from .cluster_stats import ClusterStats
 from .duration import duration_of
@@ -95,7 +95,7 @@ LB_POLICIES: Final = {0: "envoy.extensions.load_balancing_policies.round_robin.v
 """`Cluster.LbPolicy` to the type of the configuration of the extension that does the same."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ClusterContext:
     """What a factory of clusters may ask for (`Upstream::ClusterFactoryContext`).
 
@@ -114,7 +114,7 @@ class ClusterContext:
     added_via_api: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TcpKeepalive:
     """`envoy.config.core.v3.TcpKeepalive`; None leaves a setting to the kernel. Times are seconds."""
 

@@ -6,12 +6,12 @@ Envoy: `envoy.config.endpoint.v3.ClusterLoadAssignment`, `Upstream::PriorityStat
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from ..config.fields import honours
 from ..errors import ConfigError
 from ..network.address import Address
+from ..record import record
 from .host import NO_LOCALITY, HealthFlag, Host, HostSet, Locality, PrioritySet
 
 honours("envoy.config.endpoint.v3.ClusterLoadAssignment", "cluster_name", "endpoints", "policy")
@@ -50,7 +50,7 @@ HEALTH_FLAGS: Final = {
 """`envoy.config.core.v3.HealthStatus` to the flags of a host."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class EndpointSettings:
     """One `LbEndpoint`.
 
@@ -96,7 +96,7 @@ class EndpointSettings:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LocalityEndpoints:
     """One `LocalityLbEndpoints`; `weight` is 0 where none is configured."""
 
@@ -106,7 +106,7 @@ class LocalityEndpoints:
     endpoints: tuple[EndpointSettings, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LoadAssignment:
     """`overprovisioning_factor` is percent."""
 

@@ -6,9 +6,9 @@ Envoy: `envoy/upstream/load_balancer.h`; docs "Supported load balancers".
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ..record import record
 from ..registry import Registry
 from .host import Host, PrioritySet
 
@@ -35,7 +35,7 @@ class LoadBalancer(Protocol):
         """The host to use now, or None if no host may be used."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LoadBalancerParams:
     """What a balancer works on (`Upstream::LoadBalancerParams` and the settings common to all policies).
 

@@ -5,10 +5,10 @@ No Envoy counterpart; everything of this kind lives below `/minienvoy/`.
 
 from __future__ import annotations
 
-from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...explain.explanation import Explanation
+from ...record import as_dict
 from .request import AdminRequest, AdminResponse, json_response, text_response
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ def _explanation_json(explanation: Explanation) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    if is_dataclass(value) and not isinstance(value, type):
-        return {name: _plain(each) for name, each in asdict(value).items()}
+    if (attributes := as_dict(value)) is not None:
+        return {name: _plain(each) for name, each in attributes.items()}
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
         return {name: _plain(each) for name, each in value._asdict().items()}
     if isinstance(value, (list, tuple)):
