@@ -10,13 +10,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minienvoy.errors import ConfigError
 from minienvoy.record import field, record
 
 from .fields import honours
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MAX_DIRECTORY_DEPTH = 16
 MAX_VALUE_SIZE = 1 << 20
@@ -238,6 +240,8 @@ class Loader:
             made = Layer(layer.name, static_values(layer.static_layer, f"{path}.static_layer"))
             self._makers.append(lambda: made)
         elif kind == "disk_layer":
+            from pathlib import Path
+
             disk = layer.disk_layer
             directory = Path(disk.symlink_root, disk.subdirectory)
             if disk.append_service_cluster:

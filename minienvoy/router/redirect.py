@@ -6,7 +6,6 @@ Envoy: `Router::DirectResponseEntry`, `RouteEntryImplBase::newUri`; docs "Redire
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ..access_log.context import FormatterContext
@@ -59,7 +58,8 @@ def read_data_source(source: Any, path: str) -> bytes:
         return value.encode()
     if kind == "filename":
         try:
-            return Path(source.filename).read_bytes()
+            with open(source.filename, "rb") as file:  # noqa: PTH123
+                return file.read()
         except OSError as error:
             raise ConfigError(f"unable to read file: {source.filename}: {error.strerror}", f"{path}.filename") from None
     return b""

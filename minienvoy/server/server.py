@@ -11,7 +11,6 @@ import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import logger
@@ -334,9 +333,10 @@ class Server(ServerContext):
 
     def _write_admin_address(self) -> None:
         assert self.admin_listener is not None
-        path = Path(self.options.admin_address_path)
+        path = self.options.admin_address_path
         try:
-            path.write_text(str(self.admin_listener.local_addresses[0]))
+            with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123
+                file.write(str(self.admin_listener.local_addresses[0]))
         except OSError as error:
             raise ConfigError(
                 f"cannot open admin address output file {path} for writing.", remedy=error.strerror or ""
