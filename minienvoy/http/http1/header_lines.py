@@ -124,10 +124,10 @@ def parse_new(head: bytes, lines: list[bytes]) -> list[Entry] | None:
     entries: list[Entry] = []
     plain_kind = _PLAIN_KINDS.get
     for line in lines:
-        name, _, value = line.partition(b": ")
+        name, colon, value = line.partition(b": ")
         kind = plain_kind(name)
         # What is stripped of nothing is the same object.
-        if kind is not None and value.strip() is value:
+        if colon and kind is not None and value.strip() is value:
             entries.append((name, value, line + b"\r\n", kind))
             continue
         item = _parse_line(line)
@@ -157,10 +157,10 @@ def parse_unknown(head: bytes, lines: list[bytes], entries: list[Entry | None]) 
     known_name = _NAMES.get
     for at, line in enumerate(lines):
         if entries[at] is None:
-            name, _, value = line.partition(b": ")
+            name, colon, value = line.partition(b": ")
             known = known_name(name)
             item: Entry | None
-            if known is not None and known.plain and value.strip() is value:
+            if colon and known is not None and known.plain and value.strip() is value:
                 item = (name, value, line + b"\r\n", known.kind)
             else:
                 item = _parse_line(line)
