@@ -54,12 +54,13 @@ class Note(NamedTuple):
 class Rule:
     """How one field is honoured: always, or for some values, or depending on the rest of the message."""
 
-    __slots__ = ("values", "whens", "whole")
+    __slots__ = ("skips", "values", "whens", "whole")
 
     def __init__(self) -> None:
         self.values: set[object] | None = set()  # None: any
         self.whens: list[Predicate] = []
         self.whole = False
+        self.skips: Callable[[Any], bool] | None = None
 
 
 class Declaration:
@@ -82,6 +83,7 @@ def honours(
     when: Mapping[str, Predicate] | None = None,
     ignored: Mapping[str, str] | None = None,
     whole: tuple[str, ...] = (),
+    skips: Mapping[str, Callable[[Any], bool]] | None = None,
 ) -> None:
     """Declare which fields of a message have the effect they have in Envoy. Declarations of several modules add up.
 
@@ -93,6 +95,8 @@ def honours(
         when: fields that are honoured unless the predicate, given the message, says why not.
         ignored: fields that need no code here, and why: they give a note, not an error.
         whole: fields that are honoured with all that is below them.
+        skips: honoured fields that are not looked into if the function, given the message, says so, because Envoy
+            does not look into them either.
     """
     declaration = _DECLARATIONS.setdefault(full_name, Declaration())
     for name in (*names, *whole):
@@ -105,6 +109,8 @@ def honours(
             rule.values.update(allowed)
     for name, predicate in (when or {}).items():
         declaration.honoured.setdefault(name, Rule()).whens.append(predicate)
+    for name, skip in (skips or {}).items():
+        declaration.honoured.setdefault(name, Rule()).skips = skip
     declaration.ignored.update(ignored or {})
 
 
@@ -213,7 +219,7 @@ class _Walk:
             refusal = _refusal(rule, field, value, message)
             if refusal:
                 self.unsupported.append(Unsupported(here, refusal))
-            elif not rule.whole:
+            elif not rule.whole and not (rule.skips is not None and rule.skips(message)):
                 for place, item in schema.submessages(field, value, here):
                     self.message(item, place, depth + 1)
 

@@ -203,7 +203,8 @@ class Dispatcher:
         ticks = self._ticks
         while ticks and not self._buckets[ticks[0]]:
             del self._buckets[heapq.heappop(ticks)]
-        if ticks and self._wake_up is None:
+        # A callback may have armed a timer, and so the wake-up, for later than what waits already.
+        if ticks and (self._wake_up is None or ticks[0] < self._wake_up_tick):
             self._arm(ticks[0])
 
     def _fire_until(self, now: int) -> None:

@@ -71,11 +71,11 @@ class SimulatedDispatcher(Dispatcher):
 
         A peer in another process or thread is not waited for.
         """
-        seen = _look_at_sockets()
+        seen = look_at_sockets()
         quiet = 0
         for _ in range(MOST_TURNS):
             await asyncio.sleep(0)
-            before, seen = seen, _look_at_sockets()
+            before, seen = seen, look_at_sockets()
             quiet = quiet + 1 if seen == before else 0
             if quiet >= QUIET_TURNS:
                 if not await self._something_comes(seen):
@@ -84,12 +84,12 @@ class SimulatedDispatcher(Dispatcher):
 
     async def _something_comes(self, seen: Seen) -> bool:
         """Is it only that the kernel, or a thread, has not had its turn yet?"""
-        connecting = {fd for fd, (_, passed) in seen.items() if passed[_STATE] in _NOT_CONNECTED}
-        for _ in range(LINGER if connecting <= self._hopeless else LINGER_FOR_CONNECT):
+        trying = connecting(seen)
+        for _ in range(LINGER if trying <= self._hopeless else LINGER_FOR_CONNECT):
             await asyncio.sleep(0.001)
-            if _look_at_sockets() != seen:
+            if look_at_sockets() != seen:
                 return True
-        self._hopeless = connecting
+        self._hopeless = trying
         return False
 
     async def wait(self, event: asyncio.Event) -> None:
@@ -109,7 +109,7 @@ class SimulatedDispatcher(Dispatcher):
         """Nothing wakes simulated time up but `advance`."""
 
 
-def _look_at_sockets() -> Seen:
+def look_at_sockets() -> Seen:
     """Of every socket of this process: what it is ready for, and how much has passed through it."""
     poll = select.poll()
     seen: Seen = {}
@@ -123,6 +123,11 @@ def _look_at_sockets() -> Seen:
     for fd, events in poll.poll(0):
         seen[fd] = (events, seen[fd][1])
     return seen
+
+
+def connecting(seen: Seen) -> set[int]:
+    """The sockets whose connection is still being made, or that were not told to connect yet."""
+    return {fd for fd, (_, passed) in seen.items() if passed[_STATE] in _NOT_CONNECTED}
 
 
 def _passed(fd: int) -> bytes:

@@ -18,9 +18,13 @@ POINTS = (
     "connection",
     "retry",
     "timeout",
+    "internal_redirect",
     "local_reply",
     "ejection",
     "health",
+    "fault",
+    "rate_limit",
+    "overload",
 )
 """The fixed vocabulary of `Decision.point`."""
 

@@ -17,6 +17,7 @@ CATALOGUE = {
     ),
     "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy": "filters.network.tcp_proxy",
     # HTTP filters
+    "envoy.extensions.filters.http.fault.v3.HTTPFault": "filters.http.fault",
     "envoy.extensions.filters.http.router.v3.Router": "filters.http.router",
     # path matchers and rewriters of routes
     "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig": "path.uri_template",
@@ -42,6 +43,14 @@ CATALOGUE = {
     # early header mutation
     "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation": (
         "http.early_header_mutation.header_mutation"
+    ),
+    # predicates of internal redirects
+    "envoy.extensions.internal_redirect.allow_listed_routes.v3.AllowListedRoutesConfig": (
+        "internal_redirect.allow_listed_routes"
+    ),
+    "envoy.extensions.internal_redirect.previous_routes.v3.PreviousRoutesConfig": "internal_redirect.previous_routes",
+    "envoy.extensions.internal_redirect.safe_cross_scheme.v3.SafeCrossSchemeConfig": (
+        "internal_redirect.safe_cross_scheme"
     ),
     # header formatters
     "envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig": (

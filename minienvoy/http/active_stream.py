@@ -24,7 +24,6 @@ from .conn_manager_utility import (
     PATH_REJECTED,
     RESPONSE_HOP_BY_HOP,
     UNUSUAL,
-    is_upgrade,
     mutate_request_headers,
     mutate_response_headers,
     normalize_path,
@@ -32,14 +31,15 @@ from .conn_manager_utility import (
     strip_host,
 )
 from .filter import Route
-from .filter_manager import FilterManager, ModifyHeaders
+from .filter_manager import ModifyHeaders
 from .grpc import is_grpc, make_grpc_reply
 from .header_map import KIND, Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
 from .local_reply import JSON, TEXT
 from .original_ip_detection import Rejection
+from .recreate_stream import recreate_stream
+from .stream_upgrade import UpgradableStream
 
 if TYPE_CHECKING:
-    from ..event.dispatcher import Timer
     from ..network.address import Address
     from .conn_manager import ConnectionManager
 
@@ -62,7 +62,7 @@ _CLASSES: Final = (
 _PASS_THROUGH: Final = ServerHeaderTransformation.PASS_THROUGH
 
 
-class ActiveStream(FilterManager):
+class ActiveStream(UpgradableStream):
     """Made by the connection manager when the first byte of a request is there."""
 
     # What every stream has, or is asked about, is in slots: they are found at once, unlike the default of a class,
@@ -91,15 +91,11 @@ class ActiveStream(FilterManager):
         "watermark_callbacks",
     )
 
-    protocol = "HTTP/1.1"
     filtered = False
     """There are more filters than the terminal one; a class knows."""
-    header_timer: Timer | None = None
-    request_timer: Timer | None = None
-    duration_timer: Timer | None = None
-    log_timer: Timer | None = None
+    recreated: bool = False
+    """It goes on with a request that another stream began (`recreate_stream`)."""
     _traced: bool = False
-    _counted_upgrade: bool = False
     _lost: bool = False
 
     def __init__(self, manager: ConnectionManager, encoder: ResponseEncoder) -> None:
@@ -186,7 +182,7 @@ class ActiveStream(FilterManager):
         if self.explain is not NO_EXPLANATION:
             self.explain.request_id = (headers.get(b"x-request-id") or b"").decode("latin-1")
         if config.flush_access_log_on_new_request:
-            self._log(AccessLogType.DOWNSTREAM_START)
+            self._log_start()
         if self.filtered:
             self._start_filters(headers, end_stream)
         else:
@@ -225,8 +221,10 @@ class ActiveStream(FilterManager):
         self._end()
 
     def _start_filters(self, headers: RequestHeaderMap, end_stream: bool) -> None:
-        """Begin with a chain of more than one filter."""
-        raise NotImplementedError
+        """Make the filters and give them the request (`decode_headers` does the same without a call)."""
+        terminal = self.terminal = self.config.filter_chain.make_terminal()
+        terminal.decoder_callbacks = self
+        terminal.decode_headers(headers, end_stream)
 
     def _pass_data(self, data: bytes, end_stream: bool) -> None:
         if self.terminal is not None:
@@ -242,6 +240,13 @@ class ActiveStream(FilterManager):
         if not self.config.proxy_100_continue or headers.status != 100:
             return
         mutate_response_headers(headers, self.config, False)
+        self._encode_1xx_headers(headers)
+
+    def _encode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
+        # It is counted as a response of its own.
+        for stats in (self.config.stats, self.config.listener_stats):
+            stats.downstream_rq_completed += 1
+            stats.downstream_rq_1xx += 1
         self.encoder.encode_1xx_headers(headers)
 
     def encode_headers(self, headers: ResponseHeaderMap, end_stream: bool, details: str) -> None:
@@ -341,7 +346,12 @@ class ActiveStream(FilterManager):
         return self._route
 
     def send_local_reply(
-        self, status: int, body: str | bytes, details: str, modify_headers: ModifyHeaders | None = None
+        self,
+        status: int,
+        body: str | bytes,
+        details: str,
+        modify_headers: ModifyHeaders | None = None,
+        grpc_status: int | None = None,
     ) -> None:
         if self.ended:
             return
@@ -354,6 +364,7 @@ class ActiveStream(FilterManager):
         if status == 400:
             # Something is wrong with the message itself: nothing more is believed on this connection.
             self.manager.draining = True
+            self.saw_connection_close = self.saw_connection_close or self.recreated
         if self.explain is not NO_EXPLANATION:
             self.explain.decided("local_reply", status, details)
         request = self.request_headers
@@ -373,7 +384,7 @@ class ActiveStream(FilterManager):
         if request is not None and is_grpc(request.get(b"content-type")):
             if content_type[1] == JSON:
                 raw = raw.removesuffix(b"\n")
-            make_grpc_reply(headers, b"" if is_head else raw, details)
+            make_grpc_reply(headers, b"" if is_head else raw, details, grpc_status)
             raw = b""
         elif raw:
             headers.set(b"content-length", b"%d" % len(raw))
@@ -399,6 +410,9 @@ class ActiveStream(FilterManager):
         self.encoder.reset_stream(StreamResetReason.LOCAL_RESET)
         self.manager.draining = True
         self._end()
+
+    def recreate_stream(self, headers: ResponseHeaderMap, body: bytes) -> bool:
+        return recreate_stream(self, headers, body)
 
     def start_response_timeout(self, seconds: float, callback: Callable[[], None]) -> None:
         self.response_timeout_callback = callback
@@ -432,117 +446,7 @@ class ActiveStream(FilterManager):
             self.upstream_connect_start_time = connection.connect_start_time
             self.upstream_connect_complete_time = connection.connect_complete_time
 
-    # -- timeouts
-
-    def _arm_timers(self) -> None:
-        config, create = self.config, self.dispatcher.create_timer
-        if config.request_headers_timeout:
-            self.header_timer = create(self._on_request_headers_timeout)
-            self.header_timer.enable(config.request_headers_timeout)
-        if config.request_timeout:
-            self.request_timer = create(self._on_request_timeout)
-            self.request_timer.enable(config.request_timeout)
-        if config.max_stream_duration:
-            self._arm_duration(config.max_stream_duration)
-        if config.access_log_flush_interval:
-            self.log_timer = create(self._log_periodically)
-            self.log_timer.enable(config.access_log_flush_interval)
-
-    def _log_periodically(self) -> None:
-        self._log(AccessLogType.DOWNSTREAM_PERIODIC)
-        if self.log_timer is not None:
-            self.log_timer.enable(self.config.access_log_flush_interval)
-
-    def _on_headers_complete(self, end_stream: bool) -> None:
-        if self.header_timer is not None:
-            self.header_timer.disable()
-        if end_stream and self.request_timer is not None:
-            self.request_timer.disable()
-
-    def _arm_duration(self, seconds: float) -> None:
-        if self.duration_timer is None:
-            self.duration_timer = self.dispatcher.create_timer(self._on_max_stream_duration)
-        self.duration_timer.enable(max(0.0, seconds - (self.dispatcher.monotonic_time() - self.start_monotonic)))
-
-    def _take_route_timeouts(self, route: Route) -> None:
-        if route.idle_timeout is not None:
-            self.manager.set_stream_idle_timeout(route.idle_timeout)
-        if route.max_stream_duration:
-            self._arm_duration(route.max_stream_duration)
-        elif route.max_stream_duration == 0 and self.duration_timer is not None:
-            self.duration_timer.disable()
-
-    def on_idle_timeout(self) -> None:
-        """Nothing has moved for `stream_idle_timeout` (or the route's)."""
-        self.config.stats.downstream_rq_idle_timeout += 1
-        self.response_flags |= ResponseFlag.STREAM_IDLE_TIMEOUT
-        self._explain_timeout("stream_idle_timeout")
-        self._time_out("stream timeout", "stream_idle_timeout", 504 if self.remote_complete else 408)
-
-    def _on_request_headers_timeout(self) -> None:
-        self.config.stats.downstream_rq_header_timeout += 1
-        self._explain_timeout("request_headers_timeout")
-        self._time_out("request header timeout", "request_header_timeout", 408)
-
-    def _on_request_timeout(self) -> None:
-        self.config.stats.downstream_rq_timeout += 1
-        self._explain_timeout("request_timeout")
-        self._time_out("request timeout", "request_overall_timeout", 408)
-
-    def _on_max_stream_duration(self) -> None:
-        self.config.stats.downstream_rq_max_duration_reached += 1
-        self._explain_timeout("max_stream_duration")
-        self._time_out("downstream duration timeout", "max_duration_timeout", 504 if self.remote_complete else 408)
-
-    def _time_out(self, body: str, details: str, status: int) -> None:
-        self.send_local_reply(status, body, details)
-        self.manager.check_for_deferred_close(False)
-
-    def _explain_timeout(self, which: str) -> None:
-        if self.explain is not NO_EXPLANATION:
-            age = self.dispatcher.monotonic_time() - self.start_monotonic
-            self.explain.decided("timeout", which, f"reached after {age:.3f} s")
-
     # -- the unusual request
-
-    def _look_at_connection_headers(self, headers: RequestHeaderMap) -> None:
-        """HTTP/1.0, `expect`, `connection` and `upgrade`."""
-        if self.encoder.http_10:
-            self.protocol = "HTTP/1.0"
-        continues = headers.seen & _EXPECT and (headers.get(b"expect") or b"").lower() == b"100-continue"
-        if continues and not self.config.proxy_100_continue:
-            self.encoder.encode_1xx_headers(ResponseHeaderMap(100))
-            headers.remove(b"expect")
-        tokens = [token.strip() for token in (headers.joined(b"connection") or b"").lower().split(b",")]
-        if self.protocol == "HTTP/1.0":
-            self.saw_connection_close = b"keep-alive" not in tokens
-        elif b"close" in tokens:
-            self.saw_connection_close = True
-        self._upgrade = bool(headers.seen & _UPGRADE) and b"upgrade" in tokens
-
-    def _opens_tunnel(self, headers: ResponseHeaderMap) -> bool:
-        """What follows this response is no HTTP any more."""
-        if self.request_headers is not None and self.request_headers.method == b"CONNECT":
-            return headers.status == 200
-        return is_upgrade(headers)
-
-    def _allow_upgrade(self, headers: RequestHeaderMap) -> bool:
-        upgrade = b"connect" if headers.method == b"CONNECT" else (headers.get(b"upgrade") or b"").lower()
-        route = self.route()
-        allowed = route.upgrades.get(upgrade) if route is not None else None
-        if allowed is None:
-            allowed = upgrade in self.config.upgrades
-        if allowed:
-            self._counted_upgrade = True
-            self.config.stats.downstream_cx_upgrades_total += 1
-            self.config.stats.downstream_cx_upgrades_active += 1
-            return True
-        if route is None and headers.method == b"CONNECT":
-            return True
-        self._upgrade = False
-        self.config.stats.downstream_rq_ws_on_non_ws_route += 1
-        self.send_local_reply(403, "", "upgrade_failed")
-        return False
 
     def _rewrite_target(self, headers: RequestHeaderMap) -> bool:
         """Normalise path and host as configured; False if the request has been answered."""
@@ -565,8 +469,9 @@ class ActiveStream(FilterManager):
                 )
                 return False
         strip_host(headers, config)
-        for mutate in config.early_header_mutations:
-            mutate(headers, self)
+        if not self.recreated:
+            for mutate in config.early_header_mutations:
+                mutate(headers, self)
         return True
 
     def _trust(self, found: Address | Rejection) -> bool:
@@ -627,9 +532,7 @@ class ActiveStream(FilterManager):
             config.stats.downstream_rq_rx_reset += 1
             self.encoder.reset_stream(StreamResetReason.LOCAL_RESET)
         if config.has_stream_timers or self.duration_timer is not None:
-            for timer in (self.header_timer, self.request_timer, self.duration_timer, self.log_timer):
-                if timer is not None:
-                    timer.disable()
+            self._disable_timers()
         terminal = self.terminal
         if terminal is not None:
             terminal.on_destroy()
@@ -657,6 +560,11 @@ class ActiveStream(FilterManager):
         self.listener_name = config.listener_name
         self.traffic_direction = config.traffic_direction
         self.filter_chain_name = self.downstream_connection.filter_chain_name
+
+    def _log_start(self) -> None:
+        # The line tells the route.
+        self.route()
+        self._log(AccessLogType.DOWNSTREAM_START)
 
     def _log(self, access_log_type: str) -> None:
         self._fill_in()

@@ -67,6 +67,8 @@ class ResponseEncoder(StreamEncoder, Protocol):
 
     def encode_1xx_headers(self, headers: ResponseHeaderMap) -> None: ...
     def encode_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None: ...
+    def set_request_decoder(self, decoder: RequestDecoder) -> None:
+        """Another stream takes the place of the one that was made for the request."""
 
 
 class ServerConnectionCallbacks(Protocol):

@@ -153,7 +153,7 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
                 stream.saw_connection_close
                 and stream.remote_complete
                 and stream.local_complete
-                and not stream.is_local_reply
+                and (stream.recreated or not stream.is_local_reply)
             )
 
     # -- the end of the connection

@@ -6,7 +6,7 @@ Envoy: `Http::ConnectionManagerConfig`; the factory that reads the proto is
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -75,6 +75,7 @@ class ConnectionManagerConfig:
         connections: those that are open, whose bytes are counted when somebody asks.
         skip_xff_append, use_remote_address, xff_num_trusted_hops: docs "x-forwarded-for".
         upgrades: lower-case names of the upgrades that are let through.
+        upgrade_filter_chains: those that have filters of their own, also where only a route lets the upgrade through.
     """
 
     dispatcher: Dispatcher
@@ -132,6 +133,7 @@ class ConnectionManagerConfig:
     max_requests_per_connection: int = 0
     buffer_limit: int = 1024 * 1024
     upgrades: frozenset[bytes] = frozenset()
+    upgrade_filter_chains: Mapping[bytes, FilterChain] = field(default_factory=dict)
     access_log_flush_interval: float = 0.0
     flush_access_log_on_new_request: bool = False
     traffic_direction: str = "UNSPECIFIED"

@@ -44,7 +44,7 @@ _CONTROL: Final = _bits(
     "x-envoy-retry-on x-envoy-retry-grpc-on x-envoy-max-retries x-envoy-upstream-alt-stat-name"
     " x-envoy-upstream-rq-timeout-ms x-envoy-upstream-rq-per-try-timeout-ms x-envoy-upstream-rq-timeout-alt-response"
     " x-envoy-expected-rq-timeout-ms x-envoy-force-trace x-envoy-ip-tags x-envoy-hedge-on-per-try-timeout"
-    " x-envoy-retriable-header-names x-envoy-retriable-status-codes"
+    " x-envoy-original-url x-envoy-retriable-header-names x-envoy-retriable-status-codes"
 )
 UNUSUAL: Final = _CONNECTION | _PROXY_HEADERS | _XFF | _XFP | _XFCC | _CONTROL
 """With none of these a request needs only `x-forwarded-proto`, unless the configuration says more."""
@@ -78,9 +78,9 @@ def mutate_request_headers(
         # The usual case: nothing that must not be believed, and nobody in between.
         headers.entries.append(FORWARDED_HTTPS if secure else FORWARDED_HTTP)
         headers.seen |= _XFP
-        _add_user_agent(headers, config)
+        _add_via_and_user_agent(headers, config)
     else:
-        _add_user_agent(headers, config)
+        _add_via_and_user_agent(headers, config)
     if seen & _XFP:
         # It stood there before, or was made from what stood there.
         if headers.get(b"x-forwarded-proto") == b"https":
@@ -90,8 +90,6 @@ def mutate_request_headers(
     if config.scheme_to_overwrite:
         headers.scheme = config.scheme_to_overwrite
         headers.set(b"x-forwarded-proto", config.scheme_to_overwrite)
-    if config.via:
-        append(headers, b"via", config.via, b", ")
     return trusted
 
 
@@ -142,6 +140,7 @@ def _mutate_unusual_request(
         client = trusted or peer
         if not headers.seen & _XFP:
             headers.set(b"x-forwarded-proto", b"https" if secure else b"http")
+    _add_via(headers, config)
     internal = internal_allowed and config.internal_address is not None and config.internal_address(client.host)
     edge = not internal and config.use_remote_address
     if internal:
@@ -158,6 +157,16 @@ def _mutate_unusual_request(
     # Certificates are a matter of the connection that carried them: SANITIZE is the default.
     headers.remove_kinds(_XFCC)
     return trusted
+
+
+def _add_via_and_user_agent(headers: RequestHeaderMap, config: ConnectionManagerConfig) -> None:
+    _add_via(headers, config)
+    _add_user_agent(headers, config)
+
+
+def _add_via(headers: RequestHeaderMap, config: ConnectionManagerConfig) -> None:
+    if config.via:
+        append(headers, b"via", config.via, b", ")
 
 
 def _add_user_agent(headers: RequestHeaderMap, config: ConnectionManagerConfig) -> None:
@@ -250,9 +259,11 @@ def normalize_path(headers: RequestHeaderMap, config: ConnectionManagerConfig) -
     redirect = False
     action = config.path_with_escaped_slashes
     if action is not Action.KEEP_UNCHANGED and has_escaped_slashes(path):
-        if action is Action.REJECT_REQUEST:
-            return PATH_REJECTED
         path = unescape_slashes(path)
+        if action is Action.REJECT_REQUEST:
+            # Logs show it like this.
+            headers.path = path
+            return PATH_REJECTED
         redirect = action is Action.UNESCAPE_AND_REDIRECT
     if config.normalize_path:
         normal = canonical(path)

@@ -72,6 +72,10 @@ class Route(Protocol):
     def upgrades(self) -> Mapping[bytes, bool]:
         """Which upgrades (names in lower case) it lets through or does not, whatever the connection manager's say."""
 
+    @property
+    def disabled_filters(self) -> Mapping[str, bool]:
+        """Filters by name that are not for this route (True), or are although the chain has them disabled (False)."""
+
     def per_filter_config(self, filter_name: str) -> Any: ...
 
 
@@ -80,6 +84,10 @@ class RouteConfig(Protocol):
 
     @property
     def internal_only_headers(self) -> tuple[bytes, ...]: ...
+    @property
+    def switched_filters(self) -> frozenset[str]:
+        """Names of the filters that some route disables or enables."""
+
     def route(self, headers: RequestHeaderMap, stream: Any) -> Route | None: ...
 
 
@@ -102,8 +110,10 @@ class StreamFilterCallbacks(Protocol):
         body: str | bytes,
         details: str,
         modify_headers: Callable[[ResponseHeaderMap], None] | None = None,
+        grpc_status: int | None = None,
     ) -> None:
-        """Answer from here. `details` becomes `%RESPONSE_CODE_DETAILS%` and the explanation's `because`."""
+        """Answer from here. `details` becomes `%RESPONSE_CODE_DETAILS%` and the explanation's `because`; a gRPC client
+        gets `grpc_status` in place of what `status` would become."""
 
     def reset_stream(self) -> None:
         """Give up: the peer sees its stream or connection reset."""
@@ -124,6 +134,12 @@ class StreamDecoderFilterCallbacks(StreamFilterCallbacks, Protocol):
     def decoding_buffer(self) -> bytes:
         """What is held back of the request body."""
 
+    def on_decoder_filter_above_write_buffer_high_watermark(self) -> None:
+        """This filter holds more of the request than it should: make the client wait."""
+
+    def on_decoder_filter_below_write_buffer_low_watermark(self) -> None:
+        """It does so no more; once for each call of the other."""
+
     def encode_headers(self, headers: ResponseHeaderMap, end_stream: bool, details: str) -> None:
         """Answer the request from this filter, through the encoder filters."""
 
@@ -136,6 +152,11 @@ class StreamEncoderFilterCallbacks(StreamFilterCallbacks, Protocol):
     def add_encoded_data(self, data: bytes) -> None: ...
     def inject_encoded_data(self, data: bytes, end_stream: bool) -> None: ...
     def encoding_buffer(self) -> bytes: ...
+    def on_encoder_filter_above_write_buffer_high_watermark(self) -> None:
+        """This filter holds more of the response than it should: make the upstream wait."""
+
+    def on_encoder_filter_below_write_buffer_low_watermark(self) -> None:
+        """It does so no more; once for each call of the other."""
 
 
 class StreamDecoderFilter:

@@ -10,7 +10,7 @@ is, because only the filter that stopped a stream may let it go on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from ..explain.explanation import NO_EXPLANATION, Explanation
@@ -30,14 +30,33 @@ ENCODER_HOOKS = ("encode_headers", "encode_data", "encode_trailers")
 
 
 class FilterChain:
-    """Compiled once per configuration: who makes the filters of a stream. The last one answers it."""
+    """Compiled once per configuration: who makes the filters of a stream. The last one answers it.
 
-    __slots__ = ("_overridden", "factories", "make_terminal")
+    Attributes:
+        factories: of the filters before the last one, without those that are disabled unless a route says otherwise.
+        plain: no route can add a filter to the last one.
+    """
 
-    def __init__(self, factories: Sequence[HttpFilterFactory]) -> None:
-        self.factories = tuple(factories[:-1])
+    __slots__ = ("_filters", "_overridden", "factories", "make_terminal", "plain", "terminal_name")
+
+    def __init__(
+        self,
+        factories: Sequence[HttpFilterFactory],
+        names: Sequence[str] = (),
+        disabled: Container[int] = (),
+    ) -> None:
+        """`names` are what routes call the filters, `disabled` the positions of those that only routes enable."""
+        before = factories[:-1]
+        self._filters = tuple((make, names[at] if names else "", at in disabled) for at, make in enumerate(before))
+        self.factories = tuple(make for make, _, off in self._filters if not off)
+        self.plain = not before
         self.make_terminal = cast("Callable[[], StreamDecoderFilter]", factories[-1])
+        self.terminal_name = names[-1] if names else ""
         self._overridden: dict[type, tuple[tuple[str, ...], tuple[str, ...]]] = {}
+
+    def switched(self, disabled: Mapping[str, bool]) -> tuple[HttpFilterFactory, ...]:
+        """The factories for a route that disables (True) or enables (False) filters by name."""
+        return tuple(make for make, name, off in self._filters if not disabled.get(name, off))
 
     def hooks(self, each: HttpFilter, names: tuple[str, ...], base: type) -> list[Any]:
         """The bound methods of `names` that the filter's class overrides, None for the others."""
@@ -117,12 +136,29 @@ class FilterManager(StreamInfo):
         self._route = None
         self._route_known = False
 
+    def forget_route(self) -> None:
+        """There is no route any more: what has been told of one is taken back."""
+        self.route_name = self.virtual_host_name = ""
+        self.upstream_cluster_name = self.route_metadata = self.virtual_host_metadata = None
+
     def send_local_reply(
-        self, status: int, body: str | bytes, details: str, modify_headers: ModifyHeaders | None = None
+        self,
+        status: int,
+        body: str | bytes,
+        details: str,
+        modify_headers: ModifyHeaders | None = None,
+        grpc_status: int | None = None,
     ) -> None:
         raise NotImplementedError
 
     def reset_stream(self) -> None:
+        raise NotImplementedError
+
+    def recreate_stream(self, headers: ResponseHeaderMap, body: bytes) -> bool:
+        """Begin anew with the request headers as they are now; False if that is not possible.
+
+        `headers` are the response that was the reason, `body` what the request had.
+        """
         raise NotImplementedError
 
     def start_response_timeout(self, seconds: float, callback: Callable[[], None]) -> None:
@@ -156,6 +192,17 @@ class FilterManager(StreamInfo):
 
     def decoding_buffer(self) -> bytes:
         return b""
+
+    def on_decoder_filter_above_write_buffer_high_watermark(self) -> None:
+        self.encoder.read_disable(True)
+
+    def on_decoder_filter_below_write_buffer_low_watermark(self) -> None:
+        self.encoder.read_disable(False)
+
+    def on_encoding_watermark(self, high: bool) -> None:
+        """Downstream, or a filter on the way there, can take no more (True), or can again (False)."""
+        if self.watermark_callbacks is not None:
+            self.watermark_callbacks(high)
 
     def add_encoded_data_from(self, at: int, data: bytes) -> None:
         """As `add_decoded_data_from`, for the response; `at` counts on the way back."""
@@ -201,9 +248,14 @@ class FilterCallbacks:
         self.stream.clear_route_cache()
 
     def send_local_reply(
-        self, status: int, body: str | bytes, details: str, modify_headers: ModifyHeaders | None = None
+        self,
+        status: int,
+        body: str | bytes,
+        details: str,
+        modify_headers: ModifyHeaders | None = None,
+        grpc_status: int | None = None,
     ) -> None:
-        self.stream.send_local_reply(status, body, details, modify_headers)
+        self.stream.send_local_reply(status, body, details, modify_headers, grpc_status)
 
     def reset_stream(self) -> None:
         self.stream.reset_stream()
@@ -241,3 +293,15 @@ class FilterCallbacks:
 
     def encoding_buffer(self) -> bytes:
         return self.stream.encoding_buffer()
+
+    def on_decoder_filter_above_write_buffer_high_watermark(self) -> None:
+        self.stream.on_decoder_filter_above_write_buffer_high_watermark()
+
+    def on_decoder_filter_below_write_buffer_low_watermark(self) -> None:
+        self.stream.on_decoder_filter_below_write_buffer_low_watermark()
+
+    def on_encoder_filter_above_write_buffer_high_watermark(self) -> None:
+        self.stream.on_encoding_watermark(True)
+
+    def on_encoder_filter_below_write_buffer_low_watermark(self) -> None:
+        self.stream.on_encoding_watermark(False)

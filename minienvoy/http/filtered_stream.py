@@ -26,10 +26,18 @@ class FilteredStream(ActiveStream):
     # -- the request goes down the chain
 
     def _start_filters(self, headers: RequestHeaderMap, end_stream: bool) -> None:
-        chain = self.config.filter_chain
-        terminal = self.terminal = chain.make_terminal()
+        chain = self._upgrade_chain() if self._upgrade else self.config.filter_chain
+        factories, make_terminal = chain.factories, chain.make_terminal
+        # The route is chosen before any filter sees the request, as far as none of them asks to choose again.
+        route = self.route()
+        if route is not None and route.disabled_filters:
+            factories = chain.switched(route.disabled_filters)
+            if route.disabled_filters.get(chain.terminal_name):
+                # Nobody answers: the request waits for its timeouts.
+                make_terminal = StreamDecoderFilter
+        terminal = self.terminal = make_terminal()
         terminal.decoder_callbacks = self
-        filters = self._filters = [make() for make in chain.factories]
+        filters = self._filters = [make() for make in factories]
         decoding: list[list[Any]] = []
         encoding: list[list[Any]] = []
         for at, each in enumerate(filters):
@@ -63,7 +71,7 @@ class FilteredStream(ActiveStream):
             self._is_ended,
             self.buffer_limit,
             self._on_response_too_large,
-            self._on_encoding_watermark,
+            self.on_encoding_watermark,
         )
         decoder.headers(headers, end_stream)
 
@@ -114,7 +122,12 @@ class FilteredStream(ActiveStream):
     # -- what filters ask
 
     def send_local_reply(
-        self, status: int, body: str | bytes, details: str, modify_headers: ModifyHeaders | None = None
+        self,
+        status: int,
+        body: str | bytes,
+        details: str,
+        modify_headers: ModifyHeaders | None = None,
+        grpc_status: int | None = None,
     ) -> None:
         if not self.ended:
             if self.response_headers is not None:
@@ -124,7 +137,7 @@ class FilteredStream(ActiveStream):
             if terminal is not None:
                 # A filter may hold the reply back; nothing of the upstream's must come after it.
                 terminal.on_destroy()
-        super().send_local_reply(status, body, details, modify_headers)
+        super().send_local_reply(status, body, details, modify_headers, grpc_status)
 
     def continue_decoding_from(self, at: int) -> None:
         if self._decoding is not None:
@@ -177,7 +190,3 @@ class FilteredStream(ActiveStream):
             self.send_local_reply(500, "Internal Server Error", "response_payload_too_large")
         else:
             self.reset_stream()
-
-    def _on_encoding_watermark(self, high: bool) -> None:
-        if self.watermark_callbacks is not None:
-            self.watermark_callbacks(high)

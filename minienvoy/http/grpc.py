@@ -21,11 +21,15 @@ def is_grpc(content_type: bytes | None) -> bool:
     )
 
 
-def make_grpc_reply(headers: ResponseHeaderMap, message: bytes, details: str) -> None:
-    """Change a reply into what a gRPC client understands: its status stands in headers that end the stream."""
-    grpc_status = (
-        _DEADLINE_EXCEEDED if details == "max_duration_timeout" else _STATUS_OF_HTTP.get(headers.status, _UNKNOWN)
-    )
+def make_grpc_reply(headers: ResponseHeaderMap, message: bytes, details: str, grpc_status: int | None = None) -> None:
+    """Change a reply into what a gRPC client understands: its status stands in headers that end the stream.
+
+    Without a `grpc_status` it is what the HTTP status stands for.
+    """
+    if grpc_status is None:
+        grpc_status = (
+            _DEADLINE_EXCEEDED if details == "max_duration_timeout" else _STATUS_OF_HTTP.get(headers.status, _UNKNOWN)
+        )
     headers.status = 200
     headers.set(b"content-type", b"application/grpc")
     if not headers.has(b"grpc-status"):

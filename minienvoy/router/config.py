@@ -94,6 +94,7 @@ class RouteConfig:
 
     Attributes:
         internal_only_headers: lower-case names that requests from outside lose.
+        switched_filters: names of the filters that some route disables or enables.
     """
 
     def __init__(
@@ -119,10 +120,11 @@ class RouteConfig:
         self._vhost_header = proto.vhost_header.lower().encode()
         ssl_redirect = _ssl_redirect()
         request, response = _parsers(proto, path, sources)
-        filter_configs = _filter_configs(proto, path, None)
+        filter_configs = _filter_configs(proto, path, None, sources)
         body_limit = proto.max_direct_response_body_size_bytes
         shared = CommonVirtualHost("", random=random, runtime=runtime, sources=sources)
         shared = replace(shared, shadow_policies=_shadow_policies(proto, path, shared))
+        switched: set[str] = set()
         for at, each in enumerate(proto.virtual_hosts):
             here = f"{path}.virtual_hosts[{at}]"
             vhost_request, vhost_response = _parsers(each, here, sources)
@@ -132,7 +134,7 @@ class RouteConfig:
                 request_parsers=(vhost_request, request),
                 response_parsers=(vhost_response, response),
                 most_specific_wins=proto.most_specific_header_mutations_wins,
-                filter_configs=_filter_configs(each, here, filter_configs),
+                filter_configs=_filter_configs(each, here, filter_configs, sources),
                 shadow_policies=_shadow_policies(each, here, shared),
                 random=random,
                 max_body=body_limit.value if proto.HasField("max_direct_response_body_size_bytes") else MAX_BODY,
@@ -145,9 +147,12 @@ class RouteConfig:
             if cluster_exists is not None:
                 for index, entry in enumerate(routes):
                     _check_clusters(entry, f"{here}.routes[{index}].route", cluster_exists)
+            for entry in routes:
+                switched.update(entry.disabled_filters)
             virtual_host = VirtualHost(each.name, routes, each.require_tls, ssl_redirect)
             for index, domain in enumerate(each.domains):
                 self._add_domain(domain.lower().encode(), virtual_host, f"{here}.domains[{index}]")
+        self.switched_filters = frozenset(switched)
         self._only_default = not (self._exact or self._suffixes or self._prefixes)
         # Longest wildcard first.
         self._suffixes = dict(sorted(self._suffixes.items(), reverse=True))
@@ -284,10 +289,10 @@ def _parsers(proto: Any, path: str, sources: Any) -> tuple[HeaderParser | None, 
     )
 
 
-def _filter_configs(proto: Any, path: str, parent: FilterConfigs | None) -> FilterConfigs | None:
+def _filter_configs(proto: Any, path: str, parent: FilterConfigs | None, server: Any) -> FilterConfigs | None:
     if not proto.typed_per_filter_config:
         return parent
-    return FilterConfigs(proto.typed_per_filter_config, f"{path}.typed_per_filter_config", parent)
+    return FilterConfigs(proto.typed_per_filter_config, f"{path}.typed_per_filter_config", parent, server)
 
 
 def _shadow_policies(proto: Any, path: str, common: CommonVirtualHost) -> tuple[ShadowPolicy, ...]:

@@ -7,32 +7,63 @@ names of the filters in the chain; of several levels the most specific one count
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..config import api
 from ..config.fields import honours
 from ..errors import ConfigError
+from ..http.filter import HTTP_FILTERS
 from ..registry import Registry
 
-honours("envoy.config.route.v3.FilterConfig", "config", "is_optional", values={"disabled": (False,)})
+if TYPE_CHECKING:
+    from ..http.filter import StreamFilterCallbacks
 
-ROUTE_FILTER_CONFIGS: Registry[Callable[[Any, str], Any]] = Registry("envoy.filters.http.route_specific")
-"""Per configuration type: `factory(message, path)` compiles what a filter finds by `route.per_filter_config(name)`."""
+honours(
+    "envoy.config.route.v3.FilterConfig",
+    "config",
+    "is_optional",
+    "disabled",
+    skips={"config": lambda wrapper: wrapper.disabled or (wrapper.is_optional and nobody_takes(wrapper.config))},
+)
 
+ROUTE_FILTER_CONFIGS: Registry[Callable[[Any, str, Any], Any]] = Registry("envoy.filters.http.route_specific")
+"""Per configuration type: `factory(message, path, server)` compiles what a filter finds by
+`route.per_filter_config(name)`; `server` is the `ServerContext`."""
+
+NOTHING_DISABLED: Final[Mapping[str, bool]] = {}
 _FILTER_CONFIG: Final = "envoy.config.route.v3.FilterConfig"
 
 
 class FilterConfigs:
-    """Of one level; what it does not say the level above, `parent`, does."""
+    """Of one level; what it does not say the level above, `parent`, does.
 
-    __slots__ = ("_configs",)
+    Attributes:
+        disabled: filters by name that are disabled (True), or enabled whatever the chain says (False).
+    """
 
-    def __init__(self, protos: Mapping[str, Any], path: str, parent: FilterConfigs | None = None) -> None:
+    __slots__ = ("_configs", "disabled")
+
+    def __init__(
+        self, protos: Mapping[str, Any], path: str, parent: FilterConfigs | None = None, server: Any = None
+    ) -> None:
         """Raises ConfigError for a type that no filter knows, unless it is optional."""
         self._configs: dict[str, Any] = {} if parent is None else dict(parent._configs)
+        self.disabled: dict[str, bool] = {} if parent is None else dict(parent.disabled)
         for name in sorted(protos):
             here = f"{path}[{name}]"
-            compiled = _compile(protos[name], here)
+            config, optional = protos[name], False
+            self.disabled[name] = False
+            if api.type_of(config, here) == _FILTER_CONFIG:
+                wrapper = api.unpack(config, here, validate=True)
+                if wrapper.disabled:
+                    self.disabled[name] = True
+                    continue
+                if not wrapper.HasField("config"):
+                    raise ConfigError(f"Empty route/virtual host per filter configuration for {name} filter", here)
+                if not wrapper.config.type_url:
+                    continue
+                config, optional, here = wrapper.config, wrapper.is_optional, f"{here}.config"
+            compiled = _compile(name, config, here, server, optional)
             if compiled is not None:
                 self._configs[name] = compiled
 
@@ -41,19 +72,37 @@ class FilterConfigs:
         return self._configs.get(name)
 
 
-def _compile(config: Any, path: str, optional: bool = False) -> Any:
+def most_specific_config(callbacks: StreamFilterCallbacks, filter_name: str) -> Any:
+    """What the route of this stream tells a filter, or None (`Http::Utility::resolveMostSpecificPerFilterConfig`)."""
+    route = callbacks.route()
+    return None if route is None else route.per_filter_config(filter_name)
+
+
+def nobody_takes(config: Any) -> bool:
+    """Not even Envoy has an HTTP filter for this configuration: whoever made it optional means to do without."""
+    kind = config.type_url.rpartition("/")[2]
+    if kind in api.TYPED_STRUCTS:
+        kind = api.type_of(config, "")
+    return not kind.startswith("envoy.extensions.filters.http.")
+
+
+def _compile(name: str, config: Any, path: str, server: Any, optional: bool) -> Any:
     kind = api.type_of(config, path)
     try:
-        found = ROUTE_FILTER_CONFIGS.find(kind, path)
+        if kind == _FILTER_CONFIG:
+            raise ConfigError(f"Didn't find a registered implementation for '{name}' with type URL: '{kind}'", path)
+        found = ROUTE_FILTER_CONFIGS.find(kind, path, name)
     except ConfigError:
         if optional:
             return None
+        if any(each.config_type == kind for each in HTTP_FILTERS.entries()):
+            problem = f"The filter {name} doesn't support virtual host or route specific configurations"
+            raise ConfigError(problem, path) from None
         raise
-    return found.factory(api.unpack(config, path, validate=True), path)
+    return found.factory(api.unpack(config, path, validate=True), path, server)
 
 
 @ROUTE_FILTER_CONFIGS.register("envoy.filters.http.filter_config", _FILTER_CONFIG)
-def _create_wrapped(wrapper: Any, path: str) -> Any:
-    if not wrapper.config.type_url:
-        raise ConfigError("a FilterConfig needs a config", path)
-    return _compile(wrapper.config, f"{path}.config", wrapper.is_optional)
+def _unwrapped(wrapper: Any, path: str, server: Any) -> Any:
+    """`FilterConfigs` looks into the wrapper itself; it is registered to have a home."""
+    raise ConfigError("a FilterConfig is no configuration of a filter", path)

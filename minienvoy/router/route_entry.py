@@ -15,11 +15,12 @@ from ..http.grpc import is_grpc
 from ..http.header_map import Entry, RequestHeaderMap, ResponseHeaderMap, entry
 from ..record import field, record
 from ..upstream.load_assignment import plain_metadata
-from .filter_config import FilterConfigs
+from .filter_config import NOTHING_DISABLED, FilterConfigs
 from .grpc_timeout import GrpcTimeouts, grpc_timeouts, set_grpc_timeout
 from .hash_policy import HashPolicy
 from .header_parser import HeaderParser
 from .host_rewriter import HostRewriter, compile_host_rewriter
+from .internal_redirect import InternalRedirectPolicy, internal_redirect_policy
 from .path_rewriter import PathRewriter, compile_path_rewriter, rewrite_path
 from .redirect import MAX_BODY, DirectResponse, Redirect, SslRedirect
 from .route_matcher import RouteMatch
@@ -140,6 +141,8 @@ class RouteEntry:
         grpc_timeouts: what the deadlines of gRPC clients have to say, or None.
         priority: 0 for the default, 1 for high: which circuit breakers and connections are used.
         shadow_policies: to which clusters copies of requests go.
+        internal_redirect: which redirects of the upstream are followed, or None.
+        copies_request: one of these two wants requests.
         timeout: seconds for the whole response, 0 for none.
         timeout_header: `x-envoy-expected-rq-timeout-ms` for that timeout.
         direct_response: answers in place of an upstream, or None.
@@ -155,6 +158,7 @@ class RouteEntry:
         "cluster_host",
         "cluster_name",
         "cluster_not_found_status",
+        "copies_request",
         "depends",
         "direct_response",
         "filter_configs",
@@ -162,6 +166,7 @@ class RouteEntry:
         "hash_policy",
         "host_rewriter",
         "idle_timeout",
+        "internal_redirect",
         "match",
         "max_stream_duration",
         "metadata",
@@ -202,6 +207,7 @@ class RouteEntry:
         self.grpc_timeouts: GrpcTimeouts | None = None
         self.hash_policy: HashPolicy | None = None
         self.priority = 0
+        self.internal_redirect: InternalRedirectPolicy | None = None
         self.shadow_policies: tuple[ShadowPolicy, ...] = ()
         self.upgrades: Mapping[bytes, bool] = {}
         self.auto_host_rewrite = False
@@ -210,7 +216,9 @@ class RouteEntry:
         self.filter_configs = common.filter_configs
         if proto.typed_per_filter_config:
             here = f"{path}.typed_per_filter_config"
-            self.filter_configs = FilterConfigs(proto.typed_per_filter_config, here, common.filter_configs)
+            self.filter_configs = FilterConfigs(
+                proto.typed_per_filter_config, here, common.filter_configs, common.sources
+            )
         sources = common.sources
         mine = HeaderParser.from_proto(
             proto.request_headers_to_add, proto.request_headers_to_remove, f"{path}.request_headers", sources
@@ -238,6 +246,7 @@ class RouteEntry:
         self.plain_timeout = bool(self.timeout) and (
             self.grpc_timeouts is None or self.grpc_timeouts.max_timeout is None
         )
+        self.copies_request = bool(self.shadow_policies) or self.internal_redirect is not None
         self.rewrites = self.path_rewriter is not None or self.host_rewriter is not None
         if action == "route" and proto.route.WhichOneof("cluster_specifier") == "weighted_clusters":
             # Its entries are copies of what is complete by now.
@@ -267,6 +276,7 @@ class RouteEntry:
             # It takes the place of the older fields, whether they are set or not.
             self.timeout = 0.0
         self.grpc_timeouts = grpc_timeouts(action, seconds)
+        self.internal_redirect = internal_redirect_policy(action, self.name, path)
         self.priority = action.priority
         if action.hash_policy:
             self.hash_policy = HashPolicy(action.hash_policy, f"{path}.hash_policy")
@@ -293,6 +303,11 @@ class RouteEntry:
         if chosen.max_stream_duration and is_grpc(headers.get(b"content-type")):
             set_grpc_timeout(headers, chosen.max_stream_duration)
         return chosen
+
+    @property
+    def disabled_filters(self) -> Mapping[str, bool]:
+        """Filters that this route disables (True), or enables although they are disabled (False)."""
+        return NOTHING_DISABLED if self.filter_configs is None else self.filter_configs.disabled
 
     def per_filter_config(self, filter_name: str) -> Any:
         """What the most specific level tells that filter, or None."""

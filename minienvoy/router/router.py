@@ -18,6 +18,7 @@ from ..stream_info import ResponseFlag
 from ..upstream.http_conn_pool import MakeCodec, http_conn_pool
 from .grpc_timeout import set_grpc_timeout
 from .redirect import DirectResponse
+from .request_buffer import RequestBuffer
 from .shadow_writer import ShadowRequest, start_shadows
 from .upstream_request import UpstreamRequest
 
@@ -124,7 +125,7 @@ class Router(StreamDecoderFilter):
         self.request_trailers: HeaderMap | None = None
         self.upstream: UpstreamRequest | None = None
         self.buffered: list[bytes] | None = None
-        self.shadows: Sequence[ShadowRequest] = ()
+        self.shadows: Sequence[ShadowRequest | RequestBuffer] = ()
         self.set_cookies: Sequence[bytes] = ()
         self.buffered_size = 0
         self.timeout = 0.0
@@ -185,9 +186,8 @@ class Router(StreamDecoderFilter):
         if route.rewrites or route.request_parsers:
             stream.describe()
             route.finalize_request_headers(headers, stream, not config.suppress_envoy_headers)
-        if route.shadow_policies:
-            policies = route.shadow_policies
-            self.shadows = start_shadows(policies, config, headers, stream, self.timeout, end_stream)
+        if route.copies_request:
+            self._copy_request(route, headers, end_stream)
         stream.upstream_host = host
         stream.watermark_callbacks = self._on_downstream_watermark
         upstream = self.upstream = UpstreamRequest(self, host)
@@ -262,6 +262,18 @@ class Router(StreamDecoderFilter):
             self.stream.encoder.read_disable(False)
 
     # -- the response, from the upstream request
+
+    def follow_redirect(self, response: ResponseHeaderMap) -> bool:
+        """Whether the response was a redirect that the route has followed: then this filter is done."""
+        policy = self.route_entry.internal_redirect
+        if policy is None or response.status not in policy.codes:
+            return False
+        # The upstream request sees to its connection when the redirect has been followed.
+        upstream, self.upstream = self.upstream, None
+        if policy.follow(self, response):
+            return True
+        self.upstream = upstream
+        return False
 
     def on_upstream_1xx_headers(self, headers: ResponseHeaderMap) -> None:
         self.stream.encode_1xx_headers(headers)
@@ -404,6 +416,16 @@ class Router(StreamDecoderFilter):
             route.finalize_response_headers(response, stream, headers)
 
         stream.send_local_reply(answer.status, body, "direct_response", modify)
+
+    def _copy_request(self, route: RouteEntry, headers: RequestHeaderMap, end_stream: bool) -> None:
+        """For other clusters, and to have it when the route follows a redirect."""
+        stream = self.stream
+        copies: list[ShadowRequest | RequestBuffer] = []
+        if route.shadow_policies:
+            copies += start_shadows(route.shadow_policies, self.config, headers, stream, self.timeout, end_stream)
+        if route.internal_redirect is not None and not end_stream:
+            copies.append(RequestBuffer(self.cluster, stream.buffer_limit))
+        self.shadows = copies
 
     def _no_healthy_upstream(self, cluster: Cluster) -> None:
         stream = self.stream

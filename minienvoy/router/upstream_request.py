@@ -168,6 +168,13 @@ class UpstreamRequest:
             self.reset()
             self._router.on_upstream_headers(self, headers, True, now, "websocket_handshake_unsuccessful")
             return
+        if self._router.route_entry.internal_redirect is not None and self._router.follow_redirect(headers):
+            # The next request has been started by now: it could not have this connection, which was not free yet.
+            if end_stream:
+                self._complete(now)
+            else:
+                self.reset()
+            return
         if end_stream:
             self._complete(now)
         self._router.on_upstream_headers(self, headers, end_stream, now)

@@ -158,6 +158,6 @@ def _entry(proto: Any, parent: RouteEntry, common: CommonVirtualHost, path: str)
         made.metadata_match = {**parent.metadata_match, **plain_metadata(proto.metadata_match).get("envoy.lb", {})}
     if proto.typed_per_filter_config:
         made.filter_configs = FilterConfigs(
-            proto.typed_per_filter_config, f"{path}.typed_per_filter_config", parent.filter_configs
+            proto.typed_per_filter_config, f"{path}.typed_per_filter_config", parent.filter_configs, sources
         )
     return made

@@ -57,6 +57,7 @@ class FactoryContext:
         http_scope: `http.<stat_prefix>.` for HTTP filters; the same as `scope` for others.
         drain_close: as in `ServerContext`, and also true while only this listener drains.
         listener_port: as configured.
+        filter_name: of the filter that is being made, as the configuration has it: routes call it by that.
         explanations: as in `ServerContext`; None for the admin interface, whose requests nobody asks about.
         traffic_direction: `UNSPECIFIED`, `INBOUND` or `OUTBOUND`.
     """
@@ -64,6 +65,7 @@ class FactoryContext:
     __slots__ = (
         "drain_close",
         "explained",
+        "filter_name",
         "http_scope",
         "listener_name",
         "listener_port",
@@ -94,6 +96,7 @@ class FactoryContext:
         self.listener_port = listener_port
         self.explained = explained
         self.http_scope = scope
+        self.filter_name = ""
 
     @property
     def explanations(self) -> ExplanationLog | None:

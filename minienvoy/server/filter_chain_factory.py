@@ -17,12 +17,6 @@ from .factory_context import FactoryContext
 FilterFactory = TypeVar("FilterFactory")
 
 honours("envoy.config.listener.v3.Filter", "name", "typed_config")
-honours(
-    "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter",
-    "name",
-    "typed_config",
-    values={"is_optional": (False,), "disabled": (False,)},
-)
 
 
 def create_filter_factories(
@@ -44,12 +38,21 @@ def create_filter_factories(
     for at, config in enumerate(configs):
         where = f"{path}[{at}]"
         entry = find_extension(registry, config, where)
-        if (entry.name in terminal_filters) is not (at == last):
-            what, rule = ("non-terminal", "is") if at == last else ("terminal", "must be")
-            raise ConfigError(
-                f"Error: {what} filter named {config.name} of type {entry.name} {rule} the last filter in a {kind} "
-                "filter chain.",
-                f"{where}.typed_config",
-            )
+        check_terminal(entry.name in terminal_filters, at == last, config.name, entry.name, kind, where)
+        context.filter_name = config.name
         factories.append(create_extension(entry, config, where, context))
     return factories
+
+
+def check_terminal(is_terminal: bool, is_last: bool, name: str, type_name: str, kind: str, path: str) -> None:
+    """A chain ends in a terminal filter, and only there (`Config::Utility::validateTerminalFilters`).
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if is_terminal is not is_last:
+        what, rule = ("non-terminal", "is") if is_last else ("terminal", "must be")
+        raise ConfigError(
+            f"Error: {what} filter named {name} of type {type_name} {rule} the last filter in a {kind} filter chain.",
+            f"{path}.typed_config",
+        )

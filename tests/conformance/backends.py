@@ -94,6 +94,11 @@ class Backend:
         for raw in self._sockets:
             raw.close()
 
+    @property
+    def requests(self) -> int:
+        """How many complete requests have arrived on all connections."""
+        return sum(len(messages.Reader().complete(wire.received, wire.ended is not None)) for wire in self.wires)
+
     def _connected(self, wire: Wire) -> None:
         number = len(self.wires)
         self.wires.append(wire)

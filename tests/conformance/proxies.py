@@ -1,4 +1,8 @@
-"""The two proxies under judgement, as subprocesses with the same command line."""
+"""The proxies under judgement: Envoy and minienvoy as processes with the same command line, and minienvoy in this one.
+
+The second is what users run. The third shares an event loop in virtual time with the clients and the upstreams, so that
+pauses can be judged exactly.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,19 @@ import os
 import shutil
 import sys
 import sysconfig
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from minienvoy import logger
+from minienvoy.errors import ConfigError
+from minienvoy.extensions import register_catalogue
+from minienvoy.server.command_line import parse
+from minienvoy.server.options import Options
+from minienvoy.server.server import Server, load
+
+from . import messages
+from .virtual_time import VirtualDispatcher
 
 ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT = 15.0
@@ -38,14 +53,84 @@ def command(kind: str) -> list[str]:
     return [binary]
 
 
-class ProxyProcess:
-    """A running proxy; `admin` asks its admin interface."""
+class RunningProxy:
+    """What can be asked of a proxy through its admin interface."""
 
-    def __init__(self, kind: str, directory: Path, extra: list[str] | None = None) -> None:
-        self.kind = kind
+    def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.extra = extra or []
         self.admin_address = ("127.0.0.1", 0)
+
+    async def start(self, config: dict[str, Any] | str) -> None:
+        """Start with `config` (a tree, or the text of a YAML file) and wait until it is live.
+
+        Raises:
+            DidNotStart: with what the proxy wrote.
+        """
+        raise NotImplementedError
+
+    async def stop(self) -> None:
+        raise NotImplementedError
+
+    def _write_config(self, config: dict[str, Any] | str) -> Path:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        path = self.directory / ("envoy.yaml" if isinstance(config, str) else "envoy.json")
+        path.write_text(config if isinstance(config, str) else json.dumps(config, indent=1))
+        return path
+
+    @staticmethod
+    def _arguments(path: Path, extra: list[str]) -> list[str]:
+        return [
+            *("-c", str(path), "--concurrency", "1", "--disable-hot-restart"),
+            *("--file-flush-interval-msec", "50", "--log-level", "warning"),
+            *extra,
+        ]
+
+    async def admin_raw(self, request: bytes) -> bytes:
+        """Send bytes to the admin interface and read to the end."""
+        reader, writer = await asyncio.open_connection(*self.admin_address)
+        try:
+            writer.write(request)
+            return await asyncio.wait_for(reader.read(-1), 10)
+        finally:
+            writer.close()
+
+    async def admin(self, method: str, path: str) -> tuple[int, str]:
+        data = await self.admin_raw(
+            f"{method} {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\ncontent-length: 0\r\n\r\n".encode()
+        )
+        found, _ = messages.split(data, True, iter([method]))
+        return (found[0].status, found[0].body.decode("utf-8", "replace")) if found else (0, "")
+
+    async def listener_addresses(self) -> dict[str, list[tuple[str, int]]]:
+        """Every listener's real addresses by its name, the main one first; a unix socket has port 0."""
+        _, body = await self.admin("GET", "/listeners?format=json")
+        found: dict[str, list[tuple[str, int]]] = {}
+        for entry in json.loads(body)["listener_statuses"]:
+            all_addresses = [entry["local_address"], *entry.get("additional_local_addresses", [])]
+            found[entry["name"]] = [
+                (a["socket_address"]["address"], a["socket_address"]["port_value"])
+                if "socket_address" in a
+                else (a["pipe"]["path"], 0)
+                for a in all_addresses
+            ]
+        return found
+
+    async def stats(self) -> dict[str, int]:
+        """Counters and gauges by name; histograms and text readouts are left out."""
+        _, body = await self.admin("GET", "/stats")
+        found = {}
+        for line in body.splitlines():
+            name, _, value = line.partition(": ")
+            if value.isdigit():
+                found[name] = int(value)
+        return found
+
+
+class ProxyProcess(RunningProxy):
+    def __init__(self, kind: str, directory: Path, extra: list[str] | None = None) -> None:
+        super().__init__(directory)
+        self.kind = kind
+        self.extra = extra or []
         self.exit_code: int | None = None
         self._process: asyncio.subprocess.Process | None = None
 
@@ -55,25 +140,13 @@ class ProxyProcess:
         return path.read_text("utf-8", "replace") if path.exists() else ""
 
     async def start(self, config: dict[str, Any] | str) -> None:
-        """Start with `config` (a tree, or the text of a YAML file) and wait until it is live.
-
-        Raises:
-            DidNotStart: with what the proxy wrote.
-        """
-        self.directory.mkdir(parents=True, exist_ok=True)
-        if isinstance(config, str):
-            path = self.directory / "envoy.yaml"
-            path.write_text(config)
-        else:
-            path = self.directory / "envoy.json"
-            path.write_text(json.dumps(config, indent=1))
+        path = self._write_config(config)
         address = self.directory / "admin.txt"
         address.unlink(missing_ok=True)
         arguments = [
             *command(self.kind),
-            *("-c", str(path), "--admin-address-path", str(address), "--concurrency", "1"),
-            *("--disable-hot-restart", "--file-flush-interval-msec", "50", "--log-level", "warning"),
-            *self.extra,
+            *("--admin-address-path", str(address)),
+            *self._arguments(path, self.extra),
         ]
         with (self.directory / "stderr.txt").open("wb") as stderr:
             self._process = await asyncio.create_subprocess_exec(
@@ -111,56 +184,61 @@ class ProxyProcess:
                 await process.wait()
         self.exit_code = process.returncode
 
-    async def admin_raw(self, request: bytes) -> bytes:
-        """Send bytes to the admin interface and read to the end."""
-        reader, writer = await asyncio.open_connection(*self.admin_address)
+
+class ProxyInProcess(RunningProxy):
+    """minienvoy in this event loop, made as its command line makes it; `virtual_time.run` runs it.
+
+    Random choices are the same in every run.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self._server: Server | None = None
+
+    async def start(self, config: dict[str, Any] | str) -> None:
+        path = self._write_config(config)
+        register_catalogue()
+        logger.SINK.open(str(self.directory / "stderr.txt"))
+        options = replace(Options.from_values(parse(self._arguments(path, []))), seed=7)
+        ready = asyncio.Event()
         try:
-            writer.write(request)
-            return await asyncio.wait_for(reader.read(-1), 10)
-        finally:
-            writer.close()
+            dispatcher = VirtualDispatcher(asyncio.get_running_loop())
+            self._server = Server(options, load(options), dispatcher)
+            self._server.start(ready.set)
+            await asyncio.wait_for(ready.wait(), START_TIMEOUT)
+        except ConfigError as problem:
+            await self.stop()
+            raise DidNotStart(str(problem), True) from problem
+        except TimeoutError:
+            await self.stop()
+            raise DidNotStart(f"not ready within {START_TIMEOUT} s", False) from None
+        admin = self._server.admin_listener
+        assert admin is not None
+        self.admin_address = (admin.local_addresses[0].host, admin.local_addresses[0].port)
 
-    async def admin(self, method: str, path: str) -> tuple[int, str]:
-        from . import messages
+    async def stop(self) -> None:
+        server, self._server = self._server, None
+        if server is not None:
+            await server.stop()
+        logger.SINK.open("")
+        logger.set_level(logger.WARNING)
 
-        data = await self.admin_raw(
-            f"{method} {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\ncontent-length: 0\r\n\r\n".encode()
-        )
-        found, _ = messages.split(data, True, iter([method]))
-        return (found[0].status, found[0].body.decode("utf-8", "replace")) if found else (0, "")
 
-    async def listener_addresses(self) -> dict[str, list[tuple[str, int]]]:
-        """Every listener's real addresses by its name, the main one first; a unix socket has port 0."""
-        _, body = await self.admin("GET", "/listeners?format=json")
-        found: dict[str, list[tuple[str, int]]] = {}
-        for entry in json.loads(body)["listener_statuses"]:
-            all_addresses = [entry["local_address"], *entry.get("additional_local_addresses", [])]
-            found[entry["name"]] = [
-                (a["socket_address"]["address"], a["socket_address"]["port_value"])
-                if "socket_address" in a
-                else (a["pipe"]["path"], 0)
-                for a in all_addresses
-            ]
-        return found
-
-    async def stats(self) -> dict[str, int]:
-        """Counters and gauges by name; histograms and text readouts are left out."""
-        _, body = await self.admin("GET", "/stats")
-        found = {}
-        for line in body.splitlines():
-            name, _, value = line.partition(": ")
-            if value.isdigit():
-                found[name] = int(value)
-        return found
+def validation(path: Path, extra: list[str]) -> list[str]:
+    """The command line that has a file validated."""
+    return ["--mode", "validate", "-c", str(path), "--disable-hot-restart", *extra]
 
 
 async def validate(kind: str, path: Path, extra: list[str]) -> tuple[int, str]:
     """Exit code and output of `--mode validate`."""
-    arguments = [*command(kind), "--mode", "validate", "-c", str(path), "--disable-hot-restart", *extra]
     process = await asyncio.create_subprocess_exec(
-        *arguments, cwd=ROOT, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
+        *command(kind),
+        *validation(path, extra),
+        cwd=ROOT,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
+    )
     try:
         out, _ = await asyncio.wait_for(process.communicate(), START_TIMEOUT)
     except TimeoutError:

@@ -7,24 +7,34 @@ import json
 import re
 import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import admin, messages, scenario
+from . import admin, golden, messages, scenario, spread
 from .backends import Backend
 from .client import WATCH, Client
 from .dns import DnsServer
 from .normalise import Normaliser, machine_address
-from .proxies import DidNotStart, ProxyProcess, validate
+from .proxies import START_TIMEOUT, DidNotStart, ProxyInProcess, ProxyProcess, RunningProxy, validate, validation
 from .scenario import Case
+from .validator import Validator
 
 Answer = dict[str, Any]
 AT_ONCE = 24
 """Clients that run at the same time: enough to hide the waiting, few enough to keep the timings honest."""
+LATE = 5.0
+"""Seconds after which what a process was expected to write, count or close is missing."""
 
 
-async def run(kind: str, cases: list[Case]) -> dict[str, Answer]:
-    """The answers of `kind` ("envoy" or "minienvoy") to the cases of one scenario, by case name."""
+async def run(kind: str, cases: list[Case], expected: dict[str, Answer] | None = None) -> dict[str, Answer]:
+    """The answers of a proxy to the cases of one scenario, by case name.
+
+    Args:
+        kind: "envoy", "minienvoy" (a process) or "here" (minienvoy in this process, in virtual time).
+        cases: of one scenario.
+        expected: Envoy's answers, if durations are not to be judged: what is expected is waited for.
+    """
     answers: dict[str, Answer] = {}
     validations = [case for case in cases if case.validates]
     one_conversation = any(case.sequel for case in cases)
@@ -36,15 +46,15 @@ async def run(kind: str, cases: list[Case]) -> dict[str, Answer]:
 
         async def check(case: Case) -> None:
             async with limit:
-                answers[case.name] = await _validate(kind, case, directory)
+                answers[case.name] = await _validate(kind, case, directory, validator)
 
         async def solo(case: Case) -> None:
             async with limit:
-                answers.update(await _run_group(kind, [case], directory / f"own-{case.id}"))
+                answers.update(await _run_group(kind, [case], directory / f"own-{case.id}", expected))
 
         if shared:
             try:
-                answers.update(await _run_group(kind, shared, directory / "shared"))
+                answers.update(await _run_group(kind, shared, directory / "shared", expected))
             except DidNotStart as problem:
                 # A configuration that is refused must not hide what the others would have done.
                 refused: dict[str, str] = {}
@@ -58,22 +68,25 @@ async def run(kind: str, cases: list[Case]) -> dict[str, Answer]:
                     if not refused:
                         raise problem
                     if accepted:
-                        answers.update(await _run_group(kind, accepted, directory / "accepted"))
+                        answers.update(await _run_group(kind, accepted, directory / "accepted", expected))
                 except DidNotStart as again:
                     answers.update({case.name: _not_started(str(again)) for case in accepted})
-        await asyncio.gather(*map(check, validations))
+        async with Validator() as validator:
+            await asyncio.gather(*map(check, validations))
         await asyncio.gather(*map(solo, alone))
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     return {case.name: answers[case.name] for case in cases}
 
 
-async def _run_group(kind: str, cases: list[Case], directory: Path) -> dict[str, Answer]:
+async def _run_group(
+    kind: str, cases: list[Case], directory: Path, expected: dict[str, Answer] | None
+) -> dict[str, Answer]:
     """Cases that share one process; a single case that does not start is an answer, several are a `DidNotStart`."""
     directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - a test may touch a disk
     backends: dict[str, dict[str, Backend]] = {}
     resolvers: dict[str, DnsServer] = {}
-    proxy = ProxyProcess(kind, directory, cases[0].spec.get("args"))
+    proxy = ProxyInProcess(directory) if kind == "here" else ProxyProcess(kind, directory, cases[0].spec.get("args"))
     try:
         listeners: list[Any] = []
         clusters: list[Any] = []
@@ -99,7 +112,7 @@ async def _run_group(kind: str, cases: list[Case], directory: Path) -> dict[str,
             if len(cases) > 1:
                 raise
             return {cases[0].name: _not_started(str(problem))}
-        return await _converse(proxy, cases, backends, resolvers)
+        return await _converse(proxy, cases, backends, resolvers, expected)
     finally:
         await proxy.stop()
         for group in backends.values():
@@ -110,10 +123,11 @@ async def _run_group(kind: str, cases: list[Case], directory: Path) -> dict[str,
 
 
 async def _converse(
-    proxy: ProxyProcess,
+    proxy: RunningProxy,
     cases: list[Case],
     backends: dict[str, dict[str, Backend]],
     resolvers: dict[str, DnsServer],
+    expected: dict[str, Answer] | None,
 ) -> dict[str, Answer]:
     addresses = await proxy.listener_addresses()
     with_stats = any(case.compares_stats for case in cases)
@@ -124,40 +138,72 @@ async def _converse(
 
     async def talk(case: Case) -> None:
         async with limit:
-            talks[case.name] = await _client(proxy, case, addresses)
+            ends = None if expected is None else _ends(expected.get(case.name, {}).get("client"))
+            talks[case.name] = await _client(proxy, case, addresses, ends)
             if in_sequence and "ask" not in case.spec:
                 await asyncio.sleep(0.3)  # what the client has just closed is counted before the next case looks
 
     await asyncio.gather(*map(talk, cases))
-    await asyncio.sleep(0.4)  # the access log is flushed every 50 ms; disconnections are noticed
-    after = await proxy.stats() if with_stats else {}
-    own = machine_address()
-    answers: dict[str, Answer] = {}
-    for case in cases:
-        ports = {backend.port: name for name, backend in backends[case.id].items()}
-        if case.id in resolvers:
-            ports[resolvers[case.id].port] = "dns"
-        ports[proxy.admin_address[1]] = "admin"
-        for name, bound in addresses.items():
-            if name.startswith(case.id + "_"):
-                ports.update({port: f"listener {name.removeprefix(case.id + '_')}" for _, port in bound})
-        answer: Answer = {"client": talks[case.name]}
-        if len(talks[case.name]) == 1 and "client" in talks[case.name]:
-            answer["client"] = talks[case.name]["client"]
-        upstream = {name: _upstream(case, backend) for name, backend in backends[case.id].items() if backend.wires}
+    await asyncio.sleep(0.4 if expected is None else 0.1)  # logs are flushed every 50 ms; disconnections are noticed
+    clock = asyncio.get_running_loop().time
+    give_up = clock() + (0.0 if expected is None else LATE)
+    while True:
+        after = await proxy.stats() if with_stats else {}
+        seen = _Seen(proxy, addresses, backends, resolvers, talks, before, after)
+        answers = {case.name: seen.answer(case) for case in cases}
+        missing = [name for name, answer in answers.items() if golden.late(expected and expected.get(name), answer)]
+        if not missing or clock() >= give_up:
+            return answers
+        await asyncio.sleep(0.1)
+
+
+def _ends(transcripts: Any) -> dict[str, str]:
+    """How each connection ends, by the client's part of an answer."""
+    named = transcripts if isinstance(transcripts, dict) else {"client": transcripts or []}
+    return {name: shown[-1] for name, shown in named.items() if shown and isinstance(shown[-1], str)}
+
+
+@dataclass(slots=True)
+class _Seen:
+    """Everything that was seen of the cases that share one proxy."""
+
+    proxy: RunningProxy
+    addresses: dict[str, list[tuple[str, int]]]
+    backends: dict[str, dict[str, Backend]]
+    resolvers: dict[str, DnsServer]
+    talks: dict[str, dict[str, list[Any]]]
+    before: dict[str, int]
+    after: dict[str, int]
+
+    def answer(self, case: Case) -> Answer:
+        talks, backends = self.talks[case.name], self.backends[case.id]
+        answer: Answer = {"client": talks["client"] if set(talks) == {"client"} else talks}
+        if "spread" in case.spec:
+            counts = {name: backend.requests for name, backend in backends.items()}
+            answer["spread"] = {**spread.settings(case.spec["spread"]), "counts": counts}
+            return answer
+        upstream = {name: _upstream(case, backend) for name, backend in backends.items() if backend.wires}
         if upstream and not case.sequel:
             answer["upstream"] = upstream
-        if case.id in resolvers and case.spec.get("compare_queries", True):
-            answer["dns"] = sorted(set(resolvers[case.id].questions))
+        if case.id in self.resolvers and case.spec.get("compare_queries", True):
+            answer["dns"] = sorted(set(self.resolvers[case.id].questions))
         log = case.files.get("log")
         if log is not None and log.exists() and (entries := log.read_text("latin-1").splitlines()):
             answer["log"] = sorted(entries) if case.spec.get("unordered") else entries
         if case.compares_stats:
-            answer["stats"] = _changes(case, before, after)
-        answers[case.name] = Normaliser(case.id, ports, str(proxy.directory), own).tree(answer)
-        if case.spec.get("reset_is_closed"):
-            answers[case.name] = _without_resets(answers[case.name])
-    return answers
+            answer["stats"] = _changes(case, self.before, self.after)
+        answer = self._normaliser(case).tree(answer)
+        return _without_resets(answer) if case.spec.get("reset_is_closed") else answer
+
+    def _normaliser(self, case: Case) -> Normaliser:
+        ports = {backend.port: name for name, backend in self.backends[case.id].items()}
+        if case.id in self.resolvers:
+            ports[self.resolvers[case.id].port] = "dns"
+        ports[self.proxy.admin_address[1]] = "admin"
+        for name, bound in self.addresses.items():
+            if name.startswith(case.id + "_"):
+                ports.update({port: f"listener {name.removeprefix(case.id + '_')}" for _, port in bound})
+        return Normaliser(case.id, ports, str(self.proxy.directory), machine_address())
 
 
 def _without_resets(tree: Any) -> Any:
@@ -169,7 +215,9 @@ def _without_resets(tree: Any) -> Any:
     return re.sub(r"^reset(?= |$)", "closed", tree) if isinstance(tree, str) else tree
 
 
-async def _client(proxy: ProxyProcess, case: Case, addresses: dict[str, list[tuple[str, int]]]) -> dict[str, list[Any]]:
+async def _client(
+    proxy: RunningProxy, case: Case, addresses: dict[str, list[tuple[str, int]]], ends: dict[str, str] | None
+) -> dict[str, list[Any]]:
     ports = {"admin": proxy.admin_address}
     for name, bound in addresses.items():
         if name.startswith(case.id + "_"):
@@ -178,11 +226,13 @@ async def _client(proxy: ProxyProcess, case: Case, addresses: dict[str, list[tup
             ports.update({f"{short}.{number}": address for number, address in enumerate(bound)})
     watch = case.spec.get("watch", WATCH)
     show = admin.reader(case.spec["body"]) if "body" in case.spec else messages.readable
-    client = Client(ports, proxy.admin, watch, bool(case.spec.get("raw")), show)
+    client = Client(ports, proxy.admin, watch, bool(case.spec.get("raw")), show, ends)
     try:
         if "table" in case.spec:
             shown = await client.run_table(case.spec["table"])
             return {"client": sorted(shown["client"])} if case.spec.get("unordered") else shown
+        if "spread" in case.spec:
+            return await client.run_spread(case.spread_requests(), case.spec["spread"].get("connections", 1))
         if "parallel" in case.spec:
             return await client.run_parallel(case.spec["parallel"])
         return await client.run(case.steps())
@@ -261,7 +311,7 @@ def _changes(case: Case, before: dict[str, int], after: dict[str, int]) -> dict[
     return changed
 
 
-async def _validate(kind: str, case: Case, directory: Path) -> Answer:
+async def _validate(kind: str, case: Case, directory: Path, validator: Validator) -> Answer:
     """Accepted or not, and whether the key phrases are in what the proxy says.
 
     Whether minienvoy serves a feature is no question here, so what it does not support yet is a warning.
@@ -273,7 +323,12 @@ async def _validate(kind: str, case: Case, directory: Path) -> Answer:
     async def one(number: int, text: str, says: str | None) -> str:
         path = where / f"{number}{case.spec.get('suffix', '.yaml')}"
         path.write_text(text)
-        code, said = await validate(kind, path, [*case.spec.get("args", []), *extra])
+        arguments = [*case.spec.get("args", []), *extra]
+        if kind == "minienvoy":
+            arguments = validation(path, arguments)
+            code, said = await validator.run(arguments, where / f"{number}.txt", START_TIMEOUT)
+        else:
+            code, said = await validate(kind, path, arguments)
         if code != 0 and says is not None:
             spoken = says if " ".join(says.split()) in " ".join(said.split()) else f"not said: {says}"
             return f"refused (exit code {code}): {spoken}"

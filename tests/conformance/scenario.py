@@ -13,10 +13,14 @@ Keys of a case, all optional:
   `clusters` says otherwise; `dns` is the zone of a name server (see dns.py), `files` are put into the directory
 * configuration: `hcm`, `router`, `cluster` and `listener` are merged over the defaults; `routes`, `virtual_hosts`,
   `http_filters`, `filters`, `filter_chains`, `access_log`, `listeners`, `clusters` and `bootstrap` replace or add.
-  In `filters`, `{echo: {...}}` stands for the network filter with its type URL; `log` is the text of a log line.
+  In `filters`, `{echo: {...}}` stands for the network filter with its type URL, in `http_filters` `{fault: {...}}`
+  for that HTTP filter; `log` is the text of a log line.
 * `watch` (seconds to watch for the end), `raw` (do not interpret bytes as HTTP), `stats: true` (compare counters),
   `unordered: true` (parallel connections: order does not count), `reset_is_closed: true` (an RST is as good as a FIN,
   because Envoy's own end is a race), `own_process: true`, `args` (command line), `body` (see admin.py).
+
+* `spread: {requests: n}`: the request n times, and how many of them each backend was given, compared as a distribution;
+  see spread.py. The transcripts and the log are not compared then.
 
 A case of validation has no client: `base` (a configuration) with `change: [old, new]` and `says` (the words of the
 refusal that matter), or `rows` (texts, or pairs of text and words) put into `template` at `@@`, with the file `suffix`.
@@ -32,6 +36,7 @@ All cases of a file run in one process, each with listeners, clusters, statistic
 from __future__ import annotations
 
 import copy
+import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,7 +60,27 @@ NETWORK_FILTERS = {
     "echo": ("echo", "filters.network.echo.v3.Echo"),
     "direct_response": ("direct_response", "filters.network.direct_response.v3.Config"),
 }
+HTTP_FILTERS = {
+    "adaptive_concurrency": "filters.http.adaptive_concurrency.v3.AdaptiveConcurrency",
+    "admission_control": "filters.http.admission_control.v3.AdmissionControl",
+    "bandwidth_limit": "filters.http.bandwidth_limit.v3.BandwidthLimit",
+    "buffer": "filters.http.buffer.v3.Buffer",
+    "fault": "filters.http.fault.v3.HTTPFault",
+    "local_ratelimit": "filters.http.local_ratelimit.v3.LocalRateLimit",
+}
+OWNERS_OF_STAT_PREFIXES = (
+    "BandwidthLimit",
+    "ConnectionLimit",
+    "HttpConnectionManager",
+    "LocalRateLimit",
+    "TcpProxy",
+)
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+
+_WAITS = re.compile(
+    r'"(sleep|pause|for|within)": |"[0-4](\.\d+)?s"|"0?\.\d+s"|timeout[-_]ms|"down": "silent"|"(pause|resume)": '
+)
 
 
 class _Loader(yaml.CSafeLoader):
@@ -92,8 +117,26 @@ class Case:
         return bool(self.spec.get("own_process") or "bootstrap" in self.spec or "args" in self.spec)
 
     @property
+    def needs_a_process(self) -> bool:
+        """What can not be had inside the judge's own process, or not in virtual time: c-ares has a clock of its own."""
+        return self.validates or "args" in self.spec or '"silent": true' in json.dumps(self.spec.get("dns", {}))
+
+    @property
+    def depends_on_time(self) -> bool:
+        """Whether a machine that is busy could change what comes out: somebody waits, or gives up soon."""
+        return "spread" in self.spec or bool(_WAITS.search(json.dumps(self.spec, default=str)))
+
+    @property
     def compares_stats(self) -> bool:
         return bool(self.spec.get("stats"))
+
+    def spread_requests(self) -> list[Any]:
+        """The requests of a statistical case, in order."""
+        spread = self.spec["spread"]
+        messages = spread.get("requests_as") or [
+            self.spec.get("request") or f"GET {self.spec.get('get', '/')} HTTP/1.1\r\nhost: a.test\r\n\r\n"
+        ]
+        return [messages[number % len(messages)] for number in range(spread["requests"])]
 
     def steps(self) -> list[dict[str, Any]]:
         if "ask" in self.spec:
@@ -177,11 +220,20 @@ def _hcm(case: Case, over: dict[str, Any]) -> dict[str, Any]:
         "access_log": _access_log(case),
         "route_config": {"name": "routes", "virtual_hosts": hosts},
         "http_filters": [
-            *case.spec.get("http_filters", []),
+            *map(_http_filter, case.spec.get("http_filters", [])),
             {"name": "envoy.filters.http.router", "typed_config": router},
         ],
     }
     return merge(merge(default, case.spec.get("hcm", {})), over)  # type: ignore[no-any-return]
+
+
+def _http_filter(short: dict[str, Any]) -> dict[str, Any]:
+    """`{fault: {...}}` stands for the filter of that name with its type URL."""
+    kind = next(iter(short))
+    if len(short) > 1 or kind not in HTTP_FILTERS:
+        return short
+    config = {"@type": _TYPE + HTTP_FILTERS[kind], **(short[kind] or {})}
+    return {"name": f"envoy.filters.http.{kind}", "typed_config": config}
 
 
 def _filters(case: Case, filters: list[Any]) -> list[Any]:
@@ -281,9 +333,9 @@ def _prefix(tree: Any, prefix: str) -> None:
         for item in tree:
             _prefix(item, prefix)
     elif isinstance(tree, dict):
-        filter_config = str(tree.get("@type", "")).rpartition(".")[2] in ("HttpConnectionManager", "TcpProxy")
+        filter_config = str(tree.get("@type", "")).rpartition(".")[2] in OWNERS_OF_STAT_PREFIXES
         for key, value in tree.items():
-            named = key in ("cluster", "cluster_name") or (key == "stat_prefix" and filter_config)
+            named = key in ("cluster", "cluster_name", "upstream_cluster") or (key == "stat_prefix" and filter_config)
             if named and isinstance(value, str):
                 tree[key] = f"{prefix}_{value}"
             elif key == "weighted_clusters":

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from . import admin, golden, messages, runner, scenario
+from . import admin, golden, judge, messages, runner, scenario, virtual_time
 from .backends import Backend, message_bytes
 from .client import Client, pause_class
 from .dns import DnsServer
@@ -146,7 +147,7 @@ def test_bytes_of_a_scenario(written: object, meant: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "said"),
-    [(0.1, "at once"), (0.5, "after 0.5 s"), (1.02, "after 1.0 s"), (1.8, "after 1.5 s"), (1.9, "after 2.0 s")],
+    [(0.1, "at once"), (0.2, "after 0.2 s"), (0.5, "after 0.5 s"), (0.99, "after 1.0 s"), (1.06, "after 1.0 s")],
 )
 def test_a_duration_is_a_class(seconds: float, said: str) -> None:
     assert pause_class(seconds) == said
@@ -217,7 +218,7 @@ def talk(backend_spec: dict[str, Any], steps: list[dict[str, Any]], watch: float
         finally:
             await backend.stop()
 
-    return asyncio.run(run())
+    return virtual_time.run(run())
 
 
 def test_client_and_backend_speak_http() -> None:
@@ -237,3 +238,91 @@ def test_a_late_answer_is_said_to_be_late() -> None:
 def test_a_step_that_does_not_exist_is_named() -> None:
     with pytest.raises(ValueError, match="'shout' is not a step"):
         talk({}, [{"shout": True}])
+
+
+@pytest.mark.parametrize(
+    ("bound", "envoy", "here", "same"),
+    [
+        ({}, {"a": 300, "b": 100}, {"a": 285, "b": 115}, True),
+        ({}, {"a": 300, "b": 100}, {"a": 200, "b": 200}, False),
+        ({}, {"a": 300, "b": 100}, {"a": 300, "b": 99}, False),
+        ({"shares": {"a": 0.75, "b": 0.25}}, {"a": 399, "b": 1}, {"a": 290, "b": 110}, True),
+        ({"shares": {"a": 0.75, "b": 0.25}}, {"a": 300, "b": 100}, {"a": 220, "b": 180}, False),
+        ({"shares": {"a": 1}}, {"a": 400, "b": 0}, {"a": 399, "b": 1}, False),
+        ({"tolerance": 0.02}, {"a": 300, "b": 100}, {"a": 306, "b": 94}, True),
+        ({"tolerance": 0.02}, {"a": 300, "b": 100}, {"a": 310, "b": 90}, False),
+        ({"tolerance": 0}, {"a": 300, "b": 100}, {"a": 301, "b": 99}, False),
+    ],
+    ids=lambda value: str(value),
+)
+def test_counts_are_compared_as_distributions(
+    bound: dict[str, Any], envoy: dict[str, int], here: dict[str, int], same: bool
+) -> None:
+    old, new = ({"client": ["400 times 200"], "spread": {**bound, "counts": counts}} for counts in (envoy, here))
+    assert (golden.difference(old, new) == []) is same
+    assert golden.difference(old, {**new, "client": ["400 times 503"]})
+
+
+def test_time_passes_only_when_nothing_else_can_happen() -> None:
+    async def nap() -> tuple[float, list[str]]:
+        loop = asyncio.get_running_loop()
+        began, order = loop.time(), []
+
+        async def one(seconds: float) -> None:
+            await asyncio.sleep(seconds)
+            order.append(f"{seconds:g}")
+
+        await asyncio.gather(one(7200), one(3600), asyncio.to_thread(time.sleep, 0.05))
+        return loop.time() - began, order
+
+    real = time.monotonic()
+    assert virtual_time.run(nap()) == (pytest.approx(7200), ["3600", "7200"])
+    assert time.monotonic() - real < 60
+
+
+def test_a_peer_is_given_the_time_to_answer_before_time_passes() -> None:
+    """A thousand times the kernel is in the middle of something when both ends wait."""
+    answers = [[{"send": "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"}]]
+    shown = talk({"answers": answers}, [{"get": "/"}] * 1000, watch=5)
+    assert len(shown) == 1001
+    assert shown[-1] == "kept open"
+
+
+def test_an_hour_in_which_nothing_comes_is_not_waited_for() -> None:
+    assert talk({"script": [{"sleep": 3600}]}, [{"connect": True}], watch=3000) == ["kept open"]
+
+
+def test_what_waits_for_ever_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(virtual_time, "STUCK", 0.05)
+    with pytest.raises(RuntimeError, match="will never happen"):
+        virtual_time.run(asyncio.Event().wait())
+
+
+@pytest.mark.parametrize(
+    ("spec", "way"),
+    [
+        ({"get": "/"}, "both"),
+        ({"steps": [{"get": "/"}, {"sleep": 1}]}, "virtual time"),
+        ({"get": "/", "cluster": {"connect_timeout": "0.25s"}}, "virtual time"),
+        ({"get": "/", "hcm": {"request_timeout": "300s"}}, "both"),
+        ({"get": "/", "spread": {"requests": 2}}, "virtual time"),
+        ({"get": "/", "args": ["--service-node", "x"]}, "process"),
+        ({"base": "admin: {}"}, "process"),
+    ],
+)
+def test_each_case_goes_the_ways_that_can_be_exact(spec: dict[str, Any], way: str) -> None:
+    case = scenario.Case("s", "a case", spec)
+    taken = (bool(judge.in_virtual_time([case])), bool(judge.as_a_process([case], {"a case": ANSWER})))
+    assert taken == {"both": (True, True), "virtual time": (True, False), "process": (False, True)}[way]
+
+
+def test_a_case_in_which_envoy_takes_its_time_is_judged_in_virtual_time() -> None:
+    case = scenario.Case("s", "a case", {"get": "/"})
+    late = {"client": ["<after 1.0 s>", ["HTTP/1.1 200 OK"], "kept open"]}
+    assert judge.as_a_process([case], {"a case": late}) == []
+    assert golden.timeless(late) == {"client": [["HTTP/1.1 200 OK"], "kept open"]}
+    assert golden.timeless(["closed at once", "closed after 1.0 s", "reset after 2.5 s"]) == [
+        "closed",
+        "closed",
+        "reset",
+    ]

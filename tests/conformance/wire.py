@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-import time
 from collections.abc import Callable
 
 
@@ -19,7 +18,7 @@ class Wire(asyncio.Protocol):
     Attributes:
         received: every byte that arrived, in order.
         ended: None while the peer may still send, "closed" after its FIN, "reset" after its RST.
-        last: when a byte was last sent or received, in `time.monotonic()` seconds.
+        last: when a byte was last sent or received, in the event loop's seconds.
         we_ended: this side closed or reset the connection, and the peer had not before.
     """
 
@@ -28,7 +27,8 @@ class Wire(asyncio.Protocol):
         self.read_position = 0
         self.ended: str | None = None
         self.ended_at = 0.0
-        self.last = time.monotonic()
+        self._clock = asyncio.get_running_loop().time
+        self.last = self._clock()
         self.last_sent = self.last
         self.we_ended = False
         self.transport: asyncio.Transport | None = None
@@ -48,7 +48,7 @@ class Wire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.received += data
-        self.last = time.monotonic()
+        self.last = self._clock()
         self._changed.set()
 
     def eof_received(self) -> bool:
@@ -63,19 +63,19 @@ class Wire(asyncio.Protocol):
     def _end(self, how: str) -> None:
         if self.ended is None or (self.ended == "closed" and how == "reset"):
             if self.ended is None:
-                self.ended_at = time.monotonic()
+                self.ended_at = self._clock()
             self.ended = how
         self._changed.set()
 
     def send(self, data: bytes) -> None:
         assert self.transport is not None
-        self.last = self.last_sent = time.monotonic()
+        self.last = self.last_sent = self._clock()
         if not self.transport.is_closing():
             self.transport.write(data)
 
     def half_close(self) -> None:
         assert self.transport is not None
-        self.last = self.last_sent = time.monotonic()
+        self.last = self.last_sent = self._clock()
         if not self.transport.is_closing():
             self.transport.write_eof()
 
@@ -109,9 +109,9 @@ class Wire(asyncio.Protocol):
 
     async def until(self, condition: Callable[[], bool], patience: float) -> bool:
         """Wait until `condition()` holds, at most `patience` seconds; True if it came to hold."""
-        deadline = time.monotonic() + patience
+        deadline = self._clock() + patience
         while not condition():
-            left = deadline - time.monotonic()
+            left = deadline - self._clock()
             if left <= 0:
                 return False
             self._changed.clear()

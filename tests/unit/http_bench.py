@@ -284,6 +284,9 @@ class Log:
 class Bench:
     """See `conftest.bench`.
 
+    `http_filters` is a mapping of the names of filters (`fault`) to their settings; they stand before the router.
+    `runtime` has the keys of an admin layer, which `runtime.modify` changes.
+
     Attributes:
         accepts: upstream connections are established at once; False leaves it to the test.
         log: the streams that have ended.
@@ -299,6 +302,8 @@ class Bench:
         cluster: dict[str, Any] | None = None,
         endpoints: tuple[str, ...] = ("10.0.0.1:80",),
         filters: list[HttpFilterFactory] | None = None,
+        http_filters: dict[str, dict[str, Any]] | None = None,
+        runtime: dict[str, Any] | None = None,
         accepts: bool = True,
         buffer_limit: int = DEFAULT_BUFFER_LIMIT,
         router: dict[str, Any] | None = None,
@@ -314,8 +319,8 @@ class Bench:
         self.draining = False
         self.drain_state = DrainState()
         random = RandomGenerator(7)
-        runtime = Loader()
-        context = ClusterContext(self.dispatcher, random, self.store, runtime)
+        self.runtime = _runtime(runtime or {})
+        context = ClusterContext(self.dispatcher, random, self.store, self.runtime)
         self.cluster_manager = ClusterManager(context)
         self.cluster_manager.load([_cluster("a", endpoints, cluster or {}), _cluster("empty", (), {})])
         self.cluster_manager.start(lambda: None)
@@ -324,7 +329,7 @@ class Bench:
             dispatcher=self.dispatcher,
             random=random,
             stats=self.store,
-            runtime=runtime,
+            runtime=self.runtime,
             cluster_manager=self.cluster_manager,
             explanations=self.explanations,
             node=SimpleNamespace(id="node"),
@@ -338,7 +343,8 @@ class Bench:
             cast(Any, server), self.store.scope(""), listener_scope, lambda: self.draining, "listener", "INBOUND", 10000
         )
         self.config: ConnectionManagerConfig = compile_connection_manager(
-            load_dict(connection_manager(routes, hcm, route_config, router), CONFIG_TYPE).message, factory_context
+            load_dict(connection_manager(routes, hcm, route_config, router, http_filters), CONFIG_TYPE).message,
+            factory_context,
         )
         self.config.access_logs = (self.log,)
         if filters:
@@ -444,6 +450,7 @@ def connection_manager(
     hcm: dict[str, Any] | None = None,
     route_config: dict[str, Any] | None = None,
     router: dict[str, Any] | None = None,
+    http_filters: dict[str, dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """The configuration of one; `hcm` and `route_config` are merged over what is usual here."""
     if routes is None:
@@ -456,16 +463,41 @@ def connection_manager(
             **(route_config or {}),
         },
         "http_filters": [
+            *(
+                {"name": f"envoy.filters.http.{name}", "typed_config": {"@type": filter_type(name), **config}}
+                for name, config in (http_filters or {}).items()
+            ),
             {
                 "name": "router",
                 "typed_config": {
                     "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",
                     **(router or {}),
                 },
-            }
+            },
         ],
         **(hcm or {}),
     }
+
+
+def filter_type(name: str) -> str:
+    """The type URL of the HTTP filter of that name."""
+    messages = {
+        "adaptive_concurrency": "AdaptiveConcurrency",
+        "admission_control": "AdmissionControl",
+        "bandwidth_limit": "BandwidthLimit",
+        "buffer": "Buffer",
+        "fault": "HTTPFault",
+        "local_ratelimit": "LocalRateLimit",
+    }
+    return f"type.googleapis.com/envoy.extensions.filters.http.{name}.v3.{messages[name]}"
+
+
+def _runtime(keys: dict[str, Any]) -> Loader:
+    layers = {"layers": [{"name": "admin", "admin_layer": {}}]}
+    loader = Loader(load_dict(layers, "envoy.config.bootstrap.v3.LayeredRuntime").message)
+    if keys:
+        loader.modify({key: str(value) for key, value in keys.items()})
+    return loader
 
 
 def _cluster(name: str, endpoints: tuple[str, ...], fields: dict[str, Any]) -> Any:

@@ -41,7 +41,7 @@ _connect_target = re.compile(_TARGET.replace(rb"%b", b"")).fullmatch
 
 _absolute_form = re.compile(
     rb"([A-Za-z][A-Za-z0-9+.\-]*)://(?:[A-Za-z0-9!$%&'()*+,\-.:;=_~]*@)?"
-    rb"((?:[A-Za-z0-9.\-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]+))?)((?:[/?].*)?)"
+    rb"((?:[A-Za-z0-9.\-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]+))?)((?:[/?]" + _PATH + rb")?)"
 ).fullmatch
 _authority_form = re.compile(rb"(?:[A-Za-z0-9.\-]+|\[[0-9A-Fa-f:.]+\]):([0-9]+)").fullmatch
 _is_authority = re.compile(_HOST + rb"*").fullmatch
@@ -68,13 +68,20 @@ def parse_request_line(line: bytes, any_method: bool = False) -> tuple[bytes, by
 
 def split_absolute_form(target: bytes) -> tuple[bytes, bytes, bytes]:
     """(scheme in lower case, authority, path) of `http://user@host:port/path`; raises CodecProtocolError."""
-    match = _absolute_form(target)
-    if match is None or not _is_port(match[3]):
+    url = parse_url(target)
+    if url is None:
         raise CodecProtocolError(INVALID_URL)
-    scheme = match[1].lower()
-    if scheme not in (b"http", b"https"):
+    if url[0] not in (b"http", b"https"):
         raise CodecProtocolError("http1.invalid_scheme")
-    return scheme, match[2], match[4] or b"/"
+    return url
+
+
+def parse_url(url: bytes) -> tuple[bytes, bytes, bytes] | None:
+    """(scheme in lower case, authority without a user, path with query and fragment), or None (`Utility::Url`)."""
+    match = _absolute_form(url)
+    if match is None or not _is_port(match[3]):
+        return None
+    return match[1].lower(), match[2], match[4] or b"/"
 
 
 def check_authority_form(target: bytes) -> None:

@@ -400,6 +400,9 @@ class ServerConnection(Http1Connection):
             head, self._head = self._head, b""
             self._write(head)
 
+    def set_request_decoder(self, decoder: RequestDecoder) -> None:
+        self._decoder = decoder
+
     def reset_stream(self, reason: StreamResetReason) -> None:
         """The stream can not go on: neither can the connection. Its owner closes it."""
         self._flush_head()

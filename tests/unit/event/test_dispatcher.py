@@ -172,3 +172,12 @@ def test_what_is_posted_is_called_later(loop: Loop, dispatcher: Dispatcher) -> N
     assert called == []
     loop.soon.pop()()
     assert called == ["posted"]
+
+
+def test_a_timer_armed_by_another_does_not_put_off_the_one_that_waits(loop: Loop, dispatcher: Dispatcher) -> None:
+    fired: list[float] = []
+    late = dispatcher.create_timer(lambda: None)
+    dispatcher.create_timer(lambda: late.enable(5)).enable(1)
+    dispatcher.create_timer(lambda: fired.append(loop.now)).enable(2)
+    loop.run_until(110)
+    assert fired == [pytest.approx(102)]

@@ -179,7 +179,9 @@ def test_the_most_specific_filter_setting_counts(
     from minienvoy.router.filter_config import ROUTE_FILTER_CONFIGS
 
     kind = "google.protobuf.StringValue"
-    monkeypatch.setitem(ROUTE_FILTER_CONFIGS._by_type, kind, Entry("f", kind, lambda message, path: message.value))
+    monkeypatch.setitem(
+        ROUTE_FILTER_CONFIGS._by_type, kind, Entry("f", kind, lambda message, path, server: message.value)
+    )
 
     def setting(value: str) -> dict[str, Any]:
         return {"@type": f"type.googleapis.com/{kind}", "value": value}

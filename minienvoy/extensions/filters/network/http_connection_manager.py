@@ -28,8 +28,6 @@ from ....http.conn_manager_stats import (
 )
 from ....http.date_provider import DateProvider
 from ....http.early_header_mutation import EARLY_HEADER_MUTATION
-from ....http.filter import HTTP_FILTERS, TERMINAL_FILTERS, HttpFilterFactory, StreamDecoderFilter
-from ....http.filter_manager import FilterChain
 from ....http.filtered_stream import FilteredStream
 from ....http.http1.header_formatter import header_formatters
 from ....http.http1.selection import server_codec
@@ -42,7 +40,7 @@ from ....network.filter import NETWORK_FILTERS, NetworkFilterFactory
 from ....router.config import RouteConfig
 from ....router.route_entry import seconds
 from ....server.factory_context import FactoryContext
-from ....server.filter_chain_factory import create_filter_factories
+from .http_filter_chain import create_filter_chain, create_upgrade_filter_chains
 
 if TYPE_CHECKING:
     from ....http.codec import ServerConnection
@@ -223,16 +221,18 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         return made
 
     internal = config.internal_address_config if config.HasField("internal_address_config") else None
-    filter_chain = FilterChain(
-        create_http_filters(config.http_filters, context.for_http_filters(http_scope), f"{join}http_filters")
-    )
+    filters_context = context.for_http_filters(http_scope)
+    filter_chain = create_filter_chain(config.http_filters, filters_context, f"{join}http_filters")
+    upgrade_chains = create_upgrade_filter_chains(config.upgrade_configs, filters_context, f"{join}upgrade_configs")
+    only_terminal = filter_chain.plain and not upgrade_chains
+    only_terminal = only_terminal and filter_chain.terminal_name not in route_config.switched_filters
     compiled = ConnectionManagerConfig(
         dispatcher=server.dispatcher,
         stat_prefix=config.stat_prefix,
         stats=stats,
         listener_stats=listener_stats,
         filter_chain=filter_chain,
-        stream_class=FilteredStream if filter_chain.factories else ActiveStream,
+        stream_class=ActiveStream if only_terminal else FilteredStream,
         route_config=route_config,
         make_codec=make_codec,
         codec_stats=codec_stats,
@@ -245,6 +245,7 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         explanations=context.explanations,
         proxy_status=_proxy_status(config, context),
         upgrades=_upgrades(config.upgrade_configs, f"{join}upgrade_configs"),
+        upgrade_filter_chains=upgrade_chains,
         scheme_to_overwrite=config.scheme_header_transformation.scheme_to_overwrite.encode(),
         original_ip_detections=tuple(
             create_extensions(
@@ -321,17 +322,6 @@ def report_bytes(config: ConnectionManagerConfig, scope: Scope) -> None:
             each.bytes_sent_before = each.connection.bytes_sent
 
     scope.provider(read, reset=reset)
-
-
-def create_http_filters(configs: Any, context: FactoryContext, path: str) -> list[HttpFilterFactory]:
-    """The factories of a chain, the terminal filter last; if none is configured, one of a filter that does nothing.
-
-    Raises:
-        ConfigError: a filter that is not known, or a chain that does not end in a terminal filter.
-    """
-    factories = create_filter_factories(HTTP_FILTERS, TERMINAL_FILTERS, configs, context, path, "http")
-    # Without filters nobody answers: requests wait for their timeouts, as they do in Envoy.
-    return factories or [StreamDecoderFilter]
 
 
 def _timeout(message: Any, field: str, default: float) -> float:

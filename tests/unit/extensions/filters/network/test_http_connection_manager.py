@@ -12,8 +12,8 @@ from minienvoy.config.loader import load_dict
 from minienvoy.errors import ConfigError
 from minienvoy.extensions.filters.network.http_connection_manager import (
     CONFIG_TYPE,
-    create_http_filters,
 )
+from minienvoy.extensions.filters.network.http_filter_chain import create_filter_chain
 from minienvoy.http.conn_manager_config import PathWithEscapedSlashesAction, ServerHeaderTransformation
 from minienvoy.http.filter import StreamDecoderFilter
 from minienvoy.server.factory_context import FactoryContext
@@ -114,7 +114,8 @@ def test_contradictions_are_refused(fields: dict[str, Any], problem: str, path: 
 
 
 def test_chain_without_filters_has_one_that_never_answers() -> None:
-    assert create_http_filters([], NOWHERE, "http_filters") == [StreamDecoderFilter]
+    chain = create_filter_chain([], NOWHERE, "http_filters")
+    assert (chain.factories, chain.make_terminal) == ((), StreamDecoderFilter)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +132,7 @@ def test_filter_that_is_none_is_refused_by_its_name(typed_config: dict[str, Any]
     filters = [{"name": "mine", **({"typed_config": typed_config} if typed_config else {})}]
     config = load_dict({"stat_prefix": "h", "route_config": {}, "http_filters": filters}, CONFIG_TYPE).message
     with pytest.raises(ConfigError) as error:
-        create_http_filters(config.http_filters, NOWHERE, "http_filters")
+        create_filter_chain(config.http_filters, NOWHERE, "http_filters")
     assert error.value.problem == f"Didn't find a registered implementation for 'mine' with type URL: '{type_url}'"
     assert error.value.path == "http_filters[0].typed_config"
 

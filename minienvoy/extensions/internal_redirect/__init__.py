@@ -1,0 +1,4 @@
+"""Predicates of internal redirects.
+
+Envoy: `source/extensions/internal_redirect`.
+"""

@@ -1,0 +1,91 @@
+"""minienvoy against the golden answers: each case in the ways in which it can be judged exactly.
+
+* "in virtual time": minienvoy, clients and upstreams in one event loop (`virtual_time.py`); durations count. Every case
+  but those that need a process.
+* "as a process": what users run, in real time; durations do not count, and what is expected is waited for. Every case
+  that time does not decide, and those that need a process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from . import golden, runner, virtual_time
+from .scenario import Case
+
+PARALLEL = 3
+"""Scenarios with a process each that run at the same time."""
+
+Plan = dict[str, list[Case]]
+Differences = dict[str, dict[str, list[str]]]
+"""By scenario and case, the lines in which it differs from Envoy."""
+
+
+def in_virtual_time(cases: list[Case]) -> list[Case]:
+    return _whole_conversations(cases, lambda case: not case.needs_a_process)
+
+
+def as_a_process(cases: list[Case], expected: dict[str, Any]) -> list[Case]:
+    known = golden.known_differences()
+
+    def wanted(case: Case) -> bool:
+        timed = case.depends_on_time or golden.is_timed(expected.get(case.name))
+        # For what will not come there is no need to wait: a known difference is seen in virtual time.
+        return case.needs_a_process or not (timed or f"{case.scenario}/{case.name}" in known)
+
+    return _whole_conversations(cases, wanted)
+
+
+def _whole_conversations(cases: list[Case], wanted: Callable[[Case], bool]) -> list[Case]:
+    """The wanted cases; of a file that is one conversation, all or none."""
+    chosen = [case for case in cases if wanted(case)]
+    if any(case.sequel for case in cases):
+        return cases if len(chosen) == len(cases) else []
+    return chosen
+
+
+def differences(plan: Plan, progress: Callable[[str], object]) -> Differences:
+    """minienvoy's differences; a case without any has an empty list."""
+    expected = {name: golden.load(name) for name in plan}
+    found: Differences = {name: {case.name: [] for case in cases} for name, cases in plan.items()}
+    for name, cases in plan.items():
+        if chosen := in_virtual_time(cases):
+            answers = virtual_time.run(runner.run("here", chosen))
+            _note(found[name], "in virtual time", expected[name], answers)
+            progress(f"{name}: {len(chosen)} cases in virtual time")
+    as_processes = asyncio.run(_as_processes(plan, expected, progress))
+    for name, answers in as_processes.items():
+        timeless = {title: golden.timeless(answer) for title, answer in expected[name].items()}
+        _note(found[name], "as a process", timeless, {k: golden.timeless(answer) for k, answer in answers.items()})
+    return found
+
+
+async def _as_processes(
+    plan: Plan, expected: dict[str, dict[str, Any]], progress: Callable[[str], object]
+) -> dict[str, dict[str, Any]]:
+    limit = asyncio.Semaphore(PARALLEL)
+    answers: dict[str, dict[str, Any]] = {}
+
+    async def one(name: str, cases: list[Case]) -> None:
+        async with limit:
+            answers[name] = await runner.run("minienvoy", cases, expected[name])
+            progress(f"{name}: {len(cases)} cases as a process")
+
+    chosen = {name: as_a_process(cases, expected[name]) for name, cases in plan.items()}
+    await asyncio.gather(*(one(name, cases) for name, cases in chosen.items() if cases))
+    return answers
+
+
+def _note(found: dict[str, list[str]], way: str, expected: dict[str, Any], answers: dict[str, Any]) -> None:
+    for title, answer in answers.items():
+        if lines := golden.difference(expected.get(title), answer):
+            found[title] += [f"{way}:", *lines]
+
+
+def judged_in_no_way(plan: Plan) -> Iterator[str]:
+    """The cases that neither way takes: there must be none."""
+    for name, cases in plan.items():
+        taken = {case.name for case in (*in_virtual_time(cases), *as_a_process(cases, golden.load(name)))}
+        yield from (f"{name}/{case.name}" for case in cases if case.name not in taken)
