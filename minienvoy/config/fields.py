@@ -22,6 +22,7 @@ of its own type, made by the module that the catalogue names for it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Any, NamedTuple
 
 from minienvoy import registry
@@ -129,6 +130,15 @@ def forbids(full_name: str) -> Callable[[Check], Check]:
     return add
 
 
+_DECLARED_IN: dict[str, str] = {}
+
+
+def declared_in(module: str, *full_names: str) -> None:
+    """Import `module` when one of these messages is met: it declares what is honoured of them and below them."""
+    for full_name in full_names:
+        _DECLARED_IN[full_name] = module
+
+
 honours("envoy.config.core.v3.TypedExtensionConfig", "name", "typed_config")
 
 
@@ -203,6 +213,9 @@ class _Walk:
             return
         if depth > MAX_DEPTH:
             raise ConfigError(f"messages are nested deeper than {MAX_DEPTH}", path)
+        module = _DECLARED_IN.get(name)
+        if module is not None:
+            import_module(module)
         for check in _FORBIDDEN.get(name, ()):
             check(message, path)
         declaration = _DECLARATIONS.get(name)

@@ -9,13 +9,13 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 from ..access_log.context import FormatterContext
-from ..access_log.substitution_format_string import CompiledFormat, compile_substitution_format, content_type_of
 from ..config.fields import honours
 from ..errors import ConfigError
 from ..http.header_map import RequestHeaderMap
 from .path_rewriter import PathRewriter, format_rewriter, prefix_rewriter, regex_rewriter, rewrite_path
 
 if TYPE_CHECKING:
+    from ..access_log.substitution_format_string import CompiledFormat
     from ..stream_info import StreamInfo
     from .route_matcher import RouteMatch
 
@@ -87,6 +87,8 @@ class DirectResponse:
         self.body_format: CompiledFormat | None = None
         self.content_type = b""
         if proto.HasField("body_format"):
+            from ..access_log.substitution_format_string import compile_substitution_format, content_type_of
+
             self.body_format = compile_substitution_format(proto.body_format, sources, f"{path}.body_format")
             if proto.body_format.content_type or proto.body_format.WhichOneof("format") == "json_format":
                 self.content_type = content_type_of(proto.body_format).encode()

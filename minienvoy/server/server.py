@@ -14,9 +14,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .. import logger
-from ..access_log.access_log import AccessLogManager
+from ..access_log.file import AccessLogManager
 from ..config.api import type_of, unpack
-from ..config.fields import Unsupported, described, honours, notes, require_supported
+from ..config.fields import Unsupported, declared_in, described, honours, notes, require_supported
 from ..config.loader import LoadedConfig, load_bootstrap
 from ..config.runtime import Loader
 from ..errors import ConfigError
@@ -88,9 +88,19 @@ _DECLARING_MODULES = (
     "minienvoy.server.admin.admin_listener",
     "minienvoy.upstream.cluster",
     "minienvoy.router.config",
-    "minienvoy.access_log.access_log",
 )
 """What declares the fields of messages that no `Any` names."""
+
+declared_in(
+    "minienvoy.access_log.access_log",
+    "envoy.config.accesslog.v3.AccessLog",
+    "envoy.config.accesslog.v3.AccessLogFilter",
+)
+declared_in(
+    "minienvoy.access_log.substitution_format_string",
+    "envoy.config.core.v3.SubstitutionFormatString",
+    "envoy.config.core.v3.DataSource",
+)
 
 
 class Server(ServerContext):
