@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, TypeVar, Unpack
 
 from .errors import ConfigError, UsageError
 from .explain.log import ExplanationLog
+from .record import replace
 
 if TYPE_CHECKING:
     from .config.loader import LoadedConfig
@@ -143,7 +144,7 @@ class Proxy:
         self._name = config.source.name
         message = type(config.message)()
         message.CopyFrom(config.message)
-        self._config = config._replace(message=message)
+        self._config = replace(config, message=message)
         self._options = options
         self._server: Server | None = None
         self._stats: Stats | None = None

@@ -23,10 +23,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any
 
 from minienvoy import registry
 from minienvoy.errors import ConfigError
+from minienvoy.record import record
 
 from . import api, schema
 from .source import Source
@@ -38,14 +39,16 @@ Predicate = Callable[[Any], "str | None"]
 """Takes the message that has the field; says why the field is not honoured there, or None if it is."""
 
 
-class Unsupported(NamedTuple):
+@record
+class Unsupported:
     """A field that is set and has no effect here."""
 
     path: str
     reason: str
 
 
-class Note(NamedTuple):
+@record
+class Note:
     """A field that is set, and that is ignored on purpose."""
 
     path: str

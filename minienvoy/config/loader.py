@@ -8,9 +8,10 @@ over the file as protobuf merges messages: scalars replace, lists grow, messages
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from minienvoy.errors import ConfigError
+from minienvoy.record import record
 
 from . import schema
 from .json_reader import read_json
@@ -30,7 +31,8 @@ MAX_FILE_SIZE = 64 << 20
 """Bytes of a configuration file. Envoy has no limit; what is larger is refused before it is read."""
 
 
-class LoadedConfig(NamedTuple):
+@record
+class LoadedConfig:
     """A message, where its fields stand, and what was unknown but allowed to be."""
 
     message: Any
