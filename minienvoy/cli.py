@@ -26,7 +26,13 @@ def _healthcheck(arguments: Sequence[str]) -> int:
     return healthcheck(arguments)
 
 
-SUBCOMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"healthcheck": _healthcheck}
+def _explain(arguments: Sequence[str]) -> int:
+    from .dry_run.explain_command import main as explain
+
+    return explain(arguments)
+
+
+SUBCOMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"explain": _explain, "healthcheck": _healthcheck}
 """Name -> what runs it with the rest of the command line; each imports its own module."""
 
 

@@ -169,6 +169,10 @@ class StreamInfo:
     upstream_wire_bytes_sent: int = 0
     upstream_header_bytes_received: int = 0
     upstream_header_bytes_sent: int = 0
+    downstream_decompressed_header_bytes_received: int = 0
+    upstream_decompressed_header_bytes_received: int = 0
+    upstream_meter: Any = None
+    """The `ByteMeter` of the last attempt, where bytes are counted."""
     connection: ConnectionInfo
     """The downstream connection."""
     route_name: str = ""
@@ -224,6 +228,8 @@ class StreamInfo:
     """The request is a health check that a filter of this proxy answered."""
     route_random: int | None = None
     """Drawn once: a stream that is routed again has the same luck (Envoy: its `stream_id`)."""
+    upstream_override_host: Any = None
+    """The host that a filter wants (`upstream.load_balancer.OverrideHost`); None if the balancer is free."""
     _dynamic_metadata: dict[str, Any] | None = None
     _filter_state: dict[str, Any] | None = None
 

@@ -77,17 +77,22 @@ def _request_header(name: str) -> Callable[[FormatterContext], str | None]:
     return text
 
 
-def _request_header_command(arguments: Arguments) -> Command:
-    main, alternative = _header_names(arguments.argument)
+def request_header_text(argument: str) -> Callable[[FormatterContext], str | None]:
+    """What `%REQ(argument)%` prints, whole; raises ConfigError for a wrong argument."""
+    main, alternative = _header_names(argument)
     if not alternative:
-        return truncated(_request_header(main), arguments.max_length)
+        return _request_header(main)
     first, second = _request_header(main), _request_header(alternative)
 
     def text(context: FormatterContext) -> str | None:
         value = first(context)
         return second(context) if value is None else value
 
-    return truncated(text, arguments.max_length)
+    return text
+
+
+def _request_header_command(arguments: Arguments) -> Command:
+    return truncated(request_header_text(arguments.argument), arguments.max_length)
 
 
 def _response_command(headers_of: HeadersOf) -> Maker:

@@ -61,7 +61,14 @@ def _value_command(value_of: Callable[[FormatterContext], Any], max_length: int 
             return None
         return (wire(value) if isinstance(value, str) else json_value(value))[:max_length]
 
-    return Command(text, lambda context: json_value(value_of(context)))
+    def json(context: FormatterContext) -> str:
+        value = value_of(context)
+        if max_length is not None and isinstance(value, str):
+            value = wire(value)[:max_length]
+            return json_string(value)
+        return json_value(value)
+
+    return Command(text, json)
 
 
 def _metadata_command(metadata_of: MetadataOf, argument: str, max_length: int | None) -> Command:

@@ -11,12 +11,14 @@ from typing import Final
 
 from ..stream_info import ResponseFlag, StreamInfo
 from .command import (
+    COMMAND_ONLY,
     LENGTH_ALLOWED,
     PARAMS_OPTIONAL,
     PARAMS_REQUIRED,
     Arguments,
     Command,
     CommandTable,
+    Maker,
     command,
     reads,
     simple,
@@ -53,19 +55,6 @@ COMMANDS: Final[CommandTable] = reads(
         # Both are facts of QUIC.
         "BYTES_RETRANSMITTED": lambda info: 0,
         "PACKETS_RETRANSMITTED": lambda info: 0,
-        "UPSTREAM_WIRE_BYTES_RECEIVED": "upstream_wire_bytes_received",
-        "UPSTREAM_WIRE_BYTES_SENT": "upstream_wire_bytes_sent",
-        "UPSTREAM_HEADER_BYTES_RECEIVED": "upstream_header_bytes_received",
-        "UPSTREAM_HEADER_BYTES_SENT": "upstream_header_bytes_sent",
-        # HTTP/1 does not compress headers, so that the four below are the same numbers.
-        "UPSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED": "upstream_header_bytes_received",
-        "UPSTREAM_DECOMPRESSED_HEADER_BYTES_SENT": "upstream_header_bytes_sent",
-        "DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED": "downstream_header_bytes_received",
-        "DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_SENT": "downstream_header_bytes_sent",
-        "DOWNSTREAM_WIRE_BYTES_RECEIVED": "downstream_wire_bytes_received",
-        "DOWNSTREAM_WIRE_BYTES_SENT": "downstream_wire_bytes_sent",
-        "DOWNSTREAM_HEADER_BYTES_RECEIVED": "downstream_header_bytes_received",
-        "DOWNSTREAM_HEADER_BYTES_SENT": "downstream_header_bytes_sent",
         "PROTOCOL": "protocol",
         "UPSTREAM_PROTOCOL": "upstream_protocol",
         "CONNECTION_TERMINATION_DETAILS": "connection_termination_details",
@@ -88,7 +77,6 @@ COMMANDS: Final[CommandTable] = reads(
         "CONNECTION_ID": lambda info: info.connection.id,
         "UPSTREAM_CONNECTION_ID": lambda info: 0 if info.upstream_connection is None else info.upstream_connection.id,
         "UPSTREAM_CONNECTION_IDS_ATTEMPTED": lambda info: ",".join(map(str, info.attempted_connection_ids)) or None,
-        "STREAM_ID": lambda info: info.request_id or None,
         "FILTER_CHAIN_NAME": lambda info: wire(info.filter_chain_name) or None,
         "CUSTOM_FLAGS": "custom_flags",
         # There is no tracer.
@@ -96,6 +84,55 @@ COMMANDS: Final[CommandTable] = reads(
         "SPAN_ID": lambda info: None,
     }
 )
+
+
+def _metered(read: Maker) -> Maker:
+    def make(arguments: Arguments) -> Command:
+        if arguments.sources is not None:
+            arguments.sources.byte_meters = True
+        return read(arguments)
+
+    return make
+
+
+COMMANDS.update(
+    (name.upper(), (COMMAND_ONLY, _metered(made)))
+    for name, (_, made) in reads(
+        {
+            "UPSTREAM_WIRE_BYTES_RECEIVED": "upstream_wire_bytes_received",
+            "UPSTREAM_WIRE_BYTES_SENT": "upstream_wire_bytes_sent",
+            "UPSTREAM_HEADER_BYTES_RECEIVED": "upstream_header_bytes_received",
+            "UPSTREAM_HEADER_BYTES_SENT": "upstream_header_bytes_sent",
+            "UPSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED": "upstream_decompressed_header_bytes_received",
+            # HTTP/1 does not compress headers.
+            "UPSTREAM_DECOMPRESSED_HEADER_BYTES_SENT": "upstream_header_bytes_sent",
+            "DOWNSTREAM_WIRE_BYTES_RECEIVED": "downstream_wire_bytes_received",
+            "DOWNSTREAM_WIRE_BYTES_SENT": "downstream_wire_bytes_sent",
+            "DOWNSTREAM_HEADER_BYTES_RECEIVED": "downstream_header_bytes_received",
+            "DOWNSTREAM_HEADER_BYTES_SENT": "downstream_header_bytes_sent",
+            "DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED": "downstream_decompressed_header_bytes_received",
+            "DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_SENT": "downstream_header_bytes_sent",
+        }
+    ).items()
+)
+
+
+@command(COMMANDS, "STREAM_ID")
+def _stream_id(arguments: Arguments) -> Command:
+    """Of a request its `x-request-id`; of a connection one that is made when it is first asked for."""
+    make = None if arguments.sources is None else arguments.sources.random.uuid4("access_log.stream_id")
+
+    def text(context: FormatterContext) -> str | None:
+        info = context.stream_info
+        if info.request_id:
+            return info.request_id
+        if type(info) is StreamInfo and make is not None:
+            info.request_id = make()
+            return info.request_id
+        value = context.request_headers.get(b"x-request-id")
+        return None if value is None else value.decode("latin-1")
+
+    return simple(text)
 
 
 @command(COMMANDS, "RESPONSE_CODE")

@@ -106,24 +106,50 @@ def _never(info: StreamInfo) -> None:
     """Any other name is a point in time that a filter sets; none of ours does."""
 
 
+_ORDER: Final = (
+    "DS_CX_BEG",
+    "DS_RX_BEG",
+    "DS_RX_END",
+    "US_CX_BEG",
+    "US_CX_END",
+    "US_HS_END",
+    "US_TX_BEG",
+    "US_TX_END",
+    "US_RX_BEG",
+    "DS_TX_BEG",
+    "US_RX_BODY_BEG",
+    "US_RX_END",
+    "DS_TX_END",
+    "DS_CX_END",
+)
+
+
+def _in_order(point: str) -> int:
+    return _ORDER.index(point) if point in _ORDER[1:] else 1
+
+
 _PRECISIONS: Final = {"ms": (1e3, 1e-4), "us": (1e6, 0.05), "ns": (1e9, 0.5)}
 
 
 @command(COMMANDS, "COMMON_DURATION", PARAMS_REQUIRED)
 def _common_duration(arguments: Arguments) -> Command:
     points = arguments.argument.split(":")
+    if "US_RX_BODY_BEG" in points and arguments.sources is not None:
+        arguments.sources.byte_meters = True
     if len(points) not in (2, 3):
         raise ConfigError(f"Invalid common duration configuration: {arguments.argument}.")
     precision = points[2] if len(points) == 3 else "ms"
     if precision not in _PRECISIONS:
         raise ConfigError(f"Invalid common duration precision: {precision}.")
+    # One reading of the clock may serve for several points: those that come in the other order are no duration.
+    backwards = _in_order(points[0]) > _in_order(points[1])
     factor, hair = _PRECISIONS[precision]
     begin_of = _TIME_POINTS.get(points[0], _never)
     end_of = _TIME_POINTS.get(points[1], _never)
 
     def text(context: FormatterContext) -> int | None:
         begin, end = begin_of(context.stream_info), end_of(context.stream_info)
-        if begin is None or end is None or end < begin:
+        if begin is None or end is None or end < begin or (end == begin and backwards):
             return None
         return int((end - begin) * factor + hair)
 

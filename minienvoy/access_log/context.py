@@ -68,7 +68,13 @@ class FormatterContext:
 
 
 class Sources(Protocol):
-    """Where commands that ask for the time or for a random number get it; a `ServerContext` is one."""
+    """Where commands that ask for the time or for a random number get it; a `ServerContext` is one.
+
+    Attributes:
+        byte_meters: set by commands that tell what a stream takes on the wire, so that it is counted.
+    """
+
+    byte_meters: bool
 
     @property
     def dispatcher(self) -> Dispatcher: ...

@@ -125,17 +125,21 @@ def _traceable(proto: Any, server: ServerParts, path: str) -> Filter:
 
 
 def _runtime(proto: Any, server: ServerParts, path: str) -> Filter:
-    """Without `use_independent_randomness` the request id decides, so that all proxies on the way log the same ones."""
-    from ..config.runtime import FractionalPercent, RuntimeFractionalPercent
+    """Without `use_independent_randomness` the request id decides, so that all proxies on the way log the same ones.
 
-    fraction = RuntimeFractionalPercent(FractionalPercent.from_proto(proto.percent_sampled), proto.runtime_key)
+    The key of the runtime is a number of what the denominator counts; a fraction in it is not looked at.
+    """
+    from ..config.runtime import FractionalPercent
+
+    fraction, key = FractionalPercent.from_proto(proto.percent_sampled), proto.runtime_key
     draw = server.random.stream(f"access_log.runtime_filter.{proto.runtime_key}").getrandbits
     independent = proto.use_independent_randomness
     runtime = server.runtime
 
     def filter(context: FormatterContext) -> bool:
         value = None if independent else request_id_number(context.stream_info.request_id)
-        return runtime.snapshot.fraction_enabled(fraction, draw(64) if value is None else value)
+        drawn = draw(64) if value is None else value
+        return runtime.snapshot.feature_enabled(key, fraction.numerator, drawn, fraction.denominator)
 
     return filter
 

@@ -7,9 +7,11 @@ into a template and a tuple of functions; formatting calls them and fills the te
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from ..errors import ConfigError
+from ..registry import Registry
 from . import commands_address, commands_http, commands_metadata, commands_stream, commands_time, commands_tls
 from .command import Arguments, Command, CommandTable, Text, check_syntax, wire
 from .context import FormatterContext, Sources
@@ -30,7 +32,12 @@ COMMANDS: Final[CommandTable] = {
 }
 """Every command of Envoy but the two that evaluate CEL."""
 
-_COMMAND: Final = re.compile(r"%([A-Z0-9_]+)(?:\((.*?)\))?(?::([0-9]{1,19}))?%", re.ASCII)
+FORMATTERS: Final[Registry[Callable[[Any], CommandTable]]] = Registry("envoy.formatter")
+"""What a format may name in `formatters`: of its configuration, the commands that it adds."""
+
+NO_COMMANDS: Final[CommandTable] = {}
+
+_COMMAND: Final = re.compile(r"%([A-Z0-9_]+)(?:\((.*?)\))?(?::([0-9]{1,20}))?%", re.ASCII)
 
 
 class Formatter:
@@ -65,8 +72,8 @@ class Formatter:
         return self._template % tuple(values)
 
 
-def parse_format(text: str, sources: Sources | None = None) -> list[str | Command]:
-    """Split `text` into literal pieces and compiled commands.
+def parse_format(text: str, sources: Sources | None = None, added: CommandTable = NO_COMMANDS) -> list[str | Command]:
+    """Split `text` into literal pieces and compiled commands; `added` are those of `formatters`.
 
     Raises:
         ConfigError: in Envoy's words, without a path.
@@ -91,20 +98,22 @@ def parse_format(text: str, sources: Sources | None = None) -> list[str | Comman
         if literal:
             pieces.append(wire(literal))
             literal = ""
-        pieces.append(compile_command(match[1], match[2] or "", length, sources))
+        pieces.append(compile_command(match[1], match[2] or "", length, sources, added))
         at = match.end()
     if literal:
         pieces.append(wire(literal))
     return pieces
 
 
-def compile_command(name: str, argument: str, max_length: int | None, sources: Sources | None) -> Command:
+def compile_command(
+    name: str, argument: str, max_length: int | None, sources: Sources | None, added: CommandTable = NO_COMMANDS
+) -> Command:
     """One command.
 
     Raises:
         ConfigError: if there is no such command, or it can not be used like this.
     """
-    known = COMMANDS.get(name)
+    known = added.get(name) or COMMANDS.get(name)
     if known is None:
         if name in ("CEL", "TYPED_CEL"):
             raise ConfigError(f"%{name}% is not supported", remedy="the Common Expression Language is not implemented")
@@ -113,13 +122,18 @@ def compile_command(name: str, argument: str, max_length: int | None, sources: S
     check_syntax(name, syntax, argument, max_length)
 
     def compile_another(name: str, argument: str, max_length: int | None) -> Command:
-        return compile_command(name, argument, max_length, sources)
+        return compile_command(name, argument, max_length, sources, added)
 
     return maker(Arguments(name, argument, max_length, sources, compile_another))
 
 
 def compile_format(
-    text: str, sources: Sources | None = None, *, omit_empty_values: bool = False, path: str = ""
+    text: str,
+    sources: Sources | None = None,
+    *,
+    omit_empty_values: bool = False,
+    path: str = "",
+    added: CommandTable = NO_COMMANDS,
 ) -> Formatter:
     """Compile a format string.
 
@@ -128,12 +142,13 @@ def compile_format(
         sources: clock and random numbers; only `EMIT_TIME`, `UNIQUE_ID` and `DURATION` before the end use them.
         omit_empty_values: print nothing, instead of `-`, for what does not exist.
         path: of the configuration field, for the error.
+        added: commands that the format names itself (`formatters`).
 
     Raises:
         ConfigError: if the format is wrong.
     """
     try:
-        return Formatter(parse_format(text, sources), omit_empty_values)
+        return Formatter(parse_format(text, sources, added), omit_empty_values)
     except ConfigError as error:
         raise ConfigError(error.problem, path or error.path, error.location, error.remedy) from None
 

@@ -6,10 +6,17 @@ characters are bytes: a string that is valid UTF-8 keeps its bytes, in any other
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from json.encoder import encode_basestring, encode_basestring_ascii
+from json.encoder import encode_basestring
 from math import copysign, isfinite
-from typing import Any
+from typing import Any, Final
+
+_NOT_PLAIN: Final = re.compile(r'[^ -~]|["\\]')
+
+
+def _as_code(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"
 
 
 def json_string(text: str) -> str:
@@ -19,7 +26,7 @@ def json_string(text: str) -> str:
     try:
         text.encode("latin-1").decode("utf-8")
     except UnicodeDecodeError:
-        return encode_basestring_ascii(text)
+        return f'"{_NOT_PLAIN.sub(_as_code, text)}"'
     return encode_basestring(text)
 
 

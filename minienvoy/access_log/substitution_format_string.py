@@ -9,10 +9,12 @@ import os
 from typing import Any, Final, Protocol
 
 from ..config.api import struct_to_dict
+from ..config.extension import create_extension, find_extension
 from ..config.fields import honours
 from ..errors import ConfigError
+from .command import CommandTable
 from .context import FormatterContext, Sources
-from .formatter import compile_format
+from .formatter import FORMATTERS, NO_COMMANDS, compile_format
 from .json_formatter import JsonFormatter
 
 honours(
@@ -21,6 +23,7 @@ honours(
     "text_format_source",
     "omit_empty_values",
     "content_type",
+    "formatters",
     ignored={"json_format_options": "keys are sorted in any case, as in Envoy"},
     whole=("json_format",),
 )
@@ -51,22 +54,42 @@ def compile_substitution_format(proto: Any, sources: Sources | None = None, path
         ConfigError: a wrong format, or one that can not be read.
     """
     kind = proto.WhichOneof("format")
+    added = _added_commands(proto.formatters, f"{path}.formatters")
     if kind == "json_format":
-        return compile_json_format(proto.json_format, sources, proto.omit_empty_values, f"{path}.json_format")
+        return compile_json_format(proto.json_format, sources, proto.omit_empty_values, f"{path}.json_format", added)
     if kind == "text_format":
         text, path = proto.text_format, f"{path}.text_format"
     else:
         path = f"{path}.text_format_source"
         text = read_data_source(proto.text_format_source, path)
-    return compile_format(text, sources, omit_empty_values=proto.omit_empty_values, path=path)
+    return compile_format(text, sources, omit_empty_values=proto.omit_empty_values, path=path, added=added)
+
+
+def _added_commands(formatters: Any, path: str) -> CommandTable:
+    if not formatters:
+        return NO_COMMANDS
+    added: CommandTable = {}
+    for index, each in enumerate(formatters):
+        here = f"{path}[{index}]"
+        try:
+            entry = find_extension(FORMATTERS, each, here)
+        except ConfigError as error:
+            raise ConfigError(f"Formatter not found: {each.name}", error.path, remedy=error.remedy) from None
+        for name, command in create_extension(entry, each, here).items():
+            added.setdefault(name, command)
+    return added
 
 
 def compile_json_format(
-    struct: Any, sources: Sources | None = None, omit_empty_values: bool = False, path: str = ""
+    struct: Any,
+    sources: Sources | None = None,
+    omit_empty_values: bool = False,
+    path: str = "",
+    added: CommandTable = NO_COMMANDS,
 ) -> JsonFormatter:
     """Compile a `google.protobuf.Struct` of formats; raises ConfigError for a wrong one."""
     try:
-        return JsonFormatter(struct_to_dict(struct), sources, omit_empty_values)
+        return JsonFormatter(struct_to_dict(struct), sources, omit_empty_values, added)
     except ConfigError as error:
         raise ConfigError(error.problem, path, error.location, error.remedy) from None
 

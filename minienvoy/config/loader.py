@@ -98,10 +98,12 @@ def check(loaded: LoadedConfig) -> None:
         raise ConfigError(error.problem, error.path, loaded.source.locate(error.path), error.remedy) from None
 
 
-def load_file(path: str | Path, full_name: str, *, allow_unknown_fields: bool = False) -> LoadedConfig:
+def load_file(
+    path: str | Path, full_name: str, *, allow_unknown_fields: bool = False, made: Any = None
+) -> LoadedConfig:
     """The message `full_name` from a file, by extension: .yaml .yml .json .pb .pb_text; JSON for any other.
 
-    Constraints are not checked: `check` does that.
+    `made` is the class of the message if it is none of Envoy's API. Constraints are not checked: `check` does that.
     """
     path = os.fspath(path)
     try:
@@ -119,18 +121,24 @@ def load_file(path: str | Path, full_name: str, *, allow_unknown_fields: bool = 
         "json",
     )
     if syntax == "pb":
-        return _from_binary(data, full_name, path)
+        return _from_binary(data, full_name, path, made)
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         column = error.start - data.rfind(b"\n", 0, error.start)
         raise ConfigError("not UTF-8", location=f"{path}:{line}:{column}") from None
-    return load_message(text, full_name, name=path, syntax=syntax, allow_unknown_fields=allow_unknown_fields)
+    return load_message(text, full_name, name=path, syntax=syntax, allow_unknown_fields=allow_unknown_fields, made=made)
 
 
 def load_message(
-    text: str, full_name: str, *, name: str = "", syntax: str = "yaml", allow_unknown_fields: bool = False
+    text: str,
+    full_name: str,
+    *,
+    name: str = "",
+    syntax: str = "yaml",
+    allow_unknown_fields: bool = False,
+    made: Any = None,
 ) -> LoadedConfig:
     """The message `full_name` from a text in `syntax`: `yaml`, `json` or `pb_text`; constraints are not checked.
 
@@ -140,18 +148,20 @@ def load_message(
     if len(text) > MAX_FILE_SIZE:
         raise ConfigError(f"the text has more than {MAX_FILE_SIZE} characters", location=name)
     if syntax == "pb_text":
-        return _from_text(text, full_name, name)
+        return _from_text(text, full_name, name, made)
     if syntax == "json":
-        return _from_value(read_json(text, name), full_name, Source(name, text, "json"), allow_unknown_fields)
+        return _from_value(read_json(text, name), full_name, Source(name, text, "json"), allow_unknown_fields, made)
     value = read_yaml(text, name)
     if not isinstance(value, (dict, list)):
         shown = "" if value is None else str(value)
         raise ConfigError(f"Unable to convert YAML as JSON: {shown[:200]}", location=name)
-    return _from_value(value, full_name, Source(name, text, "yaml"), allow_unknown_fields)
+    return _from_value(value, full_name, Source(name, text, "yaml"), allow_unknown_fields, made)
 
 
-def _from_value(value: Any, full_name: str, source: Source, allow_unknown_fields: bool) -> LoadedConfig:
-    message = schema.message_class(full_name)()
+def _from_value(
+    value: Any, full_name: str, source: Source, allow_unknown_fields: bool, made: Any = None
+) -> LoadedConfig:
+    message = (made or schema.message_class(full_name))()
     try:
         unknown = fill(message, value)
     except FillError as error:
@@ -197,10 +207,10 @@ def _did_you_mean(item: Unknown) -> str:
     return f"did you mean '{names[close[0]]}'?" if close else ""
 
 
-def _from_binary(data: bytes, full_name: str, name: str) -> LoadedConfig:
+def _from_binary(data: bytes, full_name: str, name: str, made: Any = None) -> LoadedConfig:
     from google.protobuf.message import DecodeError
 
-    message = schema.message_class(full_name)()
+    message = (made or schema.message_class(full_name))()
     try:
         message.ParseFromString(data)
     except DecodeError:
@@ -210,10 +220,10 @@ def _from_binary(data: bytes, full_name: str, name: str) -> LoadedConfig:
     return LoadedConfig(message, Source(name), [])
 
 
-def _from_text(text: str, full_name: str, name: str) -> LoadedConfig:
+def _from_text(text: str, full_name: str, name: str, made: Any = None) -> LoadedConfig:
     from google.protobuf import text_format
 
-    message = schema.message_class(full_name)()
+    message = (made or schema.message_class(full_name))()
     try:
         text_format.Parse(text, message, descriptor_pool=schema.whole_pool())
     except text_format.ParseError as error:

@@ -117,6 +117,8 @@ class Dispatcher:
         self.loop = loop
         self.monotonic_time: Callable[[], float] = loop.time
         """Seconds from an arbitrary start."""
+        self.dial: Callable[[Any], None] | None = None
+        """Takes every connection that is to be opened, in place of the network (`dry_run`)."""
         self._buckets: dict[int, dict[Timer, None]] = {}
         self._ticks: list[int] = []
         self._wake_up: Cancellable | None = None

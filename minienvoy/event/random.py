@@ -30,3 +30,14 @@ class RandomGenerator:
             return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
         return make
+
+
+def mersenne_twister(seed: int) -> RandomStream:
+    """The sequence of C++'s `std::mt19937`, drawn by `getrandbits(32)`, for choices that Envoy makes by a hash."""
+    state = [seed & 0xFFFFFFFF]
+    for index in range(1, 624):
+        last = state[-1]
+        state.append((1812433253 * (last ^ (last >> 30)) + index) & 0xFFFFFFFF)
+    stream = random.Random()
+    stream.setstate((3, (*state, 624), None))
+    return stream

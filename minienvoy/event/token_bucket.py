@@ -35,18 +35,21 @@ class TokenBucket:
             self._time = now
         return self._tokens
 
-    def consume(self, wanted: int, *, allow_partial: bool = False) -> int:
-        """Take `wanted` tokens, or none at all; with `allow_partial` as many whole ones as there are. How many it was.
+    def consume(self, wanted: float) -> bool:
+        """Take `wanted` tokens, or none at all if there are fewer.
 
         A hair's breadth is no reason to refuse: what is left of a float after many additions is not exact.
         """
-        there = self.tokens + 1e-9
-        if there < wanted:
-            if not allow_partial:
-                return 0
-            wanted = int(there)
+        if self.tokens + 1e-9 < wanted:
+            return False
         self._tokens = max(0.0, self._tokens - wanted)
-        return wanted
+        return True
+
+    def consume_up_to(self, wanted: int) -> int:
+        """Take as many whole tokens as there are, `wanted` at most; how many that is."""
+        taken = min(wanted, int(self.tokens + 1e-9))
+        self._tokens = max(0.0, self._tokens - taken)
+        return taken
 
     def reset(self, tokens: float) -> None:
         """Hold this many now."""

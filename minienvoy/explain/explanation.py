@@ -13,6 +13,7 @@ POINTS = (
     "filter_chain",
     "route",
     "cluster",
+    "subset",
     "priority",
     "host",
     "connection",
@@ -29,13 +30,39 @@ POINTS = (
 """The fixed vocabulary of `Decision.point`."""
 
 
+class NearMiss(str):
+    """Something that was on offer and not taken: `name (reason)`.
+
+    Attributes:
+        name: of the route, virtual host, ...
+        reason: what it was lost by.
+        path: where it stands in the configuration, from the message on that its owner was compiled from.
+    """
+
+    __slots__ = ("name", "path", "reason")
+
+    name: str
+    reason: str
+    path: str
+
+    def __new__(cls, name: object, reason: str, path: str = "", text: str = "") -> NearMiss:
+        """`text` takes the place of the reason where it is to be short."""
+        made = super().__new__(cls, f"{name} ({text or reason})")
+        made.name, made.reason, made.path = str(name), reason, path
+        return made
+
+
 class Decision(NamedTuple):
-    """One choice: at which point, what was chosen, why, and what else was on offer."""
+    """One choice: at which point, what was chosen, why, and what else was on offer.
+
+    `path` is where what was chosen stands in the configuration, as in `NearMiss`; empty where nobody says.
+    """
 
     point: str
     chose: object
     because: str
     rejected: tuple[object, ...] = ()
+    path: str = ""
 
     def __str__(self) -> str:
         others = f" (not {', '.join(map(str, self.rejected))})" if self.rejected else ""
@@ -51,9 +78,11 @@ class Explanation:
         self.decisions: list[Decision] = []
         self.request_id = ""
 
-    def decided(self, point: str, chose: object, because: str, rejected: tuple[object, ...] = ()) -> None:
+    def decided(
+        self, point: str, chose: object, because: str, rejected: tuple[object, ...] = (), path: str = ""
+    ) -> None:
         """Record a choice where it is made."""
-        self.decisions.append(Decision(point, chose, because, rejected))
+        self.decisions.append(Decision(point, chose, because, rejected, path))
 
     def __getitem__(self, point: str) -> Decision:
         """The last decision at `point`; KeyError if there was none."""
@@ -78,7 +107,9 @@ class _NoExplanation(Explanation):
 
     __slots__ = ()
 
-    def decided(self, point: str, chose: object, because: str, rejected: tuple[object, ...] = ()) -> None:
+    def decided(
+        self, point: str, chose: object, because: str, rejected: tuple[object, ...] = (), path: str = ""
+    ) -> None:
         pass
 
 

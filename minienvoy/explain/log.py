@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from .explanation import Explanation
+from .journal import Journal
 
 
 class ExplanationLog:
@@ -16,6 +17,8 @@ class ExplanationLog:
 
     def __init__(self, capacity: int = 1000) -> None:
         self._ring: deque[Explanation] = deque(maxlen=capacity)
+        self.journal = Journal(capacity)
+        """What became of hosts, whoever's stream it was."""
 
     def append(self, explanation: Explanation) -> None:
         self._ring.append(explanation)

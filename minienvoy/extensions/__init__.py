@@ -17,22 +17,47 @@ CATALOGUE = {
     ),
     "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy": "filters.network.tcp_proxy",
     # HTTP filters
+    "envoy.extensions.filters.http.buffer.v3.Buffer": "filters.http.buffer",
+    "envoy.extensions.filters.http.buffer.v3.BufferPerRoute": "filters.http.buffer",
+    "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit": "filters.http.local_ratelimit",
+    "envoy.extensions.filters.http.health_check.v3.HealthCheck": "filters.http.health_check",
     "envoy.extensions.filters.http.fault.v3.HTTPFault": "filters.http.fault",
     "envoy.extensions.filters.http.router.v3.Router": "filters.http.router",
     # path matchers and rewriters of routes
     "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig": "path.uri_template",
     "envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig": "path.uri_template",
+    # health checkers
+    "envoy.health_checkers.http": "health_checkers.http",
+    "envoy.health_checkers.tcp": "health_checkers.tcp",
     # clusters
     "envoy.cluster.static": "clusters.static",
     "envoy.cluster.strict_dns": "clusters.strict_dns",
     "envoy.cluster.logical_dns": "clusters.logical_dns",
     "envoy.extensions.clusters.dns.v3.DnsCluster": "clusters.dns",
     # load balancing policies
+    "envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin": (
+        "load_balancing_policies.client_side_weighted_round_robin"
+    ),
+    "envoy.extensions.load_balancing_policies.cluster_provided.v3.ClusterProvided": (
+        "load_balancing_policies.cluster_provided"
+    ),
+    "envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest": "load_balancing_policies.least_request",
+    "envoy.extensions.load_balancing_policies.maglev.v3.Maglev": "load_balancing_policies.maglev",
+    "envoy.extensions.load_balancing_policies.override_host.v3.OverrideHost": "load_balancing_policies.override_host",
+    "envoy.extensions.load_balancing_policies.random.v3.Random": "load_balancing_policies.random",
+    "envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash": "load_balancing_policies.ring_hash",
     "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin": "load_balancing_policies.round_robin",
+    "envoy.extensions.load_balancing_policies.subset.v3.Subset": "load_balancing_policies.subset",
+    "envoy.extensions.load_balancing_policies.wrr_locality.v3.WrrLocality": "load_balancing_policies.wrr_locality",
+    # health check event sinks
+    "envoy.extensions.health_check.event_sinks.file.v3.HealthCheckEventFileSink": "health_check.event_sinks.file",
     # access loggers
     "envoy.extensions.access_loggers.file.v3.FileAccessLog": "access_loggers.file",
     "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog": "access_loggers.stream",
     "envoy.extensions.access_loggers.stream.v3.StderrAccessLog": "access_loggers.stream",
+    # formatters
+    "envoy.extensions.formatter.metadata.v3.Metadata": "formatters.metadata",
+    "envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery": "formatters.req_without_query",
     # transport sockets
     "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer": "transport_sockets.raw_buffer",
     # original IP detection

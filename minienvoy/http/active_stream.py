@@ -41,6 +41,7 @@ from .stream_upgrade import UpgradableStream
 
 if TYPE_CHECKING:
     from ..network.address import Address
+    from .byte_meter import ByteMeter
     from .conn_manager import ConnectionManager
 
 _SERVER: Final = KIND[b"server"]
@@ -290,14 +291,17 @@ class ActiveStream(UpgradableStream):
             entries.append(_KEEP_ALIVE)
         self.response_code = status
         self.response_started = True
-        stats, listener_stats = config.stats, config.listener_stats
-        stats.downstream_rq_completed += 1
-        listener_stats.downstream_rq_completed += 1
-        if 200 <= status < 300:
-            stats.downstream_rq_2xx += 1
-            listener_stats.downstream_rq_2xx += 1
+        if self.is_health_check:
+            config.tracing_stats.health_check += 1
         else:
-            self._charge(status)
+            stats, listener_stats = config.stats, config.listener_stats
+            stats.downstream_rq_completed += 1
+            listener_stats.downstream_rq_completed += 1
+            if 200 <= status < 300:
+                stats.downstream_rq_2xx += 1
+                listener_stats.downstream_rq_2xx += 1
+            else:
+                self._charge(status)
         manager.last_activity = self.first_downstream_tx_byte_time = now
         self.response_headers = headers
         if end_stream:
@@ -443,8 +447,31 @@ class ActiveStream(UpgradableStream):
             self.upstream_connection_pool_ready_time = self.first_upstream_tx_byte_time
             self.upstream_protocol = client.codec.protocol
             self.cluster_metadata = client.pool.cluster.metadata
+            if not self.attempted_hosts:
+                self.attempted_hosts = (client.pool.host,)
+                self.attempted_connection_ids = (connection.info.id,)
+            if self.upstream_request_create_time is None:
+                self.upstream_request_create_time = self.first_upstream_tx_byte_time
             self.upstream_connect_start_time = connection.connect_start_time
             self.upstream_connect_complete_time = connection.connect_complete_time
+        meter = self.encoder.meter
+        if meter is not None:
+            self._read_meters(meter)
+
+    def _read_meters(self, meter: ByteMeter) -> None:
+        self.downstream_wire_bytes_received = meter.wire_received
+        self.downstream_wire_bytes_sent = meter.wire_sent
+        self.downstream_header_bytes_received = meter.header_received
+        self.downstream_header_bytes_sent = meter.header_sent
+        self.downstream_decompressed_header_bytes_received = meter.decompressed_header_received
+        upstream: ByteMeter | None = self.upstream_meter
+        if upstream is not None:
+            self.upstream_wire_bytes_received = upstream.wire_received
+            self.upstream_wire_bytes_sent = upstream.wire_sent
+            self.upstream_header_bytes_received = upstream.header_received
+            self.upstream_header_bytes_sent = upstream.header_sent
+            self.upstream_decompressed_header_bytes_received = upstream.decompressed_header_received
+            self.first_upstream_rx_body_byte_time = upstream.first_body_byte_time
 
     # -- the unusual request
 

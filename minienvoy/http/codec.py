@@ -10,9 +10,12 @@ returns.
 from __future__ import annotations
 
 from enum import Enum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from .header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
+
+if TYPE_CHECKING:
+    from .byte_meter import ByteMeter
 
 
 class StreamResetReason(Enum):
@@ -62,6 +65,8 @@ class RequestEncoder(StreamEncoder, Protocol):
 class ResponseEncoder(StreamEncoder, Protocol):
     http_10: bool
     """The request under way is HTTP/1.0."""
+    meter: ByteMeter | None
+    """Counts the bytes of the stream that is under way, where that is wanted."""
     last_response: bool
     """Set it to have no request read after this response: the connection is about to be closed."""
 

@@ -256,6 +256,9 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
     def _create_codec(self) -> ServerConnection:
         config = self.config
         codec = self.codec = config.make_codec(self.connection, self, config)
+        if self.connection._stream_info is not None:
+            # The listener's log tells of the connection.
+            self.connection._stream_info.protocol = codec.protocol
         config.stats.downstream_cx_http1_total += 1
         config.stats.downstream_cx_http1_active += 1
         return codec

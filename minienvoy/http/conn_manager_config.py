@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..record import field, record
 from ..stream_info import StreamInfo
-from .conn_manager_stats import ConnectionManagerListenerStats, ConnectionManagerStats
+from .conn_manager_stats import ConnectionManagerListenerStats, ConnectionManagerStats, ConnectionManagerTracingStats
 from .filter import RouteConfig
 from .filter_manager import FilterChain
 from .header_map import HeaderMap, entry
@@ -82,6 +82,7 @@ class ConnectionManagerConfig:
     stat_prefix: str
     stats: ConnectionManagerStats
     listener_stats: ConnectionManagerListenerStats
+    tracing_stats: ConnectionManagerTracingStats
     filter_chain: FilterChain
     route_config: RouteConfig
     make_codec: Callable[[Any, ServerConnectionCallbacks, Any], ServerConnection]

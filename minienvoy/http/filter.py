@@ -134,6 +134,9 @@ class StreamDecoderFilterCallbacks(StreamFilterCallbacks, Protocol):
     def decoding_buffer(self) -> bytes:
         """What is held back of the request body."""
 
+    def set_decoder_buffer_limit(self, limit: int) -> None:
+        """Hold back as many bytes of the request body, whatever the connection's limit is."""
+
     def on_decoder_filter_above_write_buffer_high_watermark(self) -> None:
         """This filter holds more of the request than it should: make the client wait."""
 

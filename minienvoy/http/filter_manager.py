@@ -193,6 +193,9 @@ class FilterManager(StreamInfo):
     def decoding_buffer(self) -> bytes:
         return b""
 
+    def set_decoder_buffer_limit(self, limit: int) -> None:
+        self.buffer_limit = limit
+
     def on_decoder_filter_above_write_buffer_high_watermark(self) -> None:
         self.encoder.read_disable(True)
 
@@ -293,6 +296,9 @@ class FilterCallbacks:
 
     def encoding_buffer(self) -> bytes:
         return self.stream.encoding_buffer()
+
+    def set_decoder_buffer_limit(self, limit: int) -> None:
+        self.stream.set_decoder_buffer_limit(limit)
 
     def on_decoder_filter_above_write_buffer_high_watermark(self) -> None:
         self.stream.on_decoder_filter_above_write_buffer_high_watermark()

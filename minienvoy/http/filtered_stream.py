@@ -25,6 +25,15 @@ class FilteredStream(ActiveStream):
 
     # -- the request goes down the chain
 
+    def decode_data(self, data: bytes, end_stream: bool) -> None:
+        if end_stream and data and self.protocol != "HTTP/2":
+            # Envoy's HTTP/1 codec tells the end of a body by itself, and filters can tell the difference.
+            super().decode_data(data, False)
+            if not self.ended:
+                super().decode_data(b"", True)
+        else:
+            super().decode_data(data, end_stream)
+
     def _start_filters(self, headers: RequestHeaderMap, end_stream: bool) -> None:
         chain = self._upgrade_chain() if self._upgrade else self.config.filter_chain
         factories, make_terminal = chain.factories, chain.make_terminal
@@ -139,6 +148,11 @@ class FilteredStream(ActiveStream):
                 terminal.on_destroy()
         super().send_local_reply(status, body, details, modify_headers, grpc_status)
 
+    def set_decoder_buffer_limit(self, limit: int) -> None:
+        self.buffer_limit = limit
+        if self._decoding is not None:
+            self._decoding.buffer_limit = limit
+
     def continue_decoding_from(self, at: int) -> None:
         if self._decoding is not None:
             self._decoding.resume(at)
@@ -182,6 +196,7 @@ class FilteredStream(ActiveStream):
         return self.ended or self.is_local_reply
 
     def _on_request_too_large(self) -> None:
+        self.config.stats.downstream_rq_too_large += 1
         self.send_local_reply(413, "Payload Too Large", "request_payload_too_large")
 
     def _on_response_too_large(self) -> None:

@@ -12,8 +12,12 @@ import socket
 from collections.abc import Iterable
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from ..config.fields import honours
 from ..errors import ConfigError
 from .address import Address
+
+honours("envoy.config.core.v3.CidrRange", "address_prefix", "prefix_len")
+honours("xds.core.v3.CidrRange", "address_prefix", "prefix_len")
 
 _BITS: dict[int, int] = {socket.AF_INET: 32, socket.AF_INET6: 128}
 

@@ -68,6 +68,9 @@ class ClientConnection(Connection):
     def connect(self, timeout: float = 0.0) -> None:
         """Start connecting; call it once. `timeout` in seconds, 0 for none. What comes of it is told later."""
         self.connect_start_time = self.dispatcher.monotonic_time()
+        if self.dispatcher.dial is not None:
+            self.dispatcher.dial(self)
+            return
         try:
             self._raw = raw = self._open_socket()
             error = raw.connect_ex(self._address.sockaddr)

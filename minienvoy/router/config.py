@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..config.fields import honours
 from ..errors import ConfigError
-from ..explain.explanation import NO_EXPLANATION
+from ..explain.explanation import NO_EXPLANATION, Decision, NearMiss
 from ..http.header_map import RequestHeaderMap
 from ..record import replace
 from ..upstream.load_assignment import plain_metadata
 from .filter_config import FilterConfigs
 from .header_parser import HeaderParser
+from .rate_limit import RateLimitPolicy
 from .redirect import MAX_BODY, SslRedirect
 from .route_entry import CommonVirtualHost, RouteEntry
 from .route_index import SCANNED, RouteIndex
@@ -50,6 +51,7 @@ honours(
     "routes",
     "require_tls",
     "request_mirror_policies",
+    "rate_limits",
     "typed_per_filter_config",
     "request_headers_to_add",
     "request_headers_to_remove",
@@ -60,6 +62,8 @@ honours(
 
 
 REQUIRE_ALL: Final = 2
+MAX_NEAR_MISSES: Final = 100
+"""Virtual hosts that are named when none matches."""
 _PATH_PARAMETERS: Final = re.compile(rb";[^/]*")
 
 
@@ -67,15 +71,19 @@ class VirtualHost:
     """Domains that share a list of routes.
 
     Attributes:
+        domains: as configured.
         first_routes: those that are asked one after the other; all, unless there are many.
         index: finds who is to be asked after them, or None.
+        path: where it stands in the configuration.
         ssl_redirect: the answer to whoever does not come by TLS, if `require_tls` asks for it.
     """
 
-    __slots__ = ("_require_tls", "first_routes", "index", "name", "routes", "ssl_redirect")
+    __slots__ = ("_require_tls", "domains", "first_routes", "index", "name", "path", "routes", "ssl_redirect")
 
     def __init__(self, name: str, routes: tuple[RouteEntry, ...], require_tls: int, redirect: RouteEntry) -> None:
         self.name = name
+        self.path = ""
+        self.domains: tuple[str, ...] = ()
         self.routes = routes
         self.first_routes = routes[:SCANNED]
         self.index = RouteIndex(routes[SCANNED:]) if len(routes) > SCANNED else None
@@ -95,6 +103,7 @@ class RouteConfig:
     Attributes:
         internal_only_headers: lower-case names that requests from outside lose.
         switched_filters: names of the filters that some route disables or enables.
+        virtual_hosts: in the order of the configuration.
     """
 
     def __init__(
@@ -112,6 +121,7 @@ class RouteConfig:
         self.internal_only_headers = tuple(name.lower().encode() for name in proto.internal_only_headers)
         self._ignore_port = proto.ignore_port_in_host_matching
         self._random = random
+        self.virtual_hosts: list[VirtualHost] = []
         self._exact: dict[bytes, VirtualHost] = {}
         self._suffixes: dict[int, dict[bytes, VirtualHost]] = {}
         self._prefixes: dict[int, dict[bytes, VirtualHost]] = {}
@@ -136,6 +146,7 @@ class RouteConfig:
                 most_specific_wins=proto.most_specific_header_mutations_wins,
                 filter_configs=_filter_configs(each, here, filter_configs, sources),
                 shadow_policies=_shadow_policies(each, here, shared),
+                rate_limits=RateLimitPolicy.from_protos(each.rate_limits, f"{here}.rate_limits", sources),
                 random=random,
                 max_body=body_limit.value if proto.HasField("max_direct_response_body_size_bytes") else MAX_BODY,
                 runtime=runtime,
@@ -150,6 +161,8 @@ class RouteConfig:
             for entry in routes:
                 switched.update(entry.disabled_filters)
             virtual_host = VirtualHost(each.name, routes, each.require_tls, ssl_redirect)
+            virtual_host.path, virtual_host.domains = here.removeprefix("."), tuple(each.domains)
+            self.virtual_hosts.append(virtual_host)
             for index, domain in enumerate(each.domains):
                 self._add_domain(domain.lower().encode(), virtual_host, f"{here}.domains[{index}]")
         self.switched_filters = frozenset(switched)
@@ -260,21 +273,59 @@ class RouteConfig:
     def _explained_route(
         self, virtual_host: VirtualHost, headers: RequestHeaderMap, path: bytes, stream: Any
     ) -> RouteEntry | None:
-        near_misses: list[str] = []
+        near_misses: list[NearMiss] = []
         for route in virtual_host.routes:
             match = route.match
             if not match.path(path) or not (path or match.connect):
-                near_misses.append(f"{route} (path)")
+                reason = f"{match.description} does not match {path.decode('latin-1')}"
+                near_misses.append(NearMiss(route, reason, route.path, "path"))
                 continue
             failed = match.conditions(headers, stream, self._random) if match.conditional else ""
             if failed:
-                near_misses.append(f"{route} (needs {failed})")
+                near_misses.append(NearMiss(route, f"needs {failed}", route.path))
                 continue
             because = f"{match.description} matches {path.decode('latin-1')} in virtual host {virtual_host.name}"
-            stream.explain.decided("route", route, because, tuple(near_misses))
+            stream.explain.decided("route", route, because, tuple(near_misses), route.path)
             return self._for_request(route, headers, stream) if route.depends else route
         stream.explain.decided("route", None, "route_not_found", tuple(near_misses))
         return None
+
+    def explain_virtual_host(self, headers: RequestHeaderMap) -> Decision:
+        """Which virtual host a request belongs to, and which others have domains that match less well.
+
+        No request asks this: `minienvoy explain` does.
+        """
+        chosen = self._find_virtual_host(headers)
+        authority = (headers.get(self._vhost_header) if self._vhost_header else headers.authority) or b""
+        host = authority.decode("latin-1")
+        if chosen is None:
+            others = tuple(
+                NearMiss(each.name, f"{', '.join(each.domains)} does not match {host}", each.path)
+                for each in self.virtual_hosts[:MAX_NEAR_MISSES]
+            )
+            return Decision("virtual_host", None, f"no domain matches {host}", others)
+        matching = self._matching_domains(authority.lower())
+        domain = next((domain for domain, each in matching if each is chosen), "*")
+        others = tuple(
+            NearMiss(each.name, f"{other} is less specific than {domain}", each.path)
+            for other, each in matching
+            if each is not chosen
+        )
+        return Decision("virtual_host", chosen.name, f"domain {domain} matches {host}", others, chosen.path)
+
+    def _matching_domains(self, host: bytes) -> list[tuple[str, VirtualHost]]:
+        """Every domain that matches and whose it is, the most specific first."""
+        if self._ignore_port and host.rfind(b":") > host.rfind(b"]"):
+            host = host[: host.rfind(b":")]
+        found: list[tuple[bytes, VirtualHost | None]] = [(host, self._exact.get(host))]
+        for length, table in self._suffixes.items():
+            if len(host) > length:
+                found.append((b"*" + host[-length:], table.get(host[-length:])))
+        for length, table in self._prefixes.items():
+            if len(host) > length:
+                found.append((host[:length] + b"*", table.get(host[:length])))
+        found.append((b"*", self._default))
+        return [(domain.decode("latin-1"), each) for domain, each in found if each is not None]
 
 
 def _parsers(proto: Any, path: str, sources: Any) -> tuple[HeaderParser | None, HeaderParser | None]:

@@ -13,7 +13,7 @@ from ..http.header_map import RequestHeaderMap
 from ..matchers.cookie import parse_cookies
 from ..matchers.query_parameter import parse_query
 from ..matchers.regex import compile_substitution
-from ..upstream.xx_hash import xx_hash64, xx_hash64_of_all
+from ..upstream import xx_hash
 
 if TYPE_CHECKING:
     from ..stream_info import StreamInfo
@@ -35,18 +35,13 @@ _MASK: Final = 2**64 - 1
 
 
 class HashPolicy:
-    """The `hash_policy` of a route.
+    """The `hash_policy` of a route, or of a balancer."""
 
-    Attributes:
-        sets_cookies: a client without the cookie may get one.
-    """
-
-    __slots__ = ("_methods", "sets_cookies")
+    __slots__ = ("_methods",)
 
     def __init__(self, protos: Sequence[Any], path: str) -> None:
         """Raises ConfigError for a wrong regular expression."""
         self._methods = tuple((_method(each, f"{path}[{at}]"), each.terminal) for at, each in enumerate(protos))
-        self.sets_cookies = any(each.cookie.HasField("ttl") for each in protos)
 
     def generate_hash(self, headers: RequestHeaderMap, stream: StreamInfo, set_cookie: SetCookie | None) -> int | None:
         """0 to 2**64 - 1, or None if there is nothing to hash. `set_cookie` takes the value of a `set-cookie`."""
@@ -74,7 +69,7 @@ def _method(proto: Any, path: str) -> HashMethod:
     if kind == "connection_properties":
         return _source_ip if proto.connection_properties.source_ip else _nothing
     key = proto.filter_state.key
-    return lambda headers, stream, set_cookie: _hash_of_state((stream._filter_state or {}).get(key))
+    return lambda headers, stream, set_cookie: hash_of_filter_state(stream, key)
 
 
 def _nothing(headers: RequestHeaderMap, stream: StreamInfo, set_cookie: SetCookie | None) -> int | None:
@@ -82,16 +77,23 @@ def _nothing(headers: RequestHeaderMap, stream: StreamInfo, set_cookie: SetCooki
 
 
 def _hash_of(value: bytes | None) -> int | None:
-    return None if value is None else xx_hash64(value)
+    return None if value is None else xx_hash.xx_hash64(value)
 
 
-def _hash_of_state(value: Any) -> int | None:
-    return None if value is None else xx_hash64(value if isinstance(value, bytes) else str(value).encode())
+def hash_of_filter_state(stream: StreamInfo, key: str) -> int | None:
+    """None if there is no such object."""
+    value = (stream._filter_state or {}).get(key)
+    return None if value is None else xx_hash.xx_hash64(value if isinstance(value, bytes) else str(value).encode())
+
+
+def hash_of_source_ip(stream: StreamInfo) -> int | None:
+    """Of the client's address without its port; None where it has none, as on a unix socket."""
+    address = stream.connection.remote_address
+    return xx_hash.xx_hash64(address.host.encode()) if address is not None and address.host else None
 
 
 def _source_ip(headers: RequestHeaderMap, stream: StreamInfo, set_cookie: SetCookie | None) -> int | None:
-    address = stream.connection.remote_address
-    return xx_hash64(address.host.encode()) if address is not None and address.host else None
+    return hash_of_source_ip(stream)
 
 
 def _header(proto: Any, path: str) -> HashMethod:
@@ -107,7 +109,7 @@ def _header(proto: Any, path: str) -> HashMethod:
         if rewrite is not None:
             values = [rewrite(value) for value in values]
         # Their order in the request does not matter.
-        return xx_hash64_of_all(sorted(values))
+        return xx_hash.xx_hash64_of_all(sorted(values))
 
     return method
 
@@ -129,8 +131,8 @@ def _cookie(proto: Any) -> HashMethod:
             if not lasting or set_cookie is None:
                 return None
             ends = (stream.connection.remote_address, stream.connection.local_address)
-            value = b"%016x" % xx_hash64("".join(map(str, ends)).encode())
+            value = b"%016x" % xx_hash.xx_hash64("".join(map(str, ends)).encode())
             set_cookie(b'%b="%b"%b; HttpOnly' % (name, value, after))
-        return xx_hash64(value)
+        return xx_hash.xx_hash64(value)
 
     return method

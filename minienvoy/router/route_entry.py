@@ -22,6 +22,7 @@ from .header_parser import HeaderParser
 from .host_rewriter import HostRewriter, compile_host_rewriter
 from .internal_redirect import InternalRedirectPolicy, internal_redirect_policy
 from .path_rewriter import PathRewriter, compile_path_rewriter, rewrite_path
+from .rate_limit import RateLimitPolicy
 from .redirect import MAX_BODY, DirectResponse, Redirect, SslRedirect
 from .route_matcher import RouteMatch
 from .shadow_writer import ShadowPolicy, shadow_policies
@@ -71,6 +72,8 @@ honours(
     "request_mirror_policies",
     "hash_policy",
     "upgrade_configs",
+    "rate_limits",
+    "include_vh_rate_limits",
     whole=("metadata_match",),
 )
 honours("envoy.config.route.v3.RouteAction.UpgradeConfig", "upgrade_type", "enabled")
@@ -112,6 +115,7 @@ class CommonVirtualHost:
         most_specific_wins: the route has the last word on headers, not the route configuration.
         filter_configs: of the virtual host and the route configuration.
         shadow_policies: for routes that have none of their own.
+        rate_limits: of the virtual host.
         max_body: of direct responses, in bytes.
     """
 
@@ -122,6 +126,7 @@ class CommonVirtualHost:
     most_specific_wins: bool = False
     filter_configs: FilterConfigs | None = None
     shadow_policies: tuple[ShadowPolicy, ...] = ()
+    rate_limits: RateLimitPolicy | None = None
     max_body: int = MAX_BODY
     random: Callable[[], int] = lambda: 0
     runtime: Loader | None = None
@@ -137,12 +142,14 @@ class RouteEntry:
         depends: on the request, so that `for_request` must be asked.
         changes_response: there may be something to do to the headers of the response.
         hash_policy: what balancers that hash go by, or None.
+        path: where it stands in the configuration.
         plain_timeout: every request has the same timeout, and it is not 0.
         grpc_timeouts: what the deadlines of gRPC clients have to say, or None.
         priority: 0 for the default, 1 for high: which circuit breakers and connections are used.
         shadow_policies: to which clusters copies of requests go.
         internal_redirect: which redirects of the upstream are followed, or None.
         copies_request: one of these two wants requests.
+        rate_limits: what makes descriptors of its requests, or None; `virtual_host_rate_limits` likewise.
         timeout: seconds for the whole response, 0 for none.
         timeout_header: `x-envoy-expected-rq-timeout-ms` for that timeout.
         direct_response: answers in place of an upstream, or None.
@@ -166,15 +173,18 @@ class RouteEntry:
         "hash_policy",
         "host_rewriter",
         "idle_timeout",
+        "include_virtual_host_rate_limits",
         "internal_redirect",
         "match",
         "max_stream_duration",
         "metadata",
         "metadata_match",
         "name",
+        "path",
         "path_rewriter",
         "plain_timeout",
         "priority",
+        "rate_limits",
         "request_parsers",
         "response_parsers",
         "rewrites",
@@ -185,11 +195,13 @@ class RouteEntry:
         "upgrades",
         "virtual_host_metadata",
         "virtual_host_name",
+        "virtual_host_rate_limits",
     )
 
     def __init__(self, proto: Any, path: str, common: CommonVirtualHost) -> None:
         """Raises ConfigError below `path`."""
         self.name: str = proto.name
+        self.path = path.removeprefix(".")
         self.virtual_host_name = common.name
         self.match = RouteMatch(proto.match, f"{path}.match", common.runtime)
         self.metadata = plain_metadata(proto.metadata)
@@ -209,6 +221,9 @@ class RouteEntry:
         self.priority = 0
         self.internal_redirect: InternalRedirectPolicy | None = None
         self.shadow_policies: tuple[ShadowPolicy, ...] = ()
+        self.rate_limits: RateLimitPolicy | None = None
+        self.virtual_host_rate_limits = common.rate_limits
+        self.include_virtual_host_rate_limits = False
         self.upgrades: Mapping[bytes, bool] = {}
         self.auto_host_rewrite = False
         self.append_x_forwarded_host = False
@@ -239,9 +254,7 @@ class RouteEntry:
             self.direct_response = Redirect(proto.redirect, self.match, f"{path}.redirect", sources)
         elif action != "non_forwarding_action":
             raise ConfigError(f"{action} is not supported", path)
-        self.changes_response = bool(self.response_parsers) or (
-            self.hash_policy is not None and self.hash_policy.sets_cookies
-        )
+        self.changes_response = bool(self.response_parsers)
         self.timeout_header: Entry = entry(b"x-envoy-expected-rq-timeout-ms", b"%d" % int(self.timeout * 1000))
         self.plain_timeout = bool(self.timeout) and (
             self.grpc_timeouts is None or self.grpc_timeouts.max_timeout is None
@@ -278,6 +291,8 @@ class RouteEntry:
         self.grpc_timeouts = grpc_timeouts(action, seconds)
         self.internal_redirect = internal_redirect_policy(action, self.name, path)
         self.priority = action.priority
+        self.rate_limits = RateLimitPolicy.from_protos(action.rate_limits, f"{path}.rate_limits", common.sources)
+        self.include_virtual_host_rate_limits = action.include_vh_rate_limits.value
         if action.hash_policy:
             self.hash_policy = HashPolicy(action.hash_policy, f"{path}.hash_policy")
         if action.request_mirror_policies:

@@ -25,9 +25,11 @@ from .upstream_request import UpstreamRequest
 if TYPE_CHECKING:
     from ..http.conn_manager_stats import RouterStats
     from ..http.filter_manager import FilterManager
+    from ..stream_info import StreamInfo
     from ..upstream.cluster import Cluster
     from ..upstream.cluster_manager import ClusterManager
     from ..upstream.host import Host
+    from ..upstream.load_balancer import OverrideHost, RetryPriority
     from .route_entry import RouteEntry
 
 _STOP: Final = FilterHeadersStatus.STOP_ITERATION
@@ -49,6 +51,8 @@ _CONTROL: Final = (
 )
 _TIMEOUTS: Final = _TIMEOUT_HEADER | _EXPECTED_TIMEOUT
 _SERVICE_TIME: Final = KIND[b"x-envoy-upstream-service-time"]
+_IMMEDIATE_FAIL: Final = KIND[b"x-envoy-immediate-health-check-fail"]
+_DEGRADED: Final = KIND[b"x-envoy-degraded"]
 
 _FLAGS: Final = {
     StreamResetReason.LOCAL_CONNECTION_FAILURE: ResponseFlag.UPSTREAM_CONNECTION_FAILURE,
@@ -168,7 +172,12 @@ class Router(StreamDecoderFilter):
         self.timeout = route.timeout
         if headers.seen & _INTERNAL:
             self.internal = headers.has(b"x-envoy-internal")
-        host = cluster.load_balancer.choose_host(self)
+        if cluster.drop_overload is not None and self._drops_overload(cluster):
+            return _STOP
+        if stream.upstream_override_host is None:
+            host = cluster.load_balancer.choose_host(self)
+        else:
+            host = cluster.choose_host(self)
         if host is None:
             self._no_healthy_upstream(cluster)
             return _STOP
@@ -185,6 +194,8 @@ class Router(StreamDecoderFilter):
             headers.remove_kinds(_CONTROL)
         if route.rewrites or route.request_parsers:
             stream.describe()
+            stream.cluster_metadata = cluster.metadata
+            stream.attempt_count = stream.attempt_count or 1
             route.finalize_request_headers(headers, stream, not config.suppress_envoy_headers)
         if route.copies_request:
             self._copy_request(route, headers, end_stream)
@@ -195,6 +206,7 @@ class Router(StreamDecoderFilter):
         pending = pool.new_stream(upstream)
         if pending is not None:
             upstream.pending = pending
+            stream.upstream_request_create_time = stream.dispatcher.monotonic_time()
         if end_stream and self.upstream is not None:
             # The time that the upstream may take counts from here.
             self._complete_time = stream.dispatcher.monotonic_time()
@@ -291,12 +303,22 @@ class Router(StreamDecoderFilter):
         stream.first_upstream_rx_byte_time = stream.last_upstream_rx_byte_time = now
         self.response_started = True
         status = headers.status
-        cluster.code_stats.charge_response(status, self.internal)
-        host_stats = upstream.host.stats
-        if status >= 500:
-            host_stats.rq_error += 1
-        else:
-            host_stats.rq_success += 1
+        if not stream.is_health_check:
+            cluster.code_stats.charge_response(status, self.internal)
+            host_stats = upstream.host.stats
+            if status >= 500:
+                host_stats.rq_error += 1
+            else:
+                host_stats.rq_success += 1
+        outlier = upstream.host.outlier
+        if outlier is not None:
+            outlier.put_http_response_code(status)
+            if headers.seen & _DEGRADED and outlier.detects_degraded:
+                outlier.put_degraded(status, headers.has(b"x-envoy-degraded"))
+        if headers.seen & _IMMEDIATE_FAIL and headers.has(b"x-envoy-immediate-health-check-fail"):
+            cluster.health.on_immediate_failure(upstream.host)
+        if cluster.orca_load_report is not None:
+            self._take_orca_load_report(headers)
         if self._complete_time is not None and not self.config.suppress_envoy_headers:
             elapsed = int((now - self._complete_time) * 1000)
             item = _SERVICE_TIMES[elapsed] if elapsed < 64 else entry(b"x-envoy-upstream-service-time", b"%d" % elapsed)
@@ -311,9 +333,8 @@ class Router(StreamDecoderFilter):
             stream.response_code_details = details
             stream.describe()
             self.route_entry.finalize_response_headers(headers, stream, self.request_headers)
-            if self.route_entry.hash_policy is not None:
-                for cookie in self.set_cookies:
-                    headers.add(b"set-cookie", cookie)
+        for cookie in self.set_cookies:
+            headers.add(b"set-cookie", cookie)
         if end_stream:
             self.on_upstream_complete(now)
         stream.encode_headers(headers, end_stream, details)
@@ -324,13 +345,15 @@ class Router(StreamDecoderFilter):
         stream.last_upstream_rx_byte_time = now
         if self._complete_time is not None:
             stream.response_timeout_callback = None
-            self.cluster.code_stats.charge_timing(int((now - self._complete_time) * 1000), self.internal)
+            if not stream.is_health_check:
+                self.cluster.code_stats.charge_timing(int((now - self._complete_time) * 1000), self.internal)
 
     def on_upstream_reset(self, upstream: UpstreamRequest, reason: StreamResetReason, details: str) -> None:
         """The attempt has failed."""
         stream = self.stream
         self.upstream = None
         stream.response_timeout_callback = None
+        stream.cluster_metadata = self.cluster.metadata
         transport_failure = ""
         if reason in (StreamResetReason.LOCAL_CONNECTION_FAILURE, StreamResetReason.REMOTE_CONNECTION_FAILURE):
             transport_failure = details
@@ -338,7 +361,11 @@ class Router(StreamDecoderFilter):
         stream.response_flags |= _FLAGS[reason]
         if reason is StreamResetReason.REMOTE_RESET:
             self.cluster.stats.traffic.upstream_rq_rx_reset += 1
-        upstream.host.stats.rq_error += 1
+        if not stream.is_health_check:
+            upstream.host.stats.rq_error += 1
+        outlier = upstream.host.outlier
+        if outlier is not None and reason is not StreamResetReason.OVERFLOW:
+            outlier.put_connect_failure()
         words = reason.value.replace(" ", "_")
         if transport_failure:
             words = f"{words}|{transport_failure.replace(' ', '_')}"
@@ -350,7 +377,8 @@ class Router(StreamDecoderFilter):
             return
         status = 502 if reason is StreamResetReason.PROTOCOL_ERROR else 503
         overflow = reason is StreamResetReason.OVERFLOW
-        self.cluster.code_stats.charge_response(status, self.internal)
+        if not stream.is_health_check:
+            self.cluster.code_stats.charge_response(status, self.internal)
         stream.send_local_reply(
             status,
             f"upstream connect error or disconnect/reset before headers. reset reason: {reason.value}",
@@ -375,23 +403,38 @@ class Router(StreamDecoderFilter):
     # -- LoadBalancerContext
 
     host_selection_retries: int = 0
+    retry_priority: RetryPriority | None = None
 
     def compute_hash_key(self) -> int | None:
         """By the `hash_policy` of the route; a client may get a cookie with the response."""
         policy = self.route_entry.hash_policy
         if policy is None:
             return None
-        cookies: list[bytes] = []
-        value = policy.generate_hash(self.request_headers, self.stream, cookies.append)
-        self.set_cookies = cookies
-        return value
+        return policy.generate_hash(self.request_headers, self.stream, self.add_set_cookie)
 
     def should_select_another_host(self, host: Host) -> bool:
         return False
 
     def metadata_match_criteria(self) -> Any:
-        """Keys and values that the host is to have in its metadata's `envoy.lb`; None if the route asks for none."""
-        return self.route_entry.metadata_match or None
+        """What the route asks for, and over it what dynamic metadata's `envoy.lb` does."""
+        criteria = self.route_entry.metadata_match
+        dynamic = self.stream._dynamic_metadata
+        if dynamic and dynamic.get("envoy.lb"):
+            return {**criteria, **dynamic["envoy.lb"]}
+        return criteria
+
+    def override_host(self) -> OverrideHost | None:
+        wanted: OverrideHost | None = self.stream.upstream_override_host
+        return wanted
+
+    def downstream_headers(self) -> RequestHeaderMap | None:
+        return self.request_headers
+
+    def request_stream_info(self) -> StreamInfo | None:
+        return self.stream
+
+    def add_set_cookie(self, value: bytes) -> None:
+        self.set_cookies = (*self.set_cookies, value)
 
     # -- inside
 
@@ -429,13 +472,40 @@ class Router(StreamDecoderFilter):
 
     def _no_healthy_upstream(self, cluster: Cluster) -> None:
         stream = self.stream
+        stream.cluster_metadata = cluster.metadata
         cluster.stats.traffic.upstream_cx_none_healthy += 1
         if self.explain is not NO_EXPLANATION:
             self.explain.decided("host", None, "no_healthy_upstream")
         stream.attempt_count = 1
         stream.response_flags |= ResponseFlag.NO_HEALTHY_UPSTREAM
+        override = stream.upstream_override_host
+        status = override.status if override is not None and override.strict else 503
+        if not stream.is_health_check:
+            cluster.code_stats.charge_response(status, self.internal)
+        stream.send_local_reply(status, "no healthy upstream", "no_healthy_upstream")
+
+    def _take_orca_load_report(self, headers: HeaderMap) -> None:
+        """What the host tells of its load, with the headers or the trailers of a response."""
+        from ..upstream.orca import orca_load_report
+
+        upstream, take = self.upstream, self.cluster.orca_load_report
+        report = orca_load_report(headers)
+        if upstream is not None and take is not None and report is not None:
+            take(upstream.host, report)
+
+    def _drops_overload(self, cluster: Cluster) -> bool:
+        drop = cluster.drop_overload
+        assert drop is not None
+        if not drop.drops():
+            return False
+        stream = self.stream
+        if self.explain is not NO_EXPLANATION:
+            self.explain.decided("local_reply", 503, f"drop_overload {drop.category}")
+        stream.response_flags |= ResponseFlag.UNCONDITIONAL_DROP_OVERLOAD if drop.always else ResponseFlag.DROP_OVERLOAD
         cluster.code_stats.charge_response(503, self.internal)
-        stream.send_local_reply(503, "no healthy upstream", "no_healthy_upstream")
+        words = "unconditional drop overload" if drop.always else "drop overload"
+        stream.send_local_reply(503, words, words.replace(" ", "_"))
+        return True
 
     def _tell_timeout(self, headers: RequestHeaderMap, route: RouteEntry) -> None:
         """`x-envoy-upstream-rq-timeout-ms` from inside is obeyed; `x-envoy-expected-rq-timeout-ms` is passed on."""
@@ -475,11 +545,14 @@ class Router(StreamDecoderFilter):
 
     def _on_response_timeout(self) -> None:
         stream, cluster = self.stream, self.cluster
+        stream.cluster_metadata = cluster.metadata
         cluster.stats.traffic.upstream_rq_timeout += 1
         upstream, self.upstream = self.upstream, None
         if upstream is not None:
             upstream.host.stats.rq_timeout += 1
             upstream.host.stats.rq_error += 1
+            if upstream.host.outlier is not None:
+                upstream.host.outlier.put_timeout()
             upstream.reset()
         if self.explain is not NO_EXPLANATION:
             self.explain.decided("timeout", "route timeout", f"no complete response within {self.timeout:g} s")
@@ -489,7 +562,8 @@ class Router(StreamDecoderFilter):
             stream.response_code_details = "response_timeout"
             stream.reset_stream()
             return
-        cluster.code_stats.charge_response(504, self.internal)
+        if not stream.is_health_check:
+            cluster.code_stats.charge_response(504, self.internal)
         stream.send_local_reply(504, "upstream request timeout", "response_timeout")
 
     def _on_downstream_watermark(self, high: bool) -> None:

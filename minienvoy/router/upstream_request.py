@@ -16,6 +16,7 @@ from ..upstream.http_conn_pool import PendingStream
 
 if TYPE_CHECKING:
     from ..event.dispatcher import Timer
+    from ..http.byte_meter import ByteMeter
     from ..upstream.codec_client import CodecClient
     from ..upstream.host import Host
     from .router import Router
@@ -67,6 +68,8 @@ class UpstreamRequest:
         router = self._router
         self.pending = None
         self._client = client
+        if self.host.outlier is not None:
+            self.host.outlier.put_connected()
         stream = router.stream
         connection = client.connection
         now = stream.dispatcher.monotonic_time()
@@ -102,6 +105,7 @@ class UpstreamRequest:
         stream = self._router.stream
         stream.upstream_host = host
         stream.attempt_count = 1
+        stream.upstream_connection_pool_ready_time = stream.dispatcher.monotonic_time()
         self.done = True
         self._router.on_upstream_reset(self, _RESET_REASONS[reason], details)
 
@@ -153,6 +157,10 @@ class UpstreamRequest:
             client.connection.read_disable(high)
 
     # -- from the codec
+
+    def take_meter(self, meter: ByteMeter) -> None:
+        """The codec counts bytes, and this is where."""
+        self._router.stream.upstream_meter = meter
 
     def decode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
         self._router.on_upstream_1xx_headers(headers)

@@ -152,6 +152,12 @@ OWN_FLAGS = (
     Flag("http1-codec", STRING, "HTTP/1 codec: 'native' (default), or 'h11', the reference that it is compared with."),
 )
 
+SUBCOMMANDS = {
+    "explain": "What becomes of a request, and why, without a socket; --check FILE runs tests of routes.",
+    "healthcheck": "Ask a running server whether it is ready.",
+}
+"""First argument -> what it does; each has a --help of its own."""
+
 _ALWAYS = (
     Flag("ignore_rest", SWITCH, "Ignore everything that follows.", short="-"),
     Flag("version", SWITCH, "Print the version and exit."),
@@ -255,9 +261,11 @@ def usage(program: str) -> str:
     def described(flags: Sequence[Flag]) -> str:
         return "".join(f"{_wrapped(flag.heading, 3, 3)}{_wrapped(flag.help, 5)}\n" for flag in flags)
 
+    subcommands = "".join(f"{_wrapped(name, 3)}{_wrapped(text, 5)}\n" for name, text in SUBCOMMANDS.items())
     return (
         f"\nUSAGE: \n\n{_short_usage(program)}\n\nWhere: \n\n{described((*ENVOY_FLAGS, *_ALWAYS))}"
         f"Where (minienvoy's own, unknown to Envoy): \n\n{described(OWN_FLAGS)}\n"
+        f"Subcommands (minienvoy's own, as the first argument): \n\n{subcommands}\n"
         f"{_wrapped('minienvoy', 3)}\n"
     )
 

@@ -74,7 +74,6 @@ honours("envoy.config.core.v3.TcpKeepalive", "keepalive_probes", "keepalive_time
 honours("envoy.config.core.v3.Address", "socket_address", "pipe")
 honours("envoy.config.core.v3.SocketAddress", "address", "port_value", "ipv4_compat", values={"protocol": ("TCP",)})
 honours("envoy.config.core.v3.Pipe", "path", "mode")
-honours("envoy.config.core.v3.CidrRange", "address_prefix", "prefix_len")
 honours("envoy.config.listener.v3.ListenerFilter", "name", "typed_config")
 honours(
     "envoy.config.listener.v3.FilterChain",

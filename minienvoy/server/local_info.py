@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..registry import catalogue, import_home_of, registries
+from ..upstream.host import Locality
 from ..version import BUILD_TYPE, ENVOY_VERSION, REVISION, REVISION_STATUS, SSL_VERSION
 
 
@@ -23,6 +24,13 @@ def set_build_version(node: Any) -> None:
     fields["revision.sha"].string_value = REVISION
     fields["revision.status"].string_value = REVISION_STATUS
     fields["ssl.version"].string_value = SSL_VERSION
+
+
+def locality_of(node: Any) -> Locality | None:
+    """Where a node is; None if it does not say."""
+    if not node.HasField("locality"):
+        return None
+    return Locality(node.locality.region, node.locality.zone, node.locality.sub_zone)
 
 
 def add_extensions(node: Any) -> None:

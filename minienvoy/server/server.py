@@ -20,6 +20,7 @@ from ..config.fields import Unsupported, declared_in, described, honours, notes,
 from ..config.loader import LoadedConfig, load_bootstrap
 from ..config.runtime import Loader
 from ..errors import ConfigError
+from ..event.file_watcher import FileWatcher
 from ..event.random import RandomGenerator
 from ..http.conn_manager_stats import RouterStats
 from ..network.dns import DnsResolverContext, DnsResolvers
@@ -33,7 +34,7 @@ from .application_log import set_log_format
 from .drain_manager import DrainManager, DrainStrategy
 from .factory_context import ServerContext
 from .listener_manager import ListenerManager
-from .local_info import set_build_version
+from .local_info import locality_of, set_build_version
 from .server_stats import (
     CompilationSettingsStats,
     OverloadActionStats,
@@ -47,6 +48,7 @@ from .stats_settings import compile_stats_settings
 if TYPE_CHECKING:
     from ..event.dispatcher import Dispatcher
     from ..explain.log import ExplanationLog
+    from ..upstream.outlier_event_logger import OutlierEventLogger
     from .admin.admin import Admin
     from .listener import Listener
     from .options import Options
@@ -111,6 +113,8 @@ class Server(ServerContext):
         unsupported: what the configuration asks for and is not honoured; empty unless it was allowed.
         on_shutdown: called by `/quitquitquit` and by signals.
     """
+
+    make_access_logs = AccessLogManager
 
     def __init__(
         self,
@@ -177,7 +181,8 @@ class Server(ServerContext):
         self.runtime = Loader(
             bootstrap.layered_runtime if bootstrap.HasField("layered_runtime") else None, self.service_cluster
         )
-        self.access_logs = AccessLogManager(
+        self.file_watcher = FileWatcher(self.dispatcher)
+        self.access_logs = self.make_access_logs(
             self.dispatcher,
             self.stats.scope(""),
             flush_interval=options.file_flush_interval,
@@ -185,7 +190,17 @@ class Server(ServerContext):
         )
         self.dns_resolvers = DnsResolvers(DnsResolverContext(self.dispatcher, self.stats), bootstrap)
         self.cluster_manager = ClusterManager(
-            ClusterContext(self.dispatcher, self.random, self.stats, self.runtime, self.dns_resolvers),
+            ClusterContext(
+                self.dispatcher,
+                self.random,
+                self.stats,
+                self.runtime,
+                self.dns_resolvers,
+                local_locality=locality_of(self.node),
+                access_logs=self.access_logs,
+                outlier_event_logger=self._outlier_event_logger(),
+                journal=None if self.explanations is None else self.explanations.journal,
+            ),
             bootstrap.cluster_manager.local_cluster_name,
         )
         now = self.dispatcher.wall_time()
@@ -227,6 +242,8 @@ class Server(ServerContext):
             if self.options.admin_address_path:
                 self._write_admin_address()
         self.stats_flusher.start()
+        for path in self.runtime.watched:
+            self.file_watcher.add_watch(path, self._reload_runtime)
         _config_log.info(f"loading {len(self.static_clusters)} cluster(s)")
         _config_log.info(f"loading {len(self.static_listeners)} listener(s)")
         _log.info("starting main dispatch loop")
@@ -240,6 +257,9 @@ class Server(ServerContext):
         _config_log.info("all dependencies initialized. starting workers")
         if on_ready is not None:
             on_ready()
+
+    def _reload_runtime(self) -> None:
+        self.runtime.reload()
 
     def fail_health_check(self, fail: bool) -> None:
         """`/healthcheck/fail` and `/healthcheck/ok`: while it fails, connections are asked to end."""
@@ -263,6 +283,7 @@ class Server(ServerContext):
                     close_pools(host)
             self.cluster_manager.stop()
             self.stats_flusher.stop()
+            self.file_watcher.stop()
             self.dns_resolvers.close()
         finally:
             try:
@@ -325,6 +346,15 @@ class Server(ServerContext):
             node.locality.zone = options.service_zone
         set_build_version(node)
         return node
+
+    def _outlier_event_logger(self) -> OutlierEventLogger | None:
+        path = self.bootstrap.cluster_manager.outlier_detection.event_log_path
+        if not path:
+            return None
+        from ..upstream.outlier_event_logger import OutlierEventLogger
+
+        field = "cluster_manager.outlier_detection.event_log_path"
+        return OutlierEventLogger(self.access_logs.create_access_log(path, field).write, self.dispatcher)
 
     def _find_route_configs(self, now: float) -> dict[str, tuple[Any, float]]:
         """Route configurations inside connection managers, for `/config_dump`."""

@@ -15,29 +15,39 @@ from typing import TYPE_CHECKING, Any, Final
 from ..config.api import type_of, unpack
 from ..config.fields import honours
 from ..errors import ConfigError
+from ..explain.explanation import NO_EXPLANATION
 from ..network.address import Address
 from ..network.transport_socket import require_raw_buffer
-from ..record import record
+from ..record import record, replace
 from ..registry import Registry
-from .cluster_stats import ClusterStats
+from .cluster_health import ClusterHealth
+from .cluster_stats import ClusterManagerStats, ClusterStats
 from .duration import duration_of
-from .host import Host, HostSet, PrioritySet
+from .host import Host, HostSet, Locality, PrioritySet
 from .http_protocol_options import PROTOCOL_OPTIONS, UpstreamHttpProtocolOptions
 from .load_assignment import LoadAssignment, plain_metadata
-from .load_balancer import LOAD_BALANCERS, LoadBalancer, LoadBalancerFactory, LoadBalancerParams
+from .load_balancer import LoadBalancer, LoadBalancerContext, LoadBalancerFactory, LoadBalancerParams
+from .load_balancer_policy import cluster_policy
+from .override_host import OverrideHostStatus
 from .resource_manager import DEFAULT, ResourceManager, resource_managers
+from .update_merge import DEFAULT_WINDOW, UpdateMerger
 
 if TYPE_CHECKING:
+    from ..access_log.file import AccessLogManager
     from ..config.runtime import Loader
     from ..event.dispatcher import Dispatcher
     from ..event.random import RandomGenerator
+    from ..explain.journal import Journal
     from ..network.dns import DnsResolvers
     from ..stats.store import Store
+    from .cluster_manager import ClusterManager
+    from .outlier_event_logger import OutlierEventLogger
 
 honours(
     "envoy.config.cluster.v3.Cluster",
     "alt_stat_name",
     "circuit_breakers",
+    "close_connections_on_host_health_failure",
     "cluster_type",
     "common_http_protocol_options",
     "common_lb_config",
@@ -48,13 +58,22 @@ honours(
     "dns_refresh_rate",
     "dns_resolution_config",
     "dns_resolvers",
+    "health_checks",
     "http_protocol_options",
+    "lb_policy",
+    "lb_subset_config",
+    "least_request_lb_config",
+    "ignore_health_on_host_removal",
     "load_assignment",
     "load_balancing_policy",
+    "maglev_lb_config",
     "max_requests_per_connection",
     "name",
+    "outlier_detection",
     "per_connection_buffer_limit_bytes",
     "respect_dns_ttl",
+    "ring_hash_lb_config",
+    "round_robin_lb_config",
     "transport_socket",
     "typed_dns_resolver_config",
     "typed_extension_protocol_options",
@@ -64,18 +83,26 @@ honours(
     "wait_for_warm_on_init",
     values={
         "connection_pool_per_downstream_connection": (False,),
-        "lb_policy": ("ROUND_ROBIN", "LOAD_BALANCING_POLICY_CONFIG"),
         "protocol_selection": ("USE_CONFIGURED_PROTOCOL",),
         "type": ("STATIC", "STRICT_DNS", "LOGICAL_DNS"),
     },
     whole=("metadata",),
 )
 honours("envoy.config.cluster.v3.Cluster.CustomClusterType", "name", "typed_config")
-honours("envoy.config.cluster.v3.Cluster.CommonLbConfig", "healthy_panic_threshold")
+honours(
+    "envoy.config.cluster.v3.Cluster.CommonLbConfig",
+    "close_connections_on_host_set_change",
+    "consistent_hashing_lb_config",
+    "healthy_panic_threshold",
+    "ignore_new_hosts_until_first_hc",
+    "locality_weighted_lb_config",
+    "override_host_status",
+    "update_merge_window",
+    "zone_aware_lb_config",
+)
+honours("envoy.config.core.v3.HealthStatusSet", "statuses")
 honours("envoy.type.v3.Percent", "value")
 honours("envoy.config.cluster.v3.Cluster.RefreshRate", "base_interval", "max_interval")
-honours("envoy.config.cluster.v3.LoadBalancingPolicy", "policies")
-honours("envoy.config.cluster.v3.LoadBalancingPolicy.Policy", "typed_extension_config")
 honours("envoy.config.cluster.v3.UpstreamConnectionOptions", "tcp_keepalive")
 honours("envoy.config.core.v3.TcpKeepalive", "keepalive_interval", "keepalive_probes", "keepalive_time")
 honours("envoy.config.core.v3.BindConfig", "source_address")
@@ -91,8 +118,6 @@ DISCOVERY_TYPES: Final = {
 """`Cluster.DiscoveryType` to the name of the extension."""
 
 EDS: Final = 3
-LB_POLICIES: Final = {0: "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin"}
-"""`Cluster.LbPolicy` to the type of the configuration of the extension that does the same."""
 
 
 @record
@@ -101,8 +126,13 @@ class ClusterContext:
 
     Attributes:
         dns_resolvers: None where no cluster may ask DNS, as in many tests.
-        path: of the cluster in the configuration, for errors.
+        path: of the cluster in the configuration, for errors; so is `cluster_name`.
         added_via_api: it came from CDS, not from the bootstrap.
+        cluster_manager: for clusters that consist of others; None in tests that have none.
+        local_priority_set: the hosts of the cluster that this server is a member of, for zone aware routing.
+        local_locality: where this server is; None if that is not told.
+        access_logs: files for events; None where nothing is written, as in many tests.
+        journal: where ejections and health transitions are noted; None when explaining is off.
     """
 
     dispatcher: Dispatcher
@@ -111,7 +141,15 @@ class ClusterContext:
     runtime: Loader | None = None
     dns_resolvers: DnsResolvers | None = None
     path: str = ""
+    cluster_name: str = ""
     added_via_api: bool = False
+    cluster_manager: ClusterManager | None = None
+    local_priority_set: PrioritySet | None = None
+    local_locality: Locality | None = None
+    access_logs: AccessLogManager | None = None
+    outlier_event_logger: OutlierEventLogger | None = None
+    journal: Journal | None = None
+    cluster_manager_stats: ClusterManagerStats | None = None
 
 
 @record
@@ -134,16 +172,24 @@ class Cluster:
         resource_managers: circuit breakers of the default and the high routing priority; the first is also
             `resource_manager`.
         stats: `stats.traffic`, `stats.lb`, ...; `code_stats` counts responses.
+        health: active checks and outlier detection.
+        updates: what passes changes of `priority_set` on to the load balancer.
         tcp_keepalive: None if keep-alive probes are not asked for.
         source_address: what upstream connections bind to; None for whatever the kernel takes.
+        drop_overload: which requests are dropped before a host is chosen; None if none are.
+        orca_load_report: takes what a host tells of its load (host, report); None if nobody wants to know.
     """
 
     __slots__ = (
+        "_close_on_host_set_change",
+        "_override_host_status",
         "added_via_api",
         "code_stats",
         "config",
         "connect_timeout",
         "dispatcher",
+        "drop_overload",
+        "health",
         "http_options",
         "load_assignment",
         "load_balancer",
@@ -151,6 +197,7 @@ class Cluster:
         "metadata",
         "name",
         "observability_name",
+        "orca_load_report",
         "per_connection_buffer_limit",
         "priority_set",
         "random",
@@ -160,6 +207,7 @@ class Cluster:
         "stats",
         "stopped",
         "tcp_keepalive",
+        "updates",
     )
 
     def __init__(self, config: Any, context: ClusterContext) -> None:
@@ -184,7 +232,13 @@ class Cluster:
         if config.HasField("transport_socket"):
             require_raw_buffer(config.transport_socket, f"{context.path}.transport_socket")
         self.load_assignment = LoadAssignment.from_proto(config.load_assignment, f"{context.path}.load_assignment")
-        self.load_balancer_type, create_load_balancer = _load_balancer_factory(config, context)
+        self.load_balancer_type, create_load_balancer = self._load_balancer_factory(config, context)
+        validate_endpoints = getattr(create_load_balancer, "validate_endpoints", None)
+        if validate_endpoints is not None:
+            validate_endpoints(self.load_assignment, f"{context.path}.load_assignment")
+        common = config.common_lb_config
+        self._close_on_host_set_change: bool = common.close_connections_on_host_set_change
+        self._override_host_status = OverrideHostStatus.from_proto(common)
         # Everything that can be wrong has been looked at: from here on there is something to clean up.
         scope = context.stats.scope(f"cluster.{self.observability_name}")
         self.stats = ClusterStats(scope)
@@ -197,31 +251,97 @@ class Cluster:
         self.priority_set = PrioritySet()
         self.priority_set.update_hosts(self.load_assignment.host_set(0, ()))
         self.priority_set.add_member_update_callback(self._on_member_update)
+        self.drop_overload = self.load_assignment.drop_overload(context.random.stream(f"cluster.{self.name}.drop"))
+        self.updates = UpdateMerger(
+            self.priority_set,
+            self.dispatcher,
+            duration_of(config.common_lb_config, "update_merge_window", DEFAULT_WINDOW),
+            context.cluster_manager_stats,
+        )
         self.load_balancer: LoadBalancer = create_load_balancer(
             LoadBalancerParams(
-                self.priority_set,
+                self.updates.target,
                 self.stats.lb,
                 context.random.stream(f"cluster.{self.name}.lb"),
-                _healthy_panic_threshold(config.common_lb_config),
+                _healthy_panic_threshold(common),
+                context.dispatcher,
+                context.runtime,
+                context.local_priority_set,
+                context.local_locality,
+                scope,
+                self.stats.traffic,
             )
         )
+        self.orca_load_report = getattr(self.load_balancer, "on_orca_load_report", None)
+        try:
+            self.health = ClusterHealth(self, config, context)
+        except ConfigError:
+            scope.remove()
+            raise
+
+    @property
+    def initial_health_flags(self) -> int:
+        """Of a new host that will be checked."""
+        return self.health.initial_flags
+
+    def initialize(self, on_initialized: Callable[[], None]) -> None:
+        """Find the hosts and check them; `on_initialized` is called once, when the cluster can be used (warming)."""
+        if self.health.detector is not None:
+            self.health.detector.start()
+
+        def on_checked() -> None:
+            self.updates.active = True
+            on_initialized()
+
+        self.start(lambda: self.health.start(on_checked))
 
     def start(self, on_initialized: Callable[[], None]) -> None:
-        """Find the hosts; `on_initialized` is called once, as soon as the cluster can be used (warming)."""
+        """Find the hosts; `on_initialized` is called once, as soon as they are known."""
         raise NotImplementedError
 
     def stop(self) -> None:
         """Stop looking for hosts, close idle connections, forget the statistics. Streams under way may still end."""
         if not self.stopped:
             self.stopped = True
+            stop_balancer = getattr(self.load_balancer, "stop", None)
+            if stop_balancer is not None:
+                stop_balancer()
+            self.health.stop()
+            self.updates.stop()
             drain_http_pools(self.hosts())
             self.stats.scope.remove()
+
+    def choose_host(self, context: LoadBalancerContext) -> Host | None:
+        """For a request that may ask for a certain host; others ask `load_balancer` at once."""
+        override = context.override_host()
+        if override is not None:
+            host = self._override_host_status.select(self.priority_set, override)
+            if host is not None:
+                if context.explain is not NO_EXPLANATION:
+                    context.explain.decided("host", host, "the request asks for it")
+                return host
+            if override.strict:
+                return None
+        return self.load_balancer.choose_host(context)
+
+    def _load_balancer_factory(self, config: Any, context: ClusterContext) -> tuple[str, LoadBalancerFactory]:
+        """The name of the policy and its factory; a kind of cluster may bring its own."""
+        return cluster_policy(config, context)
 
     def hosts(self) -> list[Host]:
         """Of all priorities."""
         return self.priority_set.hosts()
 
+    def remove_host(self, host: Host) -> None:
+        """It had left already, but was kept while checks found it well (`ignore_health_on_host_removal`)."""
+        old = self.priority_set.host_sets[host.priority].hosts
+        hosts = tuple(each for each in old if each is not host)
+        self.priority_set.update_hosts(self.load_assignment.host_set(host.priority, hosts))
+
     def _on_member_update(self, host_set: HostSet, added: tuple[Host, ...], removed: tuple[Host, ...]) -> None:
+        for host in added:
+            host.cluster = self
+        drain_http_pools(self.hosts() if self._close_on_host_set_change and (added or removed) else ())
         drain_http_pools(removed)
         endpoint = self.stats.endpoint
         if added or removed:
@@ -254,6 +374,7 @@ def create_cluster(config: Any, context: ClusterContext) -> Cluster:
     Raises:
         ConfigError: below `context.path`.
     """
+    context = replace(context, cluster_name=config.name)
     if not config.HasField("cluster_type"):
         if config.type == EDS and not config.eds_cluster_config.HasField("eds_config"):
             raise ConfigError(
@@ -309,26 +430,3 @@ def _healthy_panic_threshold(common: Any) -> int:
     if not common.HasField("healthy_panic_threshold"):
         return 50
     return min(100, int(common.healthy_panic_threshold.value + 0.5))
-
-
-def _load_balancer_factory(config: Any, context: ClusterContext) -> tuple[str, LoadBalancerFactory]:
-    """The first policy that is known, as in Envoy, or what `lb_policy` says."""
-    if not config.HasField("load_balancing_policy"):
-        policy_type = LB_POLICIES.get(config.lb_policy, "")
-        entry = LOAD_BALANCERS.find(policy_type, f"{context.path}.lb_policy")
-        return entry.name, entry.factory(None, context)
-    path = f"{context.path}.load_balancing_policy.policies"
-    names = []
-    for policy in config.load_balancing_policy.policies:
-        packed = policy.typed_extension_config.typed_config
-        names.append(policy.typed_extension_config.name)
-        try:
-            entry = LOAD_BALANCERS.find(type_of(packed, path))
-        except ConfigError:
-            continue
-        return entry.name, entry.factory(unpack(packed, path, validate=True), context)
-    raise ConfigError(
-        "cluster: didn't find a registered load balancer factory implementation for cluster: "
-        f"'{config.name}' with names from [{', '.join(names)}]",
-        path,
-    )

@@ -31,7 +31,9 @@ class ClusterManager:
     def __init__(self, context: ClusterContext, local_cluster_name: str = "") -> None:
         self.local_cluster_name = local_cluster_name
         self.stats = context.stats.scope("cluster_manager").struct(ClusterManagerStats)
-        self._context = context
+        self._context = replace(context, cluster_manager=self, cluster_manager_stats=self.stats)
+        self.singletons: dict[str, Any] = {}
+        """What several clusters and filters share, by name (`Singleton::Manager`)."""
         self._active: dict[str, Cluster] = {}
         self.get: Callable[[str], Cluster | None] = self._active.get
         """The cluster of that name, if it is in use (`getThreadLocalCluster`)."""
@@ -65,12 +67,18 @@ class ClusterManager:
         Raises:
             ConfigError: one of them can not be used, or two have one name.
         """
-        for index, config in enumerate(configs):
-            where = f"{path}[{index}]"
-            if config.name in self._active:
+        listed = list(configs)
+        made: dict[int, Cluster] = {}
+        # The cluster this server is a member of is made first: the others route by where its hosts are.
+        for index in sorted(range(len(listed)), key=lambda each: listed[each].name != self.local_cluster_name):
+            config, where = listed[index], f"{path}[{index}]"
+            if any(config.name == cluster.name for cluster in made.values()):
                 raise ConfigError(f"cluster manager: duplicate cluster '{config.name}'", f"{where}.name")
-            self._active[config.name] = create_cluster(config, replace(self._context, path=where))
+            cluster = made[index] = create_cluster(config, replace(self._context, path=where))
+            if config.name == self.local_cluster_name:
+                self._context = replace(self._context, local_priority_set=cluster.priority_set)
             self.stats.cluster_added += 1
+        self._active.update((made[index].name, made[index]) for index in sorted(made))
         if self.local_cluster_name and self.local_cluster_name not in self._active:
             raise ConfigError(
                 f"local cluster '{self.local_cluster_name}' must be defined", "cluster_manager.local_cluster_name"
@@ -83,7 +91,7 @@ class ClusterManager:
         clusters = list(self._active.values())
         self._waiting = {cluster.name for cluster in clusters}
         for cluster in clusters:
-            cluster.start(partial(self._on_cluster_initialized, cluster.name))
+            cluster.initialize(partial(self._on_cluster_initialized, cluster.name))
         self._finish_initialization()
 
     def _on_cluster_initialized(self, name: str) -> None:
@@ -122,7 +130,7 @@ class ClusterManager:
         self._warming[name] = cluster
         cluster.stats.config_update.warming_state = 1
         self._count()
-        cluster.start(lambda: self._use(cluster))
+        cluster.initialize(lambda: self._use(cluster))
         return True
 
     def remove_cluster(self, name: str) -> bool:

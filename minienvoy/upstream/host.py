@@ -89,10 +89,14 @@ class Host:
         "address",
         "addresses",
         "canary",
+        "cluster",
+        "disable_active_health_check",
         "health_check_address",
+        "health_check_hostname",
         "health_flags",
         "hostname",
         "http_pools",
+        "last_hc_pass_time",
         "locality",
         "metadata",
         "outlier",
@@ -113,6 +117,8 @@ class Host:
         metadata: Mapping[str, Mapping[str, Any]] | None = None,
         health_flags: int = 0,
         health_check_address: Address | None = None,
+        health_check_hostname: str = "",
+        disable_active_health_check: bool = False,
         addresses: tuple[Address, ...] = (),
     ) -> None:
         self.address = address
@@ -125,9 +131,15 @@ class Host:
         self.canary = bool(self.metadata.get("envoy.lb", {}).get("canary", False))
         self.health_flags = health_flags
         self.health_check_address = health_check_address or address
+        self.health_check_hostname = health_check_hostname
+        self.disable_active_health_check = disable_active_health_check
         self.stats = HostStats()
         self.outlier: Any = None
         """What the outlier detector keeps about this host."""
+        self.last_hc_pass_time: float | None = None
+        """When it last became healthy by a health check, or was first balanced in slow start (monotonic seconds)."""
+        self.cluster: Any = None
+        """The `Cluster` it is in, since it was put there: not the one that a request names if that is an aggregate."""
         self.http_pools: dict[Any, Any] = {}
         self.tcp_pools: dict[Any, Any] = {}
 
@@ -177,7 +189,8 @@ class HostSet:
         self.overprovisioning_factor = overprovisioning_factor
         """Percent."""
         self.weighted_priority_health = weighted_priority_health
-        self.locality_weights: Mapping[Locality, int] = locality_weights or {}
+        self.locality_weights = locality_weights
+        """As configured; None where localities have none, not even zero (`localityWeights`)."""
 
 
 MemberUpdate = Callable[[HostSet, tuple[Host, ...], tuple[Host, ...]], None]
@@ -187,10 +200,11 @@ MemberUpdate = Callable[[HostSet, tuple[Host, ...], tuple[Host, ...]], None]
 class PrioritySet:
     """All priorities of a cluster, and who wants to hear of changes (`PrioritySet::addMemberUpdateCb`)."""
 
-    __slots__ = ("_callbacks", "host_sets")
+    __slots__ = ("_callbacks", "_host_map", "host_sets")
 
     def __init__(self) -> None:
         self.host_sets: list[HostSet] = []
+        self._host_map: dict[str, Host] | None = None
         self._callbacks: list[MemberUpdate] = []
 
     def add_member_update_callback(self, callback: MemberUpdate) -> None:
@@ -203,6 +217,7 @@ class PrioritySet:
             self.host_sets.append(HostSet(len(self.host_sets), ()))
         old = self.host_sets[host_set.priority].hosts
         self.host_sets[host_set.priority] = host_set
+        self._host_map = None
         before, after = set(old), set(host_set.hosts)
         added = tuple(host for host in host_set.hosts if host not in before)
         removed = tuple(host for host in old if host not in after)
@@ -221,6 +236,15 @@ class PrioritySet:
                 locality_weights=old.locality_weights,
             )
         )
+
+    def remove_member_update_callback(self, callback: MemberUpdate) -> None:
+        self._callbacks.remove(callback)
+
+    def host_map(self) -> Mapping[str, Host]:
+        """Every host by the text of its address (`crossPriorityHostMap`)."""
+        if self._host_map is None:
+            self._host_map = {host.address.text: host for host in self.hosts()}
+        return self._host_map
 
     def hosts(self) -> list[Host]:
         return [host for host_set in self.host_sets for host in host_set.hosts]

@@ -118,6 +118,14 @@ class HttpConnPool:
         for client in tuple(self._idle):
             client.close()
 
+    def drain_connections(self) -> None:
+        """Something is wrong with the host: new streams get new connections (`DrainExistingConnections`)."""
+        for client in tuple(self._idle):
+            client.close()
+        for client in self._clients:
+            if client.busy:
+                client.draining = True
+
     def close(self) -> None:
         """Close everything, busy or not; who waits is told."""
         self.draining = True

@@ -6,20 +6,33 @@ Envoy: `envoy.config.endpoint.v3.ClusterLoadAssignment`, `Upstream::PriorityStat
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..config.fields import honours
+from ..config.runtime import FractionalPercent
 from ..errors import ConfigError
 from ..network.address import Address
 from ..record import record
 from .host import NO_LOCALITY, HealthFlag, Host, HostSet, Locality, PrioritySet
 
-honours("envoy.config.endpoint.v3.ClusterLoadAssignment", "cluster_name", "endpoints", "policy")
+if TYPE_CHECKING:
+    from ..event.random import RandomStream
+
+honours(
+    "envoy.config.endpoint.v3.ClusterLoadAssignment",
+    "cluster_name",
+    "endpoints",
+    "policy",
+    ignored={"named_endpoints": "Envoy reads it nowhere"},
+)
 honours(
     "envoy.config.endpoint.v3.ClusterLoadAssignment.Policy",
+    "drop_overloads",
     "overprovisioning_factor",
     "weighted_priority_health",
+    ignored={"endpoint_stale_after": "only endpoints that came by EDS can become stale"},
 )
+honours("envoy.config.endpoint.v3.ClusterLoadAssignment.Policy.DropOverload", "category", "drop_percentage")
 honours(
     "envoy.config.endpoint.v3.LocalityLbEndpoints",
     "lb_endpoints",
@@ -35,7 +48,14 @@ honours("envoy.config.core.v3.Locality", "region", "sub_zone", "zone")
 honours(
     "envoy.config.endpoint.v3.LbEndpoint", "endpoint", "health_status", "load_balancing_weight", whole=("metadata",)
 )
-honours("envoy.config.endpoint.v3.Endpoint", "address", "hostname")
+honours("envoy.config.endpoint.v3.Endpoint", "address", "health_check_config", "hostname")
+honours(
+    "envoy.config.endpoint.v3.Endpoint.HealthCheckConfig",
+    "address",
+    "disable_active_health_check",
+    "hostname",
+    "port_value",
+)
 honours("envoy.config.core.v3.Address", "pipe", "socket_address")
 honours("envoy.config.core.v3.Pipe", "path")
 
@@ -60,6 +80,7 @@ class EndpointSettings:
         additional_targets: further (target, port) of the same endpoint.
         health_check_target: where health checks go if not to `target`; empty if they do.
         health_check_port: 0 if it is `port`.
+        health_check_hostname: the `host` of HTTP health checks; empty for the check's own.
         config_path: of the address, for errors.
     """
 
@@ -73,10 +94,22 @@ class EndpointSettings:
     additional_targets: tuple[tuple[str, int], ...] = ()
     health_check_target: str = ""
     health_check_port: int = 0
+    health_check_hostname: str = ""
+    disable_active_health_check: bool = False
     config_path: str = ""
 
-    def host_at(self, addresses: tuple[Address, ...], hostname: str, priority: int, locality: Locality) -> Host:
-        """A `Host` for this endpoint, now that it is known where it is; the first address is the main one."""
+    def host_at(
+        self,
+        addresses: tuple[Address, ...],
+        hostname: str,
+        priority: int,
+        locality: Locality,
+        health_flags: int = 0,
+    ) -> Host:
+        """A `Host` for this endpoint, now that it is known where it is; the first address is the main one.
+
+        `health_flags` is what a host begins with that is checked actively (`Cluster.initial_health_flags`).
+        """
         address = addresses[0]
         health_check_address = None
         if self.health_check_target:
@@ -90,8 +123,10 @@ class EndpointSettings:
             priority=priority,
             locality=locality,
             metadata=self.metadata,
-            health_flags=self.health_flags,
+            health_flags=self.health_flags | (0 if self.disable_active_health_check else health_flags),
             health_check_address=health_check_address,
+            health_check_hostname=self.health_check_hostname,
+            disable_active_health_check=self.disable_active_health_check,
             addresses=addresses,
         )
 
@@ -107,17 +142,38 @@ class LocalityEndpoints:
 
 
 @record
+class DropOverload:
+    """Some requests are answered 503 before a host is chosen (`Cluster::dropOverload`)."""
+
+    category: str
+    fraction: FractionalPercent
+    random: RandomStream
+
+    @property
+    def always(self) -> bool:
+        """Every request is dropped."""
+        return self.fraction.numerator >= self.fraction.denominator
+
+    def drops(self) -> bool:
+        """Whether the request that asks is one of them."""
+        return self.fraction.enabled(self.random.getrandbits(64))
+
+
+@record
 class LoadAssignment:
     """`overprovisioning_factor` is percent."""
 
     localities: tuple[LocalityEndpoints, ...] = ()
     overprovisioning_factor: float = 140.0
     weighted_priority_health: bool = False
+    drop_category: str = ""
+    drop_fraction: FractionalPercent | None = None
 
     @classmethod
     def from_proto(cls, config: Any, path: str) -> LoadAssignment:
         """From `envoy.config.endpoint.v3.ClusterLoadAssignment`; `path` leads errors to it."""
         policy = config.policy
+        category, fraction = _drop_overload(policy, f"{path}.policy.drop_overloads")
         return cls(
             tuple(
                 _locality_endpoints(locality, f"{path}.endpoints[{index}]")
@@ -125,7 +181,16 @@ class LoadAssignment:
             ),
             float(policy.overprovisioning_factor.value) if policy.HasField("overprovisioning_factor") else 140.0,
             policy.weighted_priority_health,
+            category,
+            fraction,
         )
+
+    def drop_overload(self, random: RandomStream) -> DropOverload | None:
+        """What decides which requests are dropped; None if none are."""
+        fraction = self.drop_fraction
+        if fraction is None or not fraction.numerator:
+            return None
+        return DropOverload(self.drop_category, fraction, random)
 
     def host_set(self, priority: int, hosts: tuple[Host, ...]) -> HostSet:
         """A set with the settings of this assignment."""
@@ -146,6 +211,25 @@ class LoadAssignment:
         """Give `priority_set` the hosts of each priority; priorities that are not mentioned lose theirs."""
         for priority in range(max([len(priority_set.host_sets) - 1, *hosts]) + 1):
             priority_set.update_hosts(self.host_set(priority, hosts.get(priority, ())))
+
+
+def _drop_overload(policy: Any, path: str) -> tuple[str, FractionalPercent | None]:
+    if not policy.drop_overloads:
+        return "", None
+    if len(policy.drop_overloads) > 1:
+        raise ConfigError(
+            f"Cluster drop_overloads config has {len(policy.drop_overloads)} categories. Envoy only support one.", path
+        )
+    drop = policy.drop_overloads[0]
+    fraction = FractionalPercent.from_proto(drop.drop_percentage)
+    if fraction.numerator > fraction.denominator:
+        raise ConfigError(
+            "Cluster drop_overloads config is invalid. drop_ratio="
+            f"{fraction.numerator / fraction.denominator}(Numerator {fraction.numerator} / Denominator "
+            f"{fraction.denominator}). The valid range is 0~1.",
+            path,
+        )
+    return drop.category, fraction
 
 
 def _locality_endpoints(config: Any, path: str) -> LocalityEndpoints:
@@ -182,6 +266,8 @@ def _endpoint_settings(config: Any, path: str) -> EndpointSettings:
         tuple(additional),
         check.address.socket_address.address,
         check.address.socket_address.port_value or check.port_value,
+        check.hostname,
+        check.disable_active_health_check,
         path,
     )
 
@@ -215,17 +301,18 @@ def resolve_address(target: str, port: int, path: str, config_path: str) -> Addr
 
 def plain_metadata(metadata: Any) -> dict[str, dict[str, Any]]:
     """`envoy.config.core.v3.Metadata.filter_metadata` as plain values."""
-    return {name: _plain_struct(struct) for name, struct in metadata.filter_metadata.items()}
+    return {name: plain_struct(struct) for name, struct in metadata.filter_metadata.items()}
 
 
-def _plain_struct(struct: Any) -> dict[str, Any]:
+def plain_struct(struct: Any) -> dict[str, Any]:
+    """A `google.protobuf.Struct` as plain values."""
     return {name: _plain_value(value) for name, value in struct.fields.items()}
 
 
 def _plain_value(value: Any) -> Any:
     kind = value.WhichOneof("kind")
     if kind == "struct_value":
-        return _plain_struct(value.struct_value)
+        return plain_struct(value.struct_value)
     if kind == "list_value":
         return [_plain_value(each) for each in value.list_value.values]
     return None if kind in (None, "null_value") else getattr(value, kind)

@@ -9,7 +9,9 @@ where a new connection goes and comes from):
 * `expect: response | eof | n | {count: n} | {for: seconds}` - read; n is a number of bytes.
 * `half_close`, `close`, `reset`, `connect`, `pause`, `resume` - what they say; `sleep: seconds`.
 * `ask: "GET /path"` - the same at the admin interface (with `to: admin`) and `connection: close`.
+* `swap: {link: target}` - a symbolic link in the directory leads elsewhere, from one moment to the next.
 * `admin: "POST /path"` - ask the admin interface; the answer is not recorded.
+* `hosts: regex` and `counters: regex` - note the case's own lines of `/clusters` or `/stats` that match (`seen`).
 
 After the last step every connection is watched: did the proxy close it, and when?
 """
@@ -22,6 +24,7 @@ import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from math import floor
+from pathlib import Path
 from typing import Any
 
 from . import messages
@@ -102,16 +105,21 @@ class Client:
         raw: bool = False,
         show: Callable[[messages.Message], list[str]] = messages.readable,
         ends: dict[str, str] | None = None,
+        prefix: str = "",
+        directory: Path | None = None,
     ) -> None:
         """`ends` says how each connection is expected to end, where time is not judged: an end is waited for as long as
         it takes, and a connection that should be kept open is not watched for long."""
         self.ports = ports
+        self.directory = directory
         self.ends = ends
         self.show = show
         self.admin = admin
         self.watch = watch
         self.raw = raw
         self.talks: dict[str, Talk] = {}
+        self.prefix = prefix
+        self.seen: list[str] = []
 
     async def run(self, steps: list[dict[str, Any]]) -> dict[str, list[Any]]:
         try:
@@ -201,12 +209,33 @@ class Client:
             assert self.admin is not None
             await self.admin(*step["admin"].split(" ", 1))
             return
+        if verbs in (["hosts"], ["counters"]):
+            await self._look(verbs[0], step[verbs[0]])
+            return
+        if verbs == ["swap"]:
+            for name, target in step["swap"].items():
+                self._swap(name, target)
+            return
         talk = await self._talk(step)
         for verb in verbs:
             action = getattr(self, f"_do_{verb}", None)
             if action is None:
                 raise ValueError(f"{verb!r} is not a step; see the list at the top of client.py")
             await action(talk, step[verb])
+
+    async def _look(self, verb: str, wanted: str) -> None:
+        assert self.admin is not None
+        _, body = await self.admin("GET", "/clusters" if verb == "hosts" else "/stats")
+        mine = [line for line in body.splitlines() if self.prefix in line or line.startswith("cluster_manager.")]
+        own = [line for line in mine if re.search(wanted, line)]
+        self.seen.append("\n".join(own) or f"no {wanted}")
+
+    def _swap(self, name: str, target: str) -> None:
+        """Make the symbolic link `name` lead to `target`, in one step."""
+        assert self.directory is not None
+        new = self.directory / f"{name}.new"
+        new.symlink_to(target)
+        new.replace(self.directory / name)
 
     async def _send(self, talk: Talk, value: Any) -> None:
         if isinstance(value, list):

@@ -24,10 +24,14 @@ Differences = dict[str, dict[str, list[str]]]
 
 
 def in_virtual_time(cases: list[Case]) -> list[Case]:
-    return _whole_conversations(cases, lambda case: not case.needs_a_process)
+    chosen = [case for case in cases if not case.needs_a_process]
+    return chosen if len(chosen) == len(cases) or not _is_conversation(cases) else []
 
 
 def as_a_process(cases: list[Case], expected: dict[str, Any]) -> list[Case]:
+    if _is_conversation(cases):
+        # What they wait for is that everything has been counted, and a process can be asked whether it is idle.
+        return [] if any(golden.is_timed(expected.get(case.name)) for case in cases) else cases
     known = golden.known_differences()
 
     def wanted(case: Case) -> bool:
@@ -35,15 +39,12 @@ def as_a_process(cases: list[Case], expected: dict[str, Any]) -> list[Case]:
         # For what will not come there is no need to wait: a known difference is seen in virtual time.
         return case.needs_a_process or not (timed or f"{case.scenario}/{case.name}" in known)
 
-    return _whole_conversations(cases, wanted)
+    return [case for case in cases if wanted(case)]
 
 
-def _whole_conversations(cases: list[Case], wanted: Callable[[Case], bool]) -> list[Case]:
-    """The wanted cases; of a file that is one conversation, all or none."""
-    chosen = [case for case in cases if wanted(case)]
-    if any(case.sequel for case in cases):
-        return cases if len(chosen) == len(cases) else []
-    return chosen
+def _is_conversation(cases: list[Case]) -> bool:
+    """All cases of such a file talk to one process, one after the other: all go the same way."""
+    return any(case.sequel for case in cases)
 
 
 def differences(plan: Plan, progress: Callable[[str], object]) -> Differences:

@@ -11,11 +11,14 @@ import socket
 from typing import Any
 
 _DATE = re.compile(r"(?<=: )(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT")
-_ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+_ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3,9}Z")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _SERVICE_TIME = re.compile(r"(?i)(?<=^x-envoy-upstream-service-time: )\d+$")
 _DEFAULT_LOG_LINE = re.compile(r'^(\[<time>\] ".*" \d+ \S+ \d+ \d+) \d+ (\d+|-)(?= ")')
-_PORT_VALUE = re.compile(r'("port_value": )(\d{4,5})\b')
+# What a log line calls `<something>_ms`, `_id` or `_port` (a whole line, or a JSON field) is a number that differs.
+_LOGGED = re.compile(r'(?m)((?:^|")\w+_(ms|ids?|port)"?[=:]"?)([0-9][0-9,]*)(?="?(?:$|[,}]))')
+_PORT_IN_HEADER = re.compile(r"(-port: <)([0-9]+)(?=>$)")
+_PORT_VALUE = re.compile(r'("port_value": ?)(\d{4,5})\b')
 _ADDRESS = re.compile(r"(\d+\.\d+\.\d+\.\d+|\[::1\]):(\d{4,5})\b")
 
 
@@ -51,7 +54,13 @@ class Normaliser:
         value = _SERVICE_TIME.sub("<ms>", _UUID.sub("<uuid>", _ISO.sub("<time>", _DATE.sub("<date>", value))))
         value = _DEFAULT_LOG_LINE.sub(r"\1 <ms> <ms>", value)
         value = _ADDRESS.sub(lambda m: f"{m[1]}:<{self._ports.get(int(m[2]), 'a port')}>", value)
+        value = _LOGGED.sub(self._logged, value)
+        value = _PORT_IN_HEADER.sub(lambda m: f"{m[1]}{self._ports.get(int(m[2]), 'a port')}", value)
         value = _PORT_VALUE.sub(lambda m: f"{m[1]}<{self._ports.get(int(m[2]), 'a port')}>", value)
         if self._own:
             value = value.replace(self._own, "<machine>")
         return value.replace(self._directory, "<dir>").replace(self._prefix, "")
+
+    def _logged(self, match: re.Match[str]) -> str:
+        known = self._ports.get(int(match[3]), "a port") if match[2] == "port" else match[2]
+        return f"{match[1]}<{known}>"

@@ -71,6 +71,10 @@ class RunningProxy:
     async def stop(self) -> None:
         raise NotImplementedError
 
+    async def settle(self) -> None:
+        """Wait until what has happened to its connections is counted."""
+        await asyncio.sleep(0.3)
+
     def _write_config(self, config: dict[str, Any] | str) -> Path:
         self.directory.mkdir(parents=True, exist_ok=True)
         path = self.directory / ("envoy.yaml" if isinstance(config, str) else "envoy.json")
@@ -164,6 +168,13 @@ class ProxyProcess(RunningProxy):
         await self.stop()
         raise DidNotStart(f"not ready within {START_TIMEOUT} s\n{self.stderr[-100_000:]}", False)
 
+    async def settle(self) -> None:
+        await super().settle()
+        quiet = 0
+        while self._process is not None and self._process.returncode is None and quiet < 5:
+            quiet = quiet + 1 if _is_asleep(self._process.pid) else 0
+            await asyncio.sleep(0.01)
+
     async def _is_live(self) -> bool:
         try:
             status, _ = await self.admin("GET", "/ready")
@@ -183,6 +194,15 @@ class ProxyProcess(RunningProxy):
                 process.kill()
                 await process.wait()
         self.exit_code = process.returncode
+
+
+def _is_asleep(pid: int) -> bool:
+    """Whether a process waits for something; one that a busy machine keeps waiting for its turn does not. On Linux."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return True
+    return state == "S"
 
 
 class ProxyInProcess(RunningProxy):

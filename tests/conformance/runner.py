@@ -101,13 +101,12 @@ async def _run_group(
             if "dns" in case.spec:
                 resolvers[case.id] = DnsServer(case.spec["dns"])
                 ports["dns"] = await resolvers[case.id].start()
-            for name, content in case.spec.get("files", {}).items():
-                (directory / name).write_text(content)
+            put_files(case, directory)
             more_listeners, more_clusters = scenario.resources(case, ports, directory)
             listeners += more_listeners
             clusters += more_clusters
         try:
-            await proxy.start(scenario.bootstrap(listeners, clusters, cases[0].spec.get("bootstrap")))
+            await proxy.start(scenario.bootstrap(listeners, clusters, scenario.own_bootstrap(cases[0], directory)))
         except DidNotStart as problem:
             if len(cases) > 1:
                 raise
@@ -141,7 +140,7 @@ async def _converse(
             ends = None if expected is None else _ends(expected.get(case.name, {}).get("client"))
             talks[case.name] = await _client(proxy, case, addresses, ends)
             if in_sequence and "ask" not in case.spec:
-                await asyncio.sleep(0.3)  # what the client has just closed is counted before the next case looks
+                await proxy.settle()  # what the client has just closed is counted before the next case looks
 
     await asyncio.gather(*map(talk, cases))
     await asyncio.sleep(0.4 if expected is None else 0.1)  # logs are flushed every 50 ms; disconnections are noticed
@@ -206,6 +205,17 @@ class _Seen:
         return Normaliser(case.id, ports, str(self.proxy.directory), machine_address())
 
 
+def put_files(case: Case, directory: Path) -> None:
+    """What a case wants to be in its directory."""
+    for name, content in case.spec.get("files", {}).items():
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, dict):
+            path.symlink_to(content["link"])
+        else:
+            path.write_text(content)
+
+
 def _without_resets(tree: Any) -> Any:
     """For the few cases where Envoy's own end is a race: unread bytes in its socket turn the FIN into an RST."""
     if isinstance(tree, dict):
@@ -226,20 +236,28 @@ async def _client(
             ports.update({f"{short}.{number}": address for number, address in enumerate(bound)})
     watch = case.spec.get("watch", WATCH)
     show = admin.reader(case.spec["body"]) if "body" in case.spec else messages.readable
-    client = Client(ports, proxy.admin, watch, bool(case.spec.get("raw")), show, ends)
+    client = Client(ports, proxy.admin, watch, bool(case.spec.get("raw")), show, ends, f"{case.id}_", proxy.directory)
     try:
         if "table" in case.spec:
             shown = await client.run_table(case.spec["table"])
-            return {"client": sorted(shown["client"])} if case.spec.get("unordered") else shown
+            if case.spec.get("unordered"):
+                shown["client"].sort()
+            return _with_seen(client, {**await client.run(case.spec.get("after", [])), **shown})
         if "spread" in case.spec:
             return await client.run_spread(case.spread_requests(), case.spec["spread"].get("connections", 1))
         if "parallel" in case.spec:
-            return await client.run_parallel(case.spec["parallel"])
-        return await client.run(case.steps())
+            return _with_seen(client, await client.run_parallel(case.spec["parallel"]))
+        return _with_seen(client, await client.run(case.steps()))
     except ConnectionRefusedError:
         return {"client": ["connection refused"]}
     except (OSError, TimeoutError, KeyError) as problem:
         return {"client": [f"<the client failed: {type(problem).__name__}: {problem}>"]}
+
+
+def _with_seen(client: Client, talks: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    if not client.seen:
+        return talks
+    return {**talks, "seen": [look.splitlines() for look in client.seen]}
 
 
 def _blamed(cases: list[Case], said: str) -> set[str]:
@@ -259,11 +277,10 @@ async def _refusal(kind: str, case: Case, directory: Path, limit: asyncio.Semaph
         where = directory / f"check-{case.id}"
         where.mkdir(parents=True, exist_ok=True)
         names = [*scenario.backends_of(case), "dns"]
-        for name, content in case.spec.get("files", {}).items():
-            (where / name).write_text(content)
+        put_files(case, where)
         resources = scenario.resources(case, dict.fromkeys(names, 1), where)
         path = where / "envoy.json"
-        path.write_text(json.dumps(scenario.bootstrap(*resources, case.spec.get("bootstrap"))))
+        path.write_text(json.dumps(scenario.bootstrap(*resources, scenario.own_bootstrap(case, where))))
         code, said = await validate(kind, path, [])
         return None if code == 0 else said
 
@@ -300,7 +317,7 @@ def _changes(case: Case, before: dict[str, int], after: dict[str, int]) -> dict[
     tcp = "filters" in case.spec or "filter_chains" in case.spec
     changed: dict[str, int] = {}
     for name in sorted(after):
-        if f".{case.id}_" not in name:
+        if f".{case.id}_" not in f".{name}":
             continue
         if name.endswith(_TIMING) and not (tcp and name.endswith("downstream_cx_tx_bytes_total")):
             continue

@@ -8,16 +8,18 @@ catch-all route to the cluster `backend`, an access log, and a backend that answ
 Keys of a case, all optional:
 
 * what the client does: `get`, `request`, `send` or `ask` (one step), `steps` (a list) or `parallel` (name to list),
-  see client.py; `table` is a list of requests, one line each, answered by one line each
+  see client.py; `table` is a list of requests, one line each, answered by one line each; `after` are steps behind it
 * what the upstreams do: `backends` (name to spec, see backends.py); each has a STATIC cluster of its name unless
   `clusters` says otherwise; `dns` is the zone of a name server (see dns.py), `files` are put into the directory
+  (name to content, or to `{link: name}`)
 * configuration: `hcm`, `router`, `cluster` and `listener` are merged over the defaults; `routes`, `virtual_hosts`,
   `http_filters`, `filters`, `filter_chains`, `access_log`, `listeners`, `clusters` and `bootstrap` replace or add.
   In `filters`, `{echo: {...}}` stands for the network filter with its type URL, in `http_filters` `{fault: {...}}`
   for that HTTP filter; `log` is the text of a log line.
 * `watch` (seconds to watch for the end), `raw` (do not interpret bytes as HTTP), `stats: true` (compare counters),
   `unordered: true` (parallel connections: order does not count), `reset_is_closed: true` (an RST is as good as a FIN,
-  because Envoy's own end is a race), `own_process: true`, `args` (command line), `body` (see admin.py).
+  because Envoy's own end is a race), `own_process: true`, `args` (command line), `body` (see admin.py),
+  `as_process: true` (what minienvoy can not do inside the judge's process: signals, a clock that is not the loop's).
 
 * `spread: {requests: n}`: the request n times, and how many of them each backend was given, compared as a distribution;
   see spread.py. The transcripts and the log are not compared then.
@@ -119,7 +121,8 @@ class Case:
     @property
     def needs_a_process(self) -> bool:
         """What can not be had inside the judge's own process, or not in virtual time: c-ares has a clock of its own."""
-        return self.validates or "args" in self.spec or '"silent": true' in json.dumps(self.spec.get("dns", {}))
+        needs = self.validates or "args" in self.spec or bool(self.spec.get("as_process"))
+        return needs or '"silent": true' in json.dumps(self.spec.get("dns", {}))
 
     @property
     def depends_on_time(self) -> bool:
@@ -310,6 +313,13 @@ def resources(case: Case, ports: dict[str, int], directory: Path) -> tuple[list[
     return filled["listeners"], filled["clusters"]
 
 
+def own_bootstrap(case: Case, directory: Path) -> dict[str, Any]:
+    """What a case adds to the bootstrap; `{log}` and `{dir}` are filled."""
+    words = {"log": str(case.files.get("log", "")), "dir": str(directory)}
+    filled: dict[str, Any] = _fill(case.spec.get("bootstrap") or {}, words)
+    return filled
+
+
 def bootstrap(listeners: list[Any], clusters: list[Any], over: dict[str, Any] | None = None) -> dict[str, Any]:
     base = {"admin": {"address": _address(0)}, "static_resources": {"listeners": listeners, "clusters": clusters}}
     return merge(base, over or {})  # type: ignore[no-any-return]
@@ -338,6 +348,8 @@ def _prefix(tree: Any, prefix: str) -> None:
             named = key in ("cluster", "cluster_name", "upstream_cluster") or (key == "stat_prefix" and filter_config)
             if named and isinstance(value, str):
                 tree[key] = f"{prefix}_{value}"
+            elif key == "cluster_min_healthy_percentages":
+                tree[key] = {f"{prefix}_{name}": percent for name, percent in value.items()}
             elif key == "weighted_clusters":
                 for entry in value["clusters"]:
                     if "name" in entry:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import struct
 import time
 from pathlib import Path
@@ -286,6 +287,26 @@ def test_a_peer_is_given_the_time_to_answer_before_time_passes() -> None:
     shown = talk({"answers": answers}, [{"get": "/"}] * 1000, watch=5)
     assert len(shown) == 1001
     assert shown[-1] == "kept open"
+
+
+def test_bytes_that_have_not_arrived_are_seen_to_be_in_flight() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as one:
+        other = server.accept()[0]
+        with other:
+            both = [one.fileno(), other.fileno()]
+            assert not virtual_time.something_in_flight(both)
+            one.send(b"x" * 100)
+            one.shutdown(socket.SHUT_WR)
+            deadline = time.monotonic() + 5
+            while virtual_time.something_in_flight(both) and time.monotonic() < deadline:
+                time.sleep(0.001)
+            assert not virtual_time.something_in_flight(both), "the loopback interface delivers at once"
+            # Small buffers that nobody reads: what has been sent is never more than what has arrived.
+            other.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                while True:
+                    other.send(b"y" * 65536)
+            assert not virtual_time.something_in_flight(both)
 
 
 def test_an_hour_in_which_nothing_comes_is_not_waited_for() -> None:

@@ -13,8 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+import socket
+import struct
+import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 from minienvoy.event.dispatcher import Dispatcher
@@ -23,7 +26,9 @@ from minienvoy.event.simulated import connecting, look_at_sockets
 T = TypeVar("T")
 
 LINGER = 0.002
-"""Real seconds for the kernel to deliver what it was given; it nearly always has by then."""
+"""Real seconds for the kernel to deliver what it was given; it nearly always has before `send` returns."""
+LINGER_IN_FLIGHT = 0.2
+"""The same where it is known that it has not: the kernel's own thread waits for its turn on a busy machine."""
 LINGER_FOR_CONNECT = 0.1
 STUCK = 30.0
 """Real seconds without a timer, an event or a thread at work, after which nothing will ever happen."""
@@ -84,8 +89,37 @@ class _JumpingSelector(selectors.DefaultSelector):
             if ready := super().select(LINGER if trying <= self._hopeless else LINGER_FOR_CONNECT):
                 return ready
             self._hopeless = trying
+            if something_in_flight(seen) and (ready := super().select(LINGER_IN_FLIGHT)):
+                return ready
             seen = look_at_sockets()
         return super().select(0)
+
+
+_TCP_INFO = socket.TCP_INFO if sys.platform == "linux" else None
+_HAS_SENT_FIN = (4, 9, 11)  # FIN_WAIT1, LAST_ACK, CLOSING
+
+
+def something_in_flight(descriptors: Iterable[int]) -> bool:
+    """Whether one of these sockets has sent bytes (or its FIN) that another of them has not received yet."""
+    sent, received = {}, {}
+    for descriptor in descriptors:
+        if _TCP_INFO is None:
+            return False
+        try:
+            view = socket.socket(fileno=descriptor)
+        except OSError:
+            continue
+        try:
+            info = view.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 216)
+            (arrived,), (out, again) = struct.unpack_from("Q", info, 128), struct.unpack_from("QQ", info, 200)
+            here, there = view.getsockname(), view.getpeername()
+            sent[here, there] = out - again + (info[0] in _HAS_SENT_FIN)
+            received[there, here] = arrived
+        except (OSError, struct.error):
+            continue  # it listens, or is not TCP, or the kernel is too old to tell
+        finally:
+            view.detach()
+    return any(count > received.get(ends, count) for ends, count in sent.items())
 
 
 class VirtualDispatcher(Dispatcher):

@@ -17,6 +17,7 @@ from minienvoy.config.loader import load_dict
 from minienvoy.config.runtime import Loader
 from minienvoy.event.dispatcher import Dispatcher
 from minienvoy.event.random import RandomGenerator
+from minienvoy.event.simulated import SimulatedDispatcher
 from minienvoy.explain.log import ExplanationLog
 from minienvoy.extensions import register_catalogue
 from minienvoy.server.drain_manager import DrainManager
@@ -87,8 +88,9 @@ def cluster(*ports: int, name: str = "backend", **fields: Any) -> dict[str, Any]
 class L4Server(ServerContext):
     """Has the parts of a server that L4 needs."""
 
-    def __init__(self, runtime: Any = None, drain_time: float = 0.3) -> None:
-        self.dispatcher = Dispatcher(asyncio.get_running_loop())
+    def __init__(self, runtime: Any = None, drain_time: float = 0.3, simulated: bool = False) -> None:
+        loop = asyncio.get_running_loop()
+        self.dispatcher = SimulatedDispatcher(loop) if simulated else Dispatcher(loop)
         self.random = RandomGenerator(1)
         self.stats = Store()
         self.runtime = Loader(runtime)
@@ -114,6 +116,11 @@ class L4Server(ServerContext):
     def value(self, name: str) -> int:
         return self.stats.value(name)
 
+    async def advance(self, seconds: float) -> None:
+        """Move simulated time on."""
+        assert isinstance(self.dispatcher, SimulatedDispatcher)
+        await self.dispatcher.advance_and_settle(seconds)
+
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for something that other ends of sockets make happen."""
         while not condition():  # noqa: ASYNC110
@@ -125,11 +132,12 @@ async def l4_server(
     *filters: dict[str, Any],
     clusters: list[dict[str, Any]] | None = None,
     runtime: dict[str, Any] | None = None,
+    simulated: bool = False,
     **listener: Any,
 ) -> AsyncIterator[L4Server]:
-    """A server with one started listener, or with none if nothing is said about it."""
+    """A server with one started listener, or none if nothing is said about it; `simulated` time moves by `advance`."""
     layers = {"layers": [{"name": "static", "static_layer": runtime or {}}]}
-    server = L4Server(load_dict(layers, "envoy.config.bootstrap.v3.LayeredRuntime").message)
+    server = L4Server(load_dict(layers, "envoy.config.bootstrap.v3.LayeredRuntime").message, simulated=simulated)
     try:
         server.cluster_manager.load([load_dict(config, CLUSTER).message for config in clusters or ()])
         server.cluster_manager.start(lambda: None)

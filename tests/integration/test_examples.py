@@ -62,7 +62,6 @@ FEATURES = {
     "decompressor": Feature(f"{HTTP_FILTERS}.decompressor.v3.Decompressor"),
     "external authorization": Feature(f"{HTTP_FILTERS}.ext_authz.v3.ExtAuthz"),
     "health check filter": Feature(f"{HTTP_FILTERS}.health_check.v3.HealthCheck"),
-    "local rate limit": Feature(f"{HTTP_FILTERS}.local_ratelimit.v3.LocalRateLimit"),
     "RBAC": Feature(f"{HTTP_FILTERS}.rbac.v3.RBAC"),
     # tracing, discovery, load reports
     "tracing": Feature(HCM, "tracing"),
@@ -98,7 +97,7 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     "jaeger-tracing/service1-envoy-jaeger.yaml": ("decorator", "tracing"),
     "jaeger-tracing/service2-envoy-jaeger.yaml": ("decorator", "tracing"),
     "load-reporting-service/envoy.yaml": ("load reports", "upstream HTTP/2"),
-    "local_ratelimit/envoy.yaml": ("local rate limit",),
+    "local_ratelimit/envoy.yaml": (),
     "locality-load-balancing/envoy.yaml": ("health checks", "health checks elsewhere", "weighted localities"),
     "lua-cluster-specifier/envoy.yaml": ("cluster specifiers",),
     "opentelemetry/envoy-1.yaml": ("decorator", "tracing", "upstream HTTP/2"),
@@ -335,6 +334,28 @@ async def test_front_proxys_services_answer_below_their_prefix_only(fetch, name,
 
 CLIENT_HELLO = bytes.fromhex("160301002c0100002803030000") + bytes(30) + b"\x02\x13\x01\x01\x00"
 """The beginning of a TLS handshake; a proxy that passes it through need not like it."""
+
+
+@pytest.mark.asyncio
+async def test_local_rate_limit_lets_two_requests_pass_and_two_more_when_the_bucket_is_full_again(fetch):
+    async with (
+        FakeUpstream("hello") as service,
+        Proxy.from_yaml(
+            EXAMPLES / "local_ratelimit/envoy.yaml", endpoints={"service": [service.address]}, time="simulated"
+        ) as proxy,
+    ):
+        _, limited = proxy.server.listener_manager.listeners()
+        url = f"http://127.0.0.1:{limited.local_addresses[0].port}"
+        answers = [await fetch(url) for _ in range(3)]
+        assert [answer.status for answer in answers] == [200, 200, 429]
+        assert answers[2].body == b"local_rate_limited"
+        assert answers[2]["x-local-rate-limit"] == "true"
+        assert "x-local-rate-limit" not in answers[0]
+        assert proxy.explain.last()["rate_limit"].because == "http_local_rate_limiter: 0 of 2 tokens left"
+        await proxy.advance(5)
+        answers = [await fetch(url) for _ in range(3)]
+        assert [answer.status for answer in answers] == [200, 200, 429]
+        assert proxy.stats["http_local_rate_limiter.http_local_rate_limit.enforced"] == 2
 
 
 @pytest.mark.asyncio

@@ -353,12 +353,13 @@ def test_stopped_listeners_refuse_and_their_connections_go_on(loop: str) -> None
 
 def test_graceful_drain_accepts_until_the_drain_time_is_over() -> None:
     async def main() -> None:
-        async with l4_server(ECHO) as server:
+        async with l4_server(ECHO, simulated=True) as server:
             port = server.port()
             (listener,) = server.listener_manager.listeners()
             server.listener_manager.drain_listeners(graceful=True)
+            await server.advance(0.29)
             assert await echoes(("127.0.0.1", port))
-            await asyncio.sleep(0.35)
+            await server.advance(0.02)
             assert listener.context.drain_close()
             with pytest.raises(ConnectionRefusedError):
                 await Peer.connect(("127.0.0.1", port))
@@ -476,10 +477,15 @@ def test_listener_filter_that_waits_too_long(goes_on: bool, wants: dict[str, Any
         async with l4_server(
             direct("hello"),
             listener_filters=[wants],
-            listener_filters_timeout="0.1s",
+            listener_filters_timeout="10s",
             continue_on_listener_filters_timeout=goes_on,
+            simulated=True,
         ) as server:
             with await Peer.connect(("127.0.0.1", server.port())) as client:
+                await server.until(lambda: server.value(PREFIX + "downstream_pre_cx_active") == 1)
+                await server.advance(9.9)
+                assert server.value(PREFIX + "downstream_pre_cx_timeout") == 0
+                await server.advance(0.2)
                 assert await client.end() == (b"hello" if goes_on else b"", "FIN")
             assert server.value(PREFIX + "downstream_pre_cx_timeout") == 1
             assert server.value(PREFIX + "downstream_pre_cx_active") == 0

@@ -120,15 +120,17 @@ def test_no_descriptor_stays_open(loop: str, monkeypatch: pytest.MonkeyPatch) ->
 
     async def main() -> None:
         with Backend() as backend:
-            async with l4_server(tcp_proxy(idle_timeout="0.2s"), clusters=[cluster(backend.port)]) as server:
+            proxy = tcp_proxy(idle_timeout="10s")
+            async with l4_server(proxy, clusters=[cluster(backend.port)], simulated=True) as server:
                 open_before = 0
                 for _ in range(4):
                     client = await Peer.connect(("127.0.0.1", server.port()))
                     with client, await backend.accept() as upstream:
                         await until_spliced(upstream, client, sizes)
+                        await server.advance(10.1)
                         assert await client.end() == (b"", "FIN")
                     await server.until(lambda: server.value("cluster.backend.upstream_cx_active") == 0)
-                    await asyncio.sleep(0.05)
+                    await server.advance(0.05)
                     open_before = open_before or open_descriptors()
                 assert open_descriptors() == open_before
 

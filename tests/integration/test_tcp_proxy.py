@@ -204,13 +204,16 @@ def test_timeouts_close_both_sides(field: str, flag: str, reason: str, stat: str
     async def main() -> None:
         log = tmp_path / "log"
         with Backend() as backend:
-            proxy = tcp_proxy(log=log, **{field: "0.1s"})
-            async with l4_server(proxy, clusters=[cluster(backend.port)]) as server:
+            proxy = tcp_proxy(log=log, **{field: "0.2s"})
+            async with l4_server(proxy, clusters=[cluster(backend.port)], simulated=True) as server:
                 client, upstream = await connected(server, backend)
                 with client, upstream:
+                    await server.advance(0.18)
+                    assert server.value(f"tcp.t.{stat}") == 0
+                    await server.advance(0.03)
                     assert await client.end() == (b"", "FIN")
                     assert await upstream.end() == (b"", "FIN")
-                await server.until(log_of(log))
+                await server.advance(0.02)
                 assert log.read_text() == f"{flag} 0 0 {reason} TcpConnectionEnd\n"
                 assert server.value(f"tcp.t.{stat}") == 1
 
@@ -220,14 +223,18 @@ def test_timeouts_close_both_sides(field: str, flag: str, reason: str, stat: str
 def test_bytes_put_the_idle_timeout_off() -> None:
     async def main() -> None:
         with Backend() as backend:
-            async with l4_server(tcp_proxy(idle_timeout="0.2s"), clusters=[cluster(backend.port)]) as server:
+            async with l4_server(
+                tcp_proxy(idle_timeout="10s"), clusters=[cluster(backend.port)], simulated=True
+            ) as server:
                 client, upstream = await connected(server, backend)
                 with client, upstream:
                     for sender, receiver in [(client, upstream), (upstream, client)] * 3:
-                        await asyncio.sleep(0.08)
+                        await server.advance(9)
                         await sender.send(b"x")
                         assert await receiver.receive(1) == b"x"
+                    await server.advance(9.9)
                     assert server.value("tcp.t.idle_timeout") == 0
+                    await server.advance(0.2)
                     assert await client.end() == (b"", "FIN")
 
     run(main)
@@ -265,8 +272,9 @@ def test_slow_reader_pauses_the_writer_and_memory_stays_bounded(loop: str) -> No
                         upstream.fin()
 
                     pouring = asyncio.ensure_future(pour())
-                    await asyncio.sleep(0.3)
-                    assert server.value("cluster.backend.upstream_flow_control_paused_reading_total") >= 1
+                    paused = "cluster.backend.upstream_flow_control_paused_reading_total"
+                    await server.until(lambda: server.value(paused) >= 1)
+                    await asyncio.sleep(0.1)
                     held = server.value("cluster.backend.upstream_cx_rx_bytes_total")
                     assert held < 20_000_000, "the kernel's buffers, and two megabytes of ours"
                     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -321,13 +329,16 @@ def test_what_a_client_sent_before_it_left_still_goes_upstream(loop: str) -> Non
 def test_client_that_leaves_while_the_backend_is_slow_does_not_hold_the_proxy(loop: str) -> None:
     async def main() -> None:
         with Backend() as backend:
-            async with l4_server(tcp_proxy(idle_timeout="0.3s"), clusters=[cluster(backend.port)]) as server:
+            async with l4_server(
+                tcp_proxy(idle_timeout="10s"), clusters=[cluster(backend.port)], simulated=True
+            ) as server:
                 client, upstream = await connected(server, backend)
                 with upstream:
                     client.raw.settimeout(0.2)
                     with pytest.raises(TimeoutError):
                         await client.send(b"y" * 50_000_000)
                     client.reset()
+                    await server.advance(10.1)
                     await server.until(lambda: server.value("cluster.backend.upstream_cx_active") == 0)
                     assert server.value("listener.127.0.0.1_0.downstream_cx_active") == 0
 
@@ -338,7 +349,9 @@ def test_client_that_leaves_while_the_backend_is_slow_does_not_hold_the_proxy(lo
 def test_client_that_takes_nothing_after_the_end_is_given_up(loop: str) -> None:
     async def main() -> None:
         with Backend() as backend:
-            async with l4_server(tcp_proxy(idle_timeout="0.3s"), clusters=[cluster(backend.port)]) as server:
+            async with l4_server(
+                tcp_proxy(idle_timeout="10s"), clusters=[cluster(backend.port)], simulated=True
+            ) as server:
                 client, upstream = await connected(server, backend)
                 with client:
                     client.fin()
@@ -347,6 +360,7 @@ def test_client_that_takes_nothing_after_the_end_is_given_up(loop: str) -> None:
                     with pytest.raises(TimeoutError):
                         await upstream.send(b"z" * 50_000_000)
                     upstream.close()
+                    await server.advance(10.1)
                     await server.until(lambda: server.value("listener.127.0.0.1_0.downstream_cx_active") == 0)
 
     run(main, loop)
@@ -374,16 +388,17 @@ def test_early_data_connects_and_goes_first() -> None:
 def test_access_log_tells_of_the_connection_in_between(tmp_path: Path) -> None:
     async def main() -> None:
         log = tmp_path / "log"
-        options = {"flush_access_log_on_connected": True, "access_log_flush_interval": "0.1s"}
+        options = {"flush_access_log_on_connected": True, "access_log_flush_interval": "0.2s"}
         with Backend() as backend:
             proxy = tcp_proxy(log=log, access_log_options=options)
-            async with l4_server(proxy, clusters=[cluster(backend.port)]) as server:
+            async with l4_server(proxy, clusters=[cluster(backend.port)], simulated=True) as server:
                 client, upstream = await connected(server, backend)
                 with client, upstream:
                     await client.send(b"12345")
                     await upstream.receive(5)
-                    await server.until(lambda: log.exists() and log.read_text().count("TcpPeriodic") == 1)
-                await server.until(log_of(log))
+                    await server.advance(0.25)
+                    assert log.read_text().count("TcpPeriodic") == 1
+                await server.advance(0.05)
                 lines = log.read_text().splitlines()
                 assert lines[0] == "- 0 0 - TcpUpstreamConnected"
                 assert lines[1] == "- 5 0 - TcpPeriodic"

@@ -337,6 +337,7 @@ class Bench:
             local_address="192.0.2.2",
             service_cluster="service",
             http1_codec="native",
+            byte_meters=False,
         )
         listener_scope = self.store.scope("listener.127.0.0.1_10000")
         factory_context = FactoryContext(

@@ -105,7 +105,11 @@ class ResolveTarget:
     def host_at(self, addresses: tuple[Address, ...]) -> Host:
         endpoint = self.endpoint
         return endpoint.host_at(
-            addresses, endpoint.hostname or endpoint.target, self.locality.priority, self.locality.locality
+            addresses,
+            endpoint.hostname or endpoint.target,
+            self.locality.priority,
+            self.locality.locality,
+            self._cluster.initial_health_flags,
         )
 
     def _on_resolved(self, status: ResolutionStatus, details: str, responses: list[DnsResponse]) -> None:

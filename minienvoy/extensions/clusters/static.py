@@ -26,7 +26,13 @@ class StaticCluster(Cluster):
                 addresses = [resolve_address(endpoint.target, endpoint.port, endpoint.path, path)]
                 addresses += [resolve_address(target, port, "", path) for target, port in endpoint.additional_targets]
                 hosts.append(
-                    endpoint.host_at(tuple(addresses), endpoint.hostname, locality.priority, locality.locality)
+                    endpoint.host_at(
+                        tuple(addresses),
+                        endpoint.hostname,
+                        locality.priority,
+                        locality.locality,
+                        self.initial_health_flags,
+                    )
                 )
             self.stats.transport_socket.total_match_count += len(hosts)
             self._hosts[locality.priority] = (*self._hosts.get(locality.priority, ()), *hosts)

@@ -8,69 +8,65 @@ are picked by an earliest-deadline-first schedule, which starts at a random plac
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from ...config.fields import honours
 from ...explain.explanation import NO_EXPLANATION
-from ...upstream.edf_scheduler import EdfScheduler
+from ...upstream.edf_load_balancer import EdfLoadBalancerBase
 from ...upstream.host import Host
 from ...upstream.load_balancer import LOAD_BALANCERS, LoadBalancerContext, LoadBalancerFactory, LoadBalancerParams
-from ...upstream.load_balancer_base import HostAvailability, HostsSource, LoadBalancerBase
+from ...upstream.locality_lb_config import LocalityLbConfig
+from ...upstream.slow_start import SlowStartConfig
+from ...upstream.zone_aware_load_balancer import HostsSource
 
-honours("envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin")
+TYPE = "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin"
+honours(TYPE, "slow_start_config", "locality_lb_config")
 
 
-def _weight(host: Host) -> float:
-    return host.weight
-
-
-class RoundRobinLoadBalancer(LoadBalancerBase):
-    __slots__ = ("_seed",)
+class RoundRobinLoadBalancer(EdfLoadBalancerBase):
+    __slots__ = ()
 
     policy = "round robin"
 
-    def __init__(self, params: LoadBalancerParams) -> None:
-        self._seed = params.random.getrandbits(64)
-        super().__init__(params)
-
-    def new_source(self, priority: int, availability: HostAvailability) -> HostsSource:
-        return HostsSource(priority, availability, self._seed)
-
-    def refresh(self, source: HostsSource) -> None:
-        hosts = source.hosts
-        if len({host.weight for host in hosts}) > 1:
-            # Envoy's pick count has 32 bits.
-            source.scheduler = EdfScheduler.with_picks(hosts, _weight, self._seed & 0xFFFFFFFF)
-        else:
-            source.scheduler = None
+    def __init__(
+        self,
+        params: LoadBalancerParams,
+        locality_config: LocalityLbConfig = LocalityLbConfig(),  # noqa: B008 (it is frozen)
+        slow_start: SlowStartConfig = SlowStartConfig(),  # noqa: B008
+    ) -> None:
+        super().__init__(params, locality_config, slow_start)
 
     def choose_host(self, context: LoadBalancerContext | None) -> Host | None:
-        # The usual case is answered here: one priority, nobody in panic, equal weights, no wish to be told.
+        # The usual case is answered here: one list, equal weights, no wish to be told, no second thoughts.
         source = self._only
-        if source is not None and source.scheduler is None and (context is None or context.explain is NO_EXPLANATION):
+        if (
+            source is not None
+            and source.scheduler is None
+            and (
+                context is None
+                or (
+                    context.explain is NO_EXPLANATION
+                    and not context.host_selection_retries
+                    and context.retry_priority is None
+                )
+            )
+        ):
             hosts = source.hosts
-            index = source.index
-            source.index = index + 1
-            host = hosts[index % len(hosts)]
-            if context is None or not context.host_selection_retries:
-                return host
-            source.index = index
+            if hosts:
+                index = source.index
+                source.index = index + 1
+                return hosts[index % len(hosts)]
         return super().choose_host(context)
 
-    def pick(self, source: HostsSource, context: LoadBalancerContext | None) -> Host | None:
-        if source.scheduler is not None:
-            return cast("EdfScheduler[Host]", source.scheduler).pick_and_add()
+    def unweighted_pick(self, source: HostsSource) -> Host:
         hosts = source.hosts
-        if not hosts:
-            return None
         index = source.index
         source.index = index + 1
         return hosts[index % len(hosts)]
 
 
-@LOAD_BALANCERS.register(
-    "envoy.load_balancing_policies.round_robin",
-    "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin",
-)
+@LOAD_BALANCERS.register("envoy.load_balancing_policies.round_robin", TYPE)
 def create_round_robin(config: Any, context: Any) -> LoadBalancerFactory:
-    return RoundRobinLoadBalancer
+    locality = LocalityLbConfig.from_proto(config.locality_lb_config)
+    slow_start = SlowStartConfig.from_proto(config.slow_start_config)
+    return lambda params: RoundRobinLoadBalancer(params, locality, slow_start)

@@ -38,6 +38,7 @@ from .settings import DROP_UNDERSCORES, REJECT_UNDERSCORES, Http1Settings
 
 if TYPE_CHECKING:
     from ...network.connection import Connection
+    from ..byte_meter import ByteMeter
     from ..codec_stats import Http1CodecStats
     from .header_formatter import KeyFormatter
 
@@ -74,6 +75,8 @@ class Http1Connection:
     _state: int
     _remaining = 0
     _chunks: ChunkedReader | None = None
+    meter: ByteMeter | None = None
+    """Those who count have one (`metered`)."""
 
     def __init__(self, connection: Connection, settings: Http1Settings, stats: Http1CodecStats) -> None:
         # What each message reads is an attribute of the object itself: a default of the class takes longer to find.

@@ -11,8 +11,15 @@ from typing import Any
 CODECS = ("native", "h11")
 
 
-def server_codec(name: str) -> Callable[..., Any]:
-    """The class of the downstream side; ValueError for a name that is not in `CODECS`."""
+def server_codec(name: str, metered: bool = False) -> Callable[..., Any]:
+    """The class of the downstream side; ValueError for a name that is not in `CODECS`.
+
+    `metered` asks for one that counts bytes; the reference codec does not.
+    """
+    if name == "native" and metered:
+        from .metered import MeteredServerConnection
+
+        return MeteredServerConnection
     if name == "native":
         from .server_connection import ServerConnection
 
@@ -24,8 +31,12 @@ def server_codec(name: str) -> Callable[..., Any]:
     raise ValueError(f"no HTTP/1 codec is called {name!r}; there are {', '.join(CODECS)}")
 
 
-def client_codec(name: str) -> Callable[..., Any]:
-    """The class of the upstream side; ValueError for a name that is not in `CODECS`."""
+def client_codec(name: str, metered: bool = False) -> Callable[..., Any]:
+    """The class of the upstream side; as `server_codec`."""
+    if name == "native" and metered:
+        from .metered import MeteredClientConnection
+
+        return MeteredClientConnection
     if name == "native":
         from .client_connection import ClientConnection
 

@@ -29,6 +29,7 @@ _HEALTH_FIELDS: Final = (
     (HealthFlag.PENDING_ACTIVE_HC, "pending_active_hc"),
     (HealthFlag.EXCLUDED_VIA_IMMEDIATE_HC_FAIL, "excluded_via_immediate_hc_fail"),
     (HealthFlag.ACTIVE_HC_TIMEOUT, "active_hc_timeout"),
+    (HealthFlag.DEGRADED_OUTLIER_DETECTION, "failed_degraded_outlier_detection"),
 )
 
 
@@ -58,6 +59,12 @@ class ClustersHandler:
 def _cluster_lines(cluster: Cluster) -> list[str]:
     name = cluster.name
     lines = [f"{name}::observability_name::{cluster.observability_name}\n"]
+    detector = cluster.health.detector
+    if detector is not None:
+        for external, prefix in ((True, ""), (False, "local_origin_")):
+            average, threshold = detector.success_rates[external]
+            lines.append(f"{name}::outlier::{prefix}success_rate_average::{average:g}\n")
+            lines.append(f"{name}::outlier::{prefix}success_rate_ejection_threshold::{threshold:g}\n")
     for priority, manager in zip(("default", "high"), cluster.resource_managers, strict=True):
         for limit, value in _limits(manager).items():
             lines.append(f"{name}::{priority}_priority::{limit}::{value}\n")
@@ -93,11 +100,20 @@ def _cluster_status(cluster: Cluster) -> dict[str, Any]:
         {
             "name": cluster.name,
             "added_via_api": cluster.added_via_api,
+            "success_rate_ejection_threshold": _ejection_threshold(cluster, True),
             "host_statuses": [_host_status(host) for host in cluster.hosts()],
+            "local_origin_success_rate_ejection_threshold": _ejection_threshold(cluster, False),
             "circuit_breakers": {"thresholds": thresholds},
             "observability_name": cluster.observability_name,
         }
     )
+
+
+def _ejection_threshold(cluster: Cluster, external: bool) -> dict[str, Any] | str:
+    """`envoy.type.v3.Percent`; empty if there is none."""
+    detector = cluster.health.detector
+    threshold = -1.0 if detector is None else detector.success_rates[external][1]
+    return {"value": threshold} if threshold > 0 else ""
 
 
 def _host_status(host: Host) -> dict[str, Any]:

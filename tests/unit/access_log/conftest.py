@@ -74,6 +74,7 @@ def proxied() -> FormatterContext:
     info.request_id = "59b7a39a-13bf-48b4-a08d-ef9ebfc4e41d"
     info.downstream_wire_bytes_received = 119
     info.downstream_header_bytes_received = 87
+    info.downstream_decompressed_header_bytes_received = 87
     request = http_request(
         "/zz/p/x?q=1",
         ("empty", ""),

@@ -35,7 +35,33 @@ READ_FOR = {
         "server/listener_manager.py",
     ),
     "server/server.py": ("config/runtime.py", "network/dns.py", "server/stats_settings.py"),
-    "upstream/cluster.py": ("extensions/clusters/dns.py", "network/dns.py"),
+    "upstream/cluster.py": (
+        "extensions/clusters/dns.py",
+        "network/dns.py",
+        "upstream/legacy_lb_policy.py",
+        "upstream/load_balancer_policy.py",
+        "upstream/override_host.py",
+    ),
+    # What the older fields say is put into the extension's message, which has fields of the same names.
+    "upstream/legacy_lb_policy.py": (
+        "extensions/load_balancing_policies/least_request.py",
+        "extensions/load_balancing_policies/ring_hash.py",
+        "extensions/load_balancing_policies/round_robin.py",
+        "extensions/load_balancing_policies/subset_config.py",
+        "upstream/locality_lb_config.py",
+        "upstream/slow_start.py",
+        "upstream/thread_aware_load_balancer.py",
+    ),
+    "upstream/thread_aware_load_balancer.py": ("extensions/load_balancing_policies/own_hash_policy.py",),
+    "extensions/load_balancing_policies/maglev.py": (
+        "extensions/load_balancing_policies/own_hash_policy.py",
+        "upstream/thread_aware_load_balancer.py",
+    ),
+    "extensions/load_balancing_policies/ring_hash.py": (
+        "extensions/load_balancing_policies/own_hash_policy.py",
+        "upstream/thread_aware_load_balancer.py",
+    ),
+    "extensions/load_balancing_policies/subset_config.py": ("extensions/load_balancing_policies/subset.py",),
 }
 """Declaring module -> further modules that read the fields."""
 

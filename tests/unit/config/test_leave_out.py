@@ -48,11 +48,16 @@ def left(message: Any) -> list[Unsupported]:
 
 def test_values_go_back_to_their_default() -> None:
     message = loader.load_dict(
-        {"name": "a", "lb_policy": "MAGLEV", "health_checks": [], "lrs_server": {"self": {}}, "alt_stat_name": "b"},
+        {
+            "name": "a",
+            "lrs_server": {"self": {}},
+            "alt_stat_name": "b",
+            "protocol_selection": "USE_DOWNSTREAM_PROTOCOL",
+        },
         "envoy.config.cluster.v3.Cluster",
     ).message
     assert left(message) == []
-    assert (message.lb_policy, message.HasField("lrs_server"), message.alt_stat_name) == (0, False, "b")
+    assert (message.protocol_selection, message.HasField("lrs_server"), message.alt_stat_name) == (0, False, "b")
 
 
 def test_filters_that_nobody_knows_are_left_out_of_their_list() -> None:

@@ -214,18 +214,26 @@ def test_bad_settings_are_refused(
     assert store.entries == {}
 
 
+CHECK = {"timeout": "1s", "interval": "1s", "unhealthy_threshold": 1, "healthy_threshold": 1}
+
+
 @pytest.mark.parametrize(
     ("fields", "path"),
     [
         ({"type": "EDS"}, "type"),
-        ({"lb_policy": "RING_HASH"}, "lb_policy"),
-        ({"outlier_detection": {}}, "outlier_detection"),
-        ({"common_lb_config": {"zone_aware_lb_config": {}}}, "common_lb_config.zone_aware_lb_config"),
-        ({"http2_protocol_options": {}}, "http2_protocol_options"),
         (
-            {"load_assignment": {"cluster_name": "a", "policy": {"drop_overloads": [{"category": "x"}]}}},
-            "load_assignment.policy.drop_overloads",
+            {"health_checks": [{**CHECK, "grpc_health_check": {}}]},
+            "health_checks[0].grpc_health_check",
         ),
+        (
+            {"health_checks": [{**CHECK, "http_health_check": {"path": "/", "codec_client_type": "HTTP2"}}]},
+            "health_checks[0].http_health_check.codec_client_type",
+        ),
+        (
+            {"health_checks": [{**CHECK, "tcp_health_check": {}, "transport_socket_match_criteria": {"a": "b"}}]},
+            "health_checks[0].transport_socket_match_criteria",
+        ),
+        ({"http2_protocol_options": {}}, "http2_protocol_options"),
     ],
 )
 def test_what_comes_later_is_not_honoured_yet(

@@ -28,10 +28,11 @@ honours(
 @HTTP_FILTERS.register("envoy.filters.http.router", CONFIG_TYPE)
 def create_router(config: Any, context: FactoryContext) -> HttpFilterFactory:
     """The terminal filter of nearly every chain."""
+    server = context.server
     settings = RouterConfig(
         context.server.cluster_manager,
         context.http_scope.struct(RouterStats),
-        client_codec(context.server.http1_codec),
+        lambda *arguments: client_codec(server.http1_codec, server.byte_meters)(*arguments),
         config.suppress_envoy_headers,
     )
     return partial(Router, settings)

@@ -194,8 +194,9 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
     """Raises ConfigError below `path`, with the field's place in the message if `path` is empty."""
     server = context.server
     http_scope = context.scope.scope(f"http.{config.stat_prefix}")
+    tracing_stats = ConnectionManagerTracingStats()
     if config.stat_prefix != "admin":
-        http_scope.scope("tracing").struct(ConnectionManagerTracingStats)
+        tracing_stats = http_scope.scope("tracing").struct(ConnectionManagerTracingStats)
     stats = http_scope.struct(ConnectionManagerStats)
     listener_stats = context.listener_scope.scope(f"http.{config.stat_prefix}").struct(ConnectionManagerListenerStats)
     join = f"{path}." if path else ""
@@ -212,11 +213,12 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         cluster_exists=(lambda name: manager.get(name) is not None) if validate else None,
     )
     common, http1 = config.common_http_protocol_options, config.http_protocol_options
-    make_connection = server_codec(server.http1_codec)
     # `http1.*` exists once the first connection manager with that codec does, and is the same for all listeners.
     codec_stats = server.stats.scope("http1").struct(Http1CodecStats)
 
     def make_codec(connection: Any, callbacks: Any, manager_config: ConnectionManagerConfig) -> ServerConnection:
+        # Asked at each connection: a format that is compiled later may be the first that wants bytes counted.
+        make_connection = server_codec(server.http1_codec, server.byte_meters)
         made: ServerConnection = make_connection(connection, callbacks, manager_config.http1, codec_stats)
         return made
 
@@ -231,6 +233,7 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         stat_prefix=config.stat_prefix,
         stats=stats,
         listener_stats=listener_stats,
+        tracing_stats=tracing_stats,
         filter_chain=filter_chain,
         stream_class=ActiveStream if only_terminal else FilteredStream,
         route_config=route_config,

@@ -33,8 +33,10 @@ from .tcp_proxy_upstream import BULK_CHUNK, Upstream
 
 if TYPE_CHECKING:
     from ....event.dispatcher import LazyTimer, Timer
+    from ....http.header_map import RequestHeaderMap
     from ....server.factory_context import FactoryContext
     from ....upstream.cluster import Cluster
+    from ....upstream.load_balancer import OverrideHost, RetryPriority
 
 # `TcpProxy::UpstreamFailureReason`, as it stands in %DOWNSTREAM_LOCAL_CLOSE_REASON%, with Envoy's spelling.
 CONNECT_FAILED, NO_HEALTHY_UPSTREAM, RESOURCE_LIMIT_EXCEEDED, NO_ROUTE = range(4)
@@ -80,6 +82,8 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
         if config.idle_timeout:
             self._idle_timer = connection.dispatcher.create_lazy_timer(self._on_idle_timeout)
             self._idle_timer.enable(config.idle_timeout)
+        if config.flush_on_start:
+            self._log(AccessLogType.TCP_CONNECTION_START)
         if config.connect_on_data:
             self._early_data = b""
         else:
@@ -163,7 +167,8 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
                 return
             self._attempts += 1
             self._stream_info.attempt_count = self._attempts
-            self._stream_info.upstream_connect_start_time = self.connection.dispatcher.monotonic_time()
+            now = self.connection.dispatcher.monotonic_time()
+            self._stream_info.upstream_connect_start_time = self._stream_info.upstream_request_create_time = now
             client = tcp_conn_pool(cluster, host).new_connection(self)
             if client is not None:
                 self._connecting = client
@@ -171,8 +176,15 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
     def on_pool_failure(self, reason: PoolFailureReason, failure_reason: str, host: Host) -> None:
         self._connecting = None
         info = self._stream_info
+        info.upstream_connection_pool_ready_time = self.connection.dispatcher.monotonic_time()
         if reason is not PoolFailureReason.OVERFLOW:
+            if host.outlier is not None:
+                if reason is PoolFailureReason.TIMEOUT:
+                    host.outlier.put_timeout()
+                else:
+                    host.outlier.put_connect_failure()
             info.upstream_host = host
+            info.attempted_hosts += (host,)
             info.upstream_transport_failure_reason = failure_reason
         if reason in (PoolFailureReason.REMOTE_CONNECTION_FAILURE, PoolFailureReason.TIMEOUT):
             info.set_response_flag(ResponseFlag.UPSTREAM_CONNECTION_FAILURE)
@@ -191,7 +203,11 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
         assert self._cluster is not None
         if self.explain is not NO_EXPLANATION:
             self.explain.decided("connection", host, "new")
+        if host.outlier is not None:
+            host.outlier.put_connected_finally()
         info.upstream_host = host
+        info.attempted_hosts += (host,)
+        info.attempted_connection_ids += (connection.info.id,)
         info.upstream_connection = connection.info
         info.upstream_connect_complete_time = self.connection.dispatcher.monotonic_time()
         info.upstream_connection_pool_ready_time = info.upstream_connect_complete_time
@@ -222,15 +238,29 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
     # -- what a load balancer asks
 
     host_selection_retries = 0
+    retry_priority: RetryPriority | None = None
 
     def compute_hash_key(self) -> int | None:
-        return None
+        hash_ = self._config.hash_method
+        return None if hash_ is None else hash_(self._stream_info)
 
     def should_select_another_host(self, host: Host) -> bool:
         return False
 
     def metadata_match_criteria(self) -> Any:
-        return self._route.metadata_match
+        return self._route.metadata_match.get("envoy.lb")
+
+    def override_host(self) -> OverrideHost | None:
+        return None
+
+    def downstream_headers(self) -> RequestHeaderMap | None:
+        return None
+
+    def request_stream_info(self) -> StreamInfo | None:
+        return self._stream_info
+
+    def add_set_cookie(self, value: bytes) -> None:
+        """A TCP connection has no cookies."""
 
     # -- inside
 

@@ -6,7 +6,7 @@ Envoy: `TcpProxy::Config`, `Config::SharedConfig`, `ALL_TCP_PROXY_STATS`;
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ....access_log.access_log import AccessLog
     from ....event.random import RandomStream
     from ....server.factory_context import FactoryContext
+    from ....stream_info import StreamInfo
 
 TYPE: Final = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 DEFAULT_IDLE_TIMEOUT: Final = 3600.0
@@ -34,6 +35,7 @@ honours(
     "access_log_options",
     "access_log_flush_interval",
     "flush_access_log_on_connected",
+    "hash_policy",
     "max_connect_attempts",
     "backoff_options",
     "max_downstream_connection_duration",
@@ -41,12 +43,19 @@ honours(
     "max_early_data_bytes",
     values={"upstream_connect_mode": ("IMMEDIATE", "ON_DOWNSTREAM_DATA")},
     whole=("metadata_match",),
-    ignored={"hash_policy": "no load balancer hashes yet"},
 )
 honours(f"{TYPE}.WeightedCluster", "clusters")
 honours(f"{TYPE}.WeightedCluster.ClusterWeight", "name", "weight", whole=("metadata_match",))
-honours(f"{TYPE}.TcpAccessLogOptions", "access_log_flush_interval", "flush_access_log_on_connected")
+honours(
+    f"{TYPE}.TcpAccessLogOptions",
+    "access_log_flush_interval",
+    "flush_access_log_on_connected",
+    "flush_access_log_on_start",
+)
 honours("envoy.config.core.v3.BackoffStrategy", "base_interval", "max_interval")
+honours("envoy.type.v3.HashPolicy", "source_ip", "filter_state")
+honours("envoy.type.v3.HashPolicy.SourceIp")
+honours("envoy.type.v3.HashPolicy.FilterState", "key")
 honours("envoy.type.v3.Percent", "value")
 
 Metadata = Mapping[str, Mapping[str, Any]]
@@ -93,6 +102,7 @@ class TcpProxyConfig:
         routes: (sum of the weights up to this one, route); one for `cluster`.
         max_duration_jitter: percent of the duration that is added at most, at random.
         backoff: (base, maximum) interval between connect attempts; None tries again at once.
+        hash_method: what balancers that hash go by; None if nothing is told.
         max_early_data: bytes; None connects upstream before the client has sent anything.
         connect_on_data: connect when the client has sent something (`upstream_connect_mode`).
     """
@@ -108,9 +118,11 @@ class TcpProxyConfig:
     max_connect_attempts: int
     backoff: tuple[float, float] | None
     flush_on_connected: bool
+    flush_on_start: bool
     flush_interval: float
     connect_on_data: bool
     max_early_data: int
+    hash_method: Callable[[StreamInfo], int | None] | None = None
 
     @classmethod
     def from_proto(cls, config: Any, context: FactoryContext) -> TcpProxyConfig:
@@ -134,9 +146,11 @@ class TcpProxyConfig:
             config.max_connect_attempts.value if config.HasField("max_connect_attempts") else 1,
             _backoff(config),
             config.flush_access_log_on_connected or options.flush_access_log_on_connected,
+            options.flush_access_log_on_start,
             seconds(flush_interval, "access_log_flush_interval"),
             _connects_on_data(config),
             config.max_early_data_bytes.value,
+            _hash_method(config.hash_policy),
         )
 
     def pick_route(self) -> TcpRoute:
@@ -175,6 +189,19 @@ def _merged(shared: Metadata, cluster: Any) -> Metadata:
         return shared
     own = plain_metadata(cluster.metadata_match)
     return {name: {**shared.get(name, {}), **own.get(name, {})} for name in (*shared, *own)}
+
+
+def _hash_method(policies: Any) -> Callable[[StreamInfo], int | None] | None:
+    """The API lets only one policy in."""
+    if not policies:
+        return None
+    from ....router.hash_policy import hash_of_filter_state, hash_of_source_ip
+
+    policy = policies[0]
+    if policy.WhichOneof("policy_specifier") == "source_ip":
+        return hash_of_source_ip
+    key = policy.filter_state.key
+    return lambda info: hash_of_filter_state(info, key)
 
 
 def _backoff(config: Any) -> tuple[float, float] | None:

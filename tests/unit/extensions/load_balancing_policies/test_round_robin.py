@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import random
-from typing import Any
 
 import pytest
 
@@ -10,10 +9,10 @@ from minienvoy.extensions.load_balancing_policies.round_robin import RoundRobinL
 from minienvoy.network.address import Address
 from minienvoy.upstream.cluster_stats import ClusterLbStats
 from minienvoy.upstream.host import HealthFlag, Host, HostSet, PrioritySet
-from minienvoy.upstream.load_balancer import LoadBalancerParams
+from minienvoy.upstream.load_balancer import LoadBalancerContextBase, LoadBalancerParams
 
 
-class Request:
+class Request(LoadBalancerContextBase):
     """A `LoadBalancerContext` that does not like some hosts."""
 
     def __init__(self, refuses: tuple[Host, ...] = (), retries: int = 0, explain: Explanation = NO_EXPLANATION) -> None:
@@ -21,14 +20,8 @@ class Request:
         self._refuses = refuses
         self.host_selection_retries = retries
 
-    def compute_hash_key(self) -> int | None:
-        return None
-
     def should_select_another_host(self, host: Host) -> bool:
         return host in self._refuses
-
-    def metadata_match_criteria(self) -> Any:
-        return None
 
 
 class Fixture:
@@ -143,7 +136,7 @@ def test_choice_is_explained(rr: Fixture) -> None:
     explain = Explanation()
     rr.balancer.choose_host(Request(explain=explain))
     chosen = rr.balancer.choose_host(Request((hosts[0], hosts[1]), retries=1, explain=explain))
-    assert [decision.because for decision in explain.all("host")] == ["round robin", "round robin"]
+    assert [decision.because for decision in explain.all("host")] == ["round robin over 2 of 2 hosts"] * 2
     assert (explain["host"].chose, len(explain["host"].rejected)) == (chosen, 1)
     assert "priority" not in explain
 

@@ -107,7 +107,7 @@ class StreamRateLimiter:
             if not self._shared:
                 # Begin at the pace that is wanted, not with what a whole second allows.
                 self._bucket.reset(int(self._limit * self._fill_interval))
-        size = self._bucket.consume(len(self._buffer), allow_partial=True)
+        size = self._bucket.consume_up_to(len(self._buffer))
         portion = bytes(self._buffer[:size])
         del self._buffer[:size]
         left = bool(self._buffer)

@@ -4,7 +4,7 @@ import pytest
 
 from minienvoy.network.address import Address
 from minienvoy.upstream.host import HealthFlag, Host, HostSet
-from minienvoy.upstream.load_balancer_base import priority_load
+from minienvoy.upstream.priority_load import priority_load
 
 FLAGS = {
     "+": 0,

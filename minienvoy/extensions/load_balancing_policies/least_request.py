@@ -1,0 +1,100 @@
+"""LEAST_REQUEST: of some hosts taken at random, the one with the fewest requests under way.
+
+Envoy: `Upstream::LeastRequestLoadBalancer`, `envoy.load_balancing_policies.least_request`; docs "Weighted least
+request". Where weights differ it is a schedule as for round robin, in which a host's weight shrinks with its requests:
+`weight / (requests + 1) ** active_request_bias`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...config.fields import honours
+from ...config.runtime import RuntimeDouble
+from ...upstream.edf_load_balancer import EdfLoadBalancerBase
+from ...upstream.host import Host
+from ...upstream.load_balancer import LOAD_BALANCERS, LoadBalancerFactory, LoadBalancerParams
+from ...upstream.locality_lb_config import LocalityLbConfig
+from ...upstream.slow_start import SlowStartConfig
+from ...upstream.zone_aware_load_balancer import HostsSource
+
+TYPE = "envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest"
+honours(
+    TYPE,
+    "choice_count",
+    "active_request_bias",
+    "slow_start_config",
+    "locality_lb_config",
+    "selection_method",
+    ignored={"enable_full_scan": "Envoy 1.40 does not look at it; selection_method is what counts"},
+)
+FULL_SCAN = 1
+
+
+class LeastRequestLoadBalancer(EdfLoadBalancerBase):
+    """`choice_count` hosts are compared; 0 compares all."""
+
+    __slots__ = ("_bias", "_bias_setting", "_choice_count")
+
+    def __init__(
+        self,
+        params: LoadBalancerParams,
+        locality_config: LocalityLbConfig = LocalityLbConfig(),  # noqa: B008 (it is frozen)
+        slow_start: SlowStartConfig = SlowStartConfig(),  # noqa: B008
+        choice_count: int = 2,
+        bias: RuntimeDouble = RuntimeDouble(1.0),  # noqa: B008
+    ) -> None:
+        self._choice_count = choice_count
+        self._bias_setting = bias
+        self._bias = 1.0
+        super().__init__(params, locality_config, slow_start)
+
+    @property
+    def policy(self) -> str:  # type: ignore[override]
+        return f"least request of {self._choice_count}" if self._choice_count else "least request of all"
+
+    def refresh(self, source: HostsSource) -> None:
+        setting = self._bias_setting
+        bias = setting.default if self.params.runtime is None else setting.value(self.params.runtime.snapshot)
+        self._bias = bias if bias >= 0.0 else 1.0
+        super().refresh(source)
+
+    def host_weight(self, host: Host) -> float:
+        weight = super().host_weight(host)
+        bias = self._bias
+        if bias == 1.0:
+            return weight / (host.stats.rq_active + 1)
+        return weight / (host.stats.rq_active + 1) ** bias if bias else weight
+
+    def unweighted_pick(self, source: HostsSource) -> Host:
+        hosts = source.hosts
+        if not self._choice_count:
+            return self._least_of_all(hosts)
+        draw = self.random.getrandbits
+        count = len(hosts)
+        best = hosts[draw(64) % count]
+        least = best.stats.rq_active
+        for _ in range(self._choice_count - 1):
+            other = hosts[draw(64) % count]
+            if other.stats.rq_active < least:
+                best = other
+                least = other.stats.rq_active
+        return best
+
+    def _least_of_all(self, hosts: tuple[Host, ...]) -> Host:
+        least = min(host.stats.rq_active for host in hosts)
+        tied = [host for host in hosts if host.stats.rq_active == least]
+        return tied[0] if len(tied) == 1 else tied[self.random.getrandbits(64) % len(tied)]
+
+
+@LOAD_BALANCERS.register("envoy.load_balancing_policies.least_request", TYPE)
+def create_least_request(config: Any, context: Any) -> LoadBalancerFactory:
+    locality = LocalityLbConfig.from_proto(config.locality_lb_config)
+    slow_start = SlowStartConfig.from_proto(config.slow_start_config)
+    choice_count = config.choice_count.value if config.HasField("choice_count") else 2
+    if config.selection_method == FULL_SCAN:
+        choice_count = 0
+    bias = RuntimeDouble(1.0)
+    if config.HasField("active_request_bias"):
+        bias = RuntimeDouble.from_proto(config.active_request_bias)
+    return lambda params: LeastRequestLoadBalancer(params, locality, slow_start, choice_count, bias)

@@ -1,0 +1,51 @@
+"""Hosts by where they are.
+
+Envoy: `Upstream::HostsPerLocalityImpl`, `PriorityStateManager::updateClusterPrioritySet`; docs "Locality weighted load
+balancing". The locality of this server comes first, if any host is there; the others stand in the order of their names.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .host import Host, HostSet, Locality
+
+NO_HOSTS: Final[tuple[Host, ...]] = ()
+
+
+class HostsPerLocality:
+    """The hosts of one host set, by locality; all lists have the same localities at the same index.
+
+    Attributes:
+        has_local: index 0 is the locality of this server.
+        weights: as configured; 0 where none is.
+    """
+
+    __slots__ = ("all", "degraded", "excluded_count", "has_local", "healthy", "localities", "weights")
+
+    def __init__(self, host_set: HostSet, local: Locality | None = None) -> None:
+        groups: dict[Locality, list[Host]] = {}
+        for host in host_set.hosts:
+            groups.setdefault(host.locality, []).append(host)
+        self.has_local = local is not None and local in groups
+        self.localities = sorted(groups, key=lambda each: (each != local, each))
+        self.all = [tuple(groups[each]) for each in self.localities]
+        weights = host_set.locality_weights or {}
+        self.weights = [weights.get(each, 0) for each in self.localities]
+        self.healthy = self._part(host_set.healthy_hosts)
+        self.degraded = self._part(host_set.degraded_hosts)
+        self.excluded_count = [len(hosts) for hosts in self._part(host_set.excluded_hosts)]
+
+    def _part(self, hosts: tuple[Host, ...]) -> list[tuple[Host, ...]]:
+        groups: dict[Locality, list[Host]] = {each: [] for each in self.localities}
+        for host in hosts:
+            groups[host.locality].append(host)
+        return [tuple(groups[each]) for each in self.localities]
+
+    def effective_weight(self, index: int, eligible: list[tuple[Host, ...]], overprovisioning_factor: int) -> float:
+        """The weight of a locality, less as fewer of its hosts are eligible (`effectiveLocalityWeight`)."""
+        count = len(self.all[index]) - self.excluded_count[index]
+        if not count:
+            return 0.0
+        available = min(1.0, overprovisioning_factor / 100.0 * (1.0 * len(eligible[index]) / count))
+        return self.weights[index] * available
