@@ -22,8 +22,10 @@ from .record import replace
 
 if TYPE_CHECKING:
     from .config.loader import LoadedConfig
+    from .event.loop_thread import LoopThread
     from .server.listener import Listener
     from .server.server import Server
+    from .threaded_proxy import ThreadedProxy
 
 Endpoint = str | tuple[str, int]
 """`127.0.0.1:80`, `[::1]:80`, the path of a unix socket, or what `getsockname()` returns."""
@@ -186,6 +188,15 @@ class Proxy:
         return cls(load_dict(dict(config)), **options)
 
     # -- life
+
+    def in_thread(self, thread: LoopThread | None = None) -> ThreadedProxy:
+        """This proxy for a program that does not await: `with Proxy.from_yaml(...).in_thread() as proxy:`.
+
+        It runs in `thread`, or in one of its own.
+        """
+        from .threaded_proxy import ThreadedProxy
+
+        return ThreadedProxy(self, thread)
 
     async def start(self) -> Self:
         """Listen; returns when every cluster knows its hosts. `async with` does this.

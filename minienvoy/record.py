@@ -49,12 +49,6 @@ def replace(item: T, **changes: Any) -> T:
     return type(item)(**changes)
 
 
-def field_names(cls: type[Any]) -> tuple[str, ...]:
-    """The attributes of a record class, in order."""
-    names: tuple[str, ...] = cls.__record_fields__
-    return names
-
-
 def as_dict(item: object) -> dict[str, Any] | None:
     """The attributes of a record or a dataclass; None if it is neither."""
     names = getattr(item, "__record_fields__", None) or getattr(item, "__dataclass_fields__", None)

@@ -129,8 +129,7 @@ def _stream_id(arguments: Arguments) -> Command:
         if type(info) is StreamInfo and make is not None:
             info.request_id = make()
             return info.request_id
-        value = context.request_headers.get(b"x-request-id")
-        return None if value is None else value.decode("latin-1")
+        return None
 
     return simple(text)
 

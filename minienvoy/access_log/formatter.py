@@ -32,6 +32,12 @@ COMMANDS: Final[CommandTable] = {
 }
 """Every command of Envoy but the two that evaluate CEL."""
 
+LEFT_OUT: Final = {
+    "CEL": "the Common Expression Language is not implemented",
+    "TYPED_CEL": "the Common Expression Language is not implemented",
+}
+"""Envoy's commands that are refused, and why; `docs/supported.md` lists them."""
+
 FORMATTERS: Final[Registry[Callable[[Any], CommandTable]]] = Registry("envoy.formatter")
 """What a format may name in `formatters`: of its configuration, the commands that it adds."""
 
@@ -115,8 +121,8 @@ def compile_command(
     """
     known = added.get(name) or COMMANDS.get(name)
     if known is None:
-        if name in ("CEL", "TYPED_CEL"):
-            raise ConfigError(f"%{name}% is not supported", remedy="the Common Expression Language is not implemented")
+        if name in LEFT_OUT:
+            raise ConfigError(f"%{name}% is not supported", remedy=LEFT_OUT[name])
         raise ConfigError(f"Not supported field in StreamInfo: {name}")
     syntax, maker = known
     check_syntax(name, syntax, argument, max_length)

@@ -97,6 +97,15 @@ def _value(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def operators() -> str:
+    """The operators of the substitution formatter: which there are, and which are left out and why."""
+    formatter = import_module("minienvoy.access_log.formatter")
+    known = ", ".join(f"`{name}`" for name in sorted(formatter.COMMANDS))
+    lines = ["## Operators of formats (`%...%`)", "", "| operator | |", "|--|--|", f"| {known} | yes |"]
+    lines += [f"| `{name}` | not yet: {reason} |" for name, reason in sorted(formatter.LEFT_OUT.items())]
+    return "\n".join(lines) + "\n"
+
+
 def page() -> str:
     """The page for all of minienvoy, catalogue types without a declaration included."""
     import_everything()
@@ -104,7 +113,7 @@ def page() -> str:
     for full_name in registry.catalogue():
         if _in_schema(full_name):
             declared.setdefault(full_name, Declaration())
-    return render(declared)
+    return render(declared) + "\n" + operators()
 
 
 def _in_schema(full_name: str) -> bool:

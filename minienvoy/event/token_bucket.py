@@ -1,7 +1,7 @@
 """A bucket that fills at a steady rate and is emptied by what it lets pass.
 
-Envoy: `TokenBucketImpl`, `AtomicTokenBucketImpl`. Tokens come all the time, a fraction of one after the other, not in
-portions; `fill_interval` of the configuration only tells the rate.
+Envoy: `AtomicTokenBucketImpl`, and `TokenBucketImpl` for `LazyTokenBucket`. Tokens come all the time, a fraction of
+one after the other, not in portions; `fill_interval` of the configuration only tells the rate.
 """
 
 from __future__ import annotations
@@ -60,3 +60,13 @@ class TokenBucket:
         """Seconds until there is a whole token."""
         missing = 1.0 - self.tokens
         return max(0.0, missing / self._fill_rate) if self._fill_rate else 0.0
+
+
+class LazyTokenBucket(TokenBucket):
+    """Does not look at the clock while it is full: what comes in that time comes when it is not full any more."""
+
+    @property
+    def tokens(self) -> float:
+        if self._tokens < self.max_tokens:
+            return super().tokens
+        return self._tokens

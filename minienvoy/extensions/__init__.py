@@ -9,23 +9,60 @@ from __future__ import annotations
 from ..registry import add_to_catalogue
 
 CATALOGUE = {
+    # listener filters
+    "envoy.extensions.filters.listener.local_ratelimit.v3.LocalRateLimit": "filters.listener.local_ratelimit",
     # network filters
+    "envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit": "filters.network.connection_limit",
     "envoy.extensions.filters.network.direct_response.v3.Config": "filters.network.direct_response",
     "envoy.extensions.filters.network.echo.v3.Echo": "filters.network.echo",
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager": (
         "filters.network.http_connection_manager"
     ),
+    "envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit": "filters.network.local_ratelimit",
     "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy": "filters.network.tcp_proxy",
     # HTTP filters
+    "envoy.extensions.filters.http.bandwidth_limit.v3.BandwidthLimit": "filters.http.bandwidth_limit",
     "envoy.extensions.filters.http.buffer.v3.Buffer": "filters.http.buffer",
     "envoy.extensions.filters.http.buffer.v3.BufferPerRoute": "filters.http.buffer",
     "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit": "filters.http.local_ratelimit",
     "envoy.extensions.filters.http.health_check.v3.HealthCheck": "filters.http.health_check",
     "envoy.extensions.filters.http.fault.v3.HTTPFault": "filters.http.fault",
+    "envoy.extensions.filters.http.stateful_session.v3.StatefulSession": "filters.http.stateful_session",
+    "envoy.extensions.filters.http.stateful_session.v3.StatefulSessionPerRoute": "filters.http.stateful_session",
     "envoy.extensions.filters.http.router.v3.Router": "filters.http.router",
     # path matchers and rewriters of routes
     "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig": "path.uri_template",
     "envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig": "path.uri_template",
+    # inputs and matchers of match trees
+    "envoy.type.matcher.v3.HttpRequestHeaderMatchInput": "matching.http_inputs",
+    "envoy.type.matcher.v3.HttpRequestTrailerMatchInput": "matching.http_inputs",
+    "envoy.type.matcher.v3.HttpResponseHeaderMatchInput": "matching.http_inputs",
+    "envoy.type.matcher.v3.HttpResponseTrailerMatchInput": "matching.http_inputs",
+    "envoy.type.matcher.v3.HttpRequestQueryParamMatchInput": "matching.http_inputs",
+    "envoy.type.matcher.v3.HttpResponseStatusCodeMatchInput": "matching.http_inputs",
+    "envoy.type.matcher.v3.HttpResponseStatusCodeClassMatchInput": "matching.http_inputs",
+    "envoy.extensions.matching.common_inputs.network.v3.ApplicationProtocolInput": "matching.network_inputs",
+    "envoy.extensions.matching.common_inputs.network.v3.DestinationIPInput": "matching.network_inputs",
+    "envoy.extensions.matching.common_inputs.network.v3.DestinationPortInput": "matching.network_inputs",
+    "envoy.extensions.matching.common_inputs.network.v3.DirectSourceIPInput": "matching.network_inputs",
+    "envoy.extensions.matching.common_inputs.network.v3.DynamicMetadataInput": "matching.network_inputs",
+    "envoy.extensions.matching.common_inputs.network.v3.FilterStateInput": "matching.network_inputs",
+    "envoy.extensions.matching.common_inputs.network.v3.NetworkNamespaceInput": "matching.network_inputs",
+    "envoy.extensions.matching.common_inputs.network.v3.ServerNameInput": "matching.network_inputs",
+    "envoy.extensions.matching.common_inputs.network.v3.SourceIPInput": "matching.network_inputs",
+    "envoy.extensions.matching.common_inputs.network.v3.SourcePortInput": "matching.network_inputs",
+    "envoy.extensions.matching.common_inputs.network.v3.SourceTypeInput": "matching.network_inputs",
+    "envoy.extensions.matching.common_inputs.network.v3.TransportProtocolInput": "matching.network_inputs",
+    "envoy.extensions.matching.common_inputs.ssl.v3.DnsSanInput": "matching.ssl_inputs",
+    "envoy.extensions.matching.common_inputs.ssl.v3.SubjectInput": "matching.ssl_inputs",
+    "envoy.extensions.matching.common_inputs.ssl.v3.UriSanInput": "matching.ssl_inputs",
+    "envoy.extensions.matching.common_inputs.environment_variable.v3.Config": "matching.environment_variable",
+    "envoy.extensions.matching.input_matchers.consistent_hashing.v3.ConsistentHashing": "matching.input_matchers",
+    "envoy.extensions.matching.input_matchers.ip.v3.Ip": "matching.input_matchers",
+    "envoy.extensions.matching.input_matchers.metadata.v3.Metadata": "matching.input_matchers",
+    "envoy.extensions.matching.input_matchers.runtime_fraction.v3.RuntimeFraction": "matching.input_matchers",
+    "xds.type.matcher.v3.IPMatcher": "matching.custom_matchers",
+    "xds.type.matcher.v3.ServerNameMatcher": "matching.custom_matchers",
     # health checkers
     "envoy.health_checkers.http": "health_checkers.http",
     "envoy.health_checkers.tcp": "health_checkers.tcp",
@@ -33,6 +70,8 @@ CATALOGUE = {
     "envoy.cluster.static": "clusters.static",
     "envoy.cluster.strict_dns": "clusters.strict_dns",
     "envoy.cluster.logical_dns": "clusters.logical_dns",
+    "envoy.cluster.original_dst": "clusters.original_dst",
+    "envoy.extensions.clusters.aggregate.v3.ClusterConfig": "clusters.aggregate",
     "envoy.extensions.clusters.dns.v3.DnsCluster": "clusters.dns",
     # load balancing policies
     "envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin": (
@@ -65,6 +104,10 @@ CATALOGUE = {
         "http.original_ip_detection.custom_header"
     ),
     "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig": "http.original_ip_detection.xff",
+    # sessions
+    "envoy.extensions.http.stateful_session.cookie.v3.CookieBasedSessionState": "http.stateful_session.cookie",
+    "envoy.extensions.http.stateful_session.envelope.v3.EnvelopeSessionState": "http.stateful_session.envelope",
+    "envoy.extensions.http.stateful_session.header.v3.HeaderBasedSessionState": "http.stateful_session.header",
     # early header mutation
     "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation": (
         "http.early_header_mutation.header_mutation"

@@ -430,6 +430,8 @@ class ActiveStream(UpgradableStream):
             timer.enable(seconds)
 
     def describe(self) -> None:
+        if self.request_headers is not None and not self.request_id:
+            self.request_id = (self.request_headers.get(b"x-request-id") or b"").decode("latin-1")
         route = self._route
         if route is not None:
             self.route_name = route.name

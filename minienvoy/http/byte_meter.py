@@ -25,3 +25,11 @@ class ByteMeter:
         self.header_sent = 0
         self.decompressed_header_received = 0
         self.first_body_byte_time: float | None = None
+
+    def add(self, other: ByteMeter) -> None:
+        """Begin with what `other` has counted."""
+        self.wire_received += other.wire_received
+        self.wire_sent += other.wire_sent
+        self.header_received += other.header_received
+        self.header_sent += other.header_sent
+        self.decompressed_header_received += other.decompressed_header_received

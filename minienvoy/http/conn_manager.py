@@ -57,7 +57,7 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
 
     # -- the connection's life
 
-    def on_new_connection(self) -> FilterStatus:
+    def initialize_read_filter_callbacks(self) -> None:
         config = self.config
         connection = self.connection
         connection.add_callbacks(self)
@@ -71,7 +71,6 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         if config.max_connection_duration:
             self._duration_timer = config.dispatcher.create_timer(self._on_max_connection_duration)
             self._duration_timer.enable(config.max_connection_duration)
-        return FilterStatus.CONTINUE
 
     def on_data(self, data: bytes, end_stream: bool) -> FilterStatus:
         codec = self.codec

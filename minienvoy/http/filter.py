@@ -127,6 +127,9 @@ class StreamDecoderFilterCallbacks(StreamFilterCallbacks, Protocol):
         """Put `data` behind what is held back: to give a request without body one (from `decode_headers`), to add to
         what this filter holds, or to the end of the body (from `decode_trailers`)."""
 
+    def add_decoded_trailers(self) -> HeaderMap:
+        """From the hook that sees the end of a request without trailers: trailers for the filters after this one."""
+
     def inject_decoded_data(self, data: bytes, end_stream: bool) -> None:
         """Give `data` to the filters after this one, past what is held back: a filter that changes a body takes it with
         STOP_ITERATION_NO_BUFFER and injects another."""
@@ -153,6 +156,9 @@ class StreamDecoderFilterCallbacks(StreamFilterCallbacks, Protocol):
 class StreamEncoderFilterCallbacks(StreamFilterCallbacks, Protocol):
     def continue_encoding(self) -> None: ...
     def add_encoded_data(self, data: bytes) -> None: ...
+    def add_encoded_trailers(self) -> HeaderMap:
+        """From the hook that sees the end of a response without trailers: trailers for the filters after this one."""
+
     def inject_encoded_data(self, data: bytes, end_stream: bool) -> None: ...
     def encoding_buffer(self) -> bytes: ...
     def on_encoder_filter_above_write_buffer_high_watermark(self) -> None:

@@ -139,6 +139,10 @@ class FilterIteration:
             # There is nobody to wait for here: whatever is added has been produced already.
             self._look_at_size(self._states[at] != STOP_ALL_BUFFER)
 
+    def add_trailers(self, trailers: HeaderMap) -> None:
+        """A filter whose data hook runs, and sees the end of the stream, puts `trailers` behind that."""
+        self._trailers = trailers
+
     def inject_data(self, at: int, data: bytes, end_stream: bool) -> None:
         """Filter `at` gives `data` to the next one, past what is held back."""
         if end_stream:
@@ -202,6 +206,7 @@ class FilterIteration:
 
     def _run_data(self, at: int, data: bytes, end_stream: bool) -> None:
         hooks, states, end_seen = self._data_hooks, self._states, self._end_seen
+        added_at = -1
         while at < len(hooks):
             if states[at] >= STOP_ALL_BUFFER:
                 self._hold(data, states[at] == STOP_ALL_WATERMARK)
@@ -217,6 +222,9 @@ class FilterIteration:
                 self._inside[at] = 0
                 if self._over():
                     return
+                if end_stream and self._trailers is not None:
+                    end_stream = False
+                    added_at = at
                 if self._resumed[at]:
                     self._resumed[at] = 0
                 elif status is not _DATA_CONTINUE:
@@ -233,6 +241,8 @@ class FilterIteration:
                 return
             at += 1
         self._sink_data(data, end_stream)
+        if added_at >= 0 and not self._over():
+            self._run_trailers(added_at + 1)
 
     def _run_trailers(self, at: int) -> None:
         hooks, states = self._trailers_hooks, self._states

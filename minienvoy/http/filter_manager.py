@@ -172,6 +172,10 @@ class FilterManager(StreamInfo):
     def add_decoded_data(self, data: bytes) -> None:
         """Nothing comes after the terminal filter."""
 
+    def add_decoded_trailers(self) -> HeaderMap:
+        """Nothing comes after the terminal filter."""
+        raise NotImplementedError
+
     def inject_decoded_data(self, data: bytes, end_stream: bool) -> None:
         """Nothing comes after the terminal filter."""
 
@@ -186,6 +190,14 @@ class FilterManager(StreamInfo):
 
     def add_decoded_data_from(self, at: int, data: bytes) -> None:
         """Filter number `at` puts `data` behind what is held back of the request."""
+
+    def add_decoded_trailers_from(self, at: int) -> HeaderMap:
+        """Filter number `at` ends the request with trailers."""
+        raise NotImplementedError
+
+    def add_encoded_trailers_from(self, at: int) -> HeaderMap:
+        """As `add_decoded_trailers_from`, for the response; `at` counts on the way back."""
+        raise NotImplementedError
 
     def inject_decoded_data_from(self, at: int, data: bytes, end_stream: bool) -> None:
         """Filter number `at` gives `data` to the next one."""
@@ -269,6 +281,9 @@ class FilterCallbacks:
     def add_decoded_data(self, data: bytes) -> None:
         self.stream.add_decoded_data_from(self._decode_at, data)
 
+    def add_decoded_trailers(self) -> HeaderMap:
+        return self.stream.add_decoded_trailers_from(self._decode_at)
+
     def inject_decoded_data(self, data: bytes, end_stream: bool) -> None:
         self.stream.inject_decoded_data_from(self._decode_at, data, end_stream)
 
@@ -290,6 +305,9 @@ class FilterCallbacks:
 
     def add_encoded_data(self, data: bytes) -> None:
         self.stream.add_encoded_data_from(self._encode_at, data)
+
+    def add_encoded_trailers(self) -> HeaderMap:
+        return self.stream.add_encoded_trailers_from(self._encode_at)
 
     def inject_encoded_data(self, data: bytes, end_stream: bool) -> None:
         self.stream.inject_encoded_data_from(self._encode_at, data, end_stream)

@@ -119,7 +119,14 @@ class FilteredStream(ActiveStream):
         if self._encoding is None:
             super().encode_data(data, end_stream)
         elif not self.ended:
-            self._encoding.data(data, end_stream)
+            client = self.upstream_client
+            if end_stream and data and client is not None and client.codec.protocol != "HTTP/2":
+                # As for requests: the end of an HTTP/1 body comes by itself.
+                self._encoding.data(data, False)
+                if not self.ended and self._encoding is not None:
+                    self._encoding.data(b"", True)
+            else:
+                self._encoding.data(data, end_stream)
 
     def encode_trailers(self, trailers: HeaderMap) -> None:
         if self._encoding is None:
@@ -164,6 +171,18 @@ class FilteredStream(ActiveStream):
     def add_decoded_data_from(self, at: int, data: bytes) -> None:
         if self._decoding is not None:
             self._decoding.add_data(at, data)
+
+    def add_decoded_trailers_from(self, at: int) -> HeaderMap:
+        trailers = self.request_trailers = HeaderMap()
+        if self._decoding is not None:
+            self._decoding.add_trailers(trailers)
+        return trailers
+
+    def add_encoded_trailers_from(self, at: int) -> HeaderMap:
+        trailers = self.response_trailers = HeaderMap()
+        if self._encoding is not None:
+            self._encoding.add_trailers(trailers)
+        return trailers
 
     def inject_decoded_data_from(self, at: int, data: bytes, end_stream: bool) -> None:
         if self._decoding is not None:

@@ -18,6 +18,11 @@ honours(
     "regex",
     ignored={"google_re2": "there is no other engine"},
 )
+honours(
+    "xds.type.matcher.v3.RegexMatcher",
+    "regex",
+    ignored={"google_re2": "there is no other engine"},
+)
 honours("envoy.type.matcher.v3.RegexMatchAndSubstitute", "pattern", "substitution")
 
 BytesPredicate = Callable[[bytes], bool]

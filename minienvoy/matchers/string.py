@@ -21,6 +21,15 @@ honours(
     "contains",
     "ignore_case",
 )
+honours(
+    "xds.type.matcher.v3.StringMatcher",
+    "exact",
+    "prefix",
+    "suffix",
+    "safe_regex",
+    "contains",
+    "ignore_case",
+)
 honours("envoy.type.matcher.v3.ListStringMatcher", "patterns")
 
 

@@ -151,6 +151,7 @@ class Connection(asyncio.Protocol):
         """Put a filter at the end of the chain; on a connection that has started, it starts at once."""
         read_filter.connection = self
         self._filters.append(read_filter)
+        read_filter.initialize_read_filter_callbacks()
         if self._started and self._stopped_at is None and not self.closed:
             self._start_filters(len(self._filters) - 1)
             self._go_on()

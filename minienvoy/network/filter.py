@@ -24,7 +24,10 @@ class FilterStatus(Enum):
 
 
 class ListenerFilterCallbacks(Protocol):
-    """For a listener filter that waits for something else than bytes."""
+    """What a listener filter may do to its socket, besides looking at it."""
+
+    def close(self) -> None:
+        """Give the socket up."""
 
     def continue_filter_chain(self, success: bool) -> None:
         """Go on after the filter that had stopped without `max_read_bytes`; False closes the socket."""
@@ -54,6 +57,9 @@ class ReadFilter:
     """Sees what the peer sends; `connection` is set before the first call."""
 
     connection: Connection
+
+    def initialize_read_filter_callbacks(self) -> None:
+        """`connection` is known: count it, and hear of its end, whether or not a filter before this one refuses it."""
 
     def on_new_connection(self) -> FilterStatus:
         return FilterStatus.CONTINUE

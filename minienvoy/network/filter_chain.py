@@ -143,6 +143,8 @@ def _points(match: FilterChainMatch) -> Iterator[_Point]:
 
 
 _Step = Callable[[ConnectionSocket], "FilterChain | None"]
+FindChain = Callable[[ConnectionSocket], "tuple[bool, FilterChain | None]"]
+"""Whether there is a match, and with which chain: it may be one that there is not."""
 
 
 class FilterChainManager:
@@ -152,9 +154,19 @@ class FilterChainManager:
         ConfigError: two chains ask for the same.
     """
 
-    def __init__(self, filter_chains: Iterable[FilterChain], default_filter_chain: FilterChain | None = None) -> None:
+    def __init__(
+        self,
+        filter_chains: Iterable[FilterChain],
+        default_filter_chain: FilterChain | None = None,
+        matcher: FindChain | None = None,
+    ) -> None:
         self.filter_chains = tuple(filter_chains)
         self.default_filter_chain = default_filter_chain
+        self._matcher = matcher
+        if matcher is not None:
+            # It is asked alone, whatever the chains say themselves.
+            self._only = None
+            return
         by_point: dict[_Point, FilterChain] = {}
         for chain in self.filter_chains:
             for point in _points(chain.match):
@@ -170,9 +182,14 @@ class FilterChainManager:
         chain = self._only
         because = "it is the only filter chain and matches everything"
         if chain is None:
-            chain = self._match(socket)
-            because = "filter_chain_match"
-            if chain is None and self.default_filter_chain is not None:
+            matched = False
+            if self._matcher is not None:
+                matched, chain = self._matcher(socket)
+                because = "filter_chain_matcher"
+            else:
+                chain = self._match(socket)
+                because = "filter_chain_match"
+            if chain is None and not matched and self.default_filter_chain is not None:
                 chain = self.default_filter_chain
                 because = "no filter chain matched: default_filter_chain"
         if explain is not NO_EXPLANATION:

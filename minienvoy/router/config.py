@@ -21,6 +21,7 @@ from .rate_limit import RateLimitPolicy
 from .redirect import MAX_BODY, SslRedirect
 from .route_entry import CommonVirtualHost, RouteEntry
 from .route_index import SCANNED, RouteIndex
+from .route_match_tree import RouteMatchTree
 from .shadow_writer import ShadowPolicy, shadow_policies
 
 if TYPE_CHECKING:
@@ -43,12 +44,14 @@ honours(
     "max_direct_response_body_size_bytes",
     "typed_per_filter_config",
     "request_mirror_policies",
+    ignored={"metadata": "no log, header or filter can ask for it"},
 )
 honours(
     "envoy.config.route.v3.VirtualHost",
     "name",
     "domains",
     "routes",
+    "matcher",
     "require_tls",
     "request_mirror_policies",
     "rate_limits",
@@ -76,14 +79,36 @@ class VirtualHost:
         index: finds who is to be asked after them, or None.
         path: where it stands in the configuration.
         ssl_redirect: the answer to whoever does not come by TLS, if `require_tls` asks for it.
+        tree: chooses the routes to try, in place of `routes`; or None.
+        unusual: there is one of these two.
     """
 
-    __slots__ = ("_require_tls", "domains", "first_routes", "index", "name", "path", "routes", "ssl_redirect")
+    __slots__ = (
+        "_require_tls",
+        "domains",
+        "first_routes",
+        "index",
+        "name",
+        "path",
+        "routes",
+        "ssl_redirect",
+        "tree",
+        "unusual",
+    )
 
-    def __init__(self, name: str, routes: tuple[RouteEntry, ...], require_tls: int, redirect: RouteEntry) -> None:
+    def __init__(
+        self,
+        name: str,
+        routes: tuple[RouteEntry, ...],
+        require_tls: int,
+        redirect: RouteEntry,
+        tree: RouteMatchTree | None = None,
+    ) -> None:
         self.name = name
         self.path = ""
         self.domains: tuple[str, ...] = ()
+        self.tree = tree
+        self.unusual = bool(require_tls) or tree is not None
         self.routes = routes
         self.first_routes = routes[:SCANNED]
         self.index = RouteIndex(routes[SCANNED:]) if len(routes) > SCANNED else None
@@ -158,9 +183,14 @@ class RouteConfig:
             if cluster_exists is not None:
                 for index, entry in enumerate(routes):
                     _check_clusters(entry, f"{here}.routes[{index}].route", cluster_exists)
-            for entry in routes:
+            tree = None
+            if each.HasField("matcher"):
+                if each.routes:
+                    raise ConfigError("cannot set both matcher and routes on virtual host", here)
+                tree = RouteMatchTree(each.matcher, f"{here}.matcher", common)
+            for entry in (*routes, *(tree.routes if tree is not None else ())):
                 switched.update(entry.disabled_filters)
-            virtual_host = VirtualHost(each.name, routes, each.require_tls, ssl_redirect)
+            virtual_host = VirtualHost(each.name, routes, each.require_tls, ssl_redirect, tree)
             virtual_host.path, virtual_host.domains = here.removeprefix("."), tuple(each.domains)
             self.virtual_hosts.append(virtual_host)
             for index, domain in enumerate(each.domains):
@@ -223,10 +253,15 @@ class RouteConfig:
             if explain is not NO_EXPLANATION:
                 explain.decided("route", None, f"no virtual host for {headers.authority.decode('latin-1')}")
             return None
-        if virtual_host.ssl_redirect is not None and virtual_host.wants_tls(headers):
-            if explain is not NO_EXPLANATION:
-                explain.decided("route", "redirect to https", f"require_tls of virtual host {virtual_host.name}")
-            return virtual_host.ssl_redirect
+        routes: Iterable[RouteEntry] = virtual_host.first_routes
+        index = virtual_host.index
+        if virtual_host.unusual:
+            if virtual_host.ssl_redirect is not None and virtual_host.wants_tls(headers):
+                if explain is not NO_EXPLANATION:
+                    explain.decided("route", "redirect to https", f"require_tls of virtual host {virtual_host.name}")
+                return virtual_host.ssl_redirect
+            if virtual_host.tree is not None:
+                routes, index = virtual_host.tree.find(headers, stream), None
         path = headers.path
         if b"?" in path:
             path = path[: path.index(b"?")]
@@ -234,9 +269,9 @@ class RouteConfig:
             # Those of every segment, as in `/a;v=1/b`.
             path = _PATH_PARAMETERS.sub(b"", path)
         if explain is not NO_EXPLANATION:
-            return self._explained_route(virtual_host, headers, path, stream)
-        routes: Iterable[RouteEntry] = virtual_host.first_routes
-        index = virtual_host.index
+            if index is not None:
+                routes = virtual_host.routes
+            return self._explained_route(virtual_host, routes, headers, path, stream)
         while True:
             for route in routes:
                 match = route.match
@@ -271,10 +306,16 @@ class RouteConfig:
         return route.for_request(headers, stream, draw)
 
     def _explained_route(
-        self, virtual_host: VirtualHost, headers: RequestHeaderMap, path: bytes, stream: Any
+        self,
+        virtual_host: VirtualHost,
+        routes: Iterable[RouteEntry],
+        headers: RequestHeaderMap,
+        path: bytes,
+        stream: Any,
     ) -> RouteEntry | None:
         near_misses: list[NearMiss] = []
-        for route in virtual_host.routes:
+        how = " (by its matcher)" if virtual_host.tree is not None else ""
+        for route in routes:
             match = route.match
             if not match.path(path) or not (path or match.connect):
                 reason = f"{match.description} does not match {path.decode('latin-1')}"
@@ -284,10 +325,10 @@ class RouteConfig:
             if failed:
                 near_misses.append(NearMiss(route, f"needs {failed}", route.path))
                 continue
-            because = f"{match.description} matches {path.decode('latin-1')} in virtual host {virtual_host.name}"
+            because = f"{match.description} matches {path.decode('latin-1')} in virtual host {virtual_host.name}{how}"
             stream.explain.decided("route", route, because, tuple(near_misses), route.path)
             return self._for_request(route, headers, stream) if route.depends else route
-        stream.explain.decided("route", None, "route_not_found", tuple(near_misses))
+        stream.explain.decided("route", None, f"route_not_found{how}", tuple(near_misses))
         return None
 
     def explain_virtual_host(self, headers: RequestHeaderMap) -> Decision:

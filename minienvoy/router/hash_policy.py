@@ -114,9 +114,8 @@ def _header(proto: Any, path: str) -> HashMethod:
     return method
 
 
-def _cookie(proto: Any) -> HashMethod:
-    name = proto.name.encode()
-    lasting = proto.HasField("ttl")
+def cookie_attributes(proto: Any) -> bytes:
+    """What stands behind the value in a `set-cookie`, by a message with `ttl`, `path` and `attributes`."""
     after = b""
     if proto.ttl.seconds:
         after += b"; Max-Age=%d" % proto.ttl.seconds
@@ -124,6 +123,13 @@ def _cookie(proto: Any) -> HashMethod:
         after += b"; Path=" + proto.path.encode()
     for each in proto.attributes:
         after += b"; " + each.name.encode() + (b"=" + each.value.encode() if each.value else b"")
+    return after
+
+
+def _cookie(proto: Any) -> HashMethod:
+    name = proto.name.encode()
+    lasting = proto.HasField("ttl")
+    after = cookie_attributes(proto)
 
     def method(headers: RequestHeaderMap, stream: StreamInfo, set_cookie: SetCookie | None) -> int | None:
         value = parse_cookies(headers.get_all(b"cookie")).get(name)

@@ -20,6 +20,7 @@ from .grpc_timeout import set_grpc_timeout
 from .redirect import DirectResponse
 from .request_buffer import RequestBuffer
 from .shadow_writer import ShadowRequest, start_shadows
+from .upstream_log import LoggedUpstreamRequest, UpstreamLogs
 from .upstream_request import UpstreamRequest
 
 if TYPE_CHECKING:
@@ -76,10 +77,18 @@ class RouterConfig:
 
     Attributes:
         suppress_envoy_headers: neither read nor add `x-envoy-*`.
+        upstream_logs: that hear of every attempt; None if there are none.
         make_codec: makes the upstream codec of a new connection.
     """
 
-    __slots__ = ("get_cluster", "make_codec", "stats", "suppress_envoy_headers")
+    __slots__ = (
+        "get_cluster",
+        "make_codec",
+        "make_upstream_request",
+        "stats",
+        "suppress_envoy_headers",
+        "upstream_logs",
+    )
 
     def __init__(
         self,
@@ -87,7 +96,10 @@ class RouterConfig:
         stats: RouterStats,
         make_codec: MakeCodec,
         suppress_envoy_headers: bool = False,
+        upstream_logs: UpstreamLogs | None = None,
     ) -> None:
+        self.upstream_logs = upstream_logs
+        self.make_upstream_request = UpstreamRequest if upstream_logs is None else LoggedUpstreamRequest
         self.get_cluster = cluster_manager.get
         self.stats = stats
         self.make_codec = make_codec
@@ -201,7 +213,7 @@ class Router(StreamDecoderFilter):
             self._copy_request(route, headers, end_stream)
         stream.upstream_host = host
         stream.watermark_callbacks = self._on_downstream_watermark
-        upstream = self.upstream = UpstreamRequest(self, host)
+        upstream = self.upstream = config.make_upstream_request(self, host)
         pool = host.http_pools.get(route.priority) or http_conn_pool(cluster, host, config.make_codec, route.priority)
         pending = pool.new_stream(upstream)
         if pending is not None:

@@ -160,7 +160,11 @@ class UpstreamRequest:
 
     def take_meter(self, meter: ByteMeter) -> None:
         """The codec counts bytes, and this is where."""
-        self._router.stream.upstream_meter = meter
+        stream = self._router.stream
+        if stream.upstream_meter is not None:
+            # To Envoy, what earlier attempts took is part of it.
+            meter.add(stream.upstream_meter)
+        stream.upstream_meter = meter
 
     def decode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
         self._router.on_upstream_1xx_headers(headers)

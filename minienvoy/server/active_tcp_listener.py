@@ -246,4 +246,5 @@ class ActiveTcpConnection(ConnectionCallbacks):
         stream_info = self.connection.stream_info
         stream_info.bytes_received = self.connection.bytes_received
         stream_info.bytes_sent = self.connection.bytes_sent
+        stream_info.downstream_local_close_reason = self.connection.local_close_reason
         self.active_listener.log(stream_info)

@@ -6,7 +6,7 @@ Envoy: `Server::Configuration::ServerFactoryContext`, `FactoryContext`; docs "Li
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from ..access_log.access_log import AccessLogManager
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from ..network.drain_decision import DrainState
     from ..stats.store import Scope, Store
     from ..upstream.cluster_manager import ClusterManager
+
+
+Made = TypeVar("Made")
 
 
 class ServerContext:
@@ -48,6 +51,17 @@ class ServerContext:
     """`native`, or `h11` for the reference codec."""
     byte_meters: bool = False
     """Some format asks what streams take on the wire: codecs are to count it."""
+    _singletons: dict[Any, Any] | None = None
+
+    def singleton(self, key: Any, make: Callable[[], Made]) -> Made:
+        """What several extensions of one server share under `key`; made when it is first asked for
+        (`Singleton::Manager`)."""
+        if self._singletons is None:
+            self._singletons = {}
+        if key not in self._singletons:
+            self._singletons[key] = make()
+        made: Made = self._singletons[key]
+        return made
 
 
 class FactoryContext:

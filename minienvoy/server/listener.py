@@ -6,6 +6,7 @@ Envoy: `Server::ListenerImpl`, `PerListenerFactoryContextImpl`; `envoy.config.li
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from ..config.extension import create_extensions
@@ -23,6 +24,7 @@ from ..upstream.load_assignment import plain_metadata
 from .active_tcp_listener import ActiveTcpListener
 from .factory_context import FactoryContext, ServerContext
 from .filter_chain_factory import create_filter_factories
+from .filter_chain_matcher import compile_filter_chain_matcher
 from .listener_stats import ListenerExtensionConfigStats, ListenerStats, PerHandlerListenerStats
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ honours(
     "additional_addresses",
     "stat_prefix",
     "filter_chains",
+    "filter_chain_matcher",
     "default_filter_chain",
     "per_connection_buffer_limit_bytes",
     "drain_type",
@@ -330,6 +333,8 @@ def _filter_chain_manager(config: Any, address: Address, context: FactoryContext
 
     if not config.filter_chains and not config.HasField("default_filter_chain"):
         raise adding("no filter chains specified", path)
+    if config.HasField("filter_chain_matcher"):
+        return _matched_chains(config, context, path, adding)
     chains = []
     by_match: dict[bytes, str] = {}
     for index, chain in enumerate(config.filter_chains):
@@ -350,14 +355,34 @@ def _filter_chain_manager(config: Any, address: Address, context: FactoryContext
             )
         by_match[key] = chain.name
         chains.append(_filter_chain(chain, match, context, where))
-    default = None
-    if config.HasField("default_filter_chain"):
-        where = f"{path}.default_filter_chain"
-        default = _filter_chain(config.default_filter_chain, FilterChainMatch(), context, where)
     try:
-        return FilterChainManager(chains, default)
+        return FilterChainManager(chains, _default_filter_chain(config, context, path))
     except ConfigError as error:
         raise adding(error.problem, f"{path}.filter_chains") from None
+
+
+def _matched_chains(
+    config: Any, context: FactoryContext, path: str, adding: Callable[[str, str], ConfigError]
+) -> FilterChainManager:
+    """The chains of a listener with a `filter_chain_matcher`, which goes by their names and by nothing else."""
+    by_name: dict[str, FilterChain] = {}
+    for index, chain in enumerate(config.filter_chains):
+        where = f"{path}.filter_chains[{index}]"
+        if not chain.name:
+            raise adding('"name" field is required when using a listener matcher', where)
+        if chain.name in by_name:
+            raise adding(f"\"name\" field is duplicated with value '{chain.name}'", f"{where}.name")
+        by_name[chain.name] = _filter_chain(chain, FilterChainMatch(), context, where)
+    matcher = compile_filter_chain_matcher(
+        config.filter_chain_matcher, f"{path}.filter_chain_matcher", by_name, context.server
+    )
+    return FilterChainManager(by_name.values(), _default_filter_chain(config, context, path), matcher)
+
+
+def _default_filter_chain(config: Any, context: FactoryContext, path: str) -> FilterChain | None:
+    if not config.HasField("default_filter_chain"):
+        return None
+    return _filter_chain(config.default_filter_chain, FilterChainMatch(), context, f"{path}.default_filter_chain")
 
 
 def _filter_chain(config: Any, match: FilterChainMatch, context: FactoryContext, path: str) -> FilterChain:

@@ -76,7 +76,8 @@ honours(
     whole=("node",),
 )
 honours("envoy.config.bootstrap.v3.Bootstrap.StaticResources", "listeners", "clusters")
-honours("envoy.config.bootstrap.v3.ClusterManager", "local_cluster_name")
+honours("envoy.config.bootstrap.v3.ClusterManager", "local_cluster_name", "outlier_detection")
+honours("envoy.config.bootstrap.v3.ClusterManager.OutlierDetection", "event_log_path")
 honours("envoy.config.bootstrap.v3.LayeredRuntime", "layers")
 honours("envoy.config.bootstrap.v3.RuntimeLayer", "name", "disk_layer", "admin_layer", whole=("static_layer",))
 honours("envoy.config.bootstrap.v3.RuntimeLayer.DiskLayer", "symlink_root", "subdirectory", "append_service_cluster")

@@ -13,7 +13,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self, cast
+from typing import TYPE_CHECKING, Self, cast
+
+if TYPE_CHECKING:
+    from .threaded_upstream import ThreadedUpstream
 
 _LARGEST_HEAD = 256 * 1024
 _LARGEST_BODY = 64 * 1024 * 1024
@@ -160,6 +163,12 @@ class FakeUpstream(_Upstream):
 
     def _protocol(self) -> asyncio.Protocol:
         return _HttpConnection(self)
+
+    def in_thread(self) -> ThreadedUpstream:
+        """This upstream for a test that does not await: `with FakeUpstream("hello").in_thread() as upstream:`."""
+        from .threaded_upstream import ThreadedUpstream
+
+        return ThreadedUpstream(self)
 
     async def wait_for_requests(self, count: int = 1) -> list[Request]:
         """Wait until that many requests have arrived since the start; all of them."""

@@ -23,7 +23,7 @@ from ..registry import Registry
 from .cluster_health import ClusterHealth
 from .cluster_stats import ClusterManagerStats, ClusterStats
 from .duration import duration_of
-from .host import Host, HostSet, Locality, PrioritySet
+from .host import HealthFlag, Host, HostSet, Locality, PrioritySet
 from .http_protocol_options import PROTOCOL_OPTIONS, UpstreamHttpProtocolOptions
 from .load_assignment import LoadAssignment, plain_metadata
 from .load_balancer import LoadBalancer, LoadBalancerContext, LoadBalancerFactory, LoadBalancerParams
@@ -48,6 +48,7 @@ honours(
     "alt_stat_name",
     "circuit_breakers",
     "close_connections_on_host_health_failure",
+    "cleanup_interval",
     "cluster_type",
     "common_http_protocol_options",
     "common_lb_config",
@@ -70,6 +71,7 @@ honours(
     "max_requests_per_connection",
     "name",
     "outlier_detection",
+    "original_dst_lb_config",
     "per_connection_buffer_limit_bytes",
     "respect_dns_ttl",
     "ring_hash_lb_config",
@@ -84,7 +86,7 @@ honours(
     values={
         "connection_pool_per_downstream_connection": (False,),
         "protocol_selection": ("USE_CONFIGURED_PROTOCOL",),
-        "type": ("STATIC", "STRICT_DNS", "LOGICAL_DNS"),
+        "type": ("STATIC", "STRICT_DNS", "LOGICAL_DNS", "ORIGINAL_DST"),
     },
     whole=("metadata",),
 )
@@ -101,6 +103,15 @@ honours(
     "zone_aware_lb_config",
 )
 honours("envoy.config.core.v3.HealthStatusSet", "statuses")
+honours(
+    "envoy.config.cluster.v3.Cluster.OriginalDstLbConfig",
+    "use_http_header",
+    "http_header_name",
+    "upstream_port_override",
+    "metadata_key",
+)
+honours("envoy.type.metadata.v3.MetadataKey", "key", "path")
+honours("envoy.type.metadata.v3.MetadataKey.PathSegment", "key")
 honours("envoy.type.v3.Percent", "value")
 honours("envoy.config.cluster.v3.Cluster.RefreshRate", "base_interval", "max_interval")
 honours("envoy.config.cluster.v3.UpstreamConnectionOptions", "tcp_keepalive")
@@ -332,8 +343,23 @@ class Cluster:
         """Of all priorities."""
         return self.priority_set.hosts()
 
+    def keep_while_well(self, leaving: Iterable[Host]) -> tuple[Host, ...]:
+        """Those of the hosts that discovery does not know any more which stay, because checks find them well."""
+        checker = self.health.checker
+        if checker is None or self.config.ignore_health_on_host_removal:
+            return ()
+        staying = tuple(
+            host
+            for host in leaving
+            if host in checker.sessions
+            and not host.health_flags & (HealthFlag.FAILED_ACTIVE_HC | HealthFlag.FAILED_EDS_HEALTH)
+        )
+        for host in staying:
+            host.health_flags |= HealthFlag.PENDING_DYNAMIC_REMOVAL
+        return staying
+
     def remove_host(self, host: Host) -> None:
-        """It had left already, but was kept while checks found it well (`ignore_health_on_host_removal`)."""
+        """It had left already, but was kept by `keep_while_well`, and now it has failed."""
         old = self.priority_set.host_sets[host.priority].hosts
         hosts = tuple(each for each in old if each is not host)
         self.priority_set.update_hosts(self.load_assignment.host_set(host.priority, hosts))

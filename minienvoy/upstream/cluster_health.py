@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from .health_checker import HealthChecker, HealthCheckerContext, HealthTransition, create_health_checker
+from .health_checker import HealthChecker, HealthCheckerContext, HealthTransition, create_health_checkers
+from .health_checker_group import HealthCheckerGroup
 from .host import HealthFlag, Host
 from .outlier_detection import OutlierDetector, create_outlier_detector
 
@@ -52,20 +53,8 @@ class ClusterHealth:
         self._stale: set[int] = set()
         self._refresh_timer: Timer | None = None
         self.initial_flags = 0
-        self.checker: HealthChecker | None = None
-        if config.health_checks:
-            self.checker = create_health_checker(
-                config.health_checks,
-                HealthCheckerContext(
-                    cluster,
-                    context.dispatcher,
-                    context.random.stream(f"cluster.{cluster.name}.health_check"),
-                    context.runtime,
-                    journal=context.journal,
-                    path=f"{context.path}.health_checks",
-                ),
-                context.access_logs,
-            )
+        self.checker = self._create_checker(config, context) if config.health_checks else None
+        if self.checker is not None:
             self.initial_flags = HealthFlag.FAILED_ACTIVE_HC
             if config.common_lb_config.ignore_new_hosts_until_first_hc:
                 self.initial_flags |= HealthFlag.PENDING_ACTIVE_HC
@@ -78,6 +67,24 @@ class ClusterHealth:
         if self.checker is not None:
             self.checker.add_host_check_complete_callback(self._on_host_failed)
 
+    def _create_checker(self, config: Any, context: ClusterContext) -> HealthChecker | HealthCheckerGroup:
+        cluster = self._cluster
+        checkers = create_health_checkers(
+            config.health_checks,
+            HealthCheckerContext(
+                cluster,
+                context.dispatcher,
+                context.random.stream(f"cluster.{cluster.name}.health_check"),
+                context.runtime,
+                journal=context.journal,
+                path=f"{context.path}.health_checks",
+            ),
+            context.access_logs,
+        )
+        if len(checkers) == 1:
+            return checkers[0]
+        return HealthCheckerGroup(checkers, cluster.priority_set, cluster.stats.scope)
+
     def start(self, on_initialized: Callable[[], None]) -> None:
         """The first hosts are known: check them; `on_initialized` is called when each has been checked once."""
         checker = self.checker
@@ -87,8 +94,9 @@ class ClusterHealth:
         self._unchecked = sum(not host.disable_active_health_check for host in self._cluster.priority_set.hosts())
         if self._unchecked:
             self._on_initialized = on_initialized
-        checker.start()
-        if not self._unchecked and self._on_initialized is None:
+            checker.start()
+        else:
+            checker.start()
             on_initialized()
 
     def stop(self) -> None:

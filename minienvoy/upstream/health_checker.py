@@ -55,6 +55,7 @@ honours(
     "interval",
     "interval_jitter",
     "interval_jitter_percent",
+    "name",
     "no_traffic_healthy_interval",
     "no_traffic_interval",
     "reuse_connection",
@@ -66,7 +67,6 @@ honours(
     when={"grpc_health_check": lambda check: "gRPC needs HTTP/2, which does not exist here yet"},
     ignored={
         "alt_port": "Envoy does not use it either",
-        "name": "it only names a counter that Envoy does not have yet",
     },
 )
 honours("envoy.config.core.v3.HealthCheck.CustomHealthCheck", "name", "typed_config")
@@ -182,6 +182,7 @@ class HealthCheckerContext:
     Attributes:
         random: the sequence `cluster.<name>.health_check`.
         path: of the `HealthCheck` in the configuration, for errors.
+        stat_suffix: `.name.NAME` if it has a name.
     """
 
     cluster: Cluster
@@ -191,6 +192,17 @@ class HealthCheckerContext:
     event_logger: HealthCheckEventLogger | None = None
     journal: Journal | None = None
     path: str = ""
+    stat_suffix: str = ""
+
+
+class CheckedHost(Protocol):
+    """As much of a host as a session writes: the host itself, unless several checkers share it (`HostHealth`)."""
+
+    health_flags: int
+
+
+def _the_host_itself(checker: HealthChecker, host: Host) -> CheckedHost:
+    return host
 
 
 HostCheckComplete = Callable[[Host, HealthTransition, bool], None]
@@ -213,8 +225,11 @@ class HealthChecker:
         self.runtime = context.runtime
         self.event_logger = context.event_logger
         self.journal = context.journal
-        self.stats = context.cluster.stats.scope.scope("health_check").struct(HealthCheckerStats)
+        scope = context.cluster.stats.scope
+        self.stats = scope.scope(f"health_check{context.stat_suffix}").struct(HealthCheckerStats)
         self.sessions: dict[Host, ActiveHealthCheckSession] = {}
+        self.view_of: Callable[[HealthChecker, Host], CheckedHost] = _the_host_itself
+        """Where a session keeps what it finds."""
         self.started = False
         self._random = context.random
         self._callbacks: list[HostCheckComplete] = []
@@ -339,14 +354,15 @@ class ActiveHealthCheckSession:
         self.host = host
         self.stopped = False
         self._checker = checker
+        self._state = state = checker.view_of(checker, host)
         self._first_check = True
         self._healthy_in_a_row = 0
         self._unhealthy_in_a_row = 0
         self._interval_timer = checker.dispatcher.create_timer(self._on_interval)
         self._timeout_timer = checker.dispatcher.create_timer(self._on_timeout)
-        if not host.health_flags & HealthFlag.FAILED_ACTIVE_HC:
+        if not state.health_flags & HealthFlag.FAILED_ACTIVE_HC:
             checker.stats.healthy += 1
-        if host.health_flags & HealthFlag.DEGRADED_ACTIVE_HC:
+        if state.health_flags & HealthFlag.DEGRADED_ACTIVE_HC:
             checker.stats.degraded += 1
 
     # -- for subclasses
@@ -362,15 +378,15 @@ class ActiveHealthCheckSession:
         """Let go of the connection, without telling anything."""
 
     def handle_success(self, degraded: bool) -> None:
-        checker, host = self._checker, self.host
+        checker, host, state = self._checker, self.host, self._state
         logger = checker.event_logger
         self._unhealthy_in_a_row = 0
         change = HealthTransition.UNCHANGED
-        if host.health_flags & HealthFlag.FAILED_ACTIVE_HC:
+        if state.health_flags & HealthFlag.FAILED_ACTIVE_HC:
             self._healthy_in_a_row += 1
             # The first answer that ever came is believed at once, which makes starting faster.
             if self._first_check or self._healthy_in_a_row == checker.settings.healthy_threshold:
-                host.health_flags &= ~(
+                state.health_flags &= ~(
                     HealthFlag.FAILED_ACTIVE_HC
                     | HealthFlag.ACTIVE_HC_TIMEOUT
                     | HealthFlag.EXCLUDED_VIA_IMMEDIATE_HC_FAIL
@@ -386,7 +402,7 @@ class ActiveHealthCheckSession:
         if change is not HealthTransition.CHANGED and checker.settings.always_log_success and logger is not None:
             logger.successful(checker.checker_type, host)
         change = self._end_pending(change)
-        if degraded != bool(host.health_flags & HealthFlag.DEGRADED_ACTIVE_HC):
+        if degraded != bool(state.health_flags & HealthFlag.DEGRADED_ACTIVE_HC):
             self._set_degraded(degraded)
             if change is HealthTransition.UNCHANGED:
                 change = HealthTransition.CHANGED
@@ -417,7 +433,7 @@ class ActiveHealthCheckSession:
     def begin(self) -> None:
         checker = self._checker
         self.check()
-        if not self.stopped:
+        if not self.stopped and not self._interval_timer.enabled:  # it may be answered already
             self._timeout_timer.enable(checker.settings.timeout / 1000)
         checker.stats.attempt += 1
 
@@ -425,28 +441,28 @@ class ActiveHealthCheckSession:
         self.stopped = True
         self._interval_timer.disable()
         self._timeout_timer.disable()
-        checker, host = self._checker, self.host
-        healthy = not host.health_flags & HealthFlag.FAILED_ACTIVE_HC
+        checker, host, state = self._checker, self.host, self._state
+        healthy = not state.health_flags & HealthFlag.FAILED_ACTIVE_HC
         if healthy:
             checker.stats.healthy -= 1
-        if host.health_flags & HealthFlag.DEGRADED_ACTIVE_HC:
+        if state.health_flags & HealthFlag.DEGRADED_ACTIVE_HC:
             checker.stats.degraded -= 1
         self.close()
         if self._first_check:
             checker.completed(host, HealthTransition.UNCHANGED, healthy)
 
     def set_unhealthy(self, kind: FailureType, retriable: bool, status: int) -> HealthTransition:
-        checker, host = self._checker, self.host
+        checker, host, state = self._checker, self.host, self._state
         logger = checker.event_logger
         network = kind in (FailureType.NETWORK, FailureType.NETWORK_TIMEOUT)
         self._healthy_in_a_row = 0
         change = HealthTransition.UNCHANGED
-        if not host.health_flags & HealthFlag.FAILED_ACTIVE_HC:
+        if not state.health_flags & HealthFlag.FAILED_ACTIVE_HC:
             counts = network or retriable
             if counts:
                 self._unhealthy_in_a_row += 1
             if not counts or self._unhealthy_in_a_row == checker.settings.unhealthy_threshold:
-                host.health_flags |= HealthFlag.FAILED_ACTIVE_HC
+                state.health_flags |= HealthFlag.FAILED_ACTIVE_HC
                 checker.stats.healthy -= 1
                 change = HealthTransition.CHANGED
                 checker.note(host, "failed_active_hc", f"{kind.name}{f' {status}' if status else ''}")
@@ -454,10 +470,10 @@ class ActiveHealthCheckSession:
                     logger.eject_unhealthy(checker.checker_type, host, kind.name, status)
             else:
                 change = HealthTransition.CHANGE_PENDING
-        if kind is FailureType.NETWORK_TIMEOUT and host.health_flags & HealthFlag.FAILED_ACTIVE_HC:
-            host.health_flags |= HealthFlag.ACTIVE_HC_TIMEOUT
+        if kind is FailureType.NETWORK_TIMEOUT and state.health_flags & HealthFlag.FAILED_ACTIVE_HC:
+            state.health_flags |= HealthFlag.ACTIVE_HC_TIMEOUT
         else:
-            host.health_flags &= ~HealthFlag.ACTIVE_HC_TIMEOUT
+            state.health_flags &= ~HealthFlag.ACTIVE_HC_TIMEOUT
         change = self._end_pending(change)
         if (self._first_check or checker.settings.always_log_failures) and logger is not None:
             logger.unhealthy(checker.checker_type, host, kind.name, self._first_check, status)
@@ -474,25 +490,25 @@ class ActiveHealthCheckSession:
     # -- inside
 
     def _set_degraded(self, degraded: bool) -> None:
-        checker, host = self._checker, self.host
+        checker, host, state = self._checker, self.host, self._state
         logger = checker.event_logger
         if degraded:
-            host.health_flags |= HealthFlag.DEGRADED_ACTIVE_HC
+            state.health_flags |= HealthFlag.DEGRADED_ACTIVE_HC
             checker.stats.degraded += 1
             checker.note(host, "degraded", "x-envoy-degraded")
             if logger is not None:
                 logger.degraded(checker.checker_type, host)
         else:
             # Envoy leaves the gauge `degraded` as it is here.
-            host.health_flags &= ~HealthFlag.DEGRADED_ACTIVE_HC
+            state.health_flags &= ~HealthFlag.DEGRADED_ACTIVE_HC
             checker.note(host, "no longer degraded", "no x-envoy-degraded")
             if logger is not None:
                 logger.no_longer_degraded(checker.checker_type, host)
 
     def _end_pending(self, change: HealthTransition) -> HealthTransition:
-        if self.host.health_flags & HealthFlag.PENDING_ACTIVE_HC:
+        if self._state.health_flags & HealthFlag.PENDING_ACTIVE_HC:
             # Whatever came of the check, the host counts from now on.
-            self.host.health_flags &= ~HealthFlag.PENDING_ACTIVE_HC
+            self._state.health_flags &= ~HealthFlag.PENDING_ACTIVE_HC
             return HealthTransition.CHANGED
         return change
 
@@ -519,20 +535,42 @@ _CORE: Final = {
 }
 
 
-def create_health_checker(
+def create_health_checkers(
     configs: Any, context: HealthCheckerContext, access_logs: AccessLogManager | None
-) -> HealthChecker:
-    """From `Cluster.health_checks`, which is not empty; `context.path` is that of the field.
+) -> tuple[HealthChecker, ...]:
+    """From `Cluster.health_checks`; `context.path` is that of the field.
 
     Raises:
-        ConfigError: there is more than one, or it can not be used.
+        ConfigError: one can not be used, or several can not be told apart.
     """
-    if len(configs) > 1:
-        raise ConfigError("Multiple health checks not supported", context.path)
-    config = configs[0]
-    path = f"{context.path}[0]"
+    names: set[str] = set()
+    for index, config in enumerate(configs):
+        if len(configs) > 1 and not config.name:
+            raise ConfigError(
+                f"health check at index {index} is missing a name; all health checks must have a name when multiple "
+                "health checks are configured",
+                f"{context.path}[{index}].name",
+            )
+        if config.name and config.name in names:
+            raise ConfigError(
+                f"duplicate health check name '{config.name}' at index {index}; all health check names must be unique "
+                "within a cluster",
+                f"{context.path}[{index}].name",
+            )
+        names.add(config.name)
+    return tuple(
+        _create_health_checker(config, replace(context, path=f"{context.path}[{index}]"), access_logs)
+        for index, config in enumerate(configs)
+    )
+
+
+def _create_health_checker(
+    config: Any, context: HealthCheckerContext, access_logs: AccessLogManager | None
+) -> HealthChecker:
+    path = context.path
     logger = create_event_logger(config, context.cluster.name, context.dispatcher, access_logs, path)
-    context = replace(context, event_logger=logger, path=path)
+    suffix = f".name.{config.name}" if config.name else ""
+    context = replace(context, event_logger=logger, stat_suffix=suffix)
     settings = HealthCheckSettings.from_proto(config)
     kind = config.WhichOneof("health_checker")
     if kind == "custom_health_check":

@@ -291,5 +291,6 @@ def http_conn_pool(cluster: Cluster, host: Host, make_codec: MakeCodec, priority
     """The pool of `host`, made if this is the first stream to it."""
     pool: HttpConnPool | None = host.http_pools.get(priority)
     if pool is None:
-        pool = host.http_pools[priority] = HttpConnPool(cluster, host, make_codec, priority)
+        # The host of an aggregate belongs to one of its clusters.
+        pool = host.http_pools[priority] = HttpConnPool(host.cluster or cluster, host, make_codec, priority)
     return pool

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..config.api import type_of, unpack
 from ..config.fields import honours
-from ..record import field_names, record
+from ..errors import ConfigError
+from ..record import record
 from ..registry import Registry
 from ..stats.store import CounterValue, GaugeValue, StatsStruct
 from .duration import duration_of
@@ -19,34 +20,36 @@ from .duration import duration_of
 if TYPE_CHECKING:
     from .host import Host
 
-honours(
-    "envoy.config.cluster.v3.OutlierDetection",
-    "always_eject_one_host",
-    "base_ejection_time",
+_DURATIONS: Final = ("interval", "base_ejection_time", "max_ejection_time", "max_ejection_time_jitter")
+_NUMBERS: Final = (
+    "max_ejection_percent",
     "consecutive_5xx",
     "consecutive_gateway_failure",
     "consecutive_local_origin_failure",
-    "detect_degraded_hosts",
     "enforcing_consecutive_5xx",
     "enforcing_consecutive_gateway_failure",
     "enforcing_consecutive_local_origin_failure",
+    "enforcing_success_rate",
+    "enforcing_local_origin_success_rate",
     "enforcing_failure_percentage",
     "enforcing_failure_percentage_local_origin",
-    "enforcing_local_origin_success_rate",
-    "enforcing_success_rate",
-    "failure_percentage_minimum_hosts",
-    "failure_percentage_request_volume",
-    "failure_percentage_threshold",
-    "interval",
-    "max_ejection_percent",
-    "max_ejection_time",
-    "max_ejection_time_jitter",
-    "monitors",
-    "split_external_local_origin_errors",
     "success_rate_minimum_hosts",
     "success_rate_request_volume",
     "success_rate_stdev_factor",
+    "failure_percentage_threshold",
+    "failure_percentage_minimum_hosts",
+    "failure_percentage_request_volume",
+    "always_eject_one_host",
     "successful_active_health_check_uneject_host",
+    "detect_degraded_hosts",
+)
+"""Fields that are wrappers, and are called here as there."""
+honours(
+    "envoy.config.cluster.v3.OutlierDetection",
+    "split_external_local_origin_errors",
+    *_DURATIONS,
+    *_NUMBERS,
+    whole=("monitors",),
 )
 
 
@@ -92,9 +95,6 @@ ENFORCING: Final = {
     EjectionType.FAILURE_PERCENTAGE_LOCAL_ORIGIN: "enforcing_failure_percentage_local_origin",
 }
 """The setting that says in how many percent of cases it is carried out."""
-
-
-_NO_WRAPPERS: Final = ("monitors", "split_external_local_origin_errors")
 
 
 class DetectionStats(StatsStruct):
@@ -178,18 +178,21 @@ class DetectorConfig:
             ConfigError: a monitor that is not known.
         """
         values: dict[str, Any] = {}
-        for name in field_names(cls):
-            field = name.removesuffix("_ms")
-            if field != name and config.HasField(field):
-                values[name] = int(duration_of(config, field, 0.0) * 1000 + 1e-6)
-            elif field == name and name not in _NO_WRAPPERS and config.HasField(name):
+        for name in _DURATIONS:
+            if config.HasField(name):
+                values[f"{name}_ms"] = int(duration_of(config, name, 0.0) * 1000 + 1e-6)
+        for name in _NUMBERS:
+            if config.HasField(name):
                 values[name] = getattr(config, name).value
         base = values.get("base_ejection_time_ms", cls().base_ejection_time_ms)
         values.setdefault("max_ejection_time_ms", max(cls().max_ejection_time_ms, base))
         monitors = []
         for index, each in enumerate(config.monitors):
             where = f"{path}.monitors[{index}].typed_config"
-            entry = OUTLIER_MONITORS.find(type_of(each.typed_config, where), where, each.name)
+            try:
+                entry = OUTLIER_MONITORS.find(type_of(each.typed_config, where), where, each.name)
+            except ConfigError:
+                continue  # Envoy 1.40 has none and takes no notice of any
             monitors.append(entry.factory(each.name, unpack(each.typed_config, where, validate=True)))
         return cls(
             **values,

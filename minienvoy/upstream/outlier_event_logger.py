@@ -10,7 +10,6 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..config.fields import honours
 from .event_time import timestamp
 from .outlier_config import EjectionType
 
@@ -18,9 +17,6 @@ if TYPE_CHECKING:
     from ..event.dispatcher import Dispatcher
     from .outlier_detection import OutlierDetector
     from .outlier_host_monitor import HostMonitor
-
-honours("envoy.config.bootstrap.v3.ClusterManager", "outlier_detection")
-honours("envoy.config.bootstrap.v3.ClusterManager.OutlierDetection", "event_log_path")
 
 
 class OutlierEventLogger:

@@ -159,6 +159,7 @@ class ActiveTcpClient(ConnectionCallbacks):
 
 def tcp_conn_pool(cluster: Cluster, host: Host, priority: int = DEFAULT) -> TcpConnPool:
     """The pool of a host; made when it is first asked for (`ThreadLocalCluster::tcpConnPool`)."""
+    cluster = host.cluster or cluster  # the host of an aggregate belongs to one of its clusters
     key = (cluster, priority)
     pool: TcpConnPool | None = host.tcp_pools.get(key)
     if pool is None:

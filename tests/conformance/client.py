@@ -47,7 +47,7 @@ def pause_class(seconds: float) -> str:
     Envoy is late by some milliseconds when its answer is recorded, and never early; minienvoy is judged in virtual time
     and is late by the 10 ms of its timers at most.
     """
-    return "at once" if seconds < AT_ONCE else f"after {floor((seconds + 0.03) * 10 + 1e-6) / 10:.1f} s"
+    return "at once" if seconds < AT_ONCE else f"after {floor((seconds + 0.02) * 10 + 1e-6) / 10:.1f} s"
 
 
 class Talk:

@@ -6,6 +6,7 @@ address, and the prefix that a case's names carry in a shared process.
 
 from __future__ import annotations
 
+import base64
 import re
 import socket
 from typing import Any
@@ -13,12 +14,13 @@ from typing import Any
 _DATE = re.compile(r"(?<=: )(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT")
 _ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3,9}Z")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-_SERVICE_TIME = re.compile(r"(?i)(?<=^x-envoy-upstream-service-time: )\d+$")
+_SERVICE_TIME = re.compile(r"(?i)^(x-envoy-upstream-service-time: |(?:\w+-)?bandwidth-[a-z-]+-ms: )\d+$")
 _DEFAULT_LOG_LINE = re.compile(r'^(\[<time>\] ".*" \d+ \S+ \d+ \d+) \d+ (\d+|-)(?= ")')
 # What a log line calls `<something>_ms`, `_id` or `_port` (a whole line, or a JSON field) is a number that differs.
 _LOGGED = re.compile(r'(?m)((?:^|")\w+_(ms|ids?|port)"?[=:]"?)([0-9][0-9,]*)(?="?(?:$|[,}]))')
 _PORT_IN_HEADER = re.compile(r"(-port: <)([0-9]+)(?=>$)")
 _PORT_VALUE = re.compile(r'("port_value": ?)(\d{4,5})\b')
+_BASE64 = re.compile(r"(?<![\w+/])[A-Za-z0-9+/]{20,}={0,2}(?![\w+/=])")
 _ADDRESS = re.compile(r"(\d+\.\d+\.\d+\.\d+|\[::1\]):(\d{4,5})\b")
 
 
@@ -51,8 +53,9 @@ class Normaliser:
         return value
 
     def text(self, value: str) -> str:
-        value = _SERVICE_TIME.sub("<ms>", _UUID.sub("<uuid>", _ISO.sub("<time>", _DATE.sub("<date>", value))))
+        value = _SERVICE_TIME.sub(r"\1<ms>", _UUID.sub("<uuid>", _ISO.sub("<time>", _DATE.sub("<date>", value))))
         value = _DEFAULT_LOG_LINE.sub(r"\1 <ms> <ms>", value)
+        value = _BASE64.sub(self._decoded, value)
         value = _ADDRESS.sub(lambda m: f"{m[1]}:<{self._ports.get(int(m[2]), 'a port')}>", value)
         value = _LOGGED.sub(self._logged, value)
         value = _PORT_IN_HEADER.sub(lambda m: f"{m[1]}{self._ports.get(int(m[2]), 'a port')}", value)
@@ -64,3 +67,12 @@ class Normaliser:
     def _logged(self, match: re.Match[str]) -> str:
         known = self._ports.get(int(match[3]), "a port") if match[2] == "port" else match[2]
         return f"{match[1]}<{known}>"
+
+    @staticmethod
+    def _decoded(match: re.Match[str]) -> str:
+        """An address in base64 is shown as such: its port may differ."""
+        try:
+            plain = base64.b64decode(match[0], validate=True).decode("latin-1")
+        except ValueError:
+            return match[0]
+        return f"<base64 of {plain!r}>" if _ADDRESS.search(plain) else match[0]

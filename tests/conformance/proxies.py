@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 import sysconfig
+import traceback
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -232,6 +233,9 @@ class ProxyInProcess(RunningProxy):
         except TimeoutError:
             await self.stop()
             raise DidNotStart(f"not ready within {START_TIMEOUT} s", False) from None
+        except Exception:
+            await self.stop()
+            raise DidNotStart(traceback.format_exc(), True) from None
         admin = self._server.admin_listener
         assert admin is not None
         self.admin_address = (admin.local_addresses[0].host, admin.local_addresses[0].port)

@@ -239,7 +239,7 @@ async def _client(
     client = Client(ports, proxy.admin, watch, bool(case.spec.get("raw")), show, ends, f"{case.id}_", proxy.directory)
     try:
         if "table" in case.spec:
-            shown = await client.run_table(case.spec["table"])
+            shown = await client.run_table(case.filled(case.spec["table"]))
             if case.spec.get("unordered"):
                 shown["client"].sort()
             return _with_seen(client, {**await client.run(case.spec.get("after", [])), **shown})

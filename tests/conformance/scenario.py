@@ -29,7 +29,8 @@ refusal that matter), or `rows` (texts, or pairs of text and words) put into `te
 
 Merging: a mapping is merged key by key, null removes a key, everything else (and `backends`) replaces. `{name}` in a
 string stands for the port of the backend `name`, `{dns}` for that of the name server, `{log}` for the access log file,
-`{dir}` for a directory.
+`{dir}` for a directory. In what the client sends, `{address:name}` is the address of that backend, `{base64:name}` the
+same in base64.
 
 All cases of a file run in one process, each with listeners, clusters, statistics and files under a prefix of its own
 (`c007_`), so they cannot disturb each other and may run at the same time.
@@ -37,6 +38,7 @@ All cases of a file run in one process, each with listeners, clusters, statistic
 
 from __future__ import annotations
 
+import base64
 import copy
 import json
 import re
@@ -57,6 +59,8 @@ LOG = (
 
 _TYPE = "type.googleapis.com/envoy.extensions."
 NETWORK_FILTERS = {
+    "connection_limit": ("connection_limit", "filters.network.connection_limit.v3.ConnectionLimit"),
+    "local_ratelimit": ("local_ratelimit", "filters.network.local_ratelimit.v3.LocalRateLimit"),
     "hcm": ("http_connection_manager", "filters.network.http_connection_manager.v3.HttpConnectionManager"),
     "tcp_proxy": ("tcp_proxy", "filters.network.tcp_proxy.v3.TcpProxy"),
     "echo": ("echo", "filters.network.echo.v3.Echo"),
@@ -85,6 +89,9 @@ _WAITS = re.compile(
 )
 
 
+_OWN_ADDRESS = re.compile(r"\{(address|base64):(\w+)\}")
+
+
 class _Loader(yaml.CSafeLoader):
     """YAML where only true and false are booleans: `on: name` is a step's key and `On` a header value."""
 
@@ -109,6 +116,7 @@ class Case:
     id: str = "c00"
     sequel: bool = False
     files: dict[str, Path] = field(default_factory=dict)
+    ports: dict[str, int] = field(default_factory=dict)
 
     @property
     def validates(self) -> bool:
@@ -148,7 +156,19 @@ class Case:
             if verb in self.spec:
                 more = [{"expect": "response"}] if verb == "send" else []
                 return [{verb: self.spec[verb]}, *more]
-        return list(self.spec.get("steps", []))
+        return self.filled(list(self.spec.get("steps", [])))  # type: ignore[no-any-return]
+
+    def filled(self, tree: Any) -> Any:
+        """With the addresses of backends in place of `{address:name}` and `{base64:name}`."""
+        if isinstance(tree, dict):
+            return {key: self.filled(value) for key, value in tree.items()}
+        if isinstance(tree, list):
+            return [self.filled(value) for value in tree]
+        return _OWN_ADDRESS.sub(self._address, tree) if isinstance(tree, str) else tree
+
+    def _address(self, match: re.Match[str]) -> str:
+        address = f"127.0.0.1:{self.ports[match[2]]}"
+        return address if match[1] == "address" else base64.b64encode(address.encode()).decode()
 
 
 def names() -> list[str]:
@@ -301,6 +321,7 @@ def resources(case: Case, ports: dict[str, int], directory: Path) -> tuple[list[
         _listener(case, name, over or {}) for name, over in (case.spec.get("listeners") or {"main": {}}).items()
     ]
     case.files["log"] = directory / f"{case.id}_log.txt"
+    case.ports = dict(ports)
     words: dict[str, Any] = {**ports, "log": str(case.files["log"]), "dir": str(directory)}
     filled = _fill({"listeners": listeners, "clusters": _clusters(case)}, words)
     _prefix(filled["listeners"], case.id)

@@ -7,6 +7,7 @@ import asyncio
 import re
 import textwrap
 from types import SimpleNamespace
+from urllib.request import urlopen
 
 import pytest
 
@@ -55,8 +56,14 @@ def project(root, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+def get(url):
+    """As `requests.get`, as far as the page needs it."""
+    with urlopen(url, timeout=10) as response:
+        return SimpleNamespace(status_code=response.status, text=response.read().decode())
+
+
 async def test_every_example_about_testing(root, project, names):
-    first, quiet, upstreams, simulated = examples(root, "testing.md")
+    first, quiet, upstreams, threaded, plugin, simulated = examples(root, "testing.md")
     after = await execute(first, names)
     assert after["response"].status == 503
     level = logger.get("router").level
@@ -70,6 +77,9 @@ async def test_every_example_about_testing(root, project, names):
         for _ in range(2):
             await names["client"].get(f"http://{upstream.address}/", headers=[("X-Request-Id", "1")])
         await execute(upstreams, names)
+    await asyncio.to_thread(asyncio.run, execute(threaded, {**names, "requests": SimpleNamespace(get=get)}))
+    tests = await execute(plugin, {**names, "pytest": pytest})
+    assert {"test_users", "test_routes"} <= tests.keys()
     await execute(simulated, names)
 
 
@@ -85,6 +95,6 @@ async def test_every_example_about_explanations(root, project, names):
         assert str(after["explanation"]["host"].chose) == users.address
 
 
-@pytest.mark.parametrize(("page", "count"), [("testing.md", 4), ("explain.md", 1)])
+@pytest.mark.parametrize(("page", "count"), [("testing.md", 6), ("explain.md", 1)])
 async def test_no_example_is_forgotten(root, page, count):
     assert len(examples(root, page)) == count

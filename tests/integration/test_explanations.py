@@ -105,7 +105,7 @@ async def test_a_request_that_was_forwarded(fetch):
             "old (path)",
         ]
         assert (cluster.point, cluster.chose, cluster.because) == ("cluster", "users", "route users")
-        assert (host.point, str(host.chose), host.because) == ("host", users.address, "round robin")
+        assert (host.point, str(host.chose), host.because) == ("host", users.address, "round robin over 1 of 1 hosts")
         assert (connection.point, connection.because) == ("connection", "new")
         assert str(connection.chose).endswith(f" -> {users.address}")
         assert explanation.request_id == users.requests[0]["x-request-id"]
@@ -165,7 +165,7 @@ async def test_a_host_that_refuses(fetch):
         assert (await fetch(proxy.url("http") + "/users")).status == 503
         words = "remote_connection_failure|delayed_connect_error:_Connection_refused"
         assert told(proxy.explain.last())[4:] == [
-            ("host", nobody, "round robin"),
+            ("host", nobody, "round robin over 1 of 1 hosts"),
             ("connection", "None", f"{nobody}: {words}"),
             ("local_reply", "503", f"upstream_reset_before_response_started{{{words}}}"),
         ]
@@ -198,7 +198,7 @@ async def test_a_connection_of_bytes():
         assert told(proxy.explain.last()) == [
             *began(proxy, "tcp", "loopback"),
             ("cluster", "bytes", "tcp_proxy"),
-            ("host", data.address, "round robin"),
+            ("host", data.address, "round robin over 1 of 1 hosts"),
             ("connection", data.address, "new"),
         ]
 

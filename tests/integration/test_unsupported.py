@@ -51,7 +51,7 @@ static_resources:
               "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
   clusters:
   - name: nobody
-    lb_policy: MAGLEV
+    protocol_selection: USE_DOWNSTREAM_PROTOCOL
 """
 
 TOLD = [
@@ -66,8 +66,8 @@ TOLD = [
     (
         31,
         5,
-        "static_resources.clusters[0].lb_policy",
-        "MAGLEV is not supported, only LOAD_BALANCING_POLICY_CONFIG, ROUND_ROBIN",
+        "static_resources.clusters[0].protocol_selection",
+        "USE_DOWNSTREAM_PROTOCOL is not supported, only USE_CONFIGURED_PROTOCOL",
     ),
 ]
 """Line, column, path and reason of everything in it that is not honoured, in the order of the API's fields."""
@@ -128,7 +128,9 @@ async def test_serving_is_refused_in_envoys_words(command, bootstrap):
 
 
 async def test_unknown_fields_are_told_with_what_was_probably_meant(command, bootstrap):
-    bootstrap.write_text(BOOTSTRAP.replace("lb_policy", "lb_polcy").replace("stat_prefix", "stat_prefx"))
+    bootstrap.write_text(
+        BOOTSTRAP.replace("protocol_selection", "protocol_selecton").replace("stat_prefix", "stat_prefx")
+    )
     async with command("-c", str(bootstrap), "--mode", "validate") as process:
         _, err = await process.communicate()
     assert process.returncode == 1
@@ -136,7 +138,7 @@ async def test_unknown_fields_are_told_with_what_was_probably_meant(command, boo
     assert f"{bootstrap}:12:11: " in text
     assert "did you mean 'stat_prefix'?" in text
     assert f"{bootstrap}:31:5: " in text
-    assert "did you mean 'lb_policy'?" in text
+    assert "did you mean 'protocol_selection'?" in text
 
 
 async def test_with_permission_it_starts_without_them_and_says_so(command, bootstrap, tmp_path, fetch):

@@ -23,7 +23,8 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Bench]]:
         each = Bench(*arguments, **options)
         each.remember()
         made.append(each)
-        monkeypatch.setattr("minienvoy.upstream.http_conn_pool.create_connection", each.create_connection)
+        for module in ("upstream.http_conn_pool", "extensions.health_checkers.http", "extensions.health_checkers.tcp"):
+            monkeypatch.setattr(f"minienvoy.{module}.create_connection", each.create_connection)
         return each
 
     yield make

@@ -325,7 +325,7 @@ class Bench:
         self.cluster_manager.load([_cluster("a", endpoints, cluster or {}), _cluster("empty", (), {})])
         self.cluster_manager.start(lambda: None)
         self.explanations = ExplanationLog()
-        server = SimpleNamespace(
+        self.server = server = SimpleNamespace(
             dispatcher=self.dispatcher,
             random=random,
             stats=self.store,
@@ -338,6 +338,7 @@ class Bench:
             service_cluster="service",
             http1_codec="native",
             byte_meters=False,
+            health_check_failed=False,
         )
         listener_scope = self.store.scope("listener.127.0.0.1_10000")
         factory_context = FactoryContext(
@@ -363,9 +364,10 @@ class Bench:
         self.dispatcher.advance(seconds)
         self.turns.settle()
 
-    def create_connection(self, cluster: Cluster, host: Host) -> FakeClientConnection:
+    def create_connection(self, cluster: Cluster, host: Host, address: Address | None = None) -> FakeClientConnection:
         """In place of `upstream.host_connection.create_connection`."""
-        made = FakeClientConnection(cluster.dispatcher, host.address, buffer_limit=cluster.per_connection_buffer_limit)
+        limit = cluster.per_connection_buffer_limit
+        made = FakeClientConnection(cluster.dispatcher, address or host.address, buffer_limit=limit)
         made.bench = self
         return made
 
@@ -488,6 +490,7 @@ def filter_type(name: str) -> str:
         "bandwidth_limit": "BandwidthLimit",
         "buffer": "Buffer",
         "fault": "HTTPFault",
+        "health_check": "HealthCheck",
         "local_ratelimit": "LocalRateLimit",
     }
     return f"type.googleapis.com/envoy.extensions.filters.http.{name}.v3.{messages[name]}"

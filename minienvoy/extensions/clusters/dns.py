@@ -192,6 +192,11 @@ class DnsCluster(Cluster):
         """The hosts of `target` now that it has these addresses; None if nothing changes."""
         raise NotImplementedError
 
+    def remove_host(self, host: Host) -> None:
+        for target in self.targets:
+            target.hosts = tuple(each for each in target.hosts if each is not host)
+        super().remove_host(host)
+
     def publish(self, priority: int) -> None:
         """Tell the priority set what all names of `priority` gave."""
         hosts = tuple(host for target in self.targets if target.locality.priority == priority for host in target.hosts)

@@ -12,7 +12,7 @@ from typing import Any
 
 from ...network.address import Address
 from ...upstream.cluster import CLUSTERS, Cluster, ClusterContext
-from ...upstream.host import Host
+from ...upstream.host import HealthFlag, Host
 from .dns import DnsCluster, ResolveTarget
 
 
@@ -23,10 +23,14 @@ class StrictDnsCluster(DnsCluster):
         # Envoy makes a host of every address before it looks which of them it has already, and counts that.
         self.stats.transport_socket.total_match_count += len(addresses)
         known = {host.address: host for host in target.hosts}
-        if known.keys() == set(addresses):
+        staying = self.keep_while_well(host for host in target.hosts if host.address not in addresses)
+        for address in addresses:
+            if address in known:
+                known[address].health_flags &= ~HealthFlag.PENDING_DYNAMIC_REMOVAL
+        if known.keys() == {*addresses, *(host.address for host in staying)}:
             hosts = None
         else:
-            hosts = tuple(known.get(address) or target.host_at((address,)) for address in addresses)
+            hosts = tuple(known.get(address) or target.host_at((address,)) for address in addresses) + staying
         self.stats.endpoint.max_host_weight = max(1, *(each.endpoint.weight for each in self.targets))
         return hosts
 

@@ -15,7 +15,10 @@ PACKAGE = Path(minienvoy.__file__).parent
 READ_FOR = {
     "config/fields.py": ("config/extension.py",),
     "extensions/clusters/dns.py": ("network/dns.py",),
+    "extensions/filters/listener/local_ratelimit.py": ("extensions/filters/network/local_ratelimit.py",),
     "extensions/filters/network/http_connection_manager.py": ("extensions/filters/network/local_reply_config.py",),
+    "extensions/matching/custom_matchers.py": ("network/cidr.py",),
+    "matchers/match_tree.py": ("config/extension.py",),
     "network/dns.py": ("extensions/network/dns_resolver/cares.py",),
     "network/transport_socket.py": ("server/listener.py",),
     "server/filter_chain_factory.py": ("config/extension.py",),
@@ -37,10 +40,13 @@ READ_FOR = {
     "server/server.py": ("config/runtime.py", "network/dns.py", "server/stats_settings.py"),
     "upstream/cluster.py": (
         "extensions/clusters/dns.py",
+        "extensions/clusters/original_dst.py",
         "network/dns.py",
         "upstream/legacy_lb_policy.py",
         "upstream/load_balancer_policy.py",
         "upstream/override_host.py",
+        "upstream/cluster_health.py",
+        "upstream/outlier_detection.py",
     ),
     # What the older fields say is put into the extension's message, which has fields of the same names.
     "upstream/legacy_lb_policy.py": (
@@ -62,10 +68,19 @@ READ_FOR = {
         "upstream/thread_aware_load_balancer.py",
     ),
     "extensions/load_balancing_policies/subset_config.py": ("extensions/load_balancing_policies/subset.py",),
+    "upstream/health_checker.py": (
+        "extensions/health_checkers/http.py",
+        "upstream/health_check_event_logger.py",
+        "upstream/payload_matcher.py",
+    ),
 }
 """Declaring module -> further modules that read the fields."""
 
 NOT_READ = {
+    (
+        "extensions/load_balancing_policies/client_side_weighted_round_robin.py",
+        "enable_oob_load_report",
+    ): "only as it is by default",
     ("extensions/filters/http/router.py", "dynamic_stats"): "only as it is by default",
     ("extensions/filters/http/router.py", "respect_expected_rq_timeout"): "only as it is by default",
     ("extensions/filters/network/http_connection_manager.py", "forward_client_cert_details"): "only the default",
@@ -74,6 +89,8 @@ NOT_READ = {
     ("matchers/header.py", "prefix_match"): "by the name that WhichOneof gives",
     ("matchers/header.py", "suffix_match"): "by the name that WhichOneof gives",
     ("matchers/header.py", "contains_match"): "by the name that WhichOneof gives",
+    ("matchers/match_tree.py", "prefix_match_map"): "by the name that WhichOneof gives",
+    ("matchers/match_tree.py", "and_matcher"): "by the name that WhichOneof gives",
     ("matchers/string.py", "patterns"): "server/stats_settings.py compiles it; it is declared there too",
     ("server/listener.py", "use_original_dst"): "only as it is by default",
     ("server/listener.py", "enable_mptcp"): "only as it is by default",
@@ -84,6 +101,7 @@ NOT_READ = {
     ("upstream/cluster.py", "connection_pool_per_downstream_connection"): "only as it is by default",
     ("upstream/cluster.py", "protocol_selection"): "only as it is by default",
     ("upstream/cluster.py", "protocol"): "TCP is all there is",
+    ("upstream/health_checker.py", "codec_client_type"): "only HTTP/1",
     ("upstream/load_assignment.py", "cluster_name"): "only a subscription would ask for it",
 }
 """Declared fields that no code names, and why that is right."""

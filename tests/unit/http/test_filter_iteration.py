@@ -485,3 +485,36 @@ def test_held_trailers_stay_when_resumed_data_ends_the_stream() -> None:
 def _end(chain: Chain, status: Any) -> Any:
     chain.over = True
     return status
+
+
+def test_trailers_that_a_filter_adds_go_to_the_filters_after_it() -> None:
+    saw: list[str] = []
+    trailers = HeaderMap.of([("x", "y")])
+
+    def add(data: bytes, end_stream: bool) -> FilterDataStatus:
+        saw.append(f"first {data.decode()} {end_stream}")
+        iteration.add_trailers(trailers)
+        return FilterDataStatus.CONTINUE
+
+    def look(data: bytes, end_stream: bool) -> FilterDataStatus:
+        saw.append(f"second {data.decode()} {end_stream}")
+        return FilterDataStatus.CONTINUE
+
+    def never(given: HeaderMap) -> FilterTrailersStatus:
+        raise AssertionError("the filter that adds trailers does not see them")
+
+    iteration = FilterIteration(
+        [None, None],
+        [add, look],
+        [never, None],
+        lambda headers, end: saw.append("headers"),
+        lambda data, end: saw.append(f"sink {data.decode()} {end}"),
+        lambda given: saw.append(f"trailers {given is trailers}"),
+        lambda: False,
+        0,
+        lambda: None,
+        lambda high: None,
+    )
+    iteration.headers(HeaderMap(), False)
+    iteration.data(b"a", True)
+    assert saw == ["headers", "first a True", "second a False", "sink a False", "trailers True"]

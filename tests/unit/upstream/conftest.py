@@ -10,6 +10,7 @@ import pytest
 from minienvoy.config.loader import load_dict
 from minienvoy.event.random import RandomGenerator
 from minienvoy.event.simulated import SimulatedDispatcher
+from minienvoy.explain.journal import Journal
 from minienvoy.extensions import register_catalogue
 from minienvoy.stats.store import Store
 from minienvoy.upstream.cluster import Cluster, ClusterContext, create_cluster
@@ -18,8 +19,22 @@ register_catalogue()
 
 
 class NoLoop:
+    """What is posted waits for `turn`."""
+
+    def __init__(self) -> None:
+        self.posted: list[Callable[[], None]] = []
+
     def time(self) -> float:
         return 0.0
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        self.posted.append(callback)
+
+    def turn(self) -> None:
+        """One turn of the loop."""
+        posted, self.posted = self.posted, []
+        for callback in posted:
+            callback()
 
 
 @pytest.fixture
@@ -28,8 +43,13 @@ def store() -> Store:
 
 
 @pytest.fixture
-def context(store: Store) -> ClusterContext:
-    return ClusterContext(SimulatedDispatcher(NoLoop()), RandomGenerator(7), store, path="clusters[0]")
+def loop() -> NoLoop:
+    return NoLoop()
+
+
+@pytest.fixture
+def context(store: Store, loop: NoLoop) -> ClusterContext:
+    return ClusterContext(SimulatedDispatcher(loop), RandomGenerator(7), store, path="clusters[0]", journal=Journal())
 
 
 @pytest.fixture

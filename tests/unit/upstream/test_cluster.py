@@ -15,6 +15,9 @@ from minienvoy.upstream.host import HostSet
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
+CHECK = {"timeout": "1s", "interval": "1s", "unhealthy_threshold": 1, "healthy_threshold": 1}
+
+
 def typed(name: str, **fields: Any) -> dict[str, Any]:
     return {"@type": f"type.googleapis.com/{name}", **fields}
 

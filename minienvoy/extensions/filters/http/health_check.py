@@ -233,11 +233,6 @@ def create_health_check_filter(config: Any, context: FactoryContext) -> HttpFilt
     cache_time = duration_of(config, "cache_time", 0.0)
     if not pass_through and cache_time:
         raise ConfigError("cache_time_ms must not be set when path_through_mode is disabled", "cache_time")
-    if pass_through and config.cluster_min_healthy_percentages:
-        raise ConfigError(
-            "cluster_min_healthy_percentages must not be set when path_through_mode is enabled",
-            "cluster_min_healthy_percentages",
-        )
     settings = HealthCheckSettings(
         cast(FailingServer, context.server),
         context.server.cluster_manager,

@@ -13,6 +13,7 @@ from ....http.conn_manager_stats import RouterStats
 from ....http.filter import HTTP_FILTERS, HttpFilterFactory
 from ....http.http1.selection import client_codec
 from ....router.router import Router, RouterConfig
+from ....router.upstream_log import UpstreamLogs
 from ....server.factory_context import FactoryContext
 
 CONFIG_TYPE = "envoy.extensions.filters.http.router.v3.Router"
@@ -34,5 +35,14 @@ def create_router(config: Any, context: FactoryContext) -> HttpFilterFactory:
         context.http_scope.struct(RouterStats),
         lambda *arguments: client_codec(server.http1_codec, server.byte_meters)(*arguments),
         config.suppress_envoy_headers,
+        _upstream_logs(config, context),
     )
     return partial(Router, settings)
+
+
+def _upstream_logs(config: Any, context: FactoryContext) -> UpstreamLogs | None:
+    if not config.upstream_log:
+        return None
+    from ....access_log.access_log import create_access_logs
+
+    return UpstreamLogs.from_proto(config, create_access_logs(config.upstream_log, context, "upstream_log"))

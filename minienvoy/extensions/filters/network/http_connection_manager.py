@@ -39,7 +39,8 @@ from ....matchers.string import compile_string_matcher
 from ....network.filter import NETWORK_FILTERS, NetworkFilterFactory
 from ....router.config import RouteConfig
 from ....router.route_entry import seconds
-from ....server.factory_context import FactoryContext
+from ....router.scoped_config import ScopedConfig
+from ....server.factory_context import FactoryContext, ServerContext
 from .http_filter_chain import create_filter_chain, create_upgrade_filter_chains
 
 if TYPE_CHECKING:
@@ -52,10 +53,20 @@ CONFIG_TYPE: Final = "envoy.extensions.filters.network.http_connection_manager.v
 HTTP3: Final = 3
 """`HttpConnectionManager.CodecType`."""
 
+_UUID: Final = "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig"
+
+
+def _is_uuid(extension: Any) -> str | None:
+    """The default one; its two settings concern traced requests only."""
+    kind = extension.typed_config.type_url.rpartition("/")[2]
+    return None if kind in ("", _UUID) else f"only {_UUID} is supported"
+
+
 honours(
     CONFIG_TYPE,
     "stat_prefix",
     "route_config",
+    "scoped_routes",
     "http_filters",
     "add_user_agent",
     "common_http_protocol_options",
@@ -94,6 +105,8 @@ honours(
     "original_ip_detection_extensions",
     "early_header_mutation_extensions",
     "upgrade_configs",
+    when={"request_id_extension": lambda config: _is_uuid(config.request_id_extension)},
+    skips={"request_id_extension": lambda config: True},
     values={
         "codec_type": ("AUTO", "HTTP1"),
         "forward_client_cert_details": ("SANITIZE",),
@@ -200,18 +213,7 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
     stats = http_scope.struct(ConnectionManagerStats)
     listener_stats = context.listener_scope.scope(f"http.{config.stat_prefix}").struct(ConnectionManagerListenerStats)
     join = f"{path}." if path else ""
-    if config.WhichOneof("route_specifier") != "route_config":
-        raise ConfigError("only route_config is supported", f"{join}{config.WhichOneof('route_specifier')}")
-    manager = server.cluster_manager
-    validate = not config.route_config.HasField("validate_clusters") or config.route_config.validate_clusters.value
-    route_config = RouteConfig(
-        config.route_config,
-        f"{join}route_config",
-        runtime=server.runtime,
-        sources=server,
-        random=_random_integer(server.random.stream(f"http.{config.stat_prefix}.route").getrandbits),
-        cluster_exists=(lambda name: manager.get(name) is not None) if validate else None,
-    )
+    route_config = _route_config(config, server, join)
     common, http1 = config.common_http_protocol_options, config.http_protocol_options
     # `http1.*` exists once the first connection manager with that codec does, and is the same for all listeners.
     codec_stats = server.stats.scope("http1").struct(Http1CodecStats)
@@ -307,6 +309,23 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
     )
     report_bytes(compiled, http_scope)
     return compiled
+
+
+def _route_config(config: Any, server: ServerContext, join: str) -> RouteConfig | ScopedConfig:
+    manager = server.cluster_manager
+    random = _random_integer(server.random.stream(f"http.{config.stat_prefix}.route").getrandbits)
+
+    def make(proto: Any, path: str) -> RouteConfig:
+        validate = not proto.HasField("validate_clusters") or proto.validate_clusters.value
+        exists = (lambda name: manager.get(name) is not None) if validate else None
+        return RouteConfig(proto, path, runtime=server.runtime, sources=server, random=random, cluster_exists=exists)
+
+    kind = config.WhichOneof("route_specifier")
+    if kind == "route_config":
+        return make(config.route_config, f"{join}route_config")
+    if kind == "scoped_routes" and config.scoped_routes.WhichOneof("config_specifier") != "scoped_rds":
+        return ScopedConfig(config.scoped_routes, f"{join}scoped_routes", make)
+    raise ConfigError("only route_config and scoped_routes in place are supported", f"{join}{kind}")
 
 
 def report_bytes(config: ConnectionManagerConfig, scope: Scope) -> None:

@@ -65,7 +65,7 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
 
     # -- the client's side
 
-    def on_new_connection(self) -> FilterStatus:
+    def initialize_read_filter_callbacks(self) -> None:
         config, connection = self._config, self.connection
         self._stats.downstream_cx_total += 1
         self.explain = connection.explain
@@ -74,6 +74,9 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
         # Envoy flushes for as long as the client likes; here a client that takes nothing for that long is given up.
         connection.delayed_close_timeout = config.idle_timeout
         connection.add_callbacks(self)
+
+    def on_new_connection(self) -> FilterStatus:
+        config, connection = self._config, self.connection
         if config.max_duration:
             jitter = config.random.random() * config.max_duration_jitter / 100.0
             self._max_duration_timer = self._timer(self._on_max_duration, config.max_duration * (1.0 + jitter))

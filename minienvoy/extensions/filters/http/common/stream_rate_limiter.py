@@ -105,7 +105,8 @@ class StreamRateLimiter:
         if not self._saw_data:
             self._saw_data = True
             if not self._shared:
-                # Begin at the pace that is wanted, not with what a whole second allows.
+                # Begin at the pace that is wanted, not with what a whole second allows. A bucket that is shared has
+                # been told when it was made.
                 self._bucket.reset(int(self._limit * self._fill_interval))
         size = self._bucket.consume_up_to(len(self._buffer))
         portion = bytes(self._buffer[:size])
