@@ -55,6 +55,20 @@ def as_dict(item: object) -> dict[str, Any] | None:
     return None if names is None or isinstance(item, type) else {name: getattr(item, name) for name in names}
 
 
+class _DataclassFields:
+    """`__dataclass_fields__`, made when asked for: what the `dataclasses` module asks of a dataclass a record answers."""
+
+    def __get__(self, instance: object, owner: type[Any]) -> dict[str, Any]:
+        from dataclasses import make_dataclass
+
+        made: Any = make_dataclass(owner.__name__, owner.__record_fields__)
+        fields: dict[str, Any] = made.__dataclass_fields__
+        return fields
+
+
+_dataclass_fields = _DataclassFields()
+
+
 def _make(cls: type[Any], frozen: bool) -> type[Any]:
     namespace = {name: value for name, value in vars(cls).items() if name not in ("__dict__", "__weakref__")}
     slots = tuple(
@@ -75,6 +89,7 @@ def _make(cls: type[Any], frozen: bool) -> type[Any]:
         if not isinstance(value, _Field) or value.init:
             fields.append(name)
     namespace |= {"__slots__": slots, "__record_fields__": tuple(fields), "__repr__": _repr, "__eq__": _equal}
+    namespace["__dataclass_fields__"] = _dataclass_fields
     namespace["__init__"] = _initialiser(tuple(fields), defaults, factories, namespace.get("__post_init__"))
     # Who is equal to another and may change has no hash.
     namespace["__hash__"] = _hash if frozen else None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -93,3 +94,9 @@ def test_only_records_and_dataclasses_have_attributes_to_tell() -> None:
     assert as_dict(Plain(1)) == {"x": 1}
     assert as_dict(Point) is None
     assert as_dict(1) is None
+
+
+def test_the_dataclasses_module_takes_a_record_for_a_dataclass() -> None:
+    assert dataclasses.replace(Point(1, 2), x=5) == Point(5, 2)
+    assert dataclasses.asdict(Point(1, 2)) == {"x": 1, "y": 2, "tags": ()}
+    assert [field.name for field in dataclasses.fields(Point)] == ["x", "y", "tags"]
