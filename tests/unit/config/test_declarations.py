@@ -15,6 +15,8 @@ PACKAGE = Path(minienvoy.__file__).parent
 READ_FOR = {
     "config/fields.py": ("config/extension.py",),
     "extensions/clusters/dns.py": ("network/dns.py",),
+    "extensions/http/stateful_session/cookie.py": ("router/hash_policy.py",),
+    "router/upstream_log.py": ("extensions/filters/http/router.py",),
     "extensions/filters/listener/local_ratelimit.py": ("extensions/filters/network/local_ratelimit.py",),
     "extensions/filters/network/http_connection_manager.py": ("extensions/filters/network/local_reply_config.py",),
     "extensions/matching/custom_matchers.py": ("network/cidr.py",),
