@@ -55,6 +55,10 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         self.stream_idle_timeout = 0.0
         self.response_timer: Timer | None = None
 
+    @property
+    def has_streams(self) -> bool:
+        return self.stream is not None
+
     # -- the connection's life
 
     def initialize_read_filter_callbacks(self) -> None:
@@ -75,7 +79,7 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
     def on_data(self, data: bytes, end_stream: bool) -> FilterStatus:
         codec = self.codec
         if codec is None:
-            codec = self._create_codec()
+            codec = self._create_codec(data)
         try:
             codec.dispatch(data)
         except CodecProtocolError as error:
@@ -99,7 +103,7 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
             stats.downstream_cx_destroy_remote += 1
         else:
             stats.downstream_cx_destroy_local += 1
-        if self.stream is not None:
+        if self.has_streams:
             stats.downstream_cx_destroy_active_rq += 1
             if remote:
                 stats.downstream_cx_destroy_remote_active_rq += 1
@@ -109,8 +113,7 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         if self.connection.delayed_close_timed_out:
             stats.downstream_cx_delayed_close_timeout += 1
         if self.codec is not None:
-            stats.downstream_cx_http1_active -= 1
-            self.codec.on_connection_closed()
+            self._on_codec_closed(self.codec)
         config.connections.discard(self)
         stats.downstream_cx_rx_bytes_total += self.connection.bytes_received - self.bytes_received_before
         stats.downstream_cx_tx_bytes_total += self.connection.bytes_sent - self.bytes_sent_before
@@ -133,6 +136,7 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
     def new_stream(self, encoder: ResponseEncoder) -> ActiveStream:
         self.requests += 1
         config = self.config
+        config.stats.downstream_rq_http1_total += 1
         stream = self.stream = config.stream_class(self, encoder)
         self.last_activity = stream.start_monotonic
         self.stream_idle_timeout = config.stream_idle_timeout
@@ -252,12 +256,18 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
 
     # -- inside
 
-    def _create_codec(self) -> ServerConnection:
+    def _create_codec(self, data: bytes) -> ServerConnection:
+        """The codec for what begins with `data`."""
         config = self.config
-        codec = self.codec = config.make_codec(self.connection, self, config)
+        codec = self.codec = config.make_codec(self, data)
+        if codec.protocol == "HTTP/1.1":
+            config.stats.downstream_cx_http1_total += 1
+            config.stats.downstream_cx_http1_active += 1
         if self.connection._stream_info is not None:
             # The listener's log tells of the connection.
             self.connection._stream_info.protocol = codec.protocol
-        config.stats.downstream_cx_http1_total += 1
-        config.stats.downstream_cx_http1_active += 1
         return codec
+
+    def _on_codec_closed(self, codec: ServerConnection) -> None:
+        self.config.stats.downstream_cx_http1_active -= 1
+        codec.on_connection_closed()

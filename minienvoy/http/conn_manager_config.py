@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ..record import field, record
 from ..stream_info import StreamInfo
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..explain.log import ExplanationLog
     from ..network.drain_decision import DrainState
     from .active_stream import ActiveStream
-    from .codec import ServerConnection, ServerConnectionCallbacks
+    from .codec import ServerConnection
     from .conn_manager import ConnectionManager
     from .date_provider import DateProvider
     from .early_header_mutation import Mutate
@@ -66,6 +66,7 @@ class ConnectionManagerConfig:
         idle_timeout: of a connection without streams.
         drain_timeout: between announcing that a connection will be closed and closing it.
         internal_address: tells whether an IP address counts as internal.
+        make_codec: the codec of a connection, by its first bytes.
         new_request_id: makes an `x-request-id`, ready for the wire.
         stream_class: `ActiveStream`, or `FilteredStream` where there are more filters than the terminal one.
         drain_close: asked before each response while `drain_state.active`; True makes it the connection's last one.
@@ -85,8 +86,7 @@ class ConnectionManagerConfig:
     tracing_stats: ConnectionManagerTracingStats
     filter_chain: FilterChain
     route_config: RouteConfig
-    make_codec: Callable[[Any, ServerConnectionCallbacks, Any], ServerConnection]
-    codec_stats: Any
+    make_codec: Callable[[ConnectionManager, bytes], ServerConnection]
     http1: Http1Settings
     access_logs: tuple[AccessLog, ...]
     new_request_id: Callable[[], tuple[bytes, bytes, bytes, int]]

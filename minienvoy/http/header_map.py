@@ -256,6 +256,9 @@ class RequestHeaderMap(HeaderMap):
 
     joined_kinds = JOINED
 
+    pseudo_order: ClassVar[tuple[bytes, ...]] = (b":authority", b":path", b":method", b":scheme")
+    """In which order HTTP/2 has the pseudo-headers."""
+
     def __init__(
         self,
         method: bytes,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..explain.explanation import NO_EXPLANATION
 from ..http.codec import RequestEncoder, StreamResetReason
 from ..http.filter import FilterDataStatus, FilterHeadersStatus, FilterTrailersStatus, StreamDecoderFilter
-from ..http.grpc import is_grpc
+from ..http.grpc import grpc_to_http_status, is_grpc
 from ..http.header_map import KIND, Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
 from ..stream_info import ResponseFlag
 from ..upstream.http_conn_pool import MakeCodec, http_conn_pool
@@ -54,6 +54,7 @@ _TIMEOUTS: Final = _TIMEOUT_HEADER | _EXPECTED_TIMEOUT
 _SERVICE_TIME: Final = KIND[b"x-envoy-upstream-service-time"]
 _IMMEDIATE_FAIL: Final = KIND[b"x-envoy-immediate-health-check-fail"]
 _DEGRADED: Final = KIND[b"x-envoy-degraded"]
+_GRPC_STATUS: Final = KIND[b"grpc-status"]
 
 _FLAGS: Final = {
     StreamResetReason.LOCAL_CONNECTION_FAILURE: ResponseFlag.UPSTREAM_CONNECTION_FAILURE,
@@ -295,6 +296,8 @@ class Router(StreamDecoderFilter):
         # The upstream request sees to its connection when the redirect has been followed.
         upstream, self.upstream = self.upstream, None
         if policy.follow(self, response):
+            if upstream is not None and upstream.host.outlier is not None:
+                upstream.host.outlier.put_http_response_code(response.status)
             return True
         self.upstream = upstream
         return False
@@ -315,16 +318,23 @@ class Router(StreamDecoderFilter):
         stream.first_upstream_rx_byte_time = stream.last_upstream_rx_byte_time = now
         self.response_started = True
         status = headers.status
+        outcome = status
+        if headers.seen & _GRPC_STATUS and is_grpc(self.request_headers.get(b"content-type")):
+            outcome = grpc_to_http_status(headers.get(b"grpc-status")) or status
         if not stream.is_health_check:
             cluster.code_stats.charge_response(status, self.internal)
             host_stats = upstream.host.stats
-            if status >= 500:
+            if status >= 500 or outcome >= 500:
                 host_stats.rq_error += 1
             else:
                 host_stats.rq_success += 1
         outlier = upstream.host.outlier
         if outlier is not None:
-            outlier.put_http_response_code(status)
+            error_matcher = cluster.http_options.error_matcher
+            if error_matcher is None:
+                outlier.put_http_response_code(outcome)
+            else:
+                outlier.put_matched(error_matcher(headers))
             if headers.seen & _DEGRADED and outlier.detects_degraded:
                 outlier.put_degraded(status, headers.has(b"x-envoy-degraded"))
         if headers.seen & _IMMEDIATE_FAIL and headers.has(b"x-envoy-immediate-health-check-fail"):
@@ -359,6 +369,17 @@ class Router(StreamDecoderFilter):
             stream.response_timeout_callback = None
             if not stream.is_health_check:
                 self.cluster.code_stats.charge_timing(int((now - self._complete_time) * 1000), self.internal)
+
+    def on_grpc_trailers(self, upstream: UpstreamRequest, trailers: HeaderMap) -> None:
+        """How a gRPC call has ended is known only now; until then it counted as a success."""
+        stream = self.stream
+        started = stream.response_code is not None and stream.response_code < 500
+        if not started or stream.is_health_check or not is_grpc(self.request_headers.get(b"content-type")):
+            return
+        outcome = grpc_to_http_status(trailers.get(b"grpc-status"))
+        if outcome is not None and outcome >= 500:
+            upstream.host.stats.rq_success -= 1
+            upstream.host.stats.rq_error += 1
 
     def on_upstream_reset(self, upstream: UpstreamRequest, reason: StreamResetReason, details: str) -> None:
         """The attempt has failed."""

@@ -244,6 +244,8 @@ class ShadowRequest:
     def on_pool_ready(self, client: CodecClient) -> None:
         self._pending = None
         self._client = client
+        if self._host is not None and self._host.outlier is not None:
+            self._host.outlier.put_connected()
         client.watermark = self._on_watermark
         encoder = self._encoder = client.codec.new_stream(self)
         waiting, self._waiting = self._waiting, []
@@ -258,6 +260,8 @@ class ShadowRequest:
         self._pending = None
         if host is not None:
             host.stats.rq_error += 1
+            if host.outlier is not None and reason is not PoolFailureReason.OVERFLOW:
+                host.outlier.put_connect_failure()
         self._finish(503)
 
     # -- from the codec
@@ -273,6 +277,8 @@ class ShadowRequest:
                 self._host.stats.rq_error += 1
             else:
                 self._host.stats.rq_success += 1
+            if self._host.outlier is not None:
+                self._host.outlier.put_http_response_code(status)
         if end_stream:
             self._on_response_complete()
 
@@ -288,6 +294,8 @@ class ShadowRequest:
             return
         if self._host is not None:
             self._host.stats.rq_error += 1
+            if self._host.outlier is not None:
+                self._host.outlier.put_connect_failure()
         self._finish(503)
 
     # -- inside
@@ -317,6 +325,8 @@ class ShadowRequest:
         self._cluster.code_stats.charge_response(504, True)
         if self._host is not None:
             self._host.stats.rq_timeout += 1
+            if self._host.outlier is not None:
+                self._host.outlier.put_timeout()
         self.reset()
 
     def _finish(self, status: int) -> None:

@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from .health_checker import HealthChecker, HealthCheckerContext, HealthTransition, create_health_checkers
+from .health_check_config import HealthTransition
+from .health_checker import HealthChecker, HealthCheckerContext, create_health_checkers
 from .health_checker_group import HealthCheckerGroup
 from .host import HealthFlag, Host
 from .outlier_detection import OutlierDetector, create_outlier_detector

@@ -19,7 +19,7 @@ from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
-from .health_checker import HealthTransition
+from .health_check_config import HealthTransition
 from .host import HealthFlag, Host, HostSet
 from .outlier_config import ENFORCING, DetectionStats, DetectorConfig, EjectionType
 from .outlier_event_logger import OutlierEventLogger

@@ -85,7 +85,7 @@ HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
 _WAITS = re.compile(
-    r'"(sleep|pause|for|within)": |"[0-4](\.\d+)?s"|"0?\.\d+s"|timeout[-_]ms|"down": "silent"|"(pause|resume)": '
+    r'"(sleep|pause|resume|for|within|fill_interval)": |"[0-4](\.\d+)?s"|"0?\.\d+s"|timeout[-_]ms|"down": "silent"'
 )
 
 

@@ -70,9 +70,11 @@ READ_FOR = {
         "upstream/thread_aware_load_balancer.py",
     ),
     "extensions/load_balancing_policies/subset_config.py": ("extensions/load_balancing_policies/subset.py",),
-    "upstream/health_checker.py": (
+    "upstream/health_check_config.py": (
         "extensions/health_checkers/http.py",
+        "extensions/health_checkers/tcp.py",
         "upstream/health_check_event_logger.py",
+        "upstream/health_checker.py",
         "upstream/payload_matcher.py",
     ),
 }
@@ -103,7 +105,7 @@ NOT_READ = {
     ("upstream/cluster.py", "connection_pool_per_downstream_connection"): "only as it is by default",
     ("upstream/cluster.py", "protocol_selection"): "only as it is by default",
     ("upstream/cluster.py", "protocol"): "TCP is all there is",
-    ("upstream/health_checker.py", "codec_client_type"): "only HTTP/1",
+    ("upstream/health_check_config.py", "codec_client_type"): "only HTTP/1",
     ("upstream/load_assignment.py", "cluster_name"): "only a subscription would ask for it",
 }
 """Declared fields that no code names, and why that is right."""
