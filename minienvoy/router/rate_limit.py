@@ -10,10 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
-from urllib.parse import unquote_to_bytes
 
 from ..access_log.context import FormatterContext
-from ..access_log.formatter import Formatter, compile_format
 from ..config.fields import honours
 from ..errors import ConfigError
 from ..http.header_map import RequestHeaderMap
@@ -23,6 +21,7 @@ from ..network.cidr import CidrRange, CidrSet
 from ..record import record
 
 if TYPE_CHECKING:
+    from ..access_log.formatter import Formatter
     from ..stream_info import StreamInfo
 
 _TYPE: Final = "envoy.config.route.v3.RateLimit"
@@ -196,6 +195,8 @@ class RateLimitPolicyEntry:
             hits = proto.hits_addend.number.value
         elif proto.hits_addend.format:
             where = f"{path}.hits_addend.format"
+            from ..access_log.formatter import compile_format
+
             hits = compile_format(proto.hits_addend.format, sources, omit_empty_values=True, path=where)
         return cls(
             proto.stage.value,
@@ -265,6 +266,8 @@ def _request_headers(proto: Any, path: str) -> Action:
 
 
 def _query_parameters(proto: Any, path: str) -> Action:
+    from urllib.parse import unquote_to_bytes
+
     name, key = proto.query_parameter_name.encode(), proto.descriptor_key
     absent = SKIP if proto.skip_if_absent else None
 
