@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+
+from ..record import record
 
 _LARGEST = 2**32 - 1
 _LINE_WIDTH = 75  # TCLAP's StdOutput
 
 
-class Flag(NamedTuple):
+@record
+class Flag:
     """One flag. `kind` is what Envoy calls the type of the value; an empty kind takes none."""
 
     name: str
