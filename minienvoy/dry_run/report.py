@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config.source import Source
 from ..explain.explanation import Decision, NearMiss
-from .outcome import Outcome, message_of
+from .outcome import Outcome, message_of, sent_message
 
 if TYPE_CHECKING:
     from ..upstream.cluster_manager import ClusterManager
@@ -141,7 +141,7 @@ def _upstream(outcome: Outcome, values: dict[str, Any]) -> None:
     # Mirrors go out first or last, depending on who finds a connection: the host tells which is which.
     main = next((each for each in sent if each[0] == host), None)
     for address, wire in sent:
-        line, headers, _ = message_of(wire)
+        line, headers = sent_message(outcome, wire)
         shown = {"address": address, "line": line, "headers": [list(pair) for pair in headers]}
         if main is not None and wire is main[1]:
             values["upstream_request"] = shown
