@@ -13,11 +13,14 @@ from ..access_log.context import FormatterContext
 from ..access_log.substitution_format_string import CompiledFormat, compile_substitution_format, content_type_of
 from ..config.fields import honours
 from ..errors import ConfigError
-from ..http.header_map import RequestHeaderMap, without_controls
+from ..http.header_map import RequestHeaderMap, ResponseHeaderMap, without_controls
 from .path_rewriter import PathRewriter, format_rewriter, prefix_rewriter, regex_rewriter, rewrite_path
 
 if TYPE_CHECKING:
+    from ..http.conn_manager_stats import RouterStats
+    from ..http.filter_manager import FilterManager
     from ..stream_info import StreamInfo
+    from .route_entry import RouteEntry
     from .route_matcher import RouteMatch
 
 honours("envoy.config.route.v3.DirectResponseAction", "status", "body", "body_format")
@@ -175,3 +178,28 @@ def _host_of(headers: RequestHeaderMap, scheme: bytes, port: bytes) -> bytes:
     before = headers.get(b"x-forwarded-proto")
     leaves = before != scheme and (before, host[at:]) in ((b"https", b":443"), (b"http", b":80"))
     return host[:at] if port or leaves else host
+
+
+def answer_directly(
+    answer: DirectResponse | Redirect | SslRedirect,
+    route: RouteEntry,
+    stream: FilterManager,
+    headers: RequestHeaderMap,
+    stats: RouterStats,
+) -> None:
+    """What a route answers by itself."""
+    stats.rq_direct_response += 1
+    location = answer.location(headers, stream)
+    body, content_type = answer.body, b""
+    if isinstance(answer, DirectResponse) and answer.body_format is not None:
+        stream.describe()
+        body, content_type = answer.format_body(headers, stream), answer.content_type
+
+    def modify(response: ResponseHeaderMap) -> None:
+        if location is not None:
+            response.add(b"location", location)
+        if content_type:
+            response.add(b"content-type", content_type)
+        route.finalize_response_headers(response, stream, headers)
+
+    stream.send_local_reply(answer.status, body, "direct_response", modify)

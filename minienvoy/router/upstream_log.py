@@ -144,9 +144,9 @@ class LoggedUpstreamRequest(UpstreamRequest):
     # -- inside
 
     def _end_with(self, reason: StreamResetReason) -> None:
-        from .router import _FLAGS
+        from .router_replies import RESET_FLAGS
 
-        self._info.set_response_flag(_FLAGS[reason])
+        self._info.set_response_flag(RESET_FLAGS[reason])
         self._end()
 
     def _end(self) -> None:

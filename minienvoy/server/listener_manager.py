@@ -17,7 +17,7 @@ from .. import logger
 from ..errors import ConfigError
 from .drain_manager import DrainManager
 from .factory_context import ServerContext
-from .listener import ConnectionLimit, Listener
+from .listener import Listener
 from .listener_stats import ListenerManagerStats
 
 log = logger.get("config")
@@ -39,7 +39,7 @@ class ListenerManager:
         self._bind = bind
         self.server = server
         self.drain_manager = drain_manager
-        self.global_connections = ConnectionLimit(server.runtime)
+        self.global_connections = server.global_connections
         self.stats = server.stats.scope("listener_manager").struct(ListenerManagerStats)
         self._listeners: dict[str, Listener] = {}
         self._static: set[str] = set()
