@@ -155,6 +155,7 @@ OWN_FLAGS = (
 SUBCOMMANDS = {
     "explain": "What becomes of a request, and why, without a socket; --check FILE runs tests of routes.",
     "healthcheck": "Ask a running server whether it is ready.",
+    "simulate": "Many requests over a cluster, in simulated time and without a socket: which host gets which share.",
 }
 """First argument -> what it does; each has a --help of its own."""
 
