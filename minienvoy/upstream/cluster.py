@@ -23,6 +23,7 @@ from ..registry import Registry
 from .cluster_health import ClusterHealth
 from .cluster_stats import ClusterManagerStats, ClusterStats
 from .duration import duration_of
+from .endpoint_stats import report_endpoints
 from .host import HealthFlag, Host, HostSet, Locality, PrioritySet
 from .http_protocol_options import PROTOCOL_OPTIONS, UpstreamHttpProtocolOptions
 from .load_assignment import LoadAssignment, plain_metadata
@@ -74,6 +75,7 @@ honours(
     "original_dst_lb_config",
     "per_connection_buffer_limit_bytes",
     "respect_dns_ttl",
+    "track_cluster_stats",
     "ring_hash_lb_config",
     "round_robin_lb_config",
     "transport_socket",
@@ -262,6 +264,8 @@ class Cluster:
         self.priority_set = PrioritySet()
         self.priority_set.update_hosts(self.load_assignment.host_set(0, ()))
         self.priority_set.add_member_update_callback(self._on_member_update)
+        if config.track_cluster_stats.per_endpoint_stats:
+            report_endpoints(self.priority_set, scope)
         self.drop_overload = self.load_assignment.drop_overload(context.random.stream(f"cluster.{self.name}.drop"))
         self.updates = UpdateMerger(
             self.priority_set,

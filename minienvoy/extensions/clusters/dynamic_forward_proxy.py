@@ -68,8 +68,6 @@ class DynamicForwardProxyCluster(Cluster):
         if context.cluster_manager is None or context.dns_resolvers is None:
             raise ConfigError("there is no DNS resolver here", context.path)
         path = f"{context.path}.cluster_type.typed_config.dns_cache_config"
-        if not typed_config.HasField("dns_cache_config"):
-            raise ConfigError("a dynamic forward proxy needs a dns_cache_config", path)
         self._hosts: dict[str, Host] = {}
         super().__init__(config, context)
         self.cache: DnsCache = dns_cache_manager(context.cluster_manager).get_cache(
