@@ -217,7 +217,7 @@ class ActiveStream(UpgradableStream):
         self._lost = True
         self.response_flags |= ResponseFlag.DOWNSTREAM_CONNECTION_TERMINATION
         if self.response_code_details is None or not self.local_complete:
-            self.response_code_details = details or "downstream_remote_disconnect"
+            self.response_code_details = details or self.manager.close_details
         self._end()
 
     def _start_filters(self, headers: RequestHeaderMap, end_stream: bool) -> None:
@@ -421,6 +421,14 @@ class ActiveStream(UpgradableStream):
         if not timer.enabled_before(deadline):
             timer.enable(seconds)
 
+    def pause_request(self, pause: bool) -> None:
+        stats = self.config.stats
+        if pause:
+            stats.downstream_flow_control_paused_reading_total += 1
+        else:
+            stats.downstream_flow_control_resumed_reading_total += 1
+        self.encoder.read_disable(pause)
+
     def describe(self) -> None:
         if self.request_headers is not None and not self.request_id:
             self.request_id = (self.request_headers.get(b"x-request-id") or b"").decode("latin-1")
@@ -432,7 +440,7 @@ class ActiveStream(UpgradableStream):
             self.virtual_host_metadata = route.virtual_host_metadata
             if not self.response_flags & ResponseFlag.NO_CLUSTER_FOUND:
                 self.upstream_cluster_name = route.cluster_name or None
-        if self.upstream_host is not None:
+        if self.upstream_host is not None and not self.attempt_count:
             self.attempt_count = 1
         client = self.upstream_client
         if client is not None:
@@ -530,8 +538,6 @@ class ActiveStream(UpgradableStream):
     def _decide_on_connection(self, headers: ResponseHeaderMap) -> None:
         """Whether this response is its connection's last one, which is announced."""
         config, manager = self.config, self.manager
-        if self.saw_connection_close:
-            manager.draining = True
         if not manager.draining:
             if config.max_requests_per_connection and manager.requests >= config.max_requests_per_connection:
                 config.stats.downstream_cx_max_requests_reached += 1
@@ -539,6 +545,8 @@ class ActiveStream(UpgradableStream):
             elif config.drain_state.active and not manager.drain_announced and config.drain_close():
                 config.stats.downstream_cx_drain_close += 1
                 manager.start_drain_sequence()
+        if self.saw_connection_close and not manager.drain_announced:
+            manager.draining = True
         if not self.remote_complete:
             # HTTP/1 can not wait for the rest of a request that has been answered, and has no use for a tunnel's end.
             manager.draining = True

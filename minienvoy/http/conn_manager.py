@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from ..errors import CodecProtocolError
 from ..network.connection import ConnectionCallbacks, ConnectionCloseType, ConnectionEvent
 from ..network.filter import FilterStatus, ReadFilter
+from ..network.overload_state import CONNECTION_IDLE, CONNECTION_MAX, STREAM_IDLE
 from ..stream_info import ResponseFlag
 from .active_stream import ActiveStream
 from .codec import ResponseEncoder, ServerConnection
@@ -37,6 +38,8 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         stream_idle_timeout: of the stream that is under way, seconds; 0 for none.
     """
 
+    close_details: str = "downstream_remote_disconnect"
+    """What streams say that the end of the connection cuts short."""
     bytes_received_before: int = 0
     bytes_sent_before: int = 0
     _drain_timer: Timer | None = None
@@ -75,6 +78,9 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         if config.max_connection_duration:
             self._duration_timer = config.dispatcher.create_timer(self._on_max_connection_duration)
             self._duration_timer.enable(config.max_connection_duration)
+        if config.overload is not None and config.overload.reduces_timeouts:
+            config.overload.watchers.add(self._on_overload)
+            self._on_overload()
 
     def on_data(self, data: bytes, end_stream: bool) -> FilterStatus:
         codec = self.codec
@@ -96,8 +102,12 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
             if timer is not None:
                 timer.disable()
         config = self.config
+        if config.overload is not None:
+            config.overload.watchers.discard(self._on_overload)
         stats = config.stats
         remote = event is ConnectionEvent.REMOTE_CLOSE
+        if not remote and self.connection.local_close_reason:
+            self.close_details = f"downstream_local_disconnect({self.connection.local_close_reason})"
         stats.downstream_cx_destroy += 1
         if remote:
             stats.downstream_cx_destroy_remote += 1
@@ -121,13 +131,11 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
 
     def on_above_write_buffer_high_watermark(self) -> None:
         stream = self.stream
-        self.config.stats.downstream_flow_control_paused_reading_total += 1
         if stream is not None and stream.watermark_callbacks is not None:
             stream.watermark_callbacks(True)
 
     def on_below_write_buffer_low_watermark(self) -> None:
         stream = self.stream
-        self.config.stats.downstream_flow_control_resumed_reading_total += 1
         if stream is not None and stream.watermark_callbacks is not None:
             stream.watermark_callbacks(False)
 
@@ -184,12 +192,34 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         self.check_for_deferred_close(False)
 
     def _idle_limit(self) -> float:
-        return self.config.idle_timeout if self.stream is None else self.stream_idle_timeout
+        overload = self.config.overload
+        if overload is None:
+            return self.config.idle_timeout if self.stream is None else self.stream_idle_timeout
+        if self.stream is None:
+            return overload.scaled(CONNECTION_IDLE, self.config.idle_timeout)
+        return overload.scaled(STREAM_IDLE, self.stream_idle_timeout)
+
+    def _idle_limits(self) -> list[float]:
+        """All that may apply to this connection and its streams, in seconds."""
+        config, overload = self.config, self.config.overload
+        connection, streams = config.idle_timeout, (config.stream_idle_timeout, self.stream_idle_timeout)
+        if overload is not None:
+            connection = overload.scaled(CONNECTION_IDLE, connection)
+            streams = (overload.scaled(STREAM_IDLE, streams[0]), overload.scaled(STREAM_IDLE, streams[1]))
+        return [each for each in (connection, *streams) if each]
+
+    def _on_overload(self) -> None:
+        """Timeouts have become shorter, or are as long again as they were."""
+        config, overload = self.config, self.config.overload
+        self._rearm_idle_timer()
+        if self._duration_timer is not None and self._duration_timer.enabled and overload is not None:
+            limit = overload.scaled(CONNECTION_MAX, config.max_connection_duration)
+            self._duration_timer.enable(max(0.0, self.start + limit - config.dispatcher.monotonic_time()))
 
     def _rearm_idle_timer(self) -> None:
         """Look again when the shorter of the two timeouts can have passed."""
         config = self.config
-        limits = [each for each in (config.idle_timeout, config.stream_idle_timeout, self.stream_idle_timeout) if each]
+        limits = self._idle_limits()
         if not limits:
             return
         if self._idle_timer is None:
@@ -207,7 +237,7 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
             if self.connection.closed:
                 return
         # A stream that starts now may have a shorter limit than what is waited for: never sleep longer than that.
-        candidates = [each for each in (config.idle_timeout, config.stream_idle_timeout) if each]
+        candidates = self._idle_limits()
         if limit and left > 1e-6:
             candidates.append(left)
         if candidates and self._idle_timer is not None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..event.dispatcher import Dispatcher
     from ..explain.log import ExplanationLog
     from ..network.drain_decision import DrainState
+    from ..network.overload_state import OverloadState
     from .active_stream import ActiveStream
     from .codec import ServerConnection
     from .conn_manager import ConnectionManager
@@ -72,6 +73,7 @@ class ConnectionManagerConfig:
         drain_close: asked before each response while `drain_state.active`; True makes it the connection's last one.
         scheme_to_overwrite: the scheme of every request, whatever it says; empty leaves it.
         original_ip_detections: asked one after the other who the client is; they rule out `use_remote_address`.
+        overload: what the overload manager has decided; None: nobody decides anything.
         local_reply: what is done to the proxy's own answers; None leaves them as they are.
         connections: those that are open, whose bytes are counted when somebody asks.
         skip_xff_append, use_remote_address, xff_num_trusted_hops: docs "x-forwarded-for".
@@ -123,6 +125,7 @@ class ConnectionManagerConfig:
     proxy_100_continue: bool = False
     stream_error_on_invalid_http_message: bool = False
     append_local_overload: bool = False
+    overload: OverloadState | None = None
     idle_timeout: float = 3600.0
     stream_idle_timeout: float = 300.0
     request_timeout: float = 0.0

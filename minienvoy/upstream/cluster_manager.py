@@ -106,10 +106,10 @@ class ClusterManager:
 
     # -- later changes
 
-    def add_or_update_cluster(self, config: Any, path: str = "") -> bool:
+    def add_or_update_cluster(self, config: Any, path: str = "", *, unlock: bool = False) -> bool:
         """Add a cluster or replace the one of its name; False if nothing changes.
 
-        The new one takes over when it has its first hosts.
+        The new one takes over when it has its first hosts. With `unlock`, those of the bootstrap can be changed, too.
 
         Raises:
             ConfigError: the cluster can not be used; the one in use stays.
@@ -119,9 +119,9 @@ class ClusterManager:
         newest = warming or active
         if newest is not None and newest.config == config:
             return False
-        if active is not None and not active.added_via_api:
+        if active is not None and not active.added_via_api and not unlock:
             return False  # the bootstrap's clusters can not be changed
-        cluster = create_cluster(config, replace(self.context, path=path, added_via_api=True))
+        cluster = create_cluster(config, replace(self.context, path=path, added_via_api=not unlock))
         if warming is not None:
             warming.stop()
         if newest is None:
@@ -134,10 +134,10 @@ class ClusterManager:
         cluster.initialize(lambda: self._use(cluster))
         return True
 
-    def remove_cluster(self, name: str) -> bool:
-        """Forget a cluster that came from `add_or_update_cluster`; False if there is none."""
+    def remove_cluster(self, name: str, *, unlock: bool = False) -> bool:
+        """Forget a cluster that came from `add_or_update_cluster`, or any with `unlock`; False if there is none."""
         active = self._active.get(name)
-        if active is not None and not active.added_via_api:
+        if active is not None and not active.added_via_api and not unlock:
             return False
         warming = self._warming.pop(name, None)
         if warming is not None:

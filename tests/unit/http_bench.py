@@ -337,6 +337,7 @@ class Bench:
             local_address="192.0.2.2",
             service_cluster="service",
             http1_codec="native",
+            overload=None,
             byte_meters=False,
             health_check_failed=False,
         )
@@ -381,6 +382,9 @@ class Bench:
     @property
     def cluster(self) -> Cluster:
         return self.cluster_manager.clusters()["a"]
+
+    def hosts_of(self, name: str) -> list[Host]:
+        return self.cluster_manager.clusters()[name].hosts()
 
     @property
     def stream(self) -> Any:

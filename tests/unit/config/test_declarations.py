@@ -47,7 +47,6 @@ READ_FOR = {
         "upstream/load_balancer_policy.py",
         "upstream/override_host.py",
         "upstream/cluster_health.py",
-        "upstream/outlier_detection.py",
     ),
     # What the older fields say is put into the extension's message, which has fields of the same names.
     "upstream/legacy_lb_policy.py": (
@@ -72,11 +71,13 @@ READ_FOR = {
         "upstream/thread_aware_load_balancer.py",
     ),
     "extensions/load_balancing_policies/subset_config.py": ("extensions/load_balancing_policies/subset.py",),
-    "upstream/health_check_config.py": (
+    "upstream/cluster_health.py": (
         "extensions/health_checkers/http.py",
         "extensions/health_checkers/tcp.py",
+        "upstream/health_check_config.py",
         "upstream/health_check_event_logger.py",
         "upstream/health_checker.py",
+        "upstream/outlier_config.py",
         "upstream/payload_matcher.py",
     ),
 }
@@ -89,7 +90,6 @@ NOT_READ = {
         "enable_oob_load_report",
     ): "only as it is by default",
     ("extensions/filters/http/router.py", "dynamic_stats"): "only as it is by default",
-    ("extensions/filters/http/router.py", "respect_expected_rq_timeout"): "only as it is by default",
     ("extensions/filters/network/http_connection_manager.py", "forward_client_cert_details"): "only the default",
     ("extensions/filters/network/http_connection_manager.py", "match_upstream"): "only as it is by default",
     ("matchers/header.py", "exact_match"): "by the name that WhichOneof gives",
@@ -108,7 +108,7 @@ NOT_READ = {
     ("upstream/cluster.py", "connection_pool_per_downstream_connection"): "only as it is by default",
     ("upstream/cluster.py", "protocol_selection"): "only as it is by default",
     ("upstream/cluster.py", "protocol"): "TCP is all there is",
-    ("upstream/health_check_config.py", "codec_client_type"): "only HTTP/1",
+    ("upstream/cluster_health.py", "codec_client_type"): "only HTTP/1",
     ("upstream/load_assignment.py", "cluster_name"): "only a subscription would ask for it",
 }
 """Declared fields that no code names, and why that is right."""
