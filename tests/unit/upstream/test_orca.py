@@ -10,7 +10,6 @@ from minienvoy.config.api import message_class
 from minienvoy.http.header_map import HeaderMap
 from minienvoy.upstream.orca import OrcaLoadReport, orca_load_report
 
-
 QUEUE = b'{"queue": 0.75}}'
 
 
