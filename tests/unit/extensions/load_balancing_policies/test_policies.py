@@ -213,6 +213,30 @@ def test_a_choice_of_a_subset_is_explained(world: World) -> None:
     assert explain["subset"].chose == "any endpoint"
 
 
+@pytest.mark.parametrize("kind", [ROUND_ROBIN, LEAST, RANDOM, "ring_hash.v3.RingHash", "maglev.v3.Maglev"])
+def test_why_nobody_could_be_chosen_is_explained(make_world: Callable[..., World], kind: str) -> None:
+    world = make_world(threshold=0)
+    balancer = world.balancer(kind)
+    world.update(host(1, flags=SICK), host(2, flags=HealthFlag.FAILED_EDS_HEALTH))
+    explain = Explanation()
+    assert balancer.choose_host(Request(5, explain=explain)) is None
+    assert (explain["priority"].chose, explain["priority"].because) == (0, "no healthy hosts")
+    shown = [str(each) for each in explain["priority"].rejected]
+    assert shown == ["127.0.0.1:1: /failed_active_hc", "127.0.0.1:2: /failed_eds_health"]
+
+
+def test_an_explanation_does_not_name_thousands_of_hosts(world: World) -> None:
+    balancer = world.balancer(ROUND_ROBIN)
+    world.update(host(1), host(2), *(host(port, flags=SICK) for port in range(3, 1003)))
+    explain = Explanation()
+    balancer.choose_host(Request(explain=explain))
+    assert explain["priority"].because == "panic"
+    world.update(*(host(port) for port in range(1, 2000)), *(host(port, flags=SICK) for port in range(3000, 4000)))
+    balancer.choose_host(Request(explain=explain))
+    assert len(explain["host"].rejected) == 21
+    assert explain["host"].rejected[-1] == "980 more"
+
+
 class Stream(Request):
     def __init__(self, header: str | None = None, info: StreamInfo | None = None) -> None:
         super().__init__()
