@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from minienvoy.config.loader import load_dict
+from minienvoy.config.runtime import Loader
 from minienvoy.explain.explanation import Explanation
 from minienvoy.http.header_map import RequestHeaderMap
 from minienvoy.stream_info import StreamInfo
@@ -69,6 +71,21 @@ def test_a_bias_of_zero_leaves_requests_out(world: World) -> None:
     heavy.stats.rq_active = 3
     world.update(heavy, light)
     assert ports(balancer, 100)[1] == pytest.approx(80, abs=2)
+
+
+@pytest.mark.parametrize("config", [{}, {"selection_method": "FULL_SCAN"}])
+@pytest.mark.parametrize(("flag", "least"), [(True, 0), (False, 100)])
+def test_requests_that_wait_count_if_the_runtime_says_so(
+    world: World, config: dict[str, Any], flag: bool, least: int
+) -> None:
+    layer = {"envoy.reloadable_features.least_request_lb_count_pending_requests": flag}
+    layers = {"layers": [{"name": "static", "static_layer": layer}]}
+    world.runtime = Loader(load_dict(layers, "envoy.config.bootstrap.v3.LayeredRuntime").message)
+    balancer = world.balancer(LEAST, choice_count=8, **config)
+    waiting = host(1)
+    waiting.stats.rq_pending_active = 9
+    world.update(waiting, host(2))
+    assert least <= ports(balancer, 400)[1] <= least + 300 * bool(least) + 10
 
 
 def test_random_reaches_everybody(world: World) -> None:
