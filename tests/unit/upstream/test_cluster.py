@@ -268,16 +268,6 @@ def test_what_is_here_is_honoured(cluster_config: Callable[..., Any]) -> None:
     assert unsupported(config) == []
 
 
-class Pool:
-    """Counts how often it is told to drain."""
-
-    def __init__(self) -> None:
-        self.drained = 0
-
-    def drain(self) -> None:
-        self.drained += 1
-
-
 @pytest.mark.parametrize(("wanted", "drained"), [(False, 0), (True, 1)])
 def test_connections_are_closed_when_hosts_change_if_that_is_wanted(
     make_cluster: Callable[..., Cluster], wanted: bool, drained: int
