@@ -27,7 +27,7 @@ from .endpoint_stats import report_endpoints
 from .host import HealthFlag, Host, HostSet, Locality, PrioritySet
 from .http_protocol_options import PROTOCOL_OPTIONS, UpstreamHttpProtocolOptions
 from .load_assignment import LoadAssignment, plain_metadata
-from .load_balancer import LoadBalancer, LoadBalancerContext, LoadBalancerFactory, LoadBalancerParams
+from .load_balancer import LoadBalancer, LoadBalancerContext, LoadBalancerFactory, LoadBalancerParams, stop_balancer
 from .load_balancer_policy import cluster_policy
 from .local_address_selector import local_address_selector
 from .override_host import OverrideHostStatus
@@ -344,9 +344,7 @@ class Cluster:
         """Stop looking for hosts, close idle connections, forget the statistics. Streams under way may still end."""
         if not self.stopped:
             self.stopped = True
-            stop_balancer = getattr(self.load_balancer, "stop", None)
-            if stop_balancer is not None:
-                stop_balancer()
+            stop_balancer(self.load_balancer)
             self.health.stop()
             self.updates.stop()
             drain_http_pools(self.hosts())

@@ -71,6 +71,12 @@ class ZoneAwareLoadBalancerBase(LoadBalancerBase):
         if self._local is not None:
             self._local.add_member_update_callback(self._on_local_update)
 
+    def stop(self) -> None:
+        """Nobody chooses here any more: the local cluster, which outlives this, need not tell of its changes."""
+        if self._local is not None:
+            self._local.remove_member_update_callback(self._on_local_update)
+            self._local = None
+
     # -- for policies
 
     def refresh(self, source: HostsSource) -> None:

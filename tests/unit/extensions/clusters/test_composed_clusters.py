@@ -126,6 +126,14 @@ def test_an_aggregate_explains_which_cluster_was_hit(world: World) -> None:
     assert (explain["cluster"].chose, str(explain["host"].chose)) == ("one", "127.0.0.1:1")
 
 
+def test_an_aggregate_that_is_gone_is_told_nothing(world: World) -> None:
+    world.load(plain("one", 1))
+    before = len(world.cluster("one").priority_set._callbacks), len(world.manager._callbacks)
+    world.add(aggregate("one"))
+    world.manager.remove_cluster("all")
+    assert (len(world.cluster("one").priority_set._callbacks), len(world.manager._callbacks)) == before
+
+
 def test_an_aggregate_of_itself_is_nobody(world: World) -> None:
     world.load(aggregate("all"))
     assert world.cluster("all").load_balancer.choose_host(None) is None

@@ -195,6 +195,19 @@ def test_a_change_of_the_local_cluster_is_seen(world: World) -> None:
     assert set(ports(balancer, 60)) == {1, 2, 3}
 
 
+def test_who_is_stopped_does_not_hear_of_the_local_cluster_any_more(world: World) -> None:
+    balancer = zoned(world, in_zones(1, 1))
+    nested = subsets(world, subset_selectors=[{"keys": ["v"]}], fallback_policy="ANY_ENDPOINT")
+    world.update(labelled(1, v="a"), labelled(2, v="b"))
+    assert world.local_priority_set is not None
+    assert len(world.local_priority_set._callbacks) == 4
+    world.update(labelled(1, v="a"))
+    assert len(world.local_priority_set._callbacks) == 3
+    nested.stop()
+    balancer.stop()
+    assert world.local_priority_set._callbacks == []
+
+
 def subsets(world: World, **fields: Any) -> Any:
     return world.balancer(SUBSET, subset_lb_policy=CHILD, **fields)
 
