@@ -278,7 +278,7 @@ class Router(RouterReplies):
         if attempts is None and (upstream.host.outlier is not None or headers.seen & IMMEDIATE_FAIL):
             self.tell_detectors(upstream, headers)
         if cluster.orca_load_report is not None:
-            self._take_orca_load_report(headers)
+            self.take_orca_load_report(headers)
         if self._complete_time is not None and not self.config.suppress_envoy_headers:
             elapsed = int((now - self._complete_time) * 1000)
             item = _SERVICE_TIMES[elapsed] if elapsed < 64 else entry(b"x-envoy-upstream-service-time", b"%d" % elapsed)
@@ -338,7 +338,7 @@ class Router(RouterReplies):
             copies.append(RequestBuffer(self.cluster, stream.buffer_limit))
         self.shadows = copies
 
-    def _take_orca_load_report(self, headers: HeaderMap) -> None:
+    def take_orca_load_report(self, headers: HeaderMap) -> None:
         """What the host tells of its load, with the headers or the trailers of a response."""
         from ..upstream.orca import orca_load_report
 
