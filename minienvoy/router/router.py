@@ -103,7 +103,8 @@ class Router(RouterReplies):
         else:
             host = cluster.choose_host(self)
         if host is None:
-            self.no_healthy_upstream()
+            if cluster.await_host is None or not self._wait_for_host():
+                self.no_healthy_upstream()
             return _STOP
         attempts: Attempts | None = None
         if headers.seen & _CONTROL or not route.tries_once:
@@ -337,6 +338,22 @@ class Router(RouterReplies):
         if route.internal_redirect is not None and not end_stream:
             copies.append(RequestBuffer(self.cluster, stream.buffer_limit))
         self.shadows = copies
+
+    def _wait_for_host(self) -> bool:
+        """Whether the cluster looks for a host; if it knows already that there is none, that has been answered."""
+        from .host_wait import HostWait
+
+        assert self.cluster.await_host is not None
+        wait = HostWait(self)
+        found = self.cluster.await_host(self, wait.on_host)
+        if found is None:
+            return False
+        if isinstance(found, str):
+            self.no_healthy_upstream(found)
+            return True
+        wait.cancel = found
+        self.upstream = wait  # type: ignore[assignment]
+        return True
 
     def take_orca_load_report(self, headers: HeaderMap) -> None:
         """What the host tells of its load, with the headers or the trailers of a response."""

@@ -185,6 +185,11 @@ class TcpKeepalive:
     interval: int | None = None
 
 
+AwaitHost = Callable[[LoadBalancerContext, Callable[[str], None]], "Callable[[], None] | str | None"]
+"""Looks for the host of a request, and calls when it is known, with why there is none or with an empty text. Returns
+what stops it; why there is none, if that is known already; None if there is nothing to look for."""
+
+
 class Cluster:
     """What is common to every kind of discovery.
 
@@ -335,6 +340,9 @@ class Cluster:
             on_initialized()
 
         self.start(lambda: self.health.start(on_checked))
+
+    await_host: AwaitHost | None = None
+    """Only of kinds whose hosts take time to be found; asked when the balancer has none."""
 
     def start(self, on_initialized: Callable[[], None]) -> None:
         """Find the hosts; `on_initialized` is called once, as soon as they are known."""
