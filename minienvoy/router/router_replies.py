@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from ..explain.explanation import NO_EXPLANATION
 from ..http.codec import StreamResetReason
 from ..http.grpc import grpc_to_http_status, is_grpc
-from ..http.header_map import KIND, RequestHeaderMap, ResponseHeaderMap
+from ..http.header_map import KIND, RequestHeaderMap, ResponseHeaderMap, entry
 from ..stream_info import ResponseFlag
 from .router_context import RouterContext
 
@@ -66,7 +66,14 @@ class RouterReplies(RouterContext):
         stream.response_flags |= ResponseFlag.UNCONDITIONAL_DROP_OVERLOAD if drop.always else ResponseFlag.DROP_OVERLOAD
         cluster.code_stats.charge_response(503, self.internal)
         words = "unconditional drop overload" if drop.always else "drop overload"
-        stream.send_local_reply(503, words, words.replace(" ", "_"))
+        mark = entry(b"x-envoy-" + words.replace(" ", "-").encode(), b"true")
+
+        def modify(headers: ResponseHeaderMap) -> None:
+            headers.entries.insert(0, mark)
+            headers.seen |= mark[3]
+
+        tells = not self.config.suppress_envoy_headers
+        stream.send_local_reply(503, words, words.replace(" ", "_"), modify if tells else None)
         return True
 
     def no_healthy_upstream(self, details: str = "no_healthy_upstream") -> None:
