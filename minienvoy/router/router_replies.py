@@ -13,13 +13,13 @@ from ..http.codec import StreamResetReason
 from ..http.grpc import is_grpc
 from ..http.header_map import KIND, RequestHeaderMap, ResponseHeaderMap
 from ..stream_info import ResponseFlag
+from .attempts import IMMEDIATE_FAIL
 from .router_context import RouterContext
 
 if TYPE_CHECKING:
     from ..upstream.cluster import Cluster
     from .upstream_request import UpstreamRequest
 
-IMMEDIATE_FAIL: Final = KIND[b"x-envoy-immediate-health-check-fail"]
 _DEGRADED: Final = KIND[b"x-envoy-degraded"]
 _OVERFLOW: Final = StreamResetReason.OVERFLOW
 RESET_FLAGS: Final = {

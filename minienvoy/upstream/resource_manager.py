@@ -102,7 +102,7 @@ class Retries(Resource):
 
     @property
     def can_create(self) -> bool:
-        return self.current < self.limit
+        return self.current < (self.max if self.budget_percent is None else self.limit)
 
     @property
     def remaining(self) -> int:
