@@ -1,7 +1,8 @@
 """`python -m bench.retry_cost`: what a retry costs beside a first attempt, in CPU and in frames.
 
 One proxy in this process, on uvloop. Upstreams are threads, clients a process of their own, so the CPU time of the
-loop's thread is the proxy's. The upstream of `/retried` fails every first attempt. Several clients ask at once: with one, the loop would sleep while a retry waits, and the cost of waking up would be counted for that of the retry.
+loop's thread is the proxy's. The upstream of `/retried` fails every first attempt. Several clients ask at once: with
+one, the loop would sleep while a retry waits, and the cost of waking up would be counted for that of the retry.
 """
 
 from __future__ import annotations

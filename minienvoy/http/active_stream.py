@@ -114,7 +114,6 @@ class ActiveStream(UpgradableStream):
         self.explain = NO_EXPLANATION
         stats = config.stats
         stats.downstream_rq_total += 1
-        stats.downstream_rq_http1_total += 1
         stats.downstream_rq_active += 1
         if config.explanations is not None:
             self.explain = Explanation()
@@ -218,7 +217,7 @@ class ActiveStream(UpgradableStream):
         self._lost = True
         self.response_flags |= ResponseFlag.DOWNSTREAM_CONNECTION_TERMINATION
         if self.response_code_details is None or not self.local_complete:
-            self.response_code_details = details or "downstream_remote_disconnect"
+            self.response_code_details = details or self.manager.close_details
         self._end()
 
     def _start_filters(self, headers: RequestHeaderMap, end_stream: bool) -> None:
@@ -270,25 +269,18 @@ class ActiveStream(UpgradableStream):
             mutate_response_headers(headers, config, self._upgrade)
         if config.completes_response or self._traced:
             self._complete_headers(headers)
-        if self.saw_connection_close:
-            manager.draining = True
-        status = headers.status
-        if not manager.draining:
-            if config.max_requests_per_connection and manager.requests >= config.max_requests_per_connection:
-                config.stats.downstream_cx_max_requests_reached += 1
-                self.saw_connection_close = manager.draining = True
-            elif config.drain_state.active and not manager.drain_announced and config.drain_close():
-                config.stats.downstream_cx_drain_close += 1
-                manager.start_drain_sequence()
-        if not self.remote_complete:
-            # HTTP/1 can not wait for the rest of a request that has been answered, and has no use for a tunnel's end.
-            manager.draining = True
-            config.stats.downstream_rq_response_before_rq_complete += 1
-        if (manager.draining or manager.drain_announced) and not (self._upgrade and self._opens_tunnel(headers)):
-            headers.set(b"connection", b"close")
-            self.encoder.last_response = manager.draining
+        if (
+            not self.remote_complete
+            or self.saw_connection_close
+            or manager.draining
+            or manager.drain_announced
+            or config.max_requests_per_connection
+            or config.drain_state.active
+        ):
+            self._decide_on_connection(headers)
         elif self.protocol == "HTTP/1.0":
             entries.append(_KEEP_ALIVE)
+        status = headers.status
         self.response_code = status
         self.response_started = True
         if self.is_health_check:
@@ -542,6 +534,28 @@ class ActiveStream(UpgradableStream):
             transformation is ServerHeaderTransformation.APPEND_IF_ABSENT and not headers.has(b"server")
         ):
             headers.set(b"server", self.config.server_name)
+
+    def _decide_on_connection(self, headers: ResponseHeaderMap) -> None:
+        """Whether this response is its connection's last one, which is announced."""
+        config, manager = self.config, self.manager
+        if not manager.draining:
+            if config.max_requests_per_connection and manager.requests >= config.max_requests_per_connection:
+                config.stats.downstream_cx_max_requests_reached += 1
+                self.saw_connection_close = manager.draining = True
+            elif config.drain_state.active and not manager.drain_announced and config.drain_close():
+                config.stats.downstream_cx_drain_close += 1
+                manager.start_drain_sequence()
+        if self.saw_connection_close and not manager.drain_announced:
+            manager.draining = True
+        if not self.remote_complete:
+            # HTTP/1 can not wait for the rest of a request that has been answered, and has no use for a tunnel's end.
+            manager.draining = True
+            config.stats.downstream_rq_response_before_rq_complete += 1
+        if (manager.draining or manager.drain_announced) and not (self._upgrade and self._opens_tunnel(headers)):
+            headers.set(b"connection", b"close")
+            self.encoder.last_response = manager.draining
+        elif self.protocol == "HTTP/1.0":
+            headers.add_entry(_KEEP_ALIVE)
 
     def _complete_headers(self, headers: ResponseHeaderMap) -> None:
         """Tell the request id and what has gone wrong, where that is wanted."""

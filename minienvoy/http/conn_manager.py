@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from ..errors import CodecProtocolError
 from ..network.connection import ConnectionCallbacks, ConnectionCloseType, ConnectionEvent
 from ..network.filter import FilterStatus, ReadFilter
+from ..network.overload_state import CONNECTION_IDLE, CONNECTION_MAX, STREAM_IDLE
 from ..stream_info import ResponseFlag
 from .active_stream import ActiveStream
 from .codec import ResponseEncoder, ServerConnection
@@ -37,6 +38,8 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         stream_idle_timeout: of the stream that is under way, seconds; 0 for none.
     """
 
+    close_details: str = "downstream_remote_disconnect"
+    """What streams say that the end of the connection cuts short."""
     bytes_received_before: int = 0
     bytes_sent_before: int = 0
     _drain_timer: Timer | None = None
@@ -55,6 +58,10 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         self.stream_idle_timeout = 0.0
         self.response_timer: Timer | None = None
 
+    @property
+    def has_streams(self) -> bool:
+        return self.stream is not None
+
     # -- the connection's life
 
     def initialize_read_filter_callbacks(self) -> None:
@@ -71,11 +78,14 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         if config.max_connection_duration:
             self._duration_timer = config.dispatcher.create_timer(self._on_max_connection_duration)
             self._duration_timer.enable(config.max_connection_duration)
+        if config.overload is not None and config.overload.reduces_timeouts:
+            config.overload.watchers.add(self._on_overload)
+            self._on_overload()
 
     def on_data(self, data: bytes, end_stream: bool) -> FilterStatus:
         codec = self.codec
         if codec is None:
-            codec = self._create_codec()
+            codec = self._create_codec(data)
         try:
             codec.dispatch(data)
         except CodecProtocolError as error:
@@ -92,14 +102,18 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
             if timer is not None:
                 timer.disable()
         config = self.config
+        if config.overload is not None:
+            config.overload.watchers.discard(self._on_overload)
         stats = config.stats
         remote = event is ConnectionEvent.REMOTE_CLOSE
+        if not remote and self.connection.local_close_reason:
+            self.close_details = f"downstream_local_disconnect({self.connection.local_close_reason})"
         stats.downstream_cx_destroy += 1
         if remote:
             stats.downstream_cx_destroy_remote += 1
         else:
             stats.downstream_cx_destroy_local += 1
-        if self.stream is not None:
+        if self.has_streams:
             stats.downstream_cx_destroy_active_rq += 1
             if remote:
                 stats.downstream_cx_destroy_remote_active_rq += 1
@@ -109,8 +123,7 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         if self.connection.delayed_close_timed_out:
             stats.downstream_cx_delayed_close_timeout += 1
         if self.codec is not None:
-            stats.downstream_cx_http1_active -= 1
-            self.codec.on_connection_closed()
+            self._on_codec_closed(self.codec)
         config.connections.discard(self)
         stats.downstream_cx_rx_bytes_total += self.connection.bytes_received - self.bytes_received_before
         stats.downstream_cx_tx_bytes_total += self.connection.bytes_sent - self.bytes_sent_before
@@ -131,6 +144,7 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
     def new_stream(self, encoder: ResponseEncoder) -> ActiveStream:
         self.requests += 1
         config = self.config
+        config.stats.downstream_rq_http1_total += 1
         stream = self.stream = config.stream_class(self, encoder)
         self.last_activity = stream.start_monotonic
         self.stream_idle_timeout = config.stream_idle_timeout
@@ -178,12 +192,34 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         self.check_for_deferred_close(False)
 
     def _idle_limit(self) -> float:
-        return self.config.idle_timeout if self.stream is None else self.stream_idle_timeout
+        overload = self.config.overload
+        if overload is None:
+            return self.config.idle_timeout if self.stream is None else self.stream_idle_timeout
+        if self.stream is None:
+            return overload.scaled(CONNECTION_IDLE, self.config.idle_timeout)
+        return overload.scaled(STREAM_IDLE, self.stream_idle_timeout)
+
+    def _idle_limits(self) -> list[float]:
+        """All that may apply to this connection and its streams, in seconds."""
+        config, overload = self.config, self.config.overload
+        connection, streams = config.idle_timeout, (config.stream_idle_timeout, self.stream_idle_timeout)
+        if overload is not None:
+            connection = overload.scaled(CONNECTION_IDLE, connection)
+            streams = (overload.scaled(STREAM_IDLE, streams[0]), overload.scaled(STREAM_IDLE, streams[1]))
+        return [each for each in (connection, *streams) if each]
+
+    def _on_overload(self) -> None:
+        """Timeouts have become shorter, or are as long again as they were."""
+        config, overload = self.config, self.config.overload
+        self._rearm_idle_timer()
+        if self._duration_timer is not None and self._duration_timer.enabled and overload is not None:
+            limit = overload.scaled(CONNECTION_MAX, config.max_connection_duration)
+            self._duration_timer.enable(max(0.0, self.start + limit - config.dispatcher.monotonic_time()))
 
     def _rearm_idle_timer(self) -> None:
         """Look again when the shorter of the two timeouts can have passed."""
         config = self.config
-        limits = [each for each in (config.idle_timeout, config.stream_idle_timeout, self.stream_idle_timeout) if each]
+        limits = self._idle_limits()
         if not limits:
             return
         if self._idle_timer is None:
@@ -201,7 +237,7 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
             if self.connection.closed:
                 return
         # A stream that starts now may have a shorter limit than what is waited for: never sleep longer than that.
-        candidates = [each for each in (config.idle_timeout, config.stream_idle_timeout) if each]
+        candidates = self._idle_limits()
         if limit and left > 1e-6:
             candidates.append(left)
         if candidates and self._idle_timer is not None:
@@ -250,12 +286,18 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
 
     # -- inside
 
-    def _create_codec(self) -> ServerConnection:
+    def _create_codec(self, data: bytes) -> ServerConnection:
+        """The codec for what begins with `data`."""
         config = self.config
-        codec = self.codec = config.make_codec(self.connection, self, config)
+        codec = self.codec = config.make_codec(self, data)
+        if codec.protocol == "HTTP/1.1":
+            config.stats.downstream_cx_http1_total += 1
+            config.stats.downstream_cx_http1_active += 1
         if self.connection._stream_info is not None:
             # The listener's log tells of the connection.
             self.connection._stream_info.protocol = codec.protocol
-        config.stats.downstream_cx_http1_total += 1
-        config.stats.downstream_cx_http1_active += 1
         return codec
+
+    def _on_codec_closed(self, codec: ServerConnection) -> None:
+        self.config.stats.downstream_cx_http1_active -= 1
+        codec.on_connection_closed()

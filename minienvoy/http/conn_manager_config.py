@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ..stream_info import StreamInfo
 from .conn_manager_stats import ConnectionManagerListenerStats, ConnectionManagerStats, ConnectionManagerTracingStats
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from ..event.dispatcher import Dispatcher
     from ..explain.log import ExplanationLog
     from ..network.drain_decision import DrainState
+    from ..network.overload_state import OverloadState
     from .active_stream import ActiveStream
-    from .codec import ServerConnection, ServerConnectionCallbacks
+    from .codec import ServerConnection
     from .conn_manager import ConnectionManager
     from .date_provider import DateProvider
     from .early_header_mutation import Mutate
@@ -66,11 +67,13 @@ class ConnectionManagerConfig:
         idle_timeout: of a connection without streams.
         drain_timeout: between announcing that a connection will be closed and closing it.
         internal_address: tells whether an IP address counts as internal.
+        make_codec: the codec of a connection, by its first bytes.
         new_request_id: makes an `x-request-id`, ready for the wire.
         stream_class: `ActiveStream`, or `FilteredStream` where there are more filters than the terminal one.
         drain_close: asked before each response while `drain_state.active`; True makes it the connection's last one.
         scheme_to_overwrite: the scheme of every request, whatever it says; empty leaves it.
         original_ip_detections: asked one after the other who the client is; they rule out `use_remote_address`.
+        overload: what the overload manager has decided; None: nobody decides anything.
         local_reply: what is done to the proxy's own answers; None leaves them as they are.
         connections: those that are open, whose bytes are counted when somebody asks.
         skip_xff_append, use_remote_address, xff_num_trusted_hops: docs "x-forwarded-for".
@@ -85,8 +88,7 @@ class ConnectionManagerConfig:
     tracing_stats: ConnectionManagerTracingStats
     filter_chain: FilterChain
     route_config: RouteConfig
-    make_codec: Callable[[Any, ServerConnectionCallbacks, Any], ServerConnection]
-    codec_stats: Any
+    make_codec: Callable[[ConnectionManager, bytes], ServerConnection]
     http1: Http1Settings
     access_logs: tuple[AccessLog, ...]
     new_request_id: Callable[[], tuple[bytes, bytes, bytes, int]]
@@ -123,6 +125,7 @@ class ConnectionManagerConfig:
     proxy_100_continue: bool = False
     stream_error_on_invalid_http_message: bool = False
     append_local_overload: bool = False
+    overload: OverloadState | None = None
     idle_timeout: float = 3600.0
     stream_idle_timeout: float = 300.0
     request_timeout: float = 0.0

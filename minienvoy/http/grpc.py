@@ -14,6 +14,20 @@ _UNKNOWN: Final = 2
 _DEADLINE_EXCEEDED: Final = 4
 
 
+_HTTP_OF_STATUS: Final = (200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401)
+"""By gRPC status, as `google.rpc.Code` says."""
+
+
+def grpc_to_http_status(grpc_status: bytes | None) -> int | None:
+    """What a `grpc-status` means in HTTP (`Grpc::Utility::grpcToHttpStatus`); None if there is none."""
+    if grpc_status is None:
+        return None
+    if not grpc_status.isdigit() or len(grpc_status) > 9:
+        return 500
+    number = int(grpc_status)
+    return _HTTP_OF_STATUS[number] if number < len(_HTTP_OF_STATUS) else 500
+
+
 def is_grpc(content_type: bytes | None) -> bool:
     """`application/grpc`, or that with a `+suffix` (`Grpc::Common::hasGrpcContentType`)."""
     return content_type is not None and (

@@ -13,7 +13,7 @@ from ..access_log.context import FormatterContext
 from ..access_log.substitution_format_string import CompiledFormat, compile_substitution_format, content_type_of
 from ..config.fields import honours
 from ..errors import ConfigError
-from ..http.header_map import RequestHeaderMap, ResponseHeaderMap
+from ..http.header_map import RequestHeaderMap, ResponseHeaderMap, without_controls
 from .path_rewriter import PathRewriter, format_rewriter, prefix_rewriter, regex_rewriter, rewrite_path
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class DirectResponse:
 class Redirect:
     """Sends the client elsewhere."""
 
-    __slots__ = ("_host", "_path", "_port", "_rewriter", "_scheme", "_strip_query", "status")
+    __slots__ = ("_formats", "_host", "_path", "_port", "_rewriter", "_scheme", "_strip_query", "status")
     is_redirect = True
     body = b""
 
@@ -123,12 +123,14 @@ class Redirect:
         self._port = b":%d" % proto.port_redirect if proto.port_redirect else b""
         self._path = proto.path_redirect.encode()
         self._rewriter: PathRewriter | None = None
+        self._formats = False
         kind = proto.WhichOneof("path_rewrite_specifier")
         if kind == "prefix_rewrite" and proto.prefix_rewrite:
             self._rewriter = prefix_rewriter(match, proto.prefix_rewrite.encode())
         elif kind == "regex_rewrite":
             self._rewriter = regex_rewriter(proto.regex_rewrite, f"{path}.regex_rewrite")
         elif kind == "path_rewrite" and proto.path_rewrite:
+            self._formats = True
             self._rewriter = format_rewriter(proto.path_rewrite, f"{path}.path_rewrite", sources)
         # A query of `path_redirect` is no query of the request.
         self._strip_query = proto.strip_query and b"?" not in self._path
@@ -142,9 +144,12 @@ class Redirect:
             query = path.find(b"?")
             path = self._path if b"?" in self._path or query < 0 else self._path + path[query:]
         elif self._rewriter is not None:
-            # The log shows the path that the client is sent to, or the one it asked for.
-            rewrite_path(headers, stream, self._rewriter, True)
-            path = headers.path
+            if self._formats:
+                path = without_controls(self._rewriter(headers, stream) or path)
+            else:
+                # The log shows the path that the client is sent to.
+                rewrite_path(headers, stream, self._rewriter, True)
+                path = headers.path
             if path[:1] != b"/":
                 path = b"/" + path
         if self._strip_query:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from ..explain.explanation import NO_EXPLANATION
 from ..http.codec import RequestEncoder
 from ..http.filter import FilterDataStatus, FilterHeadersStatus, FilterTrailersStatus
+from ..http.grpc import grpc_to_http_status, is_grpc
 from ..http.header_map import KIND, Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
 from ..stream_info import ResponseFlag
 from ..upstream.http_conn_pool import http_conn_pool
@@ -18,7 +19,7 @@ from .attempts import CONTROL, IMMEDIATE_FAIL, Attempts
 from .final_timeout import final_timeout
 from .redirect import answer_directly
 from .request_buffer import RequestBuffer
-from .router_replies import RouterReplies
+from .router_replies import GRPC_STATUS, RouterReplies
 from .shadow_writer import ShadowRequest, start_shadows
 from .upstream_request import UpstreamRequest
 
@@ -233,6 +234,8 @@ class Router(RouterReplies):
         # The upstream request sees to its connection when the redirect has been followed.
         upstream, self.upstream = self.upstream, None
         if policy.follow(self, response):
+            if upstream is not None and upstream.host.outlier is not None:
+                upstream.host.outlier.put_http_response_code(response.status)
             return True
         self.upstream = upstream
         return False
@@ -254,10 +257,11 @@ class Router(RouterReplies):
         stream.first_upstream_rx_byte_time = stream.last_upstream_rx_byte_time = now
         self.response_started = True
         status = headers.status
+        outcome = self.outcome_of(headers) if headers.seen & GRPC_STATUS else status
         if not stream.is_health_check:
             cluster.code_stats.charge_response(status, self.internal)
             host_stats = upstream.host.stats
-            if status >= 500:
+            if status >= 500 or outcome >= 500:
                 host_stats.rq_error += 1
             else:
                 host_stats.rq_success += 1
@@ -295,6 +299,17 @@ class Router(RouterReplies):
             stream.response_timeout_callback = None
             if not stream.is_health_check:
                 self.cluster.code_stats.charge_timing(int((now - self._complete_time) * 1000), self.internal)
+
+    def on_grpc_trailers(self, upstream: UpstreamRequest, trailers: HeaderMap) -> None:
+        """How a gRPC call has ended is known only now; until then it counted as a success."""
+        stream = self.stream
+        started = stream.response_code is not None and stream.response_code < 500
+        if not started or stream.is_health_check or not is_grpc(self.request_headers.get(b"content-type")):
+            return
+        outcome = grpc_to_http_status(trailers.get(b"grpc-status"))
+        if outcome is not None and outcome >= 500:
+            upstream.host.stats.rq_success -= 1
+            upstream.host.stats.rq_error += 1
 
     # -- inside
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..explain.explanation import NO_EXPLANATION
 from ..http.codec import StreamResetReason
-from ..http.grpc import is_grpc
+from ..http.grpc import grpc_to_http_status, is_grpc
 from ..http.header_map import KIND, RequestHeaderMap, ResponseHeaderMap
 from ..stream_info import ResponseFlag
 from .attempts import IMMEDIATE_FAIL
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..upstream.cluster import Cluster
     from .upstream_request import UpstreamRequest
 
+GRPC_STATUS: Final = KIND[b"grpc-status"]
 _DEGRADED: Final = KIND[b"x-envoy-degraded"]
 _OVERFLOW: Final = StreamResetReason.OVERFLOW
 RESET_FLAGS: Final = {
@@ -157,6 +158,13 @@ class RouterReplies(RouterContext):
             self.explain.decided("timeout", "route timeout", f"no complete response within {self.timeout:g} s")
         self.time_out("response_timeout")
 
+    def on_request_refused(self, name: str) -> None:
+        """A format has made something of a header that is none."""
+        self.upstream = None
+        self.stream.response_flags |= ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR
+        problem = f"invalid header value for: {name}"
+        self._reply(503, problem, f"filter_removed_required_request_headers{{{problem.replace(' ', '_')}}}")
+
     def on_max_stream_duration(self, upstream: UpstreamRequest) -> None:
         """The cluster's `max_stream_duration` has passed."""
         stream, cluster = self.stream, self.cluster
@@ -194,11 +202,21 @@ class RouterReplies(RouterContext):
             upstream.host.stats.rq_error += 1
             self.config.stats.rq_reset_after_downstream_response_started += 1
 
+    def outcome_of(self, headers: ResponseHeaderMap) -> int:
+        """The status that the response counts as: a gRPC call that fails in its headers is a failure."""
+        if headers.seen & GRPC_STATUS and is_grpc(self.request_headers.get(b"content-type")):
+            return grpc_to_http_status(headers.get(b"grpc-status")) or headers.status
+        return headers.status
+
     def tell_detectors(self, upstream: UpstreamRequest, headers: ResponseHeaderMap) -> None:
         """A response says something of its host, whether it becomes the answer or not."""
         outlier = upstream.host.outlier
         if outlier is not None:
-            outlier.put_http_response_code(headers.status)
+            error_matcher = self.cluster.http_options.error_matcher
+            if error_matcher is None:
+                outlier.put_http_response_code(self.outcome_of(headers))
+            else:
+                outlier.put_matched(error_matcher(headers))
             if headers.seen & _DEGRADED and outlier.detects_degraded:
                 outlier.put_degraded(headers.status, headers.has(b"x-envoy-degraded"))
         if headers.seen & IMMEDIATE_FAIL and headers.has(b"x-envoy-immediate-health-check-fail"):

@@ -247,6 +247,8 @@ class ShadowRequest:
     def on_pool_ready(self, client: CodecClient) -> None:
         self._pending = None
         self._client = client
+        if self._host is not None and self._host.outlier is not None:
+            self._host.outlier.put_connected()
         client.watermark = self._on_watermark
         encoder = self._encoder = client.codec.new_stream(self)
         waiting, self._waiting = self._waiting, []
@@ -261,9 +263,14 @@ class ShadowRequest:
         self._pending = None
         if host is not None:
             host.stats.rq_error += 1
+            if host.outlier is not None and reason is not PoolFailureReason.OVERFLOW:
+                host.outlier.put_connect_failure()
         self._finish(503)
 
     # -- from the codec
+
+    def on_request_refused(self, name: str) -> None:
+        self.reset()
 
     def decode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
         """Nobody waits for it."""
@@ -276,6 +283,8 @@ class ShadowRequest:
                 self._host.stats.rq_error += 1
             else:
                 self._host.stats.rq_success += 1
+            if self._host.outlier is not None:
+                self._host.outlier.put_http_response_code(status)
         if end_stream:
             self._on_response_complete()
 
@@ -291,6 +300,8 @@ class ShadowRequest:
             return
         if self._host is not None:
             self._host.stats.rq_error += 1
+            if self._host.outlier is not None:
+                self._host.outlier.put_connect_failure()
         self._finish(503)
 
     # -- inside
@@ -320,6 +331,8 @@ class ShadowRequest:
         self._cluster.code_stats.charge_response(504, True)
         if self._host is not None:
             self._host.stats.rq_timeout += 1
+            if self._host.outlier is not None:
+                self._host.outlier.put_timeout()
         self.reset()
 
     def _finish(self, status: int) -> None:

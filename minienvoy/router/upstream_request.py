@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .router import Router
 
 _UPGRADE = KIND[b"upgrade"]
+_GRPC_STATUS = KIND[b"grpc-status"]
 _RESET_REASONS = {
     PoolFailureReason.OVERFLOW: StreamResetReason.OVERFLOW,
     PoolFailureReason.LOCAL_CONNECTION_FAILURE: StreamResetReason.LOCAL_CONNECTION_FAILURE,
@@ -168,6 +169,10 @@ class UpstreamRequest:
 
     # -- from the codec
 
+    def on_request_refused(self, name: str) -> None:
+        self.reset()
+        self._router.on_request_refused(name)
+
     def take_meter(self, meter: ByteMeter) -> None:
         """The codec counts bytes, and this is where."""
         stream = self._router.stream
@@ -221,6 +226,8 @@ class UpstreamRequest:
         now = self._router.stream.dispatcher.monotonic_time()
         self._complete(now)
         self._router.on_upstream_complete(now)
+        if trailers.seen & _GRPC_STATUS:
+            self._router.on_grpc_trailers(self, trailers)
         self._router.stream.encode_trailers(trailers)
 
     def on_reset_stream(self, reason: StreamResetReason, details: str) -> None:

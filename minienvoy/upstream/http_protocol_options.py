@@ -7,18 +7,23 @@ protocol options". The older fields of the cluster itself mean the same.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..config.fields import honours
 from ..http.http1.header_formatter import header_formatters
 from ..http.http1.settings import Http1Settings
+from ..matchers.match_predicate import ResponsePredicate, compile_match_predicate
 from ..registry import Registry
 from .duration import duration_of
 
 honours(
-    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions", "common_http_protocol_options", "explicit_http_config"
+    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+    "common_http_protocol_options",
+    "explicit_http_config",
+    "outlier_detection",
 )
+honours("envoy.extensions.upstreams.http.v3.HttpProtocolOptions.OutlierDetection", "error_matcher")
 honours("envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig", "http_protocol_options")
 honours(
     "envoy.config.core.v3.HttpProtocolOptions",
@@ -45,6 +50,7 @@ class UpstreamHttpProtocolOptions:
         http1: for the codec of an HTTP/1 connection.
         idle_timeout: seconds after which a connection without streams is closed.
         max_connection_duration: seconds after which a connection takes no new stream.
+        error_matcher: which responses outlier detection takes for errors, instead of those with a status of 500 and up.
     """
 
     http1: Http1Settings = field(default_factory=Http1Settings)
@@ -52,6 +58,7 @@ class UpstreamHttpProtocolOptions:
     max_connection_duration: float | None = None
     max_requests_per_connection: int | None = None
     max_stream_duration: float | None = None
+    error_matcher: ResponsePredicate | None = None
 
     @classmethod
     def from_proto(cls, common: Any, http1: Any, max_requests_per_connection: int = 0) -> UpstreamHttpProtocolOptions:
@@ -89,8 +96,12 @@ PROTOCOL_OPTIONS: Registry[ProtocolOptionsFactory] = Registry("envoy.upstream_op
     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions", "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 )
 def create_http_protocol_options(config: Any, max_requests_per_connection: int) -> UpstreamHttpProtocolOptions:
-    return UpstreamHttpProtocolOptions.from_proto(
+    options = UpstreamHttpProtocolOptions.from_proto(
         config.common_http_protocol_options,
         config.explicit_http_config.http_protocol_options,
         max_requests_per_connection,
     )
+    if not config.outlier_detection.HasField("error_matcher"):
+        return options
+    matcher = compile_match_predicate(config.outlier_detection.error_matcher, "outlier_detection.error_matcher")
+    return replace(options, error_matcher=matcher)

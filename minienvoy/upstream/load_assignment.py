@@ -79,8 +79,8 @@ class EndpointSettings:
         target: an IP address or a DNS name; empty for a unix socket.
         path: of a unix socket, else empty.
         additional_targets: further (target, port) of the same endpoint.
-        health_check_target: where health checks go if not to `target`; empty if they do.
-        health_check_port: 0 if it is `port`.
+        health_check_address: where health checks go if not to the endpoint; None if they do.
+        health_check_port: instead of that address's, or of the endpoint's; 0 for no other.
         health_check_hostname: the `host` of HTTP health checks; empty for the check's own.
         config_path: of the address, for errors.
     """
@@ -93,7 +93,7 @@ class EndpointSettings:
     health_flags: int
     metadata: Mapping[str, Mapping[str, Any]]
     additional_targets: tuple[tuple[str, int], ...] = ()
-    health_check_target: str = ""
+    health_check_address: Address | None = None
     health_check_port: int = 0
     health_check_hostname: str = ""
     disable_active_health_check: bool = False
@@ -111,21 +111,18 @@ class EndpointSettings:
 
         `health_flags` is what a host begins with that is checked actively (`Cluster.initial_health_flags`).
         """
-        address = addresses[0]
-        health_check_address = None
-        if self.health_check_target:
-            health_check_address = Address.ip(self.health_check_target, self.health_check_port or address.port)
-        elif self.health_check_port and not address.path:
-            health_check_address = Address(address.host, self.health_check_port)
+        checked = self.health_check_address or addresses[0]
+        if self.health_check_port:
+            checked = Address(checked.host, self.health_check_port)
         return Host(
-            address,
+            addresses[0],
             hostname,
             weight=self.weight,
             priority=priority,
             locality=locality,
             metadata=self.metadata,
             health_flags=self.health_flags | (0 if self.disable_active_health_check else health_flags),
-            health_check_address=health_check_address,
+            health_check_address=checked,
             health_check_hostname=self.health_check_hostname,
             disable_active_health_check=self.disable_active_health_check,
             addresses=addresses,
@@ -256,6 +253,15 @@ def _endpoint_settings(config: Any, path: str) -> EndpointSettings:
         more, more_port, _ = _target(each.address, f"{path}.additional_addresses[{index}]")
         additional.append((more, more_port))
     check = endpoint.health_check_config
+    checked = None
+    if check.HasField("address"):
+        where = f"{path.removesuffix('.address')}.health_check_config.address"
+        checked = resolve_address(*_target(check.address, where), where)
+    if check.port_value and (checked.path if checked is not None else pipe):
+        raise ConfigError(
+            "Invalid host configuration: non-zero port for non-IP address",
+            f"{path.removesuffix('.address')}.health_check_config.port_value",
+        )
     return EndpointSettings(
         target,
         port,
@@ -265,8 +271,8 @@ def _endpoint_settings(config: Any, path: str) -> EndpointSettings:
         HEALTH_FLAGS.get(config.health_status, 0),
         plain_metadata(config.metadata) if config.HasField("metadata") else {},
         tuple(additional),
-        check.address.socket_address.address,
-        check.address.socket_address.port_value or check.port_value,
+        checked,
+        check.port_value,
         check.hostname,
         check.disable_active_health_check,
         path,

@@ -96,6 +96,15 @@ class HostMonitor:
         for monitor in self._monitors:
             monitor.put_http_response_code(status)
 
+    def put_matched(self, error: bool) -> None:
+        """The host has answered, and the cluster's `error_matcher` says whether that is an error."""
+        if not error:
+            self.put_http_response_code(200)
+            if self._split:
+                self._put_local_origin_success()
+        else:
+            self.put_http_response_code(500)
+
     def put_connected(self) -> None:
         """A connection is there, and a request can be sent: what comes of it is told later."""
         if self._split:

@@ -32,7 +32,6 @@ class Feature(NamedTuple):
 
 HTTP_FILTERS = "envoy.extensions.filters.http"
 HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
-ROUTE = "envoy.config.route.v3.Route"
 ROUTE_ACTION = "envoy.config.route.v3.RouteAction"
 
 FEATURES = {
@@ -58,7 +57,6 @@ FEATURES = {
     "RBAC": Feature(f"{HTTP_FILTERS}.rbac.v3.RBAC"),
     # tracing, discovery, load reports
     "tracing": Feature(HCM, "tracing"),
-    "decorator": Feature(ROUTE, "decorator"),
     "discovery": Feature("envoy.config.bootstrap.v3.Bootstrap", "dynamic_resources"),
     "load reports": Feature("envoy.config.bootstrap.v3.ClusterManager", "load_stats_config"),
     # other protocols
@@ -86,22 +84,22 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     "grpc-bridge/client/envoy-proxy.yaml": ("gRPC bridge",),
     "grpc-bridge/server/envoy-proxy.yaml": ("upstream HTTP/2",),
     "gzip/envoy.yaml": ("compressor", "decompressor"),
-    "jaeger-tracing/envoy.yaml": ("decorator", "tracing"),
-    "jaeger-tracing/service1-envoy-jaeger.yaml": ("decorator", "tracing"),
-    "jaeger-tracing/service2-envoy-jaeger.yaml": ("decorator", "tracing"),
+    "jaeger-tracing/envoy.yaml": ("tracing",),
+    "jaeger-tracing/service1-envoy-jaeger.yaml": ("tracing",),
+    "jaeger-tracing/service2-envoy-jaeger.yaml": ("tracing",),
     "load-reporting-service/envoy.yaml": ("load reports", "upstream HTTP/2"),
     "local_ratelimit/envoy.yaml": (),
     "locality-load-balancing/envoy.yaml": (),
     "lua-cluster-specifier/envoy.yaml": ("cluster specifiers",),
-    "opentelemetry/envoy-1.yaml": ("decorator", "tracing", "upstream HTTP/2"),
-    "opentelemetry/envoy-2.yaml": ("decorator", "tracing", "upstream HTTP/2"),
-    "opentelemetry/envoy-front-proxy.yaml": ("decorator", "tracing", "upstream HTTP/2"),
+    "opentelemetry/envoy-1.yaml": ("tracing", "upstream HTTP/2"),
+    "opentelemetry/envoy-2.yaml": ("tracing", "upstream HTTP/2"),
+    "opentelemetry/envoy-front-proxy.yaml": ("tracing", "upstream HTTP/2"),
     "rbac/envoy.yaml": ("RBAC",),
     "redis/envoy.yaml": ("Redis",),
     "route-mirror/envoy.yaml": (),
-    "skywalking/envoy-1.yaml": ("decorator", "tracing", "upstream HTTP/2"),
-    "skywalking/envoy-2.yaml": ("decorator", "tracing", "upstream HTTP/2"),
-    "skywalking/envoy-front-proxy.yaml": ("decorator", "tracing", "upstream HTTP/2"),
+    "skywalking/envoy-1.yaml": ("tracing", "upstream HTTP/2"),
+    "skywalking/envoy-2.yaml": ("tracing", "upstream HTTP/2"),
+    "skywalking/envoy-front-proxy.yaml": ("tracing", "upstream HTTP/2"),
     "tls-inspector/envoy.yaml": ("TLS inspector",),
     "tls-sni/envoy-client.yaml": ("upstream TLS",),
     "tls/envoy-http-https.yaml": ("upstream TLS",),
@@ -113,9 +111,9 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     "websocket/envoy-ws.yaml": (),
     "websocket/envoy-wss-passthrough.yaml": (),
     "websocket/envoy-wss.yaml": ("downstream TLS", "upstream TLS"),
-    "zipkin/envoy-1.yaml": ("decorator", "tracing"),
-    "zipkin/envoy-2.yaml": ("decorator", "tracing"),
-    "zipkin/envoy-front-proxy.yaml": ("decorator", "tracing"),
+    "zipkin/envoy-1.yaml": ("tracing",),
+    "zipkin/envoy-2.yaml": ("tracing",),
+    "zipkin/envoy-front-proxy.yaml": ("tracing",),
     "zstd/envoy.yaml": ("compressor", "downstream TLS"),
 }
 """What each file needs that is not there yet; nothing for those that run."""

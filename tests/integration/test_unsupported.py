@@ -35,12 +35,12 @@ static_resources:
           stat_prefix: ingress
           tracing: {}
           route_config:
+            vhds: {config_source: {ads: {}}}
             virtual_hosts:
             - name: all
               domains: ["*"]
               routes:
               - match: {prefix: /}
-                decorator: {operation: all}
                 direct_response: {status: 200, body: {inline_string: served}}
           http_filters:
           - name: cors
@@ -55,7 +55,7 @@ static_resources:
 """
 
 TOLD = [
-    (20, 17, f"{MANAGER}.route_config.virtual_hosts[0].routes[0].decorator", "not supported"),
+    (15, 13, f"{MANAGER}.route_config.vhds", "not supported"),
     (
         24,
         13,
@@ -191,7 +191,7 @@ async def test_an_embedded_proxy_refuses_or_leaves_out_alike(bootstrap, fetch):
             "21:25",
             "route: unknown cluster 'gone'",
         ),
-        ('domains: ["*"]', 'domains: ["*", "*"]', "17:30", "Only a single wildcard domain is permitted"),
+        ('domains: ["*"]', 'domains: ["*", "*"]', "18:30", "Only a single wildcard domain is permitted"),
         (
             "stat_prefix: ingress",
             "stat_prefix: ingress\n          access_log: [{name: x}]",

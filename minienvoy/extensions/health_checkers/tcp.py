@@ -8,28 +8,38 @@ Otherwise it is kept from check to check, and whatever comes is looked at, even 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ...network.connection import ConnectionCallbacks, ConnectionCloseType, ConnectionEvent
 from ...network.filter import FilterStatus, ReadFilter
-from ...upstream.health_checker import (
-    HEALTH_CHECKERS,
-    ActiveHealthCheckSession,
-    FailureType,
-    HealthChecker,
-    HealthCheckerContext,
-    HealthCheckSettings,
-)
+from ...upstream.health_check_config import HealthCheckSettings
+from ...upstream.health_check_session import ActiveHealthCheckSession
+from ...upstream.health_checker import HEALTH_CHECKERS, HealthChecker, HealthCheckerContext
+from ...upstream.health_transition import FailureType
 from ...upstream.host import Host
 from ...upstream.host_connection import create_connection
 from ...upstream.payload_matcher import PayloadMatcher, load_payload, load_payloads
 
 if TYPE_CHECKING:
     from ...network.client_connection import ClientConnection
+    from ...stream_info import ConnectionInfo
+
+
+PROXY_PROTOCOL_V2_LOCAL: Final = b"\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"
+"""Version 2, command LOCAL: the connection is the sender's own."""
+
+
+def proxy_protocol_v1(info: ConnectionInfo) -> bytes:
+    """The header that tells this connection's own addresses."""
+    local, remote = info.local_address, info.remote_address
+    if local is None or remote is None or local.path or remote.path:
+        return b"PROXY UNKNOWN\r\n"
+    family = "TCP6" if ":" in remote.host else "TCP4"
+    return f"PROXY {family} {local.host} {remote.host} {local.port} {remote.port}\r\n".encode()
 
 
 class TcpHealthChecker(HealthChecker):
-    """`send` and `receive` are bytes; either may be empty."""
+    """`send` and `receive` are bytes, perhaps empty; `proxy_protocol` is the version of the header, 0 for none."""
 
     checker_type = "TCP"
 
@@ -38,7 +48,14 @@ class TcpHealthChecker(HealthChecker):
         # Envoy sends no binary payload.
         self.send = load_payload(tcp.send, f"{path}.send") if tcp.send.text else b""
         self.receive = load_payloads(tcp.receive, f"{path}.receive")
+        self.proxy_protocol = tcp.proxy_protocol_config.version + 1 if tcp.HasField("proxy_protocol_config") else 0
         super().__init__(settings, context)
+
+    def question(self, connection: ClientConnection) -> bytes:
+        """What is sent for one check; `connection` is established."""
+        if self.proxy_protocol == 1:
+            return proxy_protocol_v1(connection.info) + self.send
+        return (PROXY_PROTOCOL_V2_LOCAL if self.proxy_protocol else b"") + self.send
 
     def new_session(self, host: Host) -> ActiveHealthCheckSession:
         return TcpActiveHealthCheckSession(self, host)
@@ -90,13 +107,14 @@ class TcpHealthCheckClient(ReadFilter, ConnectionCallbacks):
         connection: ClientConnection = create_connection(
             checker.cluster, session.host, session.host.health_check_address
         )
+        self._client = connection
         connection.add_callbacks(self)
         connection.add_read_filter(self)
         connection.connect()
 
     def ask(self) -> None:
         if self._connected:
-            self.connection.write(self._checker.send)
+            self.connection.write(self._checker.question(self._client))
         else:
             self._asking = True
 
@@ -117,7 +135,7 @@ class TcpHealthCheckClient(ReadFilter, ConnectionCallbacks):
         else:
             self._connected = True
             if self._asking:
-                self.connection.write(self._checker.send)
+                self.connection.write(self._checker.question(self._client))
 
     def on_data(self, data: bytes, end_stream: bool) -> FilterStatus:
         session = self._session

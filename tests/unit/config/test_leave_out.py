@@ -67,14 +67,14 @@ def test_filters_that_nobody_knows_are_left_out_of_their_list() -> None:
 
 
 def test_fields_inside_any_are_reached_and_the_rest_stays() -> None:
-    route = {"decorator": {"operation": "x"}, "route": {"cluster": "c", "timeout": "3s", "retry_policy": {}}}
-    message = listener(manager([ROUTER], route, tracing={}, codec_type="HTTP2", via="me"))
+    route = {"name": "x", "route": {"cluster": "c", "timeout": "3s", "retry_policy": {}}}
+    message = listener(manager([ROUTER], route, tracing={}, forward_client_cert_details="APPEND_FORWARD", via="me"))
     assert left(message) == []
     found = manager_of(message)
-    assert (found.via, found.codec_type, found.HasField("tracing")) == ("me", 0, False)
+    assert (found.via, found.forward_client_cert_details, found.HasField("tracing")) == ("me", 0, False)
     (kept,) = found.route_config.virtual_hosts[0].routes
     assert kept.route.timeout.seconds == 3
-    assert not kept.HasField("decorator")
+    assert kept.name == "x"
     assert not kept.route.HasField("retry_policy")
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from minienvoy.http.codes import STATUS_LINES, reason_phrase
-from minienvoy.http.grpc import is_grpc, make_grpc_reply
+from minienvoy.http.grpc import grpc_to_http_status, is_grpc, make_grpc_reply
 from minienvoy.http.header_map import ResponseHeaderMap
 
 
@@ -64,3 +64,11 @@ def test_reasons_are_envoy_s(status: int, reason: bytes) -> None:
 def test_status_lines_are_ready() -> None:
     assert STATUS_LINES[503] == b"HTTP/1.1 503 Service Unavailable\r\n"
     assert STATUS_LINES[218] == b"HTTP/1.1 218 Unknown\r\n"
+
+
+@pytest.mark.parametrize(
+    ("grpc_status", "http_status"),
+    [(None, None), (b"0", 200), (b"3", 400), (b"14", 503), (b"16", 401), (b"17", 500), (b"x", 500), (b"9" * 5000, 500)],
+)
+def test_a_grpc_status_means_something_in_http(grpc_status: bytes | None, http_status: int | None) -> None:
+    assert grpc_to_http_status(grpc_status) == http_status

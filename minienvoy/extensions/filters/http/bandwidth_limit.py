@@ -1,8 +1,8 @@
 """`envoy.filters.http.bandwidth_limit`: lets bodies go on no faster than configured.
 
-Envoy: `Extensions::HttpFilters::BandwidthLimitFilter::BandwidthLimiter`; docs "Bandwidth limit". All streams of a filter
-chain, or of a route with settings of its own, take from one bucket, in both directions. Trailers may tell the client
-how long it took.
+Envoy: `Extensions::HttpFilters::BandwidthLimitFilter::BandwidthLimiter`; docs "Bandwidth limit". All streams of a
+filter chain, or of a route with settings of its own, take from one bucket, in both directions. Trailers may tell the
+client how long it took.
 """
 
 from __future__ import annotations

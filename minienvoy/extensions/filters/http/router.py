@@ -24,6 +24,7 @@ honours(
     "respect_expected_rq_timeout",
     "strict_check_headers",
     "suppress_envoy_headers",
+    "upstream_log",
     ignored={"start_child_span": "there is no tracing yet, so there are no spans"},
     values={"dynamic_stats": (True,)},
 )
@@ -33,6 +34,8 @@ honours(
 def create_router(config: Any, context: FactoryContext) -> HttpFilterFactory:
     """The terminal filter of nearly every chain."""
     server = context.server
+    # Imported now: who has no file descriptor left can not read a module.
+    client_codec(server.http1_codec, server.byte_meters)
     settings = RouterConfig(
         context.server.cluster_manager,
         context.http_scope.struct(RouterStats),

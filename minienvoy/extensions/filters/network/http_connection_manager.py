@@ -14,7 +14,7 @@ from ....config.extension import create_extensions
 from ....config.fields import forbids, honours
 from ....errors import ConfigError
 from ....http.active_stream import ActiveStream
-from ....http.codec_stats import Http1CodecStats
+from ....http.codec_stats import Http1CodecStats, Http2CodecStats
 from ....http.conn_manager import ConnectionManager
 from ....http.conn_manager_config import (
     ConnectionManagerConfig,
@@ -32,9 +32,11 @@ from ....http.filtered_stream import FilteredStream
 from ....http.http1.header_formatter import header_formatters
 from ....http.http1.selection import server_codec
 from ....http.http1.settings import Http1Settings
+from ....http.http2.settings import Http2Settings
 from ....http.original_ip_detection import ORIGINAL_IP_DETECTION
 from ....http.proxy_status import ProxyStatus
 from ....http.request_id import request_id_maker
+from ....http.shedding_stream import SheddingFilteredStream, SheddingStream
 from ....matchers.string import compile_string_matcher
 from ....network.filter import NETWORK_FILTERS, NetworkFilterFactory
 from ....router.config import RouteConfig
@@ -50,8 +52,9 @@ if TYPE_CHECKING:
 
 CONFIG_TYPE: Final = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 
-HTTP3: Final = 3
+AUTO, HTTP1, HTTP2, HTTP3 = range(4)
 """`HttpConnectionManager.CodecType`."""
+_MAGIC: Final = b"PRI * HTTP/2"
 
 _UUID: Final = "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig"
 
@@ -71,6 +74,8 @@ honours(
     "add_user_agent",
     "common_http_protocol_options",
     "http_protocol_options",
+    "http2_protocol_options",
+    "stream_error_on_invalid_http_message",
     "server_name",
     "server_header_transformation",
     "max_request_headers_kb",
@@ -85,6 +90,7 @@ honours(
     "internal_address_config",
     "skip_xff_append",
     "via",
+    "append_local_overload",
     "generate_request_id",
     "preserve_external_request_id",
     "always_set_request_id_in_response",
@@ -108,14 +114,12 @@ honours(
     when={"request_id_extension": lambda config: _is_uuid(config.request_id_extension)},
     skips={"request_id_extension": lambda config: True},
     values={
-        "codec_type": ("AUTO", "HTTP1"),
+        "codec_type": ("AUTO", "HTTP1", "HTTP2"),
         "forward_client_cert_details": ("SANITIZE",),
     },
     ignored={
-        "http2_protocol_options": "there is no HTTP/2 downstream yet; an AUTO codec is HTTP/1",
         "represent_ipv4_remote_address_as_ipv4_mapped_ipv6": "Envoy was seen to forward and log the same addresses",
         "stream_flush_timeout": "HTTP/1 hands whole responses to the connection, which has delayed_close_timeout",
-        "stream_error_on_invalid_http_message": "it concerns HTTP/2, or what HTTP/1 closes anyway",
     },
 )
 honours(
@@ -174,6 +178,15 @@ honours(
 )
 
 
+_STREAM_CLASSES: Final = {
+    (True, False): ActiveStream,
+    (False, False): FilteredStream,
+    (True, True): SheddingStream,
+    (False, True): SheddingFilteredStream,
+}
+"""By whether there is only the filter that answers, and whether there is an overload manager."""
+
+
 @forbids(CONFIG_TYPE)
 def check_connection_manager(config: Any, path: str) -> None:
     """What contradicts itself, or what it runs on."""
@@ -215,15 +228,8 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
     join = f"{path}." if path else ""
     route_config = _route_config(config, server, join)
     common, http1 = config.common_http_protocol_options, config.http_protocol_options
-    # `http1.*` exists once the first connection manager with that codec does, and is the same for all listeners.
-    codec_stats = server.stats.scope("http1").struct(Http1CodecStats)
-
-    def make_codec(connection: Any, callbacks: Any, manager_config: ConnectionManagerConfig) -> ServerConnection:
-        # Asked at each connection: a format that is compiled later may be the first that wants bytes counted.
-        make_connection = server_codec(server.http1_codec, server.byte_meters)
-        made: ServerConnection = make_connection(connection, callbacks, manager_config.http1, codec_stats)
-        return made
-
+    # The admin interface is for whoever wants to know what is wrong.
+    overload = server.overload if config.stat_prefix != "admin" else None
     internal = config.internal_address_config if config.HasField("internal_address_config") else None
     filters_context = context.for_http_filters(http_scope)
     filter_chain = create_filter_chain(config.http_filters, filters_context, f"{join}http_filters")
@@ -237,10 +243,9 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         listener_stats=listener_stats,
         tracing_stats=tracing_stats,
         filter_chain=filter_chain,
-        stream_class=ActiveStream if only_terminal else FilteredStream,
+        stream_class=_STREAM_CLASSES[only_terminal, overload is not None],
         route_config=route_config,
-        make_codec=make_codec,
-        codec_stats=codec_stats,
+        make_codec=_codec_maker(config, context),
         http1=_http1_settings(config, common, http1, f"{join}http_protocol_options"),
         access_logs=_access_logs(config.access_log, context, f"{join}access_log"),
         new_request_id=request_id_maker(server.random.stream(f"http.{config.stat_prefix}.request_id").getrandbits),
@@ -248,6 +253,8 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         drain_close=context.drain_close,
         drain_state=server.drain_state,
         explanations=context.explanations,
+        overload=overload,
+        append_local_overload=config.append_local_overload,
         proxy_status=_proxy_status(config, context),
         upgrades=_upgrades(config.upgrade_configs, f"{join}upgrade_configs"),
         upgrade_filter_chains=upgrade_chains,
@@ -311,6 +318,43 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
     return compiled
 
 
+def _codec_maker(config: Any, context: FactoryContext) -> Callable[[ConnectionManager, bytes], ServerConnection]:
+    """What makes the codec of a connection, by its first bytes (`ConnectionManagerUtility::autoCreateCodec`)."""
+    server = context.server
+    # Imported now: who has no file descriptor left can not read a module.
+    server_codec(server.http1_codec, server.byte_meters)
+    # `http1.*` exists once the first connection manager does, and is the same for all listeners.
+    http1_stats = server.stats.scope("http1").struct(Http1CodecStats)
+    http2_settings = Http2Settings.from_proto(
+        config.http2_protocol_options,
+        config.common_http_protocol_options,
+        stream_errors=config.stream_error_on_invalid_http_message.value,
+        max_headers_size=_max_headers_size(config),
+    )
+    http2_stats: list[Http2CodecStats] = []
+
+    def make(manager: ConnectionManager, data: bytes) -> ServerConnection:
+        if config_codec == HTTP1 or (config_codec == AUTO and not data.startswith(_MAGIC)):
+            # Asked at each connection: a format that is compiled later may be the first that wants bytes counted.
+            make_http1 = server_codec(server.http1_codec, server.byte_meters)
+            made: ServerConnection = make_http1(manager.connection, manager, manager.config.http1, http1_stats)
+            return made
+        from ....http.http2.conn_manager import Http2ConnectionManager
+        from ....http.http2.server_connection import ServerConnection as Http2ServerConnection
+
+        if not http2_stats:
+            http2_stats.append(server.stats.scope("http2").struct(Http2CodecStats))
+        manager.__class__ = Http2ConnectionManager
+        assert isinstance(manager, Http2ConnectionManager)
+        manager.become()
+        return Http2ServerConnection(
+            manager.connection, manager, http2_settings, http2_stats[0], server.dispatcher.post
+        )
+
+    config_codec = config.codec_type
+    return make
+
+
 def _route_config(config: Any, server: ServerContext, join: str) -> RouteConfig | ScopedConfig:
     manager = server.cluster_manager
     random = _random_integer(server.random.stream(f"http.{config.stat_prefix}.route").getrandbits)
@@ -357,7 +401,6 @@ def _random_integer(draw: Callable[[int], int]) -> Callable[[], int]:
 
 def _http1_settings(config: Any, common: Any, http1: Any, path: str) -> Http1Settings:
     key_formatter, make_key_formatter = header_formatters(http1.header_key_format, f"{path}.header_key_format")
-    kilobytes = config.max_request_headers_kb.value if config.HasField("max_request_headers_kb") else 60
     return Http1Settings(
         allow_absolute_url=not http1.HasField("allow_absolute_url") or http1.allow_absolute_url.value,
         accept_http_10=http1.accept_http_10,
@@ -366,7 +409,7 @@ def _http1_settings(config: Any, common: Any, http1: Any, path: str) -> Http1Set
         allow_chunked_length=http1.allow_chunked_length,
         allow_custom_methods=http1.allow_custom_methods,
         validate_scheme=config.use_remote_address.value and not config.xff_num_trusted_hops,
-        max_headers_size=kilobytes * 1024,
+        max_headers_size=_max_headers_size(config),
         max_headers_count=common.max_headers_count.value if common.HasField("max_headers_count") else 100,
         underscores=common.headers_with_underscores_action,
         key_formatter=key_formatter,
@@ -376,6 +419,12 @@ def _http1_settings(config: Any, common: Any, http1: Any, path: str) -> Http1Set
         ),
         make_key_formatter=make_key_formatter,
     )
+
+
+def _max_headers_size(config: Any) -> int:
+    """Bytes."""
+    kilobytes: int = config.max_request_headers_kb.value if config.HasField("max_request_headers_kb") else 60
+    return kilobytes * 1024
 
 
 def _matching_port(config: Any, context: FactoryContext) -> int:

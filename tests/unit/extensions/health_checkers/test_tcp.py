@@ -93,3 +93,16 @@ def test_a_check_under_way_ends_with_its_cluster(bench: MakeBench) -> None:
     b.turns.settle()
     assert b.upstream.closed
     assert b.stat("cluster.health_check.failure") == 0
+
+
+def test_a_proxy_protocol_header_tells_the_addresses_of_each_check(bench: MakeBench) -> None:
+    b = checked(bench, {**PING, "proxy_protocol_config": {"version": "V1"}})
+    assert b.upstream.received() == b"PROXY TCP4 127.0.0.1 10.0.0.1 50001 80\r\nping"
+    b.upstream.send(b"pong")
+    b.advance(10.02)
+    assert b.upstream.received() == b"PROXY TCP4 127.0.0.1 10.0.0.1 50001 80\r\nping"
+
+
+def test_a_proxy_protocol_header_of_version_2_is_local(bench: MakeBench) -> None:
+    b = checked(bench, {**PING, "proxy_protocol_config": {"version": "V2"}})
+    assert b.upstream.received() == b"\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00ping"

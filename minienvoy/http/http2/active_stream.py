@@ -1,0 +1,159 @@
+"""A request that shares its connection with others.
+
+Envoy: `Http::ConnectionManagerImpl::ActiveStream`, of which one class serves all protocols. What is different here:
+the end of a stream says nothing about its connection, and every stream has its own timers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...stream_info import ResponseFlag
+from ..active_stream import ActiveStream
+from ..codec import ResponseEncoder, StreamResetReason
+from ..filtered_stream import FilteredStream
+from ..header_map import ResponseHeaderMap
+from ..shedding_stream import SheddingFilteredStream, SheddingStream
+
+if TYPE_CHECKING:
+    from ...event.dispatcher import Timer
+    from .conn_manager import Http2ConnectionManager
+
+
+class StreamOwner:
+    """What a stream knows as its connection manager: the part of it that is one stream's.
+
+    Attributes:
+        last_activity: monotonic seconds.
+        stream_idle_timeout: seconds; 0 for none.
+        draining, drain_announced: without meaning for a stream; see `Http2ConnectionManager`.
+    """
+
+    __slots__ = (
+        "config",
+        "connection",
+        "drain_announced",
+        "draining",
+        "last_activity",
+        "manager",
+        "requests",
+        "response_timer",
+        "stream",
+        "stream_idle_timeout",
+    )
+
+    def __init__(self, manager: Http2ConnectionManager) -> None:
+        self.manager = manager
+        self.config = manager.config
+        self.connection = manager.connection
+        self.requests = manager.requests
+        self.draining = self.drain_announced = False
+        self.last_activity = 0.0
+        self.stream_idle_timeout = manager.config.stream_idle_timeout
+        self.response_timer: Timer | None = None
+        self.stream: ActiveStream | None = None
+
+    @property
+    def close_details(self) -> str:
+        return self.manager.close_details
+
+    def set_stream_idle_timeout(self, seconds: float) -> None:
+        self.stream_idle_timeout = seconds
+        self.manager.look_for_idle_within(seconds)
+
+    def on_response_timer(self) -> None:
+        stream = self.stream
+        if stream is not None and stream.response_timeout_callback is not None:
+            callback, stream.response_timeout_callback = stream.response_timeout_callback, None
+            callback()
+
+    def on_stream_ended(self, stream: ActiveStream, now: float) -> None:
+        if self.response_timer is not None:
+            self.response_timer.disable()
+        self.stream = None
+        self.manager.on_stream_ended(stream, now)
+
+    def start_drain_sequence(self) -> None:
+        self.manager.start_drain_sequence()
+
+    def check_for_deferred_close(self, skip_delay: bool) -> None:
+        """The connection goes on."""
+
+    def new_stream(self, encoder: ResponseEncoder) -> ActiveStream:
+        """Another stream for the same request (`recreate_stream`)."""
+        return self.manager.new_stream(encoder)
+
+
+class Http2ActiveStream(ActiveStream):
+    """Used where `FilterChain.factories` is empty."""
+
+    protocol = "HTTP/2"
+
+    def __init__(self, owner: StreamOwner, encoder: ResponseEncoder) -> None:
+        super().__init__(owner, encoder)  # type: ignore[arg-type]
+        self.owner = owner
+        owner.stream = self
+        owner.last_activity = self.start_monotonic
+        encoder.watermark = self._on_watermark  # type: ignore[attr-defined]
+
+    def _on_watermark(self, high: bool) -> None:
+        if self.watermark_callbacks is not None:
+            self.watermark_callbacks(high)
+
+    def _decide_on_connection(self, headers: ResponseHeaderMap) -> None:
+        config, manager = self.config, self.owner.manager
+        if config.max_requests_per_connection and manager.requests >= config.max_requests_per_connection:
+            if not manager.drain_announced:
+                config.stats.downstream_cx_max_requests_reached += 1
+                manager.start_drain_sequence()
+        elif config.drain_state.active and not manager.drain_announced and config.drain_close():
+            config.stats.downstream_cx_drain_close += 1
+            manager.start_drain_sequence()
+        if not self.remote_complete:
+            config.stats.downstream_rq_response_before_rq_complete += 1
+
+    def on_reset_stream(self, reason: StreamResetReason, details: str) -> None:
+        if self.ended:
+            return
+        self.owner.manager.on_stream_reset(self, reason)
+        if reason is StreamResetReason.LOCAL_RESET:
+            # What the peer sent could not be taken: the codec says why.
+            self._lose(ResponseFlag.DOWNSTREAM_REMOTE_RESET, details)
+        else:
+            super().on_reset_stream(reason, details)
+
+    def on_protocol_error(self, details: str) -> None:
+        """The whole connection ends for what the peer did."""
+        if not self.ended:
+            self._lose(ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR, details)
+
+    def _lose(self, flag: int, details: str) -> None:
+        self.response_flags |= flag
+        self.response_code_details = details
+        self.config.stats.downstream_rq_rx_reset += 1
+        self._lost = True
+        self._end()
+
+
+class Http2FilteredStream(Http2ActiveStream, FilteredStream):
+    """Used where there are more filters than the terminal one."""
+
+
+class Http2SheddingStream(SheddingStream, Http2ActiveStream):
+    """Of a server that has an overload manager."""
+
+    def _connection_ends(self) -> bool:
+        return self.owner.manager.draining or self.owner.manager.drain_announced
+
+
+class Http2SheddingFilteredStream(Http2SheddingStream, Http2FilteredStream):
+    """Likewise, where there are more filters than the terminal one."""
+
+
+STREAM_CLASSES: dict[type[ActiveStream], type[Http2ActiveStream]] = {
+    ActiveStream: Http2ActiveStream,
+    FilteredStream: Http2FilteredStream,
+    SheddingStream: Http2SheddingStream,
+    SheddingFilteredStream: Http2SheddingFilteredStream,
+}
+"""By the class that HTTP/1 uses for the same filter chain."""

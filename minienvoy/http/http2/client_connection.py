@@ -1,0 +1,209 @@
+"""The upstream side of HTTP/2: writes requests, reads responses.
+
+Envoy: `Http2::ClientConnectionImpl`, `Http2::ConnectionImpl::ClientStreamImpl`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from ..codec import ResponseDecoder, StreamResetReason
+from ..header_map import KIND, HeaderMap, RequestHeaderMap, ResponseHeaderMap
+from .connection import Http2Connection
+from .fields import MESSAGING_RULE, MessageError, ResponseHead, response_head, trailer_entries
+from .frames import (
+    INTERNAL_ERROR,
+    MAX_STREAM_ID,
+    PREFACE,
+    PROTOCOL_ERROR,
+    SETTINGS_ENABLE_PUSH,
+)
+from .hpack import encode_entries, encode_field
+from .stream import Http2Stream
+
+if TYPE_CHECKING:
+    from ...network.connection import Connection
+    from ..codec_stats import Http2CodecStats
+    from .settings import Http2Settings
+
+_CONNECTION_HEADERS: Final = (
+    KIND[b"connection"]
+    | KIND[b"keep-alive"]
+    | KIND[b"proxy-connection"]
+    | KIND[b"transfer-encoding"]
+    | KIND[b"upgrade"]
+)
+_UPGRADE: Final = KIND[b"upgrade"]
+
+
+class ClientConnectionCallbacks(Protocol):
+    """What the owner of the connection hears (`Http::ConnectionCallbacks`)."""
+
+    def on_go_away(self) -> None:
+        """The peer takes no new streams; those that it has taken go on."""
+
+    def on_max_streams_changed(self, maximum: int) -> None:
+        """The peer takes so many streams at the same time."""
+
+    def on_stream_closed(self) -> None:
+        """There is room for another stream."""
+
+    def on_ping_ack(self, payload: bytes) -> None:
+        """The peer has answered a PING."""
+
+
+class ClientStream(Http2Stream):
+    """A request that is sent, and the response to it."""
+
+    __slots__ = ("_head_request", "_responded")
+
+    def __init__(self, connection: Http2Connection, stream_id: int, decoder: ResponseDecoder) -> None:
+        super().__init__(connection, stream_id)
+        self.decoder = decoder
+        self._head_request = self._responded = False
+
+    def encode_headers(self, headers: RequestHeaderMap, end_stream: bool) -> None:
+        if self.closed:
+            return
+        entries = headers.entries
+        method = headers.method
+        self._head_request = method == b"HEAD"
+        values = {
+            b":method": method,
+            b":path": headers.path,
+            b":authority": headers.authority,
+            b":scheme": headers.scheme,
+        }
+        order = headers.pseudo_order
+        if headers.seen & _CONNECTION_HEADERS:
+            if headers.seen & _UPGRADE and (protocol := headers.get(b"upgrade")):
+                # An upgrade is an extended CONNECT here (RFC 8441).
+                values[b":method"] = b"CONNECT"
+                values[b":protocol"] = protocol
+                order = (*order, b":protocol")
+            entries = [item for item in entries if not item[3] & _CONNECTION_HEADERS]
+        if method == b"CONNECT":
+            order = (b":authority", b":method")
+        fields = [encode_field(name, values[name]) for name in order if name in values]
+        fields += encode_entries(entries)
+        self.send_block(fields, end_stream)
+
+
+class ClientConnection(Http2Connection):
+    """One upstream connection."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        callbacks: ClientConnectionCallbacks,
+        settings: Http2Settings,
+        stats: Http2CodecStats,
+        post: Callable[[Callable[[], None]], Any],
+    ) -> None:
+        super().__init__(connection, settings, stats, post)
+        self._callbacks = callbacks
+        self._next_stream = 1
+        stats.nghttp2_upstream_connections += 1
+        self.queue(PREFACE + self._hello([(SETTINGS_ENABLE_PUSH, 0)], settings.max_concurrent_streams))
+        self.queue(self._more_window())
+
+    @property
+    def exhausted(self) -> bool:
+        """There are no numbers left for new streams."""
+        return self._next_stream > MAX_STREAM_ID
+
+    def new_stream(self, decoder: ResponseDecoder) -> ClientStream:
+        stream = ClientStream(self, self._next_stream, decoder)
+        self.streams[self._next_stream] = stream
+        self._next_stream += 2
+        self._constraints.opened_streams += 1
+        self.stats.streams_active += 1
+        return stream
+
+    def _is_idle(self, stream_id: int) -> bool:
+        return stream_id >= self._next_stream or not stream_id & 1
+
+    def _on_stream_closed(self, stream: Http2Stream) -> None:
+        self._callbacks.on_stream_closed()
+
+    def _on_peer_settings(self) -> None:
+        self._callbacks.on_max_streams_changed(self.peer_max_streams)
+
+    def _on_ping_ack(self, payload: bytes) -> None:
+        self._callbacks.on_ping_ack(payload)
+
+    def _on_peer_leaves(self, last_stream: int) -> None:
+        self._callbacks.on_go_away()
+        for number in [each for each in self.streams if each > last_stream]:
+            # The peer has not looked at these: they may be tried again elsewhere.
+            stream = self.streams[number]
+            self.close_stream(stream)
+            self._abandon(stream, StreamResetReason.REMOTE_REFUSED_STREAM_RESET, "http2.remote_refuse")
+
+    def _on_header_block(self, stream_id: int, block: bytes, end_stream: bool) -> None:
+        stream = self.streams.get(stream_id)
+        if stream is None:
+            if self._is_idle(stream_id):
+                self._fail(PROTOCOL_ERROR, b"HEADERS: stream in idle")
+            self._fields(block)
+            return
+        assert isinstance(stream, ClientStream)
+        if stream._responded:
+            self._on_trailers(stream, block, end_stream)
+            return
+        head: ResponseHead | None = self._decoder.blocks.get(block)
+        if head is None:
+            fields = self._fields(block)
+            if fields is None:
+                self._break_stream(stream, INTERNAL_ERROR, self.too_large)
+                return
+            try:
+                head = response_head(fields)
+            except MessageError as error:
+                self._break_message(stream, error)
+                return
+            self._decoder.remember(block, head)
+        status, entries, seen, length = head
+        headers = ResponseHeaderMap(status, entries[:], seen)
+        decoder = stream.decoder
+        if status < 200:
+            if end_stream:
+                self._break_message(stream, MessageError(MESSAGING_RULE))
+            elif decoder is not None:
+                decoder.decode_1xx_headers(headers)
+            return
+        stream._responded = True
+        bodiless = stream._head_request or status == 204 or status == 304
+        if end_stream:
+            if length > 0 and not bodiless:
+                self._break_message(stream, MessageError(MESSAGING_RULE))
+                return
+            self._end_receiving(stream)
+        else:
+            stream.expected = -1 if bodiless else length
+        if decoder is not None:
+            decoder.decode_headers(headers, end_stream)
+
+    def _on_trailers(self, stream: ClientStream, block: bytes, end_stream: bool) -> None:
+        fields = self._fields(block)
+        if fields is None:
+            self._break_stream(stream, INTERNAL_ERROR, self.too_large)
+            return
+        try:
+            trailers = trailer_entries(fields)
+            if not end_stream or stream.expected > 0:
+                raise MessageError(MESSAGING_RULE)
+        except MessageError as error:
+            self._break_message(stream, error)
+            return
+        self.stats.trailers += 1
+        decoder = stream.decoder
+        self._end_receiving(stream)
+        if decoder is not None:
+            decoder.decode_trailers(HeaderMap(trailers))
+
+    def _end_receiving(self, stream: Http2Stream) -> None:
+        stream.remote_end = True
+        if stream.local_end and stream.flushed:
+            stream.finish()

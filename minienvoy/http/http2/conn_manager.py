@@ -1,0 +1,161 @@
+"""The connection manager of a connection that carries several streams at the same time.
+
+Envoy: `Http::ConnectionManagerImpl`, of which one class serves all protocols; `Http2::ServerConnectionImpl` for the two
+steps of a drain: GOAWAY that asks for no more streams, and, `drain_timeout` later, GOAWAY that takes no more. The
+connection is closed when the last stream has ended after that.
+
+A `ConnectionManager` becomes this one when the first bytes say HTTP/2.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ...errors import CodecProtocolError
+from ...network.connection import ConnectionCloseType
+from ..active_stream import ActiveStream
+from ..codec import ResponseEncoder, ServerConnection, StreamResetReason
+from ..conn_manager import ConnectionManager
+from .active_stream import STREAM_CLASSES, Http2ActiveStream, StreamOwner
+
+if TYPE_CHECKING:
+    from .server_connection import ServerConnection as Http2ServerConnection
+
+PREMATURE_RESET_TOTAL_STREAM_COUNT: Final = 500
+"""Streams; the runtime key `overload.premature_reset_total_stream_count`."""
+PREMATURE_RESET_MIN_STREAM_LIFETIME: Final = 1.0
+"""Seconds; the runtime key `overload.premature_reset_min_stream_lifetime_seconds`."""
+
+
+class Http2ConnectionManager(ConnectionManager):
+    """One downstream connection.
+
+    Attributes:
+        streams: those that are under way.
+    """
+
+    codec: Http2ServerConnection
+    streams: dict[Http2ActiveStream, None]
+    _stream_class: type[Http2ActiveStream]
+    _closed_streams: int = 0
+    _premature_resets: int = 0
+
+    def become(self) -> None:
+        """Take over what is there, before the first stream."""
+        self.streams = {}
+        self._stream_class = STREAM_CLASSES[self.config.stream_class]
+        stats = self.config.stats
+        stats.downstream_cx_http2_total += 1
+        stats.downstream_cx_http2_active += 1
+
+    @property
+    def has_streams(self) -> bool:
+        return bool(self.streams)
+
+    def _on_codec_closed(self, codec: ServerConnection) -> None:
+        self.config.stats.downstream_cx_http2_active -= 1
+        codec.on_connection_closed()
+
+    # -- streams
+
+    def new_stream(self, encoder: ResponseEncoder) -> ActiveStream:
+        self.requests += 1
+        self.config.stats.downstream_rq_http2_total += 1
+        stream = self._stream_class(StreamOwner(self), encoder)
+        self.streams[stream] = None
+        return stream
+
+    def on_stream_reset(self, stream: Http2ActiveStream, reason: StreamResetReason) -> None:
+        """The client has given up a stream; who only makes and unmakes streams is sent away (CVE-2023-44487)."""
+        if reason is StreamResetReason.CONNECTION_TERMINATION or stream.response_code is not None:
+            return
+        if stream.dispatcher.monotonic_time() - stream.start_monotonic <= 1 + PREMATURE_RESET_MIN_STREAM_LIFETIME:
+            self._premature_resets += 1
+
+    def on_stream_ended(self, stream: ActiveStream, now: float) -> None:
+        assert isinstance(stream, Http2ActiveStream)
+        self.streams.pop(stream, None)
+        self.last_activity = now
+        self._closed_streams += 1
+        if self._premature_resets:
+            self._look_for_premature_resets()
+        if self.draining and not self.streams:
+            self.check_for_deferred_close(False)
+
+    def _look_for_premature_resets(self) -> None:
+        least = max(self._closed_streams, PREMATURE_RESET_TOTAL_STREAM_COUNT)
+        if self._premature_resets * 2 >= least and not self.connection.closed:
+            self.config.stats.downstream_rq_too_many_premature_resets += 1
+            self.connection.close(ConnectionCloseType.NO_FLUSH, "too_many_premature_resets")
+
+    # -- flow control of the connection reaches every stream
+
+    def on_above_write_buffer_high_watermark(self) -> None:
+        self.config.stats.downstream_flow_control_paused_reading_total += 1
+        for stream in tuple(self.streams):
+            if stream.watermark_callbacks is not None:
+                stream.watermark_callbacks(True)
+
+    def on_below_write_buffer_low_watermark(self) -> None:
+        self.config.stats.downstream_flow_control_resumed_reading_total += 1
+        for stream in tuple(self.streams):
+            if stream.watermark_callbacks is not None:
+                stream.watermark_callbacks(False)
+
+    # -- the end of the connection
+
+    def start_drain_sequence(self) -> None:
+        if not self.drain_announced:
+            self.codec.shutdown_notice()
+            super().start_drain_sequence()
+
+    def check_for_deferred_close(self, skip_delay: bool) -> None:
+        if self.draining and not self.streams and not self.connection.closed:
+            self.codec.flush()
+            self.connection.close(ConnectionCloseType.FLUSH_WRITE_AND_DELAY, "downstream_local_disconnect")
+
+    def _on_drain_timeout(self) -> None:
+        self.codec.go_away()
+        super()._on_drain_timeout()
+
+    def _on_codec_error(self, error: CodecProtocolError) -> None:
+        self.config.stats.downstream_cx_protocol_error += 1
+        self.draining = True
+        for stream in tuple(self.streams):
+            stream.on_protocol_error(error.details)
+        self.check_for_deferred_close(False)
+
+    # -- idle
+
+    def look_for_idle_within(self, seconds: float) -> None:
+        """A stream has a timeout of its own: see to it that the timer does not sleep longer."""
+        timer = self._idle_timer
+        if timer is None:
+            timer = self._idle_timer = self.config.dispatcher.create_timer(self._on_idle_timer)
+        if seconds and not timer.enabled_before(self.config.dispatcher.monotonic_time() + seconds):
+            timer.enable(seconds)
+
+    def _on_idle_timer(self) -> None:
+        """One timer serves the connection and all its streams: it looks at who has been idle for too long."""
+        config = self.config
+        now = config.dispatcher.monotonic_time()
+        soonest = config.stream_idle_timeout or config.idle_timeout
+        for stream in tuple(self.streams):
+            owner = stream.owner
+            if not owner.stream_idle_timeout:
+                continue
+            left = owner.last_activity + owner.stream_idle_timeout - now
+            if left > 1e-6:
+                soonest = min(soonest or left, left)
+            else:
+                owner.last_activity = now
+                stream.on_idle_timeout()
+        if not self.streams and config.idle_timeout:
+            left = self.last_activity + config.idle_timeout - now
+            if left > 1e-6:
+                soonest = min(soonest or left, left)
+            elif not self.drain_announced and not self.draining:
+                config.stats.downstream_cx_idle_timeout += 1
+                self.start_drain_sequence()
+        if soonest and not self.connection.closed and self._idle_timer is not None:
+            self._idle_timer.enable(max(0.01, soonest))

@@ -1,0 +1,218 @@
+"""The downstream side of HTTP/2: reads requests, writes responses.
+
+Envoy: `Http2::ServerConnectionImpl`, `Http2::ConnectionImpl::ServerStreamImpl`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from ...errors import CodecProtocolError
+from ..codec import RequestDecoder, ServerConnectionCallbacks
+from ..header_map import KIND, Entry, HeaderMap, ResponseHeaderMap
+from ..http1.settings import ALLOW_UNDERSCORES, REJECT_UNDERSCORES
+from .connection import Http2Connection
+from .fields import (
+    MESSAGING_RULE,
+    UNDERSCORE,
+    Http2RequestHeaderMap,
+    MessageError,
+    RequestHead,
+    request_head,
+    trailer_entries,
+)
+from .frames import INTERNAL_ERROR, PREFACE, REFUSED_STREAM, rst_stream
+from .hpack import encode_entries, encode_field
+from .stream import Http2Stream
+
+if TYPE_CHECKING:
+    from ...network.connection import Connection
+    from ..byte_meter import ByteMeter
+    from ..codec_stats import Http2CodecStats
+    from .settings import Http2Settings
+
+_CONNECTION_HEADERS: Final = (
+    KIND[b"connection"]
+    | KIND[b"keep-alive"]
+    | KIND[b"proxy-connection"]
+    | KIND[b"transfer-encoding"]
+    | KIND[b"upgrade"]
+)
+_STATUSES: Final = {status: encode_field(b":status", b"%d" % status) for status in range(100, 600)}
+
+
+class ServerStream(Http2Stream):
+    """A request, and the encoder of its response.
+
+    Attributes:
+        last_response: without meaning here: a connection ends by GOAWAY.
+    """
+
+    __slots__ = ("last_response",)
+
+    last_response: bool
+    http_10 = False
+    meter: ByteMeter | None = None
+
+    def set_request_decoder(self, decoder: RequestDecoder) -> None:
+        self.decoder = decoder
+
+    def encode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
+        if not self.closed and not self.local_end:
+            self.send_block(_response_block(headers), False)
+
+    def encode_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None:
+        if not self.closed and not self.local_end:
+            self.send_block(_response_block(headers), end_stream)
+
+
+def _response_block(headers: ResponseHeaderMap) -> list[bytes]:
+    entries = headers.entries
+    if headers.seen & _CONNECTION_HEADERS:
+        entries = [item for item in entries if not item[3] & _CONNECTION_HEADERS]
+    status = headers.status
+    fields = encode_entries(entries)
+    fields.insert(0, _STATUSES.get(status) or encode_field(b":status", b"%d" % status))
+    return fields
+
+
+class ServerConnection(Http2Connection):
+    """One downstream connection."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        callbacks: ServerConnectionCallbacks,
+        settings: Http2Settings,
+        stats: Http2CodecStats,
+        post: Callable[[Callable[[], None]], Any],
+    ) -> None:
+        super().__init__(connection, settings, stats, post)
+        self._new_stream = callbacks.new_stream
+        self._greeted = False
+        self._begun = 0
+        """The stream whose header block has begun, and is not complete."""
+
+    def _begin(self, data: bytes) -> int:
+        if self._greeted:
+            return 0
+        if not PREFACE.startswith(data[: len(PREFACE)]):
+            self._break_off("codec_error:Received_bad_client_magic_byte_string")
+        if len(data) < len(PREFACE):
+            return -1
+        self._greeted = True
+        self.stats.nghttp2_downstream_connections += 1
+        self.queue(self._hello([], self.settings.max_concurrent_streams))
+        self.queue(self._more_window())
+        return len(PREFACE)
+
+    def _is_idle(self, stream_id: int) -> bool:
+        return stream_id > self.last_stream or not stream_id & 1
+
+    def _on_headers_begin(self, stream_id: int) -> None:
+        if stream_id > self.last_stream and stream_id & 1:
+            self.last_stream = self._begun = stream_id
+
+    def _on_header_block(self, stream_id: int, block: bytes, end_stream: bool) -> None:
+        stream = self.streams.get(stream_id)
+        if stream is not None:
+            self._on_trailers(stream, block, end_stream)
+            return
+        if not stream_id & 1:
+            self._break_off("http2.unknown.nghttp2.error")
+        if stream_id <= self.last_stream and stream_id != self._begun:
+            self._fields(block)
+            return
+        self.last_stream = stream_id
+        self._constraints.opened_streams += 1
+        if len(self.streams) >= self.settings.max_concurrent_streams:
+            self._fields(block)
+            self.stats.stream_refused_errors += 1
+            self.queue_control(rst_stream(stream_id, REFUSED_STREAM))
+            return
+        stream = self.streams[stream_id] = ServerStream(self, stream_id)
+        self.stats.streams_active += 1
+        head: RequestHead | None = self._decoder.blocks.get(block)
+        if head is None:
+            head = self._read_head(stream, block)
+            if head is None:
+                return
+        method, path, authority, scheme, entries, seen, length, order, protocol = head
+        headers = Http2RequestHeaderMap(method, path, authority or b"", entries[:], seen, scheme)
+        headers.pseudo_order = order
+        if protocol:
+            # The rest of the proxy knows upgrades as HTTP/1 has them (`transformUpgradeRequestFromH2toH1`).
+            headers.method = b"GET"
+            headers.add(b"upgrade", protocol)
+            headers.add(b"connection", b"upgrade")
+        if end_stream:
+            if length > 0:
+                self._open(stream)
+                self._break_message(stream, MessageError(MESSAGING_RULE))
+                return
+            stream.remote_end = True
+        else:
+            stream.expected = length
+        decoder = stream.decoder
+        if decoder is None:
+            decoder = stream.decoder = self._new_stream(stream)
+        decoder.decode_headers(headers, end_stream)
+
+    def _read_head(self, stream: ServerStream | Http2Stream, block: bytes) -> RequestHead | None:
+        """None if that was the end of the stream."""
+        fields: list[Entry] | None
+        try:
+            fields = self._fields(block)
+            if fields is None:
+                self._open(stream)
+                self._break_stream(stream, INTERNAL_ERROR, self.too_large)
+                return None
+            head = request_head(fields, self.settings.allow_connect)
+        except MessageError as error:
+            self._open(stream)
+            self._break_message(stream, error)
+            return None
+        except CodecProtocolError:
+            self._open(stream)
+            raise
+        if head.seen & UNDERSCORE and self.settings.underscores != ALLOW_UNDERSCORES:
+            if self.settings.underscores == REJECT_UNDERSCORES:
+                self.stats.requests_rejected_with_underscores_in_headers += 1
+                self._open(stream)
+                self._break_message(stream, MessageError("http2.unexpected_underscore"))
+                return None
+            kept = [item for item in head.entries if not item[3] & UNDERSCORE]
+            self.stats.dropped_headers_with_underscores += len(head.entries) - len(kept)
+            return head._replace(entries=kept, seen=head.seen & ~UNDERSCORE)
+        self._decoder.remember(block, head)
+        return head
+
+    def _open(self, stream: Http2Stream) -> RequestDecoder:
+        """The owner hears of the stream before it hears of its end."""
+        decoder: RequestDecoder = self._new_stream(stream)  # type: ignore[arg-type]
+        stream.decoder = decoder
+        return decoder
+
+    def _on_trailers(self, stream: Http2Stream, block: bytes, end_stream: bool) -> None:
+        if stream.remote_end:
+            self._fields(block)
+            self._break_off("http2.unknown.nghttp2.error")
+        fields = self._fields(block)
+        if fields is None:
+            self._break_stream(stream, INTERNAL_ERROR, self.too_large)
+            return
+        try:
+            trailers = trailer_entries(fields)
+            if not end_stream or stream.expected > 0:
+                raise MessageError(MESSAGING_RULE)
+        except MessageError as error:
+            self._break_message(stream, error)
+            return
+        self.stats.trailers += 1
+        stream.remote_end = True
+        decoder = stream.decoder
+        if stream.local_end and stream.flushed:
+            stream.finish()
+        if decoder is not None:
+            decoder.decode_trailers(HeaderMap(trailers))

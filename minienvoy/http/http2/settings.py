@@ -1,0 +1,126 @@
+"""What an HTTP/2 codec may be told.
+
+Envoy: `envoy.config.core.v3.Http2ProtocolOptions`, `Http2::Utility::initializeAndValidateOptions`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ...config.fields import honours
+from ..http1.settings import ALLOW_UNDERSCORES
+
+honours(
+    "envoy.config.core.v3.Http2ProtocolOptions",
+    "hpack_table_size",
+    "max_concurrent_streams",
+    "initial_stream_window_size",
+    "initial_connection_window_size",
+    "allow_connect",
+    "max_outbound_frames",
+    "max_outbound_control_frames",
+    "max_consecutive_inbound_frames_with_empty_payload",
+    "max_inbound_priority_frames_per_stream",
+    "max_inbound_window_update_frames_per_data_frame_sent",
+    "stream_error_on_invalid_http_messaging",
+    "override_stream_error_on_invalid_http_message",
+    "custom_settings_parameters",
+    "connection_keepalive",
+    ignored={
+        "use_oghttp2_codec": "there is one codec, which does what nghttp2 does",
+        "enable_huffman_encoding": "header values are sent as they are, which costs bytes and saves time",
+    },
+)
+honours("envoy.config.core.v3.Http2ProtocolOptions.SettingsParameter", "identifier", "value")
+honours("envoy.config.core.v3.KeepaliveSettings", "interval", "timeout", "interval_jitter", "connection_idle_interval")
+
+_NUMBERS = (
+    "hpack_table_size",
+    "max_concurrent_streams",
+    "initial_stream_window_size",
+    "initial_connection_window_size",
+    "max_outbound_frames",
+    "max_outbound_control_frames",
+    "max_consecutive_inbound_frames_with_empty_payload",
+    "max_inbound_priority_frames_per_stream",
+    "max_inbound_window_update_frames_per_data_frame_sent",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Http2Settings:
+    """Defaults are Envoy's; sizes are bytes, times seconds.
+
+    Attributes:
+        hpack_table_size: of the table that the peer may fill.
+        max_concurrent_streams: that the peer may open.
+        initial_stream_window_size, initial_connection_window_size: what the peer may send before it has to wait.
+        allow_connect: extended CONNECT (RFC 8441).
+        max_outbound_frames, max_outbound_control_frames: that the peer has not taken yet.
+        max_consecutive_inbound_frames_with_empty_payload: HEADERS, CONTINUATION and DATA that bring nothing.
+        max_inbound_priority_frames_per_stream, max_inbound_window_update_frames_per_data_frame_sent: see `flood`.
+        stream_error_on_invalid_http_message: a bad message ends its stream, not the connection.
+        custom_settings: (identifier, value), sent as they are.
+        keepalive_interval: seconds between PINGs; 0 for none.
+        keepalive_timeout: seconds an answer may take.
+        keepalive_jitter: percent of the interval.
+        keepalive_idle_interval: PING before a stream is opened after so many seconds of silence; 0 for never.
+        max_headers_size: names and values of a message (`max_request_headers_kb`), 32 for each.
+        max_headers_count: pseudo-headers are counted.
+        underscores: what to do with a name that has one (`headers_with_underscores_action`).
+    """
+
+    hpack_table_size: int = 4096
+    max_concurrent_streams: int = 1024
+    initial_stream_window_size: int = 16 * 1024 * 1024
+    initial_connection_window_size: int = 24 * 1024 * 1024
+    allow_connect: bool = False
+    max_outbound_frames: int = 10_000
+    max_outbound_control_frames: int = 1000
+    max_consecutive_inbound_frames_with_empty_payload: int = 1
+    max_inbound_priority_frames_per_stream: int = 100
+    max_inbound_window_update_frames_per_data_frame_sent: int = 10
+    stream_error_on_invalid_http_message: bool = False
+    custom_settings: tuple[tuple[int, int], ...] = ()
+    keepalive_interval: float = 0.0
+    keepalive_timeout: float = 0.0
+    keepalive_jitter: float = 15.0
+    keepalive_idle_interval: float = 0.0
+    max_headers_size: int = 60 * 1024
+    max_headers_count: int = 100
+    underscores: int = ALLOW_UNDERSCORES
+
+    @classmethod
+    def from_proto(
+        cls, proto: Any, common: Any, *, stream_errors: bool = False, max_headers_size: int = 60 * 1024
+    ) -> Http2Settings:
+        """From `Http2ProtocolOptions` and `HttpProtocolOptions`.
+
+        `stream_errors` holds unless `override_stream_error_on_invalid_http_message` says otherwise.
+        """
+        given = {name: getattr(proto, name).value for name in _NUMBERS if proto.HasField(name)}
+        if proto.HasField("override_stream_error_on_invalid_http_message"):
+            stream_errors = proto.override_stream_error_on_invalid_http_message.value
+        elif proto.stream_error_on_invalid_http_messaging:
+            stream_errors = True
+        keepalive = proto.connection_keepalive
+        return cls(
+            **given,
+            allow_connect=proto.allow_connect,
+            stream_error_on_invalid_http_message=stream_errors,
+            custom_settings=tuple(
+                (each.identifier.value, each.value.value) for each in proto.custom_settings_parameters
+            ),
+            keepalive_interval=_seconds(keepalive.interval),
+            keepalive_timeout=_seconds(keepalive.timeout),
+            keepalive_jitter=keepalive.interval_jitter.value if keepalive.HasField("interval_jitter") else 15.0,
+            keepalive_idle_interval=_seconds(keepalive.connection_idle_interval),
+            max_headers_size=max_headers_size,
+            max_headers_count=common.max_headers_count.value if common.HasField("max_headers_count") else 100,
+            underscores=common.headers_with_underscores_action,
+        )
+
+
+def _seconds(duration: Any) -> float:
+    return float(duration.seconds + duration.nanos / 1e9)

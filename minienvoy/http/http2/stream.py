@@ -1,0 +1,249 @@
+"""One stream of an HTTP/2 connection: what both sides have of it.
+
+Envoy: `Http2::ConnectionImpl::StreamImpl`.
+
+Sending: what the windows do not let through waits in the stream, and leaves when the peer gives window. The stream
+tells who feeds it (`watermark`) when more than the connection's buffer limit waits, and again when half of it is gone.
+
+Receiving: bytes count as consumed, and give the peer window again, when nobody has disabled reading; what arrives while
+somebody has is passed on and held against the window until reading goes on. So a stream that nobody reads holds at most
+its window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..codec import StreamResetReason
+from ..header_map import HeaderMap
+from .frames import (
+    CONNECT_ERROR,
+    DATA,
+    END_STREAM,
+    MAX_FRAME,
+    NO_ERROR,
+    PROTOCOL_ERROR,
+    REFUSED_STREAM,
+    frame,
+    headers_frames,
+    rst_stream,
+)
+from .hpack import encode_entries
+
+if TYPE_CHECKING:
+    from .connection import Http2Connection
+
+_CODES = {
+    StreamResetReason.LOCAL_REFUSED_STREAM_RESET: REFUSED_STREAM,
+    StreamResetReason.CONNECT_ERROR: CONNECT_ERROR,
+    StreamResetReason.PROTOCOL_ERROR: PROTOCOL_ERROR,
+}
+
+
+class Http2Stream:
+    """Also the encoder of its side.
+
+    Attributes:
+        decoder: who is told of what arrives; None once nobody wants to know.
+        send_window: bytes the peer takes now.
+        outstanding: bytes that the peer has not been given window for again.
+        consumed: those among them that it can be given window for.
+        watermark: told (True) to stop feeding the stream and (False) to go on.
+        expected: bytes of the body that are still to come, -1 if its length is not known.
+        local_end: END_STREAM has been sent, or will be after what waits.
+        remote_end: the peer has sent END_STREAM.
+    """
+
+    __slots__ = (
+        "_backed_up",
+        "_disabled",
+        "_held",
+        "_reset_after",
+        "_trailers",
+        "_waiting",
+        "_waiting_size",
+        "closed",
+        "connection",
+        "consumed",
+        "decoder",
+        "expected",
+        "id",
+        "local_end",
+        "outstanding",
+        "remote_end",
+        "send_window",
+        "watermark",
+    )
+
+    def __init__(self, connection: Http2Connection, stream_id: int) -> None:
+        self.connection = connection
+        self.id = stream_id
+        self.decoder: Any = None
+        self.send_window = connection.peer_initial_window
+        self.outstanding = self.consumed = 0
+        self.expected = -1
+        self.local_end = self.remote_end = self.closed = False
+        self.watermark: Callable[[bool], None] | None = None
+        self._waiting: list[bytes] | None = None
+        self._waiting_size = 0
+        self._trailers: HeaderMap | None = None
+        self._reset_after = False
+        self._backed_up = False
+        self._disabled = 0
+        self._held = 0
+
+    @property
+    def flushed(self) -> bool:
+        """Nothing waits for window."""
+        return self._waiting is None
+
+    # -- sending
+
+    def encode_data(self, data: bytes, end_stream: bool) -> None:
+        if self.closed or self.local_end:
+            return
+        connection = self.connection
+        length = len(data)
+        if self._waiting is None and length <= MAX_FRAME and length <= min(self.send_window, connection.send_window):
+            self.send_window -= length
+            connection.send_window -= length
+            connection.data_frames_sent += 1
+            connection.queue(frame(DATA, END_STREAM if end_stream else 0, self.id, data))
+            if end_stream:
+                self._end_sending()
+            return
+        if self._waiting is None:
+            self._waiting = []
+        if data:
+            self._waiting.append(data)
+            self._waiting_size += length
+        self.local_end = end_stream
+        self.pump()
+        if self._waiting_size > connection.buffer_limit and not self._backed_up:
+            self._backed_up = True
+            if self.watermark is not None:
+                self.watermark(True)
+
+    def encode_trailers(self, trailers: HeaderMap) -> None:
+        if self.closed or self.local_end:
+            return
+        if self._waiting is None:
+            self._send_trailers(trailers)
+        else:
+            self._trailers = trailers
+            self.local_end = True
+
+    def pump(self) -> None:
+        """Send what waits, as far as the windows go."""
+        waiting = self._waiting
+        if waiting is None:
+            return
+        connection = self.connection
+        data = b"".join(waiting) if len(waiting) != 1 else waiting[0]
+        at, size = 0, len(data)
+        ends = self.local_end and self._trailers is None
+        while at < size:
+            length = min(self.send_window, connection.send_window, MAX_FRAME, size - at)
+            if length <= 0:
+                break
+            self.send_window -= length
+            connection.send_window -= length
+            connection.data_frames_sent += 1
+            last = ends and at + length == size
+            connection.queue(frame(DATA, END_STREAM if last else 0, self.id, data[at : at + length]))
+            at += length
+        self._waiting_size = size - at
+        if at < size:
+            self._waiting = [data[at:] if at else data]
+            connection.block(self)
+        else:
+            self._waiting = None
+            if ends:
+                if not size:
+                    connection.queue(frame(DATA, END_STREAM, self.id))
+                self._end_sending()
+            elif self._trailers is not None:
+                trailers, self._trailers = self._trailers, None
+                self._send_trailers(trailers)
+        if self._backed_up and self._waiting_size <= connection.buffer_limit // 2:
+            self._backed_up = False
+            if self.watermark is not None:
+                self.watermark(False)
+
+    def send_block(self, fields: list[bytes], end_stream: bool) -> None:
+        """Send a header block."""
+        connection = self.connection
+        if connection.table_update:
+            fields.insert(0, connection.table_update)
+            connection.table_update = b""
+        connection.queue(headers_frames(self.id, b"".join(fields), end_stream))
+        if end_stream:
+            self._end_sending()
+
+    def _send_trailers(self, trailers: HeaderMap) -> None:
+        self.send_block(encode_entries(trailers.entries), True)
+
+    def _end_sending(self) -> None:
+        self.local_end = True
+        if self.remote_end or self._reset_after:
+            self.finish()
+
+    def finish(self) -> None:
+        """Everything has been sent: the stream is over when the bytes at hand have been read."""
+        if self.connection.dispatching:
+            self.connection.finishing.append(self)
+        else:
+            self.complete()
+
+    def complete(self) -> None:
+        """Nothing more of the request is wanted, whether it has come to its end or not."""
+        if not self.closed:
+            if not self.remote_end:
+                self._send_reset(NO_ERROR)
+            else:
+                self.connection.close_stream(self)
+
+    def reset_stream(self, reason: StreamResetReason) -> None:
+        """Give the stream up; what has been encoded to its end is still sent."""
+        self.decoder = None
+        if self.closed:
+            return
+        if self.local_end and reason is StreamResetReason.LOCAL_RESET:
+            self._reset_after = True
+            if self._waiting is None:
+                self.finish()
+        else:
+            self._send_reset(_CODES.get(reason, NO_ERROR))
+
+    def _send_reset(self, code: int) -> None:
+        connection = self.connection
+        connection.stats.tx_reset += 1
+        connection.queue_control(rst_stream(self.id, code))
+        connection.close_stream(self)
+
+    # -- receiving
+
+    def read_disable(self, disable: bool) -> None:
+        """Counted: as many calls must enable as have disabled before bytes give window again."""
+        if disable:
+            self._disabled += 1
+        else:
+            self._disabled -= 1
+            if not self._disabled and self._held:
+                held, self._held = self._held, 0
+                self.connection.consume(self, held)
+
+    def take(self, length: int) -> None:
+        """Bytes of DATA frames have arrived."""
+        if self._disabled:
+            self._held += length
+        else:
+            self.connection.consume(self, length)
+
+    def forget(self) -> int:
+        """The stream is over: the bytes that were held against it are the connection's again."""
+        held, self._held = self._held, 0
+        self._waiting = None
+        self._waiting_size = 0
+        return held

@@ -1,0 +1,135 @@
+"""The upstream side as transcripts."""
+
+from __future__ import annotations
+
+import pytest
+
+from minienvoy.http.header_map import HeaderMap, RequestHeaderMap
+from minienvoy.http.http2.frames import frame, goaway, rst_stream, settings_frame
+
+from .peer import Client, Decoder
+
+
+def test_the_preface_and_settings_are_envoys() -> None:
+    assert Client().hello == [
+        ("SETTINGS", 0, 0, [(2, 0), (1, 4096), (8, 0), (3, 1024), (4, 16 * 1024 * 1024)]),
+        ("WINDOW_UPDATE", 0, 0, 25_100_289),
+    ]
+
+
+def test_a_request_of_http1_has_its_pseudo_headers_in_envoys_order() -> None:
+    client = Client()
+    client.request()
+    pairs = [(":authority", "a"), (":path", "/"), (":method", "GET"), (":scheme", "http")]
+    assert client.frames() == [("HEADERS", 5, 1, pairs)]
+
+
+def test_an_upgrade_becomes_an_extended_connect() -> None:
+    client = Client()
+    headers = RequestHeaderMap(b"GET", b"/ws", b"a")
+    headers.add(b"connection", b"Upgrade")
+    headers.add(b"upgrade", b"websocket")
+    client.codec.new_stream(Decoder(client.events)).encode_headers(headers, False)
+    ((_, _, _, pairs),) = client.frames()
+    assert (":method", "CONNECT") in pairs
+    assert pairs[-1] == (":protocol", "websocket")
+
+
+def test_streams_run_at_the_same_time_and_end_in_any_order() -> None:
+    client = Client()
+    client.request()
+    client.request()
+    got = client.receive(
+        client.response(3, status=204) + client.response(1, ("x", "y"), end=False) + frame(0, 1, 1, b"z")
+    )
+    assert got == [
+        ("headers", [(":status", "204")], True),
+        ("headers", [(":status", "200"), ("x", "y")], False),
+        ("data", b"z", True),
+    ]
+    assert client.codec.streams == {}
+    assert client.heard.count("stream closed") == 2
+
+
+def test_interim_responses_and_trailers() -> None:
+    client = Client()
+    client.request()
+    got = client.receive(
+        client.response(1, status=103, end=False)
+        + client.response(1, end=False)
+        + client.headers(1, ("grpc-status", "0"))
+    )
+    assert got == [
+        ("interim", 103),
+        ("headers", [(":status", "200")], False),
+        ("trailers", [("grpc-status", "0")]),
+    ]
+
+
+def test_request_trailers_end_the_request() -> None:
+    client = Client()
+    stream = client.request(b"POST", end=False)
+    stream.encode_data(b"ab", False)
+    stream.encode_trailers(HeaderMap.of([("t", "1")]))
+    assert client.frames()[1:] == [("DATA", 0, 1, b"ab"), ("HEADERS", 5, 1, [("t", "1")])]
+
+
+def test_a_head_response_may_announce_a_body_that_does_not_come() -> None:
+    client = Client()
+    client.request(b"HEAD")
+    got = client.receive(client.response(1, ("content-length", "5")))
+    assert got == [("headers", [(":status", "200"), ("content-length", "5")], True)]
+
+
+@pytest.mark.parametrize(
+    "pairs", [((":status", "20"),), ((":status", "101"),), (("x", "y"),), ((":status", "200"), (":path", "/"))]
+)
+def test_a_response_that_is_none_ends_the_connection(pairs: tuple[tuple[str, str], ...]) -> None:
+    client = Client()
+    client.request()
+    kind, details = client.receive(client.headers(1, *pairs))[-1]
+    assert kind == "error"
+    assert details.startswith("http2.")
+
+
+def test_goaway_refuses_what_the_peer_has_not_looked_at() -> None:
+    client = Client()
+    for _ in range(3):
+        client.request()
+    got = client.receive(goaway(1, 0))
+    assert got == [("reset", "remote refused-stream reset", "http2.remote_refuse")] * 2
+    assert "go away" in client.heard
+    assert list(client.codec.streams) == [1]
+
+
+def test_a_refused_stream_is_told_apart_from_one_that_is_reset() -> None:
+    client = Client()
+    client.request()
+    client.request()
+    assert client.receive(rst_stream(1, 7) + rst_stream(3, 2)) == [
+        ("reset", "remote refused-stream reset", "http2.remote_refuse"),
+        ("reset", "remote reset", "http2.remote_reset"),
+    ]
+
+
+def test_the_peers_limit_of_streams_is_told() -> None:
+    client = Client()
+    client.receive(settings_frame([(3, 7)]))
+    assert client.heard[-1] == ("max streams", 7)
+    assert client.codec.peer_max_streams == 7
+
+
+def test_a_smaller_table_is_announced_in_the_next_block() -> None:
+    client = Client()
+    client.receive(settings_frame([(1, 0)]))
+    client.frames()
+    client.decoder.max_allowed_table_size = 0
+    client.request()
+    ((_, _, _, pairs),) = client.frames()
+    assert pairs[0] == (":authority", "a")
+
+
+def test_a_response_to_nothing_that_was_asked_is_an_error() -> None:
+    client = Client()
+    assert client.receive(client.response(1))[-1][0] == "error"
+    assert client.frames()[-1][0] == "GOAWAY"
