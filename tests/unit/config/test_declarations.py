@@ -23,8 +23,10 @@ READ_FOR = {
     "network/dns.py": ("extensions/network/dns_resolver/cares.py",),
     "network/transport_socket.py": ("server/listener.py",),
     "server/filter_chain_factory.py": ("config/extension.py",),
-    "router/config.py": ("extensions/filters/network/http_connection_manager.py",),
+    "router/config.py": ("extensions/filters/network/http_connection_manager.py", "router/retry_policy.py"),
+    "router/retry_policy.py": ("config/extension.py", "router/reset_header.py"),
     "router/route_entry.py": (
+        "router/retry_policy.py",
         "router/grpc_timeout.py",
         "router/host_rewriter.py",
         "router/path_rewriter.py",
@@ -47,7 +49,9 @@ READ_FOR = {
         "upstream/load_balancer_policy.py",
         "upstream/override_host.py",
         "upstream/cluster_health.py",
+        "upstream/local_address_selector.py",
     ),
+    "upstream/local_address_selector.py": ("network/socket_option.py",),
     # What the older fields say is put into the extension's message, which has fields of the same names.
     "upstream/legacy_lb_policy.py": (
         "extensions/load_balancing_policies/least_request.py",
@@ -104,7 +108,6 @@ NOT_READ = {
     ("server/listener.py", "protocol"): "TCP is all there is",
     ("server/listener.py", "use_proxy_proto"): "only as it is by default",
     ("server/stats_settings.py", "inclusion_list"): "by the name that WhichOneof gives",
-    ("upstream/cluster.py", "connection_pool_per_downstream_connection"): "only as it is by default",
     ("upstream/cluster.py", "protocol_selection"): "only as it is by default",
     ("upstream/cluster.py", "protocol"): "TCP is all there is",
     ("upstream/cluster_health.py", "codec_client_type"): "only HTTP/1",
