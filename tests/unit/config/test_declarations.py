@@ -30,6 +30,7 @@ READ_FOR = {
         "router/grpc_timeout.py",
         "router/host_rewriter.py",
         "router/path_rewriter.py",
+        "router/retry_policy.py",
     ),
     "router/route_matcher.py": ("config/runtime.py",),
     "server/listener.py": (
@@ -45,7 +46,9 @@ READ_FOR = {
         "extensions/clusters/dns.py",
         "extensions/clusters/original_dst.py",
         "network/dns.py",
+        "network/resolver.py",
         "upstream/legacy_lb_policy.py",
+        "upstream/local_address_selector.py",
         "upstream/load_balancer_policy.py",
         "upstream/override_host.py",
         "upstream/cluster_health.py",
@@ -53,6 +56,7 @@ READ_FOR = {
     ),
     "upstream/local_address_selector.py": ("network/socket_option.py",),
     # What the older fields say is put into the extension's message, which has fields of the same names.
+    "upstream/local_address_selector.py": ("network/socket_option.py",),
     "upstream/legacy_lb_policy.py": (
         "extensions/load_balancing_policies/least_request.py",
         "extensions/load_balancing_policies/ring_hash.py",
