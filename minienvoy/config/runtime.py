@@ -285,7 +285,7 @@ class Loader:
         self.snapshot = Snapshot(tuple(layers))
         stats.num_layers = len(layers)
         stats.num_keys = len(self.snapshot)
-        for callback in self._callbacks:
+        for callback in tuple(self._callbacks):
             callback(self.snapshot)
         return self.snapshot
 
@@ -307,6 +307,11 @@ class Loader:
     def on_change(self, callback: Callable[[Snapshot], None]) -> None:
         """Call `callback` with every new snapshot."""
         self._callbacks.append(callback)
+
+    def forget(self, callback: Callable[[Snapshot], None]) -> None:
+        """Do not call it any more."""
+        if callback in self._callbacks:
+            self._callbacks.remove(callback)
 
 
 def static_values(struct: Any, path: str = "") -> dict[str, Entry]:

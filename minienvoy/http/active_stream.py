@@ -421,6 +421,14 @@ class ActiveStream(UpgradableStream):
         if not timer.enabled_before(deadline):
             timer.enable(seconds)
 
+    def pause_request(self, pause: bool) -> None:
+        stats = self.config.stats
+        if pause:
+            stats.downstream_flow_control_paused_reading_total += 1
+        else:
+            stats.downstream_flow_control_resumed_reading_total += 1
+        self.encoder.read_disable(pause)
+
     def describe(self) -> None:
         if self.request_headers is not None and not self.request_id:
             self.request_id = (self.request_headers.get(b"x-request-id") or b"").decode("latin-1")
@@ -432,7 +440,7 @@ class ActiveStream(UpgradableStream):
             self.virtual_host_metadata = route.virtual_host_metadata
             if not self.response_flags & ResponseFlag.NO_CLUSTER_FOUND:
                 self.upstream_cluster_name = route.cluster_name or None
-        if self.upstream_host is not None:
+        if self.upstream_host is not None and not self.attempt_count:
             self.attempt_count = 1
         client = self.upstream_client
         if client is not None:

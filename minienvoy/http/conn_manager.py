@@ -131,13 +131,11 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
 
     def on_above_write_buffer_high_watermark(self) -> None:
         stream = self.stream
-        self.config.stats.downstream_flow_control_paused_reading_total += 1
         if stream is not None and stream.watermark_callbacks is not None:
             stream.watermark_callbacks(True)
 
     def on_below_write_buffer_low_watermark(self) -> None:
         stream = self.stream
-        self.config.stats.downstream_flow_control_resumed_reading_total += 1
         if stream is not None and stream.watermark_callbacks is not None:
             stream.watermark_callbacks(False)
 

@@ -19,6 +19,7 @@ from .filter_config import FilterConfigs
 from .header_parser import HeaderParser
 from .rate_limit import RateLimitPolicy
 from .redirect import MAX_BODY, SslRedirect
+from .retry_policy import AttemptSettings
 from .route_entry import CommonVirtualHost, RouteEntry
 from .route_match_tree import RouteMatchTree
 from .shadow_writer import ShadowPolicy, shadow_policies
@@ -59,7 +60,15 @@ honours(
     "request_headers_to_remove",
     "response_headers_to_add",
     "response_headers_to_remove",
+    "retry_policy",
+    "hedge_policy",
+    "include_request_attempt_count",
+    "include_attempt_count_in_response",
+    "include_is_timeout_retry_header",
+    "per_request_buffer_limit_bytes",
+    "request_body_buffer_limit",
     whole=("metadata",),
+    ignored={"retry_policy_typed_config": "Envoy does not read it either"},
 )
 
 
@@ -155,6 +164,7 @@ class RouteConfig:
                 most_specific_wins=proto.most_specific_header_mutations_wins,
                 filter_configs=_filter_configs(each, here, filter_configs, sources),
                 shadow_policies=_shadow_policies(each, here, shared),
+                attempts=AttemptSettings.of_virtual_host(each, here),
                 rate_limits=RateLimitPolicy.from_protos(each.rate_limits, f"{here}.rate_limits", sources),
                 random=random,
                 max_body=body_limit.value if proto.HasField("max_direct_response_body_size_bytes") else MAX_BODY,

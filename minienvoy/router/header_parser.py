@@ -12,7 +12,16 @@ from ..access_log.context import FormatterContext
 from ..access_log.formatter import Formatter, compile_format
 from ..config.fields import honours
 from ..errors import ConfigError
-from ..http.header_map import Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
+from ..http.header_map import (
+    SUSPECT,
+    Entry,
+    HeaderMap,
+    RequestHeaderMap,
+    ResponseHeaderMap,
+    entry,
+    is_valid_value,
+    without_controls,
+)
 
 if TYPE_CHECKING:
     from ..access_log.context import Sources
@@ -89,6 +98,12 @@ class HeaderParser:
                 if context is None:
                     context = FormatterContext(stream, request_headers, response_headers)
                 value = each.formatter.format(context).encode("latin-1")
+                if not is_valid_value(value):
+                    if response_headers is None:
+                        # The codec refuses to send it.
+                        headers.seen |= SUSPECT
+                    else:
+                        value = without_controls(value)
                 item = entry(each.name, value)
             if not item[1] and not each.keep_empty:
                 continue

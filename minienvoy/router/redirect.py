@@ -13,11 +13,14 @@ from ..access_log.context import FormatterContext
 from ..access_log.substitution_format_string import CompiledFormat, compile_substitution_format, content_type_of
 from ..config.fields import honours
 from ..errors import ConfigError
-from ..http.header_map import RequestHeaderMap
+from ..http.header_map import RequestHeaderMap, ResponseHeaderMap, without_controls
 from .path_rewriter import PathRewriter, format_rewriter, prefix_rewriter, regex_rewriter, rewrite_path
 
 if TYPE_CHECKING:
+    from ..http.conn_manager_stats import RouterStats
+    from ..http.filter_manager import FilterManager
     from ..stream_info import StreamInfo
+    from .route_entry import RouteEntry
     from .route_matcher import RouteMatch
 
 honours("envoy.config.route.v3.DirectResponseAction", "status", "body", "body_format")
@@ -108,7 +111,7 @@ class DirectResponse:
 class Redirect:
     """Sends the client elsewhere."""
 
-    __slots__ = ("_host", "_path", "_port", "_rewriter", "_scheme", "_strip_query", "status")
+    __slots__ = ("_formats", "_host", "_path", "_port", "_rewriter", "_scheme", "_strip_query", "status")
     is_redirect = True
     body = b""
 
@@ -120,12 +123,14 @@ class Redirect:
         self._port = b":%d" % proto.port_redirect if proto.port_redirect else b""
         self._path = proto.path_redirect.encode()
         self._rewriter: PathRewriter | None = None
+        self._formats = False
         kind = proto.WhichOneof("path_rewrite_specifier")
         if kind == "prefix_rewrite" and proto.prefix_rewrite:
             self._rewriter = prefix_rewriter(match, proto.prefix_rewrite.encode())
         elif kind == "regex_rewrite":
             self._rewriter = regex_rewriter(proto.regex_rewrite, f"{path}.regex_rewrite")
         elif kind == "path_rewrite" and proto.path_rewrite:
+            self._formats = True
             self._rewriter = format_rewriter(proto.path_rewrite, f"{path}.path_rewrite", sources)
         # A query of `path_redirect` is no query of the request.
         self._strip_query = proto.strip_query and b"?" not in self._path
@@ -139,9 +144,12 @@ class Redirect:
             query = path.find(b"?")
             path = self._path if b"?" in self._path or query < 0 else self._path + path[query:]
         elif self._rewriter is not None:
-            # The log shows the path that the client is sent to, or the one it asked for.
-            rewrite_path(headers, stream, self._rewriter, True)
-            path = headers.path
+            if self._formats:
+                path = without_controls(self._rewriter(headers, stream) or path)
+            else:
+                # The log shows the path that the client is sent to.
+                rewrite_path(headers, stream, self._rewriter, True)
+                path = headers.path
             if path[:1] != b"/":
                 path = b"/" + path
         if self._strip_query:
@@ -170,3 +178,28 @@ def _host_of(headers: RequestHeaderMap, scheme: bytes, port: bytes) -> bytes:
     before = headers.get(b"x-forwarded-proto")
     leaves = before != scheme and (before, host[at:]) in ((b"https", b":443"), (b"http", b":80"))
     return host[:at] if port or leaves else host
+
+
+def answer_directly(
+    answer: DirectResponse | Redirect | SslRedirect,
+    route: RouteEntry,
+    stream: FilterManager,
+    headers: RequestHeaderMap,
+    stats: RouterStats,
+) -> None:
+    """What a route answers by itself."""
+    stats.rq_direct_response += 1
+    location = answer.location(headers, stream)
+    body, content_type = answer.body, b""
+    if isinstance(answer, DirectResponse) and answer.body_format is not None:
+        stream.describe()
+        body, content_type = answer.format_body(headers, stream), answer.content_type
+
+    def modify(response: ResponseHeaderMap) -> None:
+        if location is not None:
+            response.add(b"location", location)
+        if content_type:
+            response.add(b"content-type", content_type)
+        route.finalize_response_headers(response, stream, headers)
+
+    stream.send_local_reply(answer.status, body, "direct_response", modify)

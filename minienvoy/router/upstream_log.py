@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _TYPE = "envoy.extensions.filters.http.router.v3.Router"
 
-honours(_TYPE, "upstream_log", "upstream_log_options")
+honours(_TYPE, "upstream_log_options")
 honours(f"{_TYPE}.UpstreamAccessLogOptions", "flush_upstream_log_on_upstream_stream", "upstream_log_flush_interval")
 
 
@@ -144,9 +144,9 @@ class LoggedUpstreamRequest(UpstreamRequest):
     # -- inside
 
     def _end_with(self, reason: StreamResetReason) -> None:
-        from .router import _FLAGS
+        from .router_replies import RESET_FLAGS
 
-        self._info.set_response_flag(_FLAGS[reason])
+        self._info.set_response_flag(RESET_FLAGS[reason])
         self._end()
 
     def _end(self) -> None:

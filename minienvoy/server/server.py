@@ -80,7 +80,7 @@ honours(
     whole=("node",),
 )
 honours("envoy.config.bootstrap.v3.Bootstrap.StaticResources", "listeners", "clusters")
-honours("envoy.config.bootstrap.v3.ClusterManager", "local_cluster_name", "outlier_detection")
+honours("envoy.config.bootstrap.v3.ClusterManager", "local_cluster_name", "outlier_detection", "upstream_bind_config")
 honours("envoy.config.bootstrap.v3.ClusterManager.OutlierDetection", "event_log_path")
 honours("envoy.config.bootstrap.v3.LayeredRuntime", "layers")
 honours("envoy.config.bootstrap.v3.RuntimeLayer", "name", "disk_layer", "admin_layer", whole=("static_layer",))
@@ -199,16 +199,18 @@ class Server(ServerContext):
                 self.runtime,
                 self.dns_resolvers,
                 local_locality=locality_of(self.node),
+                bind_config=(
+                    bootstrap.cluster_manager.upstream_bind_config
+                    if bootstrap.cluster_manager.HasField("upstream_bind_config")
+                    else None
+                ),
                 access_logs=self.access_logs,
                 outlier_event_logger=self._outlier_event_logger(),
                 journal=None if self.explanations is None else self.explanations.journal,
             ),
             bootstrap.cluster_manager.local_cluster_name,
         )
-        now = self.dispatcher.wall_time()
-        self.static_clusters = [(each, now) for each in bootstrap.static_resources.clusters]
-        self.static_listeners = [(each, now) for each in bootstrap.static_resources.listeners]
-        self.route_configs: dict[str, tuple[Any, float]] = self._find_route_configs(now)
+        self._take_resources()
         self.cluster_manager.load(bootstrap.static_resources.clusters)
         self.drain_manager = DrainManager(
             self.dispatcher,
@@ -261,6 +263,21 @@ class Server(ServerContext):
         _config_log.info("all dependencies initialized. starting workers")
         if on_ready is not None:
             on_ready()
+
+    def take_bootstrap(self, loaded: LoadedConfig) -> None:
+        """The clusters and listeners in use are those of `loaded` from now on (`bootstrap_update`)."""
+        node = self.bootstrap.node
+        self.loaded, self.bootstrap = loaded, loaded.message
+        self.bootstrap.node.CopyFrom(node)
+        self._take_resources()
+
+    def _take_resources(self) -> None:
+        """What `/config_dump` shows of the bootstrap, and since when."""
+        now = self.dispatcher.wall_time()
+        resources = self.bootstrap.static_resources
+        self.static_clusters = [(each, now) for each in resources.clusters]
+        self.static_listeners = [(each, now) for each in resources.listeners]
+        self.route_configs: dict[str, tuple[Any, float]] = self._find_route_configs(now)
 
     def _reload_runtime(self) -> None:
         self.runtime.reload()

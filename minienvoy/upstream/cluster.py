@@ -9,6 +9,7 @@ type of the configuration for `cluster_type`.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -17,7 +18,6 @@ from ..config.api import type_of, unpack
 from ..config.fields import honours
 from ..errors import ConfigError
 from ..explain.explanation import NO_EXPLANATION
-from ..network.address import Address
 from ..network.transport_socket import require_raw_buffer
 from ..registry import Registry
 from .cluster_health import ClusterHealth
@@ -28,6 +28,7 @@ from .http_protocol_options import PROTOCOL_OPTIONS, UpstreamHttpProtocolOptions
 from .load_assignment import LoadAssignment, plain_metadata
 from .load_balancer import LoadBalancer, LoadBalancerContext, LoadBalancerFactory, LoadBalancerParams
 from .load_balancer_policy import cluster_policy
+from .local_address_selector import local_address_selector
 from .override_host import OverrideHostStatus
 from .resource_manager import DEFAULT, ResourceManager, resource_managers
 from .update_merge import DEFAULT_WINDOW, UpdateMerger
@@ -79,12 +80,13 @@ honours(
     "transport_socket",
     "typed_dns_resolver_config",
     "typed_extension_protocol_options",
+    "connection_pool_per_downstream_connection",
+    "preconnect_policy",
     "upstream_bind_config",
     "upstream_connection_options",
     "use_tcp_for_dns_lookups",
     "wait_for_warm_on_init",
     values={
-        "connection_pool_per_downstream_connection": (False,),
         "protocol_selection": ("USE_CONFIGURED_PROTOCOL",),
         "type": ("STATIC", "STRICT_DNS", "LOGICAL_DNS", "ORIGINAL_DST"),
     },
@@ -114,9 +116,14 @@ honours("envoy.type.metadata.v3.MetadataKey", "key", "path")
 honours("envoy.type.metadata.v3.MetadataKey.PathSegment", "key")
 honours("envoy.type.v3.Percent", "value")
 honours("envoy.config.cluster.v3.Cluster.RefreshRate", "base_interval", "max_interval")
-honours("envoy.config.cluster.v3.UpstreamConnectionOptions", "tcp_keepalive")
+honours("envoy.config.cluster.v3.UpstreamConnectionOptions", "happy_eyeballs_config", "tcp_keepalive")
+honours("envoy.config.cluster.v3.Cluster.PreconnectPolicy", "per_upstream_preconnect_ratio")
 honours("envoy.config.core.v3.TcpKeepalive", "keepalive_interval", "keepalive_probes", "keepalive_time")
-honours("envoy.config.core.v3.BindConfig", "source_address")
+honours(
+    "envoy.config.cluster.v3.UpstreamConnectionOptions.HappyEyeballsConfig",
+    "first_address_family_version",
+    "first_address_family_count",
+)
 honours("envoy.config.core.v3.SocketAddress", "address", "port_value", values={"protocol": ("TCP",)})
 
 DISCOVERY_TYPES: Final = {
@@ -129,6 +136,8 @@ DISCOVERY_TYPES: Final = {
 """`Cluster.DiscoveryType` to the name of the extension."""
 
 EDS: Final = 3
+_FAMILIES: Final = {1: socket.AF_INET, 2: socket.AF_INET6}
+"""`FirstAddressFamilyVersion` to the family."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +151,7 @@ class ClusterContext:
         cluster_manager: for clusters that consist of others; None in tests that have none.
         local_priority_set: the hosts of the cluster that this server is a member of, for zone aware routing.
         local_locality: where this server is; None if that is not told.
+        bind_config: the cluster manager's `BindConfig`, or None.
         access_logs: files for events; None where nothing is written, as in many tests.
         journal: where ejections and health transitions are noted; None when explaining is off.
     """
@@ -157,6 +167,7 @@ class ClusterContext:
     cluster_manager: ClusterManager | None = None
     local_priority_set: PrioritySet | None = None
     local_locality: Locality | None = None
+    bind_config: Any = None
     access_logs: AccessLogManager | None = None
     outlier_event_logger: OutlierEventLogger | None = None
     journal: Journal | None = None
@@ -183,10 +194,14 @@ class Cluster:
         resource_managers: circuit breakers of the default and the high routing priority; the first is also
             `resource_manager`.
         stats: `stats.traffic`, `stats.lb`, ...; `code_stats` counts responses.
+        http_pools: the set of its HTTP connection pools; it belongs to their module.
         health: active checks and outlier detection.
         updates: what passes changes of `priority_set` on to the load balancer.
         tcp_keepalive: None if keep-alive probes are not asked for.
-        source_address: what upstream connections bind to; None for whatever the kernel takes.
+        local_address_selector: where upstream connections come from; None for wherever the kernel likes.
+        happy_eyeballs: in which order the addresses of a host are tried (`sorted_addresses`).
+        pool_per_downstream_connection: upstream connections are not shared between downstream connections.
+        preconnect_ratio: connections that a pool has for each stream, at least one.
         drop_overload: which requests are dropped before a host is chosen; None if none are.
         orca_load_report: takes what a host tells of its load (host, report); None if nobody wants to know.
     """
@@ -200,21 +215,25 @@ class Cluster:
         "connect_timeout",
         "dispatcher",
         "drop_overload",
+        "happy_eyeballs",
         "health",
         "http_options",
+        "http_pools",
         "load_assignment",
         "load_balancer",
         "load_balancer_type",
+        "local_address_selector",
         "metadata",
         "name",
         "observability_name",
         "orca_load_report",
         "per_connection_buffer_limit",
+        "pool_per_downstream_connection",
+        "preconnect_ratio",
         "priority_set",
         "random",
         "resource_manager",
         "resource_managers",
-        "source_address",
         "stats",
         "stopped",
         "tcp_keepalive",
@@ -228,6 +247,7 @@ class Cluster:
         self.added_via_api = context.added_via_api
         self.dispatcher = context.dispatcher
         self.stopped = False
+        self.http_pools: Any = None
         self.connect_timeout = duration_of(config, "connect_timeout", 5.0)
         self.per_connection_buffer_limit: int = (
             config.per_connection_buffer_limit_bytes.value
@@ -239,7 +259,13 @@ class Cluster:
         )
         self.http_options = _http_options(config, context.path)
         self.tcp_keepalive = _tcp_keepalive(config.upstream_connection_options)
-        self.source_address = _source_address(config, context.path)
+        self.local_address_selector = local_address_selector(config, context.bind_config, context.path)
+        self.happy_eyeballs = _happy_eyeballs(config.upstream_connection_options)
+        self.pool_per_downstream_connection: bool = config.connection_pool_per_downstream_connection
+        policy = config.preconnect_policy
+        self.preconnect_ratio = (
+            policy.per_upstream_preconnect_ratio.value if policy.HasField("per_upstream_preconnect_ratio") else 1.0
+        )
         if config.HasField("transport_socket"):
             require_raw_buffer(config.transport_socket, f"{context.path}.transport_socket")
         self.load_assignment = LoadAssignment.from_proto(config.load_assignment, f"{context.path}.load_assignment")
@@ -255,7 +281,7 @@ class Cluster:
         self.stats = ClusterStats(scope)
         self.code_stats = self.stats.codes
         self.resource_managers: tuple[ResourceManager, ResourceManager] = resource_managers(
-            config.circuit_breakers, scope
+            config.circuit_breakers, scope, context.runtime, self.name
         )
         self.resource_manager = self.resource_managers[DEFAULT]
         self.random = context.random.stream(f"cluster.{self.name}")
@@ -439,16 +465,11 @@ def _tcp_keepalive(options: Any) -> TcpKeepalive | None:
     )
 
 
-def _source_address(config: Any, path: str) -> Address | None:
-    if not config.upstream_bind_config.HasField("source_address"):
-        return None
-    source = config.upstream_bind_config.source_address
-    try:
-        return Address.ip(source.address, source.port_value)
-    except ValueError:
-        raise ConfigError(
-            f"malformed IP address: {source.address}", f"{path}.upstream_bind_config.source_address.address"
-        ) from None
+def _happy_eyeballs(options: Any) -> tuple[int | None, int]:
+    """(the family that is tried first, None for that of the first address; how many of it before one of the other)"""
+    settings = options.happy_eyeballs_config
+    count = settings.first_address_family_count.value if settings.HasField("first_address_family_count") else 1
+    return _FAMILIES.get(settings.first_address_family_version), count
 
 
 def _healthy_panic_threshold(common: Any) -> int:

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from ..config.api import type_of, unpack
 from ..errors import ConfigError
 from ..registry import Registry
-from .health_check_config import FailureType, HealthCheckerStats, HealthCheckSettings, HealthTransition
+from .health_check_config import HealthCheckerStats, HealthCheckSettings
 from .health_check_event_logger import HealthCheckEventLogger, create_event_logger
 from .health_check_session import ActiveHealthCheckSession, CheckedHost
+from .health_transition import FailureType, HealthTransition
 from .host import HealthFlag, Host, HostSet
 
 if TYPE_CHECKING:

@@ -48,7 +48,8 @@ honours("envoy.config.core.v3.Locality", "region", "sub_zone", "zone")
 honours(
     "envoy.config.endpoint.v3.LbEndpoint", "endpoint", "health_status", "load_balancing_weight", whole=("metadata",)
 )
-honours("envoy.config.endpoint.v3.Endpoint", "address", "health_check_config", "hostname")
+honours("envoy.config.endpoint.v3.Endpoint.AdditionalAddress", "address")
+honours("envoy.config.endpoint.v3.Endpoint", "additional_addresses", "address", "health_check_config", "hostname")
 honours(
     "envoy.config.endpoint.v3.Endpoint.HealthCheckConfig",
     "address",

@@ -96,7 +96,7 @@ def _from_message(message: Any) -> OrcaLoadReport:
 
 
 def _from_text(text: str) -> OrcaLoadReport | None:
-    numbers: dict[str, Any] = {}
+    numbers: dict[str, float] = {}
     maps: dict[str, dict[str, float]] = {name: {} for name in _MAPS}
     for part in text.split(","):
         name, separator, shown = part.strip().partition("=" if "=" in part else ":")

@@ -11,7 +11,6 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..config.api import type_of, unpack
-from ..config.fields import honours
 from ..errors import ConfigError
 from ..registry import Registry
 from ..stats.store import CounterValue, GaugeValue, StatsStruct
@@ -44,13 +43,6 @@ _NUMBERS: Final = (
     "detect_degraded_hosts",
 )
 """Fields that are wrappers, and are called here as there."""
-honours(
-    "envoy.config.cluster.v3.OutlierDetection",
-    "split_external_local_origin_errors",
-    *_DURATIONS,
-    *_NUMBERS,
-    whole=("monitors",),
-)
 
 
 class EjectionType(Enum):

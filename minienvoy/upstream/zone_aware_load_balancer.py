@@ -35,9 +35,10 @@ class HostsSource:
         locality: an index of `HostsPerLocality`, or `ANYWHERE`.
         index: where a policy that goes around is; any number, taken modulo the number of hosts.
         scheduler: a policy's own; None if all hosts count the same.
+        unbuilt: `scheduler` is to be made when it is first needed.
     """
 
-    __slots__ = ("availability", "hosts", "index", "locality", "priority", "scheduler")
+    __slots__ = ("availability", "hosts", "index", "locality", "priority", "scheduler", "unbuilt")
 
     def __init__(self, priority: int, availability: HostAvailability, locality: int = ANYWHERE, index: int = 0) -> None:
         self.priority = priority
@@ -46,6 +47,7 @@ class HostsSource:
         self.hosts: tuple[Host, ...] = NO_HOSTS
         self.index = index
         self.scheduler: EdfScheduler[Host] | None = None
+        self.unbuilt = False
 
 
 class ZoneAwareLoadBalancerBase(LoadBalancerBase):
@@ -85,6 +87,17 @@ class ZoneAwareLoadBalancerBase(LoadBalancerBase):
     # -- for requests
 
     def choose_host(self, context: LoadBalancerContext | None) -> Host | None:
+        # The usual case is answered at once: one list, no wish to be told, no second thoughts.
+        only = self._only
+        if only is not None and only.hosts:
+            if context is None:
+                return self.pick(only, None, 0)
+            if (
+                context.explain is NO_EXPLANATION
+                and not context.host_selection_retries
+                and context.retry_priority is None
+            ):
+                return self.pick(only, context, 0)
         if context is None:
             return self._choose_once(None)[0]
         host, source = self._choose_once(context)

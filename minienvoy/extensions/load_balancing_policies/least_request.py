@@ -13,7 +13,7 @@ from ...config.fields import honours
 from ...config.runtime import RuntimeDouble
 from ...upstream.edf_load_balancer import EdfLoadBalancerBase
 from ...upstream.host import Host
-from ...upstream.load_balancer import LOAD_BALANCERS, LoadBalancerFactory, LoadBalancerParams
+from ...upstream.load_balancer import LOAD_BALANCERS, LoadBalancerContext, LoadBalancerFactory, LoadBalancerParams
 from ...upstream.locality_lb_config import LocalityLbConfig
 from ...upstream.slow_start import SlowStartConfig
 from ...upstream.zone_aware_load_balancer import HostsSource
@@ -60,25 +60,29 @@ class LeastRequestLoadBalancer(EdfLoadBalancerBase):
         super().refresh(source)
 
     def host_weight(self, host: Host) -> float:
-        weight = super().host_weight(host)
+        weight = float(host.weight)
+        if self._slow_start.window:
+            weight *= self.slow_start_factor(host)
         bias = self._bias
         if bias == 1.0:
             return weight / (host.stats.rq_active + 1)
         return weight / (host.stats.rq_active + 1) ** bias if bias else weight
 
-    def unweighted_pick(self, source: HostsSource) -> Host:
+    def pick(self, source: HostsSource, context: LoadBalancerContext | None, drawn: int) -> Host | None:
+        if source.scheduler is not None or source.unbuilt:
+            return super().pick(source, context, drawn)
         hosts = source.hosts
-        if not self._choice_count:
+        choices = self._choice_count
+        if not choices:
             return self._least_of_all(hosts)
-        draw = self.random.getrandbits
+        draw = self.random.random
         count = len(hosts)
-        best = hosts[draw(64) % count]
-        least = best.stats.rq_active
-        for _ in range(self._choice_count - 1):
-            other = hosts[draw(64) % count]
-            if other.stats.rq_active < least:
+        best = hosts[int(draw() * count)]
+        while choices > 1:
+            choices -= 1
+            other = hosts[int(draw() * count)]
+            if other.stats.rq_active < best.stats.rq_active:
                 best = other
-                least = other.stats.rq_active
         return best
 
     def _least_of_all(self, hosts: tuple[Host, ...]) -> Host:

@@ -15,10 +15,12 @@ from ..header_map import (
     CASED,
     KIND,
     RESPONSE_JOINED,
+    SUSPECT,
     Entry,
     HeaderMap,
     RequestHeaderMap,
     ResponseHeaderMap,
+    is_valid_value,
     join_repeated,
 )
 from .chunked import LAST_CHUNK, ChunkedReader
@@ -52,6 +54,7 @@ _MAX_STATUS: Final = 65535
 _FIRST_BYTE: Final = ord("H")
 
 _PROXY_CONNECTION: Final = KIND[b"proxy-connection"]
+_UNUSUAL: Final = CASED | SUSPECT
 _CLOSING: Final = CONNECTION | _PROXY_CONNECTION
 _BODILESS_METHODS: Final = frozenset((b"GET", b"HEAD", b"DELETE", b"CONNECT", b"TRACE"))
 """Their requests do not say `content-length: 0`."""
@@ -113,15 +116,28 @@ class ClientConnection(Http1Connection):
             target = headers.authority
         elif settings.send_fully_qualified_url:
             target = b"%b://%b%b" % (headers.scheme, headers.authority, target)
-        if settings.key_formatter is None and not seen & CASED:
+        if settings.key_formatter is None and not seen & _UNUSUAL:
             line = b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (method, target, headers.authority)
             self._write(b"".join([line, *map(_wire_line, headers.entries), framing]))
         else:
+            if seen & SUSPECT and self._refuses(headers):
+                return
             formatter = self._formatter_of(headers)
             host = b"host" if formatter is None else formatter(b"host")
             line = b"%b %b HTTP/1.1\r\n%b: %b\r\n" % (method, target, host, headers.authority)
             self._write(line + self._format(headers, framing))
         self.request_over = end_stream
+
+    def _refuses(self, headers: RequestHeaderMap) -> bool:
+        """Nothing is sent if some header is none (`HeaderUtility::checkValidRequestHeaders`)."""
+        pairs = [(b":authority", headers.authority), (b":path", headers.path)]
+        pairs += [(item[0], item[1]) for item in headers.entries]
+        refused = next((name for name, value in pairs if not is_valid_value(value)), None)
+        if refused is None:
+            return False
+        if self._decoder is not None:
+            self._decoder.on_request_refused(refused.decode("latin-1"))
+        return True
 
     def encode_data(self, data: bytes, end_stream: bool) -> None:
         if data:

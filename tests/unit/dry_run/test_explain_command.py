@@ -207,3 +207,31 @@ def test_a_configuration_that_can_not_be_used_is_told_with_its_place(
     error = capsys.readouterr().err
     assert f"bad.yaml{place('prefix_rewrite')}" in error
     assert "did you mean 'prefix_rewrite'?" in error
+
+
+def test_a_scope_has_virtual_hosts_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    routes = CONFIG[CONFIG.index("          route_config:") : CONFIG.index("          http_filters:")]
+    scoped = """\
+          scoped_routes:
+            name: scopes
+            scope_key_builder: {fragments: [{header_value_extractor: {name: x-scope, index: 0}}]}
+            scoped_route_configurations_list:
+              scoped_route_configurations:
+              - name: blue
+                key: {fragments: [{string_key: blue}]}
+                route_configuration: {name: blue, virtual_hosts: [{name: b, domains: ["*"], routes: [
+                  {match: {prefix: /}, direct_response: {status: 201}}]}]}
+"""
+    path = tmp_path / "scoped.yaml"
+    path.write_text(CONFIG.replace(routes, scoped))
+
+    def ask(*arguments: str) -> Any:
+        url = "http://a.test:10000/"
+        assert main(["minienvoy", "explain", "-c", str(path), "--format", "json", url, *arguments]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    told = ask("-H", "x-scope: blue")
+    assert (told["virtual_host"]["name"], told["answer"]["status"]) == ("b", 201)
+    assert told["route"]["place"].startswith(str(path))
+    told = ask("-H", "x-scope: red")
+    assert (told["virtual_host"]["name"], told["virtual_host"]["because"]) == (None, "no scope for red")

@@ -8,6 +8,7 @@ import pytest
 from minienvoy.config.fields import unsupported
 from minienvoy.errors import ConfigError
 from minienvoy.http.http1.header_formatter import proper_case_words
+from minienvoy.network.address import Address
 from minienvoy.stats.store import Store
 from minienvoy.upstream.cluster import Cluster, ClusterContext, TcpKeepalive, create_cluster
 from minienvoy.upstream.host import HostSet
@@ -25,7 +26,7 @@ def typed(name: str, **fields: Any) -> dict[str, Any]:
 def test_defaults_are_envoys(make_cluster: Callable[..., Cluster]) -> None:
     cluster = make_cluster("a")
     assert (cluster.connect_timeout, cluster.per_connection_buffer_limit) == (5.0, 1024 * 1024)
-    assert (cluster.tcp_keepalive, cluster.source_address) == (None, None)
+    assert (cluster.tcp_keepalive, cluster.local_address_selector) == (None, None)
     options = cluster.http_options
     assert (options.idle_timeout, options.max_requests_per_connection, options.max_connection_duration) == (
         3600.0,
@@ -49,7 +50,8 @@ def test_settings_are_compiled(make_cluster: Callable[..., Cluster]) -> None:
     assert (cluster.observability_name, cluster.connect_timeout) == ("other", 0.25)
     assert cluster.per_connection_buffer_limit == 1000
     assert cluster.tcp_keepalive == TcpKeepalive(time=7)
-    assert str(cluster.source_address) == "127.0.0.3:0"
+    assert cluster.local_address_selector is not None
+    assert str(cluster.local_address_selector.select(Address("10.0.0.1", 80)).address) == "127.0.0.3:0"
     assert cluster.metadata == {"f": {"n": 1.0, "l": [True, None, "s", {"x": 2.0}]}}
 
 

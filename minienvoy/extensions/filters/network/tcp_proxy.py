@@ -27,7 +27,7 @@ from ....network.filter import NETWORK_FILTERS, FilterStatus, NetworkFilterFacto
 from ....stream_info import AccessLogType, ResponseFlag, StreamInfo
 from ....upstream.conn_pool import PoolFailureReason
 from ....upstream.host import Host
-from ....upstream.tcp_conn_pool import ActiveTcpClient, tcp_conn_pool
+from ....upstream.tcp_conn_pool import PendingConnection, tcp_conn_pool
 from .tcp_proxy_config import TYPE, TcpProxyConfig
 from .tcp_proxy_upstream import BULK_CHUNK, Upstream
 
@@ -47,7 +47,7 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
 
     explain: Explanation = NO_EXPLANATION
     _upstream: Upstream | None = None
-    _connecting: ActiveTcpClient | None = None
+    _connecting: PendingConnection | None = None
     _cluster: Cluster | None = None
     _idle_timer: LazyTimer | None = None
     _max_duration_timer: Timer | None = None
