@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, TypeVar, Unpack
 
 from .errors import ConfigError, UsageError
 from .explain.log import ExplanationLog
+from .record import replace
 
 if TYPE_CHECKING:
     from .config.loader import LoadedConfig
@@ -144,7 +145,7 @@ class Proxy:
         _check_options(options)
         self._name = config.source.name
         self._options = options
-        self._config = config._replace(message=self._adapted(config.message))
+        self._config = replace(config, message=self._adapted(config.message))
         self._server: Server | None = None
         self._stats: Stats | None = None
         self.explain = ExplanationLog()
@@ -243,7 +244,7 @@ class Proxy:
 
         server = self.server
         loaded = _load(config)
-        loaded = loaded._replace(message=self._adapted(loaded.message))
+        loaded = replace(loaded, message=self._adapted(loaded.message))
         await check_update(server, loaded)
         ready = asyncio.Event()
         update_clusters(server, loaded, ready.set)

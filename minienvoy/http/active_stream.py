@@ -456,17 +456,16 @@ class ActiveStream(UpgradableStream):
                 self.upstream_request_create_time = self.first_upstream_tx_byte_time
             self.upstream_connect_start_time = connection.connect_start_time
             self.upstream_connect_complete_time = connection.connect_complete_time
-        meter = self.encoder.meter
-        if meter is not None:
-            self._read_meters(meter)
+        if self.encoder.meter is not None or self.upstream_meter is not None:
+            self._read_meters(self.encoder.meter, self.upstream_meter)
 
-    def _read_meters(self, meter: ByteMeter) -> None:
-        self.downstream_wire_bytes_received = meter.wire_received
-        self.downstream_wire_bytes_sent = meter.wire_sent
-        self.downstream_header_bytes_received = meter.header_received
-        self.downstream_header_bytes_sent = meter.header_sent
-        self.downstream_decompressed_header_bytes_received = meter.decompressed_header_received
-        upstream: ByteMeter | None = self.upstream_meter
+    def _read_meters(self, meter: ByteMeter | None, upstream: ByteMeter | None) -> None:
+        if meter is not None:
+            self.downstream_wire_bytes_received = meter.wire_received
+            self.downstream_wire_bytes_sent = meter.wire_sent
+            self.downstream_header_bytes_received = meter.header_received
+            self.downstream_header_bytes_sent = meter.header_sent
+            self.downstream_decompressed_header_bytes_received = meter.decompressed_header_received
         if upstream is not None:
             self.upstream_wire_bytes_received = upstream.wire_received
             self.upstream_wire_bytes_sent = upstream.wire_sent

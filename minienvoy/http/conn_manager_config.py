@@ -7,10 +7,10 @@ Envoy: `Http::ConnectionManagerConfig`; the factory that reads the proto is
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
+from ..record import field, record
 from ..stream_info import StreamInfo
 from .conn_manager_stats import ConnectionManagerListenerStats, ConnectionManagerStats, ConnectionManagerTracingStats
 from .filter import RouteConfig
@@ -59,7 +59,7 @@ class AccessLog(Protocol):
     ) -> None: ...
 
 
-@dataclass(slots=True)
+@record(frozen=False)
 class ConnectionManagerConfig:
     """Shared by every connection of a filter chain; not changed once connections use it. Times are seconds, 0 is off.
 

@@ -73,6 +73,9 @@ class ClientConnection(Connection):
     def connect(self, timeout: float = 0.0) -> None:
         """Start connecting; call it once. `timeout` in seconds, 0 for none. What comes of it is told later."""
         self.connect_start_time = self.dispatcher.monotonic_time()
+        if self.dispatcher.dial is not None:
+            self.dispatcher.dial(self)
+            return
         raw, error, reason = self._begin(self._address)
         self._raw = raw
         if raw is None:

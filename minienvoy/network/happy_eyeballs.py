@@ -54,6 +54,9 @@ class HappyEyeballsConnection(ClientConnection):
 
     def connect(self, timeout: float = 0.0) -> None:
         self.connect_start_time = self.dispatcher.monotonic_time()
+        if self.dispatcher.dial is not None:
+            self.dispatcher.dial(self)
+            return
         if timeout > 0:
             self._connect_timer = self.dispatcher.create_timer(self._on_connect_timeout)
             self._connect_timer.enable(timeout)

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from ..access_log.context import FormatterContext
-from ..access_log.formatter import Formatter, compile_format
 from ..config.fields import honours
 from ..errors import ConfigError
 from ..http.header_map import (
@@ -25,6 +24,7 @@ from ..http.header_map import (
 
 if TYPE_CHECKING:
     from ..access_log.context import Sources
+    from ..access_log.formatter import Formatter
     from ..stream_info import StreamInfo
 
 honours("envoy.config.core.v3.HeaderValueOption", "header", "append", "append_action", "keep_empty_value")
@@ -125,6 +125,8 @@ class HeaderParser:
 
 
 def _addition(option: Any, path: str, sources: Sources | None) -> _Addition:
+    from ..access_log.formatter import compile_format
+
     name = option.header.key.lower()
     value = option.header.value or option.header.raw_value.decode("latin-1")
     if option.HasField("append"):

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from ..access_log.context import FormatterContext
-from ..access_log.formatter import compile_format
 from ..config import api
 from ..errors import ConfigError
 from ..http.header_map import SUSPECT, RequestHeaderMap, is_valid_value
@@ -95,6 +94,8 @@ def compile_text(
     text: str, path: str, sources: Any, omit_empty_values: bool = False
 ) -> Callable[[RequestHeaderMap, StreamInfo], bytes]:
     """A format in the language of the access log, of a request that has no response yet."""
+    from ..access_log.formatter import compile_format
+
     formatter = compile_format(text, sources, omit_empty_values=omit_empty_values, path=path)
 
     def text_of(headers: RequestHeaderMap, stream: StreamInfo) -> bytes:

@@ -6,17 +6,16 @@ Envoy: `Router::DirectResponseEntry`, `RouteEntryImplBase::newUri`; docs "Redire
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ..access_log.context import FormatterContext
-from ..access_log.substitution_format_string import CompiledFormat, compile_substitution_format, content_type_of
 from ..config.fields import honours
 from ..errors import ConfigError
 from ..http.header_map import RequestHeaderMap, ResponseHeaderMap, without_controls
 from .path_rewriter import PathRewriter, format_rewriter, prefix_rewriter, regex_rewriter, rewrite_path
 
 if TYPE_CHECKING:
+    from ..access_log.substitution_format_string import CompiledFormat
     from ..http.conn_manager_stats import RouterStats
     from ..http.filter_manager import FilterManager
     from ..stream_info import StreamInfo
@@ -62,7 +61,8 @@ def read_data_source(source: Any, path: str) -> bytes:
         return value.encode()
     if kind == "filename":
         try:
-            return Path(source.filename).read_bytes()
+            with open(source.filename, "rb") as file:  # noqa: PTH123
+                return file.read()
         except OSError as error:
             raise ConfigError(f"unable to read file: {source.filename}: {error.strerror}", f"{path}.filename") from None
     return b""
@@ -90,6 +90,8 @@ class DirectResponse:
         self.body_format: CompiledFormat | None = None
         self.content_type = b""
         if proto.HasField("body_format"):
+            from ..access_log.substitution_format_string import compile_substitution_format, content_type_of
+
             self.body_format = compile_substitution_format(proto.body_format, sources, f"{path}.body_format")
             if proto.body_format.content_type or proto.body_format.WhichOneof("format") == "json_format":
                 self.content_type = content_type_of(proto.body_format).encode()

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from ..config.fields import forbids, honours
 from ..errors import ConfigError
 from ..http.grpc import is_grpc
 from ..http.header_map import Entry, RequestHeaderMap, ResponseHeaderMap, entry
+from ..record import field, record
 from ..upstream.load_assignment import plain_metadata
 from .filter_config import NOTHING_DISABLED, FilterConfigs
 from .grpc_timeout import GrpcTimeouts, grpc_timeouts, set_grpc_timeout
@@ -119,7 +119,7 @@ def seconds(message: Any, field: str) -> float | None:
     return float(duration.seconds + duration.nanos / 1e9)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CommonVirtualHost:
     """What the routes of a virtual host have in common (`Router::CommonVirtualHostImpl`).
 

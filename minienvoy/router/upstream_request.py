@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _UPGRADE = KIND[b"upgrade"]
 _GRPC_STATUS = KIND[b"grpc-status"]
-_RESET_REASONS = {
+RESET_REASONS = {
     PoolFailureReason.OVERFLOW: StreamResetReason.OVERFLOW,
     PoolFailureReason.LOCAL_CONNECTION_FAILURE: StreamResetReason.LOCAL_CONNECTION_FAILURE,
     PoolFailureReason.REMOTE_CONNECTION_FAILURE: StreamResetReason.REMOTE_CONNECTION_FAILURE,
@@ -113,7 +113,7 @@ class UpstreamRequest:
         if host is not None and self._router.attempts is not None:
             self._router.attempts.on_host_attempted(host)
         self.done = True
-        self._router.on_upstream_reset(self, _RESET_REASONS[reason], details)
+        self._router.on_upstream_reset(self, RESET_REASONS[reason], details)
 
     # -- from the router
 

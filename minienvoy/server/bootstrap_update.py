@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from ..event.dispatcher import Dispatcher
+from ..record import replace
 from .server import Server
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ async def check_update(server: Server, loaded: LoadedConfig) -> None:
         UsageError: it differs in more than listeners and clusters.
     """
     probe = Server(
-        server.options, loaded._replace(message=_copy(loaded.message)), Dispatcher(server.dispatcher.loop), bind=False
+        server.options, replace(loaded, message=_copy(loaded.message)), Dispatcher(server.dispatcher.loop), bind=False
     )
     await probe.stop()
     before, after = _copy(server.bootstrap), _copy(loaded.message)

@@ -11,13 +11,12 @@ import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import logger
-from ..access_log.access_log import AccessLogManager
+from ..access_log.file import AccessLogManager
 from ..config.api import type_of, unpack
-from ..config.fields import Unsupported, described, honours, notes, require_supported
+from ..config.fields import Unsupported, declared_in, described, honours, notes, require_supported
 from ..config.loader import LoadedConfig, load_bootstrap
 from ..config.runtime import Loader
 from ..errors import ConfigError
@@ -95,9 +94,19 @@ _DECLARING_MODULES = (
     "minienvoy.server.admin.admin_listener",
     "minienvoy.upstream.cluster",
     "minienvoy.router.config",
-    "minienvoy.access_log.access_log",
 )
 """What declares the fields of messages that no `Any` names."""
+
+declared_in(
+    "minienvoy.access_log.access_log",
+    "envoy.config.accesslog.v3.AccessLog",
+    "envoy.config.accesslog.v3.AccessLogFilter",
+)
+declared_in(
+    "minienvoy.access_log.substitution_format_string",
+    "envoy.config.core.v3.SubstitutionFormatString",
+    "envoy.config.core.v3.DataSource",
+)
 
 
 class Server(ServerContext):
@@ -398,9 +407,10 @@ class Server(ServerContext):
 
     def _write_admin_address(self) -> None:
         assert self.admin_listener is not None
-        path = Path(self.options.admin_address_path)
+        path = self.options.admin_address_path
         try:
-            path.write_text(str(self.admin_listener.local_addresses[0]))
+            with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123
+                file.write(str(self.admin_listener.local_addresses[0]))
         except OSError as error:
             raise ConfigError(
                 f"cannot open admin address output file {path} for writing.", remedy=error.strerror or ""

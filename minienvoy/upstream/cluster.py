@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from ..config.api import type_of, unpack
@@ -19,6 +18,7 @@ from ..config.fields import honours
 from ..errors import ConfigError
 from ..explain.explanation import NO_EXPLANATION
 from ..network.transport_socket import require_raw_buffer
+from ..record import record, replace
 from ..registry import Registry
 from .cluster_health import ClusterHealth
 from .cluster_stats import ClusterManagerStats, ClusterStats
@@ -140,7 +140,7 @@ _FAMILIES: Final = {1: socket.AF_INET, 2: socket.AF_INET6}
 """`FirstAddressFamilyVersion` to the family."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ClusterContext:
     """What a factory of clusters may ask for (`Upstream::ClusterFactoryContext`).
 
@@ -174,7 +174,7 @@ class ClusterContext:
     cluster_manager_stats: ClusterManagerStats | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TcpKeepalive:
     """`envoy.config.core.v3.TcpKeepalive`; None leaves a setting to the kernel. Times are seconds."""
 

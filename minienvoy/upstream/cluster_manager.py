@@ -9,11 +9,11 @@ first hosts. A cluster that is added or changed later warms beside the one in us
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from ..errors import ConfigError
+from ..record import replace
 from .cluster import Cluster, ClusterContext, create_cluster
 from .cluster_stats import ClusterManagerStats, ThreadLocalClusterManagerStats
 

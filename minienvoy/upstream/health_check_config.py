@@ -5,9 +5,9 @@ Envoy: `envoy.config.core.v3.HealthCheck`, `HealthCheckerStats`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+from ..record import record
 from ..stats.store import CounterValue, GaugeValue, StatsStruct
 from .duration import duration_of
 
@@ -27,7 +27,7 @@ class HealthCheckerStats(StatsStruct):
     verify_cluster: CounterValue
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class HealthCheckSettings:
     """What is common to every kind of check. Times are whole milliseconds, as in Envoy, whose jitter divides them."""
 

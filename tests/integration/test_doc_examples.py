@@ -6,6 +6,7 @@ import ast
 import asyncio
 import re
 import textwrap
+import warnings
 from types import SimpleNamespace
 from urllib.request import urlopen
 
@@ -78,7 +79,10 @@ async def test_every_example_about_testing(root, project, names):
             await names["client"].get(f"http://{upstream.address}/", headers=[("X-Request-Id", "1")])
         await execute(upstreams, names)
     await asyncio.to_thread(asyncio.run, execute(threaded, {**names, "requests": SimpleNamespace(get=get)}))
-    tests = await execute(plugin, {**names, "pytest": pytest})
+    with warnings.catch_warnings():
+        # The marker is known where the plugin is installed.
+        warnings.simplefilter("ignore", pytest.PytestUnknownMarkWarning)
+        tests = await execute(plugin, {**names, "pytest": pytest})
     assert {"test_users", "test_routes"} <= tests.keys()
     await execute(simulated, names)
 

@@ -8,12 +8,12 @@ the balancer of the cluster that is hit chooses a host of the priority that was 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ...config.fields import honours
 from ...errors import ConfigError
 from ...explain.explanation import NO_EXPLANATION
+from ...record import replace
 from ...upstream.cluster import CLUSTERS, Cluster, ClusterContext
 from ...upstream.host import Host, HostSet, PrioritySet
 from ...upstream.load_balancer import (

@@ -6,9 +6,9 @@ Envoy: `SubsetLoadBalancer::PrioritySubsetImpl`, `HostSubsetImpl`, `SingleHostLb
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ...record import replace
 from ...upstream.host import Host, HostSet, Locality, PrioritySet
 from ...upstream.load_balancer import LoadBalancerContext, LoadBalancerFactory, LoadBalancerParams
 

@@ -41,7 +41,7 @@ from .codec import (
     Http1Connection,
 )
 from .connection_header import connection_tokens
-from .header_lines import CODEC_ERROR, UNDERSCORE, known_line, parse_unknown
+from .header_lines import CODEC_ERROR, UNDERSCORE, known_line, parse_new, parse_unknown
 from .settings import Http1Settings
 
 if TYPE_CHECKING:
@@ -275,11 +275,17 @@ class ClientConnection(Http1Connection):
         if match is None:
             return None
         del lines[0]
+        if self._new_heads:
+            self._new_heads = (self._new_heads + 1) & 15
+            entries = parse_new(head, lines)
+            return None if entries is None else self._examine(int(match[1]), entries, True)
         found: list[Any] = [known_line(line) for line in lines]
         # A head with a line that was never seen is no repetition, and will hardly be repeated.
         repeats = all(found)
-        if not repeats and not parse_unknown(head, lines, found):
-            return None
+        if not repeats:
+            self._new_heads = int(found.count(None) * 2 > len(found))
+            if not parse_unknown(head, lines, found):
+                return None
         response = self._examine(int(match[1]), found, True)
         if repeats and response[6] >= 0 and len(head) <= MAX_HEAD:
             if len(_RESPONSES) >= MAX_HEADS:
@@ -297,8 +303,10 @@ class ClientConnection(Http1Connection):
             raise CodecProtocolError("http1.too_many_headers", 431)
         seen = repeated = 0
         for item in entries:
-            repeated |= seen & item[3]
-            seen |= item[3]
+            kind = item[3]
+            if kind:
+                repeated |= seen & kind
+                seen |= kind
         if repeated & RESPONSE_JOINED:
             entries = join_repeated(entries, repeated & RESPONSE_JOINED)
         if seen & UNDERSCORE:
