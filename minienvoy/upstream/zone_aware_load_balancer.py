@@ -157,9 +157,13 @@ class ZoneAwareLoadBalancerBase(LoadBalancerBase):
         if host is None or source is None:
             # Whoever asked says that there is no host; here it is said why.
             priority = 0 if source is None else source.priority
-            panic = "panic, in which traffic fails" if source is None else f"no {source.availability.value} hosts"
+            if source is None:
+                because = "panic, in which traffic fails"
+            else:
+                kind = source.availability
+                because = "no hosts" if kind is HostAvailability.ALL else f"no {kind.value} hosts"
             context.explain.decided(
-                "priority", priority, panic, excluded_from(self.priority_set.host_sets[priority], ())
+                "priority", priority, because, excluded_from(self.priority_set.host_sets[priority], ())
             )
             return
         because = f"{source.availability.value} hosts"
