@@ -15,11 +15,11 @@ from ..http.grpc import grpc_to_http_status, is_grpc
 from ..http.header_map import KIND, Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
 from ..stream_info import ResponseFlag
 from ..upstream.http_conn_pool import http_conn_pool
-from .attempts import Attempts
+from .attempts import CONTROL, IMMEDIATE_FAIL, Attempts
 from .final_timeout import final_timeout
 from .redirect import answer_directly
 from .request_buffer import RequestBuffer
-from .router_replies import GRPC_STATUS, IMMEDIATE_FAIL, RouterReplies
+from .router_replies import GRPC_STATUS, RouterReplies
 from .shadow_writer import ShadowRequest, start_shadows
 from .upstream_request import UpstreamRequest
 
@@ -33,17 +33,6 @@ _NO_BUFFER: Final = FilterDataStatus.STOP_ITERATION_NO_BUFFER
 _INTERNAL: Final = KIND[b"x-envoy-internal"]
 _TIMEOUT_HEADER: Final = KIND[b"x-envoy-upstream-rq-timeout-ms"]
 _EXPECTED_TIMEOUT: Final = KIND[b"x-envoy-expected-rq-timeout-ms"]
-_CONTROL: Final = (
-    KIND[b"x-envoy-retry-on"]
-    | KIND[b"x-envoy-retry-grpc-on"]
-    | KIND[b"x-envoy-max-retries"]
-    | KIND[b"x-envoy-retriable-status-codes"]
-    | KIND[b"x-envoy-retriable-header-names"]
-    | KIND[b"x-envoy-hedge-on-per-try-timeout"]
-    | KIND[b"x-envoy-upstream-alt-stat-name"]
-    | KIND[b"x-envoy-upstream-rq-per-try-timeout-ms"]
-    | KIND[b"x-envoy-upstream-rq-timeout-alt-response"]
-)
 _TIMEOUTS: Final = _TIMEOUT_HEADER | _EXPECTED_TIMEOUT
 _SERVICE_TIME: Final = KIND[b"x-envoy-upstream-service-time"]
 
@@ -107,14 +96,14 @@ class Router(RouterReplies):
                 self.no_healthy_upstream()
             return _STOP
         attempts: Attempts | None = None
-        if headers.seen & _CONTROL or not route.tries_once:
+        if headers.seen & CONTROL or not route.tries_once:
             attempts = self.attempts = Attempts(self, route.attempts, headers)
         if headers.seen & _TIMEOUTS or not route.plain_timeout or config.suppress_envoy_headers:
             final_timeout(self, headers)
         else:
             headers.entries.append(route.timeout_header)
             headers.seen |= _EXPECTED_TIMEOUT
-        if attempts is not None:
+        if attempts is not None and attempts.settings.count_in_request:
             attempts.mark_request(headers)
         if route.rewrites or route.request_parsers:
             stream.describe()
@@ -189,7 +178,8 @@ class Router(RouterReplies):
         self.upstream = upstream
         priority = self.route_entry.priority
         connection = self.stream.downstream_connection
-        pool = http_conn_pool(self.cluster, upstream.host, self.config.make_codec, priority, connection)
+        host, make_codec = upstream.host, self.config.make_codec
+        pool = host.http_pools.get(priority) or http_conn_pool(self.cluster, host, make_codec, priority, connection)
         if pool is None:
             self.no_pool()
             return
@@ -288,7 +278,7 @@ class Router(RouterReplies):
             else:
                 headers.entries.append(item)
                 headers.seen |= _SERVICE_TIME
-        if attempts is not None:
+        if attempts is not None and attempts.settings.count_in_response:
             attempts.mark_response(headers)
         if self.route_entry.changes_response:
             # What the formats of added headers may ask for.

@@ -13,6 +13,7 @@ from ..http.codec import StreamResetReason
 from ..http.grpc import grpc_to_http_status, is_grpc
 from ..http.header_map import KIND, RequestHeaderMap, ResponseHeaderMap, entry
 from ..stream_info import ResponseFlag
+from .attempts import IMMEDIATE_FAIL
 from .router_context import RouterContext
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from .upstream_request import UpstreamRequest
 
 GRPC_STATUS: Final = KIND[b"grpc-status"]
-IMMEDIATE_FAIL: Final = KIND[b"x-envoy-immediate-health-check-fail"]
 _DEGRADED: Final = KIND[b"x-envoy-degraded"]
 _OVERFLOW: Final = StreamResetReason.OVERFLOW
 RESET_FLAGS: Final = {

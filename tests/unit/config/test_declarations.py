@@ -26,6 +26,7 @@ READ_FOR = {
     "router/config.py": ("extensions/filters/network/http_connection_manager.py", "router/retry_policy.py"),
     "router/retry_policy.py": ("config/extension.py", "router/reset_header.py"),
     "router/route_entry.py": (
+        "router/retry_policy.py",
         "router/grpc_timeout.py",
         "router/host_rewriter.py",
         "router/path_rewriter.py",
@@ -51,6 +52,7 @@ READ_FOR = {
         "upstream/load_balancer_policy.py",
         "upstream/override_host.py",
         "upstream/cluster_health.py",
+        "upstream/local_address_selector.py",
     ),
     # What the older fields say is put into the extension's message, which has fields of the same names.
     "upstream/local_address_selector.py": ("network/socket_option.py",),
