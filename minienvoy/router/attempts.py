@@ -164,17 +164,14 @@ class Attempts:
     def on_pool_ready(self, upstream: UpstreamRequest, client: CodecClient) -> None:
         self._started = True
         self._clients[upstream] = client
-        stream, state, host = self._router.stream, self.state, upstream.host
-        stream.attempted_hosts += (host,)
+        state = self.state
         if state is not None and state.heeds_hosts:
-            state.on_host_attempted(host)
-        stream.attempted_connection_ids += (client.connection.info.id,)
+            state.on_host_attempted(upstream.host)
         if (self.per_try_timeout or self.per_try_idle_timeout) and self._router.request_complete:
             self.start_timers(upstream)
 
     def on_host_attempted(self, host: Host) -> None:
         """A connection to it could not be had."""
-        self._router.stream.attempted_hosts += (host,)
         state = self.state
         if state is not None and state.heeds_hosts:
             state.on_host_attempted(host)
@@ -384,7 +381,12 @@ class Attempts:
             headers.set(b"x-envoy-is-timeout-retry", b"true" if because_of_timeout else b"false")
         set_timeout_headers(router, headers, router.elapsed_milliseconds())
         stream.upstream_request_create_time = stream.dispatcher.monotonic_time()
+        # What is known of the upstream is from now on about this attempt.
         stream.upstream_host = host
+        stream.upstream_client = None
+        stream.upstream_transport_failure_reason = ""
+        stream.first_upstream_tx_byte_time = stream.last_upstream_tx_byte_time = None
+        stream.first_upstream_rx_byte_time = stream.last_upstream_rx_byte_time = None
         upstream = config.make_upstream_request(router, host)
         self.live.insert(0, upstream)
         router.start_attempt(upstream)

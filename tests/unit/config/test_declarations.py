@@ -54,7 +54,6 @@ READ_FOR = {
         "upstream/cluster_health.py",
         "upstream/local_address_selector.py",
     ),
-    "upstream/local_address_selector.py": ("network/socket_option.py",),
     # What the older fields say is put into the extension's message, which has fields of the same names.
     "upstream/local_address_selector.py": ("network/socket_option.py",),
     "upstream/legacy_lb_policy.py": (
