@@ -27,6 +27,7 @@ from .retry_policy import AttemptSettings
 from .retry_state import RetryState, RetryStatus
 
 if TYPE_CHECKING:
+    from ..upstream.cluster import Cluster
     from ..upstream.codec_client import CodecClient
     from ..upstream.host import Host
     from .router import Router
@@ -266,6 +267,7 @@ class Attempts:
             self._drop(upstream)
             return False
         self.end_retries()
+        router.forget_body()
         router.upstream = upstream
         stream = router.stream
         stream.upstream_host = upstream.host
@@ -370,7 +372,7 @@ class Attempts:
         stream.attempt_count = self.count
         self.waiting -= 1
         cluster = config.get_cluster(router.cluster.name)
-        host = None if cluster is None else self._choose_host()
+        host = None if cluster is None else self._choose_host(cluster)
         if host is None:
             router.no_healthy_upstream()
             return
@@ -391,11 +393,12 @@ class Attempts:
         self.live.insert(0, upstream)
         router.start_attempt(upstream)
 
-    def _choose_host(self) -> Host | None:
+    def _choose_host(self, cluster: Cluster) -> Host | None:
+        """Of the cluster as it is now: it may have been replaced since the first attempt."""
         router, state = self._router, self.state
         if state is not None and state.heeds_hosts:
             router.host_selection_retries = state.policy.host_selection_max_attempts if state.host_predicates else 0
             router.retry_priority = state.retry_priority
         if router.stream.upstream_override_host is None:
-            return router.cluster.load_balancer.choose_host(router)
-        return router.cluster.choose_host(router)
+            return cluster.load_balancer.choose_host(router)
+        return cluster.choose_host(router)
