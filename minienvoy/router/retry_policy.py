@@ -7,7 +7,6 @@ What a virtual host says is for the routes that say nothing themselves; a policy
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..config.api import unpack
@@ -15,6 +14,7 @@ from ..config.extension import create_extensions, find_extension
 from ..config.fields import honours
 from ..errors import ConfigError
 from ..matchers.header import HeaderMatcher, compile_header_matchers
+from ..record import record, replace
 from ..registry import Registry
 from ..upstream.duration import duration_of
 from ..upstream.load_balancer import RetryPriority
@@ -137,7 +137,7 @@ RETRY_OPTIONS_PREDICATES: Registry[Callable[[Any], object]] = Registry("envoy.re
 """Envoy comes with none, and so do we: whatever is named is refused."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RetryPolicy:
     """Compiled; intervals are seconds, None where the runtime or a multiple of another decides.
 
@@ -202,7 +202,7 @@ class RetryPolicy:
 NO_RETRIES: Final = RetryPolicy()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AttemptSettings:
     """What a route says about the attempts of its requests, beside what they are tried for.
 

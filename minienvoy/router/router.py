@@ -92,7 +92,8 @@ class Router(RouterReplies):
         else:
             host = cluster.choose_host(self)
         if host is None:
-            self.no_healthy_upstream()
+            if cluster.await_host is None or not self._wait_for_host():
+                self.no_healthy_upstream()
             return _STOP
         attempts: Attempts | None = None
         if headers.seen & CONTROL or not route.tries_once:
@@ -268,7 +269,7 @@ class Router(RouterReplies):
         if attempts is None and (upstream.host.outlier is not None or headers.seen & IMMEDIATE_FAIL):
             self.tell_detectors(upstream, headers)
         if cluster.orca_load_report is not None:
-            self._take_orca_load_report(headers)
+            self.take_orca_load_report(headers)
         if self._complete_time is not None and not self.config.suppress_envoy_headers:
             elapsed = int((now - self._complete_time) * 1000)
             item = _SERVICE_TIMES[elapsed] if elapsed < 64 else entry(b"x-envoy-upstream-service-time", b"%d" % elapsed)
@@ -328,7 +329,23 @@ class Router(RouterReplies):
             copies.append(RequestBuffer(self.cluster, stream.buffer_limit))
         self.shadows = copies
 
-    def _take_orca_load_report(self, headers: HeaderMap) -> None:
+    def _wait_for_host(self) -> bool:
+        """Whether the cluster looks for a host; if it knows already that there is none, that has been answered."""
+        from .host_wait import HostWait
+
+        assert self.cluster.await_host is not None
+        wait = HostWait(self)
+        found = self.cluster.await_host(self, wait.on_host)
+        if found is None:
+            return False
+        if isinstance(found, str):
+            self.no_healthy_upstream(found)
+            return True
+        wait.cancel = found
+        self.upstream = wait  # type: ignore[assignment]
+        return True
+
+    def take_orca_load_report(self, headers: HeaderMap) -> None:
         """What the host tells of its load, with the headers or the trailers of a response."""
         from ..upstream.orca import orca_load_report
 

@@ -373,6 +373,8 @@ def _prefix(tree: Any, prefix: str) -> None:
                 tree[key] = f"{prefix}_{value}"
             elif key == "cluster_min_healthy_percentages":
                 tree[key] = {f"{prefix}_{name}": percent for name, percent in value.items()}
+            elif key == "clusters" and isinstance(value, list) and all(isinstance(name, str) for name in value):
+                tree[key] = [f"{prefix}_{name}" for name in value]
             elif key == "weighted_clusters":
                 for entry in value["clusters"]:
                     if "name" in entry:

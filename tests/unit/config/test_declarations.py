@@ -67,6 +67,7 @@ READ_FOR = {
     ),
     "extensions/common/dns_cache.py": ("network/dns.py",),
     "extensions/http/stateful_session/cookie.py": ("router/hash_policy.py",),
+    "upstream/endpoint_stats.py": ("upstream/cluster.py",),
     "upstream/thread_aware_load_balancer.py": ("extensions/load_balancing_policies/own_hash_policy.py",),
     "extensions/load_balancing_policies/maglev.py": (
         "extensions/load_balancing_policies/own_hash_policy.py",
