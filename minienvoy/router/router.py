@@ -303,6 +303,8 @@ class Router(StreamDecoderFilter):
         return False
 
     def on_upstream_1xx_headers(self, headers: ResponseHeaderMap) -> None:
+        if self.cluster is not None:
+            self.cluster.code_stats.charge_response(headers.status, self.internal)
         self.stream.encode_1xx_headers(headers)
 
     def on_upstream_headers(
