@@ -22,6 +22,8 @@ CONTINUATION after n bytes), `padded: n`.
 
 from __future__ import annotations
 
+import itertools
+import json
 import struct
 from dataclasses import dataclass, field
 from typing import Any
@@ -87,7 +89,9 @@ def trailers_of(text: str) -> list[tuple[bytes, bytes]]:
 
 
 def settings_payload(values: dict[Any, int]) -> bytes:
-    return b"".join(struct.pack(">HL", SETTING[key] if key in SETTING else int(key), value) for key, value in values.items())
+    return b"".join(
+        struct.pack(">HL", SETTING[key] if key in SETTING else int(key), value) for key, value in values.items()
+    )
 
 
 @dataclass(slots=True)
@@ -325,7 +329,19 @@ class Session:
                 else:
                     merged.append((last, stream, lines))
             found = merged
-        return [(position, _compact(lines)) for position, _, lines in found]
+        return _counted([(position, _compact(lines)) for position, _, lines in found])
+
+
+def _counted(shown: list[tuple[int, Any]]) -> list[tuple[int, Any]]:
+    """Many of the same are one line."""
+    found: list[tuple[int, Any]] = []
+    for same, group in itertools.groupby(shown, key=lambda each: json.dumps(each[1])):
+        all_of_them = list(group)
+        if len(all_of_them) > 9:
+            found.append((all_of_them[-1][0], f"{len(all_of_them)} times {same}"))
+        else:
+            found += all_of_them
+    return found
 
 
 _BODY = "\0"

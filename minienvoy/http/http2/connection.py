@@ -29,10 +29,12 @@ from .frames import (
     DEFAULT_WINDOW,
     END_HEADERS,
     END_STREAM,
+    ENHANCE_YOUR_CALM,
     FLOW_CONTROL_ERROR,
     FRAME_SIZE_ERROR,
     HAS_PRIORITY,
     HEADERS,
+    INTERNAL_ERROR,
     MAX_FRAME,
     MAX_STREAM_ID,
     MAX_WINDOW,
@@ -67,7 +69,9 @@ if TYPE_CHECKING:
     from .settings import Http2Settings
     from .stream import Http2Stream
 
-_MAX_CONTINUATIONS: Final = 8
+_MAX_CONTINUATIONS: Final = 512
+_MAX_SETTINGS: Final = 32
+_MAX_SKIPPED: Final = 1 << 20
 _LOST: Final = "codec_error:The_user_callback_function_failed"
 _UNKNOWN: Final = "http2.unknown.nghttp2.error"
 
@@ -97,6 +101,8 @@ class Http2Connection:
 
     protocol = "HTTP/2"
     extra_bytes = False
+    _joined = 0
+    """Kinds of headers that are one, however often they come."""
 
     def __init__(
         self, connection: Connection, settings: Http2Settings, stats: Http2CodecStats, post: Callable[[Any], None]
@@ -119,7 +125,12 @@ class Http2Connection:
         self.goaway_received = False
         self._encoder_table_size = DEFAULT_TABLE_SIZE
         self._decoder = Decoder(
-            make_entry, STATIC_ENTRIES, settings.max_headers_size, settings.max_headers_count, settings.hpack_table_size
+            make_entry,
+            STATIC_ENTRIES,
+            settings.max_headers_size,
+            settings.max_headers_count,
+            settings.hpack_table_size,
+            self._joined,
         )
         self._constraints = ProtocolConstraints(settings, stats)
         self._initial_window = settings.initial_stream_window_size
@@ -132,7 +143,7 @@ class Http2Connection:
         """Streams that wait for window, the longest first."""
         self._buffer = b""
         self._block: list[bytes] | None = None
-        self._block_stream = self._block_flags = 0
+        self._block_stream = self._block_flags = self._block_size = self._continuations = 0
         self._out: list[bytes] = []
         self._urgent: list[bytes] = []
         self._data: list[bytes] = []
@@ -152,6 +163,8 @@ class Http2Connection:
         """No more is read."""
         self.too_large = ""
         """What was too large in the last block that was."""
+        self.part: list[Entry] = []
+        """What fitted of it."""
         self.finishing: list[Http2Stream] = []
         """Streams that end when the bytes at hand have been read: for the peer they have not ended yet."""
 
@@ -256,10 +269,7 @@ class Http2Connection:
     def queue_control(self, frames: bytes) -> None:
         """A frame that answers the peer: too many of them unread are a flood."""
         self._count_control()
-        if self._data:
-            self._data.append(frames)
-        else:
-            self.queue(frames)
+        self.queue(frames)
 
     def _queue_urgent(self, frames: bytes) -> None:
         self._count_control()
@@ -270,11 +280,8 @@ class Http2Connection:
 
     def _count_control(self) -> None:
         self._control_frames += 1
-        if self._control_frames > self.settings.max_outbound_control_frames:
-            self._sort()
-            self.flush()
-            if self._control_frames > self.settings.max_outbound_control_frames and self.dispatching:
-                self._constraints.on_outbound_flood(True)
+        if self._control_frames > self.settings.max_outbound_control_frames and self.dispatching:
+            self._constraints.on_outbound_flood(True)
 
     def _sort(self) -> None:
         if self._urgent or self._data:
@@ -446,6 +453,8 @@ class Http2Connection:
         else:
             self._on_headers_begin(stream_id)
             self._block = [payload]
+            self._block_size = len(payload)
+            self._continuations = 0
             self._block_stream = stream_id
             self._block_flags = flags
 
@@ -456,11 +465,30 @@ class Http2Connection:
         if not payload and not flags & END_HEADERS:
             self._constraints.on_empty_frame()
         block.append(payload)
-        if len(block) > _MAX_CONTINUATIONS + 1:
-            self._break_off(_UNKNOWN)
+        self._continuations += 1
+        if self._continuations > _MAX_CONTINUATIONS:
+            self._break_off("codec_error:Too_many_CONTINUATION_frames_following_a_HEADER_frame")
+        self._block_size += len(payload)
         if flags & END_HEADERS:
             self._block = None
             self._on_header_block(stream_id, b"".join(block), bool(self._block_flags & END_STREAM))
+        elif self._block_size > self.settings.max_headers_size:
+            if self._continuations * MAX_FRAME > _MAX_SKIPPED + self.settings.max_headers_size:
+                # Envoy reads on up to the number of frames; so much work is more than we do for nothing.
+                self._break_off("http2.header_list_size_too_large")
+            self._block = [self._skip_block(b"".join(block))]
+            self._block_size = 0
+
+    def _skip_block(self, block: bytes) -> bytes:
+        """There is more of a header block than may be, and it goes on: read it for the table's sake only."""
+        stream = self.streams.get(self._block_stream)
+        if stream is not None:
+            self.stats.header_overflow += 1
+            self._break_stream(stream, INTERNAL_ERROR, "http2.header_list_size_too_large")
+        try:
+            return self._decoder.skip(block)
+        except HpackError:
+            self._fail(COMPRESSION_ERROR)
 
     def _on_priority(self, stream_id: int, flags: int, payload: bytes) -> None:
         self._constraints.on_priority()
@@ -489,6 +517,8 @@ class Http2Connection:
             self._fail(FRAME_SIZE_ERROR)
         if stream_id:
             self._break_off(_UNKNOWN)
+        if len(payload) > 6 * _MAX_SETTINGS:
+            self._fail(ENHANCE_YOUR_CALM, b"SETTINGS: too many setting entries")
         if flags & ACK:
             if self.settings.hpack_table_size < DEFAULT_TABLE_SIZE:
                 self._decoder.allow_table_size(self.settings.hpack_table_size)
@@ -601,6 +631,7 @@ class Http2Connection:
         except HeaderListTooLarge as problem:
             self.stats.header_overflow += 1
             self.too_large = "http2.too_many_headers" if problem.too_many else "http2.header_list_size_too_large"
+            self.part = problem.entries
             return None
 
     # -- ends

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import CodecProtocolError
 from ..codec import RequestDecoder, ServerConnectionCallbacks, StreamResetReason
-from ..header_map import KIND, Entry, HeaderMap, ResponseHeaderMap
+from ..header_map import JOINED, KIND, Entry, HeaderMap, ResponseHeaderMap
 from ..http1.settings import ALLOW_UNDERSCORES, REJECT_UNDERSCORES
 from .connection import Http2Connection
 from .fields import (
+    INVALID_FIELD,
     MESSAGING_RULE,
     UNDERSCORE,
     Http2RequestHeaderMap,
@@ -80,6 +81,7 @@ def _response_block(headers: ResponseHeaderMap) -> list[bytes]:
 class ServerConnection(Http2Connection):
     """One downstream connection."""
 
+    _joined = JOINED
     _of_bad_message = StreamResetReason.PROTOCOL_ERROR
 
     def __init__(
@@ -184,6 +186,7 @@ class ServerConnection(Http2Connection):
         try:
             fields = self._fields(block)
             if fields is None:
+                self._judge_part()
                 self._open(stream)
                 self._break_stream(stream, INTERNAL_ERROR, self.too_large)
                 return None
@@ -206,6 +209,14 @@ class ServerConnection(Http2Connection):
             return head._replace(entries=kept, seen=head.seen & ~UNDERSCORE)
         self._decoder.remember(block, head)
         return head
+
+    def _judge_part(self) -> None:
+        """MessageError if what fitted of a header list is bad already."""
+        try:
+            request_head(self.part, self.settings.allow_connect)
+        except MessageError as error:
+            if error.details == INVALID_FIELD:
+                raise
 
     def _open(self, stream: Http2Stream) -> RequestDecoder:
         """The owner hears of the stream before it hears of its end."""

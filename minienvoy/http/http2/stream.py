@@ -223,7 +223,7 @@ class Http2Stream:
     def _send_reset(self, code: int) -> None:
         connection = self.connection
         connection.stats.tx_reset += 1
-        connection.queue_control(rst_stream(self.id, code))
+        connection.queue_data(rst_stream(self.id, code))
         connection.close_stream(self)
 
     # -- receiving

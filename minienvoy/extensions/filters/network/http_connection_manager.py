@@ -239,6 +239,7 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         date=DateProvider(server.dispatcher),
         drain_close=context.drain_close,
         drain_state=server.drain_state,
+        runtime=server.runtime,
         explanations=context.explanations,
         proxy_status=_proxy_status(config, context),
         upgrades=_upgrades(config.upgrade_configs, f"{join}upgrade_configs"),
