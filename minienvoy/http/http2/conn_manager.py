@@ -22,10 +22,10 @@ from .active_stream import STREAM_CLASSES, Http2ActiveStream, StreamOwner
 if TYPE_CHECKING:
     from .server_connection import ServerConnection as Http2ServerConnection
 
-PREMATURE_RESET_TOTAL_STREAM_COUNT: Final = 500
-"""Streams; the runtime key `overload.premature_reset_total_stream_count`."""
-PREMATURE_RESET_MIN_STREAM_LIFETIME: Final = 1.0
-"""Seconds; the runtime key `overload.premature_reset_min_stream_lifetime_seconds`."""
+PREMATURE_RESET_TOTAL_STREAM_COUNT: Final = "overload.premature_reset_total_stream_count"
+"""Streams; 500 if the runtime says nothing."""
+PREMATURE_RESET_MIN_STREAM_LIFETIME: Final = "overload.premature_reset_min_stream_lifetime_seconds"
+"""Likewise, 1."""
 
 
 class Http2ConnectionManager(ConnectionManager):
@@ -70,7 +70,9 @@ class Http2ConnectionManager(ConnectionManager):
         """The client has given up a stream; who only makes and unmakes streams is sent away (CVE-2023-44487)."""
         if reason is StreamResetReason.CONNECTION_TERMINATION or stream.response_code is not None:
             return
-        if stream.dispatcher.monotonic_time() - stream.start_monotonic <= 1 + PREMATURE_RESET_MIN_STREAM_LIFETIME:
+        least = self.config.runtime.snapshot.get_integer(PREMATURE_RESET_MIN_STREAM_LIFETIME, 1)
+        # Envoy compares whole seconds.
+        if stream.dispatcher.monotonic_time() - stream.start_monotonic < 1 + least:
             self._premature_resets += 1
 
     def on_stream_ended(self, stream: ActiveStream, now: float) -> None:
@@ -84,7 +86,8 @@ class Http2ConnectionManager(ConnectionManager):
             self.check_for_deferred_close(False)
 
     def _look_for_premature_resets(self) -> None:
-        least = max(self._closed_streams, PREMATURE_RESET_TOTAL_STREAM_COUNT)
+        count = self.config.runtime.snapshot.get_integer(PREMATURE_RESET_TOTAL_STREAM_COUNT, 500)
+        least = max(self._closed_streams, count)
         if self._premature_resets * 2 >= least and not self.connection.closed:
             self.config.stats.downstream_rq_too_many_premature_resets += 1
             self.connection.close(ConnectionCloseType.NO_FLUSH, "too_many_premature_resets")
@@ -119,9 +122,13 @@ class Http2ConnectionManager(ConnectionManager):
         self.codec.go_away()
         super()._on_drain_timeout()
 
-    def _on_codec_error(self, error: CodecProtocolError) -> None:
-        self.config.stats.downstream_cx_protocol_error += 1
+    def on_codec_error(self, error: CodecProtocolError) -> None:
+        stats = self.config.stats
+        stats.downstream_cx_protocol_error += 1
         self.draining = True
+        if self.streams:
+            stats.downstream_cx_destroy_active_rq += 1
+            stats.downstream_cx_destroy_local_active_rq += 1
         for stream in tuple(self.streams):
             stream.on_protocol_error(error.details)
         self.check_for_deferred_close(False)
