@@ -355,7 +355,7 @@ class Cluster:
             stop_balancer(self.load_balancer)
             self.health.stop()
             self.updates.stop()
-            drain_http_pools(self.hosts())
+            drain_pools(self.hosts())
             self.stats.scope.remove()
 
     def choose_host(self, context: LoadBalancerContext) -> Host | None:
@@ -403,8 +403,8 @@ class Cluster:
     def _on_member_update(self, host_set: HostSet, added: tuple[Host, ...], removed: tuple[Host, ...]) -> None:
         for host in added:
             host.cluster = self
-        drain_http_pools(self.hosts() if self._close_on_host_set_change and (added or removed) else ())
-        drain_http_pools(removed)
+        drain_pools(self.hosts() if self._close_on_host_set_change and (added or removed) else ())
+        drain_pools(removed)
         endpoint = self.stats.endpoint
         if added or removed:
             endpoint.membership_change += 1
@@ -418,10 +418,10 @@ class Cluster:
         return f"{type(self).__name__}({self.name!r})"
 
 
-def drain_http_pools(hosts: Iterable[Host]) -> None:
+def drain_pools(hosts: Iterable[Host]) -> None:
     """Nobody chooses these hosts any more: their idle connections close now, busy ones after their last stream."""
     for host in hosts:
-        for pool in tuple(host.http_pools.values()):
+        for pool in (*host.http_pools.values(), *host.tcp_pools.values()):
             pool.drain()
 
 
