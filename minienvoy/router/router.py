@@ -593,7 +593,6 @@ class Router(StreamDecoderFilter):
             self.explain.decided("timeout", "route timeout", f"no complete response within {self.timeout:g} s")
         stream.response_flags |= ResponseFlag.UPSTREAM_REQUEST_TIMEOUT
         if self.response_started:
-            self.config.stats.rq_reset_after_downstream_response_started += 1
             stream.response_code_details = "response_timeout"
             stream.reset_stream()
             return

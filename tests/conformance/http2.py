@@ -386,7 +386,7 @@ def _lines(frame: Frame, begun: set[int], show: Any) -> list[str]:
         begun.add(frame.stream)
         lines = [f"{frame.stream} {'trailers' if trailers else 'HEADERS'}"]
         lines += [f"{name}: {value}" for name, value in frame.fields]
-        return lines + ["<end>"] if frame.flags & 1 else lines
+        return [*lines, "<end>"] if frame.flags & 1 else lines
     if frame.kind == DATA:
         lines = [f"{frame.stream} DATA" if show != "frames" else f"{frame.stream} DATA {len(frame.payload)} bytes"]
         _add_data(lines, frame)

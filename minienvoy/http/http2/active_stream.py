@@ -98,9 +98,8 @@ class Http2ActiveStream(ActiveStream):
     def _decide_on_connection(self, headers: ResponseHeaderMap) -> None:
         config, manager = self.config, self.owner.manager
         if config.max_requests_per_connection and manager.requests >= config.max_requests_per_connection:
-            if not manager.drain_announced:
-                config.stats.downstream_cx_max_requests_reached += 1
-                manager.start_drain_sequence()
+            config.stats.downstream_cx_max_requests_reached += 1
+            manager.start_drain_sequence()
         elif config.drain_state.active and not manager.drain_announced and config.drain_close():
             config.stats.downstream_cx_drain_close += 1
             manager.start_drain_sequence()
@@ -111,7 +110,9 @@ class Http2ActiveStream(ActiveStream):
         if self.ended:
             return
         self.owner.manager.on_stream_reset(self, reason)
-        if reason is StreamResetReason.LOCAL_RESET:
+        if reason is StreamResetReason.REMOTE_RESET or reason is StreamResetReason.REMOTE_REFUSED_STREAM_RESET:
+            self._lose(ResponseFlag.DOWNSTREAM_REMOTE_RESET if details else 0, details)
+        elif reason is StreamResetReason.LOCAL_RESET:
             # What the peer sent could not be taken: the codec says why.
             self._lose(ResponseFlag.DOWNSTREAM_REMOTE_RESET, details)
         elif reason is StreamResetReason.PROTOCOL_ERROR:
@@ -126,7 +127,8 @@ class Http2ActiveStream(ActiveStream):
 
     def _lose(self, flag: int, details: str) -> None:
         self.response_flags |= flag
-        self.response_code_details = details
+        if details:
+            self.response_code_details = details
         self.config.stats.downstream_rq_rx_reset += 1
         self._lost = True
         self._end()

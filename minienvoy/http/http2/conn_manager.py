@@ -34,6 +34,7 @@ class Http2ConnectionManager(ConnectionManager):
         streams: those that are under way.
     """
 
+    multiplexed = True
     codec: Http2ServerConnection
     streams: dict[Http2ActiveStream, None]
     _stream_class: type[Http2ActiveStream]
@@ -47,6 +48,12 @@ class Http2ConnectionManager(ConnectionManager):
         stats = self.config.stats
         stats.downstream_cx_http2_total += 1
         stats.downstream_cx_http2_active += 1
+        if self._idle_timer is not None:
+            # It would call what this object was before.
+            self._idle_timer.disable()
+            self._idle_timer = None
+        config = self.config
+        self.look_for_idle_within(min(filter(None, (config.idle_timeout, config.stream_idle_timeout)), default=0.0))
 
     @property
     def has_streams(self) -> bool:
@@ -54,7 +61,11 @@ class Http2ConnectionManager(ConnectionManager):
 
     def _on_codec_closed(self, codec: ServerConnection) -> None:
         self.config.stats.downstream_cx_http2_active -= 1
-        codec.on_connection_closed()
+        why = self.connection.local_close_reason
+        self.codec.on_connection_closed(f"downstream_local_disconnect({why})" if why else "")
+
+    def on_keepalive_timeout(self) -> None:
+        self.connection.close(ConnectionCloseType.NO_FLUSH, "http2_ping_timeout")
 
     # -- streams
 

@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from ...network.connection import Connection
     from ..codec_stats import Http2CodecStats
     from ..header_map import Entry
+    from .keepalive import Keepalive
     from .settings import Http2Settings
     from .stream import Http2Stream
 
@@ -114,6 +115,10 @@ class Http2Connection:
         self._connection = connection
         self._post = post
         self._write = connection.write
+        self.keepalive: Keepalive | None = None
+        """Put there by the owner, where there is to be one."""
+        self._goaway_sent = MAX_STREAM_ID
+        """Streams above are not looked at."""
         self.streams: dict[int, Http2Stream] = {}
         self.send_window = DEFAULT_WINDOW
         self.peer_initial_window = DEFAULT_WINDOW
@@ -173,6 +178,8 @@ class Http2Connection:
     def dispatch(self, data: bytes) -> None:
         if self._over:
             return
+        if self.keepalive is not None:
+            self.keepalive.on_bytes()
         if self._buffer:
             data = self._buffer + data
             self._buffer = b""
@@ -232,6 +239,7 @@ class Http2Connection:
     def go_away(self) -> None:
         """Take no more streams; those that are open go on."""
         self.stats.goaway_sent += 1
+        self._goaway_sent = self.last_stream
         self.queue(goaway(self.last_stream, NO_ERROR))
 
     def shutdown_notice(self) -> None:
@@ -242,13 +250,16 @@ class Http2Connection:
     def ping(self, payload: bytes) -> None:
         self._queue_urgent(frame(PING, 0, 0, payload))
 
-    def on_connection_closed(self) -> None:
-        """The connection is gone: every stream is reset."""
+    def on_connection_closed(self, details: str = "") -> None:
+        """The connection is gone: every stream is reset, `details` say why."""
         self._over = True
+        if self.keepalive is not None:
+            self.keepalive.stop()
         streams, self.streams = self.streams, {}
         self._blocked.clear()
         for stream in streams.values():
-            self._abandon(stream, StreamResetReason.CONNECTION_TERMINATION, "")
+            stream.on_over()
+            self._abandon(stream, StreamResetReason.CONNECTION_TERMINATION, details)
 
     # -- for streams
 
@@ -352,6 +363,7 @@ class Http2Connection:
             return
         self.stats.streams_active -= 1
         self._blocked.pop(stream, None)
+        stream.on_over()
         held = stream.forget()
         if held:
             self._consume_of_connection(held)
@@ -505,12 +517,14 @@ class Http2Connection:
             return
         self.stats.rx_reset += 1
         self._dropped.add(stream_id)
-        refused = int.from_bytes(payload, "big") == REFUSED_STREAM
+        reason, details = self._reset_by_peer(int.from_bytes(payload, "big"))
         self.close_stream(stream)
-        if refused:
-            self._abandon(stream, StreamResetReason.REMOTE_REFUSED_STREAM_RESET, "http2.remote_refuse")
-        else:
-            self._abandon(stream, StreamResetReason.REMOTE_RESET, "http2.remote_reset")
+        self._abandon(stream, reason, details)
+
+    def _reset_by_peer(self, code: int) -> tuple[StreamResetReason, str]:
+        if code == REFUSED_STREAM:
+            return StreamResetReason.REMOTE_REFUSED_STREAM_RESET, "http2.remote_refuse"
+        return StreamResetReason.REMOTE_RESET, "http2.remote_reset"
 
     def _on_settings(self, stream_id: int, flags: int, payload: bytes) -> None:
         if len(payload) % 6 or (flags & ACK and payload):
@@ -578,6 +592,11 @@ class Http2Connection:
 
     def _on_ping_ack(self, payload: bytes) -> None:
         """The peer is there."""
+        if self.keepalive is not None:
+            self.keepalive.on_answer()
+
+    def on_flush_pending(self, stream: Http2Stream) -> None:
+        """`stream` has been given all that is to be sent, and waits for window."""
 
     def _on_goaway(self, stream_id: int, flags: int, payload: bytes) -> None:
         if len(payload) < 8:

@@ -23,11 +23,12 @@ from .fields import (
     request_head,
     trailer_entries,
 )
-from .frames import INTERNAL_ERROR, PREFACE, REFUSED_STREAM, rst_stream
+from .frames import INTERNAL_ERROR, NO_ERROR, PREFACE, PROTOCOL_ERROR, REFUSED_STREAM, rst_stream
 from .hpack import encode_entries, encode_field
 from .stream import Http2Stream
 
 if TYPE_CHECKING:
+    from ...event.dispatcher import Timer
     from ...network.connection import Connection
     from ..byte_meter import ByteMeter
     from ..codec_stats import Http2CodecStats
@@ -50,11 +51,31 @@ class ServerStream(Http2Stream):
         last_response: without meaning here: a connection ends by GOAWAY.
     """
 
-    __slots__ = ("last_response",)
+    __slots__ = ("_flush_timer", "last_response")
 
     last_response: bool
     http_10 = False
+    _reset_code = INTERNAL_ERROR
+    _flush_timer: Timer | None  # type: ignore[misc]
     meter: ByteMeter | None = None
+
+    def __init__(self, connection: Http2Connection, stream_id: int) -> None:
+        super().__init__(connection, stream_id)
+        self._flush_timer = None
+
+    def wait_for_flush(self, timer: Timer, seconds: float) -> None:
+        self._flush_timer = timer
+        timer.enable(seconds)
+
+    def on_over(self) -> None:
+        if self._flush_timer is not None:
+            self._flush_timer.disable()
+            self._flush_timer = None
+
+    def on_flush_timeout(self) -> None:
+        """The client does not take what it has asked for."""
+        self.connection.stats.tx_flush_timeout += 1
+        self._send_reset(INTERNAL_ERROR)
 
     def set_request_decoder(self, decoder: RequestDecoder) -> None:
         self.decoder = decoder
@@ -82,6 +103,8 @@ class ServerConnection(Http2Connection):
     """One downstream connection."""
 
     _joined = JOINED
+    flush_timeout = 0.0
+    """Seconds that a complete response may wait for window; 0 for ever."""
     _of_bad_message = StreamResetReason.PROTOCOL_ERROR
 
     def __init__(
@@ -117,13 +140,27 @@ class ServerConnection(Http2Connection):
         self.stats.nghttp2_downstream_connections += 1
         return len(PREFACE)
 
+    def _reset_by_peer(self, code: int) -> tuple[StreamResetReason, str]:
+        if code == NO_ERROR:
+            return StreamResetReason.REMOTE_RESET, ""
+        if code == PROTOCOL_ERROR:
+            return StreamResetReason.PROTOCOL_ERROR, "http2.remote_reset"
+        return super()._reset_by_peer(code)
+
+    def on_flush_pending(self, stream: Http2Stream) -> None:
+        assert isinstance(stream, ServerStream)
+        if self.flush_timeout and not stream.closed:
+            timer = self._connection.dispatcher.create_timer(stream.on_flush_timeout)
+            stream.wait_for_flush(timer, self.flush_timeout)
+
     def _is_idle(self, stream_id: int) -> bool:
         return stream_id > self.last_stream or not stream_id & 1
 
     def _on_headers_begin(self, stream_id: int) -> None:
         if stream_id > self.last_stream and stream_id & 1:
             self.last_stream = self._begun = stream_id
-            self._begun_was_opened = len(self.streams) < self.settings.max_concurrent_streams
+            taken = stream_id <= self._goaway_sent
+            self._begun_was_opened = taken and len(self.streams) < self.settings.max_concurrent_streams
             if self._begun_was_opened:
                 # Its time runs already (`request_headers_timeout`).
                 self._open(self._add_stream(stream_id))
@@ -146,6 +183,9 @@ class ServerConnection(Http2Connection):
             self._fields(block)
             return
         self.last_stream = stream_id
+        if stream_id > self._goaway_sent:
+            self._fields(block)
+            return
         self._constraints.opened_streams += 1
         if stream is None and len(self.streams) >= self.settings.max_concurrent_streams:
             self._fields(block)

@@ -76,6 +76,8 @@ class Http2Stream:
         "watermark",
     )
 
+    _reset_code = NO_ERROR
+
     def __init__(self, connection: Http2Connection, stream_id: int) -> None:
         self.connection = connection
         self.id = stream_id
@@ -120,6 +122,8 @@ class Http2Stream:
             self._waiting_size += length
         self.local_end = end_stream
         self.pump()
+        if end_stream and self._waiting is not None:
+            connection.on_flush_pending(self)
         if self._waiting_size > connection.buffer_limit and not self._backed_up:
             self._backed_up = True
             if self.watermark is not None:
@@ -133,6 +137,7 @@ class Http2Stream:
         else:
             self._trailers = trailers
             self.local_end = True
+            self.connection.on_flush_pending(self)
 
     def pump(self) -> None:
         """Send what waits, as far as the windows go."""
@@ -218,7 +223,7 @@ class Http2Stream:
             if self._waiting is None:
                 self.finish()
         else:
-            self._send_reset(_CODES.get(reason, NO_ERROR))
+            self._send_reset(_CODES.get(reason, self._reset_code))
 
     def _send_reset(self, code: int) -> None:
         connection = self.connection
@@ -244,6 +249,9 @@ class Http2Stream:
             self._held += length
         else:
             self.connection.consume(self, length)
+
+    def on_over(self) -> None:
+        """The stream is no longer among those that are open."""
 
     def forget(self) -> int:
         """The stream is over: the bytes that were held against it are the connection's again."""
