@@ -5,8 +5,8 @@ client would, and nothing that minienvoy does itself is used to judge it.
 
 A *frame* in a scenario is a mapping, or the text of a raw one; several are sent in one write:
 
-* `{headers: "GET /path | name: value | ..."}` - HEADERS with `:method`, `:scheme http`, `:path`, `:authority a.test`, in
-  this order, then the rest; a row that begins with a colon replaces (`:authority: b`) or removes (`:path`) a
+* `{headers: "GET /path | name: value | ..."}` - HEADERS with `:method`, `:scheme http`, `:path`, `:authority a.test`,
+  in this order, then the rest; a row that begins with a colon replaces (`:authority: b`) or removes (`:path`) a
   pseudo-header or adds one (`:protocol: x`). A number in place of a method makes it a response: `200 | name: value`.
   `{fields: [[name, value], ...]}` sends exactly these, `{trailers: "name: value | ..."}` sends them with END_STREAM,
   `{block: bytes}` sends a compressed block as it stands (characters are bytes).

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import asyncio
+from typing import Any, cast
+
 from minienvoy.event.simulated import SimulatedDispatcher
 from minienvoy.http.http2.frames import frame
 from minienvoy.http.http2.keepalive import Keepalive
@@ -7,11 +10,16 @@ from minienvoy.http.http2.keepalive import Keepalive
 from .peer import Server
 
 
+class NoLoop:
+    def time(self) -> float:
+        return 0.0
+
+
 class Kept:
     """A downstream codec whose peer is asked whether it is there."""
 
-    def __init__(self, draw: float = 0.0, **settings: float) -> None:
-        self.dispatcher = SimulatedDispatcher()
+    def __init__(self, draw: float = 0.0, **settings: Any) -> None:
+        self.dispatcher = SimulatedDispatcher(cast(asyncio.AbstractEventLoop, NoLoop()))
         self.server = Server(**{"keepalive_timeout": 2.0, "keepalive_jitter": 20.0, **settings})
         self.given_up: list[float] = []
         self.keepalive = self.server.codec.keepalive = Keepalive(
