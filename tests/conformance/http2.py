@@ -167,7 +167,7 @@ class Writer:
         self.opened: list[int] = []
         self.given_up: set[int] = set()
 
-    def bytes(self, frames: Any, stream: int = 0) -> bytes:
+    def encode(self, frames: Any, stream: int = 0) -> bytes:
         """`stream` is the one that is meant where a frame does not say."""
         if not isinstance(frames, list):
             frames = [frames]
@@ -178,7 +178,7 @@ class Writer:
             return plain(spec)
         ((verb, value),) = ((key, each) for key, each in spec.items() if key not in KEYS)
         if verb == "repeat":
-            return b"".join(self.bytes(value[0], default) for _ in range(int(value[1])))
+            return b"".join(self.encode(value[0], default) for _ in range(int(value[1])))
         if verb == "raw":
             return plain(value)
         stream = spec.get("stream", default)

@@ -15,7 +15,6 @@ from ..filtered_stream import FilteredStream
 from ..header_map import ResponseHeaderMap
 
 if TYPE_CHECKING:
-    from ...event.dispatcher import Timer
     from .conn_manager import Http2ConnectionManager
 
 
@@ -37,7 +36,6 @@ class StreamOwner:
         "manager",
         "requests",
         "response_timer",
-        "stream",
         "stream_idle_timeout",
     )
 
@@ -49,23 +47,13 @@ class StreamOwner:
         self.draining = self.drain_announced = False
         self.last_activity = 0.0
         self.stream_idle_timeout = manager.config.stream_idle_timeout
-        self.response_timer: Timer | None = None
-        self.stream: ActiveStream | None = None
+        self.response_timer = manager.response_timer
 
     def set_stream_idle_timeout(self, seconds: float) -> None:
         self.stream_idle_timeout = seconds
         self.manager.look_for_idle_within(seconds)
 
-    def on_response_timer(self) -> None:
-        stream = self.stream
-        if stream is not None and stream.response_timeout_callback is not None:
-            callback, stream.response_timeout_callback = stream.response_timeout_callback, None
-            callback()
-
     def on_stream_ended(self, stream: ActiveStream, now: float) -> None:
-        if self.response_timer is not None:
-            self.response_timer.disable()
-        self.stream = None
         self.manager.on_stream_ended(stream, now)
 
     def start_drain_sequence(self) -> None:
@@ -87,7 +75,6 @@ class Http2ActiveStream(ActiveStream):
     def __init__(self, owner: StreamOwner, encoder: ResponseEncoder) -> None:
         super().__init__(owner, encoder)  # type: ignore[arg-type]
         self.owner = owner
-        owner.stream = self
         owner.last_activity = self.start_monotonic
         encoder.watermark = self._on_watermark  # type: ignore[attr-defined]
 

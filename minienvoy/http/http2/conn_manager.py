@@ -52,6 +52,7 @@ class Http2ConnectionManager(ConnectionManager):
             # It would call what this object was before.
             self._idle_timer.disable()
             self._idle_timer = None
+        self.response_timer = self.config.dispatcher.create_timer(self.on_response_timer)
         config = self.config
         self.look_for_idle_within(min(filter(None, (config.idle_timeout, config.stream_idle_timeout)), default=0.0))
 
@@ -101,6 +102,23 @@ class Http2ConnectionManager(ConnectionManager):
         if self._premature_resets * 2 >= least and not self.connection.closed:
             self.config.stats.downstream_rq_too_many_premature_resets += 1
             self.connection.close(ConnectionCloseType.NO_FLUSH, "too_many_premature_resets")
+
+    def on_response_timer(self) -> None:
+        """One timer serves the response timeouts of all streams: it fires for the first and looks at each."""
+        now = self.config.dispatcher.monotonic_time()
+        soonest = 0.0
+        for stream in tuple(self.streams):
+            callback = stream.response_timeout_callback
+            if callback is None:
+                continue
+            left = stream.response_deadline - now
+            if left <= 1e-6:
+                stream.response_timeout_callback = None
+                callback()
+            else:
+                soonest = min(soonest or left, left)
+        if soonest and not self.connection.closed and self.response_timer is not None:
+            self.response_timer.enable(soonest)
 
     # -- flow control of the connection reaches every stream
 

@@ -23,8 +23,21 @@ from .fields import (
     request_head,
     trailer_entries,
 )
-from .frames import INTERNAL_ERROR, NO_ERROR, PREFACE, PROTOCOL_ERROR, REFUSED_STREAM, rst_stream
-from .hpack import encode_entries, encode_field
+from .frames import (
+    END_HEADERS,
+    END_STREAM,
+    HEADERS,
+    INTERNAL_ERROR,
+    MAX_FRAME,
+    NO_ERROR,
+    PREFACE,
+    PROTOCOL_ERROR,
+    REFUSED_STREAM,
+    headers_frames,
+    rst_stream,
+    write_header,
+)
+from .hpack import ENCODED, encode_entries, encode_entry, encode_field
 from .stream import Http2Stream
 
 if TYPE_CHECKING:
@@ -51,26 +64,16 @@ class ServerStream(Http2Stream):
         last_response: without meaning here: a connection ends by GOAWAY.
     """
 
-    __slots__ = ("_flush_timer", "last_response")
+    __slots__ = ("last_response",)
 
     last_response: bool
     http_10 = False
     _reset_code = INTERNAL_ERROR
-    _flush_timer: Timer | None  # type: ignore[misc]
     meter: ByteMeter | None = None
-
-    def __init__(self, connection: Http2Connection, stream_id: int) -> None:
-        super().__init__(connection, stream_id)
-        self._flush_timer = None
 
     def wait_for_flush(self, timer: Timer, seconds: float) -> None:
         self._flush_timer = timer
         timer.enable(seconds)
-
-    def on_over(self) -> None:
-        if self._flush_timer is not None:
-            self._flush_timer.disable()
-            self._flush_timer = None
 
     def on_flush_timeout(self) -> None:
         """The client does not take what it has asked for."""
@@ -85,8 +88,26 @@ class ServerStream(Http2Stream):
             self.send_block(_response_block(headers), False)
 
     def encode_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None:
-        if not self.closed and not self.local_end:
+        if self.closed or self.local_end:
+            return
+        connection = self.connection
+        if headers.seen & _CONNECTION_HEADERS or connection.table_update:
             self.send_block(_response_block(headers), end_stream)
+            return
+        known = ENCODED.get
+        fields = [_STATUSES.get(headers.status) or encode_field(b":status", b"%d" % headers.status)]
+        for item in headers.entries:
+            field = known(item[2])
+            fields.append(encode_entry(item) if field is None else field)
+        block = b"".join(fields)
+        length = len(block)
+        if length > MAX_FRAME:
+            connection.queue(headers_frames(self.id, block, end_stream))
+        else:
+            flags = END_HEADERS | END_STREAM if end_stream else END_HEADERS
+            connection.queue(write_header(length >> 8, length & 255, HEADERS, flags, self.id) + block)
+        if end_stream:
+            self._end_sending()
 
 
 def _response_block(headers: ResponseHeaderMap) -> list[bytes]:
@@ -102,6 +123,7 @@ def _response_block(headers: ResponseHeaderMap) -> list[bytes]:
 class ServerConnection(Http2Connection):
     """One downstream connection."""
 
+    _hears_of_closed_streams = False
     _joined = JOINED
     flush_timeout = 0.0
     """Seconds that a complete response may wait for window; 0 for ever."""
@@ -118,7 +140,7 @@ class ServerConnection(Http2Connection):
         super().__init__(connection, settings, stats, post)
         self._new_stream = callbacks.new_stream
         self._greeted = False
-        self._on_flood = callbacks.on_codec_error
+        self.on_flood = callbacks.on_codec_error
         self._said_hello = False
         self._begun = 0
         self._begun_was_opened = False
@@ -193,7 +215,8 @@ class ServerConnection(Http2Connection):
             self.queue_control(rst_stream(stream_id, REFUSED_STREAM))
             return
         if stream is None:
-            stream = self._add_stream(stream_id)
+            stream = self.streams[stream_id] = ServerStream(self, stream_id)
+            self.stats.streams_active += 1
         head: RequestHead | None = self._decoder.blocks.get(block)
         if head is None:
             head = self._read_head(stream, block)
@@ -217,7 +240,7 @@ class ServerConnection(Http2Connection):
             stream.expected = length
         decoder = stream.decoder
         if decoder is None:
-            decoder = stream.decoder = self._new_stream(stream)
+            decoder = stream.decoder = self._new_stream(stream)  # type: ignore[arg-type]
         decoder.decode_headers(headers, end_stream)
 
     def _read_head(self, stream: ServerStream | Http2Stream, block: bytes) -> RequestHead | None:
@@ -283,7 +306,7 @@ class ServerConnection(Http2Connection):
         self.stats.trailers += 1
         stream.remote_end = True
         decoder = stream.decoder
-        if stream.local_end and stream.flushed:
+        if stream.local_end and stream.waiting is None:
             stream.finish()
         if decoder is not None:
             decoder.decode_trailers(HeaderMap(trailers))
