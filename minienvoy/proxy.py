@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, TypeVar, Unpack
 
 from .errors import ConfigError, UsageError
 from .explain.log import ExplanationLog
+from .record import replace
 
 if TYPE_CHECKING:
     from .config.loader import LoadedConfig
@@ -143,16 +144,11 @@ class Proxy:
         """
         _check_options(options)
         self._name = config.source.name
-        message = type(config.message)()
-        message.CopyFrom(config.message)
-        self._config = config._replace(message=message)
         self._options = options
+        self._config = replace(config, message=self._adapted(config.message))
         self._server: Server | None = None
         self._stats: Stats | None = None
         self.explain = ExplanationLog()
-        _replace_endpoints(message, options.get("endpoints") or {})
-        if options.get("ports", "ephemeral") == "ephemeral":
-            _make_ports_ephemeral(message)
 
     @classmethod
     def from_yaml(cls, config: str | Path, **options: Unpack[ProxyOptions]) -> Self:
@@ -163,16 +159,7 @@ class Proxy:
         Raises:
             ConfigError: the file is not valid. What minienvoy does not do is told by `start`.
         """
-        from .config.loader import BOOTSTRAP, check, load_bootstrap, load_message
-
-        if isinstance(config, str) and "\n" in config:
-            loaded = load_message(config, BOOTSTRAP, name="<yaml>")
-            check(loaded)
-        elif isinstance(config, str) and (": " in config or config[:1] in ("", "{")) and not Path(config).exists():
-            raise ConfigError(f"there is no file '{config}'", remedy="YAML of one line needs a line break at its end")
-        else:
-            loaded = load_bootstrap(config)
-        return cls(loaded, **options)
+        return cls(_load(config), **options)
 
     @classmethod
     def from_file(cls, path: str | Path, **options: Unpack[ProxyOptions]) -> Self:
@@ -182,9 +169,7 @@ class Proxy:
     @classmethod
     def from_dict(cls, config: Mapping[str, Any], **options: Unpack[ProxyOptions]) -> Self:
         """A bootstrap as plain values; otherwise as `from_yaml`."""
-        from .config.loader import load_dict
-
-        return cls(load_dict(dict(config)), **options)
+        return cls(_load(config), **options)
 
     # -- life
 
@@ -243,6 +228,31 @@ class Proxy:
             await self.stop()
             raise
         return self
+
+    async def apply(self, config: str | Path | Mapping[str, Any]) -> None:
+        """Change clusters and listeners to those of another configuration, given as to `from_yaml` or `from_dict`.
+
+        What is the same stays as it is. A listener that changes keeps its port and loses no connection: those that
+        exist go on with the old one while it drains. Returns when every cluster knows its hosts.
+
+        Raises:
+            ConfigError: the configuration can not be used; everything is as it was.
+            UsageError: it differs in more than clusters and listeners; it does not run.
+        """
+        from .event.simulated import SimulatedDispatcher
+        from .server.bootstrap_update import check_update, update_clusters, update_listeners
+
+        server = self.server
+        loaded = _load(config)
+        loaded = replace(loaded, message=self._adapted(loaded.message))
+        await check_update(server, loaded)
+        ready = asyncio.Event()
+        update_clusters(server, loaded, ready.set)
+        if isinstance(server.dispatcher, SimulatedDispatcher):
+            await server.dispatcher.wait(ready)
+        else:
+            await ready.wait()
+        update_listeners(server, loaded)
 
     async def stop(self) -> None:
         """End every listener, connection, timer and task. `async with` does this; a second call does nothing."""
@@ -330,6 +340,15 @@ class Proxy:
 
     # -- inside
 
+    def _adapted(self, config: Any) -> Any:
+        """A copy of a bootstrap with the ports and the endpoints that the options ask for."""
+        message = type(config)()
+        message.CopyFrom(config)
+        _replace_endpoints(message, self._options.get("endpoints") or {})
+        if self._options.get("ports", "ephemeral") == "ephemeral":
+            _make_ports_ephemeral(message)
+        return message
+
     @staticmethod
     def _listeners(server: Server) -> list[Listener]:
         admin = [] if server.admin_listener is None else [server.admin_listener]
@@ -350,6 +369,21 @@ class Proxy:
             problem = f"there is no listener '{name}'"
         names = ", ".join(each.name for each in listeners)
         raise UsageError(problem, f"there are: {names}" if names else "the configuration has none")
+
+
+def _load(config: str | Path | Mapping[str, Any]) -> LoadedConfig:
+    """A bootstrap from a path, from YAML with a line break in it, or from plain values."""
+    from .config.loader import BOOTSTRAP, check, load_bootstrap, load_dict, load_message
+
+    if isinstance(config, Mapping):
+        return load_dict(dict(config))
+    if isinstance(config, str) and "\n" in config:
+        loaded = load_message(config, BOOTSTRAP, name="<yaml>")
+        check(loaded)
+        return loaded
+    if isinstance(config, str) and (": " in config or config[:1] in ("", "{")) and not Path(config).exists():
+        raise ConfigError(f"there is no file '{config}'", remedy="YAML of one line needs a line break at its end")
+    return load_bootstrap(config)
 
 
 def _check_options(options: ProxyOptions) -> None:

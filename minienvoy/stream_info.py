@@ -158,6 +158,8 @@ class StreamInfo:
     response_code_details: str | None = None
     connection_termination_details: str | None = None
     response_flags: int = 0
+    early_response_flags: int = 0
+    """Those that were set before others, where that is not the order of their names: Envoy prints them as set."""
     bytes_received: int = 0
     """Body bytes from downstream (for TCP: all bytes)."""
     bytes_sent: int = 0

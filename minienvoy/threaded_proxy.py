@@ -102,6 +102,10 @@ class ThreadedProxy:
         """As `Proxy.advance`. Peers in other threads are not waited for."""
         self._thread.run(self._proxy.advance(seconds))
 
+    def apply(self, config: Any) -> None:
+        """As `Proxy.apply`."""
+        self._thread.run(self._proxy.apply(config))
+
     def __repr__(self) -> str:
         return f"<Threaded{repr(self._proxy)[1:]}"
 

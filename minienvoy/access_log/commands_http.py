@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import Final
-from urllib.parse import unquote_to_bytes
 
 from ..errors import ConfigError
 from .command import (
@@ -157,6 +156,8 @@ def _path(arguments: Arguments) -> Command:
 @command(COMMANDS, "QUERY_PARAM", PARAMS_REQUIRED | LENGTH_ALLOWED)
 def _query_param(arguments: Arguments) -> Command:
     path_of = _request_header(":path")
+    from urllib.parse import unquote_to_bytes
+
     wanted = arguments.argument.encode()
 
     def text(context: FormatterContext) -> str | None:

@@ -5,7 +5,6 @@ Envoy: `MetadataFormatter`, `FilterStateFormatter`, `CoalesceFormatter`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -182,6 +181,8 @@ def _coalesce(arguments: Arguments) -> Command:
 
 
 def _coalesce_operators(argument: str) -> list[Any]:
+    import json
+
     try:
         settings = json.loads(argument)
     except ValueError as error:

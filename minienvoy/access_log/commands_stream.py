@@ -44,6 +44,13 @@ _SHORT_FLAGS: Final = _FlagTexts(0)
 _LONG_FLAGS: Final = _FlagTexts(1)
 
 
+def _flags_text(info: StreamInfo, texts: _FlagTexts) -> str:
+    flags, early = info.response_flags, info.early_response_flags
+    if not early or early == flags:
+        return texts[flags]
+    return f"{texts[early]},{texts[flags & ~early]}"
+
+
 def _without_blanks(text: str) -> str | None:
     return text.replace(" ", "_") or None
 
@@ -58,7 +65,7 @@ COMMANDS: Final[CommandTable] = reads(
         "PROTOCOL": "protocol",
         "UPSTREAM_PROTOCOL": "upstream_protocol",
         "CONNECTION_TERMINATION_DETAILS": "connection_termination_details",
-        "RESPONSE_FLAGS_LONG": lambda info: _LONG_FLAGS[info.response_flags],
+        "RESPONSE_FLAGS_LONG": lambda info: _flags_text(info, _LONG_FLAGS),
         "ROUTE_NAME": lambda info: wire(info.route_name) or None,
         "VIRTUAL_CLUSTER_NAME": lambda info: wire(info.virtual_cluster_name or "") or None,
         "UPSTREAM_CLUSTER": lambda info: (
@@ -141,7 +148,7 @@ def _response_code(arguments: Arguments) -> Command:
 
 @command(COMMANDS, "RESPONSE_FLAGS")
 def _response_flags(arguments: Arguments) -> Command:
-    return simple(lambda context: _SHORT_FLAGS[context.stream_info.response_flags])
+    return simple(lambda context: _flags_text(context.stream_info, _SHORT_FLAGS))
 
 
 @command(COMMANDS, "RESPONSE_CODE_DETAILS", PARAMS_OPTIONAL)
@@ -182,4 +189,4 @@ def _access_log_type(arguments: Arguments) -> Command:
 
 def response_flags_text(info: StreamInfo) -> str:
     """`%RESPONSE_FLAGS%`: short names with commas between them, `-` if there are none."""
-    return _SHORT_FLAGS[info.response_flags]
+    return _flags_text(info, _SHORT_FLAGS)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import select
 import stat
-from pathlib import Path
 from typing import Final
 
 from ..errors import ConfigError
@@ -162,7 +161,7 @@ class AccessLogFile:
 
 def _is_pipe(path: str) -> bool:
     try:
-        return stat.S_ISFIFO(Path(path).stat().st_mode)
+        return stat.S_ISFIFO(os.stat(path).st_mode)  # noqa: PTH116
     except OSError:
         return False
 

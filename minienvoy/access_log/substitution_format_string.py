@@ -6,7 +6,6 @@ Envoy: `Formatter::SubstitutionFormatStringUtils`, `envoy.config.core.v3.Substit
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any, Final, Protocol
 
 from ..config.api import struct_to_dict
@@ -119,15 +118,15 @@ def read_data_source(proto: Any, path: str = "") -> str:
             raise ConfigError(f"Environment variable doesn't exist: {proto.environment_variable}", path)
         return value
     elif kind == "filename":
-        data = _read_file(Path(proto.filename), f"{path}.filename")
+        data = _read_file(proto.filename, f"{path}.filename")
     else:
         raise ConfigError("Unexpected DataSource::specifier_case(): 0", path)
     return data.decode("utf-8", "surrogateescape")
 
 
-def _read_file(file: Path, path: str) -> bytes:
+def _read_file(file: str, path: str) -> bytes:
     try:
-        with file.open("rb") as opened:
+        with open(file, "rb") as opened:  # noqa: PTH123
             data = opened.read(MAX_FILE_SIZE + 1)
     except FileNotFoundError:
         raise ConfigError(f"file {file} does not exist", path) from None

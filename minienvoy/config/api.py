@@ -5,7 +5,6 @@ Envoy: `Config::Utility::translateAnyToFactoryConfig`, `translateOpaqueConfig` (
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from typing import Any
 
@@ -110,6 +109,8 @@ def from_typed_struct(typed_struct: Any, path: str = "") -> Any:
         inner = f"{path}.value.{error.path}".strip(".")
         raise ConfigError(f"Unable to parse JSON as proto ({error.problem})", inner) from None
     if unknown:
+        import difflib
+
         inner = f"{path}.value.{unknown[0].path}".strip(".")
         close = difflib.get_close_matches(unknown[0].name, unknown[0].known, n=1)
         raise ConfigError(
@@ -136,6 +137,8 @@ def _plain(value: Any) -> Any:
 
 def unknown_type(type_url: str, path: str = "") -> ConfigError:
     """The error for a type that the schema does not have, with the nearest that it has."""
+    import difflib
+
     name = type_url.rpartition("/")[2]
     close = difflib.get_close_matches(name, list(schema.schema().message_names()), n=1, cutoff=0.8)
     remedy = f"did you mean '{close[0]}'?" if close else ""

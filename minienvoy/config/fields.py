@@ -22,10 +22,12 @@ of its own type, made by the module that the catalogue names for it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from importlib import import_module
+from typing import Any
 
 from minienvoy import registry
 from minienvoy.errors import ConfigError
+from minienvoy.record import record
 
 from . import api, schema
 from .source import Source
@@ -37,14 +39,16 @@ Predicate = Callable[[Any], "str | None"]
 """Takes the message that has the field; says why the field is not honoured there, or None if it is."""
 
 
-class Unsupported(NamedTuple):
+@record
+class Unsupported:
     """A field that is set and has no effect here."""
 
     path: str
     reason: str
 
 
-class Note(NamedTuple):
+@record
+class Note:
     """A field that is set, and that is ignored on purpose."""
 
     path: str
@@ -129,6 +133,15 @@ def forbids(full_name: str) -> Callable[[Check], Check]:
     return add
 
 
+_DECLARED_IN: dict[str, str] = {}
+
+
+def declared_in(module: str, *full_names: str) -> None:
+    """Import `module` when one of these messages is met: it declares what is honoured of them and below them."""
+    for full_name in full_names:
+        _DECLARED_IN[full_name] = module
+
+
 honours("envoy.config.core.v3.TypedExtensionConfig", "name", "typed_config")
 
 
@@ -203,6 +216,9 @@ class _Walk:
             return
         if depth > MAX_DEPTH:
             raise ConfigError(f"messages are nested deeper than {MAX_DEPTH}", path)
+        module = _DECLARED_IN.get(name)
+        if module is not None:
+            import_module(module)
         for check in _FORBIDDEN.get(name, ()):
             check(message, path)
         declaration = _DECLARATIONS.get(name)

@@ -7,17 +7,20 @@ over the file as protobuf merges messages: scalars replace, lists grow, messages
 
 from __future__ import annotations
 
-import difflib
-from pathlib import Path
-from typing import Any, NamedTuple
+import os
+from typing import TYPE_CHECKING, Any
 
 from minienvoy.errors import ConfigError
+from minienvoy.record import record
 
 from . import schema
 from .json_reader import read_json
 from .proto_fill import FillError, Unknown, fill
 from .source import MergedSource, Source
 from .yaml_reader import read_yaml
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 BOOTSTRAP = "envoy.config.bootstrap.v3.Bootstrap"
 
@@ -28,7 +31,8 @@ MAX_FILE_SIZE = 64 << 20
 """Bytes of a configuration file. Envoy has no limit; what is larger is refused before it is read."""
 
 
-class LoadedConfig(NamedTuple):
+@record
+class LoadedConfig:
     """A message, where its fields stand, and what was unknown but allowed to be."""
 
     message: Any
@@ -101,29 +105,30 @@ def load_file(
 
     `made` is the class of the message if it is none of Envoy's API. Constraints are not checked: `check` does that.
     """
-    path = Path(path)
+    path = os.fspath(path)
     try:
-        size = path.stat().st_size
+        size = os.stat(path).st_size  # noqa: PTH116
         if size > MAX_FILE_SIZE:
-            raise ConfigError(f"the file has {size} bytes, more than {MAX_FILE_SIZE}", location=str(path))
-        with path.open("rb") as file:
+            raise ConfigError(f"the file has {size} bytes, more than {MAX_FILE_SIZE}", location=path)
+        with open(path, "rb") as file:  # noqa: PTH123
             data = file.read(MAX_FILE_SIZE + 1)  # a device or a pipe has no size
     except OSError as error:
         raise ConfigError(f"Invalid path: {path}", remedy=error.strerror or str(error)) from None
     if len(data) > MAX_FILE_SIZE:
         raise ConfigError(f"the file has more than {MAX_FILE_SIZE} bytes", location=str(path))
-    syntax = {".yaml": "yaml", ".yml": "yaml", ".pb": "pb", ".pb_text": "pb_text"}.get(path.suffix.lower(), "json")
+    syntax = {".yaml": "yaml", ".yml": "yaml", ".pb": "pb", ".pb_text": "pb_text"}.get(
+        os.path.splitext(path)[1].lower(),  # noqa: PTH122
+        "json",
+    )
     if syntax == "pb":
-        return _from_binary(data, full_name, str(path), made)
+        return _from_binary(data, full_name, path, made)
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         column = error.start - data.rfind(b"\n", 0, error.start)
         raise ConfigError("not UTF-8", location=f"{path}:{line}:{column}") from None
-    return load_message(
-        text, full_name, name=str(path), syntax=syntax, allow_unknown_fields=allow_unknown_fields, made=made
-    )
+    return load_message(text, full_name, name=path, syntax=syntax, allow_unknown_fields=allow_unknown_fields, made=made)
 
 
 def load_message(
@@ -195,6 +200,8 @@ def _unknown_error(unknown: list[Unknown], full_name: str, source: Source) -> Co
 
 
 def _did_you_mean(item: Unknown) -> str:
+    import difflib
+
     names = {name.lower(): name for name in item.known}
     close = difflib.get_close_matches(item.name.lower(), names, n=1, cutoff=0.6)
     return f"did you mean '{names[close[0]]}'?" if close else ""

@@ -13,8 +13,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from functools import cache
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
+from ..record import record
 from . import schema
 from .json_reader import Repeated
 from .scalar_fields import UnknownEnum, WrongValue, converter, default, first_character, type_text
@@ -34,7 +35,8 @@ _VALUE_IN_ANY = _WRAPPERS | {
 }
 
 
-class Unknown(NamedTuple):
+@record
+class Unknown:
     """A field or enum name that the schema does not have."""
 
     path: str
@@ -66,7 +68,8 @@ def fill(message: Any, value: Any) -> list[Unknown]:
     return filler.unknown
 
 
-class _Field(NamedTuple):
+@record
+class _Field:
     """What the filler asks of a field descriptor, looked up once."""
 
     name: str

@@ -10,13 +10,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minienvoy.errors import ConfigError
+from minienvoy.record import field, record
 
 from .fields import honours
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MAX_DIRECTORY_DEPTH = 16
 MAX_VALUE_SIZE = 1 << 20
@@ -39,7 +41,7 @@ for _kind in ("FractionalPercent", "FeatureFlag", "Double", "UInt32", "Percent")
     honours(f"envoy.config.core.v3.Runtime{_kind}", "default_value", "runtime_key")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FractionalPercent:
     """`numerator` of `denominator` (100, 10 000 or 1 000 000); Envoy: `envoy.type.v3.FractionalPercent`."""
 
@@ -55,7 +57,7 @@ class FractionalPercent:
         return random_value % self.denominator < self.numerator
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RuntimeFractionalPercent:
     """A fraction that a runtime key may replace: by a fraction, or by a whole percentage."""
 
@@ -67,7 +69,7 @@ class RuntimeFractionalPercent:
         return cls(FractionalPercent.from_proto(proto.default_value), proto.runtime_key)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RuntimeFeatureFlag:
     """A bool that a runtime key may replace."""
 
@@ -82,7 +84,7 @@ class RuntimeFeatureFlag:
         return snapshot.get_boolean(self.runtime_key, self.default)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RuntimeDouble:
     """A float that a runtime key may replace; also `RuntimePercent`, where it is 0-100."""
 
@@ -99,7 +101,7 @@ class RuntimeDouble:
         return snapshot.get_double(self.runtime_key, self.default)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RuntimeUInt32:
     """An integer that a runtime key may replace; larger runtime values count as 2**32 - 1."""
 
@@ -114,7 +116,7 @@ class RuntimeUInt32:
         return min(snapshot.get_integer(self.runtime_key, self.default), 2**32 - 1)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Entry:
     """A value as text, and as everything else that it can be read as."""
 
@@ -125,7 +127,7 @@ class Entry:
     fraction: FractionalPercent | None = None
 
 
-@dataclass(slots=True)
+@record(frozen=False)
 class Layer:
     """A named set of keys."""
 
@@ -133,7 +135,7 @@ class Layer:
     values: dict[str, Entry] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
+@record(frozen=False)
 class LoaderStats:
     """The `runtime.*` statistics."""
 
@@ -238,6 +240,8 @@ class Loader:
             made = Layer(layer.name, static_values(layer.static_layer, f"{path}.static_layer"))
             self._makers.append(lambda: made)
         elif kind == "disk_layer":
+            from pathlib import Path
+
             disk = layer.disk_layer
             directory = Path(disk.symlink_root, disk.subdirectory)
             if disk.append_service_cluster:
@@ -285,7 +289,7 @@ class Loader:
         self.snapshot = Snapshot(tuple(layers))
         stats.num_layers = len(layers)
         stats.num_keys = len(self.snapshot)
-        for callback in self._callbacks:
+        for callback in tuple(self._callbacks):
             callback(self.snapshot)
         return self.snapshot
 
@@ -307,6 +311,11 @@ class Loader:
     def on_change(self, callback: Callable[[Snapshot], None]) -> None:
         """Call `callback` with every new snapshot."""
         self._callbacks.append(callback)
+
+    def forget(self, callback: Callable[[Snapshot], None]) -> None:
+        """Do not call it any more."""
+        if callback in self._callbacks:
+            self._callbacks.remove(callback)
 
 
 def static_values(struct: Any, path: str = "") -> dict[str, Entry]:

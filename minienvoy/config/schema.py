@@ -8,15 +8,19 @@ may hold another version of the same protos.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from minienvoy.errors import ConfigError
 
-_PATH = Path(__file__).with_name("envoy_api.binpb")
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# Like everything that a start needs, without pathlib: importing that costs 4 ms.
+_PATH = os.path.join(os.path.dirname(__file__), "envoy_api.binpb")  # noqa: PTH118, PTH120
 _INDEX_TAG = 0x7A
 _PACKAGE = re.compile(r"^\S+ (\S+)", re.MULTILINE)
 
@@ -61,9 +65,10 @@ def _upb() -> Any:
 class Schema:
     """The API in one file: which file has which symbol, and the pool of those that were needed so far."""
 
-    def __init__(self, path: Path = _PATH) -> None:
+    def __init__(self, path: str | Path = _PATH) -> None:
         try:
-            self._data = path.read_bytes()
+            with open(path, "rb") as file:  # noqa: PTH123
+                self._data = file.read()
         except FileNotFoundError:
             raise ConfigError(
                 f"the schema of Envoy's API is missing: {path}",
@@ -165,9 +170,11 @@ def message_class(full_name: str) -> Any:
 
 
 def class_of(message_descriptor: Any) -> Any:
-    """The class for a descriptor of this schema; those of its fields are made with it.
+    """The class for a descriptor of this schema.
 
-    What `google.protobuf.message_factory.GetMessageClass` does, without the import of 50 ms that comes with it.
+    What `google.protobuf.message_factory.GetMessageClass` does, without the import of 50 ms that comes with it, and
+    without the classes of all that the fields lead to: those of a bootstrap are 980, and protobuf makes the ones that
+    are needed itself.
     """
     # Not `._concrete_class`: where no class was made yet the C implementation returns NULL without an exception.
     made = getattr(message_descriptor, "_concrete_class", None)
@@ -179,13 +186,9 @@ def class_of(message_descriptor: Any) -> Any:
         return GetMessageClass(message_descriptor)
     from google.protobuf.message import Message
 
-    new = _upb().MessageMeta(
+    return _upb().MessageMeta(
         message_descriptor.name, (Message,), {"DESCRIPTOR": message_descriptor, "__module__": None}
     )
-    for field in message_descriptor.fields:
-        if field.message_type is not None:
-            class_of(field.message_type)
-    return new
 
 
 @cache

@@ -7,7 +7,9 @@ show; until then a source costs nothing.
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+from typing import Any
+
+from minienvoy.record import record
 
 _STEP = re.compile(r'(?:^|\.)([^.\[\]]+)|\[(\d+)\]|\["((?:[^"]|"(?!\]))*)"\]')
 
@@ -31,7 +33,8 @@ def steps_of(path: str) -> Steps:
     return steps
 
 
-class Found(NamedTuple):
+@record
+class Found:
     """Where a path leads: the place as text, how many of its steps are in the text, and how many elements are there."""
 
     location: str

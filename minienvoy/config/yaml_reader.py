@@ -27,9 +27,11 @@ _BOOLS = {
     for low in words
     for word in (low, low.capitalize(), low.upper())
 }
-_NULLS = {"", "~", "null", "Null", "NULL"}
+_NULLS = frozenset(("", "~", "null", "Null", "NULL"))
 _INTEGER = re.compile(r"[-+]?(?:0[xX][0-9a-fA-F]+|[0-9]+)", re.ASCII)
 _IGNORE = "!ignore"
+_MAX_REREAD = 1 << 20
+"""Characters; PyYAML's own parser takes about a second for as many."""
 _NO_KEY: Any = object()
 _IGNORED_KEY: Any = object()
 
@@ -58,11 +60,18 @@ def scalar(text: str) -> Any:
 
 
 def new_parser(text: str) -> Any:
-    """A source of YAML events: libyaml where PyYAML was built with it, else PyYAML's own."""
-    import yaml
+    """A source of YAML events: libyaml where PyYAML was built with it, else PyYAML's own (ten times slower)."""
+    try:
+        from yaml._yaml import CParser
+    except ImportError:
+        return _slow_parser(text)
+    return CParser(text)
 
-    parser = getattr(yaml, "CParser", None)
-    return parser(text) if parser is not None else yaml.SafeLoader(text)
+
+def _slow_parser(text: str) -> Any:
+    from yaml import SafeLoader
+
+    return SafeLoader(text)
 
 
 def read_yaml(text: str, name: str = "") -> Any:
@@ -77,7 +86,13 @@ def read_yaml(text: str, name: str = "") -> Any:
     from yaml.error import MarkedYAMLError, YAMLError
 
     try:
-        return _read(new_parser(text), name)
+        try:
+            return _read(new_parser(text), name)
+        except YAMLError:
+            if len(text) > _MAX_REREAD:
+                raise
+            # What is wrong is told in one way, whether libyaml is there or not.
+            return _read(_slow_parser(text), name)
     except MarkedYAMLError as error:
         problem = error.problem or error.context or "not YAML"
         raise _error(problem, error.problem_mark or error.context_mark, name) from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..config.api import type_of, unpack
@@ -106,11 +107,21 @@ def _candidates(run: DryRun) -> list[_Candidate]:
         for path, proto, made in chains:
             for index, (each, make) in enumerate(zip(proto.filters, made.filters, strict=True)):
                 if type_of(each.typed_config).endswith(".HttpConnectionManager"):
-                    message = unpack(each.typed_config)
-                    here = f"{path}.filters[{index}].typed_config.route_config"
                     network_filter: Any = make()
-                    found.append(_Candidate(message.route_config, here, listener.name, network_filter.config))
+                    here = f"{path}.filters[{index}].typed_config"
+                    for routes, where in _route_configurations(unpack(each.typed_config), here):
+                        found.append(_Candidate(routes, where, listener.name, network_filter.config))
     return found
+
+
+def _route_configurations(manager: Any, path: str) -> Iterator[tuple[Any, str]]:
+    """Of a connection manager: the one that it has, or that of each scope."""
+    if manager.HasField("route_config"):
+        yield manager.route_config, f"{path}.route_config"
+    scopes = manager.scoped_routes.scoped_route_configurations_list.scoped_route_configurations
+    here = f"{path}.scoped_routes.scoped_route_configurations_list.scoped_route_configurations"
+    for index, scope in enumerate(scopes):
+        yield scope.route_configuration, f"{here}[{index}].route_configuration"
 
 
 def _choose(run: DryRun, given: Any) -> _Candidate:

@@ -17,8 +17,10 @@ from ..event.dispatcher import Dispatcher
 from ..event.simulated import SimulatedDispatcher
 from ..explain.explanation import Decision, Explanation
 from ..explain.log import ExplanationLog
+from ..http.codec_stats import Http1CodecStats
 from ..http.conn_manager import ConnectionManager
 from ..http.header_map import RequestHeaderMap
+from ..http.http1.selection import server_codec
 from ..network.address import Address
 from ..network.connection import Connection, ConnectionCloseType, next_connection_id
 from ..network.socket import ConnectionSocket
@@ -31,6 +33,7 @@ from .outcome import Outcome, Request
 if TYPE_CHECKING:
     from ..config.loader import LoadedConfig
     from ..http.active_stream import ActiveStream
+    from ..http.codec import ServerConnection
     from ..network.client_connection import ClientConnection
     from ..network.filter_chain import FilterChain
     from ..server.listener import Listener
@@ -139,6 +142,14 @@ class DryRun:
         recorder = _Recorder()
         config = manager.config
         config.access_logs = (recorder,)
+        codec_stats = self.server.stats.scope("http1").struct(Http1CodecStats)
+
+        def make_codec(asked: ConnectionManager, data: bytes) -> ServerConnection:
+            # It is asked in HTTP/1, whatever the listener speaks: what becomes of it does not depend on that.
+            made: ServerConnection = server_codec("native")(asked.connection, asked, config.http1, codec_stats)
+            return made
+
+        config.make_codec = make_codec
         downstream = MemoryTransport()
         for each in filters:
             connection.add_read_filter(each)
@@ -176,6 +187,7 @@ class DryRun:
         outcome.config = stream.config
         outcome.route = stream._route
         headers: RequestHeaderMap = stream.request_headers
+        outcome.headers = headers.pairs()
         outcome.virtual_host = self._virtual_host(route_config, headers)
 
     @staticmethod

@@ -96,7 +96,8 @@ class Outcome:
         config: the `ConnectionManagerConfig`, or None where it has not come to HTTP.
         route: the `RouteEntry`, or None.
         answer: what the proxy itself would answer.
-        upstreams: (address, bytes) of every connection that was opened: to the host, and to mirrors.
+        headers: of the request as they are in the end, pseudo-headers among them.
+    upstreams: (address, bytes) of every connection that was opened: to the host, and to mirrors.
         details: `%RESPONSE_CODE_DETAILS%` of `answer`.
         not_http: what takes the connection in place of an HTTP connection manager.
         waited: simulated seconds until there was an outcome.
@@ -108,6 +109,7 @@ class Outcome:
     base: str = ""
     config: Any = None
     route: Any = None
+    headers: list[tuple[str, str]] = field(default_factory=list)
     answer: bytes = b""
     upstreams: list[tuple[str, bytes]] = field(default_factory=list)
     details: str = ""
@@ -117,6 +119,20 @@ class Outcome:
     def decision(self, point: str) -> Decision | None:
         """The last one at `point`."""
         return next((each for each in reversed(self.decisions) if each.point == point), None)
+
+
+HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n"
+
+
+def sent_message(outcome: Outcome, wire: bytes) -> tuple[str, list[tuple[str, str]]]:
+    """(request line, headers) of what an upstream gets; of HTTP/2 the same in words."""
+    if not wire.startswith(HTTP2_PREFACE):
+        line, headers, _ = message_of(wire)
+        return line, headers
+    pseudo = {name: value for name, value in outcome.headers if name[:1] == ":"}
+    rest = [(name, value) for name, value in outcome.headers if name[:1] != ":"]
+    line = f"{pseudo.get(':method', '')} {pseudo.get(':path', '')} HTTP/2"
+    return line, [("host", pseudo.get(":authority", "")), *rest]
 
 
 def message_of(wire: bytes) -> tuple[str, list[tuple[str, str]], bytes]:

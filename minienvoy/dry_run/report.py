@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..config.source import Source
 from ..explain.explanation import Decision, NearMiss
-from .outcome import Outcome, message_of
+from ..router.retry_policy import NAMES, RetryPolicy
+from .outcome import Outcome, message_of, sent_message
 
 if TYPE_CHECKING:
     from ..upstream.cluster_manager import ClusterManager
@@ -42,6 +43,7 @@ def as_values(outcome: Outcome, places: Places, clusters: ClusterManager) -> dic
         "cluster": None,
         "host": None,
         "timeouts": None,
+        "retries": None,
         "rewrites": {},
         "upstream_request": None,
         "mirrors": [],
@@ -65,6 +67,7 @@ def as_values(outcome: Outcome, places: Places, clusters: ClusterManager) -> dic
     _upstream(outcome, values)
     if outcome.route is not None and outcome.route.direct_response is None and outcome.config is not None:
         values["timeouts"] = _timeouts(outcome, values["upstream_request"])
+        values["retries"] = _retries(outcome.route.attempts.retry_policy)
     if outcome.answer:
         line, headers, body = message_of(outcome.answer)
         values["answer"] = {
@@ -141,7 +144,7 @@ def _upstream(outcome: Outcome, values: dict[str, Any]) -> None:
     # Mirrors go out first or last, depending on who finds a connection: the host tells which is which.
     main = next((each for each in sent if each[0] == host), None)
     for address, wire in sent:
-        line, headers, _ = message_of(wire)
+        line, headers = sent_message(outcome, wire)
         shown = {"address": address, "line": line, "headers": [list(pair) for pair in headers]}
         if main is not None and wire is main[1]:
             values["upstream_request"] = shown
@@ -164,7 +167,9 @@ def _timeouts(outcome: Outcome, sent: dict[str, Any] | None) -> dict[str, Any]:
     """Seconds; None for no limit."""
     route, config = outcome.route, outcome.config
     told = dict(sent["headers"]).get("x-envoy-expected-rq-timeout-ms") if sent else None
-    timeout = int(told) / 1000 if told else route.timeout
+    # With a limit for each attempt the upstream is told that one.
+    each = route.attempts.retry_policy.per_try_timeout
+    timeout = int(told) / 1000 if told and not each else route.timeout
     idle = route.idle_timeout if route.idle_timeout is not None else config.stream_idle_timeout
     duration = route.max_stream_duration if route.max_stream_duration is not None else config.max_stream_duration
     return {
@@ -172,6 +177,19 @@ def _timeouts(outcome: Outcome, sent: dict[str, Any] | None) -> dict[str, Any]:
         "stream_idle_s": idle or None,
         "max_stream_duration_s": duration or None,
         "request_s": config.request_timeout or None,
+    }
+
+
+def _retries(policy: RetryPolicy) -> dict[str, Any] | None:
+    """What the route says; None if nothing is tried again."""
+    words = [name for bit, name in NAMES.items() if policy.retry_on & bit]
+    if not words:
+        return None
+    return {
+        "on": words,
+        "num_retries": policy.num_retries,
+        "per_try_timeout_s": policy.per_try_timeout or None,
+        "per_try_idle_timeout_s": policy.per_try_idle_timeout or None,
     }
 
 
@@ -201,6 +219,10 @@ def as_text(values: dict[str, Any]) -> str:
             f"{name.removesuffix('_s').replace('_', ' ')} {value:g} s" for name, value in timeouts.items() if value
         ]
         row("timeouts", ", ".join(shown) or "none")
+    retries = values["retries"]
+    if retries is not None:
+        each = f", {retries['per_try_timeout_s']:g} s each" if retries["per_try_timeout_s"] else ""
+        row("retries", f"up to {retries['num_retries']} on {', '.join(retries['on'])}{each}")
     for what, change in values["rewrites"].items():
         row(what, f"{change['before']} -> {change['after']}")
     if values.get("waited_s"):

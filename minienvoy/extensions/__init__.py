@@ -21,6 +21,10 @@ CATALOGUE = {
     "envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit": "filters.network.local_ratelimit",
     "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy": "filters.network.tcp_proxy",
     # HTTP filters
+    "envoy.extensions.filters.http.adaptive_concurrency.v3.AdaptiveConcurrency": "filters.http.adaptive_concurrency",
+    "envoy.extensions.filters.http.admission_control.v3.AdmissionControl": "filters.http.admission_control",
+    "envoy.extensions.filters.http.dynamic_forward_proxy.v3.FilterConfig": "filters.http.dynamic_forward_proxy",
+    "envoy.extensions.filters.http.dynamic_forward_proxy.v3.PerRouteConfig": "filters.http.dynamic_forward_proxy",
     "envoy.extensions.filters.http.bandwidth_limit.v3.BandwidthLimit": "filters.http.bandwidth_limit",
     "envoy.extensions.filters.http.buffer.v3.Buffer": "filters.http.buffer",
     "envoy.extensions.filters.http.buffer.v3.BufferPerRoute": "filters.http.buffer",
@@ -72,6 +76,7 @@ CATALOGUE = {
     "envoy.cluster.logical_dns": "clusters.logical_dns",
     "envoy.cluster.original_dst": "clusters.original_dst",
     "envoy.extensions.clusters.aggregate.v3.ClusterConfig": "clusters.aggregate",
+    "envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig": "clusters.dynamic_forward_proxy",
     "envoy.extensions.clusters.dns.v3.DnsCluster": "clusters.dns",
     # load balancing policies
     "envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin": (
@@ -90,6 +95,17 @@ CATALOGUE = {
     "envoy.extensions.load_balancing_policies.wrr_locality.v3.WrrLocality": "load_balancing_policies.wrr_locality",
     # health check event sinks
     "envoy.extensions.health_check.event_sinks.file.v3.HealthCheckEventFileSink": "health_check.event_sinks.file",
+    # where upstream connections come from
+    "envoy.config.upstream.local_address_selector.v3.DefaultLocalAddressSelector": (
+        "local_address_selectors.default_local_address_selector"
+    ),
+    # which hosts and priorities a retry goes to
+    "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate": "retry.host.previous_hosts",
+    "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig": (
+        "retry.priority.previous_priorities"
+    ),
+    "envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate": "retry.host.omit_canary_hosts",
+    "envoy.extensions.retry.host.omit_host_metadata.v3.OmitHostMetadataConfig": "retry.host.omit_host_metadata",
     # access loggers
     "envoy.extensions.access_loggers.file.v3.FileAccessLog": "access_loggers.file",
     "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog": "access_loggers.stream",
@@ -99,6 +115,14 @@ CATALOGUE = {
     "envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery": "formatters.req_without_query",
     # transport sockets
     "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer": "transport_sockets.raw_buffer",
+    # resource monitors
+    "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig": (
+        "resource_monitors.downstream_connections"
+    ),
+    "envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig": "resource_monitors.fixed_heap",
+    "envoy.extensions.resource_monitors.injected_resource.v3.InjectedResourceConfig": (
+        "resource_monitors.injected_resource"
+    ),
     # original IP detection
     "envoy.extensions.http.original_ip_detection.custom_header.v3.CustomHeaderConfig": (
         "http.original_ip_detection.custom_header"

@@ -217,7 +217,7 @@ class ActiveStream(UpgradableStream):
         self._lost = True
         self.response_flags |= ResponseFlag.DOWNSTREAM_CONNECTION_TERMINATION
         if self.response_code_details is None or not self.local_complete:
-            self.response_code_details = details or "downstream_remote_disconnect"
+            self.response_code_details = details or self.manager.close_details
         self._end()
 
     def _start_filters(self, headers: RequestHeaderMap, end_stream: bool) -> None:
@@ -421,6 +421,14 @@ class ActiveStream(UpgradableStream):
         if not timer.enabled_before(deadline):
             timer.enable(seconds)
 
+    def pause_request(self, pause: bool) -> None:
+        stats = self.config.stats
+        if pause:
+            stats.downstream_flow_control_paused_reading_total += 1
+        else:
+            stats.downstream_flow_control_resumed_reading_total += 1
+        self.encoder.read_disable(pause)
+
     def describe(self) -> None:
         if self.request_headers is not None and not self.request_id:
             self.request_id = (self.request_headers.get(b"x-request-id") or b"").decode("latin-1")
@@ -432,7 +440,7 @@ class ActiveStream(UpgradableStream):
             self.virtual_host_metadata = route.virtual_host_metadata
             if not self.response_flags & ResponseFlag.NO_CLUSTER_FOUND:
                 self.upstream_cluster_name = route.cluster_name or None
-        if self.upstream_host is not None:
+        if self.upstream_host is not None and not self.attempt_count:
             self.attempt_count = 1
         client = self.upstream_client
         if client is not None:
@@ -448,17 +456,16 @@ class ActiveStream(UpgradableStream):
                 self.upstream_request_create_time = self.first_upstream_tx_byte_time
             self.upstream_connect_start_time = connection.connect_start_time
             self.upstream_connect_complete_time = connection.connect_complete_time
-        meter = self.encoder.meter
-        if meter is not None:
-            self._read_meters(meter)
+        if self.encoder.meter is not None or self.upstream_meter is not None:
+            self._read_meters(self.encoder.meter, self.upstream_meter)
 
-    def _read_meters(self, meter: ByteMeter) -> None:
-        self.downstream_wire_bytes_received = meter.wire_received
-        self.downstream_wire_bytes_sent = meter.wire_sent
-        self.downstream_header_bytes_received = meter.header_received
-        self.downstream_header_bytes_sent = meter.header_sent
-        self.downstream_decompressed_header_bytes_received = meter.decompressed_header_received
-        upstream: ByteMeter | None = self.upstream_meter
+    def _read_meters(self, meter: ByteMeter | None, upstream: ByteMeter | None) -> None:
+        if meter is not None:
+            self.downstream_wire_bytes_received = meter.wire_received
+            self.downstream_wire_bytes_sent = meter.wire_sent
+            self.downstream_header_bytes_received = meter.header_received
+            self.downstream_header_bytes_sent = meter.header_sent
+            self.downstream_decompressed_header_bytes_received = meter.decompressed_header_received
         if upstream is not None:
             self.upstream_wire_bytes_received = upstream.wire_received
             self.upstream_wire_bytes_sent = upstream.wire_sent
@@ -530,8 +537,6 @@ class ActiveStream(UpgradableStream):
     def _decide_on_connection(self, headers: ResponseHeaderMap) -> None:
         """Whether this response is its connection's last one, which is announced."""
         config, manager = self.config, self.manager
-        if self.saw_connection_close:
-            manager.draining = True
         if not manager.draining:
             if config.max_requests_per_connection and manager.requests >= config.max_requests_per_connection:
                 config.stats.downstream_cx_max_requests_reached += 1
@@ -539,6 +544,8 @@ class ActiveStream(UpgradableStream):
             elif config.drain_state.active and not manager.drain_announced and config.drain_close():
                 config.stats.downstream_cx_drain_close += 1
                 manager.start_drain_sequence()
+        if self.saw_connection_close and not manager.drain_announced:
+            manager.draining = True
         if not self.remote_complete:
             # HTTP/1 can not wait for the rest of a request that has been answered, and has no use for a tunnel's end.
             manager.draining = True

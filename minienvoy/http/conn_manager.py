@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from ..errors import CodecProtocolError
 from ..network.connection import ConnectionCallbacks, ConnectionCloseType, ConnectionEvent
 from ..network.filter import FilterStatus, ReadFilter
+from ..network.overload_state import CONNECTION_IDLE, CONNECTION_MAX, STREAM_IDLE
 from ..stream_info import ResponseFlag
 from .active_stream import ActiveStream
 from .codec import ResponseEncoder, ServerConnection
@@ -39,6 +40,8 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
 
     multiplexed = False
     """There may be several streams at the same time."""
+    close_details: str = "downstream_remote_disconnect"
+    """What streams say that the end of the connection cuts short."""
     bytes_received_before: int = 0
     bytes_sent_before: int = 0
     _drain_timer: Timer | None = None
@@ -77,6 +80,9 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         if config.max_connection_duration:
             self._duration_timer = config.dispatcher.create_timer(self._on_max_connection_duration)
             self._duration_timer.enable(config.max_connection_duration)
+        if config.overload is not None and config.overload.reduces_timeouts:
+            config.overload.watchers.add(self._on_overload)
+            self._on_overload()
 
     def on_data(self, data: bytes, end_stream: bool) -> FilterStatus:
         codec = self.codec
@@ -98,8 +104,12 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
             if timer is not None:
                 timer.disable()
         config = self.config
+        if config.overload is not None:
+            config.overload.watchers.discard(self._on_overload)
         stats = config.stats
         remote = event is ConnectionEvent.REMOTE_CLOSE
+        if not remote and self.connection.local_close_reason:
+            self.close_details = f"downstream_local_disconnect({self.connection.local_close_reason})"
         stats.downstream_cx_destroy += 1
         if remote:
             stats.downstream_cx_destroy_remote += 1
@@ -123,13 +133,11 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
 
     def on_above_write_buffer_high_watermark(self) -> None:
         stream = self.stream
-        self.config.stats.downstream_flow_control_paused_reading_total += 1
         if stream is not None and stream.watermark_callbacks is not None:
             stream.watermark_callbacks(True)
 
     def on_below_write_buffer_low_watermark(self) -> None:
         stream = self.stream
-        self.config.stats.downstream_flow_control_resumed_reading_total += 1
         if stream is not None and stream.watermark_callbacks is not None:
             stream.watermark_callbacks(False)
 
@@ -186,12 +194,37 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         self.check_for_deferred_close(False)
 
     def _idle_limit(self) -> float:
-        return self.config.idle_timeout if self.stream is None else self.stream_idle_timeout
+        if self.stream is None:
+            return self._scaled(CONNECTION_IDLE, self.config.idle_timeout)
+        return self._scaled(STREAM_IDLE, self.stream_idle_timeout)
+
+    def _scaled(self, timer: str, timeout: float) -> float:
+        """A timeout as short as the overload manager has made it."""
+        overload = self.config.overload
+        return timeout if overload is None else overload.scaled(timer, timeout)
+
+    def _idle_limits(self) -> list[float]:
+        """All that may apply to this connection and its streams, in seconds."""
+        config = self.config
+        limits = (
+            self._scaled(CONNECTION_IDLE, config.idle_timeout),
+            self._scaled(STREAM_IDLE, config.stream_idle_timeout),
+            self._scaled(STREAM_IDLE, self.stream_idle_timeout),
+        )
+        return [each for each in limits if each]
+
+    def _on_overload(self) -> None:
+        """Timeouts have become shorter, or are as long again as they were."""
+        config = self.config
+        self._rearm_idle_timer()
+        if self._duration_timer is not None and self._duration_timer.enabled:
+            limit = self._scaled(CONNECTION_MAX, config.max_connection_duration)
+            self._duration_timer.enable(max(0.0, self.start + limit - config.dispatcher.monotonic_time()))
 
     def _rearm_idle_timer(self) -> None:
         """Look again when the shorter of the two timeouts can have passed."""
         config = self.config
-        limits = [each for each in (config.idle_timeout, config.stream_idle_timeout, self.stream_idle_timeout) if each]
+        limits = self._idle_limits()
         if not limits:
             return
         if self._idle_timer is None:
@@ -209,7 +242,7 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
             if self.connection.closed:
                 return
         # A stream that starts now may have a shorter limit than what is waited for: never sleep longer than that.
-        candidates = [each for each in (config.idle_timeout, config.stream_idle_timeout) if each]
+        candidates = self._idle_limits()
         if limit and left > 1e-6:
             candidates.append(left)
         if candidates and self._idle_timer is not None:

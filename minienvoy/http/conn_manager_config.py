@@ -7,10 +7,10 @@ Envoy: `Http::ConnectionManagerConfig`; the factory that reads the proto is
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
+from ..record import field, record
 from ..stream_info import StreamInfo
 from .conn_manager_stats import ConnectionManagerListenerStats, ConnectionManagerStats, ConnectionManagerTracingStats
 from .filter import RouteConfig
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..event.dispatcher import Dispatcher
     from ..explain.log import ExplanationLog
     from ..network.drain_decision import DrainState
+    from ..network.overload_state import OverloadState
     from .active_stream import ActiveStream
     from .codec import ServerConnection
     from .conn_manager import ConnectionManager
@@ -59,7 +60,7 @@ class AccessLog(Protocol):
     ) -> None: ...
 
 
-@dataclass(slots=True)
+@record(frozen=False)
 class ConnectionManagerConfig:
     """Shared by every connection of a filter chain; not changed once connections use it. Times are seconds, 0 is off.
 
@@ -73,6 +74,7 @@ class ConnectionManagerConfig:
         drain_close: asked before each response while `drain_state.active`; True makes it the connection's last one.
         scheme_to_overwrite: the scheme of every request, whatever it says; empty leaves it.
         original_ip_detections: asked one after the other who the client is; they rule out `use_remote_address`.
+        overload: what the overload manager has decided; None: nobody decides anything.
         local_reply: what is done to the proxy's own answers; None leaves them as they are.
         connections: those that are open, whose bytes are counted when somebody asks.
         skip_xff_append, use_remote_address, xff_num_trusted_hops: docs "x-forwarded-for".
@@ -125,6 +127,7 @@ class ConnectionManagerConfig:
     proxy_100_continue: bool = False
     stream_error_on_invalid_http_message: bool = False
     append_local_overload: bool = False
+    overload: OverloadState | None = None
     idle_timeout: float = 3600.0
     stream_idle_timeout: float = 300.0
     request_timeout: float = 0.0

@@ -165,6 +165,10 @@ class FilterManager(StreamInfo):
         """Call back in `seconds`, unless the stream has ended by then or `response_timeout_callback` was taken away."""
         raise NotImplementedError
 
+    def pause_request(self, pause: bool) -> None:
+        """Take no more of the request for now, or go on; counted."""
+        raise NotImplementedError
+
     def describe(self) -> None:
         """Fill in what only logs and formats ask for."""
         raise NotImplementedError

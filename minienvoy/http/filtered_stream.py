@@ -68,7 +68,7 @@ class FilteredStream(ActiveStream):
             self._decoding_is_over,
             self.buffer_limit,
             self._on_request_too_large,
-            self.encoder.read_disable,
+            self.pause_request,
         )
         self._encoding = FilterIteration(
             [hooks[0] for hooks in encoding],

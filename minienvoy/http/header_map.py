@@ -12,6 +12,7 @@ Inside the proxy values are bytes; `headers["x-user"]` gives and takes `str` (la
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar, Final
 
@@ -55,6 +56,21 @@ KIND: Final[dict[bytes, int]] = _kinds()
 
 CASED: Final = 1 << (len(KIND) + 1)
 """In `HeaderMap.seen`: there is a `key_formatter`. The bit below is the HTTP/1 codec's."""
+SUSPECT: Final = CASED << 1
+"""In `HeaderMap.seen`: a format has put something into these headers that no header may hold."""
+
+_breaking = re.compile(rb"[\x00\r\n]")
+_forbidden = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+def is_valid_value(value: bytes) -> bool:
+    """Whether a header may have that value (`HeaderUtility::headerValueIsValid`)."""
+    return _forbidden.search(value) is None
+
+
+def without_controls(value: bytes) -> bytes:
+    """Blanks in the place of line breaks and NUL, which could make two headers of one (RFC 9110 5.5)."""
+    return _breaking.sub(b" ", value)
 
 
 def _bits(names: bytes) -> int:

@@ -6,21 +6,24 @@ Envoy: `Http::OriginalIPDetection`, category `envoy.http.original_ip_detection`;
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from ..network.address import Address
+from ..record import record
 from ..registry import Registry
 from .header_map import RequestHeaderMap
 
 
-class Rejection(NamedTuple):
+@record
+class Rejection:
     """The request is answered with `status`; `details` is `%RESPONSE_CODE_DETAILS%`."""
 
     status: int
     details: str
 
 
-class Detection(NamedTuple):
+@record
+class Detection:
     """What an extension has found.
 
     Attributes:

@@ -5,9 +5,9 @@ Envoy: `StreamInfo::ProxyStatusUtils`, `HttpConnectionManager.ProxyStatusConfig`
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from ..record import record
 from ..stream_info import ResponseFlag, StreamInfo
 from .conn_manager_utility import append
 from .header_map import ResponseHeaderMap
@@ -48,7 +48,7 @@ _RECOMMENDED: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ProxyStatus:
     """Compiled `proxy_status_config`; `name` is what the proxy calls itself."""
 

@@ -11,12 +11,12 @@ A branch that leads nowhere, or is told to `keep_matching`, is left again, and t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from ..config.extension import create_extension, find_extension
 from ..config.fields import honours
 from ..errors import ConfigError
+from ..record import record
 from ..registry import Registry
 from .string import compile_string_matcher
 
@@ -69,7 +69,7 @@ INPUT_MATCHERS: Registry[Callable[[Any, Any], Callable[[Any], bool]]] = Registry
 """`factory(config, server)` makes a test of an input's value, which may be None."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class MatchContext:
     """Where a tree stands.
 

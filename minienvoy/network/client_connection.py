@@ -7,8 +7,9 @@ Envoy: `Network::ClientConnectionImpl`.
     connection.add_read_filter(codec_client)
     connection.connect(timeout=cluster.connect_timeout)
 
-A connection that fails to come up ends with REMOTE_CLOSE and a `transport_failure_reason` in Envoy's words; one that
-takes too long ends with LOCAL_CLOSE and `connect_timed_out`. Closing it from this side, at any time, is LOCAL_CLOSE.
+A connection that fails to come up ends with REMOTE_CLOSE and a `transport_failure_reason` in Envoy's words, or with
+LOCAL_CLOSE and `failed_locally` if it could not have its source address or a socket option; one that takes too long
+ends with LOCAL_CLOSE and `connect_timed_out`. Closing it from this side, at any time, is LOCAL_CLOSE.
 """
 
 from __future__ import annotations
@@ -41,10 +42,14 @@ class ClientConnection(Connection):
 
     Attributes:
         connect_timed_out: it ended because the connect timeout passed.
+        bind_failed: it ended because it could not have the source address.
+        failed_locally: that, or because the kernel refused a socket option.
         connect_start_time, connect_complete_time: monotonic seconds; None if it has not come to that.
     """
 
     connect_timed_out = False
+    bind_failed = False
+    failed_locally = False
     connect_start_time: float | None = None
     connect_complete_time: float | None = None
     _raw: socket.socket | None = None
@@ -71,22 +76,38 @@ class ClientConnection(Connection):
         if self.dispatcher.dial is not None:
             self.dispatcher.dial(self)
             return
-        try:
-            self._raw = raw = self._open_socket()
-            error = raw.connect_ex(self._address.sockaddr)
-        except OSError as failure:
-            error = failure.errno or errno.EINVAL
-        if error == errno.EINPROGRESS:
+        raw, error, reason = self._begin(self._address)
+        self._raw = raw
+        if raw is None:
+            self.dispatcher.post(lambda: self._fail(reason))
+        elif error:
             self._watched = True
             self.dispatcher.loop.add_writer(raw, self._on_connect_progress)
             if timeout > 0:
                 self._connect_timer = self.dispatcher.create_timer(self._on_connect_timeout)
                 self._connect_timer.enable(timeout)
-        elif error:
-            reason = f"immediate connect error: {os.strerror(error)}|remote address:{self._address}"
-            self.dispatcher.post(lambda: self._fail(reason))
         else:
             self._adopt(raw)
+
+    def _begin(self, address: Address) -> tuple[socket.socket | None, int, str]:
+        """(a socket that connects, EINPROGRESS or 0 if it is connected), or None and why there is none."""
+        raw: socket.socket | None = None
+        reason = ""
+        try:
+            raw = self._open_socket(address)
+            error = raw.connect_ex(address.sockaddr)
+        except OSError as failure:
+            error = failure.errno or errno.EINVAL
+        if self.failed_locally:
+            # Envoy too has begun to connect by the time that it gives up.
+            reason = self.transport_failure_reason
+        elif error in (0, errno.EINPROGRESS):
+            return raw, error, ""
+        else:
+            reason = f"immediate connect error: {os.strerror(error)}|remote address:{address}"
+        if raw is not None:
+            raw.close()
+        return None, error, reason
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.connect_complete_time = self.dispatcher.monotonic_time()
@@ -97,21 +118,31 @@ class ClientConnection(Connection):
                 self.info.local_address = self.info.direct_local_address = local
         super().connection_made(transport)
 
-    def _open_socket(self) -> socket.socket:
-        address = self._address
+    def _open_socket(self, address: Address) -> socket.socket:
         raw = socket.socket(address.family, socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0))
-        self._raw = raw
         raw.setblocking(False)
         if not address.path:
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        apply_socket_options(raw, self._options, SocketState.PREBIND)
-        if self._source_address is not None:
-            if not self._source_address.port and hasattr(socket, "IP_BIND_ADDRESS_NO_PORT"):
-                raw.setsockopt(socket.IPPROTO_IP, socket.IP_BIND_ADDRESS_NO_PORT, 1)
-            raw.bind(self._source_address.sockaddr)
-            self.info.local_address = self.info.direct_local_address = None
-        apply_socket_options(raw, self._options, SocketState.BOUND)
+        source = self._source_address
+        try:
+            apply_socket_options(raw, self._options, SocketState.PREBIND)
+            if source is not None:
+                if not source.port and hasattr(socket, "IP_BIND_ADDRESS_NO_PORT"):
+                    raw.setsockopt(socket.IPPROTO_IP, socket.IP_BIND_ADDRESS_NO_PORT, 1)
+                self._bind(raw, source)
+            apply_socket_options(raw, self._options, SocketState.BOUND)
+        except OSError:
+            self.failed_locally = True
         return raw
+
+    def _bind(self, raw: socket.socket, source: Address) -> None:
+        try:
+            raw.bind(source.sockaddr)
+        except OSError as error:
+            self.bind_failed = True
+            self.transport_failure_reason = f"failed to bind to {source}: {os.strerror(error.errno or errno.EINVAL)}"
+            raise
+        self.info.local_address = self.info.direct_local_address = None
 
     def _on_connect_progress(self) -> None:
         raw = self._raw
@@ -120,7 +151,7 @@ class ClientConnection(Connection):
         self._forget_watch(raw)
         error = raw.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if error:
-            self._fail(f"delayed connect error: {os.strerror(error)}")
+            self._fail(connect_error(error))
         else:
             self._adopt(raw)
 
@@ -140,7 +171,7 @@ class ClientConnection(Connection):
     def _fail(self, reason: str) -> None:
         if not self.closed:
             self.transport_failure_reason = reason
-            self._end(ConnectionEvent.REMOTE_CLOSE)
+            self._end(ConnectionEvent.LOCAL_CLOSE if self.failed_locally else ConnectionEvent.REMOTE_CLOSE)
 
     def _on_connect_timeout(self) -> None:
         self.connect_timed_out = True
@@ -163,3 +194,8 @@ class ClientConnection(Connection):
             self._forget_watch(raw)
             raw.close()
         super()._end(event)
+
+
+def connect_error(error: int) -> str:
+    """Envoy's words for an error that came while connecting."""
+    return f"delayed connect error: {os.strerror(error)}"

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..config.api import message_class, unpack
 from ..config.fields import honours
 from ..errors import ConfigError
+from ..record import record
 from ..registry import Registry
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ class ResolutionStatus(Enum):
     """Nothing is known: no server answered, or one could not."""
 
 
-class DnsResponse(NamedTuple):
+@record
+class DnsResponse:
     """One address of a name. `ttl` is seconds; 0 where nothing tells it (`/etc/hosts`, literal addresses)."""
 
     host: str
@@ -68,7 +70,8 @@ class DnsResolver(Protocol):
         """Cancel everything and let go of the sockets."""
 
 
-class DnsResolverContext(NamedTuple):
+@record
+class DnsResolverContext:
     """What a factory of resolvers may ask for."""
 
     dispatcher: Dispatcher

@@ -12,12 +12,12 @@ nothing is left, the default filter chain takes the connection, if there is one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import ConfigError
 from ..explain.explanation import NO_EXPLANATION, Explanation
+from ..record import record
 from .cidr import EVERYWHERE, CidrMap, CidrRange
 from .filter import NetworkFilterFactory
 from .socket import ConnectionSocket
@@ -29,7 +29,7 @@ ANY, SAME_IP_OR_LOOPBACK, EXTERNAL = 0, 1, 2
 """`FilterChainMatch.ConnectionSourceType`."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FilterChainMatch:
     """What a chain asks of a connection; an empty field asks for nothing."""
 

@@ -10,9 +10,9 @@ import os
 import socket
 import stat
 import sys
-from dataclasses import dataclass
 
 from ..errors import ConfigError
+from ..record import record
 from .address import Address
 from .socket_option import NO_OPTIONS, SocketOption, SocketState, apply_socket_options
 
@@ -21,7 +21,7 @@ _IP_FREEBIND, _IPV6_FREEBIND = 15, 78
 _IP_TRANSPARENT, _IPV6_TRANSPARENT = 19, 75
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ListenSocketSettings:
     """One address of a listener.
 

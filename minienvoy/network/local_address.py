@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import socket
 import struct
-from pathlib import Path
 
 _SIOCGIFADDR = 0x8915
 
@@ -40,7 +39,8 @@ def _first_v4() -> str:
 
 def _first_v6() -> str:
     try:
-        lines = Path("/proc/net/if_inet6").read_text().splitlines()
+        with open("/proc/net/if_inet6", encoding="ascii") as file:  # noqa: PTH123
+            lines = file.read().splitlines()
     except OSError:
         return ""
     for line in lines:

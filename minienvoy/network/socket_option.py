@@ -9,7 +9,9 @@ import os
 import socket
 from collections.abc import Iterable
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any
+
+from ..record import record
 
 
 class SocketState(Enum):
@@ -20,7 +22,8 @@ class SocketState(Enum):
     LISTENING = 2
 
 
-class SocketOption(NamedTuple):
+@record
+class SocketOption:
     """One `setsockopt`. `level` and `name` are the kernel's numbers."""
 
     level: int

@@ -6,20 +6,22 @@ Envoy: `Router::ConfigImpl`, `RouteMatcher`, `VirtualHostImpl`; docs "HTTP routi
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from ..config.fields import honours
 from ..errors import ConfigError
 from ..explain.explanation import NO_EXPLANATION, Decision, NearMiss
 from ..http.header_map import RequestHeaderMap
+from ..record import replace
 from ..upstream.load_assignment import plain_metadata
 from .filter_config import FilterConfigs
 from .header_parser import HeaderParser
 from .rate_limit import RateLimitPolicy
 from .redirect import MAX_BODY, SslRedirect
+from .retry_policy import AttemptSettings
 from .route_entry import CommonVirtualHost, RouteEntry
+from .route_index import SCANNED, RouteIndex
 from .route_match_tree import RouteMatchTree
 from .shadow_writer import ShadowPolicy, shadow_policies
 
@@ -59,7 +61,15 @@ honours(
     "request_headers_to_remove",
     "response_headers_to_add",
     "response_headers_to_remove",
+    "retry_policy",
+    "hedge_policy",
+    "include_request_attempt_count",
+    "include_attempt_count_in_response",
+    "include_is_timeout_retry_header",
+    "per_request_buffer_limit_bytes",
+    "request_body_buffer_limit",
     whole=("metadata",),
+    ignored={"retry_policy_typed_config": "Envoy does not read it either"},
 )
 
 
@@ -74,13 +84,26 @@ class VirtualHost:
 
     Attributes:
         domains: as configured.
+        first_routes: those that are asked one after the other; all, unless there are many.
+        index: finds who is to be asked after them, or None.
         path: where it stands in the configuration.
         ssl_redirect: the answer to whoever does not come by TLS, if `require_tls` asks for it.
         tree: chooses the routes to try, in place of `routes`; or None.
         unusual: there is one of these two.
     """
 
-    __slots__ = ("_require_tls", "domains", "name", "path", "routes", "ssl_redirect", "tree", "unusual")
+    __slots__ = (
+        "_require_tls",
+        "domains",
+        "first_routes",
+        "index",
+        "name",
+        "path",
+        "routes",
+        "ssl_redirect",
+        "tree",
+        "unusual",
+    )
 
     def __init__(
         self,
@@ -96,6 +119,8 @@ class VirtualHost:
         self.tree = tree
         self.unusual = bool(require_tls) or tree is not None
         self.routes = routes
+        self.first_routes = routes[:SCANNED]
+        self.index = RouteIndex(routes[SCANNED:]) if len(routes) > SCANNED else None
         self._require_tls = require_tls
         self.ssl_redirect: RouteEntry | None = redirect if require_tls else None
 
@@ -155,6 +180,7 @@ class RouteConfig:
                 most_specific_wins=proto.most_specific_header_mutations_wins,
                 filter_configs=_filter_configs(each, here, filter_configs, sources),
                 shadow_policies=_shadow_policies(each, here, shared),
+                attempts=AttemptSettings.of_virtual_host(each, here),
                 rate_limits=RateLimitPolicy.from_protos(each.rate_limits, f"{here}.rate_limits", sources),
                 random=random,
                 max_body=body_limit.value if proto.HasField("max_direct_response_body_size_bytes") else MAX_BODY,
@@ -237,14 +263,15 @@ class RouteConfig:
             if explain is not NO_EXPLANATION:
                 explain.decided("route", None, f"no virtual host for {headers.authority.decode('latin-1')}")
             return None
-        routes: Sequence[RouteEntry] = virtual_host.routes
+        routes: Iterable[RouteEntry] = virtual_host.first_routes
+        index = virtual_host.index
         if virtual_host.unusual:
             if virtual_host.ssl_redirect is not None and virtual_host.wants_tls(headers):
                 if explain is not NO_EXPLANATION:
                     explain.decided("route", "redirect to https", f"require_tls of virtual host {virtual_host.name}")
                 return virtual_host.ssl_redirect
             if virtual_host.tree is not None:
-                routes = virtual_host.tree.find(headers, stream)
+                routes, index = virtual_host.tree.find(headers, stream), None
         path = headers.path
         if b"?" in path:
             path = path[: path.index(b"?")]
@@ -252,21 +279,26 @@ class RouteConfig:
             # Those of every segment, as in `/a;v=1/b`.
             path = _PATH_PARAMETERS.sub(b"", path)
         if explain is not NO_EXPLANATION:
+            if index is not None:
+                routes = virtual_host.routes
             return self._explained_route(virtual_host, routes, headers, path, stream)
-        for route in routes:
-            match = route.match
-            prefix = match.quick_prefix
-            if prefix is not None:
-                if not path.startswith(prefix):
+        while True:
+            for route in routes:
+                match = route.match
+                prefix = match.quick_prefix
+                if prefix is not None:
+                    if not path.startswith(prefix):
+                        continue
+                elif not match.path(path):
                     continue
-            elif not match.path(path):
-                continue
-            if not (match.conditional and match.conditions(headers, stream, self._random)):
-                if not path and not match.connect:
-                    # A CONNECT without a path is for a connect_matcher only.
-                    continue
-                return self._for_request(route, headers, stream) if route.depends else route
-        return None
+                if not (match.conditional and match.conditions(headers, stream, self._random)):
+                    if not path and not match.connect:
+                        # A CONNECT without a path is for a connect_matcher only.
+                        continue
+                    return self._for_request(route, headers, stream) if route.depends else route
+            if index is None:
+                return None
+            routes, index = index.candidates(path), None
 
     def _find_virtual_host(self, headers: RequestHeaderMap) -> VirtualHost | None:
         if not self._vhost_header:
@@ -286,7 +318,7 @@ class RouteConfig:
     def _explained_route(
         self,
         virtual_host: VirtualHost,
-        routes: Sequence[RouteEntry],
+        routes: Iterable[RouteEntry],
         headers: RequestHeaderMap,
         path: bytes,
         stream: Any,

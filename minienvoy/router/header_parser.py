@@ -9,13 +9,22 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from ..access_log.context import FormatterContext
-from ..access_log.formatter import Formatter, compile_format
 from ..config.fields import honours
 from ..errors import ConfigError
-from ..http.header_map import Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
+from ..http.header_map import (
+    SUSPECT,
+    Entry,
+    HeaderMap,
+    RequestHeaderMap,
+    ResponseHeaderMap,
+    entry,
+    is_valid_value,
+    without_controls,
+)
 
 if TYPE_CHECKING:
     from ..access_log.context import Sources
+    from ..access_log.formatter import Formatter
     from ..stream_info import StreamInfo
 
 honours("envoy.config.core.v3.HeaderValueOption", "header", "append", "append_action", "keep_empty_value")
@@ -89,6 +98,12 @@ class HeaderParser:
                 if context is None:
                     context = FormatterContext(stream, request_headers, response_headers)
                 value = each.formatter.format(context).encode("latin-1")
+                if not is_valid_value(value):
+                    if response_headers is None:
+                        # The codec refuses to send it.
+                        headers.seen |= SUSPECT
+                    else:
+                        value = without_controls(value)
                 item = entry(each.name, value)
             if not item[1] and not each.keep_empty:
                 continue
@@ -110,6 +125,8 @@ class HeaderParser:
 
 
 def _addition(option: Any, path: str, sources: Sources | None) -> _Addition:
+    from ..access_log.formatter import compile_format
+
     name = option.header.key.lower()
     value = option.header.value or option.header.raw_value.decode("latin-1")
     if option.HasField("append"):

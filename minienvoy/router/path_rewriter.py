@@ -10,10 +10,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from ..access_log.context import FormatterContext
-from ..access_log.formatter import compile_format
 from ..config import api
 from ..errors import ConfigError
-from ..http.header_map import RequestHeaderMap
+from ..http.header_map import SUSPECT, RequestHeaderMap, is_valid_value
 from ..matchers.regex import compile_substitution
 from ..registry import Registry
 
@@ -95,8 +94,17 @@ def compile_text(
     text: str, path: str, sources: Any, omit_empty_values: bool = False
 ) -> Callable[[RequestHeaderMap, StreamInfo], bytes]:
     """A format in the language of the access log, of a request that has no response yet."""
+    from ..access_log.formatter import compile_format
+
     formatter = compile_format(text, sources, omit_empty_values=omit_empty_values, path=path)
-    return lambda headers, stream: formatter.format(FormatterContext(stream, headers, None)).encode("latin-1")
+
+    def text_of(headers: RequestHeaderMap, stream: StreamInfo) -> bytes:
+        made = formatter.format(FormatterContext(stream, headers, None)).encode("latin-1")
+        if not is_valid_value(made):
+            headers.seen |= SUSPECT
+        return made
+
+    return text_of
 
 
 def rewrite_path(headers: RequestHeaderMap, stream: StreamInfo, rewriter: PathRewriter, keep_original: bool) -> None:

@@ -9,20 +9,19 @@ descriptor, unless it may be skipped. Not implemented: `extension` actions.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
-from urllib.parse import unquote_to_bytes
 
 from ..access_log.context import FormatterContext
-from ..access_log.formatter import Formatter, compile_format
 from ..config.fields import honours
 from ..errors import ConfigError
 from ..http.header_map import RequestHeaderMap
 from ..matchers.header import compile_header_matchers, matches_all
 from ..matchers.query_parameter import compile_query_parameter_matchers, parse_query
 from ..network.cidr import CidrRange, CidrSet
+from ..record import record
 
 if TYPE_CHECKING:
+    from ..access_log.formatter import Formatter
     from ..stream_info import StreamInfo
 
 _TYPE: Final = "envoy.config.route.v3.RateLimit"
@@ -151,7 +150,7 @@ Action = Callable[[Subject], "Entry | _Skip | None"]
 _DYNAMIC, _ROUTE_ENTRY = 0, 1  # of `RateLimit.Action.MetaData.Source`
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RateLimitPolicyEntry:
     """One of the `rate_limits`."""
 
@@ -196,6 +195,8 @@ class RateLimitPolicyEntry:
             hits = proto.hits_addend.number.value
         elif proto.hits_addend.format:
             where = f"{path}.hits_addend.format"
+            from ..access_log.formatter import compile_format
+
             hits = compile_format(proto.hits_addend.format, sources, omit_empty_values=True, path=where)
         return cls(
             proto.stage.value,
@@ -265,6 +266,8 @@ def _request_headers(proto: Any, path: str) -> Action:
 
 
 def _query_parameters(proto: Any, path: str) -> Action:
+    from urllib.parse import unquote_to_bytes
+
     name, key = proto.query_parameter_name.encode(), proto.descriptor_key
     absent = SKIP if proto.skip_if_absent else None
 

@@ -6,18 +6,20 @@ Envoy: `Router::DirectResponseEntry`, `RouteEntryImplBase::newUri`; docs "Redire
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ..access_log.context import FormatterContext
-from ..access_log.substitution_format_string import CompiledFormat, compile_substitution_format, content_type_of
 from ..config.fields import honours
 from ..errors import ConfigError
-from ..http.header_map import RequestHeaderMap
+from ..http.header_map import RequestHeaderMap, ResponseHeaderMap, without_controls
 from .path_rewriter import PathRewriter, format_rewriter, prefix_rewriter, regex_rewriter, rewrite_path
 
 if TYPE_CHECKING:
+    from ..access_log.substitution_format_string import CompiledFormat
+    from ..http.conn_manager_stats import RouterStats
+    from ..http.filter_manager import FilterManager
     from ..stream_info import StreamInfo
+    from .route_entry import RouteEntry
     from .route_matcher import RouteMatch
 
 honours("envoy.config.route.v3.DirectResponseAction", "status", "body", "body_format")
@@ -59,7 +61,8 @@ def read_data_source(source: Any, path: str) -> bytes:
         return value.encode()
     if kind == "filename":
         try:
-            return Path(source.filename).read_bytes()
+            with open(source.filename, "rb") as file:  # noqa: PTH123
+                return file.read()
         except OSError as error:
             raise ConfigError(f"unable to read file: {source.filename}: {error.strerror}", f"{path}.filename") from None
     return b""
@@ -87,6 +90,8 @@ class DirectResponse:
         self.body_format: CompiledFormat | None = None
         self.content_type = b""
         if proto.HasField("body_format"):
+            from ..access_log.substitution_format_string import compile_substitution_format, content_type_of
+
             self.body_format = compile_substitution_format(proto.body_format, sources, f"{path}.body_format")
             if proto.body_format.content_type or proto.body_format.WhichOneof("format") == "json_format":
                 self.content_type = content_type_of(proto.body_format).encode()
@@ -108,7 +113,7 @@ class DirectResponse:
 class Redirect:
     """Sends the client elsewhere."""
 
-    __slots__ = ("_host", "_path", "_port", "_rewriter", "_scheme", "_strip_query", "status")
+    __slots__ = ("_formats", "_host", "_path", "_port", "_rewriter", "_scheme", "_strip_query", "status")
     is_redirect = True
     body = b""
 
@@ -120,12 +125,14 @@ class Redirect:
         self._port = b":%d" % proto.port_redirect if proto.port_redirect else b""
         self._path = proto.path_redirect.encode()
         self._rewriter: PathRewriter | None = None
+        self._formats = False
         kind = proto.WhichOneof("path_rewrite_specifier")
         if kind == "prefix_rewrite" and proto.prefix_rewrite:
             self._rewriter = prefix_rewriter(match, proto.prefix_rewrite.encode())
         elif kind == "regex_rewrite":
             self._rewriter = regex_rewriter(proto.regex_rewrite, f"{path}.regex_rewrite")
         elif kind == "path_rewrite" and proto.path_rewrite:
+            self._formats = True
             self._rewriter = format_rewriter(proto.path_rewrite, f"{path}.path_rewrite", sources)
         # A query of `path_redirect` is no query of the request.
         self._strip_query = proto.strip_query and b"?" not in self._path
@@ -139,9 +146,12 @@ class Redirect:
             query = path.find(b"?")
             path = self._path if b"?" in self._path or query < 0 else self._path + path[query:]
         elif self._rewriter is not None:
-            # The log shows the path that the client is sent to, or the one it asked for.
-            rewrite_path(headers, stream, self._rewriter, True)
-            path = headers.path
+            if self._formats:
+                path = without_controls(self._rewriter(headers, stream) or path)
+            else:
+                # The log shows the path that the client is sent to.
+                rewrite_path(headers, stream, self._rewriter, True)
+                path = headers.path
             if path[:1] != b"/":
                 path = b"/" + path
         if self._strip_query:
@@ -170,3 +180,28 @@ def _host_of(headers: RequestHeaderMap, scheme: bytes, port: bytes) -> bytes:
     before = headers.get(b"x-forwarded-proto")
     leaves = before != scheme and (before, host[at:]) in ((b"https", b":443"), (b"http", b":80"))
     return host[:at] if port or leaves else host
+
+
+def answer_directly(
+    answer: DirectResponse | Redirect | SslRedirect,
+    route: RouteEntry,
+    stream: FilterManager,
+    headers: RequestHeaderMap,
+    stats: RouterStats,
+) -> None:
+    """What a route answers by itself."""
+    stats.rq_direct_response += 1
+    location = answer.location(headers, stream)
+    body, content_type = answer.body, b""
+    if isinstance(answer, DirectResponse) and answer.body_format is not None:
+        stream.describe()
+        body, content_type = answer.format_body(headers, stream), answer.content_type
+
+    def modify(response: ResponseHeaderMap) -> None:
+        if location is not None:
+            response.add(b"location", location)
+        if content_type:
+            response.add(b"content-type", content_type)
+        route.finalize_response_headers(response, stream, headers)
+
+    stream.send_local_reply(answer.status, body, "direct_response", modify)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from ..config.fields import forbids, honours
 from ..errors import ConfigError
 from ..http.grpc import is_grpc
 from ..http.header_map import Entry, RequestHeaderMap, ResponseHeaderMap, entry
+from ..record import field, record
 from ..upstream.load_assignment import plain_metadata
 from .filter_config import NOTHING_DISABLED, FilterConfigs
 from .grpc_timeout import GrpcTimeouts, grpc_timeouts, set_grpc_timeout
@@ -24,6 +24,7 @@ from .internal_redirect import InternalRedirectPolicy, internal_redirect_policy
 from .path_rewriter import PathRewriter, compile_path_rewriter, rewrite_path
 from .rate_limit import RateLimitPolicy
 from .redirect import MAX_BODY, DirectResponse, Redirect, SslRedirect
+from .retry_policy import PLAIN, AttemptSettings
 from .route_matcher import RouteMatch
 from .shadow_writer import ShadowPolicy, shadow_policies
 from .weighted_cluster import ClusterSpecifier, HeaderClusterSpecifier, WeightedClusterSpecifier
@@ -45,6 +46,8 @@ honours(
     "request_headers_to_remove",
     "response_headers_to_add",
     "response_headers_to_remove",
+    "per_request_buffer_limit_bytes",
+    "request_body_buffer_limit",
     whole=("metadata",),
     ignored={
         "decorator": "it names the spans of traced requests, and there is no tracing yet",
@@ -76,12 +79,15 @@ honours(
     "request_mirror_policies",
     "hash_policy",
     "upgrade_configs",
+    "retry_policy",
+    "hedge_policy",
     "rate_limits",
     "include_vh_rate_limits",
     whole=("metadata_match",),
     ignored={
         "early_data_policy": "there is no early data of TLS or QUIC",
         "flush_timeout": "HTTP/1 hands whole responses to the connection, which has delayed_close_timeout",
+        "retry_policy_typed_config": "Envoy does not read it either",
     },
 )
 honours("envoy.config.route.v3.RouteAction.UpgradeConfig", "upgrade_type", "enabled")
@@ -113,7 +119,7 @@ def seconds(message: Any, field: str) -> float | None:
     return float(duration.seconds + duration.nanos / 1e9)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CommonVirtualHost:
     """What the routes of a virtual host have in common (`Router::CommonVirtualHostImpl`).
 
@@ -123,6 +129,7 @@ class CommonVirtualHost:
         most_specific_wins: the route has the last word on headers, not the route configuration.
         filter_configs: of the virtual host and the route configuration.
         shadow_policies: for routes that have none of their own.
+        attempts: of routes that say nothing of retries themselves.
         rate_limits: of the virtual host.
         max_body: of direct responses, in bytes.
     """
@@ -134,6 +141,7 @@ class CommonVirtualHost:
     most_specific_wins: bool = False
     filter_configs: FilterConfigs | None = None
     shadow_policies: tuple[ShadowPolicy, ...] = ()
+    attempts: AttemptSettings = PLAIN
     rate_limits: RateLimitPolicy | None = None
     max_body: int = MAX_BODY
     random: Callable[[], int] = lambda: 0
@@ -155,6 +163,8 @@ class RouteEntry:
         grpc_timeouts: what the deadlines of gRPC clients have to say, or None.
         priority: 0 for the default, 1 for high: which circuit breakers and connections are used.
         shadow_policies: to which clusters copies of requests go.
+        attempts: what is said of retries and hedging.
+        tries_once: there is nothing of that, as long as no request asks for it.
         internal_redirect: which redirects of the upstream are followed, or None.
         copies_request: one of these two wants requests.
         rate_limits: what makes descriptors of its requests, or None; `virtual_host_rate_limits` likewise.
@@ -168,6 +178,7 @@ class RouteEntry:
 
     __slots__ = (
         "append_x_forwarded_host",
+        "attempts",
         "auto_host_rewrite",
         "changes_response",
         "cluster_host",
@@ -200,6 +211,7 @@ class RouteEntry:
         "specifier",
         "timeout",
         "timeout_header",
+        "tries_once",
         "upgrades",
         "virtual_host_metadata",
         "virtual_host_name",
@@ -264,8 +276,12 @@ class RouteEntry:
             raise ConfigError(f"{action} is not supported", path)
         self.changes_response = bool(self.response_parsers)
         self.timeout_header: Entry = entry(b"x-envoy-expected-rq-timeout-ms", b"%d" % int(self.timeout * 1000))
-        self.plain_timeout = bool(self.timeout) and (
-            self.grpc_timeouts is None or self.grpc_timeouts.max_timeout is None
+        self.attempts = common.attempts.of_route(proto, path)
+        self.tries_once = self.attempts.plain
+        self.plain_timeout = (
+            bool(self.timeout)
+            and not self.attempts.retry_policy.per_try_timeout
+            and (self.grpc_timeouts is None or self.grpc_timeouts.max_timeout is None)
         )
         self.copies_request = bool(self.shadow_policies) or self.internal_redirect is not None
         self.rewrites = self.path_rewriter is not None or self.host_rewriter is not None
@@ -357,7 +373,10 @@ class RouteEntry:
             headers.set(b"x-envoy-original-host", headers.authority)
         if self.append_x_forwarded_host:
             before = headers.get(b"x-forwarded-host")
-            headers.set(b"x-forwarded-host", b"%b,%b" % (before, headers.authority) if before else headers.authority)
+            if not before:
+                headers.set(b"x-forwarded-host", headers.authority)
+            elif before.rpartition(b",")[2].strip() != headers.authority:
+                headers.set(b"x-forwarded-host", b"%b,%b" % (before, headers.authority))
         headers.authority = host
 
     def finalize_response_headers(

@@ -1,36 +1,30 @@
 """The terminal HTTP filter: route, balance, forward, answer.
 
-Envoy: `Router::Filter`; docs "Router". What goes wrong upstream becomes a local reply here, with Envoy's status,
-words and flags; what goes right passes through with as little ado as possible.
+Envoy: `Router::Filter`; docs "Router". What goes right passes through with as little ado as possible. What goes wrong
+is in `router_replies.py`, what is tried again in `attempts.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from ..explain.explanation import NO_EXPLANATION
-from ..http.codec import RequestEncoder, StreamResetReason
-from ..http.filter import FilterDataStatus, FilterHeadersStatus, FilterTrailersStatus, StreamDecoderFilter
+from ..http.codec import RequestEncoder
+from ..http.filter import FilterDataStatus, FilterHeadersStatus, FilterTrailersStatus
 from ..http.grpc import grpc_to_http_status, is_grpc
 from ..http.header_map import KIND, Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
 from ..stream_info import ResponseFlag
-from ..upstream.http_conn_pool import MakeCodec, http_conn_pool
-from .grpc_timeout import set_grpc_timeout
-from .redirect import DirectResponse
+from ..upstream.http_conn_pool import http_conn_pool
+from .attempts import CONTROL, IMMEDIATE_FAIL, Attempts
+from .final_timeout import final_timeout
+from .redirect import answer_directly
 from .request_buffer import RequestBuffer
+from .router_replies import GRPC_STATUS, RouterReplies
 from .shadow_writer import ShadowRequest, start_shadows
-from .upstream_log import LoggedUpstreamRequest, UpstreamLogs
 from .upstream_request import UpstreamRequest
 
 if TYPE_CHECKING:
-    from ..http.conn_manager_stats import RouterStats
     from ..http.filter_manager import FilterManager
-    from ..stream_info import StreamInfo
-    from ..upstream.cluster import Cluster
-    from ..upstream.cluster_manager import ClusterManager
-    from ..upstream.host import Host
-    from ..upstream.load_balancer import OverrideHost, RetryPriority
     from .route_entry import RouteEntry
 
 _STOP: Final = FilterHeadersStatus.STOP_ITERATION
@@ -39,72 +33,8 @@ _NO_BUFFER: Final = FilterDataStatus.STOP_ITERATION_NO_BUFFER
 _INTERNAL: Final = KIND[b"x-envoy-internal"]
 _TIMEOUT_HEADER: Final = KIND[b"x-envoy-upstream-rq-timeout-ms"]
 _EXPECTED_TIMEOUT: Final = KIND[b"x-envoy-expected-rq-timeout-ms"]
-_CONTROL: Final = (
-    KIND[b"x-envoy-retry-on"]
-    | KIND[b"x-envoy-retry-grpc-on"]
-    | KIND[b"x-envoy-max-retries"]
-    | KIND[b"x-envoy-retriable-status-codes"]
-    | KIND[b"x-envoy-retriable-header-names"]
-    | KIND[b"x-envoy-hedge-on-per-try-timeout"]
-    | KIND[b"x-envoy-upstream-alt-stat-name"]
-    | KIND[b"x-envoy-upstream-rq-per-try-timeout-ms"]
-    | KIND[b"x-envoy-upstream-rq-timeout-alt-response"]
-)
 _TIMEOUTS: Final = _TIMEOUT_HEADER | _EXPECTED_TIMEOUT
 _SERVICE_TIME: Final = KIND[b"x-envoy-upstream-service-time"]
-_IMMEDIATE_FAIL: Final = KIND[b"x-envoy-immediate-health-check-fail"]
-_DEGRADED: Final = KIND[b"x-envoy-degraded"]
-_GRPC_STATUS: Final = KIND[b"grpc-status"]
-
-_FLAGS: Final = {
-    StreamResetReason.LOCAL_CONNECTION_FAILURE: ResponseFlag.UPSTREAM_CONNECTION_FAILURE,
-    StreamResetReason.REMOTE_CONNECTION_FAILURE: ResponseFlag.UPSTREAM_CONNECTION_FAILURE,
-    StreamResetReason.CONNECTION_TIMEOUT: ResponseFlag.UPSTREAM_CONNECTION_FAILURE,
-    StreamResetReason.CONNECTION_TERMINATION: ResponseFlag.UPSTREAM_CONNECTION_TERMINATION,
-    StreamResetReason.LOCAL_RESET: ResponseFlag.LOCAL_RESET,
-    StreamResetReason.LOCAL_REFUSED_STREAM_RESET: ResponseFlag.LOCAL_RESET,
-    StreamResetReason.REMOTE_RESET: ResponseFlag.UPSTREAM_REMOTE_RESET,
-    StreamResetReason.REMOTE_REFUSED_STREAM_RESET: ResponseFlag.UPSTREAM_REMOTE_RESET,
-    StreamResetReason.CONNECT_ERROR: ResponseFlag.UPSTREAM_REMOTE_RESET,
-    StreamResetReason.OVERFLOW: ResponseFlag.UPSTREAM_OVERFLOW,
-    StreamResetReason.PROTOCOL_ERROR: ResponseFlag.UPSTREAM_PROTOCOL_ERROR,
-    StreamResetReason.HTTP1_PREMATURE_UPSTREAM_HALF_CLOSE: ResponseFlag.UPSTREAM_CONNECTION_TERMINATION,
-    StreamResetReason.OVERLOAD_MANAGER: ResponseFlag.OVERLOAD_MANAGER_TERMINATED,
-}
-
-
-class RouterConfig:
-    """Shared by the routers of one filter chain.
-
-    Attributes:
-        suppress_envoy_headers: neither read nor add `x-envoy-*`.
-        upstream_logs: that hear of every attempt; None if there are none.
-        make_codec: makes the upstream codec of a new connection.
-    """
-
-    __slots__ = (
-        "get_cluster",
-        "make_codec",
-        "make_upstream_request",
-        "stats",
-        "suppress_envoy_headers",
-        "upstream_logs",
-    )
-
-    def __init__(
-        self,
-        cluster_manager: ClusterManager,
-        stats: RouterStats,
-        make_codec: MakeCodec,
-        suppress_envoy_headers: bool = False,
-        upstream_logs: UpstreamLogs | None = None,
-    ) -> None:
-        self.upstream_logs = upstream_logs
-        self.make_upstream_request = UpstreamRequest if upstream_logs is None else LoggedUpstreamRequest
-        self.get_cluster = cluster_manager.get
-        self.stats = stats
-        self.make_codec = make_codec
-        self.suppress_envoy_headers = suppress_envoy_headers
 
 
 _SERVICE_TIMES: Final[list[Entry]] = [
@@ -112,42 +42,10 @@ _SERVICE_TIMES: Final[list[Entry]] = [
 ]
 
 
-class Router(StreamDecoderFilter):
-    """One request. Also the `LoadBalancerContext` of that request."""
+class Router(RouterReplies):
+    """One request."""
 
-    __slots__ = (
-        "_complete_time",
-        "_reading_stopped",
-        "buffered",
-        "buffered_size",
-        "cluster",
-        "config",
-        "explain",
-        "internal",
-        "request_complete",
-        "request_headers",
-        "request_trailers",
-        "response_started",
-        "route_entry",
-        "set_cookies",
-        "shadows",
-        "stream",
-        "timeout",
-        "upstream",
-    )
-
-    def __init__(self, config: RouterConfig) -> None:
-        self.config = config
-        self.request_complete = self.response_started = self.internal = self._reading_stopped = False
-        self.request_trailers: HeaderMap | None = None
-        self.upstream: UpstreamRequest | None = None
-        self.buffered: list[bytes] | None = None
-        self.shadows: Sequence[ShadowRequest | RequestBuffer] = ()
-        self.set_cookies: Sequence[bytes] = ()
-        self.buffered_size = 0
-        self.timeout = 0.0
-        self._complete_time: float | None = None
-        self.explain = NO_EXPLANATION
+    __slots__ = ()
 
     # -- the request
 
@@ -168,7 +66,7 @@ class Router(StreamDecoderFilter):
             return _STOP
         self.route_entry = route
         if route.direct_response is not None:
-            self._answer_directly(route)
+            answer_directly(route.direct_response, route, stream, headers, stats)
             return _STOP
         cluster_name = route.cluster_name
         cluster = config.get_cluster(cluster_name)
@@ -185,26 +83,28 @@ class Router(StreamDecoderFilter):
         self.timeout = route.timeout
         if headers.seen & _INTERNAL:
             self.internal = headers.has(b"x-envoy-internal")
-        if cluster.drop_overload is not None and self._drops_overload(cluster):
+        if config.strict_check_headers and self.fails_strict_check(headers):
+            return _STOP
+        if cluster.drop_overload is not None and self.drops_overload(cluster):
             return _STOP
         if stream.upstream_override_host is None:
             host = cluster.load_balancer.choose_host(self)
         else:
             host = cluster.choose_host(self)
         if host is None:
-            self._no_healthy_upstream(cluster)
+            if cluster.await_host is None or not self._wait_for_host():
+                self.no_healthy_upstream()
             return _STOP
-        if not config.suppress_envoy_headers:
-            if headers.seen & _TIMEOUTS or not route.plain_timeout:
-                self._tell_timeout(headers, route)
-            else:
-                headers.entries.append(route.timeout_header)
-                headers.seen |= _EXPECTED_TIMEOUT
-        elif self._take_grpc_timeout(headers, route) and self.timeout:
-            set_grpc_timeout(headers, self.timeout)
-        if self.internal and headers.seen & _CONTROL:
-            # They have been obeyed here; the next hop is not told.
-            headers.remove_kinds(_CONTROL)
+        attempts: Attempts | None = None
+        if headers.seen & CONTROL or not route.tries_once:
+            attempts = self.attempts = Attempts(self, route.attempts, headers)
+        if headers.seen & _TIMEOUTS or not route.plain_timeout or config.suppress_envoy_headers:
+            final_timeout(self, headers)
+        else:
+            headers.entries.append(route.timeout_header)
+            headers.seen |= _EXPECTED_TIMEOUT
+        if attempts is not None and attempts.settings.count_in_request:
+            attempts.mark_request(headers)
         if route.rewrites or route.request_parsers:
             stream.describe()
             stream.cluster_metadata = cluster.metadata
@@ -215,53 +115,83 @@ class Router(StreamDecoderFilter):
         stream.upstream_host = host
         stream.watermark_callbacks = self._on_downstream_watermark
         upstream = self.upstream = config.make_upstream_request(self, host)
-        pool = host.http_pools.get(route.priority) or http_conn_pool(cluster, host, config.make_codec, route.priority)
+        if attempts is not None:
+            attempts.take_policy(headers)
+            attempts.live.append(upstream)
+        pool = host.http_pools.get(route.priority) or http_conn_pool(
+            cluster, host, config.make_codec, route.priority, stream.downstream_connection
+        )
+        if pool is None:
+            self.no_pool()
+            return _STOP
         pending = pool.new_stream(upstream)
         if pending is not None:
             upstream.pending = pending
             stream.upstream_request_create_time = stream.dispatcher.monotonic_time()
-        if end_stream and self.upstream is not None:
-            # The time that the upstream may take counts from here.
-            self._complete_time = stream.dispatcher.monotonic_time()
-            if self.timeout:
-                stream.start_response_timeout(self.timeout, self._on_response_timeout)
+        if end_stream:
+            if self.upstream is not None:
+                # The time that the upstream may take counts from here.
+                self._complete_time = stream.dispatcher.monotonic_time()
+                if self.timeout:
+                    stream.start_response_timeout(self.timeout, self.on_response_timeout)
+            elif attempts is not None:
+                self._complete_time = stream.dispatcher.monotonic_time()
         return _STOP
 
     def decode_data(self, data: bytes, end_stream: bool) -> FilterDataStatus:
-        upstream = self.upstream
-        if upstream is None:
+        upstream, attempts = self.upstream, self.attempts
+        if upstream is None if attempts is None else not attempts.take_data(data):
             return _NO_BUFFER
         self.request_complete = end_stream
         for shadow in self.shadows:
             shadow.encode_data(data, end_stream)
-        if not upstream.encode_data(data, end_stream):
+        sent = upstream is not None and upstream.encode_data(data, end_stream)
+        kept = attempts is not None and attempts.keeps_body
+        if kept or not sent:
             if self.buffered is None:
                 self.buffered = []
             self.buffered.append(data)
             self.buffered_size += len(data)
-            if self.buffered_size > self.stream.buffer_limit and not self._reading_stopped:
+            if not kept and self.buffered_size > self.stream.buffer_limit and not self._reading_stopped:
                 # Nobody to give it to yet: make the client wait.
                 self._reading_stopped = True
-                self.stream.encoder.read_disable(True)
+                self.cluster.stats.traffic.upstream_flow_control_backed_up_total += 1
+                self.stream.pause_request(True)
         if end_stream:
             self._on_request_complete()
         return _NO_BUFFER
 
     def decode_trailers(self, trailers: HeaderMap) -> FilterTrailersStatus:
-        upstream = self.upstream
-        if upstream is not None:
+        upstream, attempts = self.upstream, self.attempts
+        if upstream is not None or (attempts is not None and attempts.waiting):
             self.request_complete = True
             for shadow in self.shadows:
                 shadow.encode_trailers(trailers)
-            if not upstream.encode_trailers(trailers):
+            sent = upstream is not None and upstream.encode_trailers(trailers)
+            if not sent or (attempts is not None and attempts.keeps_body):
                 self.request_trailers = trailers
             self._on_request_complete()
         return FilterTrailersStatus.STOP_ITERATION
 
+    def start_attempt(self, upstream: UpstreamRequest) -> None:
+        """Not the first one; that is part of `decode_headers`."""
+        self.upstream = upstream
+        priority = self.route_entry.priority
+        connection = self.stream.downstream_connection
+        host, make_codec = upstream.host, self.config.make_codec
+        pool = host.http_pools.get(priority) or http_conn_pool(self.cluster, host, make_codec, priority, connection)
+        if pool is None:
+            self.no_pool()
+            return
+        pending = pool.new_stream(upstream)
+        if pending is not None:
+            upstream.pending = pending
+
     def send_buffered(self, encoder: RequestEncoder) -> None:
         """There is a connection now: send what had to wait."""
-        waiting, self.buffered = self.buffered, None
-        self.buffered_size = 0
+        waiting = self.buffered
+        if self.attempts is None or not self.attempts.keeps_body:
+            self.forget_body()
         trailers = self.request_trailers
         if waiting:
             encoder.encode_data(b"".join(waiting), self.request_complete and trailers is None)
@@ -271,7 +201,13 @@ class Router(StreamDecoderFilter):
             self.stream.last_upstream_tx_byte_time = self.stream.dispatcher.monotonic_time()
         if self._reading_stopped:
             self._reading_stopped = False
-            self.stream.encoder.read_disable(False)
+            self.cluster.stats.traffic.upstream_flow_control_drained_total += 1
+            self.stream.pause_request(False)
+
+    def forget_body(self) -> None:
+        """Nobody needs what was kept of the request."""
+        self.buffered = None
+        self.buffered_size = 0
 
     def on_destroy(self) -> None:
         upstream = self.upstream
@@ -279,12 +215,15 @@ class Router(StreamDecoderFilter):
             self.upstream = None
             if not upstream.done:
                 upstream.reset()
+        if self.attempts is not None:
+            self.attempts.on_destroy()
+            self.attempts = None
         if not self.request_complete:
             for shadow in self.shadows:
                 shadow.reset()
         if self._reading_stopped:
             self._reading_stopped = False
-            self.stream.encoder.read_disable(False)
+            self.stream.pause_request(False)
 
     # -- the response, from the upstream request
 
@@ -316,13 +255,12 @@ class Router(StreamDecoderFilter):
         details: str = "via_upstream",
     ) -> None:
         stream = self.stream
+        attempts = self.attempts
         cluster = self.cluster
         stream.first_upstream_rx_byte_time = stream.last_upstream_rx_byte_time = now
         self.response_started = True
         status = headers.status
-        outcome = status
-        if headers.seen & _GRPC_STATUS and is_grpc(self.request_headers.get(b"content-type")):
-            outcome = grpc_to_http_status(headers.get(b"grpc-status")) or status
+        outcome = self.outcome_of(headers) if headers.seen & GRPC_STATUS else status
         if not stream.is_health_check:
             cluster.code_stats.charge_response(status, self.internal)
             host_stats = upstream.host.stats
@@ -330,19 +268,10 @@ class Router(StreamDecoderFilter):
                 host_stats.rq_error += 1
             else:
                 host_stats.rq_success += 1
-        outlier = upstream.host.outlier
-        if outlier is not None:
-            error_matcher = cluster.http_options.error_matcher
-            if error_matcher is None:
-                outlier.put_http_response_code(outcome)
-            else:
-                outlier.put_matched(error_matcher(headers))
-            if headers.seen & _DEGRADED and outlier.detects_degraded:
-                outlier.put_degraded(status, headers.has(b"x-envoy-degraded"))
-        if headers.seen & _IMMEDIATE_FAIL and headers.has(b"x-envoy-immediate-health-check-fail"):
-            cluster.health.on_immediate_failure(upstream.host)
+        if attempts is None and (upstream.host.outlier is not None or headers.seen & IMMEDIATE_FAIL):
+            self.tell_detectors(upstream, headers)
         if cluster.orca_load_report is not None:
-            self._take_orca_load_report(headers)
+            self.take_orca_load_report(headers)
         if self._complete_time is not None and not self.config.suppress_envoy_headers:
             elapsed = int((now - self._complete_time) * 1000)
             item = _SERVICE_TIMES[elapsed] if elapsed < 64 else entry(b"x-envoy-upstream-service-time", b"%d" % elapsed)
@@ -351,6 +280,8 @@ class Router(StreamDecoderFilter):
             else:
                 headers.entries.append(item)
                 headers.seen |= _SERVICE_TIME
+        if attempts is not None and attempts.settings.count_in_response:
+            attempts.mark_response(headers)
         if self.route_entry.changes_response:
             # What the formats of added headers may ask for.
             stream.response_code = status
@@ -383,117 +314,12 @@ class Router(StreamDecoderFilter):
             upstream.host.stats.rq_success -= 1
             upstream.host.stats.rq_error += 1
 
-    def on_upstream_reset(self, upstream: UpstreamRequest, reason: StreamResetReason, details: str) -> None:
-        """The attempt has failed."""
-        stream = self.stream
-        self.upstream = None
-        stream.response_timeout_callback = None
-        stream.cluster_metadata = self.cluster.metadata
-        transport_failure = ""
-        if reason in (StreamResetReason.LOCAL_CONNECTION_FAILURE, StreamResetReason.REMOTE_CONNECTION_FAILURE):
-            transport_failure = details
-            stream.upstream_transport_failure_reason = details
-        stream.response_flags |= _FLAGS[reason]
-        if reason is StreamResetReason.REMOTE_RESET:
-            self.cluster.stats.traffic.upstream_rq_rx_reset += 1
-        if not stream.is_health_check:
-            upstream.host.stats.rq_error += 1
-        outlier = upstream.host.outlier
-        if outlier is not None and reason is not StreamResetReason.OVERFLOW:
-            outlier.put_connect_failure()
-        words = reason.value.replace(" ", "_")
-        if transport_failure:
-            words = f"{words}|{transport_failure.replace(' ', '_')}"
-        if self.explain is not NO_EXPLANATION:
-            self.explain.decided("connection", None, f"{upstream.host}: {words}")
-        if self.response_started:
-            stream.response_code_details = f"upstream_reset_after_response_started{{{words}}}"
-            stream.reset_stream()
-            return
-        status = 502 if reason is StreamResetReason.PROTOCOL_ERROR else 503
-        overflow = reason is StreamResetReason.OVERFLOW
-        if not stream.is_health_check:
-            self.cluster.code_stats.charge_response(status, self.internal)
-        stream.send_local_reply(
-            status,
-            f"upstream connect error or disconnect/reset before headers. reset reason: {reason.value}",
-            f"upstream_reset_before_response_started{{{words}}}",
-            _mark_overloaded if overflow and not self.config.suppress_envoy_headers else None,
-        )
-
-    def on_max_stream_duration(self, upstream: UpstreamRequest) -> None:
-        """The cluster's `max_stream_duration` has passed."""
-        stream, cluster = self.stream, self.cluster
-        cluster.stats.traffic.upstream_rq_max_duration_reached += 1
-        self.upstream = None
-        if self.explain is not NO_EXPLANATION:
-            self.explain.decided("timeout", "upstream max_stream_duration", "upstream_max_stream_duration_reached")
-        stream.response_flags |= ResponseFlag.UPSTREAM_MAX_STREAM_DURATION_REACHED
-        if self.response_started:
-            stream.response_code_details = "upstream_max_stream_duration_reached"
-            stream.reset_stream()
-            return
-        stream.send_local_reply(504, "upstream max stream duration reached", "upstream_max_stream_duration_reached")
-
-    # -- LoadBalancerContext
-
-    host_selection_retries: int = 0
-    retry_priority: RetryPriority | None = None
-
-    def compute_hash_key(self) -> int | None:
-        """By the `hash_policy` of the route; a client may get a cookie with the response."""
-        policy = self.route_entry.hash_policy
-        if policy is None:
-            return None
-        return policy.generate_hash(self.request_headers, self.stream, self.add_set_cookie)
-
-    def should_select_another_host(self, host: Host) -> bool:
-        return False
-
-    def metadata_match_criteria(self) -> Any:
-        """What the route asks for, and over it what dynamic metadata's `envoy.lb` does."""
-        criteria = self.route_entry.metadata_match
-        dynamic = self.stream._dynamic_metadata
-        if dynamic and dynamic.get("envoy.lb"):
-            return {**criteria, **dynamic["envoy.lb"]}
-        return criteria
-
-    def override_host(self) -> OverrideHost | None:
-        wanted: OverrideHost | None = self.stream.upstream_override_host
-        return wanted
-
-    def downstream_headers(self) -> RequestHeaderMap | None:
-        return self.request_headers
-
-    def request_stream_info(self) -> StreamInfo | None:
-        return self.stream
-
-    def add_set_cookie(self, value: bytes) -> None:
-        self.set_cookies = (*self.set_cookies, value)
-
     # -- inside
 
-    def _answer_directly(self, route: RouteEntry) -> None:
-        stream, answer = self.stream, route.direct_response
-        assert answer is not None
-        headers = self.request_headers
-        stats = self.config.stats
-        stats.rq_direct_response += 1
-        location = answer.location(headers, stream)
-
-        body, content_type = answer.body, b""
-        if isinstance(answer, DirectResponse) and answer.body_format is not None:
-            stream.describe()
-            body, content_type = answer.format_body(headers, stream), answer.content_type
-
-        def modify(response: ResponseHeaderMap) -> None:
-            if location is not None:
-                response.add(b"location", location)
-            if content_type:
-                response.add(b"content-type", content_type)
-            route.finalize_response_headers(response, stream, headers)
-
-        stream.send_local_reply(answer.status, body, "direct_response", modify)
+    def elapsed_milliseconds(self) -> int:
+        """Since the request was complete."""
+        complete = self._complete_time
+        return 0 if complete is None else int((self.stream.dispatcher.monotonic_time() - complete) * 1000)
 
     def _copy_request(self, route: RouteEntry, headers: RequestHeaderMap, end_stream: bool) -> None:
         """For other clusters, and to have it when the route follows a redirect."""
@@ -505,21 +331,23 @@ class Router(StreamDecoderFilter):
             copies.append(RequestBuffer(self.cluster, stream.buffer_limit))
         self.shadows = copies
 
-    def _no_healthy_upstream(self, cluster: Cluster) -> None:
-        stream = self.stream
-        stream.cluster_metadata = cluster.metadata
-        cluster.stats.traffic.upstream_cx_none_healthy += 1
-        if self.explain is not NO_EXPLANATION:
-            self.explain.decided("host", None, "no_healthy_upstream")
-        stream.attempt_count = 1
-        stream.response_flags |= ResponseFlag.NO_HEALTHY_UPSTREAM
-        override = stream.upstream_override_host
-        status = override.status if override is not None and override.strict else 503
-        if not stream.is_health_check:
-            cluster.code_stats.charge_response(status, self.internal)
-        stream.send_local_reply(status, "no healthy upstream", "no_healthy_upstream")
+    def _wait_for_host(self) -> bool:
+        """Whether the cluster looks for a host; if it knows already that there is none, that has been answered."""
+        from .host_wait import HostWait
 
-    def _take_orca_load_report(self, headers: HeaderMap) -> None:
+        assert self.cluster.await_host is not None
+        wait = HostWait(self)
+        found = self.cluster.await_host(self, wait.on_host)
+        if found is None:
+            return False
+        if isinstance(found, str):
+            self.no_healthy_upstream(found)
+            return True
+        wait.cancel = found
+        self.upstream = wait  # type: ignore[assignment]
+        return True
+
+    def take_orca_load_report(self, headers: HeaderMap) -> None:
         """What the host tells of its load, with the headers or the trailers of a response."""
         from ..upstream.orca import orca_load_report
 
@@ -528,84 +356,18 @@ class Router(StreamDecoderFilter):
         if upstream is not None and take is not None and report is not None:
             take(upstream.host, report)
 
-    def _drops_overload(self, cluster: Cluster) -> bool:
-        drop = cluster.drop_overload
-        assert drop is not None
-        if not drop.drops():
-            return False
-        stream = self.stream
-        if self.explain is not NO_EXPLANATION:
-            self.explain.decided("local_reply", 503, f"drop_overload {drop.category}")
-        stream.response_flags |= ResponseFlag.UNCONDITIONAL_DROP_OVERLOAD if drop.always else ResponseFlag.DROP_OVERLOAD
-        cluster.code_stats.charge_response(503, self.internal)
-        words = "unconditional drop overload" if drop.always else "drop overload"
-        stream.send_local_reply(503, words, words.replace(" ", "_"))
-        return True
-
-    def _tell_timeout(self, headers: RequestHeaderMap, route: RouteEntry) -> None:
-        """`x-envoy-upstream-rq-timeout-ms` from inside is obeyed; `x-envoy-expected-rq-timeout-ms` is passed on."""
-        seen = headers.seen
-        grpc = self._take_grpc_timeout(headers, route)
-        if seen & _TIMEOUT_HEADER:
-            value = headers.get(b"x-envoy-upstream-rq-timeout-ms") or b""
-            if value.isdigit() and len(value) < 12:
-                self.timeout = int(value) / 1000
-            headers.remove(b"x-envoy-upstream-rq-timeout-ms")
-        if not self.timeout:
-            return
-        if self.timeout == route.timeout and not seen & _EXPECTED_TIMEOUT:
-            headers.entries.append(route.timeout_header)
-            headers.seen |= _EXPECTED_TIMEOUT
-        else:
-            headers.set(b"x-envoy-expected-rq-timeout-ms", b"%d" % round(self.timeout * 1000))
-        if grpc:
-            # The upstream is told what is left of the client's deadline.
-            set_grpc_timeout(headers, self.timeout)
-
-    def _take_grpc_timeout(self, headers: RequestHeaderMap, route: RouteEntry) -> bool:
-        """Whether the deadline of a gRPC client takes the place of the route's timeout."""
-        timeouts = route.grpc_timeouts
-        if timeouts is None or timeouts.max_timeout is None or not is_grpc(headers.get(b"content-type")):
-            return False
-        self.timeout = timeouts.timeout(headers)
-        return True
-
     def _on_request_complete(self) -> None:
+        stream, attempts = self.stream, self.attempts
+        if self.upstream is None and attempts is None:
+            return
+        self._complete_time = stream.dispatcher.monotonic_time()
         if self.upstream is None:
             return
-        stream = self.stream
-        self._complete_time = stream.dispatcher.monotonic_time()
         if self.timeout:
-            stream.start_response_timeout(self.timeout, self._on_response_timeout)
-
-    def _on_response_timeout(self) -> None:
-        stream, cluster = self.stream, self.cluster
-        stream.cluster_metadata = cluster.metadata
-        cluster.stats.traffic.upstream_rq_timeout += 1
-        upstream, self.upstream = self.upstream, None
-        if upstream is not None:
-            upstream.host.stats.rq_timeout += 1
-            upstream.host.stats.rq_error += 1
-            if upstream.host.outlier is not None:
-                upstream.host.outlier.put_timeout()
-            upstream.reset()
-        if self.explain is not NO_EXPLANATION:
-            self.explain.decided("timeout", "route timeout", f"no complete response within {self.timeout:g} s")
-        stream.response_flags |= ResponseFlag.UPSTREAM_REQUEST_TIMEOUT
-        if self.response_started:
-            stream.response_code_details = "response_timeout"
-            stream.reset_stream()
-            return
-        if not stream.is_health_check:
-            cluster.code_stats.charge_response(504, self.internal)
-        stream.send_local_reply(504, "upstream request timeout", "response_timeout")
+            stream.start_response_timeout(self.timeout, self.on_response_timeout)
+        if attempts is not None:
+            attempts.on_request_complete()
 
     def _on_downstream_watermark(self, high: bool) -> None:
         if self.upstream is not None:
             self.upstream.on_downstream_watermark(high)
-
-
-def _mark_overloaded(headers: ResponseHeaderMap) -> None:
-    item = entry(b"x-envoy-overloaded", b"true")
-    headers.entries.insert(0, item)
-    headers.seen |= item[3]

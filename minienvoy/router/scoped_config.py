@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config.fields import honours
 from ..errors import ConfigError
-from ..explain.explanation import NO_EXPLANATION
+from ..explain.explanation import NO_EXPLANATION, Decision
 from ..http.header_map import RequestHeaderMap
 from .config import RouteConfig
 
@@ -89,10 +89,17 @@ class ScopedConfig:
         config = None if key is None else self._configs.get(key)
         if config is None:
             if stream.explain is not NO_EXPLANATION:
-                scope = "no scope key" if key is None else f"no scope for {b', '.join(key).decode('latin-1')}"
-                stream.explain.decided("route", None, scope)
+                stream.explain.decided("route", None, _no_scope(key))
             return None
         return config.route(headers, stream)
+
+    def explain_virtual_host(self, headers: RequestHeaderMap) -> Decision:
+        """As `RouteConfig.explain_virtual_host`, within the scope of the request."""
+        key = self.scope_key(headers)
+        config = None if key is None else self._configs.get(key)
+        if config is None:
+            return Decision("virtual_host", None, _no_scope(key))
+        return config.explain_virtual_host(headers)
 
     def scope_key(self, headers: RequestHeaderMap) -> ScopeKey | None:
         """None if a fragment is not there."""
@@ -105,6 +112,10 @@ class ScopedConfig:
                 return None
             key.append(fragment)
         return tuple(key)
+
+
+def _no_scope(key: ScopeKey | None) -> str:
+    return "no scope key" if key is None else f"no scope for {b', '.join(key).decode('latin-1')}"
 
 
 def _fragment(proto: Any, path: str) -> tuple[bytes, Extract]:

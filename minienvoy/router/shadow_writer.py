@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..upstream.codec_client import CodecClient
     from ..upstream.host import Host
     from .route_entry import CommonVirtualHost
-    from .router import RouterConfig
+    from .router_config import RouterConfig
 
 honours(
     "envoy.config.route.v3.RouteAction.RequestMirrorPolicy",
@@ -194,6 +194,9 @@ class ShadowRequest:
             self._finish(503)
             return
         pool = host.http_pools.get(0) or http_conn_pool(cluster, host, config.make_codec)
+        if pool is None:
+            self._finish(503)
+            return
         pending = pool.new_stream(self)
         if pending is not None and not self.done:
             self._pending = pending
@@ -265,6 +268,9 @@ class ShadowRequest:
         self._finish(503)
 
     # -- from the codec
+
+    def on_request_refused(self, name: str) -> None:
+        self.reset()
 
     def decode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
         """Nobody waits for it."""

@@ -14,7 +14,7 @@ from ..config.fields import honours
 from ..http.codec import StreamResetReason
 from ..http.header_map import HeaderMap, ResponseHeaderMap
 from ..stream_info import AccessLogType, StreamInfo
-from .upstream_request import _RESET_REASONS, UpstreamRequest
+from .upstream_request import RESET_REASONS, UpstreamRequest
 
 if TYPE_CHECKING:
     from ..access_log.access_log import AccessLog
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _TYPE = "envoy.extensions.filters.http.router.v3.Router"
 
-honours(_TYPE, "upstream_log", "upstream_log_options")
+honours(_TYPE, "upstream_log_options")
 honours(f"{_TYPE}.UpstreamAccessLogOptions", "flush_upstream_log_on_upstream_stream", "upstream_log_flush_interval")
 
 
@@ -100,7 +100,7 @@ class LoggedUpstreamRequest(UpstreamRequest):
         info = self._info
         info.upstream_host = host
         info.upstream_transport_failure_reason = details
-        self._end_with(_RESET_REASONS[reason])
+        self._end_with(RESET_REASONS[reason])
         super().on_pool_failure(reason, details, host)
 
     def encode_data(self, data: bytes, end_stream: bool) -> bool:
@@ -144,9 +144,10 @@ class LoggedUpstreamRequest(UpstreamRequest):
     # -- inside
 
     def _end_with(self, reason: StreamResetReason) -> None:
-        from .router import _FLAGS
+        # That module needs this one to be made.
+        from .router_replies import RESET_FLAGS
 
-        self._info.set_response_flag(_FLAGS[reason])
+        self._info.set_response_flag(RESET_FLAGS[reason])
         self._end()
 
     def _end(self) -> None:

@@ -13,9 +13,9 @@ from ..http.codec import RequestEncoder, StreamResetReason
 from ..http.header_map import KIND, HeaderMap, ResponseHeaderMap
 from ..upstream.conn_pool import PoolFailureReason
 from ..upstream.http_conn_pool import PendingStream
+from .attempt_timers import AttemptTimers
 
 if TYPE_CHECKING:
-    from ..event.dispatcher import Timer
     from ..http.byte_meter import ByteMeter
     from ..upstream.codec_client import CodecClient
     from ..upstream.host import Host
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _UPGRADE = KIND[b"upgrade"]
 _GRPC_STATUS = KIND[b"grpc-status"]
-_RESET_REASONS = {
+RESET_REASONS = {
     PoolFailureReason.OVERFLOW: StreamResetReason.OVERFLOW,
     PoolFailureReason.LOCAL_CONNECTION_FAILURE: StreamResetReason.LOCAL_CONNECTION_FAILURE,
     PoolFailureReason.REMOTE_CONNECTION_FAILURE: StreamResetReason.REMOTE_CONNECTION_FAILURE,
@@ -36,11 +36,11 @@ class UpstreamRequest:
     pending: the wait for a connection, while there is one.
     headers_received: response headers (other than 1xx) have come.
     done: the response is complete, or this attempt was given up.
+    timers: what limits this attempt's time; None if nothing does.
     """
 
     __slots__ = (
         "_client",
-        "_duration_timer",
         "_encoder",
         "_paused_downstream",
         "_paused_upstream",
@@ -49,6 +49,7 @@ class UpstreamRequest:
         "headers_received",
         "host",
         "pending",
+        "timers",
     )
 
     def __init__(self, router: Router, host: Host) -> None:
@@ -59,7 +60,7 @@ class UpstreamRequest:
         self.pending: PendingStream | None = None
         self._paused_downstream = False
         self._paused_upstream = False
-        self._duration_timer: Timer | None = None
+        self.timers: AttemptTimers | None = None
         self.headers_received = False
         self.done = False
 
@@ -85,9 +86,11 @@ class UpstreamRequest:
         # Set before encoding: the encoder's write may tell of a full buffer.
         client.watermark = self._on_upstream_watermark
         if client.pool.max_stream_duration is not None:
-            self._duration_timer = stream.dispatcher.create_timer(self._on_max_stream_duration)
-            self._duration_timer.enable(client.pool.max_stream_duration)
+            self.timers = AttemptTimers(stream.dispatcher)
+            self.timers.start(client.pool.max_stream_duration, self._on_max_stream_duration)
         encoder = self._encoder = client.codec.new_stream(self)
+        if router.attempts is not None:
+            router.attempts.on_pool_ready(self, client)
         if router.request_complete and not router.buffered and router.request_trailers is None:
             stream.last_upstream_tx_byte_time = now
             encoder.encode_headers(headers, True)
@@ -105,12 +108,19 @@ class UpstreamRequest:
         self.pending = None
         stream = self._router.stream
         stream.upstream_host = host
-        stream.attempt_count = 1
+        stream.attempt_count = stream.attempt_count or 1
         stream.upstream_connection_pool_ready_time = stream.dispatcher.monotonic_time()
+        if host is not None and self._router.attempts is not None:
+            self._router.attempts.on_host_attempted(host)
         self.done = True
-        self._router.on_upstream_reset(self, _RESET_REASONS[reason], details)
+        self._router.on_upstream_reset(self, RESET_REASONS[reason], details)
 
     # -- from the router
+
+    @property
+    def connected(self) -> bool:
+        """It has been given a connection, and what there was of the request."""
+        return self._encoder is not None
 
     def encode_data(self, data: bytes, end_stream: bool) -> bool:
         """Send body; False if there is no connection yet."""
@@ -132,8 +142,8 @@ class UpstreamRequest:
         if self.done:
             return
         self.done = True
-        if self._duration_timer is not None:
-            self._duration_timer.disable()
+        if self.timers is not None:
+            self.timers.stop()
         if self.pending is not None:
             self.pending.cancel()
             self.pending = None
@@ -159,6 +169,10 @@ class UpstreamRequest:
 
     # -- from the codec
 
+    def on_request_refused(self, name: str) -> None:
+        self.reset()
+        self._router.on_request_refused(name)
+
     def take_meter(self, meter: ByteMeter) -> None:
         """The codec counts bytes, and this is where."""
         stream = self._router.stream
@@ -172,7 +186,14 @@ class UpstreamRequest:
 
     def decode_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None:
         self.headers_received = True
+        if self.timers is not None:
+            self.timers.touch()
         now = self._router.stream.dispatcher.monotonic_time()
+        if self._router.attempts is not None:
+            if end_stream:
+                self._complete(now)
+            if not self._router.attempts.takes_headers(self, headers):
+                return
         if self._router.request_headers.seen & _UPGRADE and self._fails_handshake(headers):
             # Whoever was promised a tunnel has no use for a body.
             headers.remove(b"content-length")
@@ -197,12 +218,16 @@ class UpstreamRequest:
             now = self._router.stream.dispatcher.monotonic_time()
             self._complete(now)
             self._router.on_upstream_complete(now)
+        elif self.timers is not None:
+            self.timers.touch()
         self._router.stream.encode_data(data, end_stream)
 
     def decode_trailers(self, trailers: HeaderMap) -> None:
         now = self._router.stream.dispatcher.monotonic_time()
         self._complete(now)
         self._router.on_upstream_complete(now)
+        if self._router.cluster.orca_load_report is not None:
+            self._router.take_orca_load_report(trailers)
         if trailers.seen & _GRPC_STATUS:
             self._router.on_grpc_trailers(self, trailers)
         self._router.stream.encode_trailers(trailers)
@@ -212,8 +237,8 @@ class UpstreamRequest:
             return
         self.done = True
         self._client = None
-        if self._duration_timer is not None:
-            self._duration_timer.disable()
+        if self.timers is not None:
+            self.timers.stop()
         self._resume_downstream()
         self._router.on_upstream_reset(self, reason, details)
 
@@ -230,8 +255,8 @@ class UpstreamRequest:
             self._client = None
             client.watermark = None
             client.pool.on_stream_complete(client, now)
-        if self._duration_timer is not None:
-            self._duration_timer.disable()
+        if self.timers is not None:
+            self.timers.stop()
         if self._paused_downstream:
             self._resume_downstream()
 
@@ -249,9 +274,9 @@ class UpstreamRequest:
         """The upstream connection takes no more of the request."""
         if high != self._paused_downstream:
             self._paused_downstream = high
-            self._router.stream.encoder.read_disable(high)
+            self._router.stream.pause_request(high)
 
     def _resume_downstream(self) -> None:
         if self._paused_downstream:
             self._paused_downstream = False
-            self._router.stream.encoder.read_disable(False)
+            self._router.stream.pause_request(False)

@@ -20,6 +20,7 @@ from ..network.connection import (
     ConnectionEvent,
     next_connection_id,
 )
+from ..network.overload_state import REJECT_INCOMING_CONNECTIONS, TCP_LISTENER_ACCEPT
 from ..network.socket import ConnectionSocket
 from ..network.transport import start_transport
 from ..stream_info import ConnectionInfo, ResponseFlag, StreamInfo
@@ -55,6 +56,7 @@ class ActiveTcpListener:
         self.sockets: set[ActiveTcpSocket] = set()
         self._accepting: list[tuple[socket.socket, Address | None]] = []
         self._back_off_timer: Timer | None = None
+        self._paused = False
         self._limit = listener.max_connections_per_event or MAX_ACCEPTS_PER_EVENT
 
     def start(self, sockets: list[socket.socket]) -> None:
@@ -73,12 +75,23 @@ class ActiveTcpListener:
         self._unwatch()
         self._accepting.clear()
 
+    def pause(self, paused: bool) -> None:
+        """Leave who connects in the kernel's queue, or take them again."""
+        if paused is not self._paused:
+            self._paused = paused
+            if paused:
+                self._unwatch()
+            else:
+                self._watch()
+
     def close_connections(self) -> None:
         """End what is left, at once (`ActiveTcpListener::~ActiveTcpListener`)."""
         for pending in tuple(self.sockets):
             pending.close()
         for active in tuple(self.connections):
-            active.connection.close(ConnectionCloseType.NO_FLUSH, "listener_removed")
+            active.connection.close(
+                ConnectionCloseType.NO_FLUSH, "purging_socket_that_have_not_progressed_to_connections"
+            )
 
     def new_connection(self, accepted: ConnectionSocket, explain: Explanation) -> None:
         """Find the filter chain for a socket that the listener filters are done with."""
@@ -135,6 +148,8 @@ class ActiveTcpListener:
             access_log.log(None, None, None, stream_info)
 
     def _watch(self) -> None:
+        if self._paused:
+            return
         for raw, local in self._accepting:
             self.dispatcher.loop.add_reader(raw, self._on_acceptable, raw, local)
 
@@ -173,6 +188,13 @@ class ActiveTcpListener:
 
     def _on_accept(self, raw: socket.socket, peer: object, local: Address | None) -> None:
         listener = self.listener
+        overload = listener.overload
+        if overload is not None and (
+            overload.happens(REJECT_INCOMING_CONNECTIONS) or overload.sheds(TCP_LISTENER_ACCEPT)
+        ):
+            self.stats.downstream_cx_overload_reject += 1
+            raw.close()
+            return
         if not listener.ignore_global_connection_limit and listener.global_connections.full:
             self.stats.downstream_global_cx_overflow += 1
             raw.close()
@@ -212,7 +234,8 @@ class ActiveTcpConnection(ConnectionCallbacks):
         self.start = active_listener.dispatcher.monotonic_time()
         connection.add_callbacks(self)
         active_listener.connections.add(self)
-        active_listener.listener.global_connections.current += 1
+        if active_listener.listener.counts_globally:
+            active_listener.listener.global_connections.current += 1
         for stats in (active_listener.stats, active_listener.handler_stats):
             stats.downstream_cx_total += 1
             stats.downstream_cx_active += 1
@@ -232,7 +255,8 @@ class ActiveTcpConnection(ConnectionCallbacks):
             return
         active_listener = self.active_listener
         active_listener.connections.discard(self)
-        active_listener.listener.global_connections.current -= 1
+        if active_listener.listener.counts_globally:
+            active_listener.listener.global_connections.current -= 1
         stats = active_listener.stats
         stats.downstream_cx_active -= 1
         active_listener.handler_stats.downstream_cx_active -= 1

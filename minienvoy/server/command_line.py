@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+
+from ..record import record
 
 _LARGEST = 2**32 - 1
 _LINE_WIDTH = 75  # TCLAP's StdOutput
 
 
-class Flag(NamedTuple):
+@record
+class Flag:
     """One flag. `kind` is what Envoy calls the type of the value; an empty kind takes none."""
 
     name: str
@@ -153,6 +155,7 @@ OWN_FLAGS = (
 SUBCOMMANDS = {
     "explain": "What becomes of a request, and why, without a socket; --check FILE runs tests of routes.",
     "healthcheck": "Ask a running server whether it is ready.",
+    "simulate": "Many requests over a cluster, in simulated time and without a socket: which host gets which share.",
 }
 """First argument -> what it does; each has a --help of its own."""
 

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from ..event.random import RandomGenerator
     from ..explain.log import ExplanationLog
     from ..network.drain_decision import DrainState
+    from ..network.overload_state import OverloadState
     from ..stats.store import Scope, Store
     from ..upstream.cluster_manager import ClusterManager
+    from .listener import ConnectionLimit
 
 
 Made = TypeVar("Made")
@@ -51,6 +53,10 @@ class ServerContext:
     """`native`, or `h11` for the reference codec."""
     byte_meters: bool = False
     """Some format asks what streams take on the wire: codecs are to count it."""
+    overload: OverloadState | None = None
+    """What the overload manager has decided; None if there is none."""
+    global_connections: ConnectionLimit
+    """All downstream connections."""
     _singletons: dict[Any, Any] | None = None
 
     def singleton(self, key: Any, make: Callable[[], Made]) -> Made:

@@ -17,6 +17,7 @@ from ..network.connection import DEFAULT_BUFFER_LIMIT
 from ..network.filter import LISTENER_FILTERS, NETWORK_FILTERS, TERMINAL_FILTERS
 from ..network.filter_chain import FilterChain, FilterChainManager, FilterChainMatch
 from ..network.listen_socket import ListenSocketSettings, bind_listen_socket, bound_address, listen
+from ..network.overload_state import STOP_ACCEPTING_CONNECTIONS
 from ..network.resolver import resolve_proto_address
 from ..network.socket_option import SocketOption, socket_options_from_proto, tcp_keepalive_options
 from ..network.transport_socket import require_raw_buffer
@@ -61,12 +62,12 @@ honours(
     "max_connections_to_accept_per_socket_event",
     "bind_to_port",
     "ignore_global_conn_limit",
+    "bypass_overload_manager",
     "deprecated_v1",
     values={"use_original_dst": (False,), "enable_mptcp": (False,)},
     whole=("metadata",),
     ignored={
         "connection_balance_config": "there is one worker in a process",
-        "bypass_overload_manager": "there is no overload manager",
     },
 )
 honours("envoy.config.listener.v3.Listener.DeprecatedV1", "bind_to_port")
@@ -105,19 +106,23 @@ honours(
 class ConnectionLimit:
     """How many downstream connections all listeners may have together.
 
-    Envoy has this limit as a resource monitor of the overload manager and as the runtime value below, which is asked at
-    each connection.
+    Attributes:
+        limit: what a resource monitor of the overload manager says; None: the runtime value below, which is asked at
+            each connection.
     """
 
-    __slots__ = ("_runtime", "current")
+    __slots__ = ("_runtime", "current", "limit")
 
     def __init__(self, runtime: Loader) -> None:
         self._runtime = runtime
         self.current = 0
+        self.limit: int | None = None
 
     @property
     def full(self) -> bool:
-        limit = self._runtime.snapshot.get_integer("overload.global_downstream_max_connections", NO_LIMIT)
+        limit = self.limit
+        if limit is None:
+            limit = self._runtime.snapshot.get_integer("overload.global_downstream_max_connections", NO_LIMIT)
         return self.current >= limit
 
 
@@ -175,6 +180,9 @@ class Listener:
         self.continue_on_listener_filters_timeout: bool = config.continue_on_listener_filters_timeout
         self.max_connections_per_event: int = config.max_connections_to_accept_per_socket_event.value
         self.ignore_global_connection_limit: bool = config.ignore_global_conn_limit
+        # Who ignores a resource monitor's limit does not use it up either; a limit of the runtime counts everybody.
+        self.counts_globally = global_connections.limit is None or not self.ignore_global_connection_limit
+        self.overload = None if config.bypass_overload_manager else server.overload
         self.scope = server.stats.scope(f"listener.{config.stat_prefix or self.address.text}")
         try:
             self.stats = self.scope.struct(ListenerStats)
@@ -242,13 +250,25 @@ class Listener:
         for raw, settings in zip(self._sockets, self.settings, strict=self.bind_to_port):
             listen(raw, settings, self.path)
         self._active_listener.start(self._sockets)
+        if self.overload is not None:
+            self.overload.watchers.add(self._on_overload)
+            self._on_overload()
+
+    def _on_overload(self) -> None:
+        if self.overload is not None:
+            self._active_listener.pause(self.overload.saturated(STOP_ACCEPTING_CONNECTIONS))
 
     def stop_accepting(self) -> None:
         """Close the sockets: who connects is refused. Connections that exist go on."""
         self._bound = self.local_addresses
         self.active = False
-        self._active_listener.stop()
+        self._stop()
         self.close()
+
+    def _stop(self) -> None:
+        self._active_listener.stop()
+        if self.overload is not None:
+            self.overload.watchers.discard(self._on_overload)
 
     def close(self) -> None:
         for raw in self._sockets:
@@ -262,7 +282,7 @@ class Listener:
     def take_sockets_of(self, other: Listener) -> None:
         """Listen where `other` does: a listener that replaces it loses no connection. `other` accepts no more."""
         other.active = False
-        other._active_listener.stop()
+        other._stop()
         self._sockets, other._sockets = other._sockets, []
 
     def remove(self) -> None:

@@ -17,7 +17,7 @@ from .. import logger
 from ..errors import ConfigError
 from .drain_manager import DrainManager
 from .factory_context import ServerContext
-from .listener import ConnectionLimit, Listener
+from .listener import Listener
 from .listener_stats import ListenerManagerStats
 
 log = logger.get("config")
@@ -39,7 +39,7 @@ class ListenerManager:
         self._bind = bind
         self.server = server
         self.drain_manager = drain_manager
-        self.global_connections = ConnectionLimit(server.runtime)
+        self.global_connections = server.global_connections
         self.stats = server.stats.scope("listener_manager").struct(ListenerManagerStats)
         self._listeners: dict[str, Listener] = {}
         self._static: set[str] = set()
@@ -61,15 +61,19 @@ class ListenerManager:
         for index, config in enumerate(configs):
             self.add_or_update_listener(config, f"{path}[{index}]", added_via_api=False)
 
-    def add_or_update_listener(self, config: Any, path: str = "", *, added_via_api: bool = True) -> bool:
+    def add_or_update_listener(
+        self, config: Any, path: str = "", *, added_via_api: bool = True, unlock: bool = False
+    ) -> bool:
         """Add a listener or replace the one of its name; False if nothing changes.
+
+        With `unlock`, those of the bootstrap can be changed, too.
 
         Raises:
             ConfigError: the listener can not be used; the one in use stays.
         """
         name = config.name or self._unnamed()
         old = self._listeners.get(name)
-        if old is not None and (name in self._static or old.config == config):
+        if old is not None and ((name in self._static and not unlock) or old.config == config):
             log.debug(f"duplicate/locked listener '{name}'. no add/update")
             return False
         direction_stopped = config.traffic_direction == 1 and StopListenersType.INBOUND_ONLY in self._stopped
@@ -108,11 +112,15 @@ class ListenerManager:
         self._count()
         return True
 
-    def remove_listener(self, name: str) -> bool:
-        """Stop accepting and drain; False if there is no such listener, or it came from the bootstrap."""
+    def remove_listener(self, name: str, *, unlock: bool = False) -> bool:
+        """Stop accepting and drain; False if there is no such listener, or it came from the bootstrap.
+
+        With `unlock`, those of the bootstrap go, too.
+        """
         listener = self._listeners.get(name)
-        if listener is None or name in self._static:
+        if listener is None or (name in self._static and not unlock):
             return False
+        self._static.discard(name)
         del self._listeners[name]
         self.stats.listener_removed += 1
         self._drain(listener)

@@ -7,11 +7,11 @@ words and their order are Envoy's.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal, cast
 
 from .. import logger
 from ..log_pattern import DEFAULT_PATTERN, LEVEL_NAMES
+from ..record import record
 from .command_line import Values, parse
 
 Mode = Literal["serve", "validate", "init_only"]
@@ -21,7 +21,7 @@ class OptionsError(Exception):
     """A flag has a value that makes no sense (`MalformedArgvException`)."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Options:
     """The command line; every flag has its default. Without a command line, `Options(config_path=...)` does.
 

@@ -11,13 +11,12 @@ import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import logger
-from ..access_log.access_log import AccessLogManager
+from ..access_log.file import AccessLogManager
 from ..config.api import type_of, unpack
-from ..config.fields import Unsupported, described, honours, notes, require_supported
+from ..config.fields import Unsupported, declared_in, described, honours, notes, require_supported
 from ..config.loader import LoadedConfig, load_bootstrap
 from ..config.runtime import Loader
 from ..errors import ConfigError
@@ -34,6 +33,7 @@ from ..upstream.cluster_manager import ClusterManager
 from .application_log import set_log_format
 from .drain_manager import DrainManager, DrainStrategy
 from .factory_context import ServerContext
+from .listener import ConnectionLimit
 from .listener_manager import ListenerManager
 from .local_info import locality_of, set_build_version
 from .server_stats import (
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from .admin.admin import Admin
     from .listener import Listener
     from .options import Options
+    from .overload_manager import OverloadManager
 
 honours(
     "envoy.config.bootstrap.v3.Bootstrap",
@@ -67,6 +68,7 @@ honours(
     "typed_dns_resolver_config",
     "dns_resolution_config",
     "use_tcp_for_dns_lookups",
+    "overload_manager",
     ignored={
         "enable_dispatcher_stats": "there is no dispatcher of Envoy's to measure",
         "watchdog": "an event loop that hangs is not watched",
@@ -77,7 +79,7 @@ honours(
     whole=("node",),
 )
 honours("envoy.config.bootstrap.v3.Bootstrap.StaticResources", "listeners", "clusters")
-honours("envoy.config.bootstrap.v3.ClusterManager", "local_cluster_name", "outlier_detection")
+honours("envoy.config.bootstrap.v3.ClusterManager", "local_cluster_name", "outlier_detection", "upstream_bind_config")
 honours("envoy.config.bootstrap.v3.ClusterManager.OutlierDetection", "event_log_path")
 honours("envoy.config.bootstrap.v3.LayeredRuntime", "layers")
 honours("envoy.config.bootstrap.v3.RuntimeLayer", "name", "disk_layer", "admin_layer", whole=("static_layer",))
@@ -92,9 +94,19 @@ _DECLARING_MODULES = (
     "minienvoy.server.admin.admin_listener",
     "minienvoy.upstream.cluster",
     "minienvoy.router.config",
-    "minienvoy.access_log.access_log",
 )
 """What declares the fields of messages that no `Any` names."""
+
+declared_in(
+    "minienvoy.access_log.access_log",
+    "envoy.config.accesslog.v3.AccessLog",
+    "envoy.config.accesslog.v3.AccessLogFilter",
+)
+declared_in(
+    "minienvoy.access_log.substitution_format_string",
+    "envoy.config.core.v3.SubstitutionFormatString",
+    "envoy.config.core.v3.DataSource",
+)
 
 
 class Server(ServerContext):
@@ -137,6 +149,7 @@ class Server(ServerContext):
         self.admin_listener: Listener | None = None
         self.admin: Admin | None = None
         self._bind = bind
+        self._overload_manager: OverloadManager | None = None
         self.unsupported: list[Unsupported] = self._check_supported()
         self.node = self._make_node()
         self.service_cluster: str = self.node.cluster
@@ -174,6 +187,12 @@ class Server(ServerContext):
             bootstrap.layered_runtime if bootstrap.HasField("layered_runtime") else None, self.service_cluster
         )
         self.file_watcher = FileWatcher(self.dispatcher)
+        self.global_connections = ConnectionLimit(self.runtime)
+        if bootstrap.HasField("overload_manager"):
+            from .overload_manager import OverloadManager
+
+            self._overload_manager = OverloadManager(bootstrap.overload_manager, self)
+            self.overload = self._overload_manager.state
         self.access_logs = self.make_access_logs(
             self.dispatcher,
             self.stats.scope(""),
@@ -189,16 +208,18 @@ class Server(ServerContext):
                 self.runtime,
                 self.dns_resolvers,
                 local_locality=locality_of(self.node),
+                bind_config=(
+                    bootstrap.cluster_manager.upstream_bind_config
+                    if bootstrap.cluster_manager.HasField("upstream_bind_config")
+                    else None
+                ),
                 access_logs=self.access_logs,
                 outlier_event_logger=self._outlier_event_logger(),
                 journal=None if self.explanations is None else self.explanations.journal,
             ),
             bootstrap.cluster_manager.local_cluster_name,
         )
-        now = self.dispatcher.wall_time()
-        self.static_clusters = [(each, now) for each in bootstrap.static_resources.clusters]
-        self.static_listeners = [(each, now) for each in bootstrap.static_resources.listeners]
-        self.route_configs: dict[str, tuple[Any, float]] = self._find_route_configs(now)
+        self._take_resources()
         self.cluster_manager.load(bootstrap.static_resources.clusters)
         self.drain_manager = DrainManager(
             self.dispatcher,
@@ -234,6 +255,8 @@ class Server(ServerContext):
             if self.options.admin_address_path:
                 self._write_admin_address()
         self.stats_flusher.start()
+        if self._overload_manager is not None:
+            self._overload_manager.start()
         for path in self.runtime.watched:
             self.file_watcher.add_watch(path, self._reload_runtime)
         _config_log.info(f"loading {len(self.static_clusters)} cluster(s)")
@@ -249,6 +272,21 @@ class Server(ServerContext):
         _config_log.info("all dependencies initialized. starting workers")
         if on_ready is not None:
             on_ready()
+
+    def take_bootstrap(self, loaded: LoadedConfig) -> None:
+        """The clusters and listeners in use are those of `loaded` from now on (`bootstrap_update`)."""
+        node = self.bootstrap.node
+        self.loaded, self.bootstrap = loaded, loaded.message
+        self.bootstrap.node.CopyFrom(node)
+        self._take_resources()
+
+    def _take_resources(self) -> None:
+        """What `/config_dump` shows of the bootstrap, and since when."""
+        now = self.dispatcher.wall_time()
+        resources = self.bootstrap.static_resources
+        self.static_clusters = [(each, now) for each in resources.clusters]
+        self.static_listeners = [(each, now) for each in resources.listeners]
+        self.route_configs: dict[str, tuple[Any, float]] = self._find_route_configs(now)
 
     def _reload_runtime(self) -> None:
         self.runtime.reload()
@@ -274,6 +312,8 @@ class Server(ServerContext):
                 for host in cluster.hosts():
                     close_pools(host)
             self.cluster_manager.stop()
+            if self._overload_manager is not None:
+                self._overload_manager.stop()
             self.stats_flusher.stop()
             self.file_watcher.stop()
             self.dns_resolvers.close()
@@ -310,6 +350,8 @@ class Server(ServerContext):
             import_module(module)
         if self.bootstrap.HasField("application_log_config"):
             import_module("minienvoy.server.application_log")
+        if self.bootstrap.HasField("overload_manager"):
+            import_module("minienvoy.server.overload_manager")
         found = require_supported(self.bootstrap, self.loaded.source, warn=self.options.unsupported == "warn")
         for item in found:
             _config_log.warning(f"not honoured: {described(item, self.loaded.source)}")
@@ -365,9 +407,10 @@ class Server(ServerContext):
 
     def _write_admin_address(self) -> None:
         assert self.admin_listener is not None
-        path = Path(self.options.admin_address_path)
+        path = self.options.admin_address_path
         try:
-            path.write_text(str(self.admin_listener.local_addresses[0]))
+            with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123
+                file.write(str(self.admin_listener.local_addresses[0]))
         except OSError as error:
             raise ConfigError(
                 f"cannot open admin address output file {path} for writing.", remedy=error.strerror or ""

@@ -6,21 +6,24 @@ Envoy: `InstanceBase::flushStats`, `MetricSnapshotImpl`, `Stats::Sink`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from minienvoy.event.dispatcher import Dispatcher
+from minienvoy.record import record
 
 from .store import HistogramSample, Sample, Store, TextSample
 
 
-class CounterSnapshot(NamedTuple):
+@record
+class CounterSnapshot:
     """A counter, and what it grew by since the flush before."""
 
     sample: Sample
     delta: int
 
 
-class MetricSnapshot(NamedTuple):
+@record
+class MetricSnapshot:
     """Everything at one flush, by name; histograms are merged."""
 
     counters: Sequence[CounterSnapshot]

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+
+from ..record import record
 
 NameFilter = Callable[[str], object]
 
@@ -28,7 +29,7 @@ class StatsParamsError(Exception):
     """The answer is 400 with this text."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StatsParams:
     """What to print, and how."""
 

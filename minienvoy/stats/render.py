@@ -6,7 +6,6 @@ Envoy: `Server::StatsTextRender`, `StatsJsonRender`, `StatsHtmlRender`.
 from __future__ import annotations
 
 import html
-import json
 from math import isnan
 
 from .histogram import QUANTILES, Bucket, Histogram
@@ -160,6 +159,8 @@ def _quantiles_json(histogram: Histogram) -> str:
 
 
 def _quote(text: str) -> str:
+    import json
+
     return json.dumps(text, ensure_ascii=False)
 
 

@@ -7,14 +7,14 @@ flush fields of the bootstrap. Whoever reads the bootstrap compiles string match
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from ..record import record
 from .histogram import DEFAULT_BUCKETS
 
 NamePredicate = Callable[[str], bool]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TagSpecifier:
     """One of `stats_tags`: a regex, a fixed value, or neither for one of Envoy's own tags by its name."""
 
@@ -23,7 +23,7 @@ class TagSpecifier:
     fixed_value: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StatsMatcherSettings:
     """`stats_matcher`: exactly one of the three is set."""
 
@@ -39,7 +39,7 @@ class StatsMatcherSettings:
         return self.reject_all
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class HistogramBucketSettings:
     """`histogram_bucket_settings`: the first entry that matches a name gives its bounds, in ascending order."""
 
@@ -52,7 +52,7 @@ class HistogramBucketSettings:
         return DEFAULT_BUCKETS
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StatsSettings:
     """All of it."""
 

@@ -1,6 +1,7 @@
 """How long to wait before trying again.
 
-Envoy: `BackOffStrategy`, `JitteredExponentialBackOffStrategy`, `FixedBackOffStrategy` (`source/common/common/`).
+Envoy: `BackOffStrategy`, `JitteredExponentialBackOffStrategy`, `JitteredLowerBoundBackOffStrategy`,
+`FixedBackOffStrategy` (`source/common/common/`).
 """
 
 from __future__ import annotations
@@ -49,6 +50,22 @@ class FixedBackOffStrategy:
 
     def next_back_off(self) -> float:
         return self._interval
+
+    def reset(self) -> None:
+        """There is nothing to begin again."""
+
+
+class JitteredLowerBoundBackOffStrategy:
+    """At least `minimum` seconds, and up to half as much again: who was told a time must not come before it."""
+
+    __slots__ = ("_minimum", "_random")
+
+    def __init__(self, minimum: float, random: RandomStream) -> None:
+        self._minimum = minimum
+        self._random = random
+
+    def next_back_off(self) -> float:
+        return self._minimum * (1.0 + self._random.random() / 2)
 
     def reset(self) -> None:
         """There is nothing to begin again."""

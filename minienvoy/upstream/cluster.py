@@ -9,25 +9,27 @@ type of the configuration for `cluster_type`.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from ..config.api import type_of, unpack
 from ..config.fields import honours
 from ..errors import ConfigError
 from ..explain.explanation import NO_EXPLANATION
-from ..network.address import Address
 from ..network.transport_socket import require_raw_buffer
+from ..record import record, replace
 from ..registry import Registry
 from .cluster_health import ClusterHealth
 from .cluster_stats import ClusterManagerStats, ClusterStats
 from .duration import duration_of
+from .endpoint_stats import report_endpoints
 from .host import HealthFlag, Host, HostSet, Locality, PrioritySet
 from .http_protocol_options import PROTOCOL_OPTIONS, UpstreamHttpProtocolOptions
 from .load_assignment import LoadAssignment, plain_metadata
-from .load_balancer import LoadBalancer, LoadBalancerContext, LoadBalancerFactory, LoadBalancerParams
+from .load_balancer import LoadBalancer, LoadBalancerContext, LoadBalancerFactory, LoadBalancerParams, stop_balancer
 from .load_balancer_policy import cluster_policy
+from .local_address_selector import local_address_selector
 from .override_host import OverrideHostStatus
 from .resource_manager import DEFAULT, ResourceManager, resource_managers
 from .update_merge import DEFAULT_WINDOW, UpdateMerger
@@ -74,17 +76,19 @@ honours(
     "original_dst_lb_config",
     "per_connection_buffer_limit_bytes",
     "respect_dns_ttl",
+    "track_cluster_stats",
     "ring_hash_lb_config",
     "round_robin_lb_config",
     "transport_socket",
     "typed_dns_resolver_config",
     "typed_extension_protocol_options",
+    "connection_pool_per_downstream_connection",
+    "preconnect_policy",
     "upstream_bind_config",
     "upstream_connection_options",
     "use_tcp_for_dns_lookups",
     "wait_for_warm_on_init",
     values={
-        "connection_pool_per_downstream_connection": (False,),
         "protocol_selection": ("USE_CONFIGURED_PROTOCOL",),
         "type": ("STATIC", "STRICT_DNS", "LOGICAL_DNS", "ORIGINAL_DST"),
     },
@@ -114,9 +118,14 @@ honours("envoy.type.metadata.v3.MetadataKey", "key", "path")
 honours("envoy.type.metadata.v3.MetadataKey.PathSegment", "key")
 honours("envoy.type.v3.Percent", "value")
 honours("envoy.config.cluster.v3.Cluster.RefreshRate", "base_interval", "max_interval")
-honours("envoy.config.cluster.v3.UpstreamConnectionOptions", "tcp_keepalive")
+honours("envoy.config.cluster.v3.UpstreamConnectionOptions", "happy_eyeballs_config", "tcp_keepalive")
+honours("envoy.config.cluster.v3.Cluster.PreconnectPolicy", "per_upstream_preconnect_ratio")
 honours("envoy.config.core.v3.TcpKeepalive", "keepalive_interval", "keepalive_probes", "keepalive_time")
-honours("envoy.config.core.v3.BindConfig", "source_address")
+honours(
+    "envoy.config.cluster.v3.UpstreamConnectionOptions.HappyEyeballsConfig",
+    "first_address_family_version",
+    "first_address_family_count",
+)
 honours("envoy.config.core.v3.SocketAddress", "address", "port_value", values={"protocol": ("TCP",)})
 
 DISCOVERY_TYPES: Final = {
@@ -129,9 +138,11 @@ DISCOVERY_TYPES: Final = {
 """`Cluster.DiscoveryType` to the name of the extension."""
 
 EDS: Final = 3
+_FAMILIES: Final = {1: socket.AF_INET, 2: socket.AF_INET6}
+"""`FirstAddressFamilyVersion` to the family."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ClusterContext:
     """What a factory of clusters may ask for (`Upstream::ClusterFactoryContext`).
 
@@ -142,6 +153,7 @@ class ClusterContext:
         cluster_manager: for clusters that consist of others; None in tests that have none.
         local_priority_set: the hosts of the cluster that this server is a member of, for zone aware routing.
         local_locality: where this server is; None if that is not told.
+        bind_config: the cluster manager's `BindConfig`, or None.
         access_logs: files for events; None where nothing is written, as in many tests.
         journal: where ejections and health transitions are noted; None when explaining is off.
     """
@@ -157,19 +169,25 @@ class ClusterContext:
     cluster_manager: ClusterManager | None = None
     local_priority_set: PrioritySet | None = None
     local_locality: Locality | None = None
+    bind_config: Any = None
     access_logs: AccessLogManager | None = None
     outlier_event_logger: OutlierEventLogger | None = None
     journal: Journal | None = None
     cluster_manager_stats: ClusterManagerStats | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TcpKeepalive:
     """`envoy.config.core.v3.TcpKeepalive`; None leaves a setting to the kernel. Times are seconds."""
 
     probes: int | None = None
     time: int | None = None
     interval: int | None = None
+
+
+AwaitHost = Callable[[LoadBalancerContext, Callable[[str], None]], "Callable[[], None] | str | None"]
+"""Looks for the host of a request, and calls when it is known, with why there is none or with an empty text. Returns
+what stops it; why there is none, if that is known already; None if there is nothing to look for."""
 
 
 class Cluster:
@@ -183,10 +201,14 @@ class Cluster:
         resource_managers: circuit breakers of the default and the high routing priority; the first is also
             `resource_manager`.
         stats: `stats.traffic`, `stats.lb`, ...; `code_stats` counts responses.
+        http_pools: the set of its HTTP connection pools; it belongs to their module.
         health: active checks and outlier detection.
         updates: what passes changes of `priority_set` on to the load balancer.
         tcp_keepalive: None if keep-alive probes are not asked for.
-        source_address: what upstream connections bind to; None for whatever the kernel takes.
+        local_address_selector: where upstream connections come from; None for wherever the kernel likes.
+        happy_eyeballs: in which order the addresses of a host are tried (`sorted_addresses`).
+        pool_per_downstream_connection: upstream connections are not shared between downstream connections.
+        preconnect_ratio: connections that a pool has for each stream, at least one.
         drop_overload: which requests are dropped before a host is chosen; None if none are.
         orca_load_report: takes what a host tells of its load (host, report); None if nobody wants to know.
     """
@@ -200,21 +222,25 @@ class Cluster:
         "connect_timeout",
         "dispatcher",
         "drop_overload",
+        "happy_eyeballs",
         "health",
         "http_options",
+        "http_pools",
         "load_assignment",
         "load_balancer",
         "load_balancer_type",
+        "local_address_selector",
         "metadata",
         "name",
         "observability_name",
         "orca_load_report",
         "per_connection_buffer_limit",
+        "pool_per_downstream_connection",
+        "preconnect_ratio",
         "priority_set",
         "random",
         "resource_manager",
         "resource_managers",
-        "source_address",
         "stats",
         "stopped",
         "tcp_keepalive",
@@ -228,6 +254,7 @@ class Cluster:
         self.added_via_api = context.added_via_api
         self.dispatcher = context.dispatcher
         self.stopped = False
+        self.http_pools: Any = None
         self.connect_timeout = duration_of(config, "connect_timeout", 5.0)
         self.per_connection_buffer_limit: int = (
             config.per_connection_buffer_limit_bytes.value
@@ -239,7 +266,13 @@ class Cluster:
         )
         self.http_options = _http_options(config, context.path)
         self.tcp_keepalive = _tcp_keepalive(config.upstream_connection_options)
-        self.source_address = _source_address(config, context.path)
+        self.local_address_selector = local_address_selector(config, context.bind_config, context.path)
+        self.happy_eyeballs = _happy_eyeballs(config.upstream_connection_options)
+        self.pool_per_downstream_connection: bool = config.connection_pool_per_downstream_connection
+        policy = config.preconnect_policy
+        self.preconnect_ratio = (
+            policy.per_upstream_preconnect_ratio.value if policy.HasField("per_upstream_preconnect_ratio") else 1.0
+        )
         if config.HasField("transport_socket"):
             require_raw_buffer(config.transport_socket, f"{context.path}.transport_socket")
         self.load_assignment = LoadAssignment.from_proto(config.load_assignment, f"{context.path}.load_assignment")
@@ -255,13 +288,15 @@ class Cluster:
         self.stats = ClusterStats(scope)
         self.code_stats = self.stats.codes
         self.resource_managers: tuple[ResourceManager, ResourceManager] = resource_managers(
-            config.circuit_breakers, scope
+            config.circuit_breakers, scope, context.runtime, self.name
         )
         self.resource_manager = self.resource_managers[DEFAULT]
         self.random = context.random.stream(f"cluster.{self.name}")
         self.priority_set = PrioritySet()
         self.priority_set.update_hosts(self.load_assignment.host_set(0, ()))
         self.priority_set.add_member_update_callback(self._on_member_update)
+        if config.track_cluster_stats.per_endpoint_stats:
+            report_endpoints(self.priority_set, scope)
         self.drop_overload = self.load_assignment.drop_overload(context.random.stream(f"cluster.{self.name}.drop"))
         self.updates = UpdateMerger(
             self.priority_set,
@@ -306,6 +341,9 @@ class Cluster:
 
         self.start(lambda: self.health.start(on_checked))
 
+    await_host: AwaitHost | None = None
+    """Only of kinds whose hosts take time to be found; asked when the balancer has none."""
+
     def start(self, on_initialized: Callable[[], None]) -> None:
         """Find the hosts; `on_initialized` is called once, as soon as they are known."""
         raise NotImplementedError
@@ -314,9 +352,7 @@ class Cluster:
         """Stop looking for hosts, close idle connections, forget the statistics. Streams under way may still end."""
         if not self.stopped:
             self.stopped = True
-            stop_balancer = getattr(self.load_balancer, "stop", None)
-            if stop_balancer is not None:
-                stop_balancer()
+            stop_balancer(self.load_balancer)
             self.health.stop()
             self.updates.stop()
             drain_http_pools(self.hosts())
@@ -439,16 +475,11 @@ def _tcp_keepalive(options: Any) -> TcpKeepalive | None:
     )
 
 
-def _source_address(config: Any, path: str) -> Address | None:
-    if not config.upstream_bind_config.HasField("source_address"):
-        return None
-    source = config.upstream_bind_config.source_address
-    try:
-        return Address.ip(source.address, source.port_value)
-    except ValueError:
-        raise ConfigError(
-            f"malformed IP address: {source.address}", f"{path}.upstream_bind_config.source_address.address"
-        ) from None
+def _happy_eyeballs(options: Any) -> tuple[int | None, int]:
+    """(the family that is tried first, None for that of the first address; how many of it before one of the other)"""
+    settings = options.happy_eyeballs_config
+    count = settings.first_address_family_count.value if settings.HasField("first_address_family_count") else 1
+    return _FAMILIES.get(settings.first_address_family_version), count
 
 
 def _healthy_panic_threshold(common: Any) -> int:

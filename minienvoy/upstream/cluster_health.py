@@ -12,15 +12,95 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from .health_check_config import HealthTransition
-from .health_checker import HealthChecker, HealthCheckerContext, create_health_checkers
-from .health_checker_group import HealthCheckerGroup
+from ..config.fields import honours
+from .health_transition import HealthTransition
 from .host import HealthFlag, Host
-from .outlier_detection import OutlierDetector, create_outlier_detector
 
 if TYPE_CHECKING:
     from ..event.dispatcher import Timer
     from .cluster import Cluster, ClusterContext
+    from .health_checker import HealthChecker
+    from .health_checker_group import HealthCheckerGroup
+    from .outlier_detection import OutlierDetector
+
+# Declared here for what is imported only when a cluster asks for it: most have neither checks nor outlier detection.
+honours(
+    "envoy.config.core.v3.HealthCheck",
+    "always_log_health_check_failures",
+    "always_log_health_check_success",
+    "custom_health_check",
+    "event_log_path",
+    "event_logger",
+    "healthy_edge_interval",
+    "healthy_threshold",
+    "http_health_check",
+    "initial_jitter",
+    "interval",
+    "interval_jitter",
+    "interval_jitter_percent",
+    "name",
+    "no_traffic_healthy_interval",
+    "no_traffic_interval",
+    "reuse_connection",
+    "tcp_health_check",
+    "timeout",
+    "unhealthy_edge_interval",
+    "unhealthy_interval",
+    "unhealthy_threshold",
+    when={"grpc_health_check": lambda check: "gRPC needs HTTP/2, which does not exist here yet"},
+    ignored={
+        "alt_port": "Envoy does not use it either",
+    },
+)
+honours("envoy.config.core.v3.HealthCheck.CustomHealthCheck", "name", "typed_config")
+honours(
+    "envoy.config.core.v3.HealthCheck.HttpHealthCheck",
+    "expected_statuses",
+    "host",
+    "method",
+    "path",
+    "receive",
+    "request_headers_to_add",
+    "request_headers_to_remove",
+    "response_buffer_size",
+    "retriable_statuses",
+    "send",
+    "service_name_matcher",
+    values={"codec_client_type": ("HTTP1",)},
+)
+honours("envoy.type.v3.Int64Range", "start", "end")
+honours("envoy.config.core.v3.HealthCheck.TcpHealthCheck", "proxy_protocol_config", "receive", "send")
+honours("envoy.config.core.v3.ProxyProtocolConfig", "version")
+honours("envoy.config.core.v3.HealthCheck.Payload", "text", "binary")
+honours(
+    "envoy.config.cluster.v3.OutlierDetection",
+    "always_eject_one_host",
+    "base_ejection_time",
+    "consecutive_5xx",
+    "consecutive_gateway_failure",
+    "consecutive_local_origin_failure",
+    "detect_degraded_hosts",
+    "enforcing_consecutive_5xx",
+    "enforcing_consecutive_gateway_failure",
+    "enforcing_consecutive_local_origin_failure",
+    "enforcing_failure_percentage",
+    "enforcing_failure_percentage_local_origin",
+    "enforcing_local_origin_success_rate",
+    "enforcing_success_rate",
+    "failure_percentage_minimum_hosts",
+    "failure_percentage_request_volume",
+    "failure_percentage_threshold",
+    "interval",
+    "max_ejection_percent",
+    "max_ejection_time",
+    "max_ejection_time_jitter",
+    "split_external_local_origin_errors",
+    "success_rate_minimum_hosts",
+    "success_rate_request_volume",
+    "success_rate_stdev_factor",
+    "successful_active_health_check_uneject_host",
+    whole=("monitors",),
+)
 
 MANY_HOSTS: Final = 256
 """Above this many in a priority, changes of one tick are counted together: making a set takes its time."""
@@ -60,7 +140,11 @@ class ClusterHealth:
             if config.common_lb_config.ignore_new_hosts_until_first_hc:
                 self.initial_flags |= HealthFlag.PENDING_ACTIVE_HC
             self.checker.add_host_check_complete_callback(self._on_check_complete)
-        self.detector: OutlierDetector | None = create_outlier_detector(config, cluster, context)
+        self.detector: OutlierDetector | None = None
+        if config.HasField("outlier_detection"):
+            from .outlier_detection import create_outlier_detector
+
+            self.detector = create_outlier_detector(config.outlier_detection, cluster, context)
         if self.detector is not None:
             self.detector.add_changed_state_callback(self._on_outlier_changed)
             if self.checker is not None:
@@ -69,6 +153,8 @@ class ClusterHealth:
             self.checker.add_host_check_complete_callback(self._on_host_failed)
 
     def _create_checker(self, config: Any, context: ClusterContext) -> HealthChecker | HealthCheckerGroup:
+        from .health_checker import HealthCheckerContext, create_health_checkers
+
         cluster = self._cluster
         checkers = create_health_checkers(
             config.health_checks,
@@ -84,6 +170,8 @@ class ClusterHealth:
         )
         if len(checkers) == 1:
             return checkers[0]
+        from .health_checker_group import HealthCheckerGroup
+
         return HealthCheckerGroup(checkers, cluster.priority_set, cluster.stats.scope)
 
     def start(self, on_initialized: Callable[[], None]) -> None:

@@ -9,11 +9,11 @@ first hosts. A cluster that is added or changed later warms beside the one in us
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from ..errors import ConfigError
+from ..record import replace
 from .cluster import Cluster, ClusterContext, create_cluster
 from .cluster_stats import ClusterManagerStats, ThreadLocalClusterManagerStats
 
@@ -26,12 +26,13 @@ class ClusterManager:
 
     Attributes:
         local_cluster_name: the cluster this server is a member of; empty if none is told.
+        context: what each cluster is made with.
     """
 
     def __init__(self, context: ClusterContext, local_cluster_name: str = "") -> None:
         self.local_cluster_name = local_cluster_name
         self.stats = context.stats.scope("cluster_manager").struct(ClusterManagerStats)
-        self._context = replace(context, cluster_manager=self, cluster_manager_stats=self.stats)
+        self.context = replace(context, cluster_manager=self, cluster_manager_stats=self.stats)
         self.singletons: dict[str, Any] = {}
         """What several clusters and filters share, by name (`Singleton::Manager`)."""
         self._active: dict[str, Cluster] = {}
@@ -59,6 +60,9 @@ class ClusterManager:
         """Called after a cluster was put in use, replaced or removed (`ClusterUpdateCallbacks`)."""
         self._callbacks.append(callback)
 
+    def remove_update_callback(self, callback: ClusterUpdate) -> None:
+        self._callbacks.remove(callback)
+
     # -- the bootstrap
 
     def load(self, configs: Iterable[Any], path: str = "static_resources.clusters") -> None:
@@ -74,9 +78,9 @@ class ClusterManager:
             config, where = listed[index], f"{path}[{index}]"
             if any(config.name == cluster.name for cluster in made.values()):
                 raise ConfigError(f"cluster manager: duplicate cluster '{config.name}'", f"{where}.name")
-            cluster = made[index] = create_cluster(config, replace(self._context, path=where))
+            cluster = made[index] = create_cluster(config, replace(self.context, path=where))
             if config.name == self.local_cluster_name:
-                self._context = replace(self._context, local_priority_set=cluster.priority_set)
+                self.context = replace(self.context, local_priority_set=cluster.priority_set)
             self.stats.cluster_added += 1
         self._active.update((made[index].name, made[index]) for index in sorted(made))
         if self.local_cluster_name and self.local_cluster_name not in self._active:
@@ -105,10 +109,10 @@ class ClusterManager:
 
     # -- later changes
 
-    def add_or_update_cluster(self, config: Any, path: str = "") -> bool:
+    def add_or_update_cluster(self, config: Any, path: str = "", *, unlock: bool = False) -> bool:
         """Add a cluster or replace the one of its name; False if nothing changes.
 
-        The new one takes over when it has its first hosts.
+        The new one takes over when it has its first hosts. With `unlock`, those of the bootstrap can be changed, too.
 
         Raises:
             ConfigError: the cluster can not be used; the one in use stays.
@@ -118,9 +122,9 @@ class ClusterManager:
         newest = warming or active
         if newest is not None and newest.config == config:
             return False
-        if active is not None and not active.added_via_api:
+        if active is not None and not active.added_via_api and not unlock:
             return False  # the bootstrap's clusters can not be changed
-        cluster = create_cluster(config, replace(self._context, path=path, added_via_api=True))
+        cluster = create_cluster(config, replace(self.context, path=path, added_via_api=not unlock))
         if warming is not None:
             warming.stop()
         if newest is None:
@@ -133,10 +137,10 @@ class ClusterManager:
         cluster.initialize(lambda: self._use(cluster))
         return True
 
-    def remove_cluster(self, name: str) -> bool:
-        """Forget a cluster that came from `add_or_update_cluster`; False if there is none."""
+    def remove_cluster(self, name: str, *, unlock: bool = False) -> bool:
+        """Forget a cluster that came from `add_or_update_cluster`, or any with `unlock`; False if there is none."""
         active = self._active.get(name)
-        if active is not None and not active.added_via_api:
+        if active is not None and not active.added_via_api and not unlock:
             return False
         warming = self._warming.pop(name, None)
         if warming is not None:
@@ -161,6 +165,9 @@ class ClusterManager:
         self._on_initialized = None
         for cluster in clusters:
             cluster.stop()
+        for singleton in self.singletons.values():
+            singleton.stop()
+        self.singletons.clear()
 
     def _use(self, cluster: Cluster) -> None:
         if self._warming.get(cluster.name) is not cluster:

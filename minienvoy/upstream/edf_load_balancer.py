@@ -6,10 +6,12 @@ nobody is in slow start, the policy picks in its own way, which is cheaper.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .edf_scheduler import EdfScheduler
 from .host import Host, HostSet
+from .load_balancer_base import HostAvailability
 from .locality_lb_config import LocalityLbConfig
 from .slow_start import SlowStartConfig
 from .zone_aware_load_balancer import HostsSource, ZoneAwareLoadBalancerBase
@@ -49,6 +51,8 @@ class EdfLoadBalancerBase(ZoneAwareLoadBalancerBase):
         return self._slow_start.factor(self._now() - since, self.params)
 
     def pick(self, source: HostsSource, context: LoadBalancerContext | None, drawn: int) -> Host | None:
+        if source.unbuilt:
+            self._build(source)
         scheduler = source.scheduler
         return self.unweighted_pick(source) if scheduler is None else scheduler.pick_and_add()
 
@@ -57,12 +61,24 @@ class EdfLoadBalancerBase(ZoneAwareLoadBalancerBase):
         if self._slow_start.window:
             self._notice_slow_starters(hosts)
         source.scheduler = None
+        source.unbuilt = False
         if len(hosts) < 2:
             return
         first = hosts[0].weight
         if any(host.weight != first for host in hosts) or not self._nobody_starts_slowly():
-            # Envoy's pick count has 32 bits.
-            source.scheduler = EdfScheduler.with_picks(hosts, self.host_weight, self._seed & 0xFFFFFFFF)
+            if source.availability is HostAvailability.ALL:
+                source.unbuilt = True  # only panic needs it
+            else:
+                self._build(source)
+
+    def weight_function(self) -> Callable[[Host], float]:
+        """`host_weight`, or something quicker that says the same."""
+        return self.host_weight
+
+    def _build(self, source: HostsSource) -> None:
+        source.unbuilt = False
+        # Envoy's pick count has 32 bits.
+        source.scheduler = EdfScheduler.with_picks(source.hosts, self.weight_function(), self._seed & 0xFFFFFFFF)
 
     def on_update(self, host_set: HostSet, added: tuple[Host, ...]) -> None:
         super().on_update(host_set, added)

@@ -5,80 +5,11 @@ Envoy: `envoy.config.core.v3.HealthCheck`, `HealthCheckerStats`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
-from ..config.fields import honours
+from ..record import record
 from ..stats.store import CounterValue, GaugeValue, StatsStruct
 from .duration import duration_of
-
-honours(
-    "envoy.config.core.v3.HealthCheck",
-    "always_log_health_check_failures",
-    "always_log_health_check_success",
-    "custom_health_check",
-    "event_log_path",
-    "event_logger",
-    "healthy_edge_interval",
-    "healthy_threshold",
-    "http_health_check",
-    "initial_jitter",
-    "interval",
-    "interval_jitter",
-    "interval_jitter_percent",
-    "name",
-    "no_traffic_healthy_interval",
-    "no_traffic_interval",
-    "reuse_connection",
-    "tcp_health_check",
-    "timeout",
-    "unhealthy_edge_interval",
-    "unhealthy_interval",
-    "unhealthy_threshold",
-    when={"grpc_health_check": lambda check: "gRPC needs HTTP/2, which does not exist here yet"},
-    ignored={
-        "alt_port": "Envoy does not use it either",
-    },
-)
-honours("envoy.config.core.v3.HealthCheck.CustomHealthCheck", "name", "typed_config")
-honours(
-    "envoy.config.core.v3.HealthCheck.HttpHealthCheck",
-    "expected_statuses",
-    "host",
-    "method",
-    "path",
-    "receive",
-    "request_headers_to_add",
-    "request_headers_to_remove",
-    "response_buffer_size",
-    "retriable_statuses",
-    "send",
-    "service_name_matcher",
-    values={"codec_client_type": ("HTTP1",)},
-)
-honours("envoy.type.v3.Int64Range", "start", "end")
-honours("envoy.config.core.v3.HealthCheck.TcpHealthCheck", "proxy_protocol_config", "receive", "send")
-honours("envoy.config.core.v3.ProxyProtocolConfig", "version")
-honours("envoy.config.core.v3.HealthCheck.Payload", "text", "binary")
-
-
-class FailureType(Enum):
-    """`envoy.data.core.v3.HealthCheckFailureType`."""
-
-    ACTIVE = 0
-    """A bad answer."""
-    PASSIVE = 1
-    """An answer to a request said so."""
-    NETWORK = 2
-    NETWORK_TIMEOUT = 3
-
-
-class HealthTransition(Enum):
-    UNCHANGED = 0
-    CHANGED = 1
-    CHANGE_PENDING = 2
-    """It will change if the next checks end like this one."""
 
 
 class HealthCheckerStats(StatsStruct):
@@ -96,7 +27,7 @@ class HealthCheckerStats(StatsStruct):
     verify_cluster: CounterValue
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class HealthCheckSettings:
     """What is common to every kind of check. Times are whole milliseconds, as in Envoy, whose jitter divides them."""
 

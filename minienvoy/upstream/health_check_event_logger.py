@@ -6,7 +6,6 @@ A line has every field of the message in the order of its numbers, also those th
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +68,8 @@ class HealthCheckEventLogger:
         shown["locality"] = host.locality._asdict()
         if number > _METADATA:
             shown |= happened
+        import json
+
         line = json.dumps(shown, separators=(",", ":"), ensure_ascii=False) + "\n"
         line = line.encode().decode("latin-1")
         for sink in self._sinks:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from .health_check_config import FailureType, HealthTransition
+from .health_transition import FailureType, HealthTransition
 from .host import HealthFlag, Host
 
 if TYPE_CHECKING:

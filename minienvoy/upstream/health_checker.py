@@ -11,15 +11,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..config.api import type_of, unpack
 from ..errors import ConfigError
+from ..record import record, replace
 from ..registry import Registry
-from .health_check_config import FailureType, HealthCheckerStats, HealthCheckSettings, HealthTransition
+from .health_check_config import HealthCheckerStats, HealthCheckSettings
 from .health_check_event_logger import HealthCheckEventLogger, create_event_logger
 from .health_check_session import ActiveHealthCheckSession, CheckedHost
+from .health_transition import FailureType, HealthTransition
 from .host import HealthFlag, Host, HostSet
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ BATCH: Final = 64
 """How many hosts of a large cluster are asked in one turn of the event loop: requests must not wait for 10,000."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class HealthCheckerContext:
     """What a factory of health checkers may ask for (`HealthCheckerFactoryContext`).
 

@@ -13,9 +13,9 @@ from functools import partial
 from typing import Final
 
 from ..stats.store import GaugeValue, Scope, StatsStruct
-from .health_check_config import HealthTransition
 from .health_check_session import ActiveHealthCheckSession
 from .health_checker import HealthChecker, HostCheckComplete
+from .health_transition import HealthTransition
 from .host import HealthFlag, Host, PrioritySet
 
 _SHARED: Final = HealthFlag.FAILED_ACTIVE_HC | HealthFlag.DEGRADED_ACTIVE_HC | HealthFlag.PENDING_ACTIVE_HC

@@ -7,28 +7,44 @@ from __future__ import annotations
 
 from ..network.address import Address
 from ..network.client_connection import ClientConnection
+from ..network.happy_eyeballs import HappyEyeballsConnection, sorted_addresses
 from ..network.socket_option import NO_OPTIONS, tcp_keepalive_options
 from .cluster import Cluster
 from .host import Host
+from .local_address_selector import ANYWHERE
 
 
 def create_connection(cluster: Cluster, host: Host, address: Address | None = None) -> ClientConnection:
     """Not connecting yet: add callbacks and filters, then `connection.connect(cluster.connect_timeout)`.
 
-    `address` is where to, if not to `host.address`.
+    `address` is where to, if not to one of `host.addresses`.
     """
+    addresses = host.addresses if address is None else (address,)
     address = address or host.address
-    options = NO_OPTIONS
-    source = cluster.source_address
+    selector = cluster.local_address_selector
+    local = ANYWHERE if selector is None else selector.select(address)
+    options = local.options
     if not address.path and cluster.tcp_keepalive is not None:
         keepalive = cluster.tcp_keepalive
-        options = tcp_keepalive_options(keepalive.probes, keepalive.time, keepalive.interval)
-    if source is not None and source.family != address.family:
-        source = None
-    return ClientConnection(
+        options = tcp_keepalive_options(keepalive.probes, keepalive.time, keepalive.interval) + options
+    if len(addresses) == 1:
+        return ClientConnection(
+            cluster.dispatcher,
+            address,
+            source_address=local.address,
+            options=options or NO_OPTIONS,
+            buffer_limit=cluster.per_connection_buffer_limit,
+        )
+
+    def on_another() -> None:
+        cluster.stats.traffic.upstream_cx_total += 1
+
+    return HappyEyeballsConnection(
+        sorted_addresses(addresses, *cluster.happy_eyeballs),
+        on_another,
         cluster.dispatcher,
         address,
-        source_address=source,
-        options=options,
+        source_address=local.address,
+        options=options or NO_OPTIONS,
         buffer_limit=cluster.per_connection_buffer_limit,
     )

@@ -5,14 +5,14 @@ pooling".
 
 A stream takes an idle connection (the one that was used last), or waits for one. Waiting streams are served in order,
 by whatever connection comes free first. When a connection fails to come up all of them fail, so that whoever waits
-can decide what to do instead.
+can decide what to do instead. A pool that has neither connections nor waiting streams is forgotten.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from .codec_client import CodecClient
 from .conn_pool import PoolFailureReason
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..event.dispatcher import Dispatcher
     from ..http.http1.settings import Http1Settings
     from ..network.client_connection import ClientConnection
+    from ..network.connection import Connection
     from .cluster import Cluster
     from .host import Host
 
@@ -49,13 +50,18 @@ class PendingStream:
         self._pool.cancel(self)
 
 
+MAX_PRECONNECTED: Final = 3
+"""At once: a host that has just become healthy is not to be overrun."""
+
 MakeCodec = Callable[["ClientConnection", "Http1Settings", Any], Any]
 
 
 class HttpConnPool:
     """Made on the first stream to a host; `draining` once the host has left the cluster."""
 
-    def __init__(self, cluster: Cluster, host: Host, make_codec: MakeCodec, priority: int = DEFAULT) -> None:
+    def __init__(
+        self, cluster: Cluster, host: Host, make_codec: MakeCodec, priority: int = DEFAULT, key: Hashable = DEFAULT
+    ) -> None:
         self.cluster = cluster
         self.host = host
         self.stats = cluster.stats.traffic
@@ -71,7 +77,9 @@ class HttpConnPool:
         self._max_requests = cluster.http_options.max_requests_per_connection
         self.idle_timeout = cluster.http_options.idle_timeout
         self.max_stream_duration = cluster.http_options.max_stream_duration
-        cluster.stats.scope.provider(self._bytes, reset=self._reset_bytes)
+        self._key = key
+        self._resources.connection_pools.current += 1
+        pools_of(cluster).add(self)
 
     def new_stream(self, callbacks: HttpPoolCallbacks) -> PendingStream | None:
         """Give `callbacks` a connection now, or later; what is returned can cancel the wait."""
@@ -91,17 +99,21 @@ class HttpConnPool:
                 callbacks.on_pool_ready(client)
             else:
                 self._idle.append(client)
-                self._overflow(callbacks, self.host)
+                self.stats.upstream_rq_active_overflow += 1
+                callbacks.on_pool_failure(PoolFailureReason.OVERFLOW, "", self.host)
             return None
         resources, stats = self._resources, self.stats
         if not resources.pending_requests.can_create:
-            self._overflow(callbacks, None)
+            stats.upstream_rq_pending_overflow += 1
+            callbacks.on_pool_failure(PoolFailureReason.OVERFLOW, "", None)
+            self._retire_if_idle()
             return None
         pending = PendingStream(self, callbacks)
         self._pending.append(pending)
         resources.pending_requests.current += 1
         stats.upstream_rq_pending_total += 1
         stats.upstream_rq_pending_active += 1
+        self.host.stats.rq_pending_active += 1
         self._connect_for_pending()
         return pending
 
@@ -110,6 +122,7 @@ class HttpConnPool:
             self._pending.remove(pending)
             self._resources.pending_requests.current -= 1
             self.stats.upstream_rq_pending_active -= 1
+            self.host.stats.rq_pending_active -= 1
             self.stats.upstream_rq_cancelled += 1
 
     def drain(self) -> None:
@@ -184,11 +197,14 @@ class HttpConnPool:
             timed_out = connection.connect_timed_out
             if timed_out:
                 stats.upstream_cx_connect_timeout += 1
-            if timed_out or remote:
-                self._fail_pending(
-                    PoolFailureReason.TIMEOUT if timed_out else PoolFailureReason.REMOTE_CONNECTION_FAILURE,
-                    connection.transport_failure_reason,
-                )
+            if connection.bind_failed:
+                stats.bind_errors += 1
+            if timed_out or remote or connection.failed_locally:
+                reason = PoolFailureReason.LOCAL_CONNECTION_FAILURE
+                if timed_out or remote:
+                    reason = PoolFailureReason.TIMEOUT if timed_out else PoolFailureReason.REMOTE_CONNECTION_FAILURE
+                self._fail_pending(reason, connection.transport_failure_reason)
+            self._retire_if_idle()
             return
         client.ready = False
         if not (remote and client.codec.reads_until_close):
@@ -200,6 +216,7 @@ class HttpConnPool:
         if client in self._idle:
             self._idle.remove(client)
         self._connect_for_pending()
+        self._retire_if_idle()
 
     # -- inside
 
@@ -232,12 +249,19 @@ class HttpConnPool:
     def _connect_for_pending(self) -> None:
         """Open a connection if more streams wait than connections are on their way."""
         if self._connecting < len(self._pending):
-            connections = self._resources.connections
-            if not connections.can_create:
-                self.stats.upstream_cx_overflow += 1
+            self._connect_within_limits()
+
+    def _connect_within_limits(self) -> bool:
+        resources = self._resources
+        allowed = resources.connections.can_create and self.host.stats.cx_active < resources.max_connections_per_host
+        if not allowed:
+            self.stats.upstream_cx_overflow += 1
+            if self._clients:
+                return False
             # A host always gets one connection: the breaker must not starve it for good.
-            if connections.can_create or not self._clients:
-                self._connect()
+            resources.connections.touched = True
+        self._connect()
+        return True
 
     def _give_work(self, client: CodecClient) -> None:
         """`client` takes who has waited longest; at the limit of requests all of them have waited in vain."""
@@ -245,30 +269,36 @@ class HttpConnPool:
             pending = self._pending.popleft()
             self._resources.pending_requests.current -= 1
             self.stats.upstream_rq_pending_active -= 1
+            self.host.stats.rq_pending_active -= 1
             if self._resources.requests.can_create:
                 self._idle.append(client)
-                self.new_stream(pending.callbacks)
+                HttpConnPool.new_stream(self, pending.callbacks)
                 return
-            self._overflow(pending.callbacks, self.host)
+            self.stats.upstream_rq_active_overflow += 1
+            pending.callbacks.on_pool_failure(PoolFailureReason.OVERFLOW, "", self.host)
         if self.draining:
             client.close()
         else:
             self._idle.append(client)
             client.idle_since = self._dispatcher.monotonic_time()
 
-    def _overflow(self, callbacks: HttpPoolCallbacks, host: Host | None) -> None:
-        self.stats.upstream_rq_pending_overflow += 1
-        callbacks.on_pool_failure(PoolFailureReason.OVERFLOW, "", host)
+    def _retire_if_idle(self) -> None:
+        if not self._clients and not self._pending:
+            pools = self.host.http_pools
+            if pools.get(self._key) is self:
+                del pools[self._key]
+                self._resources.connection_pools.current -= 1
+                pools_of(self.cluster).discard(self)
 
-    def _bytes(self) -> list[tuple[str, int]]:
+    def open_bytes(self) -> tuple[int, int]:
         """Bytes of open connections are added up when statistics are read: no read or write pays for it."""
         received = sent = 0
         for client in self._clients:
             received += client.connection.bytes_received - client.bytes_received_before
             sent += client.connection.bytes_sent - client.bytes_sent_before
-        return [("upstream_cx_rx_bytes_total", received), ("upstream_cx_tx_bytes_total", sent)]
+        return received, sent
 
-    def _reset_bytes(self) -> None:
+    def reset_bytes(self) -> None:
         for client in self._clients:
             client.bytes_received_before = client.connection.bytes_received
             client.bytes_sent_before = client.connection.bytes_sent
@@ -280,17 +310,80 @@ class HttpConnPool:
 
     def _fail_pending(self, reason: PoolFailureReason, details: str) -> None:
         waiting, self._pending = self._pending, deque()
-        self._resources.pending_requests.current -= len(waiting)
-        self.stats.upstream_rq_pending_active -= len(waiting)
         for pending in waiting:
             self.stats.upstream_rq_pending_failure_eject += 1
             pending.callbacks.on_pool_failure(reason, details, self.host)
+            # Only now: to whoever asks for a retry, its budget is still a part of it.
+            self._resources.pending_requests.current -= 1
+            self.stats.upstream_rq_pending_active -= 1
+            self.host.stats.rq_pending_active -= 1
 
 
-def http_conn_pool(cluster: Cluster, host: Host, make_codec: MakeCodec, priority: int = DEFAULT) -> HttpConnPool:
-    """The pool of `host`, made if this is the first stream to it."""
-    pool: HttpConnPool | None = host.http_pools.get(priority)
+class PreconnectingHttpConnPool(HttpConnPool):
+    """Has more connections than it needs just now (`shouldCreateNewConnection`, `preconnect_policy`)."""
+
+    def new_stream(self, callbacks: HttpPoolCallbacks) -> PendingStream | None:
+        ready = bool(self._idle)
+        pending = super().new_stream(callbacks)
+        if ready:
+            self._preconnect()
+        return pending
+
+    def _connect_for_pending(self) -> None:
+        if self._pending:
+            self._preconnect()
+
+    def _preconnect(self) -> None:
+        ratio = self.cluster.preconnect_ratio if self.host.healthy else 1.0
+        for _ in range(MAX_PRECONNECTED):
+            spare = self._connecting + len(self._idle)
+            active = len(self._clients) - spare
+            if (len(self._pending) + active) * ratio <= spare + active or not self._connect_within_limits():
+                return
+
+
+def pools_of(cluster: Cluster) -> set[HttpConnPool]:
+    """Those that have connections, or streams that wait; the first call begins to count their bytes."""
+    pools: set[HttpConnPool] | None = cluster.http_pools
+    if pools is None:
+        pools = cluster.http_pools = set()
+
+        def read() -> list[tuple[str, int]]:
+            found = [pool.open_bytes() for pool in pools]
+            return [
+                ("upstream_cx_rx_bytes_total", sum(received for received, _ in found)),
+                ("upstream_cx_tx_bytes_total", sum(sent for _, sent in found)),
+            ]
+
+        def reset() -> None:
+            for pool in pools:
+                pool.reset_bytes()
+
+        cluster.stats.scope.provider(read, reset=reset)
+    return pools
+
+
+def http_conn_pool(
+    cluster: Cluster,
+    host: Host,
+    make_codec: MakeCodec,
+    priority: int = DEFAULT,
+    downstream: Connection | None = None,
+) -> HttpConnPool | None:
+    """The pool of `host`, made if this is the first stream to it; None if there are too many pools.
+
+    Only a cluster that wants a pool for each downstream connection looks at `downstream`.
+    """
+    key: Hashable = priority
+    if cluster.pool_per_downstream_connection and downstream is not None:
+        key = (priority, downstream.info.id)
+    pool: HttpConnPool | None = host.http_pools.get(key)
     if pool is None:
+        if not cluster.resource_managers[priority].connection_pools.can_create:
+            cluster.stats.traffic.upstream_cx_pool_overflow += 1
+            return None
         # The host of an aggregate belongs to one of its clusters.
-        pool = host.http_pools[priority] = HttpConnPool(host.cluster or cluster, host, make_codec, priority)
+        cluster = host.cluster or cluster
+        kind = HttpConnPool if cluster.preconnect_ratio <= 1.0 else PreconnectingHttpConnPool
+        pool = host.http_pools[key] = kind(cluster, host, make_codec, priority, key)
     return pool

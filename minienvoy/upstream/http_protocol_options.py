@@ -7,13 +7,13 @@ protocol options". The older fields of the cluster itself mean the same.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..config.fields import honours
 from ..http.http1.header_formatter import header_formatters
 from ..http.http1.settings import Http1Settings
 from ..matchers.match_predicate import ResponsePredicate, compile_match_predicate
+from ..record import field, record, replace
 from ..registry import Registry
 from .duration import duration_of
 
@@ -42,7 +42,7 @@ honours(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class UpstreamHttpProtocolOptions:
     """Compiled options; None means no limit.
 

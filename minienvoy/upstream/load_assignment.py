@@ -6,13 +6,13 @@ Envoy: `envoy.config.endpoint.v3.ClusterLoadAssignment`, `Upstream::PriorityStat
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from ..config.fields import honours
 from ..config.runtime import FractionalPercent
 from ..errors import ConfigError
 from ..network.address import Address
+from ..record import record
 from .host import NO_LOCALITY, HealthFlag, Host, HostSet, Locality, PrioritySet
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ honours("envoy.config.core.v3.Locality", "region", "sub_zone", "zone")
 honours(
     "envoy.config.endpoint.v3.LbEndpoint", "endpoint", "health_status", "load_balancing_weight", whole=("metadata",)
 )
-honours("envoy.config.endpoint.v3.Endpoint", "address", "health_check_config", "hostname")
+honours("envoy.config.endpoint.v3.Endpoint.AdditionalAddress", "address")
+honours("envoy.config.endpoint.v3.Endpoint", "additional_addresses", "address", "health_check_config", "hostname")
 honours(
     "envoy.config.endpoint.v3.Endpoint.HealthCheckConfig",
     "address",
@@ -70,7 +71,7 @@ HEALTH_FLAGS: Final = {
 """`envoy.config.core.v3.HealthStatus` to the flags of a host."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class EndpointSettings:
     """One `LbEndpoint`.
 
@@ -128,7 +129,7 @@ class EndpointSettings:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LocalityEndpoints:
     """One `LocalityLbEndpoints`; `weight` is 0 where none is configured."""
 
@@ -138,7 +139,7 @@ class LocalityEndpoints:
     endpoints: tuple[EndpointSettings, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DropOverload:
     """Some requests are answered 503 before a host is chosen (`Cluster::dropOverload`)."""
 
@@ -156,7 +157,7 @@ class DropOverload:
         return self.fraction.enabled(self.random.getrandbits(64))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LoadAssignment:
     """`overprovisioning_factor` is percent."""
 

@@ -6,10 +6,10 @@ Envoy: `envoy/upstream/load_balancer.h`; docs "Supported load balancers".
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..explain.explanation import NO_EXPLANATION, Explanation
+from ..record import record
 from ..registry import Registry
 from .host import Host, HostSet, Locality, PrioritySet
 
@@ -99,7 +99,14 @@ class LoadBalancer(Protocol):
         """The host to use now, or None if no host may be used."""
 
 
-@dataclass(frozen=True, slots=True)
+def stop_balancer(balancer: LoadBalancer) -> None:
+    """Its cluster is gone. Those that have timers, or hear of other clusters, have a `stop`."""
+    stop = getattr(balancer, "stop", None)
+    if stop is not None:
+        stop()
+
+
+@record
 class LoadBalancerParams:
     """What a balancer works on (`Upstream::LoadBalancerParams` and the settings common to all policies).
 

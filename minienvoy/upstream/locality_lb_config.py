@@ -6,10 +6,10 @@ weighted load balancing".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 from ..config.fields import honours
+from ..record import record
 
 _COMMON: Final = "envoy.extensions.load_balancing_policies.common.v3"
 honours(f"{_COMMON}.LocalityLbConfig", "zone_aware_lb_config", "locality_weighted_lb_config")
@@ -26,7 +26,7 @@ honours(
 honours(f"{_COMMON}.LocalityLbConfig.ZoneAwareLbConfig.ForceLocalZone", "min_size")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LocalityLbConfig:
     """The defaults hold where nothing is configured: with a local cluster, routing is zone aware.
 

@@ -1,7 +1,7 @@
 """What an upstream tells of its load with a response (ORCA).
 
 Envoy: `Envoy::Orca` (`source/common/orca`), `xds.data.orca.v3.OrcaLoadReport`. It stands in the header or trailer
-`endpoint-load-metrics`, as text (`TEXT cpu=0.3,named_metrics.q=2`), JSON or base64 (`BIN ...`), or in
+`endpoint-load-metrics`, as text (`TEXT cpu_utilization=0.3,named_metrics.q=2`), JSON or base64 (`BIN ...`), or in
 `endpoint-load-metrics-bin`, in base64.
 """
 
@@ -96,7 +96,7 @@ def _from_message(message: Any) -> OrcaLoadReport:
 
 
 def _from_text(text: str) -> OrcaLoadReport | None:
-    numbers: dict[str, Any] = {}
+    numbers: dict[str, float] = {}
     maps: dict[str, dict[str, float]] = {name: {} for name in _MAPS}
     for part in text.split(","):
         name, separator, shown = part.strip().partition("=" if "=" in part else ":")

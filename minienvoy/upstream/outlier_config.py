@@ -6,13 +6,12 @@ Envoy: `Upstream::Outlier::DetectorConfig`, `DetectionStats`, `envoy.data.cluste
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..config.api import type_of, unpack
-from ..config.fields import honours
 from ..errors import ConfigError
+from ..record import record
 from ..registry import Registry
 from ..stats.store import CounterValue, GaugeValue, StatsStruct
 from .duration import duration_of
@@ -44,13 +43,6 @@ _NUMBERS: Final = (
     "detect_degraded_hosts",
 )
 """Fields that are wrappers, and are called here as there."""
-honours(
-    "envoy.config.cluster.v3.OutlierDetection",
-    "split_external_local_origin_errors",
-    *_DURATIONS,
-    *_NUMBERS,
-    whole=("monitors",),
-)
 
 
 class EjectionType(Enum):
@@ -139,7 +131,7 @@ OUTLIER_MONITORS: Registry[Callable[[str, Any], MakeMonitor]] = Registry("envoy.
 """(name in the configuration, configuration message) -> MakeMonitor. Envoy 1.40 has none of its own."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DetectorConfig:
     """Names are those of the runtime keys below `outlier_detection.`; times are whole milliseconds, as there."""
 

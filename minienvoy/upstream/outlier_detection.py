@@ -16,10 +16,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import sqrt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import ConfigError
-from .health_check_config import HealthTransition
+from .health_transition import HealthTransition
 from .host import HealthFlag, Host, HostSet
 from .outlier_config import ENFORCING, DetectionStats, DetectorConfig, EjectionType
 from .outlier_event_logger import OutlierEventLogger
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .cluster import Cluster, ClusterContext
 
 ChangedState = Callable[[Host], None]
+_OURS: Final = HealthFlag.FAILED_OUTLIER_CHECK | HealthFlag.DEGRADED_OUTLIER_DETECTION
 
 
 class OutlierDetector:
@@ -221,7 +222,8 @@ class OutlierDetector:
         now = self.dispatcher.monotonic_time()
         monitors = tuple(self.monitors.values())
         for monitor in monitors:
-            self._check_for_return(monitor, now)
+            if monitor.host.health_flags & _OURS:
+                self._check_for_return(monitor, now)
             monitor.next_interval()
         self._process_success_rates(True)
         self._process_success_rates(False)
@@ -301,16 +303,14 @@ class OutlierDetector:
             self._eject(monitor, kind)
 
 
-def create_outlier_detector(config: Any, cluster: Cluster, context: ClusterContext) -> OutlierDetector | None:
-    """From `Cluster.outlier_detection`; None if it is not set.
+def create_outlier_detector(config: Any, cluster: Cluster, context: ClusterContext) -> OutlierDetector:
+    """From `envoy.config.cluster.v3.OutlierDetection`; `context.path` is that of the cluster.
 
     Raises:
         ConfigError: it contradicts itself.
     """
-    if not config.HasField("outlier_detection"):
-        return None
     path = f"{context.path}.outlier_detection"
-    settings = DetectorConfig.from_proto(config.outlier_detection, path)
+    settings = DetectorConfig.from_proto(config, path)
     if settings.max_ejection_time_ms < settings.base_ejection_time_ms:
         raise ConfigError(
             "outlier detector's max_ejection_time cannot be smaller than base_ejection_time",

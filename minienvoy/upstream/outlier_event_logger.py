@@ -6,7 +6,6 @@ Ejection event logging". One file for all clusters: `cluster_manager.outlier_det
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +62,8 @@ class OutlierEventLogger:
         shown["action"] = action
         shown["num_ejections"] = monitor.num_ejections
         shown["enforced"] = enforced
+        import json
+
         line = json.dumps({**shown, **details}, separators=(",", ":"), ensure_ascii=False) + "\n"
         self._write(line.encode().decode("latin-1"))
 

@@ -6,9 +6,9 @@ Envoy: `Upstream::HostUtility::selectOverrideHost`, `createOverrideHostStatus`; 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
+from ..record import record
 from .host import HealthFlag, Host, PrioritySet
 from .load_balancer import OverrideHost
 
@@ -17,7 +17,7 @@ _DEFAULT: Final = frozenset((_UNKNOWN, _HEALTHY, _DEGRADED))
 _SAME: Final = (frozenset((_UNKNOWN, _HEALTHY)), frozenset((_UNHEALTHY, _DRAINING, _TIMEOUT)), frozenset((_DEGRADED,)))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class OverrideHostStatus:
     """`statuses` are numbers of `envoy.config.core.v3.HealthStatus`: a host in another is not used."""
 

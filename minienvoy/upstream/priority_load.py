@@ -34,22 +34,12 @@ class PriorityLoad:
 
 def priority_load(host_sets: Sequence[HostSet], healthy_panic_threshold: int) -> PriorityLoad:
     """Spread 100 percent of load over `host_sets`, in Envoy's integer arithmetic."""
-    health = [_availability(host_set, host_set.healthy_hosts) for host_set in host_sets]
-    degraded_health = [_availability(host_set, host_set.degraded_hosts) for host_set in host_sets]
+    health = [availability(host_set, host_set.healthy_hosts) for host_set in host_sets]
+    degraded_health = [availability(host_set, host_set.degraded_hosts) for host_set in host_sets]
     total = min(100, sum(health) + sum(degraded_health))
-    healthy_load = [0] * len(host_sets)
-    degraded_load = [0] * len(host_sets)
+    healthy_load, degraded_load = spread(health, degraded_health)
     panic = [False] * len(host_sets)
-    if total:
-        left = _distribute(healthy_load, health, 100, total)
-        left = _distribute(degraded_load, degraded_health, left, total)
-        # What is left now is what rounding lost: it goes to the first that can take it.
-        first = next((priority for priority, percent in enumerate(health) if percent), None)
-        if first is not None:
-            healthy_load[first] += left
-        else:
-            degraded_load[next(priority for priority, percent in enumerate(degraded_health) if percent)] += left
-    elif healthy_panic_threshold == 0:
+    if not total and healthy_panic_threshold == 0:
         healthy_load[0] = 100  # nobody is there to take it, and panic is off
         return PriorityLoad(healthy_load, degraded_load, panic)
     if total < 100:
@@ -60,7 +50,23 @@ def priority_load(host_sets: Sequence[HostSet], healthy_panic_threshold: int) ->
     return PriorityLoad(healthy_load, degraded_load, panic)
 
 
-def _availability(host_set: HostSet, usable: tuple[Host, ...]) -> int:
+def spread(health: list[int], degraded_health: list[int]) -> tuple[list[int], list[int]]:
+    """100 percent over priorities of such health; all zero if none has any."""
+    total = min(100, sum(health) + sum(degraded_health))
+    healthy_load, degraded_load = [0] * len(health), [0] * len(health)
+    if total:
+        left = _distribute(healthy_load, health, 100, total)
+        left = _distribute(degraded_load, degraded_health, left, total)
+        # What is left now is what rounding lost: it goes to the first that can take it.
+        first = next((priority for priority, percent in enumerate(health) if percent), None)
+        if first is not None:
+            healthy_load[first] += left
+        else:
+            degraded_load[next(priority for priority, percent in enumerate(degraded_health) if percent)] += left
+    return healthy_load, degraded_load
+
+
+def availability(host_set: HostSet, usable: tuple[Host, ...]) -> int:
     """Percent of the hosts that count, times the overprovisioning factor, at most 100."""
     if host_set.weighted_priority_health:
         total = sum(host.weight for host in host_set.hosts) - sum(host.weight for host in host_set.excluded_hosts)

@@ -3,43 +3,68 @@
 Envoy: `Upstream::ResourceManagerImpl`; docs "Circuit breaking". A user of a resource asks `can_create`, counts it with
 `current += 1` and gives it back with `current -= 1`; nothing else is done on the way of a request. The gauges are read
 from the same numbers when somebody looks at them; the struct in `ClusterStats` stays zero and tells which are used.
+
+The runtime may override every limit (`circuit_breakers.<cluster>.<priority>.max_connections` and so on): it is looked
+at when it changes, not when somebody asks.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import weakref
+from typing import TYPE_CHECKING, Any, Final
 
-from ..config.fields import honours
+from ..config.fields import forbids, honours
+from ..errors import ConfigError
 
 if TYPE_CHECKING:
+    from ..config.runtime import Loader, Snapshot
     from ..stats.store import Scope
 
-honours("envoy.config.cluster.v3.CircuitBreakers", "thresholds")
+honours("envoy.config.cluster.v3.CircuitBreakers", "thresholds", "per_host_thresholds")
 honours(
     "envoy.config.cluster.v3.CircuitBreakers.Thresholds",
+    "max_connection_pools",
     "max_connections",
     "max_pending_requests",
     "max_requests",
     "max_retries",
     "priority",
+    "retry_budget",
     "track_remaining",
 )
+honours("envoy.config.cluster.v3.CircuitBreakers.Thresholds.RetryBudget", "budget_percent", "min_retry_concurrency")
+
+
+@forbids("envoy.config.cluster.v3.CircuitBreakers")
+def check_circuit_breakers(config: Any, path: str) -> None:
+    """Connections are all that can be limited by host."""
+    for at, thresholds in enumerate(config.per_host_thresholds):
+        if any(field.name not in ("max_connections", "priority") for field, _ in thresholds.ListFields()):
+            raise ConfigError("Unsupported field in per_host_thresholds", f"{path}.per_host_thresholds[{at}]")
+
 
 DEFAULT, HIGH = 0, 1
 """`envoy.config.core.v3.RoutingPriority`."""
 PRIORITY_NAMES = ("default", "high")
 UNLIMITED = 2**64 - 1
 """What `max_connection_pools` is unless it is set."""
+DEFAULT_BUDGET_PERCENT: Final = 20.0
+DEFAULT_MIN_CONCURRENCY: Final = 3
 
 
 class Resource:
-    """A number that may go up to a limit."""
+    """A number that may go up to a limit.
 
-    __slots__ = ("current", "max")
+    Attributes:
+        touched: it has been counted in spite of a limit of zero, so that the breaker shows.
+    """
+
+    __slots__ = ("current", "max", "touched")
 
     def __init__(self, max: int) -> None:
         self.current = 0
         self.max = max
+        self.touched = False
 
     @property
     def can_create(self) -> bool:
@@ -48,15 +73,54 @@ class Resource:
 
     @property
     def open(self) -> bool:
-        """Whether the breaker is open: the limit is reached."""
-        return self.current >= self.max
+        """Whether the breaker is open: the limit is reached, by counting."""
+        return self.current >= self.max and bool(self.max or self.current or self.touched)
 
     @property
     def remaining(self) -> int:
         return max(0, self.max - self.current)
 
     def __repr__(self) -> str:
-        return f"Resource({self.current} of {self.max})"
+        return f"{self.current} of {self.max}"
+
+
+class Retries(Resource):
+    """Retries under way: up to a number, or to a part of the requests (`RetryBudgetImpl`).
+
+    Attributes:
+        budget_percent: of active and pending requests, None if there is no budget.
+        min_retry_concurrency: however few requests there are.
+    """
+
+    __slots__ = ("_active", "_pending", "budget_percent", "min_retry_concurrency")
+
+    def __init__(self, max: int, active: Resource, pending: Resource) -> None:
+        super().__init__(max)
+        self._active = active
+        self._pending = pending
+        self.budget_percent: float | None = None
+        self.min_retry_concurrency = DEFAULT_MIN_CONCURRENCY
+
+    @property
+    def limit(self) -> int:
+        """As of now."""
+        if self.budget_percent is None:
+            return self.max
+        return max(
+            int(self.budget_percent / 100 * (self._active.current + self._pending.current)), self.min_retry_concurrency
+        )
+
+    @property
+    def can_create(self) -> bool:
+        return self.current < (self.max if self.budget_percent is None else self.limit)
+
+    @property
+    def remaining(self) -> int:
+        # What a budget leaves depends on requests to come.
+        return super().remaining if self.budget_percent is None else 0
+
+    def __repr__(self) -> str:
+        return f"{self.current} of {self.limit}"
 
 
 class ResourceManager:
@@ -68,9 +132,20 @@ class ResourceManager:
         requests: streams that were given to a connection.
         retries: streams that are being retried.
         connection_pools: pools, one per host and set of options.
+        max_connections_per_host: how many connections any host may have.
     """
 
-    __slots__ = ("connection_pools", "connections", "pending_requests", "requests", "retries", "track_remaining")
+    __slots__ = (
+        "__weakref__",
+        "_configured",
+        "connection_pools",
+        "connections",
+        "max_connections_per_host",
+        "pending_requests",
+        "requests",
+        "retries",
+        "track_remaining",
+    )
 
     def __init__(
         self,
@@ -80,22 +155,33 @@ class ResourceManager:
         max_retries: int = 3,
         max_connection_pools: int = UNLIMITED,
         track_remaining: bool = False,
+        max_connections_per_host: int = UNLIMITED,
     ) -> None:
         self.connections = Resource(max_connections)
         self.pending_requests = Resource(max_pending_requests)
         self.requests = Resource(max_requests)
-        self.retries = Resource(max_retries)
+        self.retries = Retries(max_retries, self.requests, self.pending_requests)
         self.connection_pools = Resource(max_connection_pools)
         self.track_remaining = track_remaining
+        self.max_connections_per_host = max_connections_per_host
+        self._configured: dict[str, float | None] = {
+            "max_connections": max_connections,
+            "max_pending_requests": max_pending_requests,
+            "max_requests": max_requests,
+            "max_retries": max_retries,
+            "max_connection_pools": max_connection_pools,
+            "retry_budget.budget_percent": None,
+            "retry_budget.min_retry_concurrency": DEFAULT_MIN_CONCURRENCY,
+        }
 
     @classmethod
-    def from_proto(cls, thresholds: Any) -> ResourceManager:
-        """From `envoy.config.cluster.v3.CircuitBreakers.Thresholds`."""
+    def from_proto(cls, thresholds: Any, per_host: Any = None) -> ResourceManager:
+        """From one or two `envoy.config.cluster.v3.CircuitBreakers.Thresholds`."""
 
         def limit(field: str, default: int) -> int:
             return getattr(thresholds, field).value if thresholds.HasField(field) else default
 
-        return cls(
+        made = cls(
             limit("max_connections", 1024),
             limit("max_pending_requests", 1024),
             limit("max_requests", 1024),
@@ -103,6 +189,37 @@ class ResourceManager:
             limit("max_connection_pools", UNLIMITED),
             thresholds.track_remaining,
         )
+        if per_host is not None and per_host.HasField("max_connections"):
+            made.max_connections_per_host = per_host.max_connections.value
+        if thresholds.HasField("retry_budget"):
+            budget = thresholds.retry_budget
+            percent = budget.budget_percent.value if budget.HasField("budget_percent") else DEFAULT_BUDGET_PERCENT
+            made._configured["retry_budget.budget_percent"] = made.retries.budget_percent = percent
+            if budget.HasField("min_retry_concurrency"):
+                least = budget.min_retry_concurrency.value
+                made._configured["retry_budget.min_retry_concurrency"] = made.retries.min_retry_concurrency = least
+        return made
+
+    def take_runtime(self, snapshot: Snapshot, prefix: str) -> None:
+        """Limits that the runtime has under `prefix` replace those of the configuration."""
+
+        def limit(key: str) -> int:
+            return snapshot.get_integer(f"{prefix}.{key}", int(self._configured[key] or 0))
+
+        self.connections.max = limit("max_connections")
+        self.pending_requests.max = limit("max_pending_requests")
+        self.requests.max = limit("max_requests")
+        self.retries.max = limit("max_retries")
+        self.connection_pools.max = limit("max_connection_pools")
+        self.retries.min_retry_concurrency = limit("retry_budget.min_retry_concurrency")
+        percent = self._configured["retry_budget.budget_percent"]
+        if percent is None and any(
+            snapshot.get_string(f"{prefix}.retry_budget.{key}") for key in ("budget_percent", "min_retry_concurrency")
+        ):
+            percent = DEFAULT_BUDGET_PERCENT
+        if percent is not None:
+            percent = snapshot.get_double(f"{prefix}.retry_budget.budget_percent", percent)
+        self.retries.budget_percent = percent
 
     def gauges(self) -> list[tuple[str, int]]:
         """Envoy's gauges below `cluster.<name>.circuit_breakers.<priority>.`"""
@@ -123,13 +240,42 @@ class ResourceManager:
             ]
         return found
 
+    def __repr__(self) -> str:
+        return (
+            f"connections {self.connections}, pending requests {self.pending_requests}, requests {self.requests}, "
+            f"retries {self.retries}"
+        )
 
-def resource_managers(circuit_breakers: Any, scope: Scope) -> tuple[ResourceManager, ResourceManager]:
+
+def resource_managers(
+    circuit_breakers: Any, scope: Scope, runtime: Loader | None = None, cluster_name: str = ""
+) -> tuple[ResourceManager, ResourceManager]:
     """One for each routing priority; where a priority is configured twice the first counts, as in Envoy."""
     managers = []
     for priority, name in enumerate(PRIORITY_NAMES):
-        thresholds = next((each for each in circuit_breakers.thresholds if each.priority == priority), None)
-        manager = ResourceManager() if thresholds is None else ResourceManager.from_proto(thresholds)
+        thresholds = _first(circuit_breakers.thresholds, priority)
+        per_host = _first(circuit_breakers.per_host_thresholds, priority)
+        if thresholds is None and per_host is not None:
+            thresholds = type(per_host)()
+        manager = ResourceManager() if thresholds is None else ResourceManager.from_proto(thresholds, per_host)
+        if runtime is not None:
+            _follow_runtime(manager, runtime, f"circuit_breakers.{cluster_name}.{name}")
         scope.scope(f"circuit_breakers.{name}").provider(manager.gauges, gauges=True)
         managers.append(manager)
     return (managers[DEFAULT], managers[HIGH])
+
+
+def _first(thresholds: Any, priority: int) -> Any:
+    return next((each for each in thresholds if each.priority == priority), None)
+
+
+def _follow_runtime(manager: ResourceManager, runtime: Loader, prefix: str) -> None:
+    reference = weakref.ref(manager, lambda gone: runtime.forget(take))
+
+    def take(snapshot: Snapshot) -> None:
+        found = reference()
+        if found is not None:
+            found.take_runtime(snapshot, prefix)
+
+    manager.take_runtime(runtime.snapshot, prefix)
+    runtime.on_change(take)

@@ -7,11 +7,11 @@ with an aggression of 1, quicker at first with a higher one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from ..config.fields import honours
 from ..config.runtime import RuntimeDouble
+from ..record import record
 from .duration import duration_of
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ honours(
 _EVENLY: Final = RuntimeDouble(1.0)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SlowStartConfig:
     """`window` is seconds, 0 where there is no slow start; `min_weight` is a fraction."""
 

@@ -4,12 +4,13 @@ Envoy: `Tcp::ConnPoolImpl`, `Tcp::ActiveTcpClient`, `ConnectionPool::ConnPoolImp
 
 A TCP connection belongs to one downstream connection from beginning to end, so nothing is kept for the next one. What
 is left of a pool is its order of events and what it counts: a *pending request* waits for its connection, an *active
-request* has it.
+request* has it. Above the limit of connections a request waits until another connection of this pool ends.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections import deque
+from typing import Final, Protocol
 
 from ..network.client_connection import ClientConnection
 from ..network.connection import ConnectionCallbacks, ConnectionCloseType, ConnectionEvent
@@ -18,6 +19,9 @@ from .conn_pool import PoolFailureReason
 from .host import Host
 from .host_connection import create_connection
 from .resource_manager import DEFAULT
+
+MAX_PRECONNECTED: Final = 3
+"""At once."""
 
 
 class TcpPoolCallbacks(Protocol):
@@ -33,53 +37,153 @@ class TcpPoolCallbacks(Protocol):
 class TcpConnPool:
     """To `host`, for one routing priority."""
 
-    __slots__ = ("_clients", "cluster", "host", "resources")
+    __slots__ = ("_clients", "_idle", "_waiting", "cluster", "host", "resources")
 
     def __init__(self, cluster: Cluster, host: Host, priority: int = DEFAULT) -> None:
         self._clients: set[ActiveTcpClient] = set()
+        self._idle: list[ActiveTcpClient] = []
+        self._waiting: deque[PendingConnection] = deque()
         self.cluster = cluster
         self.host = host
         self.resources = cluster.resource_managers[priority]
 
-    def new_connection(self, callbacks: TcpPoolCallbacks) -> ActiveTcpClient | None:
+    def new_connection(self, callbacks: TcpPoolCallbacks) -> PendingConnection | None:
         """Ask for a connection; what is returned can be cancelled. None if the answer has been given already."""
-        stats = self.cluster.stats.traffic
-        if not self.resources.pending_requests.can_create:
+        if self._idle:
+            self._idle.pop().attach(callbacks)
+            self.preconnect()
+            return None
+        stats, pending_requests = self.cluster.stats.traffic, self.resources.pending_requests
+        if not pending_requests.can_create:
             stats.upstream_rq_pending_overflow += 1
             callbacks.on_pool_failure(PoolFailureReason.OVERFLOW, "", self.host)
             return None
-        client = ActiveTcpClient(self, callbacks)
-        self._clients.add(client)
-        client.connection.connect(self.cluster.connect_timeout)
-        return client
+        stats.upstream_rq_pending_total += 1
+        stats.upstream_rq_pending_active += 1
+        self.host.stats.rq_pending_active += 1
+        pending_requests.current += 1
+        request = PendingConnection(self, callbacks)
+        if not self._connect(request):
+            self._waiting.append(request)
+        else:
+            self.preconnect()
+        return request
+
+    def preconnect(self) -> None:
+        """Have as many connections in stock as `preconnect_policy` wants."""
+        ratio = self.cluster.preconnect_ratio
+        if ratio <= 1.0 or not self.host.healthy:
+            return
+        for _ in range(MAX_PRECONNECTED):
+            spare = sum(not client.wanted for client in self._clients)
+            wanted = len(self._clients) - spare
+            if wanted * ratio <= len(self._clients) or not self._connect(None):
+                return
+
+    def on_idle(self, client: ActiveTcpClient) -> None:
+        """A connection that nobody has asked for yet is there."""
+        if self._waiting:
+            request = self._waiting.popleft()
+            self.stop_pending()
+            client.attach(request.callbacks)
+        else:
+            self._idle.append(client)
 
     def close(self) -> None:
         """Close every connection, also those that still send what they were given."""
         for client in tuple(self._clients):
             client.connection.close(ConnectionCloseType.NO_FLUSH)
 
+    def stop_pending(self) -> None:
+        """A request has its connection, or waits no more."""
+        self.cluster.stats.traffic.upstream_rq_pending_active -= 1
+        self.host.stats.rq_pending_active -= 1
+        self.resources.pending_requests.current -= 1
+
     def on_closed(self, client: ActiveTcpClient) -> None:
+        """There may be room for another one."""
         self._clients.discard(client)
+        if client in self._idle:
+            self._idle.remove(client)
+
+    def serve_waiting(self) -> None:
+        while self._waiting and self._connect(self._waiting[0]):
+            self._waiting.popleft()
+
+    def fail_waiting(self, reason: PoolFailureReason, failure_reason: str) -> None:
+        """A connection could not be had: whoever waits is told, so as to look elsewhere."""
+        waiting, self._waiting = self._waiting, deque()
+        for request in waiting:
+            self.stop_pending()
+            self.cluster.stats.traffic.upstream_rq_pending_failure_eject += 1
+            request.callbacks.on_pool_failure(reason, failure_reason, self.host)
+
+    def cancel(self, request: PendingConnection) -> None:
+        if request in self._waiting:
+            self._waiting.remove(request)
+            self.stop_pending()
+            self.cluster.stats.traffic.upstream_rq_cancelled += 1
+
+    def _connect(self, request: PendingConnection | None) -> bool:
+        """A connection for `request`, or for nobody yet; False if there is no room."""
+        resources = self.resources
+        allowed = resources.connections.can_create and self.host.stats.cx_active < resources.max_connections_per_host
+        if not allowed:
+            self.cluster.stats.traffic.upstream_cx_overflow += 1
+            if self._clients:
+                return False
+            # A host always gets one connection: the breaker must not starve it for good.
+            resources.connections.touched = True
+        client = ActiveTcpClient(self, None if request is None else request.callbacks)
+        if request is not None:
+            request.client = client
+        self._clients.add(client)
+        client.connection.connect(self.cluster.connect_timeout)
+        return True
 
 
-class ActiveTcpClient(ConnectionCallbacks):
-    """One connection of the pool, and the request that it is for."""
+class PendingConnection:
+    """A request for a connection.
 
-    __slots__ = ("_callbacks", "_connected", "_pool", "_start", "connection")
+    Attributes:
+        client: the connection that is made for it; None while there is no room for one.
+    """
+
+    __slots__ = ("_pool", "callbacks", "client")
 
     def __init__(self, pool: TcpConnPool, callbacks: TcpPoolCallbacks) -> None:
         self._pool = pool
+        self.callbacks = callbacks
+        self.client: ActiveTcpClient | None = None
+
+    def cancel(self) -> None:
+        """Nobody waits for the connection any more: it is closed, and nothing is told."""
+        if self.client is not None:
+            self.client.cancel()
+        else:
+            self._pool.cancel(self)
+
+
+class ActiveTcpClient(ConnectionCallbacks):
+    """One connection of the pool, and the request that it is for.
+
+    Attributes:
+        wanted: there is, or was, such a request; without it the connection is in stock.
+    """
+
+    __slots__ = ("_callbacks", "_connected", "_overflow", "_pool", "_start", "connection", "wanted")
+
+    def __init__(self, pool: TcpConnPool, callbacks: TcpPoolCallbacks | None) -> None:
+        self.wanted = callbacks is not None
+        self._pool = pool
         self._callbacks: TcpPoolCallbacks | None = callbacks
-        self._connected = False
+        self._connected = self._overflow = False
         self._start = pool.cluster.dispatcher.monotonic_time()
         self.connection = create_connection(pool.cluster, pool.host)
         self.connection.half_close = True
         self.connection.delayed_close_timeout = 0.0
         self.connection.add_callbacks(self)
         stats, host = pool.cluster.stats.traffic, pool.host.stats
-        stats.upstream_rq_pending_total += 1
-        stats.upstream_rq_pending_active += 1
-        pool.resources.pending_requests.current += 1
         stats.upstream_cx_total += 1
         stats.upstream_cx_active += 1
         host.cx_total += 1
@@ -99,13 +203,37 @@ class ActiveTcpClient(ConnectionCallbacks):
         else:
             self._on_closed(event)
 
+    def attach(self, callbacks: TcpPoolCallbacks) -> None:
+        """Somebody wants this connection, which has been in stock."""
+        self.wanted = True
+        self._callbacks = callbacks
+        self.connection.read_disable(False)
+        self._begin()
+
     def _on_connected(self) -> None:
-        self._connected = True
-        pool, callbacks = self._pool, self._callbacks
-        cluster = pool.cluster
+        cluster = self._pool.cluster
         stats = cluster.stats.traffic
         stats.upstream_cx_connect_ms.record(int((cluster.dispatcher.monotonic_time() - self._start) * 1000.0))
-        self._stop_pending()
+        if self.wanted:
+            self._pool.stop_pending()
+            self._begin()
+        else:
+            # What the peer says waits for who listens.
+            self.connection.read_disable(True)
+            self._pool.on_idle(self)
+
+    def _begin(self) -> None:
+        pool, callbacks = self._pool, self._callbacks
+        stats = pool.cluster.stats.traffic
+        self._connected = True
+        if not pool.resources.requests.can_create:
+            self._callbacks = None
+            stats.upstream_rq_active_overflow += 1
+            self._overflow = True
+            self.connection.close(ConnectionCloseType.NO_FLUSH)
+            if callbacks is not None:
+                callbacks.on_pool_failure(PoolFailureReason.OVERFLOW, "", pool.host)
+            return
         stats.upstream_rq_total += 1
         stats.upstream_rq_active += 1
         pool.host.stats.rq_total += 1
@@ -130,6 +258,9 @@ class ActiveTcpClient(ConnectionCallbacks):
             stats.upstream_cx_destroy_remote += 1
         else:
             stats.upstream_cx_destroy_local += 1
+        if self._overflow:
+            pool.serve_waiting()
+            return
         if self._connected:
             stats.upstream_rq_active -= 1
             host.rq_active -= 1
@@ -139,22 +270,26 @@ class ActiveTcpClient(ConnectionCallbacks):
                 stats.upstream_cx_destroy_remote_with_active_rq += 1
             else:
                 stats.upstream_cx_destroy_local_with_active_rq += 1
+            pool.serve_waiting()
             return
-        self._stop_pending()
+        if not self.wanted:
+            pool.serve_waiting()
+            return
+        pool.stop_pending()
         if callbacks is None:
+            pool.serve_waiting()
             return
         stats.upstream_cx_connect_fail += 1
         host.cx_connect_fail += 1
         stats.upstream_rq_pending_failure_eject += 1
+        if self.connection.bind_failed:
+            stats.bind_errors += 1
         reason = PoolFailureReason.REMOTE_CONNECTION_FAILURE if remote else PoolFailureReason.LOCAL_CONNECTION_FAILURE
         if self.connection.connect_timed_out:
             stats.upstream_cx_connect_timeout += 1
             reason = PoolFailureReason.TIMEOUT
         callbacks.on_pool_failure(reason, self.connection.transport_failure_reason, pool.host)
-
-    def _stop_pending(self) -> None:
-        self._pool.cluster.stats.traffic.upstream_rq_pending_active -= 1
-        self._pool.resources.pending_requests.current -= 1
+        pool.fail_waiting(reason, self.connection.transport_failure_reason)
 
 
 def tcp_conn_pool(cluster: Cluster, host: Host, priority: int = DEFAULT) -> TcpConnPool:

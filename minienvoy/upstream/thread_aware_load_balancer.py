@@ -9,7 +9,6 @@ changed; in Envoy that is the work of another thread, here requests would wait f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -17,6 +16,7 @@ from ..config.fields import honours
 from ..errors import ConfigError
 from ..event.random import mersenne_twister
 from ..explain.explanation import NO_EXPLANATION
+from ..record import record
 from .host import Host, HostSet
 from .hosts_per_locality import HostsPerLocality
 from .load_balancer_base import LoadBalancerBase, excluded_from
@@ -43,7 +43,7 @@ class HashingLoadBalancer(Protocol):
     def choose_host(self, hash_: int, attempt: int) -> Host | None: ...
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class HashingLbConfig:
     """What ring hash and Maglev have in common.
 
@@ -113,6 +113,10 @@ class ThreadAwareLoadBalancerBase(LoadBalancerBase):
         structure = self._structures[priority]
         host = None if structure is None else structure.choose_host(key, 0)
         if context is None or host is None:
+            if context is not None and context.explain is not NO_EXPLANATION:
+                excluded = excluded_from(self.priority_set.host_sets[priority], ())
+                if excluded:
+                    context.explain.decided("priority", priority, "no healthy hosts", excluded)
             return host
         rejected: tuple[Host, ...] = ()
         for attempt in range(1, context.host_selection_retries + 1):
@@ -238,7 +242,7 @@ def _uniform(draw: Callable[[int], int], below: int) -> int:
     return value
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class HashingLbFactory:
     """A `LoadBalancerFactory` that looks at the endpoints first (`TypedHashLbConfigBase`)."""
 

@@ -35,9 +35,10 @@ class HostsSource:
         locality: an index of `HostsPerLocality`, or `ANYWHERE`.
         index: where a policy that goes around is; any number, taken modulo the number of hosts.
         scheduler: a policy's own; None if all hosts count the same.
+        unbuilt: `scheduler` is to be made when it is first needed.
     """
 
-    __slots__ = ("availability", "hosts", "index", "locality", "priority", "scheduler")
+    __slots__ = ("availability", "hosts", "index", "locality", "priority", "scheduler", "unbuilt")
 
     def __init__(self, priority: int, availability: HostAvailability, locality: int = ANYWHERE, index: int = 0) -> None:
         self.priority = priority
@@ -46,6 +47,7 @@ class HostsSource:
         self.hosts: tuple[Host, ...] = NO_HOSTS
         self.index = index
         self.scheduler: EdfScheduler[Host] | None = None
+        self.unbuilt = False
 
 
 class ZoneAwareLoadBalancerBase(LoadBalancerBase):
@@ -69,6 +71,12 @@ class ZoneAwareLoadBalancerBase(LoadBalancerBase):
         if self._local is not None:
             self._local.add_member_update_callback(self._on_local_update)
 
+    def stop(self) -> None:
+        """Nobody chooses here any more: the local cluster, which outlives this, need not tell of its changes."""
+        if self._local is not None:
+            self._local.remove_member_update_callback(self._on_local_update)
+            self._local = None
+
     # -- for policies
 
     def refresh(self, source: HostsSource) -> None:
@@ -85,6 +93,17 @@ class ZoneAwareLoadBalancerBase(LoadBalancerBase):
     # -- for requests
 
     def choose_host(self, context: LoadBalancerContext | None) -> Host | None:
+        # The usual case is answered at once: one list, no wish to be told, no second thoughts.
+        only = self._only
+        if only is not None and only.hosts:
+            if context is None:
+                return self.pick(only, None, 0)
+            if (
+                context.explain is NO_EXPLANATION
+                and not context.host_selection_retries
+                and context.retry_priority is None
+            ):
+                return self.pick(only, context, 0)
         if context is None:
             return self._choose_once(None)[0]
         host, source = self._choose_once(context)
@@ -136,7 +155,13 @@ class ZoneAwareLoadBalancerBase(LoadBalancerBase):
         self, context: LoadBalancerContext, host: Host | None, source: HostsSource | None, rejected: tuple[Host, ...]
     ) -> None:
         if host is None or source is None:
-            return  # whoever asked says so
+            # Whoever asked says that there is no host; here it is said why.
+            priority = 0 if source is None else source.priority
+            host_set = self.priority_set.host_sets[priority]
+            if host_set.hosts:
+                why = "panic, in which traffic fails" if source is None else f"no {source.availability.value} hosts"
+                context.explain.decided("priority", priority, why, excluded_from(host_set, ()))
+            return
         because = f"{source.availability.value} hosts"
         if source.availability is HostAvailability.ALL:
             because = "panic"

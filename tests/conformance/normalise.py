@@ -21,6 +21,7 @@ _LOGGED = re.compile(r'(?m)((?:^|")\w+_(ms|ids?|port)"?[=:]"?)([0-9][0-9,]*)(?="
 _PORT_IN_HEADER = re.compile(r"(-port: <)([0-9]+)(?=>$)")
 _PORT_VALUE = re.compile(r'("port_value": ?)(\d{4,5})\b')
 _BASE64 = re.compile(r"(?<![\w+/])[A-Za-z0-9+/]{20,}={0,2}(?![\w+/=])")
+_PORT_OF_NAME = re.compile(r"(?i)(?<=\b(?:svc|dns)\.test:)\d{4,5}\b")
 _ADDRESS = re.compile(r"(\d+\.\d+\.\d+\.\d+|\[::1\]):(\d{4,5})\b")
 
 
@@ -57,6 +58,7 @@ class Normaliser:
         value = _DEFAULT_LOG_LINE.sub(r"\1 <ms> <ms>", value)
         value = _BASE64.sub(self._decoded, value)
         value = _ADDRESS.sub(lambda m: f"{m[1]}:<{self._ports.get(int(m[2]), 'a port')}>", value)
+        value = _PORT_OF_NAME.sub(lambda m: f"<{self._ports[int(m[0])]}>" if int(m[0]) in self._ports else m[0], value)
         value = _LOGGED.sub(self._logged, value)
         value = _PORT_IN_HEADER.sub(lambda m: f"{m[1]}{self._ports.get(int(m[2]), 'a port')}", value)
         value = _PORT_VALUE.sub(lambda m: f"{m[1]}<{self._ports.get(int(m[2]), 'a port')}>", value)

@@ -32,7 +32,7 @@ refusal that matter), or `rows` (texts, or pairs of text and words) put into `te
 Merging: a mapping is merged key by key, null removes a key, everything else (and `backends`) replaces. `{name}` in a
 string stands for the port of the backend `name`, `{dns}` for that of the name server, `{log}` for the access log file,
 `{dir}` for a directory. In what the client sends, `{address:name}` is the address of that backend, `{base64:name}` the
-same in base64.
+same in base64, and `{port:name}` its port.
 
 All cases of a file run in one process, each with listeners, clusters, statistics and files under a prefix of its own
 (`c007_`), so they cannot disturb each other and may run at the same time.
@@ -91,7 +91,7 @@ _WAITS = re.compile(
 )
 
 
-_OWN_ADDRESS = re.compile(r"\{(address|base64):(\w+)\}")
+_OWN_ADDRESS = re.compile(r"\{(address|base64|port):(\w+)\}")
 
 
 class _Loader(yaml.CSafeLoader):
@@ -169,6 +169,8 @@ class Case:
         return _OWN_ADDRESS.sub(self._address, tree) if isinstance(tree, str) else tree
 
     def _address(self, match: re.Match[str]) -> str:
+        if match[1] == "port":
+            return str(self.ports[match[2]])
         address = f"127.0.0.1:{self.ports[match[2]]}"
         return address if match[1] == "address" else base64.b64encode(address.encode()).decode()
 
@@ -373,6 +375,8 @@ def _prefix(tree: Any, prefix: str) -> None:
                 tree[key] = f"{prefix}_{value}"
             elif key == "cluster_min_healthy_percentages":
                 tree[key] = {f"{prefix}_{name}": percent for name, percent in value.items()}
+            elif key == "clusters" and isinstance(value, list) and all(isinstance(name, str) for name in value):
+                tree[key] = [f"{prefix}_{name}" for name in value]
             elif key == "weighted_clusters":
                 for entry in value["clusters"]:
                     if "name" in entry:

@@ -22,6 +22,7 @@ from minienvoy.explain.log import ExplanationLog
 from minienvoy.extensions import register_catalogue
 from minienvoy.server.drain_manager import DrainManager
 from minienvoy.server.factory_context import ServerContext
+from minienvoy.server.listener import ConnectionLimit
 from minienvoy.server.listener_manager import ListenerManager
 from minienvoy.stats.store import Store
 from minienvoy.upstream.cluster import ClusterContext
@@ -97,6 +98,7 @@ class L4Server(ServerContext):
         self.cluster_manager = ClusterManager(ClusterContext(self.dispatcher, self.random, self.stats))
         self.access_logs = AccessLogManager(self.dispatcher, self.stats.scope(""), 0.01)
         self.explanations = ExplanationLog()
+        self.global_connections = ConnectionLimit(self.runtime)
         self.listener_manager = ListenerManager(
             self, DrainManager(self.dispatcher, self.random.stream("drain"), drain_time)
         )

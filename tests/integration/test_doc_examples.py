@@ -6,13 +6,22 @@ import ast
 import asyncio
 import re
 import textwrap
+import warnings
 from types import SimpleNamespace
 from urllib.request import urlopen
 
 import pytest
 
 from minienvoy import Proxy, logger
-from minienvoy.testing.fake_upstream import FakeTcpUpstream, FakeUpstream, Reply
+from minienvoy.testing.fake_upstream import (
+    BAD_CHUNK,
+    RESET,
+    FakeTcpUpstream,
+    FakeUpstream,
+    Reply,
+    cut,
+    delayed,
+)
 
 pytestmark = pytest.mark.asyncio
 
@@ -38,6 +47,10 @@ def names(fetch):
         "asyncio": asyncio,
         "Proxy": Proxy,
         "FakeUpstream": FakeUpstream,
+        "BAD_CHUNK": BAD_CHUNK,
+        "RESET": RESET,
+        "cut": cut,
+        "delayed": delayed,
         "FakeTcpUpstream": FakeTcpUpstream,
         "Reply": Reply,
         "client": SimpleNamespace(get=fetch),
@@ -78,7 +91,10 @@ async def test_every_example_about_testing(root, project, names):
             await names["client"].get(f"http://{upstream.address}/", headers=[("X-Request-Id", "1")])
         await execute(upstreams, names)
     await asyncio.to_thread(asyncio.run, execute(threaded, {**names, "requests": SimpleNamespace(get=get)}))
-    tests = await execute(plugin, {**names, "pytest": pytest})
+    with warnings.catch_warnings():
+        # The marker is known where the plugin is installed.
+        warnings.simplefilter("ignore", pytest.PytestUnknownMarkWarning)
+        tests = await execute(plugin, {**names, "pytest": pytest})
     assert {"test_users", "test_routes"} <= tests.keys()
     await execute(simulated, names)
 

@@ -337,6 +337,7 @@ class Bench:
             local_address="192.0.2.2",
             service_cluster="service",
             http1_codec="native",
+            overload=None,
             byte_meters=False,
             health_check_failed=False,
         )

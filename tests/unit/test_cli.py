@@ -173,3 +173,10 @@ def test_only_the_first_argument_can_be_a_subcommand(server, monkeypatch):
     assert run("-c", "healthcheck") == 0
     assert seen == [["--timeout-s", "1"]]
     assert server.calls[0][1].config_path == "healthcheck"
+
+
+def test_the_help_names_every_subcommand():
+    from minienvoy import cli
+    from minienvoy.server import command_line
+
+    assert cli.SUBCOMMANDS.keys() == command_line.SUBCOMMANDS.keys()

@@ -10,13 +10,13 @@ it), or after a back-off where there was none. The cluster is ready after the fi
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from ...config.fields import honours
 from ...errors import ConfigError
 from ...network.address import Address
 from ...network.dns import ActiveDnsQuery, DnsLookupFamily, DnsResolver, DnsResponse, ResolutionStatus
+from ...record import record
 from ...upstream.backoff_strategy import BackOffStrategy, FixedBackOffStrategy, JitteredExponentialBackOffStrategy
 from ...upstream.cluster import CLUSTERS, Cluster, ClusterContext
 from ...upstream.duration import duration_of
@@ -37,7 +37,7 @@ DEFAULT_REFRESH_RATE = 5.0
 """Seconds."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DnsSettings:
     """Times are seconds. `failure_refresh_rate` is (base, maximum), or None for the refresh rate."""
 

@@ -19,9 +19,10 @@ from ...network.connection import ConnectionCallbacks, ConnectionCloseType, Conn
 from ...network.filter import FilterStatus, ReadFilter
 from ...router.header_parser import HeaderParser
 from ...stream_info import StreamInfo
-from ...upstream.health_check_config import FailureType, HealthCheckSettings
+from ...upstream.health_check_config import HealthCheckSettings
 from ...upstream.health_check_session import ActiveHealthCheckSession
 from ...upstream.health_checker import HEALTH_CHECKERS, HealthChecker, HealthCheckerContext
+from ...upstream.health_transition import FailureType
 from ...upstream.host import HealthFlag, Host
 from ...upstream.host_connection import create_connection
 from ...upstream.payload_matcher import PayloadMatcher, load_payload, load_payloads

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ...network.connection import ConnectionCallbacks, ConnectionCloseType, ConnectionEvent
 from ...network.filter import FilterStatus, ReadFilter
-from ...upstream.health_check_config import FailureType, HealthCheckSettings
+from ...upstream.health_check_config import HealthCheckSettings
 from ...upstream.health_check_session import ActiveHealthCheckSession
 from ...upstream.health_checker import HEALTH_CHECKERS, HealthChecker, HealthCheckerContext
+from ...upstream.health_transition import FailureType
 from ...upstream.host import Host
 from ...upstream.host_connection import create_connection
 from ...upstream.payload_matcher import PayloadMatcher, load_payload, load_payloads

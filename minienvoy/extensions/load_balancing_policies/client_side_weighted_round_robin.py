@@ -8,10 +8,10 @@ report; a host without one gets the median of the others.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 from ...config.fields import honours
+from ...record import record
 from ...upstream.duration import duration_of
 from ...upstream.host import Host, HostSet
 from ...upstream.load_balancer import LOAD_BALANCERS, LoadBalancerFactory, LoadBalancerParams
@@ -36,7 +36,7 @@ honours(
 _MAX_WEIGHT: Final = 2**32 - 1
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class OrcaWeightConfig:
     """Times are seconds."""
 
@@ -100,6 +100,7 @@ class ClientSideWeightedRoundRobinLoadBalancer(RoundRobinLoadBalancer):
         self._timer.enable(orca.weight_update_period)
 
     def stop(self) -> None:
+        super().stop()
         self._timer.disable()
 
     def on_orca_load_report(self, host: Host, report: OrcaLoadReport) -> None:

@@ -25,7 +25,7 @@ class RandomLoadBalancer(ZoneAwareLoadBalancerBase):
 
     def pick(self, source: HostsSource, context: LoadBalancerContext | None, drawn: int) -> Host | None:
         hosts = source.hosts
-        return hosts[(drawn or self.random.getrandbits(64)) % len(hosts)]
+        return hosts[drawn % len(hosts)] if drawn else hosts[int(self.random.random() * len(hosts))]
 
 
 @LOAD_BALANCERS.register("envoy.load_balancing_policies.random", TYPE)

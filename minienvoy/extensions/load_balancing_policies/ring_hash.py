@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from math import ceil
-from operator import itemgetter
 from typing import Any, Final
 
 from ...config.fields import honours
@@ -95,20 +94,32 @@ class RingHashLoadBalancer(ThreadAwareLoadBalancerBase):
         # The host of least weight gets a whole number of points, unless that makes the ring too large.
         scale = min(ceil(smallest * self._min) / smallest, float(self._max))
         hash_ = self._hash
-        points: list[tuple[int, Host]] = []
+        points: list[int] = []
+        owners: list[Host] = []
+        suffixes: list[bytes] = []
         wanted = 0.0
+        placed = 0
+        by_name = self.config.use_hostname
         size = ceil(scale)
         fewest, most = size, 0
         for host, weight in weights:
-            prefix = hash_key(host, self.config.use_hostname) + b"_"
+            key = hash_key(host, by_name) if host.metadata or by_name else host.address.text.encode()
             wanted += scale * weight
-            count = max(0, ceil(wanted - len(points)))
-            points += [(hash_(prefix + b"%d" % index), host) for index in range(count)]
-            fewest, most = min(fewest, count), max(most, count)
-        points.sort(key=itemgetter(0))
+            count = max(0, ceil(wanted - placed))
+            placed += count
+            while len(suffixes) < count:
+                suffixes.append(b"_%d" % len(suffixes))
+            points += [hash_(key + suffix) for suffix in suffixes[:count]]
+            owners += [host] * count
+            if count < fewest:
+                fewest = count
+            if count > most:
+                most = count
+        owner = dict(zip(points, owners, strict=True))
+        points.sort()
         stats = self.ring_stats
         stats.size, stats.min_hashes_per_host, stats.max_hashes_per_host = size, fewest, most
-        return Ring([point for point, _ in points], [host for _, host in points]) if points else None
+        return Ring(points, [owner[point] for point in points]) if points else None
 
 
 @LOAD_BALANCERS.register("envoy.load_balancing_policies.ring_hash", TYPE)

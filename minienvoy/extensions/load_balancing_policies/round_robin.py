@@ -8,6 +8,8 @@ are picked by an earliest-deadline-first schedule, which starts at a random plac
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 from ...config.fields import honours
@@ -21,6 +23,9 @@ from ...upstream.zone_aware_load_balancer import HostsSource
 
 TYPE = "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin"
 honours(TYPE, "slow_start_config", "locality_lb_config")
+
+
+_weight: Callable[[Host], float] = attrgetter("weight")
 
 
 class RoundRobinLoadBalancer(EdfLoadBalancerBase):
@@ -37,11 +42,11 @@ class RoundRobinLoadBalancer(EdfLoadBalancerBase):
         super().__init__(params, locality_config, slow_start)
 
     def choose_host(self, context: LoadBalancerContext | None) -> Host | None:
-        # The usual case is answered here: one list, equal weights, no wish to be told, no second thoughts.
+        # The usual case is answered here: one list, no wish to be told, no second thoughts.
         source = self._only
         if (
             source is not None
-            and source.scheduler is None
+            and source.hosts
             and (
                 context is None
                 or (
@@ -51,12 +56,17 @@ class RoundRobinLoadBalancer(EdfLoadBalancerBase):
                 )
             )
         ):
+            scheduler = source.scheduler
+            if scheduler is not None:
+                return scheduler.pick_and_add()
             hosts = source.hosts
-            if hosts:
-                index = source.index
-                source.index = index + 1
-                return hosts[index % len(hosts)]
+            index = source.index
+            source.index = index + 1
+            return hosts[index % len(hosts)]
         return super().choose_host(context)
+
+    def weight_function(self) -> Callable[[Host], float]:
+        return self.host_weight if self._slow_start.window else _weight
 
     def unweighted_pick(self, source: HostsSource) -> Host:
         hosts = source.hosts

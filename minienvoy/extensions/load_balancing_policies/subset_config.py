@@ -6,13 +6,13 @@ Envoy: `Upstream::LoadBalancerSubsetInfoImpl`, `SubsetSelector`, `envoy.extensio
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import IntEnum
 from itertools import product
 from typing import Any, Final
 
 from ...config.fields import honours
 from ...errors import ConfigError
+from ...record import record
 from ...stats.store import GaugeValue, StatsStruct
 from ...upstream.load_assignment import plain_struct
 from .subset_hosts import Values, hashable
@@ -60,7 +60,7 @@ class SelectorFallback(IntEnum):
     KEYS_SUBSET = 4
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Selector:
     """`keys` are in the order of their names; each subset of a `single_host` selector has one host."""
 
@@ -102,7 +102,7 @@ class Selector:
         return list(dict.fromkeys(product(*choices)))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SubsetConfig:
     fallback_policy: FallbackPolicy
     default_subset: Mapping[str, Any]

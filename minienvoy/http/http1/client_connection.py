@@ -15,10 +15,12 @@ from ..header_map import (
     CASED,
     KIND,
     RESPONSE_JOINED,
+    SUSPECT,
     Entry,
     HeaderMap,
     RequestHeaderMap,
     ResponseHeaderMap,
+    is_valid_value,
     join_repeated,
 )
 from .chunked import LAST_CHUNK, ChunkedReader
@@ -39,7 +41,7 @@ from .codec import (
     Http1Connection,
 )
 from .connection_header import connection_tokens
-from .header_lines import CODEC_ERROR, UNDERSCORE, known_line, parse_unknown
+from .header_lines import CODEC_ERROR, UNDERSCORE, known_line, parse_new, parse_unknown
 from .settings import Http1Settings
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ _MAX_STATUS: Final = 65535
 _FIRST_BYTE: Final = ord("H")
 
 _PROXY_CONNECTION: Final = KIND[b"proxy-connection"]
+_UNUSUAL: Final = CASED | SUSPECT
 _CLOSING: Final = CONNECTION | _PROXY_CONNECTION
 _BODILESS_METHODS: Final = frozenset((b"GET", b"HEAD", b"DELETE", b"CONNECT", b"TRACE"))
 """Their requests do not say `content-length: 0`."""
@@ -113,15 +116,28 @@ class ClientConnection(Http1Connection):
             target = headers.authority
         elif settings.send_fully_qualified_url:
             target = b"%b://%b%b" % (headers.scheme, headers.authority, target)
-        if settings.key_formatter is None and not seen & CASED:
+        if settings.key_formatter is None and not seen & _UNUSUAL:
             line = b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (method, target, headers.authority)
             self._write(b"".join([line, *map(_wire_line, headers.entries), framing]))
         else:
+            if seen & SUSPECT and self._refuses(headers):
+                return
             formatter = self._formatter_of(headers)
             host = b"host" if formatter is None else formatter(b"host")
             line = b"%b %b HTTP/1.1\r\n%b: %b\r\n" % (method, target, host, headers.authority)
             self._write(line + self._format(headers, framing))
         self.request_over = end_stream
+
+    def _refuses(self, headers: RequestHeaderMap) -> bool:
+        """Nothing is sent if some header is none (`HeaderUtility::checkValidRequestHeaders`)."""
+        pairs = [(b":authority", headers.authority), (b":path", headers.path)]
+        pairs += [(item[0], item[1]) for item in headers.entries]
+        refused = next((name for name, value in pairs if not is_valid_value(value)), None)
+        if refused is None:
+            return False
+        if self._decoder is not None:
+            self._decoder.on_request_refused(refused.decode("latin-1"))
+        return True
 
     def encode_data(self, data: bytes, end_stream: bool) -> None:
         if data:
@@ -259,11 +275,17 @@ class ClientConnection(Http1Connection):
         if match is None:
             return None
         del lines[0]
+        if self._new_heads:
+            self._new_heads = (self._new_heads + 1) & 15
+            entries = parse_new(head, lines)
+            return None if entries is None else self._examine(int(match[1]), entries, True)
         found: list[Any] = [known_line(line) for line in lines]
         # A head with a line that was never seen is no repetition, and will hardly be repeated.
         repeats = all(found)
-        if not repeats and not parse_unknown(head, lines, found):
-            return None
+        if not repeats:
+            self._new_heads = int(found.count(None) * 2 > len(found))
+            if not parse_unknown(head, lines, found):
+                return None
         response = self._examine(int(match[1]), found, True)
         if repeats and response[6] >= 0 and len(head) <= MAX_HEAD:
             if len(_RESPONSES) >= MAX_HEADS:
@@ -281,8 +303,10 @@ class ClientConnection(Http1Connection):
             raise CodecProtocolError("http1.too_many_headers", 431)
         seen = repeated = 0
         for item in entries:
-            repeated |= seen & item[3]
-            seen |= item[3]
+            kind = item[3]
+            if kind:
+                repeated |= seen & kind
+                seen |= kind
         if repeated & RESPONSE_JOINED:
             entries = join_repeated(entries, repeated & RESPONSE_JOINED)
         if seen & UNDERSCORE:

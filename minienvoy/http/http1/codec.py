@@ -84,6 +84,9 @@ class Http1Connection:
         self._write = connection.write
         self._buffer = b""
         self._scanned = 0
+        self._new_heads = 0
+        """How many heads in a row were taken to have mostly new lines, up to 15: those are not looked up line by line.
+        The 16th is, so that lines which have begun to repeat are found."""
         self._encode_chunked = False
         self._chunked_line = b"transfer-encoding: chunked\r\n\r\n"
         self._no_body_line = b"content-length: 0\r\n\r\n"

@@ -4,9 +4,10 @@ Envoy: `Http1::BalsaParser`, `quiche::BalsaFrame`, `HeaderUtility::headerValueIs
 
 There are two ways through a head. The quick one takes lines that end in CRLF, looks each up in a bounded cache of lines
 that were checked before, and otherwise checks the names against a token and the head against the bytes that none may
-hold. Whatever the quick way does not like goes the lenient way, which knows what Envoy lets pass (bare LF,
-folded lines, stray CR) and what it refuses, and with which words. Nothing is accepted that neither way has checked:
-what is cached was fully checked, and only lines up to 128 bytes are kept, 4,096 of them.
+hold. Where most lines turn out to be new, those of the next heads are not looked up (`parse_new`). Whatever the quick
+way does not like goes the lenient way, which knows what Envoy lets pass (bare LF, folded lines, stray CR) and what it
+refuses, and with which words. Nothing is accepted that neither way has checked: what is cached was fully checked, and
+only lines up to 128 bytes are kept, 4,096 of them.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ _is_token = re.compile(TOKEN).fullmatch
 _ILLEGAL: Final = bytes(set(range(32)) - {9, 10, 13}) + b"\x7f"
 _LEGAL: Final = bytes(set(range(256)) - set(_ILLEGAL))
 """Deleting these from a head leaves the bytes that make it invalid."""
+_IN_LINES: Final = bytes(set(_LEGAL) - set(b"\r\n"))
+"""Deleting these leaves the line ends, too."""
 
 _LINES: Final[dict[bytes, Entry]] = {}
 _MAX_LINES: Final = 4096
@@ -31,6 +34,8 @@ _MAX_LINES_OF_A_NAME: Final = 256
 """After these only every 16th is kept."""
 
 _NAMES: Final[dict[bytes, _Name]] = {}
+_PLAIN_KINDS: Final[dict[bytes, int]] = {}
+"""Kinds of the names among them that are in lower case."""
 _MAX_NAMES: Final = 4096
 
 UNDERSCORE: Final = 1 << len(KIND)
@@ -97,7 +102,10 @@ def _know_name(name: bytes) -> _Name | None:
     if len(name) <= _MAX_LINE:
         if len(_NAMES) >= _MAX_NAMES:
             _NAMES.clear()
+            _PLAIN_KINDS.clear()
         _NAMES[name] = known
+        if known.plain:
+            _PLAIN_KINDS[name] = known.kind
     return known
 
 
@@ -105,33 +113,65 @@ known_line = _LINES.get
 """The entry of a header line that was checked before, or None."""
 
 
-def parse_unknown(head: bytes, lines: list[bytes], entries: list[Entry | None]) -> bool:
-    """Put entries where `known_line` gave None; `lines` are `head` split at CRLF, without its first line.
+def parse_new(head: bytes, lines: list[bytes]) -> list[Entry] | None:
+    """The entries of `lines`, which are `head` split at CRLF, without its first line.
 
-    False asks for the lenient way, to accept or to refuse.
+    None asks for the lenient way, to accept or to refuse.
     """
-    breaks = len(lines)
-    if head.translate(None, _LEGAL) or head.count(b"\n") != breaks or head.count(b"\r") != breaks:
+    # Nothing but the line ends that it was split at: no illegal byte, and no CR or LF within a line.
+    if head.translate(None, _IN_LINES) != b"\r\n" * len(lines):
+        return None
+    entries: list[Entry] = []
+    plain_kind = _PLAIN_KINDS.get
+    for line in lines:
+        name, colon, value = line.partition(b": ")
+        kind = plain_kind(name)
+        # What is stripped of nothing is the same object.
+        if colon and kind is not None and value.strip() is value:
+            entries.append((name, value, line + b"\r\n", kind))
+            continue
+        item = _parse_line(line)
+        if item is None:
+            return None
+        entries.append(item)
+    return entries
+
+
+def _parse_line(line: bytes) -> Entry | None:
+    """An entry from a line without illegal bytes; None if it is not `name: value`."""
+    name, colon, value = line.partition(b":")
+    known = _NAMES.get(name) or _know_name(name)
+    if known is None or not colon:
+        return None
+    value = value.strip(b" \t")
+    return (known.lower, value, b"%b: %b\r\n" % (known.lower, value), known.kind)
+
+
+def parse_unknown(head: bytes, lines: list[bytes], entries: list[Entry | None]) -> bool:
+    """Put entries where `known_line` gave None, and keep some of these lines; otherwise as `parse_new`.
+
+    False asks for the lenient way.
+    """
+    if head.translate(None, _IN_LINES) != b"\r\n" * len(lines):
         return False
     known_name = _NAMES.get
     for at, line in enumerate(lines):
         if entries[at] is None:
             name, colon, value = line.partition(b": ")
             known = known_name(name)
-            # What is stripped of nothing is the same object.
-            if colon and known is not None and known.plain and value.strip(b" \t") is value:
+            item: Entry | None
+            if colon and known is not None and known.plain and value.strip() is value:
                 item = (name, value, line + b"\r\n", known.kind)
             else:
-                name, colon, value = line.partition(b":")
-                known = known_name(name) or _know_name(name)
-                if known is None or not colon:
+                item = _parse_line(line)
+                if item is None:
                     return False
-                lower, value = known.lower, value.strip(b" \t")
-                item = (lower, value, b"%b: %b\r\n" % (lower, value), known.kind)
+                known = known_name(line.partition(b":")[0])
             entries[at] = item
-            known.skip = skip = known.skip - 1
-            if not skip:
-                known.keep(line, item)
+            if known is not None:
+                known.skip = skip = known.skip - 1
+                if not skip:
+                    known.keep(line, item)
     return True
 
 

@@ -32,7 +32,7 @@ from .codec import (
     Http1Connection,
 )
 from .connection_header import ignore_upgrades, sanitize_connection_header, take_upgrade
-from .header_lines import UNDERSCORE, known_line, parse_unknown
+from .header_lines import UNDERSCORE, known_line, parse_new, parse_unknown
 from .request_target import (
     INVALID_URL,
     METHODS,
@@ -205,11 +205,17 @@ class ServerConnection(Http1Connection):
         if method not in _QUICK_METHODS:
             return None
         del lines[0]
+        if self._new_heads:
+            self._new_heads = (self._new_heads + 1) & 15
+            entries = parse_new(head, lines)
+            return None if entries is None else self._examine(method, path, entries, True)
         found: list[Any] = [known_line(line) for line in lines]
         # A head with a line that was never seen is no repetition, and will hardly be repeated.
         repeats = all(found)
-        if not repeats and not parse_unknown(head, lines, found):
-            return None
+        if not repeats:
+            self._new_heads = int(found.count(None) * 2 > len(found))
+            if not parse_unknown(head, lines, found):
+                return None
         request = self._examine(method, path, found, True)
         if repeats and request[9] >= 0 and len(head) <= MAX_HEAD:
             if len(_REQUESTS) >= MAX_HEADS:
@@ -242,8 +248,10 @@ class ServerConnection(Http1Connection):
             del entries[0]
         seen = repeated = 0
         for item in entries:
-            repeated |= seen & item[3]
-            seen |= item[3]
+            kind = item[3]
+            if kind:
+                repeated |= seen & kind
+                seen |= kind
         if repeated & JOINED:
             entries = join_repeated(entries, repeated & JOINED)
         if count > self._max_count:

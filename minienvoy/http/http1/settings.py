@@ -6,14 +6,14 @@ Envoy: `Http::Http1Settings`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from ...record import record
 from .header_formatter import KeyFormatter, MakeStatefulFormatter
 
 ALLOW_UNDERSCORES, REJECT_UNDERSCORES, DROP_UNDERSCORES = 0, 1, 2
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Http1Settings:
     """Defaults are Envoy's; sizes are bytes.
 

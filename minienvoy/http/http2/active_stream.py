@@ -13,6 +13,7 @@ from ..active_stream import ActiveStream
 from ..codec import ResponseEncoder, StreamResetReason
 from ..filtered_stream import FilteredStream
 from ..header_map import ResponseHeaderMap
+from ..shedding_stream import SheddingFilteredStream, SheddingStream
 
 if TYPE_CHECKING:
     from .conn_manager import Http2ConnectionManager
@@ -48,6 +49,10 @@ class StreamOwner:
         self.last_activity = 0.0
         self.stream_idle_timeout = manager.config.stream_idle_timeout
         self.response_timer = manager.response_timer
+
+    @property
+    def close_details(self) -> str:
+        return self.manager.close_details
 
     def set_stream_idle_timeout(self, seconds: float) -> None:
         self.stream_idle_timeout = seconds
@@ -125,8 +130,21 @@ class Http2FilteredStream(Http2ActiveStream, FilteredStream):
     """Used where there are more filters than the terminal one."""
 
 
+class Http2SheddingStream(SheddingStream, Http2ActiveStream):
+    """Of a server that has an overload manager."""
+
+    def _connection_ends(self) -> bool:
+        return self.owner.manager.draining or self.owner.manager.drain_announced
+
+
+class Http2SheddingFilteredStream(Http2SheddingStream, Http2FilteredStream):
+    """Likewise, where there are more filters than the terminal one."""
+
+
 STREAM_CLASSES: dict[type[ActiveStream], type[Http2ActiveStream]] = {
     ActiveStream: Http2ActiveStream,
     FilteredStream: Http2FilteredStream,
+    SheddingStream: Http2SheddingStream,
+    SheddingFilteredStream: Http2SheddingFilteredStream,
 }
 """By the class that HTTP/1 uses for the same filter chain."""

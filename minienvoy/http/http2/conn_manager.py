@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from ...errors import CodecProtocolError
 from ...network.connection import ConnectionCloseType
+from ...network.overload_state import CONNECTION_IDLE, STREAM_IDLE
 from ..active_stream import ActiveStream
 from ..codec import ResponseEncoder, ServerConnection, StreamResetReason
 from ..conn_manager import ConnectionManager
@@ -62,8 +63,7 @@ class Http2ConnectionManager(ConnectionManager):
 
     def _on_codec_closed(self, codec: ServerConnection) -> None:
         self.config.stats.downstream_cx_http2_active -= 1
-        why = self.connection.local_close_reason
-        self.codec.on_connection_closed(f"downstream_local_disconnect({why})" if why else "")
+        codec.on_connection_closed()
 
     def on_keepalive_timeout(self) -> None:
         self.connection.close(ConnectionCloseType.NO_FLUSH, "http2_ping_timeout")
@@ -175,19 +175,21 @@ class Http2ConnectionManager(ConnectionManager):
         """One timer serves the connection and all its streams: it looks at who has been idle for too long."""
         config = self.config
         now = config.dispatcher.monotonic_time()
-        soonest = config.stream_idle_timeout or config.idle_timeout
+        idle_timeout = self._scaled(CONNECTION_IDLE, config.idle_timeout)
+        soonest = self._scaled(STREAM_IDLE, config.stream_idle_timeout) or idle_timeout
         for stream in tuple(self.streams):
             owner = stream.owner
-            if not owner.stream_idle_timeout:
+            limit = self._scaled(STREAM_IDLE, owner.stream_idle_timeout)
+            if not limit:
                 continue
-            left = owner.last_activity + owner.stream_idle_timeout - now
+            left = owner.last_activity + limit - now
             if left > 1e-6:
                 soonest = min(soonest or left, left)
             else:
                 owner.last_activity = now
                 stream.on_idle_timeout()
-        if not self.streams and config.idle_timeout:
-            left = self.last_activity + config.idle_timeout - now
+        if not self.streams and idle_timeout:
+            left = self.last_activity + idle_timeout - now
             if left > 1e-6:
                 soonest = min(soonest or left, left)
             elif not self.drain_announced and not self.draining:

@@ -255,15 +255,15 @@ class Http2Connection:
     def ping(self, payload: bytes) -> None:
         self._queue_urgent(frame(PING, 0, 0, payload))
 
-    def on_connection_closed(self, details: str = "") -> None:
-        """The connection is gone: every stream is reset, `details` say why."""
+    def on_connection_closed(self) -> None:
+        """The connection is gone: every stream is reset."""
         self._over = True
         if self.keepalive is not None:
             self.keepalive.stop()
         streams, self.streams = self.streams, {}
         self._blocked.clear()
         for stream in streams.values():
-            self._abandon(stream, StreamResetReason.CONNECTION_TERMINATION, details)
+            self._abandon(stream, StreamResetReason.CONNECTION_TERMINATION, "")
 
     # -- for streams
 

@@ -5,10 +5,10 @@ Envoy: `envoy.config.core.v3.Http2ProtocolOptions`, `Http2::Utility::initializeA
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from ...config.fields import honours
+from ...record import record
 from ..http1.settings import ALLOW_UNDERSCORES
 
 honours(
@@ -48,7 +48,7 @@ _NUMBERS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Http2Settings:
     """Defaults are Envoy's; sizes are bytes, times seconds.
 

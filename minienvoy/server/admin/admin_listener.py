@@ -73,6 +73,7 @@ def create_admin_listener(server: Server) -> Listener:
     config.address.CopyFrom(admin.address)
     config.socket_options.extend(admin.socket_options)
     config.ignore_global_conn_limit = admin.ignore_global_conn_limit
+    config.bypass_overload_manager = True
     config.enable_reuse_port.value = False
     config.filter_chains.add().filters.add(name="envoy.http_connection_manager").typed_config.Pack(manager)
     return Listener(

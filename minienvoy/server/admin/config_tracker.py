@@ -137,6 +137,9 @@ def _load_assignment(cluster: Any) -> Any:
                 endpoint.address.socket_address.address = host.address.host
                 endpoint.address.socket_address.port_value = host.address.port
             endpoint.health_check_config.SetInParent()
+            endpoint.health_check_config.hostname = host.health_check_hostname
+            if host.health_check_address != host.address:
+                endpoint.health_check_config.port_value = host.health_check_address.port
             endpoint.hostname = host.hostname
             # HEALTHY, DEGRADED, UNHEALTHY of envoy.config.core.v3.HealthStatus
             added.health_status = 1 if host.healthy else 5 if host.degraded else 2

@@ -5,11 +5,11 @@ No Envoy counterpart; everything of this kind lives below `/minienvoy/`.
 
 from __future__ import annotations
 
-from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...explain.explanation import Decision, Explanation
 from ...explain.journal import JournalEntry
+from ...record import as_dict
 from .request import AdminRequest, AdminResponse, json_response, text_response
 
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ def _decision_json(decision: Decision) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    if is_dataclass(value) and not isinstance(value, type):
-        return {name: _plain(each) for name, each in asdict(value).items()}
+    if (attributes := as_dict(value)) is not None:
+        return {name: _plain(each) for name, each in attributes.items()}
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
         return {name: _plain(each) for name, each in value._asdict().items()}
     if isinstance(value, (list, tuple)):

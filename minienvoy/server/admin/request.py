@@ -6,10 +6,10 @@ Envoy: `Server::AdminStream`, `Http::Utility::QueryParamsMulti`, `Utility::popul
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ...http.header_map import ResponseHeaderMap
+from ...record import field, record
 
 TEXT: Final = "text/plain; charset=UTF-8"
 JSON: Final = "application/json"
@@ -54,7 +54,7 @@ class QueryParams:
         return {name: values[0] for name, values in self._values.items()}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AdminRequest:
     """One request, with its whole body.
 
@@ -80,7 +80,7 @@ class AdminRequest:
         return cls(method, path, target, query, body)
 
 
-@dataclass(slots=True)
+@record(frozen=False)
 class AdminResponse:
     """An answer. `headers` are what the handler itself says, in order; `header_map` adds what all answers have."""
 

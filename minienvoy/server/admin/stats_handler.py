@@ -6,9 +6,9 @@ Envoy: `Server::StatsHandler` (`source/server/admin/stats_handler.cc`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ...record import replace
 from ...stats.params import NameFilter, StatsParams, StatsParamsError, parse_stats_params
 from ...stats.render import render_stats, render_text
 from ...stats.tag_extractor import TagProducer

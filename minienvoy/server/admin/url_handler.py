@@ -6,9 +6,9 @@ Envoy: `Server::Admin::UrlHandler`, `ParamDescriptor` (`envoy/server/admin.h`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 
+from ...record import record
 from .request import AdminRequest, AdminResponse
 
 AdminHandler = Callable[[AdminRequest], AdminResponse]
@@ -22,7 +22,7 @@ class ParamType(Enum):
     ENUM = 3
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ParamDescriptor:
     """A query parameter; `choices` are an enum's, in the order of the home page's list."""
 
@@ -32,7 +32,7 @@ class ParamDescriptor:
     choices: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class UrlHandler:
     """What answers `prefix`.
 

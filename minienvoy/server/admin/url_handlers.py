@@ -6,9 +6,9 @@ them; `/help` must print what Envoy prints.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ...record import replace
 from .clusters_handler import ClustersHandler
 from .config_dump_handler import ConfigDumpHandler
 from .explain_handler import ExplainHandler

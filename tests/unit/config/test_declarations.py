@@ -15,7 +15,6 @@ PACKAGE = Path(minienvoy.__file__).parent
 READ_FOR = {
     "config/fields.py": ("config/extension.py",),
     "extensions/clusters/dns.py": ("network/dns.py",),
-    "extensions/http/stateful_session/cookie.py": ("router/hash_policy.py",),
     "router/upstream_log.py": ("extensions/filters/http/router.py",),
     "extensions/filters/listener/local_ratelimit.py": ("extensions/filters/network/local_ratelimit.py",),
     "extensions/filters/network/http_connection_manager.py": ("extensions/filters/network/local_reply_config.py",),
@@ -24,11 +23,14 @@ READ_FOR = {
     "network/dns.py": ("extensions/network/dns_resolver/cares.py",),
     "network/transport_socket.py": ("server/listener.py",),
     "server/filter_chain_factory.py": ("config/extension.py",),
-    "router/config.py": ("extensions/filters/network/http_connection_manager.py",),
+    "router/config.py": ("extensions/filters/network/http_connection_manager.py", "router/retry_policy.py"),
+    "router/retry_policy.py": ("config/extension.py", "router/reset_header.py"),
     "router/route_entry.py": (
+        "router/retry_policy.py",
         "router/grpc_timeout.py",
         "router/host_rewriter.py",
         "router/path_rewriter.py",
+        "router/retry_policy.py",
     ),
     "router/route_matcher.py": ("config/runtime.py",),
     "server/listener.py": (
@@ -44,13 +46,16 @@ READ_FOR = {
         "extensions/clusters/dns.py",
         "extensions/clusters/original_dst.py",
         "network/dns.py",
+        "network/resolver.py",
         "upstream/legacy_lb_policy.py",
+        "upstream/local_address_selector.py",
         "upstream/load_balancer_policy.py",
         "upstream/override_host.py",
         "upstream/cluster_health.py",
-        "upstream/outlier_detection.py",
+        "upstream/local_address_selector.py",
     ),
     # What the older fields say is put into the extension's message, which has fields of the same names.
+    "upstream/local_address_selector.py": ("network/socket_option.py",),
     "upstream/legacy_lb_policy.py": (
         "extensions/load_balancing_policies/least_request.py",
         "extensions/load_balancing_policies/ring_hash.py",
@@ -60,6 +65,9 @@ READ_FOR = {
         "upstream/slow_start.py",
         "upstream/thread_aware_load_balancer.py",
     ),
+    "extensions/common/dns_cache.py": ("network/dns.py",),
+    "extensions/http/stateful_session/cookie.py": ("router/hash_policy.py",),
+    "upstream/endpoint_stats.py": ("upstream/cluster.py",),
     "upstream/thread_aware_load_balancer.py": ("extensions/load_balancing_policies/own_hash_policy.py",),
     "extensions/load_balancing_policies/maglev.py": (
         "extensions/load_balancing_policies/own_hash_policy.py",
@@ -70,23 +78,25 @@ READ_FOR = {
         "upstream/thread_aware_load_balancer.py",
     ),
     "extensions/load_balancing_policies/subset_config.py": ("extensions/load_balancing_policies/subset.py",),
-    "upstream/health_check_config.py": (
+    "upstream/cluster_health.py": (
         "extensions/health_checkers/http.py",
         "extensions/health_checkers/tcp.py",
+        "upstream/health_check_config.py",
         "upstream/health_check_event_logger.py",
         "upstream/health_checker.py",
+        "upstream/outlier_config.py",
         "upstream/payload_matcher.py",
     ),
 }
 """Declaring module -> further modules that read the fields."""
 
 NOT_READ = {
+    ("extensions/clusters/dynamic_forward_proxy.py", "allow_coalesced_connections"): "only as it is by default",
     (
         "extensions/load_balancing_policies/client_side_weighted_round_robin.py",
         "enable_oob_load_report",
     ): "only as it is by default",
     ("extensions/filters/http/router.py", "dynamic_stats"): "only as it is by default",
-    ("extensions/filters/http/router.py", "respect_expected_rq_timeout"): "only as it is by default",
     ("extensions/filters/network/http_connection_manager.py", "forward_client_cert_details"): "only the default",
     ("extensions/filters/network/http_connection_manager.py", "match_upstream"): "only as it is by default",
     ("matchers/header.py", "exact_match"): "by the name that WhichOneof gives",
@@ -102,10 +112,9 @@ NOT_READ = {
     ("server/listener.py", "protocol"): "TCP is all there is",
     ("server/listener.py", "use_proxy_proto"): "only as it is by default",
     ("server/stats_settings.py", "inclusion_list"): "by the name that WhichOneof gives",
-    ("upstream/cluster.py", "connection_pool_per_downstream_connection"): "only as it is by default",
     ("upstream/cluster.py", "protocol_selection"): "only as it is by default",
     ("upstream/cluster.py", "protocol"): "TCP is all there is",
-    ("upstream/health_check_config.py", "codec_client_type"): "only HTTP/1",
+    ("upstream/cluster_health.py", "codec_client_type"): "only HTTP/1",
     ("upstream/load_assignment.py", "cluster_name"): "only a subscription would ask for it",
 }
 """Declared fields that no code names, and why that is right."""

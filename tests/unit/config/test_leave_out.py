@@ -67,7 +67,7 @@ def test_filters_that_nobody_knows_are_left_out_of_their_list() -> None:
 
 
 def test_fields_inside_any_are_reached_and_the_rest_stays() -> None:
-    route = {"name": "x", "route": {"cluster": "c", "timeout": "3s", "retry_policy": {}}}
+    route = {"name": "x", "route": {"cluster": "c", "timeout": "3s", "cors": {}}}
     message = listener(manager([ROUTER], route, tracing={}, forward_client_cert_details="APPEND_FORWARD", via="me"))
     assert left(message) == []
     found = manager_of(message)
@@ -75,7 +75,7 @@ def test_fields_inside_any_are_reached_and_the_rest_stays() -> None:
     (kept,) = found.route_config.virtual_hosts[0].routes
     assert kept.route.timeout.seconds == 3
     assert kept.name == "x"
-    assert not kept.route.HasField("retry_policy")
+    assert not kept.route.HasField("cors")
 
 
 def test_what_says_what_to_do_at_all_stays() -> None:

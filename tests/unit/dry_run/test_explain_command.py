@@ -38,7 +38,8 @@ static_resources:
                 route: {cluster: canary}
               - name: cart
                 match: {prefix: /cart}
-                route: {cluster: cart, prefix_rewrite: /v2/cart, host_rewrite_literal: cart.internal, timeout: 3s}
+                route: {cluster: cart, prefix_rewrite: /v2/cart, host_rewrite_literal: cart.internal, timeout: 3s,
+                  retry_policy: {retry_on: "5xx,reset", num_retries: 2, per_try_timeout: 1s}}
               - name: old
                 match: {path: /old}
                 redirect: {path_redirect: /new}
@@ -118,6 +119,12 @@ def test_a_request_that_is_forwarded_is_shown_as_the_upstream_gets_it(explain: A
         "max_stream_duration_s": None,
         "request_s": None,
     }
+    assert told["retries"] == {
+        "on": ["5xx", "reset"],
+        "num_retries": 2,
+        "per_try_timeout_s": 1.0,
+        "per_try_idle_timeout_s": None,
+    }
     assert told["rewrites"] == {
         "path": {"before": "/a/../cart/7?x=1", "after": "/v2/cart/7?x=1"},
         "host": {"before": "shop.test:10000", "after": "cart.internal"},
@@ -174,7 +181,13 @@ def test_a_filter_chain_that_speaks_no_http_is_named(explain: Any) -> None:
 def test_the_text_has_everything_that_people_ask_for(config: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["minienvoy", "explain", "-c", config, "http://shop.test:10000/cart/7"]) == 0
     text = capsys.readouterr().out
-    for part in ("virtual host  shop", "not canary: needs header x-canary", "/cart/7 -> /v2/cart/7", "response 3 s"):
+    for part in (
+        "virtual host  shop",
+        "not canary: needs header x-canary",
+        "/cart/7 -> /v2/cart/7",
+        "response 3 s",
+        "up to 2 on 5xx, reset, 1 s each",
+    ):
         assert part in text
 
 
@@ -207,3 +220,31 @@ def test_a_configuration_that_can_not_be_used_is_told_with_its_place(
     error = capsys.readouterr().err
     assert f"bad.yaml{place('prefix_rewrite')}" in error
     assert "did you mean 'prefix_rewrite'?" in error
+
+
+def test_a_scope_has_virtual_hosts_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    routes = CONFIG[CONFIG.index("          route_config:") : CONFIG.index("          http_filters:")]
+    scoped = """\
+          scoped_routes:
+            name: scopes
+            scope_key_builder: {fragments: [{header_value_extractor: {name: x-scope, index: 0}}]}
+            scoped_route_configurations_list:
+              scoped_route_configurations:
+              - name: blue
+                key: {fragments: [{string_key: blue}]}
+                route_configuration: {name: blue, virtual_hosts: [{name: b, domains: ["*"], routes: [
+                  {match: {prefix: /}, direct_response: {status: 201}}]}]}
+"""
+    path = tmp_path / "scoped.yaml"
+    path.write_text(CONFIG.replace(routes, scoped))
+
+    def ask(*arguments: str) -> Any:
+        url = "http://a.test:10000/"
+        assert main(["minienvoy", "explain", "-c", str(path), "--format", "json", url, *arguments]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    told = ask("-H", "x-scope: blue")
+    assert (told["virtual_host"]["name"], told["answer"]["status"]) == ("b", 201)
+    assert told["route"]["place"].startswith(str(path))
+    told = ask("-H", "x-scope: red")
+    assert (told["virtual_host"]["name"], told["virtual_host"]["because"]) == (None, "no scope for red")

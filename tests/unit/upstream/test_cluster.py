@@ -8,6 +8,7 @@ import pytest
 from minienvoy.config.fields import unsupported
 from minienvoy.errors import ConfigError
 from minienvoy.http.http1.header_formatter import proper_case_words
+from minienvoy.network.address import Address
 from minienvoy.stats.store import Store
 from minienvoy.upstream.cluster import Cluster, ClusterContext, TcpKeepalive, create_cluster
 from minienvoy.upstream.host import HostSet
@@ -25,7 +26,7 @@ def typed(name: str, **fields: Any) -> dict[str, Any]:
 def test_defaults_are_envoys(make_cluster: Callable[..., Cluster]) -> None:
     cluster = make_cluster("a")
     assert (cluster.connect_timeout, cluster.per_connection_buffer_limit) == (5.0, 1024 * 1024)
-    assert (cluster.tcp_keepalive, cluster.source_address) == (None, None)
+    assert (cluster.tcp_keepalive, cluster.local_address_selector) == (None, None)
     options = cluster.http_options
     assert (options.idle_timeout, options.max_requests_per_connection, options.max_connection_duration) == (
         3600.0,
@@ -49,7 +50,8 @@ def test_settings_are_compiled(make_cluster: Callable[..., Cluster]) -> None:
     assert (cluster.observability_name, cluster.connect_timeout) == ("other", 0.25)
     assert cluster.per_connection_buffer_limit == 1000
     assert cluster.tcp_keepalive == TcpKeepalive(time=7)
-    assert str(cluster.source_address) == "127.0.0.3:0"
+    assert cluster.local_address_selector is not None
+    assert str(cluster.local_address_selector.select(Address("10.0.0.1", 80)).address) == "127.0.0.3:0"
     assert cluster.metadata == {"f": {"n": 1.0, "l": [True, None, "s", {"x": 2.0}]}}
 
 
@@ -264,3 +266,42 @@ def test_what_is_here_is_honoured(cluster_config: Callable[..., Any]) -> None:
         },
     )
     assert unsupported(config) == []
+
+
+@pytest.mark.parametrize(("wanted", "drained"), [(False, 0), (True, 1)])
+def test_connections_are_closed_when_hosts_change_if_that_is_wanted(
+    make_cluster: Callable[..., Cluster], wanted: bool, drained: int
+) -> None:
+    common = {"close_connections_on_host_set_change": wanted}
+    cluster = make_cluster("a", ["1.2.3.4:80", "1.2.3.5:80"], common_lb_config=common)
+    stays, goes = cluster.hosts()
+    pools = Pool(), Pool()
+    stays.http_pools[0], goes.http_pools[0] = pools
+    cluster.priority_set.refresh_health(0)
+    assert [pool.drained for pool in pools] == [0, 0]  # the hosts are the same
+    cluster.priority_set.update_hosts(cluster.load_assignment.host_set(0, (stays,)))
+    assert [pool.drained for pool in pools] == [drained, 1]
+
+
+def test_a_part_of_the_load_is_dropped(make_cluster: Callable[..., Cluster]) -> None:
+    policy = {"drop_overloads": [{"category": "x", "drop_percentage": {"numerator": 25}}]}
+    cluster = make_cluster("a", load_assignment={"cluster_name": "a", "policy": policy})
+    drop = cluster.drop_overload
+    assert drop is not None
+    assert (drop.category, drop.always) == ("x", False)
+    assert 190 < sum(drop.drops() for _ in range(1000)) < 310
+
+
+def test_no_load_is_dropped_where_nothing_is_told(make_cluster: Callable[..., Cluster]) -> None:
+    none = {"drop_overloads": [{"category": "x", "drop_percentage": {"numerator": 0}}]}
+    assert make_cluster("a").drop_overload is None
+    assert make_cluster("b", load_assignment={"cluster_name": "b", "policy": none}).drop_overload is None
+
+
+def test_an_update_of_many_hosts_keeps_those_that_stay(make_cluster: Callable[..., Cluster]) -> None:
+    cluster = make_cluster("a", [f"10.0.{number // 250}.{number % 250}:80" for number in range(1000)])
+    hosts = cluster.hosts()
+    hosts[5].stats.rq_total = 7
+    cluster.priority_set.update_hosts(cluster.load_assignment.host_set(0, tuple(hosts[1:])))
+    assert cluster.hosts()[4] is hosts[5]
+    assert cluster.hosts()[4].stats.rq_total == 7

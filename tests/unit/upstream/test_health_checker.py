@@ -15,9 +15,10 @@ from minienvoy.event.simulated import SimulatedDispatcher
 from minienvoy.stats.store import Store
 from minienvoy.upstream import health_checker
 from minienvoy.upstream.cluster import Cluster, ClusterContext, create_cluster
-from minienvoy.upstream.health_check_config import FailureType, HealthCheckSettings
+from minienvoy.upstream.health_check_config import HealthCheckSettings
 from minienvoy.upstream.health_check_session import ActiveHealthCheckSession
 from minienvoy.upstream.health_checker import BATCH, HEALTH_CHECKERS, HealthChecker, HealthCheckerContext
+from minienvoy.upstream.health_transition import FailureType
 from minienvoy.upstream.host import HealthFlag, Host
 
 SCRIPTED = "google.protobuf.StringValue"

@@ -119,7 +119,7 @@ def test_no_more_than_max_requests_are_under_way(bench: MakeBench) -> None:
     b.upstreams[0].send(OK)
     assert status(first) == b"200"
     b.client().send(GET)
-    assert b.stats("cluster.upstream_rq_pending_overflow", "cluster.upstream_rq_total") == [1, 2]
+    assert b.stats("cluster.upstream_rq_active_overflow", "cluster.upstream_rq_total") == [1, 2]
 
 
 def test_the_limit_of_requests_holds_for_an_idle_connection(bench: MakeBench) -> None:

@@ -7,12 +7,12 @@ Envoy: `Extensions::Filters::Common::Fault` (`FaultDelayConfig`, `FaultRateLimit
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any, Final
 
 from ....config.fields import honours
 from ....config.runtime import FractionalPercent
 from ....http.header_map import RequestHeaderMap
+from ....record import record
 
 honours("envoy.extensions.filters.common.fault.v3.FaultDelay", "fixed_delay", "header_delay", "percentage")
 honours("envoy.extensions.filters.common.fault.v3.FaultDelay.HeaderDelay")
@@ -39,7 +39,7 @@ def header_integer(headers: RequestHeaderMap, name: bytes) -> int | None:
     return int(value) if value is not None and _DIGITS.fullmatch(value) else None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FaultShare:
     """Of how many requests; a header may make it fewer than configured, never more."""
 
@@ -58,7 +58,7 @@ class FaultShare:
         return cls(FractionalPercent.from_proto(proto.percentage), header)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FaultDelay:
     share: FaultShare
     fixed: float
@@ -77,7 +77,7 @@ class FaultDelay:
         return cls(FaultShare.from_proto(proto, header), fixed.seconds + fixed.nanos / 1e9)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FaultAbort:
     share: FaultShare
     fixed_http: int | None
@@ -107,7 +107,7 @@ class FaultAbort:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FaultRateLimit:
     share: FaultShare
     fixed: int

@@ -11,7 +11,6 @@ is certain to happen.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from ....config.api import struct_to_dict
@@ -29,6 +28,7 @@ from ....http.filter import (
 )
 from ....http.header_map import HeaderMap, RequestHeaderMap
 from ....matchers.header import HeaderMatcher, compile_header_matchers, matches_all
+from ....record import record
 from ....router.filter_config import ROUTE_FILTER_CONFIGS, most_specific_config
 from ....server.factory_context import FactoryContext
 from ....stats.store import Counter, CounterValue, GaugeValue, Scope, StatsStruct
@@ -73,7 +73,7 @@ class FaultFilterStats(StatsStruct):
     active_faults: GaugeValue
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FaultSettings:
     """Of the filter, or of a route."""
 

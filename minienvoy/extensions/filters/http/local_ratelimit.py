@@ -9,7 +9,6 @@ route and virtual host say, or of the filter itself (router/rate_limit.py).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from ....config.fields import honours
@@ -18,6 +17,7 @@ from ....errors import ConfigError
 from ....explain.explanation import NO_EXPLANATION
 from ....http.filter import HTTP_FILTERS, FilterHeadersStatus, HttpFilterFactory, StreamFilter
 from ....http.header_map import RequestHeaderMap, ResponseHeaderMap
+from ....record import record
 from ....router.filter_config import ROUTE_FILTER_CONFIGS, most_specific_config
 from ....router.header_parser import HeaderParser
 from ....router.rate_limit import Descriptor, RateLimitPolicy, Subject
@@ -74,7 +74,7 @@ class LocalRateLimitStats(StatsStruct):
     shadow_mode: CounterValue
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LocalRateLimitConfig:
     """Of the filter, or of a route.
 

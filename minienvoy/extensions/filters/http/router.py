@@ -12,7 +12,8 @@ from ....config.fields import honours
 from ....http.conn_manager_stats import RouterStats
 from ....http.filter import HTTP_FILTERS, HttpFilterFactory
 from ....http.http1.selection import client_codec
-from ....router.router import Router, RouterConfig
+from ....router.router import Router
+from ....router.router_config import RouterConfig
 from ....router.upstream_log import UpstreamLogs
 from ....server.factory_context import FactoryContext
 
@@ -20,9 +21,12 @@ CONFIG_TYPE = "envoy.extensions.filters.http.router.v3.Router"
 
 honours(
     CONFIG_TYPE,
+    "respect_expected_rq_timeout",
+    "strict_check_headers",
     "suppress_envoy_headers",
+    "upstream_log",
     ignored={"start_child_span": "there is no tracing yet, so there are no spans"},
-    values={"dynamic_stats": (True,), "respect_expected_rq_timeout": (False,)},
+    values={"dynamic_stats": (True,)},
 )
 
 
@@ -30,12 +34,18 @@ honours(
 def create_router(config: Any, context: FactoryContext) -> HttpFilterFactory:
     """The terminal filter of nearly every chain."""
     server = context.server
+    # Imported now: who has no file descriptor left can not read a module.
+    client_codec(server.http1_codec, server.byte_meters)
     settings = RouterConfig(
         context.server.cluster_manager,
         context.http_scope.struct(RouterStats),
         lambda *arguments: client_codec(server.http1_codec, server.byte_meters)(*arguments),
-        config.suppress_envoy_headers,
-        _upstream_logs(config, context),
+        server.random.stream("router.retry"),
+        server.runtime,
+        suppress_envoy_headers=config.suppress_envoy_headers,
+        respect_expected_rq_timeout=config.respect_expected_rq_timeout,
+        strict_check_headers=config.strict_check_headers,
+        upstream_logs=_upstream_logs(config, context),
     )
     return partial(Router, settings)
 

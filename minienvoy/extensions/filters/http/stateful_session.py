@@ -7,7 +7,6 @@ host will do.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from ....config.extension import create_extension, find_extension
@@ -15,6 +14,7 @@ from ....config.fields import honours
 from ....http.filter import HTTP_FILTERS, FilterHeadersStatus, HttpFilterFactory, StreamFilter
 from ....http.header_map import RequestHeaderMap, ResponseHeaderMap
 from ....http.stateful_session import SESSION_STATES, SessionState, SessionStateFactory
+from ....record import record
 from ....router.filter_config import ROUTE_FILTER_CONFIGS, most_specific_config
 from ....stats.store import CounterValue, Scope, StatsStruct
 from ....stream_info import ResponseFlag
@@ -40,7 +40,7 @@ class StatefulSessionStats(StatsStruct):
     routed: CounterValue
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StatefulSessionConfig:
     """`create` makes the state of a request, None where there are no sessions; `stats` are None if nobody asks."""
 
@@ -108,7 +108,7 @@ class StatefulSessionFilter(StreamFilter):
         return FilterHeadersStatus.CONTINUE
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StatefulSessionRoute:
     """What a route says: `config` in place of the filter's, unless sessions are `disabled` there."""
 

@@ -36,6 +36,7 @@ from ....http.http2.settings import Http2Settings
 from ....http.original_ip_detection import ORIGINAL_IP_DETECTION
 from ....http.proxy_status import ProxyStatus
 from ....http.request_id import request_id_maker
+from ....http.shedding_stream import SheddingFilteredStream, SheddingStream
 from ....matchers.string import compile_string_matcher
 from ....network.filter import NETWORK_FILTERS, NetworkFilterFactory
 from ....router.config import RouteConfig
@@ -90,6 +91,7 @@ honours(
     "internal_address_config",
     "skip_xff_append",
     "via",
+    "append_local_overload",
     "generate_request_id",
     "preserve_external_request_id",
     "always_set_request_id_in_response",
@@ -176,6 +178,15 @@ honours(
 )
 
 
+_STREAM_CLASSES: Final = {
+    (True, False): ActiveStream,
+    (False, False): FilteredStream,
+    (True, True): SheddingStream,
+    (False, True): SheddingFilteredStream,
+}
+"""By whether there is only the filter that answers, and whether there is an overload manager."""
+
+
 @forbids(CONFIG_TYPE)
 def check_connection_manager(config: Any, path: str) -> None:
     """What contradicts itself, or what it runs on."""
@@ -217,6 +228,8 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
     join = f"{path}." if path else ""
     route_config = _route_config(config, server, join)
     common, http1 = config.common_http_protocol_options, config.http_protocol_options
+    # The admin interface is for whoever wants to know what is wrong.
+    overload = server.overload if config.stat_prefix != "admin" else None
     internal = config.internal_address_config if config.HasField("internal_address_config") else None
     filters_context = context.for_http_filters(http_scope)
     filter_chain = create_filter_chain(config.http_filters, filters_context, f"{join}http_filters")
@@ -230,7 +243,7 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         listener_stats=listener_stats,
         tracing_stats=tracing_stats,
         filter_chain=filter_chain,
-        stream_class=ActiveStream if only_terminal else FilteredStream,
+        stream_class=_STREAM_CLASSES[only_terminal, overload is not None],
         route_config=route_config,
         make_codec=_codec_maker(config, context),
         http1=_http1_settings(config, common, http1, f"{join}http_protocol_options"),
@@ -241,6 +254,8 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         drain_state=server.drain_state,
         runtime=server.runtime,
         explanations=context.explanations,
+        overload=overload,
+        append_local_overload=config.append_local_overload,
         proxy_status=_proxy_status(config, context),
         upgrades=_upgrades(config.upgrade_configs, f"{join}upgrade_configs"),
         upgrade_filter_chains=upgrade_chains,
@@ -307,6 +322,8 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
 def _codec_maker(config: Any, context: FactoryContext) -> Callable[[ConnectionManager, bytes], ServerConnection]:
     """What makes the codec of a connection, by its first bytes (`ConnectionManagerUtility::autoCreateCodec`)."""
     server = context.server
+    # Imported now: who has no file descriptor left can not read a module.
+    server_codec(server.http1_codec, server.byte_meters)
     # `http1.*` exists once the first connection manager does, and is the same for all listeners.
     http1_stats = server.stats.scope("http1").struct(Http1CodecStats)
     http2_settings = Http2Settings.from_proto(

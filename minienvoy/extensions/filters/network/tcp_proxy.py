@@ -27,7 +27,7 @@ from ....network.filter import NETWORK_FILTERS, FilterStatus, NetworkFilterFacto
 from ....stream_info import AccessLogType, ResponseFlag, StreamInfo
 from ....upstream.conn_pool import PoolFailureReason
 from ....upstream.host import Host
-from ....upstream.tcp_conn_pool import ActiveTcpClient, tcp_conn_pool
+from ....upstream.tcp_conn_pool import PendingConnection, tcp_conn_pool
 from .tcp_proxy_config import TYPE, TcpProxyConfig
 from .tcp_proxy_upstream import BULK_CHUNK, Upstream
 
@@ -47,7 +47,7 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
 
     explain: Explanation = NO_EXPLANATION
     _upstream: Upstream | None = None
-    _connecting: ActiveTcpClient | None = None
+    _connecting: PendingConnection | None = None
     _cluster: Cluster | None = None
     _idle_timer: LazyTimer | None = None
     _max_duration_timer: Timer | None = None
@@ -216,7 +216,7 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
         info.upstream_connection_pool_ready_time = info.upstream_connect_complete_time
         if self._idle_timer is not None:
             self._idle_timer.enable(config.idle_timeout)
-        self._upstream = Upstream(self, connection, self._cluster, config, self._idle_timer)
+        self._upstream = Upstream(self, connection, host.cluster or self._cluster, config, self._idle_timer)
         connection.add_callbacks(self._upstream)
         connection.add_read_filter(self._upstream)
         if config.flush_on_connected:

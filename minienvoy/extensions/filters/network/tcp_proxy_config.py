@@ -7,12 +7,12 @@ Envoy: `TcpProxy::Config`, `Config::SharedConfig`, `ALL_TCP_PROXY_STATS`;
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
 from ....config.fields import honours
 from ....errors import ConfigError
+from ....record import record
 from ....stats.store import CounterValue, GaugeValue, StatsStruct
 from ....upstream.load_assignment import plain_metadata
 
@@ -86,7 +86,7 @@ class TcpProxyStats(StatsStruct):
     upstream_flush_total: CounterValue
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TcpRoute:
     """A cluster that connections may go to, and which of its hosts."""
 
@@ -94,7 +94,7 @@ class TcpRoute:
     metadata_match: Metadata
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TcpProxyConfig:
     """Shared by the connections of one filter chain. Times are seconds; 0 is no limit.
 

@@ -107,7 +107,7 @@ class PendingResolution:
         elif error in _NO_RECORDS:
             stats.not_found += 1
         else:
-            self._failed = str(pycares.errno.errorcode[error])
+            self._failed = str(pycares.errno.strerror(error))
             if error == pycares.errno.ARES_ETIMEOUT:
                 stats.timeouts += resolver.query_tries
             else:
@@ -120,7 +120,8 @@ class PendingResolution:
         if self._failed:
             self._finish(ResolutionStatus.FAILURE, f"cares_failure:{self._failed}", [])
         else:
-            self._finish(ResolutionStatus.COMPLETED, "cares_norecords", [])
+            details = "cares_norecords:" + str(pycares.errno.strerror(error)) if error else "cares_norecords"
+            self._finish(ResolutionStatus.COMPLETED, details, [])
 
     def _finish(self, status: ResolutionStatus, details: str, addresses: list[DnsResponse]) -> None:
         self.done = True

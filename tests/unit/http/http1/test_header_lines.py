@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from minienvoy.errors import CodecProtocolError
 from minienvoy.http.header_map import KIND
 from minienvoy.http.http1 import client_connection, header_lines, request_target, server_connection
-from minienvoy.http.http1.header_lines import UNDERSCORE, known_line, lenient_entries, parse_unknown
+from minienvoy.http.http1.header_lines import UNDERSCORE, known_line, lenient_entries, parse_new, parse_unknown
 from minienvoy.testing.transcript import Client, Server
 
 
@@ -130,3 +132,70 @@ def test_a_value_that_stays_for_a_while_is_known_soon_whatever_came_before() -> 
     for _ in range(16):
         quick(b"x-date: today")
     assert known_line(b"x-date: today") is not None
+
+
+def new(*lines: bytes) -> list[Any] | None:
+    return parse_new(b"x\r\n" + b"\r\n".join(lines), list(lines))
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(b"name: value", b"Name: value", b"name:value", b"name:  value \t", b"name: ", b"name:", b"na_me: value"),
+        *(b"name", b"Name", b"", b":", b": value", b"name : value", b" name: value", b"name: a\rb", b"name: a\nb"),
+        *(b"name: a\r\nb", b"name: \0", b"name: \x7f", b"name: \xe9", b"na\xe9: a", b"name: a: b", b"name:\ta"),
+        b"name: " + b"x" * 1000,
+    ],
+)
+def test_new_lines_are_taken_and_refused_as_unknown_ones(line: bytes, known: bool) -> None:
+    if known:
+        for name in (b"name: x", b"Name: x", b"na_me: x"):
+            new(name)
+    assert new(b"a: b", line) == quick(b"a: b", line)
+
+
+@given(st.lists(st.text("ab: \t\r\n\0\x7f_", max_size=8).map(str.encode), max_size=6))
+def test_what_new_lines_are_taken_for_unknown_ones_are_taken_for(lines: list[bytes]) -> None:
+    """And both only for what each line says by itself."""
+    for name in (b"a: x", b"b: x", b"ab: x", b"ba: x"):
+        new(name)
+    head = b"x\r\n" + b"\r\n".join(lines)
+    split = head.split(b"\r\n")[1:]
+    found = parse_new(head, split)
+    entries: list[Any] = [known_line(line) for line in split]
+    assert found == (entries if parse_unknown(head, split, entries) else None)
+    for entry, line in zip(found or (), split if found else (), strict=True):
+        name, colon, value = line.partition(b":")
+        assert (entry[0], entry[1], colon) == (name.lower(), value.strip(b" \t"), b":")
+        assert not set(line) & set(b"\r\n\0\x7f")
+
+
+def varied(number: int) -> bytes:
+    return b"GET / HTTP/1.1\r\nhost: a\r\n" + b"".join(b"x-%d: %d\r\n" % (at, number) for at in range(8)) + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        *(b"x-1: a", b"X-1: a\r\nx-2:b", b"x-1:  a ", b"x-1: a\n", b"x-1: a\r\n b", b"x-1", b"x-1 : a", b": a"),
+        *(b"content-length : 5", b"content-length: 5\r\ncontent-length: 5", b"content-length: +5", b"x-1: \0"),
+        *(b"transfer-encoding: chunked\r\ncontent-length: 1", b"Transfer-Encoding: gzip", b"host: b", b"x_1: a"),
+    ],
+)
+def test_after_heads_of_new_lines_any_other_is_read_as_on_a_fresh_connection(lines: bytes) -> None:
+    message = b"POST / HTTP/1.1\r\nhost: a\r\n" + lines + b"\r\n\r\n"
+    fresh, used = Server(answering=True), Server(answering=True)
+    for number in range(3):
+        assert used.receive(varied(10_000 + number))[0][0] == "headers"
+    assert used.receive(message) == fresh.receive(message)
+
+
+def test_lines_that_begin_to_repeat_are_found_again() -> None:
+    server = Server(answering=True)
+    for number in range(40):
+        server.receive(varied(20_000 + number))
+    message = varied(30_000)
+    for _ in range(33):
+        server.receive(message)
+    assert message.removesuffix(b"\r\n\r\n") in server_connection._REQUESTS

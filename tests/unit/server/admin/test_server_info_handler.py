@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
+from minienvoy.record import replace
 from minienvoy.server.memory import read_memory_stats
 
 from .conftest import recorded

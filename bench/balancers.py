@@ -1,0 +1,166 @@
+"""How long it takes to choose a host, to take an update in, and to build rings and tables.
+
+    python -m bench.balancers [--json]
+
+Each figure is the best of several runs of one process, without sockets. Beside the builds stands a floor: the same
+structure by the shortest loop that gives it, without weights, statistics and hosts.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import sys
+import timeit
+from collections.abc import Callable
+from typing import Any
+
+from xxhash import xxh64_intdigest
+
+from minienvoy.config.api import message_class
+from minienvoy.event.random import RandomGenerator
+from minienvoy.event.simulated import SimulatedDispatcher
+from minienvoy.extensions import register_catalogue
+from minienvoy.network.address import Address
+from minienvoy.stats.store import Store
+from minienvoy.upstream.cluster import ClusterContext
+from minienvoy.upstream.cluster_stats import ClusterLbStats, ClusterTrafficStats
+from minienvoy.upstream.host import Host, HostSet, PrioritySet
+from minienvoy.upstream.load_balancer import LOAD_BALANCERS, LoadBalancerContextBase, LoadBalancerParams
+
+SIZES = (10, 100, 1000)
+POLICIES = {
+    "round robin": ("round_robin.v3.RoundRobin", False),
+    "round robin, weighted": ("round_robin.v3.RoundRobin", True),
+    "least request": ("least_request.v3.LeastRequest", False),
+    "least request, weighted": ("least_request.v3.LeastRequest", True),
+    "random": ("random.v3.Random", False),
+    "ring hash": ("ring_hash.v3.RingHash", False),
+    "maglev": ("maglev.v3.Maglev", False),
+}
+MANY = 10_000
+
+
+class _Loop:
+    def time(self) -> float:
+        return 0.0
+
+
+KEYS = itertools.cycle([xxh64_intdigest(b"key%d" % number) for number in range(10_007)])
+
+
+class Request(LoadBalancerContextBase):
+    __slots__ = ()
+
+    def compute_hash_key(self) -> int | None:
+        return next(KEYS)
+
+
+def hosts_of(count: int, weighted: bool = False) -> tuple[Host, ...]:
+    return tuple(
+        Host(Address(f"10.{index >> 16}.{index >> 8 & 255}.{index & 255}", 80), weight=index % 7 + 1 if weighted else 1)
+        for index in range(count)
+    )
+
+
+def balancer(kind: str, priority_set: PrioritySet) -> Any:
+    name = f"envoy.extensions.load_balancing_policies.{kind}"
+    dispatcher = SimulatedDispatcher(_Loop())  # type: ignore[arg-type]
+    store = Store()
+    context = ClusterContext(dispatcher, RandomGenerator(1), store)
+    params = LoadBalancerParams(
+        priority_set, ClusterLbStats(), random.Random(1), dispatcher=dispatcher, traffic=ClusterTrafficStats()
+    )
+    return LOAD_BALANCERS.find(name).factory(message_class(name)(), context)(params)
+
+
+def best(work: Callable[[], Any], number: int, repeat: int = 5) -> float:
+    """Seconds of one call."""
+    return min(timeit.repeat(work, number=number, repeat=repeat)) / number
+
+
+def choices() -> dict[str, dict[int, float]]:
+    """Microseconds of one `choose_host`."""
+    found: dict[str, dict[int, float]] = {}
+    for policy, (kind, weighted) in POLICIES.items():
+        for size in SIZES:
+            priority_set = PrioritySet()
+            priority_set.update_hosts(HostSet(0, hosts_of(size, weighted)))
+            choose, request = balancer(kind, priority_set).choose_host, Request()
+            found.setdefault(policy, {})[size] = best(lambda: choose(request), 20_000) * 1e6  # noqa: B023
+    return found
+
+
+def updates() -> dict[str, float]:
+    """Milliseconds to take in an update of 10,000 hosts, of which one is new and the others are known."""
+    found = {}
+    for policy, (kind, weighted) in POLICIES.items():
+        priority_set = PrioritySet()
+        hosts = hosts_of(MANY, weighted)
+        priority_set.update_hosts(HostSet(0, hosts))
+        balancer(kind, priority_set)
+        sets = (hosts, (*hosts[1:], *hosts_of(1)))
+        turn = iter(range(1_000_000))
+        found[policy] = best(lambda: priority_set.update_hosts(HostSet(0, sets[next(turn) % 2])), 1, 4) * 1e3  # noqa: B023
+    return found
+
+
+def builds() -> dict[str, tuple[float, float]]:
+    """Milliseconds to build a ring and a table over 1,000 hosts, and those of the floor."""
+    hosts = hosts_of(1000)
+    weights = [(host, 1 / 1000) for host in hosts]
+    keys = [host.address.text.encode() for host in hosts]
+    empty = PrioritySet()
+    empty.update_hosts(HostSet(0, ()))
+    ring, maglev = balancer("ring_hash.v3.RingHash", empty), balancer("maglev.v3.Maglev", empty)
+    return {
+        "ring of 2,000": (
+            best(lambda: ring.build(weights, 1 / 1000, 1 / 1000), 3) * 1e3,
+            best(lambda: ring_floor(keys), 3) * 1e3,
+        ),
+        "maglev of 65,537": (
+            best(lambda: maglev.build(weights, 1 / 1000, 1 / 1000), 1) * 1e3,
+            best(lambda: maglev_floor(keys), 1) * 1e3,
+        ),
+    }
+
+
+def ring_floor(keys: list[bytes]) -> list[tuple[int, bytes]]:
+    return sorted((xxh64_intdigest(key + b"_%d" % index), key) for key in keys for index in range(2))
+
+
+def maglev_floor(keys: list[bytes], size: int = 65537) -> list[int]:
+    at = [xxh64_intdigest(key) % size for key in keys]
+    skips = [xxh64_intdigest(key, 1) % (size - 1) + 1 for key in keys]
+    table = [-1] * size
+    left = size
+    while True:
+        for index, place in enumerate(at):
+            skip = skips[index]
+            while table[place] >= 0:
+                place = (place + skip) % size
+            table[place] = index
+            at[index] = place
+            left -= 1
+            if not left:
+                return table
+
+
+def main() -> None:
+    register_catalogue()
+    chosen, updated, built = choices(), updates(), builds()
+    if "--json" in sys.argv[1:]:
+        print(json.dumps({"choose_host_us": chosen, "update_10000_ms": updated, "build_ms": built}, indent=1))
+        return
+    print("choose_host, us".ljust(28), *(f"{size:>8} hosts" for size in SIZES), " update of 10,000 hosts")
+    for policy, by_size in chosen.items():
+        cells = (f"{by_size[size]:>14.2f}" for size in SIZES)
+        print(policy.ljust(28), *cells, f"{updated[policy]:>15.1f} ms")
+    print()
+    for what, (ours, floor) in built.items():
+        print(f"{what} over 1,000 hosts: {ours:.1f} ms, {ours / floor:.2f} x the floor of {floor:.1f} ms")
+
+
+if __name__ == "__main__":
+    main()

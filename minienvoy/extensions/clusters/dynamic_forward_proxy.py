@@ -1,0 +1,142 @@
+"""Dynamic forward proxy: the hosts are the names that requests ask for.
+
+Envoy: `Extensions::Clusters::DynamicForwardProxy::Cluster`; docs "Dynamic forward proxy". The HTTP filter of that name
+looks a name up before the request comes here, or, without the filter, the cluster does; it has a host for each name of
+the cache that both share. Not implemented: `sub_clusters_config`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from ...config.fields import honours
+from ...errors import ConfigError
+from ...explain.explanation import NO_EXPLANATION
+from ...upstream.cluster import CLUSTERS, Cluster, ClusterContext, drain_http_pools
+from ...upstream.host import Host, HostSet
+from ...upstream.load_balancer import LoadBalancerContext, LoadBalancerFactory, LoadBalancerParams
+from ..common.dns_cache import CachedHost, DnsCache, dns_cache_manager, host_key
+from .cluster_provided_lb import require_cluster_provided
+
+TYPE: Final = "envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig"
+honours(
+    TYPE,
+    "dns_cache_config",
+    values={"allow_coalesced_connections": (False,)},
+    ignored={"allow_insecure_cluster_options": "it allows what is only insecure with TLS"},
+)
+CLUSTER_TYPE_NAME: Final = "envoy.clusters.dynamic_forward_proxy"
+DYNAMIC_HOST: Final = "envoy.upstream.dynamic_host"
+DYNAMIC_PORT: Final = "envoy.upstream.dynamic_port"
+DEFAULT_PORT: Final = 80
+
+
+def wanted_authority(context: LoadBalancerContext) -> str:
+    """The name that a request asks for: filter state's, or its `host` header; empty if it has none."""
+    stream = context.request_stream_info()
+    state = (stream._filter_state or {}) if stream is not None else {}
+    named = state.get(DYNAMIC_HOST)
+    if named is not None:
+        return named.decode("latin-1") if isinstance(named, bytes) else str(named)
+    headers = context.downstream_headers()
+    host = None if headers is None else headers.get(b"host")
+    return host.decode("latin-1") if host is not None else ""
+
+
+class DynamicForwardProxyLoadBalancer:
+    __slots__ = ("_cluster",)
+
+    def __init__(self, cluster: DynamicForwardProxyCluster) -> None:
+        self._cluster = cluster
+
+    def choose_host(self, context: LoadBalancerContext | None) -> Host | None:
+        authority = wanted_authority(context) if context is not None else ""
+        if not authority or context is None:
+            return None
+        host = self._cluster.host_for(host_key(authority, DEFAULT_PORT))
+        if host is not None and context.explain is not NO_EXPLANATION:
+            context.explain.decided("host", host, f"the address of {authority}")
+        return host
+
+
+class DynamicForwardProxyCluster(Cluster):
+    __slots__ = ("_hosts", "cache")
+
+    def __init__(self, config: Any, typed_config: Any, context: ClusterContext) -> None:
+        require_cluster_provided(config, context, "dynamic forward proxy")
+        if context.cluster_manager is None or context.dns_resolvers is None:
+            raise ConfigError("there is no DNS resolver here", context.path)
+        path = f"{context.path}.cluster_type.typed_config.dns_cache_config"
+        self._hosts: dict[str, Host] = {}
+        super().__init__(config, context)
+        self.cache: DnsCache = dns_cache_manager(context.cluster_manager).get_cache(
+            typed_config.dns_cache_config, context, path
+        )
+
+    def start(self, on_initialized: Callable[[], None]) -> None:
+        self.cache.add_user(self)
+        on_initialized()
+
+    def stop(self) -> None:
+        super().stop()
+        self.cache.remove_user(self)
+
+    def host_for(self, key: str) -> Host | None:
+        cached = self.cache.get(key)
+        if cached is None:
+            return None
+        cached.touch()
+        return self._hosts.get(key)
+
+    def await_host(
+        self, context: LoadBalancerContext, on_host: Callable[[str], None]
+    ) -> Callable[[], None] | str | None:
+        """Look the request's name up: the HTTP filter, which would have done so, is not there."""
+        authority = wanted_authority(context)
+        if not authority:
+            return None
+        cached = self.cache.load(authority, DEFAULT_PORT)
+        if cached is None:
+            return "dns_cache_overflow"
+        if cached.resolved:
+            return _failure(cached)
+
+        def on_resolved(host: CachedHost) -> None:
+            on_host("" if host.addresses else _failure(host))
+
+        cached.wait(on_resolved)
+        return lambda: cached.stop_waiting(on_resolved)
+
+    def on_dns_host_add_or_update(self, host: CachedHost) -> None:
+        known = self._hosts.get(host.key)
+        if known is not None:
+            # It stays the same host, at another place; connections that are busy end where they are.
+            known.address, known.addresses = host.addresses[0], host.addresses
+            drain_http_pools((known,))
+            return
+        self._hosts[host.key] = Host(host.addresses[0], host.key, addresses=host.addresses)
+        self.stats.transport_socket.total_match_count += 1
+        self._publish()
+
+    def on_dns_host_remove(self, host: CachedHost) -> None:
+        if self._hosts.pop(host.key, None) is not None:
+            self._publish()
+
+    def _load_balancer_factory(self, config: Any, context: ClusterContext) -> tuple[str, LoadBalancerFactory]:
+        def create(params: LoadBalancerParams) -> DynamicForwardProxyLoadBalancer:
+            return DynamicForwardProxyLoadBalancer(self)
+
+        return "envoy.load_balancing_policies.cluster_provided", create
+
+    def _publish(self) -> None:
+        self.priority_set.update_hosts(HostSet(0, tuple(self._hosts.values())))
+
+
+def _failure(host: CachedHost) -> str:
+    return f"dns_resolution_failure{{{host.details}}}".replace(" ", "_")
+
+
+@CLUSTERS.register(CLUSTER_TYPE_NAME, TYPE)
+def create_dynamic_forward_proxy_cluster(config: Any, typed_config: Any, context: ClusterContext) -> Cluster:
+    return DynamicForwardProxyCluster(config, typed_config, context)

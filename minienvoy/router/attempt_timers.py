@@ -1,0 +1,44 @@
+"""The clocks of one attempt.
+
+Envoy: `UpstreamRequest::setupPerTryTimeout`, `resetPerTryIdleTimer`, `onStreamMaxDurationReached`. Most attempts have
+none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..event.dispatcher import Dispatcher, Timer
+
+
+class AttemptTimers:
+    """Timers that end with the attempt; one of them, the idle timer, starts again whenever something comes."""
+
+    __slots__ = ("_dispatcher", "_idle", "_idle_timeout", "_timers")
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+        self._timers: list[Timer] = []
+        self._idle: Timer | None = None
+        self._idle_timeout = 0.0
+
+    def start(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        timer = self._dispatcher.create_timer(callback)
+        timer.enable(seconds)
+        self._timers.append(timer)
+        return timer
+
+    def start_idle(self, seconds: float, callback: Callable[[], None]) -> None:
+        self._idle = self.start(seconds, callback)
+        self._idle_timeout = seconds
+
+    def touch(self) -> None:
+        """Something has come from the upstream."""
+        if self._idle is not None:
+            self._idle.enable(self._idle_timeout)
+
+    def stop(self) -> None:
+        self._idle = None
+        for timer in self._timers:
+            timer.disable()
+        self._timers.clear()

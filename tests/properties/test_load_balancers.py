@@ -1,0 +1,203 @@
+"""What holds for every policy, whatever the hosts.
+
+Shares follow weights, nobody who is excluded is picked outside panic, and consistent hashing moves few keys.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minienvoy.config.loader import load_dict
+from minienvoy.event.random import RandomGenerator
+from minienvoy.event.simulated import SimulatedDispatcher
+from minienvoy.extensions import register_catalogue
+from minienvoy.network.address import Address
+from minienvoy.stats.store import Store
+from minienvoy.upstream.cluster import ClusterContext
+from minienvoy.upstream.cluster_stats import ClusterLbStats, ClusterTrafficStats
+from minienvoy.upstream.host import HealthFlag, Host, HostSet, Locality, PrioritySet
+from minienvoy.upstream.load_balancer import LOAD_BALANCERS, LoadBalancerContextBase, LoadBalancerParams
+from minienvoy.upstream.priority_load import priority_load
+from minienvoy.upstream.xx_hash import xx_hash64
+
+register_catalogue()
+POLICIES = {
+    "round_robin.v3.RoundRobin": {},
+    "least_request.v3.LeastRequest": {},
+    "random.v3.Random": {},
+    "ring_hash.v3.RingHash": {},
+    "maglev.v3.Maglev": {"table_size": 251},
+}
+FLAGS = (
+    0,
+    0,
+    HealthFlag.FAILED_ACTIVE_HC,
+    HealthFlag.DEGRADED_EDS_HEALTH,
+    HealthFlag.EDS_STATUS_DRAINING,
+    HealthFlag.FAILED_OUTLIER_CHECK,
+)
+
+
+class Loop:
+    def time(self) -> float:
+        return 0.0
+
+
+class Request(LoadBalancerContextBase):
+    __slots__ = ("key",)
+
+    def __init__(self, key: int) -> None:
+        self.key = key
+
+    def compute_hash_key(self) -> int | None:
+        return self.key
+
+
+KEYS = [Request(xx_hash64(b"key%d" % number)) for number in range(200)]
+
+
+def world(kind: str, config: dict[str, Any], seed: int = 1, threshold: int = 50) -> tuple[Any, PrioritySet]:
+    name = f"envoy.extensions.load_balancing_policies.{kind}"
+    priority_set = PrioritySet()
+    priority_set.update_hosts(HostSet(0, ()))
+    dispatcher = SimulatedDispatcher(Loop())
+    context = ClusterContext(dispatcher, RandomGenerator(seed), Store(), path="here")
+    params = LoadBalancerParams(
+        priority_set,
+        ClusterLbStats(),
+        random.Random(seed),
+        threshold,
+        dispatcher,
+        traffic=ClusterTrafficStats(),
+    )
+    return LOAD_BALANCERS.find(name).factory(load_dict(config, name).message, context)(params), priority_set
+
+
+def hosts_of(flags: list[int], weights: list[int] | None = None, priority: int = 0) -> tuple[Host, ...]:
+    return tuple(
+        Host(
+            Address(f"10.{priority}.0.{number}", 80),
+            weight=weights[number] if weights else 1,
+            health_flags=each,
+            priority=priority,
+        )
+        for number, each in enumerate(flags)
+    )
+
+
+levels = st.lists(st.lists(st.sampled_from(FLAGS), max_size=6), min_size=1, max_size=3)
+
+
+@settings(deadline=None)
+@given(levels, st.sampled_from([0, 30, 50, 100]))
+def test_load_always_adds_up_to_100_percent(sets: list[list[int]], threshold: int) -> None:
+    load = priority_load([HostSet(index, hosts_of(flags)) for index, flags in enumerate(sets)], threshold)
+    assert sum(load.healthy) + sum(load.degraded) == 100
+    assert min((*load.healthy, *load.degraded)) >= 0
+
+
+@settings(deadline=None, max_examples=60)
+@pytest.mark.parametrize("kind", POLICIES)
+@given(levels, st.sampled_from([0, 50]), st.integers(0, 2**32))
+def test_nobody_who_is_excluded_is_picked_outside_panic(
+    kind: str, sets: list[list[int]], threshold: int, seed: int
+) -> None:
+    balancer, priority_set = world(kind, POLICIES[kind], seed, threshold)
+    for priority, flags in enumerate(sets):
+        priority_set.update_hosts(HostSet(priority, hosts_of(flags, priority=priority)))
+    for request in KEYS[:50]:
+        host = balancer.choose_host(request)
+        if host is not None and not balancer.load.panic[host.priority]:
+            assert not host.health_flags & HealthFlag.UNHEALTHY
+        if host is not None:
+            assert host in priority_set.host_sets[host.priority].hosts
+    # What hashes has no use for degraded hosts, not even where load is meant for them.
+    degraded = kind.endswith(("RingHash", "Maglev")) and any(host.degraded for host in priority_set.hosts())
+    if any(host.healthy for host in priority_set.hosts()) and not degraded:
+        assert balancer.choose_host(KEYS[0]) is not None
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.integers(1, 20), min_size=2, max_size=8), st.integers(0, 2**64 - 1))
+def test_round_robin_gives_shares_by_weights(weights: list[int], seed: int) -> None:
+    balancer, priority_set = world("round_robin.v3.RoundRobin", {}, seed)
+    hosts = hosts_of([0] * len(weights), weights)
+    priority_set.update_hosts(HostSet(0, hosts))
+    rounds = 20
+    chosen = [balancer.choose_host(None) for _ in range(rounds * sum(weights))]
+    for host in hosts:
+        assert abs(chosen.count(host) - rounds * host.weight) <= 2
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(2, 9), st.integers(0, 2**64 - 1))
+def test_hosts_of_equal_weight_take_turns(count: int, seed: int) -> None:
+    balancer, priority_set = world("round_robin.v3.RoundRobin", {}, seed)
+    priority_set.update_hosts(HostSet(0, hosts_of([0] * count)))
+    chosen = [balancer.choose_host(None) for _ in range(3 * count)]
+    assert chosen[:count] == chosen[count : 2 * count] == chosen[2 * count :]
+    assert len(set(chosen)) == count
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(st.integers(1, 9), min_size=3, max_size=10), st.data())
+def test_maglev_moves_few_keys_but_those_of_the_host_that_goes(weights: list[int], data: Any) -> None:
+    balancer, priority_set = world("maglev.v3.Maglev", {"table_size": 5003})
+    hosts = hosts_of([0] * len(weights), weights)
+    priority_set.update_hosts(HostSet(0, hosts))
+    gone = data.draw(st.sampled_from(hosts))
+    before = [balancer.choose_host(request) for request in KEYS]
+    priority_set.update_hosts(HostSet(0, tuple(host for host in hosts if host is not gone)))
+    after = [balancer.choose_host(request) for request in KEYS]
+    needless = sum(old is not new for old, new in zip(before, after, strict=True) if old is not gone)
+    assert needless <= 0.25 * len(KEYS)
+    assert gone not in after
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(3, 12), st.data())
+def test_a_ring_moves_few_keys_but_those_of_the_host_that_comes(count: int, data: Any) -> None:
+    balancer, priority_set = world("ring_hash.v3.RingHash", {"minimum_ring_size": 4096})
+    hosts = hosts_of([0] * count)
+    new = data.draw(st.sampled_from(hosts))
+    priority_set.update_hosts(HostSet(0, tuple(host for host in hosts if host is not new)))
+    before = [balancer.choose_host(request) for request in KEYS]
+    priority_set.update_hosts(HostSet(0, hosts))
+    after = [balancer.choose_host(request) for request in KEYS]
+    needless = sum(old is not now for old, now in zip(before, after, strict=True) if now is not new)
+    assert needless <= 0.25 * len(KEYS)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 3)), min_size=2, max_size=4), st.integers(0, 2**32))
+def test_localities_get_shares_by_their_weights(localities: list[tuple[int, int]], seed: int) -> None:
+    config = {"locality_lb_config": {"locality_weighted_lb_config": {}}}
+    balancer, priority_set = world("round_robin.v3.RoundRobin", config, seed)
+    hosts, weights = [], {}
+    for number, (weight, count) in enumerate(localities):
+        where = Locality("", f"zone{number}")
+        weights[where] = weight
+        hosts += [Host(Address(f"10.{number}.0.{each}", 80), locality=where) for each in range(count)]
+    priority_set.update_hosts(HostSet(0, tuple(hosts), locality_weights=weights))
+    rounds = 20
+    chosen = [balancer.choose_host(None).locality for _ in range(rounds * sum(weights.values()))]
+    for where, weight in weights.items():
+        assert abs(chosen.count(where) - rounds * weight) <= 2
+
+
+@settings(deadline=None, max_examples=30)
+@pytest.mark.parametrize("kind", POLICIES)
+@given(st.integers(0, 2**32), levels)
+def test_the_same_seed_gives_the_same_picks(kind: str, seed: int, sets: list[list[int]]) -> None:
+    picks = []
+    for _ in range(2):
+        balancer, priority_set = world(kind, POLICIES[kind], seed)
+        for priority, flags in enumerate(sets):
+            priority_set.update_hosts(HostSet(priority, hosts_of(flags, priority=priority)))
+        picks.append([str(balancer.choose_host(None)) for _ in range(30)])
+    assert picks[0] == picks[1]
