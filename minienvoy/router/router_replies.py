@@ -207,6 +207,7 @@ class RouterReplies(RouterContext):
         elif is_grpc(self.request_headers.get(b"content-type")):
             # Whether it is a success was to be in its trailers.
             upstream.host.stats.rq_error += 1
+            self.config.stats.rq_reset_after_downstream_response_started += 1
 
     def outcome_of(self, headers: ResponseHeaderMap) -> int:
         """The status that the response counts as: a gRPC call that fails in its headers is a failure."""

@@ -137,7 +137,7 @@ class Decoder:
     ) -> None:
         """`make_entry` judges a name and a value; `static` has its verdicts on the static table, from index 1 on.
 
-        `max_size` is in bytes, names and values and 32 a header; `max_count` in headers. `table_size` is what our
+        `max_size` is in bytes, names and values; `max_count` in headers. `table_size` is what our
         SETTINGS allow the peer. `joined` are the kinds of headers that count once, however often they come.
         """
         self._make_entry = make_entry
@@ -220,7 +220,7 @@ class Decoder:
             if first and self._update_due:
                 raise HpackError("the table was not made smaller")
             first = False
-            size += _OVERHEAD + len(item[0]) + len(item[1])
+            size += len(item[0]) + len(item[1])
             if size <= limit:
                 entries.append(item)
         self._stable = not changed

@@ -24,6 +24,7 @@ from .fields import (
     trailer_entries,
 )
 from .frames import (
+    CONNECT_ERROR,
     END_HEADERS,
     END_STREAM,
     HEADERS,
@@ -61,15 +62,24 @@ class ServerStream(Http2Stream):
     """A request, and the encoder of its response.
 
     Attributes:
+        tunnel: what is between its ends is no HTTP, and breaks as a connection does.
         last_response: without meaning here: a connection ends by GOAWAY.
     """
 
-    __slots__ = ("last_response",)
+    __slots__ = ("last_response", "meter", "tunnel")
 
     last_response: bool
     http_10 = False
-    _reset_code = INTERNAL_ERROR
-    meter: ByteMeter | None = None
+    meter: ByteMeter | None
+
+    def __init__(self, connection: Http2Connection, stream_id: int) -> None:
+        super().__init__(connection, stream_id)
+        self.meter = None
+        self.tunnel = False
+
+    @property
+    def reset_code(self) -> int:
+        return CONNECT_ERROR if self.tunnel else INTERNAL_ERROR
 
     def wait_for_flush(self, timer: Timer, seconds: float) -> None:
         self._flush_timer = timer
@@ -114,7 +124,8 @@ def _response_block(headers: ResponseHeaderMap) -> list[bytes]:
     entries = headers.entries
     if headers.seen & _CONNECTION_HEADERS:
         entries = [item for item in entries if not item[3] & _CONNECTION_HEADERS]
-    status = headers.status
+    # An upgrade that is granted: what HTTP/1 says by 101, an extended CONNECT says by 200.
+    status = 200 if headers.status == 101 else headers.status
     fields = encode_entries(entries)
     fields.insert(0, _STATUSES.get(status) or encode_field(b":status", b"%d" % status))
     return fields
@@ -193,7 +204,7 @@ class ServerConnection(Http2Connection):
         return stream
 
     def _on_header_block(self, stream_id: int, block: bytes, end_stream: bool) -> None:
-        stream = self.streams.get(stream_id)
+        stream: Any = self.streams.get(stream_id)
         begun, self._begun = self._begun, 0
         if stream is not None and stream_id != begun:
             self._on_trailers(stream, block, end_stream)
@@ -227,6 +238,7 @@ class ServerConnection(Http2Connection):
         headers.pseudo_order = order
         if protocol:
             # The rest of the proxy knows upgrades as HTTP/1 has them (`transformUpgradeRequestFromH2toH1`).
+            stream.tunnel = True
             headers.method = b"GET"
             headers.add(b"upgrade", protocol)
             headers.add(b"connection", b"upgrade")
@@ -240,7 +252,7 @@ class ServerConnection(Http2Connection):
             stream.expected = length
         decoder = stream.decoder
         if decoder is None:
-            decoder = stream.decoder = self._new_stream(stream)  # type: ignore[arg-type]
+            decoder = stream.decoder = self._new_stream(stream)
         decoder.decode_headers(headers, end_stream)
 
     def _read_head(self, stream: ServerStream | Http2Stream, block: bytes) -> RequestHead | None:
@@ -263,15 +275,18 @@ class ServerConnection(Http2Connection):
             raise
         if head.seen & UNDERSCORE and self.settings.underscores != ALLOW_UNDERSCORES:
             if self.settings.underscores == REJECT_UNDERSCORES:
-                self.stats.requests_rejected_with_underscores_in_headers += 1
                 self._open(stream)
-                self._break_message(stream, MessageError("http2.unexpected_underscore"))
+                self._reject_underscore(stream)
                 return None
             kept = [item for item in head.entries if not item[3] & UNDERSCORE]
             self.stats.dropped_headers_with_underscores += len(head.entries) - len(kept)
             return head._replace(entries=kept, seen=head.seen & ~UNDERSCORE)
         self._decoder.remember(block, head)
         return head
+
+    def _reject_underscore(self, stream: Http2Stream) -> None:
+        self.stats.requests_rejected_with_underscores_in_headers += 1
+        self._break_stream(stream, INTERNAL_ERROR, "http2.unexpected_underscore")
 
     def _judge_part(self) -> None:
         """MessageError if what fitted of a header list is bad already."""
@@ -303,10 +318,19 @@ class ServerConnection(Http2Connection):
         except MessageError as error:
             self._break_message(stream, error)
             return
+        if self.settings.underscores != ALLOW_UNDERSCORES and any(item[3] & UNDERSCORE for item in trailers):
+            if self.settings.underscores == REJECT_UNDERSCORES:
+                self._reject_underscore(stream)
+                return
+            kept = [item for item in trailers if not item[3] & UNDERSCORE]
+            self.stats.dropped_headers_with_underscores += len(trailers) - len(kept)
+            trailers = kept
         self.stats.trailers += 1
         stream.remote_end = True
-        decoder = stream.decoder
         if stream.local_end and stream.waiting is None:
             stream.finish()
-        if decoder is not None:
-            decoder.decode_trailers(HeaderMap(trailers))
+        if stream.decoder is not None:
+            self._pass_trailers(stream, HeaderMap(trailers))
+
+    def _pass_trailers(self, stream: Http2Stream, trailers: HeaderMap) -> None:
+        stream.decoder.decode_trailers(trailers)

@@ -81,8 +81,6 @@ class Http2Stream:
         "watermark",
     )
 
-    _reset_code = NO_ERROR
-
     def __init__(self, connection: Http2Connection, stream_id: int) -> None:
         self.connection = connection
         self.id = stream_id
@@ -102,6 +100,11 @@ class Http2Stream:
         self._flush_timer: Timer | None = None
 
     # -- sending
+
+    @property
+    def reset_code(self) -> int:
+        """What the peer is told of a reset that has no code of its own."""
+        return NO_ERROR
 
     def encode_data(self, data: bytes, end_stream: bool) -> None:
         if self.closed or self.local_end:
@@ -241,7 +244,7 @@ class Http2Stream:
             if self.waiting is None:
                 self.finish()
         else:
-            self._send_reset(_CODES.get(reason, self._reset_code))
+            self._send_reset(_CODES.get(reason, self.reset_code))
 
     def _send_reset(self, code: int) -> None:
         connection = self.connection

@@ -355,9 +355,10 @@ def _codec_maker(config: Any, context: FactoryContext) -> Callable[[ConnectionMa
         manager.__class__ = Http2ConnectionManager
         assert isinstance(manager, Http2ConnectionManager)
         manager.become()
-        codec = Http2ServerConnection(
-            manager.connection, manager, http2_settings, http2_stats[0], server.dispatcher.post
-        )
+        make_http2: type[Http2ServerConnection] = Http2ServerConnection
+        if server.byte_meters:
+            from ....http.http2.metered import MeteredServerConnection as make_http2
+        codec = make_http2(manager.connection, manager, http2_settings, http2_stats[0], server.dispatcher.post)
         codec.flush_timeout = flush_timeout
         if http2_settings.keepalive_interval:
             codec.keepalive = Keepalive(codec, server.dispatcher, draw, manager.on_keepalive_timeout)
