@@ -205,5 +205,5 @@ class ClientConnection(Http2Connection):
 
     def _end_receiving(self, stream: Http2Stream) -> None:
         stream.remote_end = True
-        if stream.local_end and stream.flushed:
+        if stream.local_end and stream.waiting is None:
             stream.finish()
