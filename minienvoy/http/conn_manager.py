@@ -89,7 +89,7 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         try:
             codec.dispatch(data)
         except CodecProtocolError as error:
-            self._on_codec_error(error)
+            self.on_codec_error(error)
         return FilterStatus.STOP_ITERATION
 
     def redispatch(self, data: bytes) -> None:
@@ -278,7 +278,7 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         else:
             self.start_drain_sequence()
 
-    def _on_codec_error(self, error: CodecProtocolError) -> None:
+    def on_codec_error(self, error: CodecProtocolError) -> None:
         self.config.stats.downstream_cx_protocol_error += 1
         stream = self.stream
         self.draining = True

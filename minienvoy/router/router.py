@@ -242,6 +242,8 @@ class Router(RouterReplies):
         return False
 
     def on_upstream_1xx_headers(self, headers: ResponseHeaderMap) -> None:
+        if self.cluster is not None:
+            self.cluster.code_stats.charge_response(headers.status, self.internal)
         self.stream.encode_1xx_headers(headers)
 
     def on_upstream_headers(

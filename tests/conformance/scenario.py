@@ -9,6 +9,7 @@ Keys of a case, all optional:
 
 * what the client does: `get`, `request`, `send` or `ask` (one step), `steps` (a list) or `parallel` (name to list),
   see client.py; `table` is a list of requests, one line each, answered by one line each; `after` are steps behind it
+* `h2: true` (or a mapping, see `http2.Session`): the client speaks HTTP/2, and what it sends are frames (http2.py)
 * what the upstreams do: `backends` (name to spec, see backends.py); each has a STATIC cluster of its name unless
   `clusters` says otherwise; `dns` is the zone of a name server (see dns.py), `files` are put into the directory
   (name to content, or to `{link: name}`)

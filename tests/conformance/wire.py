@@ -19,6 +19,7 @@ class Wire(asyncio.Protocol):
         received: every byte that arrived, in order.
         ended: None while the peer may still send, "closed" after its FIN, "reset" after its RST.
         last: when a byte was last sent or received, in the event loop's seconds.
+        on_bytes: called whenever bytes have arrived, to react at once.
         we_ended: this side closed or reset the connection, and the peer had not before.
     """
 
@@ -34,6 +35,7 @@ class Wire(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.local_port = 0
         self.peer_port = 0
+        self.on_bytes: Callable[[], None] | None = None
         self._on_connect = on_connect
         self._changed = asyncio.Event()
 
@@ -49,6 +51,8 @@ class Wire(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.received += data
         self.last = self._clock()
+        if self.on_bytes is not None:
+            self.on_bytes()
         self._changed.set()
 
     def eof_received(self) -> bool:

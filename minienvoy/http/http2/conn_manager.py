@@ -119,9 +119,13 @@ class Http2ConnectionManager(ConnectionManager):
         self.codec.go_away()
         super()._on_drain_timeout()
 
-    def _on_codec_error(self, error: CodecProtocolError) -> None:
-        self.config.stats.downstream_cx_protocol_error += 1
+    def on_codec_error(self, error: CodecProtocolError) -> None:
+        stats = self.config.stats
+        stats.downstream_cx_protocol_error += 1
         self.draining = True
+        if self.streams:
+            stats.downstream_cx_destroy_active_rq += 1
+            stats.downstream_cx_destroy_local_active_rq += 1
         for stream in tuple(self.streams):
             stream.on_protocol_error(error.details)
         self.check_for_deferred_close(False)

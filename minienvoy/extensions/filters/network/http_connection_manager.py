@@ -328,7 +328,11 @@ def _codec_maker(config: Any, context: FactoryContext) -> Callable[[ConnectionMa
     http2_settings = Http2Settings.from_proto(
         config.http2_protocol_options,
         config.common_http_protocol_options,
-        stream_errors=config.stream_error_on_invalid_http_message.value,
+        stream_errors=(
+            config.stream_error_on_invalid_http_message.value
+            if config.HasField("stream_error_on_invalid_http_message")
+            else None
+        ),
         max_headers_size=_max_headers_size(config),
     )
     http2_stats: list[Http2CodecStats] = []
