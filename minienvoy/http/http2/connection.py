@@ -229,13 +229,14 @@ class Http2Connection:
     def ping(self, payload: bytes) -> None:
         self._queue_urgent(frame(PING, 0, 0, payload))
 
-    def on_connection_closed(self) -> None:
+    def on_connection_closed(self, reason: StreamResetReason = StreamResetReason.CONNECTION_TERMINATION) -> None:
         """The connection is gone: every stream is reset."""
         self._over = True
         streams, self.streams = self.streams, {}
+        self.stats.streams_active -= len(streams)
         self._blocked.clear()
         for stream in streams.values():
-            self._abandon(stream, StreamResetReason.CONNECTION_TERMINATION, "")
+            self._abandon(stream, reason, "")
 
     # -- for streams
 
