@@ -29,12 +29,13 @@ class Http2CodecClient(CodecClient):
         active: streams on it.
         limit: streams that it may carry at the same time: ours, or the peer's if that is less.
         remaining: streams that it may still carry; None for no end.
+        failed: the peer has broken the protocol.
     """
 
     pool: Http2ConnPool
     codec: Http2ClientConnection
     _keepalive: Keepalive | None = None
-    _failed: bool = False
+    failed: bool = False
 
     def __init__(self, pool: Http2ConnPool, connection: ClientConnection) -> None:
         # The codec greets the peer, which it can not before there is a connection.
@@ -110,10 +111,16 @@ class Http2CodecClient(CodecClient):
         self.limit = min(maximum, self.pool.max_concurrent_streams)
         self.pool.on_room_changed(self)
 
-    def on_stream_closed(self) -> None:
+    def on_stream_closed(self, complete: bool) -> None:
         self.active -= 1
         self.busy = self.active > 0
         self.pool.on_stream_closed(self)
+        if complete and self.codec.dispatching and self.connection.closed:
+            # Envoy's codec finds itself closed before it is done with the frame.
+            self.pool.stats.upstream_cx_protocol_error += 1
+
+    def on_stream_broken(self) -> None:
+        self.pool.stats.upstream_rq_tx_reset += 1
 
     def on_ping_ack(self, payload: bytes) -> None:
         if self._keepalive is not None:
@@ -121,12 +128,8 @@ class Http2CodecClient(CodecClient):
 
     # -- inside
 
-    def reset_reason(self, remote: bool) -> StreamResetReason:
-        """Why the streams end with the connection."""
-        return StreamResetReason.PROTOCOL_ERROR if self._failed else StreamResetReason.CONNECTION_TERMINATION
-
     def _on_protocol_error(self, error: CodecProtocolError) -> None:
-        self._failed = True
+        self.failed = True
         self.close()
 
     def _on_ping_timeout(self) -> None:
@@ -179,6 +182,8 @@ class Http2StreamClient:
     def reset_stream(self, reason: StreamResetReason) -> None:
         stream = self._stream
         if stream is not None:
+            if not stream.closed:
+                self.pool.stats.upstream_rq_tx_reset += 1
             stream.reset_stream(reason)
 
     def on_complete(self) -> None:
@@ -187,4 +192,4 @@ class Http2StreamClient:
         if stream is not None:
             stream.decoder = None
             if not stream.local_end:
-                stream.reset_stream(StreamResetReason.LOCAL_RESET)
+                self.reset_stream(StreamResetReason.LOCAL_RESET)

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
+from ..http.codec import StreamResetReason
 from .conn_pool import PoolFailureReason
 from .host_connection import create_connection
 from .http2_codec_client import Http2CodecClient, Http2StreamClient
@@ -113,7 +114,11 @@ class Http2ConnPool(HttpConnPool):
         stats = self.stats
         active, client.active = client.active, 0
         client.busy = False
-        if active:
+        reason = StreamResetReason.CONNECTION_TERMINATION
+        if client.failed:
+            reason = StreamResetReason.PROTOCOL_ERROR
+        elif active:
+            stats.upstream_rq_pending_failure_eject += active
             stats.upstream_cx_destroy_with_active_rq += 1
             if remote:
                 stats.upstream_cx_destroy_remote_with_active_rq += 1
@@ -121,7 +126,7 @@ class Http2ConnPool(HttpConnPool):
                 stats.upstream_cx_destroy_local_with_active_rq += 1
         for _ in range(active):
             self._stream_over()
-        client.codec.on_connection_closed(client.reset_reason(remote))
+        client.codec.on_connection_closed(reason)
 
     # -- inside
 

@@ -15,7 +15,7 @@ makes the latter an RST_STREAM); what is about one stream only is an RST_STREAM.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
 from ...errors import CodecProtocolError
 from ..codec import StreamResetReason
@@ -175,6 +175,8 @@ class Http2Connection:
             while size - at >= 9:
                 high, low, kind, flags, stream_id = read_header(data, at)
                 length = high << 8 | low
+                if not self._settled:
+                    self._expect_settings(kind, flags)
                 if length > MAX_FRAME:
                     self._fail(FRAME_SIZE_ERROR, b"too large frame size")
                 end = at + 9 + length
@@ -182,8 +184,6 @@ class Http2Connection:
                     self._fail(PROTOCOL_ERROR, b"unexpected non-CONTINUATION frame or stream_id is invalid")
                 if end > size:
                     break
-                if not self._settled:
-                    self._expect_settings(kind, flags)
                 if kind == HEADERS:
                     self._on_headers(stream_id & MAX_STREAM_ID, flags, data[at + 9 : end])
                 elif kind == DATA:
@@ -411,8 +411,7 @@ class Http2Connection:
         if stream.expected >= 0:
             stream.expected -= size
             if stream.expected < 0 or (end_stream and stream.expected):
-                self.stats.rx_messaging_error += 1
-                self._break_stream(stream, PROTOCOL_ERROR, MESSAGING_RULE)
+                self._break_stream(stream, PROTOCOL_ERROR, MESSAGING_RULE, self._of_bad_message)
                 self._consume_of_connection(length)
                 return
         if end_stream:
@@ -478,12 +477,10 @@ class Http2Connection:
             return
         self.stats.rx_reset += 1
         self._dropped.add(stream_id)
-        refused = int.from_bytes(payload, "big") == REFUSED_STREAM
+        code = int.from_bytes(payload, "big")
         self.close_stream(stream)
-        if refused:
-            self._abandon(stream, StreamResetReason.REMOTE_REFUSED_STREAM_RESET, "http2.remote_refuse")
-        else:
-            self._abandon(stream, StreamResetReason.REMOTE_RESET, "http2.remote_reset")
+        details = "http2.remote_refuse" if code == REFUSED_STREAM else "http2.remote_reset"
+        self._abandon(stream, self._reset_reasons.get(code, StreamResetReason.REMOTE_RESET), details)
 
     def _on_settings(self, stream_id: int, flags: int, payload: bytes) -> None:
         if len(payload) % 6 or (flags & ACK and payload):
@@ -621,6 +618,9 @@ class Http2Connection:
             self._break_off(error.details)
         self._break_stream(stream, PROTOCOL_ERROR, error.details, self._of_bad_message)
 
+    _reset_reasons: ClassVar[dict[int, StreamResetReason]] = {
+        REFUSED_STREAM: StreamResetReason.REMOTE_REFUSED_STREAM_RESET
+    }
     _of_bad_message = StreamResetReason.LOCAL_RESET
 
     def _break_stream(
@@ -649,8 +649,8 @@ class Http2Connection:
         """SETTINGS and the connection's window, as nghttp2 puts them."""
         settings = self.settings
         values = [
-            *settings.custom_settings,
             *first,
+            *settings.custom_settings,
             (SETTINGS_HEADER_TABLE_SIZE, settings.hpack_table_size),
             (SETTINGS_ENABLE_CONNECT_PROTOCOL, int(settings.allow_connect)),
             (SETTINGS_MAX_CONCURRENT_STREAMS, max_streams),

@@ -34,7 +34,7 @@ from .hpack import encode_entries
 if TYPE_CHECKING:
     from .connection import Http2Connection
 
-_CODES = {
+RESET_CODES = {
     StreamResetReason.LOCAL_REFUSED_STREAM_RESET: REFUSED_STREAM,
     StreamResetReason.CONNECT_ERROR: CONNECT_ERROR,
     StreamResetReason.PROTOCOL_ERROR: PROTOCOL_ERROR,
@@ -218,7 +218,7 @@ class Http2Stream:
             if self._waiting is None:
                 self.finish()
         else:
-            self._send_reset(_CODES.get(reason, NO_ERROR))
+            self._send_reset(RESET_CODES.get(reason, NO_ERROR))
 
     def _send_reset(self, code: int) -> None:
         connection = self.connection
