@@ -5,7 +5,7 @@ Envoy: `Http::CodecClient`, `Http2::ActiveClient` (`MultiplexedActiveClientBase`
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import CodecProtocolError
 from ..http.codec import ResponseDecoder, StreamResetReason
@@ -34,7 +34,6 @@ class Http2CodecClient(CodecClient):
 
     pool: Http2ConnPool
     codec: Http2ClientConnection
-    _keepalive: Keepalive | None = None
     failed: bool = False
 
     def __init__(self, pool: Http2ConnPool, connection: ClientConnection) -> None:
@@ -43,7 +42,7 @@ class Http2CodecClient(CodecClient):
         self.active = 0
         self.limit = pool.max_concurrent_streams
         self.remaining = pool.max_requests
-        self.last_received = self.start
+        pool.cluster.stats.http2().nghttp2_upstream_connections += 1
 
     @property
     def room(self) -> int:
@@ -60,10 +59,8 @@ class Http2CodecClient(CodecClient):
         self.requests += 1
         if self.remaining is not None:
             self.remaining -= 1
-        if self._keepalive is not None:
-            idle = self.codec.settings.keepalive_idle_interval
-            if idle and self.connection.dispatcher.monotonic_time() - self.last_received > idle:
-                self._keepalive.ping()
+        if self.codec.keepalive is not None:
+            self.codec.keepalive.on_new_stream()
         return Http2StreamClient(self)
 
     # -- from the connection
@@ -76,16 +73,10 @@ class Http2CodecClient(CodecClient):
                 self.connection, self, settings, pool.cluster.stats.http2(), self.connection.dispatcher.post
             )
             if settings.keepalive_timeout:
-                random = pool.cluster.random
-                self._keepalive = Keepalive(self.codec, self.connection.dispatcher, random, self._on_ping_timeout)
-        elif self._keepalive is not None:
-            self._keepalive.stop()
+                self.codec.keepalive = Keepalive(
+                    self.codec, self.connection.dispatcher, pool.cluster.random.random, self._on_ping_timeout
+                )
         super().on_event(event)
-
-    def on_data(self, data: bytes, end_stream: bool) -> Any:
-        if self._keepalive is not None:
-            self.last_received = self.connection.dispatcher.monotonic_time()
-        return super().on_data(data, end_stream)
 
     def on_above_write_buffer_high_watermark(self) -> None:
         self.pool.stats.upstream_flow_control_backed_up_total += 1
@@ -121,10 +112,6 @@ class Http2CodecClient(CodecClient):
 
     def on_stream_broken(self) -> None:
         self.pool.stats.upstream_rq_tx_reset += 1
-
-    def on_ping_ack(self, payload: bytes) -> None:
-        if self._keepalive is not None:
-            self._keepalive.on_ping_ack()
 
     # -- inside
 

@@ -167,7 +167,7 @@ class Backend:
                     work = self._perform_http2(wire, session, answer, stream)
                     self._tasks.append(asyncio.get_running_loop().create_task(work))
                 else:
-                    wire.send(session.writer.bytes(answer, stream))
+                    wire.send(session.writer.encode(answer, stream))
 
     async def _perform_http2(self, wire: Wire, session: http2.Session, actions: list[Any], stream: int) -> None:
         together: list[Any] = []
@@ -176,7 +176,7 @@ class Backend:
                 together.append(action)
                 continue
             if together:
-                wire.send(session.writer.bytes(together, stream))
+                wire.send(session.writer.encode(together, stream))
                 together = []
             if action is not None:
                 ((verb, value),) = action.items()

@@ -42,6 +42,10 @@ class Wire(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
+        raw = transport.get_extra_info("socket")
+        if raw is not None and raw.family != socket.AF_UNIX:
+            # asyncio does so only for sockets that name their protocol; a second small write must not wait for an ACK.
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         local, peer = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
         if isinstance(local, tuple):
             self.local_port, self.peer_port = local[1], peer[1]

@@ -6,7 +6,7 @@ Envoy: `Http2::ClientConnectionImpl`, `Http2::ConnectionImpl::ClientStreamImpl`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..codec import ResponseDecoder, StreamResetReason
 from ..header_map import KIND, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
@@ -18,7 +18,6 @@ from .frames import (
     MAX_STREAM_ID,
     PREFACE,
     PROTOCOL_ERROR,
-    REFUSED_STREAM,
     SETTINGS_ENABLE_PUSH,
 )
 from .hpack import encode_entries, encode_field
@@ -40,6 +39,7 @@ _UPGRADE: Final = KIND[b"upgrade"]
 _CONNECTION_UPGRADE: Final = entry(b"connection", b"upgrade")
 
 
+_PEERS: Final = {CONNECT_ERROR: StreamResetReason.CONNECT_ERROR, PROTOCOL_ERROR: StreamResetReason.PROTOCOL_ERROR}
 _OURS: Final = (StreamResetReason.LOCAL_RESET, StreamResetReason.PROTOCOL_ERROR)
 
 
@@ -57,9 +57,6 @@ class ClientConnectionCallbacks(Protocol):
 
     def on_stream_broken(self) -> None:
         """What the peer has sent on a stream could not be taken."""
-
-    def on_ping_ack(self, payload: bytes) -> None:
-        """The peer has answered a PING."""
 
 
 class ClientStream(Http2Stream):
@@ -92,10 +89,14 @@ class ClientStream(Http2Stream):
                 # An upgrade is an extended CONNECT here (RFC 8441).
                 values[b":method"] = b"CONNECT"
                 values[b":protocol"] = self._upgrade = protocol
-                order = (*order, b":protocol")
+                if b":protocol" not in order:
+                    order = (*order, b":protocol")
             entries = [item for item in entries if not item[3] & _CONNECTION_HEADERS]
         if method == b"CONNECT":
-            order = (b":authority", b":method")
+            order = tuple(name for name in order if name in (b":authority", b":method"))
+        elif b":authority" not in order:
+            # The client had a host header.
+            order = (*order, b":authority")
         fields = [encode_field(name, values[name]) for name in order if name in values]
         fields += encode_entries(entries)
         self.send_block(fields, end_stream)
@@ -111,12 +112,8 @@ class ClientStream(Http2Stream):
 class ClientConnection(Http2Connection):
     """One upstream connection."""
 
+    _of_bad_length = StreamResetReason.PROTOCOL_ERROR
     _of_bad_message = StreamResetReason.PROTOCOL_ERROR
-    _reset_reasons: ClassVar[dict[int, StreamResetReason]] = {
-        REFUSED_STREAM: StreamResetReason.REMOTE_REFUSED_STREAM_RESET,
-        CONNECT_ERROR: StreamResetReason.CONNECT_ERROR,
-        PROTOCOL_ERROR: StreamResetReason.PROTOCOL_ERROR,
-    }
 
     def __init__(
         self,
@@ -129,7 +126,6 @@ class ClientConnection(Http2Connection):
         super().__init__(connection, settings, stats, post)
         self._callbacks = callbacks
         self._next_stream = 1
-        stats.nghttp2_upstream_connections += 1
         self.queue(PREFACE + self._hello([(SETTINGS_ENABLE_PUSH, 0)], settings.max_concurrent_streams))
         self.queue(self._more_window())
 
@@ -152,6 +148,11 @@ class ClientConnection(Http2Connection):
     def _on_stream_closed(self, stream: Http2Stream) -> None:
         self._callbacks.on_stream_closed(stream.local_end and stream.remote_end)
 
+    def _reset_by_peer(self, code: int) -> tuple[StreamResetReason, str]:
+        if code in _PEERS:
+            return _PEERS[code], "http2.remote_reset"
+        return super()._reset_by_peer(code)
+
     def _abandon(self, stream: Http2Stream, reason: StreamResetReason, details: str) -> None:
         if reason in _OURS:
             self._callbacks.on_stream_broken()
@@ -159,9 +160,6 @@ class ClientConnection(Http2Connection):
 
     def _on_peer_settings(self) -> None:
         self._callbacks.on_max_streams_changed(self.peer_max_streams)
-
-    def _on_ping_ack(self, payload: bytes) -> None:
-        self._callbacks.on_ping_ack(payload)
 
     def _on_peer_leaves(self, last_stream: int) -> None:
         finishing, self.finishing = self.finishing, []
@@ -241,5 +239,5 @@ class ClientConnection(Http2Connection):
 
     def _end_receiving(self, stream: Http2Stream) -> None:
         stream.remote_end = True
-        if stream.local_end and stream.flushed:
+        if stream.local_end and stream.waiting is None:
             stream.finish()

@@ -15,7 +15,7 @@ makes the latter an RST_STREAM); what is about one stream only is an RST_STREAM.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from ...errors import CodecProtocolError
 from ..codec import StreamResetReason
@@ -29,10 +29,12 @@ from .frames import (
     DEFAULT_WINDOW,
     END_HEADERS,
     END_STREAM,
+    ENHANCE_YOUR_CALM,
     FLOW_CONTROL_ERROR,
     FRAME_SIZE_ERROR,
     HAS_PRIORITY,
     HEADERS,
+    INTERNAL_ERROR,
     MAX_FRAME,
     MAX_STREAM_ID,
     MAX_WINDOW,
@@ -64,10 +66,13 @@ if TYPE_CHECKING:
     from ...network.connection import Connection
     from ..codec_stats import Http2CodecStats
     from ..header_map import Entry
+    from .keepalive import Keepalive
     from .settings import Http2Settings
     from .stream import Http2Stream
 
-_MAX_CONTINUATIONS: Final = 8
+_MAX_CONTINUATIONS: Final = 512
+_MAX_SETTINGS: Final = 32
+_MAX_SKIPPED: Final = 1 << 20
 _LOST: Final = "codec_error:The_user_callback_function_failed"
 _UNKNOWN: Final = "http2.unknown.nghttp2.error"
 
@@ -97,6 +102,9 @@ class Http2Connection:
 
     protocol = "HTTP/2"
     extra_bytes = False
+    _hears_of_closed_streams = True
+    _joined = 0
+    """Kinds of headers that are one, however often they come."""
 
     def __init__(
         self, connection: Connection, settings: Http2Settings, stats: Http2CodecStats, post: Callable[[Any], None]
@@ -108,6 +116,12 @@ class Http2Connection:
         self._connection = connection
         self._post = post
         self._write = connection.write
+        self.on_flood: Callable[[CodecProtocolError], None] | None = None
+        """Told when a limit is passed while nothing is read; put there by the owner."""
+        self.keepalive: Keepalive | None = None
+        """Put there by the owner, where there is to be one."""
+        self._goaway_sent = MAX_STREAM_ID
+        """Streams above are not looked at."""
         self.streams: dict[int, Http2Stream] = {}
         self.send_window = DEFAULT_WINDOW
         self.peer_initial_window = DEFAULT_WINDOW
@@ -119,7 +133,12 @@ class Http2Connection:
         self.goaway_received = False
         self._encoder_table_size = DEFAULT_TABLE_SIZE
         self._decoder = Decoder(
-            make_entry, STATIC_ENTRIES, settings.max_headers_size, settings.max_headers_count, settings.hpack_table_size
+            make_entry,
+            STATIC_ENTRIES,
+            settings.max_headers_size,
+            settings.max_headers_count,
+            settings.hpack_table_size,
+            self._joined,
         )
         self._constraints = ProtocolConstraints(settings, stats)
         self._initial_window = settings.initial_stream_window_size
@@ -132,10 +151,10 @@ class Http2Connection:
         """Streams that wait for window, the longest first."""
         self._buffer = b""
         self._block: list[bytes] | None = None
-        self._block_stream = self._block_flags = 0
+        self._block_stream = self._block_flags = self._block_size = self._continuations = 0
         self._out: list[bytes] = []
         self._urgent: list[bytes] = []
-        self._data: list[bytes] = []
+        self.data: list[bytes] = []
         """As nghttp2 has it, what one dispatch leads to is sorted: PING and SETTINGS, then HEADERS and the like, then
         DATA of all streams and what ends them."""
         self._dropped: set[int] = set()
@@ -152,6 +171,8 @@ class Http2Connection:
         """No more is read."""
         self.too_large = ""
         """What was too large in the last block that was."""
+        self.part: list[Entry] = []
+        """What fitted of it."""
         self.finishing: list[Http2Stream] = []
         """Streams that end when the bytes at hand have been read: for the peer they have not ended yet."""
 
@@ -160,6 +181,8 @@ class Http2Connection:
     def dispatch(self, data: bytes) -> None:
         if self._over:
             return
+        if self.keepalive is not None:
+            self.keepalive.on_bytes()
         if self._buffer:
             data = self._buffer + data
             self._buffer = b""
@@ -184,7 +207,9 @@ class Http2Connection:
                     self._fail(PROTOCOL_ERROR, b"unexpected non-CONTINUATION frame or stream_id is invalid")
                 if end > size:
                     break
-                if kind == HEADERS:
+                if kind == HEADERS and flags & ~END_STREAM == END_HEADERS and length and not self._constraints.empty:
+                    self._on_header_block(stream_id & MAX_STREAM_ID, data[at + 9 : end], flags != END_HEADERS)
+                elif kind == HEADERS:
                     self._on_headers(stream_id & MAX_STREAM_ID, flags, data[at + 9 : end])
                 elif kind == DATA:
                     self._on_data(stream_id & MAX_STREAM_ID, flags, data[at + 9 : end])
@@ -198,7 +223,7 @@ class Http2Connection:
             # Nothing that was to answer these bytes leaves any more, as nothing has left yet.
             self._out = [self._greeting + error.farewell] if isinstance(error, _FramingError) else []
             self._urgent.clear()
-            self._data.clear()
+            self.data.clear()
             self._dropped.clear()
             self.finishing.clear()
             self._over = True
@@ -211,7 +236,7 @@ class Http2Connection:
                 self.finishing.clear()
             self.dispatching = False
             self._greeting = b""
-            if self._urgent or self._data or self._dropped:
+            if self._urgent or self.data or self._dropped:
                 self._sort()
             if self._out:
                 self.flush()
@@ -219,6 +244,7 @@ class Http2Connection:
     def go_away(self) -> None:
         """Take no more streams; those that are open go on."""
         self.stats.goaway_sent += 1
+        self._goaway_sent = self.last_stream
         self.queue(goaway(self.last_stream, NO_ERROR))
 
     def shutdown_notice(self) -> None:
@@ -232,6 +258,8 @@ class Http2Connection:
     def on_connection_closed(self, reason: StreamResetReason = StreamResetReason.CONNECTION_TERMINATION) -> None:
         """The connection is gone: every stream is reset."""
         self._over = True
+        if self.keepalive is not None:
+            self.keepalive.stop()
         streams, self.streams = self.streams, {}
         self.stats.streams_active -= len(streams)
         self._blocked.clear()
@@ -250,17 +278,14 @@ class Http2Connection:
     def queue_data(self, frames: bytes) -> None:
         """DATA, or what may not overtake it."""
         if self.dispatching:
-            self._data.append(frames)
+            self.data.append(frames)
         else:
             self.queue(frames)
 
     def queue_control(self, frames: bytes) -> None:
         """A frame that answers the peer: too many of them unread are a flood."""
         self._count_control()
-        if self._data:
-            self._data.append(frames)
-        else:
-            self.queue(frames)
+        self.queue(frames)
 
     def _queue_urgent(self, frames: bytes) -> None:
         self._count_control()
@@ -271,17 +296,14 @@ class Http2Connection:
 
     def _count_control(self) -> None:
         self._control_frames += 1
-        if self._control_frames > self.settings.max_outbound_control_frames:
-            self._sort()
-            self.flush()
-            if self._control_frames > self.settings.max_outbound_control_frames and self.dispatching:
-                self._constraints.on_outbound_flood(True)
+        if self._control_frames > self.settings.max_outbound_control_frames and self.dispatching:
+            self._constraints.on_outbound_flood(True)
 
     def _sort(self) -> None:
-        if self._urgent or self._data:
-            self._out = [*self._urgent, *self._out, *self._data]
+        if self._urgent or self.data:
+            self._out = [*self._urgent, *self._out, *self.data]
             self._urgent.clear()
-            self._data.clear()
+            self.data.clear()
         if self._dropped:
             dropped = self._dropped
             self._out = [
@@ -308,10 +330,8 @@ class Http2Connection:
         try:
             self._constraints.on_outbound_flood(False)
         except CodecProtocolError as error:
-            self._on_flood(error)
-
-    def _on_flood(self, error: CodecProtocolError) -> None:
-        """A limit is passed while nothing is read."""
+            if self.on_flood is not None:
+                self.on_flood(error)
 
     def _on_posted(self) -> None:
         self._flush_posted = False
@@ -345,11 +365,13 @@ class Http2Connection:
         if self.streams.pop(stream.id, None) is None:
             return
         self.stats.streams_active -= 1
-        self._blocked.pop(stream, None)
-        held = stream.forget()
-        if held:
-            self._consume_of_connection(held)
-        self._on_stream_closed(stream)
+        if stream.waiting is not None or stream.held:
+            # Most have nothing left to let go of.
+            self._blocked.pop(stream, None)
+            if held := stream.forget():
+                self._consume_of_connection(held)
+        if self._hears_of_closed_streams:
+            self._on_stream_closed(stream)
 
     # -- what the sides do
 
@@ -411,14 +433,14 @@ class Http2Connection:
         if stream.expected >= 0:
             stream.expected -= size
             if stream.expected < 0 or (end_stream and stream.expected):
-                self._break_stream(stream, PROTOCOL_ERROR, MESSAGING_RULE, self._of_bad_message)
+                self._break_stream(stream, PROTOCOL_ERROR, MESSAGING_RULE, self._of_bad_length)
                 self._consume_of_connection(length)
                 return
         if end_stream:
             stream.remote_end = True
         stream.take(length)
         decoder = stream.decoder
-        if end_stream and stream.local_end and stream.flushed:
+        if end_stream and stream.local_end and stream.waiting is None:
             stream.finish()
         if decoder is not None and (size or end_stream):
             decoder.decode_data(payload, end_stream)
@@ -446,6 +468,8 @@ class Http2Connection:
         else:
             self._on_headers_begin(stream_id)
             self._block = [payload]
+            self._block_size = len(payload)
+            self._continuations = 0
             self._block_stream = stream_id
             self._block_flags = flags
 
@@ -456,11 +480,30 @@ class Http2Connection:
         if not payload and not flags & END_HEADERS:
             self._constraints.on_empty_frame()
         block.append(payload)
-        if len(block) > _MAX_CONTINUATIONS + 1:
-            self._break_off(_UNKNOWN)
+        self._continuations += 1
+        if self._continuations > _MAX_CONTINUATIONS:
+            self._break_off("codec_error:Too_many_CONTINUATION_frames_following_a_HEADER_frame")
+        self._block_size += len(payload)
         if flags & END_HEADERS:
             self._block = None
             self._on_header_block(stream_id, b"".join(block), bool(self._block_flags & END_STREAM))
+        elif self._block_size > self.settings.max_headers_size:
+            if self._continuations * MAX_FRAME > _MAX_SKIPPED + self.settings.max_headers_size:
+                # Envoy reads on up to the number of frames; so much work is more than we do for nothing.
+                self._break_off("http2.header_list_size_too_large")
+            self._block = [self._skip_block(b"".join(block))]
+            self._block_size = 0
+
+    def _skip_block(self, block: bytes) -> bytes:
+        """There is more of a header block than may be, and it goes on: read it for the table's sake only."""
+        stream = self.streams.get(self._block_stream)
+        if stream is not None:
+            self.stats.header_overflow += 1
+            self._break_stream(stream, INTERNAL_ERROR, "http2.header_list_size_too_large")
+        try:
+            return self._decoder.skip(block)
+        except HpackError:
+            self._fail(COMPRESSION_ERROR)
 
     def _on_priority(self, stream_id: int, flags: int, payload: bytes) -> None:
         self._constraints.on_priority()
@@ -477,16 +520,22 @@ class Http2Connection:
             return
         self.stats.rx_reset += 1
         self._dropped.add(stream_id)
-        code = int.from_bytes(payload, "big")
+        reason, details = self._reset_by_peer(int.from_bytes(payload, "big"))
         self.close_stream(stream)
-        details = "http2.remote_refuse" if code == REFUSED_STREAM else "http2.remote_reset"
-        self._abandon(stream, self._reset_reasons.get(code, StreamResetReason.REMOTE_RESET), details)
+        self._abandon(stream, reason, details)
+
+    def _reset_by_peer(self, code: int) -> tuple[StreamResetReason, str]:
+        if code == REFUSED_STREAM:
+            return StreamResetReason.REMOTE_REFUSED_STREAM_RESET, "http2.remote_refuse"
+        return StreamResetReason.REMOTE_RESET, "http2.remote_reset"
 
     def _on_settings(self, stream_id: int, flags: int, payload: bytes) -> None:
         if len(payload) % 6 or (flags & ACK and payload):
             self._fail(FRAME_SIZE_ERROR)
         if stream_id:
             self._break_off(_UNKNOWN)
+        if len(payload) > 6 * _MAX_SETTINGS:
+            self._fail(ENHANCE_YOUR_CALM, b"SETTINGS: too many setting entries")
         if flags & ACK:
             if self.settings.hpack_table_size < DEFAULT_TABLE_SIZE:
                 self._decoder.allow_table_size(self.settings.hpack_table_size)
@@ -546,6 +595,11 @@ class Http2Connection:
 
     def _on_ping_ack(self, payload: bytes) -> None:
         """The peer is there."""
+        if self.keepalive is not None:
+            self.keepalive.on_answer()
+
+    def on_flush_pending(self, stream: Http2Stream) -> None:
+        """`stream` has been given all that is to be sent, and waits for window."""
 
     def _on_goaway(self, stream_id: int, flags: int, payload: bytes) -> None:
         if len(payload) < 8:
@@ -599,6 +653,7 @@ class Http2Connection:
         except HeaderListTooLarge as problem:
             self.stats.header_overflow += 1
             self.too_large = "http2.too_many_headers" if problem.too_many else "http2.header_list_size_too_large"
+            self.part = problem.entries
             return None
 
     # -- ends
@@ -618,9 +673,7 @@ class Http2Connection:
             self._break_off(error.details)
         self._break_stream(stream, PROTOCOL_ERROR, error.details, self._of_bad_message)
 
-    _reset_reasons: ClassVar[dict[int, StreamResetReason]] = {
-        REFUSED_STREAM: StreamResetReason.REMOTE_REFUSED_STREAM_RESET
-    }
+    _of_bad_length = StreamResetReason.LOCAL_RESET
     _of_bad_message = StreamResetReason.LOCAL_RESET
 
     def _break_stream(

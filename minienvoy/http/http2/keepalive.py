@@ -1,6 +1,9 @@
-"""Asks the peer from time to time whether it is still there.
+"""PINGs that find out whether the peer is still there.
 
-Envoy: `Http2::ConnectionImpl::sendKeepalive`, `onKeepaliveResponse`; docs "HTTP/2 keepalive".
+Envoy: `Http2::ConnectionImpl::sendKeepalive` and the two timers around it; `connection_keepalive` of
+`Http2ProtocolOptions`.
+
+Whatever comes shows that the peer is alive: it gives the answer its whole time again. Only the answer ends the wait.
 """
 
 from __future__ import annotations
@@ -9,58 +12,78 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from random import Random
-
-    from ...event.dispatcher import Dispatcher
+    from ...event.dispatcher import Dispatcher, Timer
     from .connection import Http2Connection
+    from .settings import Http2Settings
 
 
 class Keepalive:
-    """Sends PINGs on one connection and waits for the answers.
+    """Of one connection.
 
-    `on_timeout` is called when an answer has not come in time.
+    Attributes:
+        waiting: a PING is not answered yet.
     """
 
-    __slots__ = ("_codec", "_dispatcher", "_number", "_on_timeout", "_random", "_send_timer", "_timeout_timer")
-
     def __init__(
-        self, codec: Http2Connection, dispatcher: Dispatcher, random: Random, on_timeout: Callable[[], None]
+        self,
+        codec: Http2Connection,
+        dispatcher: Dispatcher,
+        draw: Callable[[], float],
+        on_timeout: Callable[[], None],
     ) -> None:
+        """`draw` is a number of 0 to 1, for the jitter; `on_timeout` closes the connection."""
+        settings: Http2Settings = codec.settings
+        self.waiting = False
         self._codec = codec
         self._dispatcher = dispatcher
-        self._random = random
+        self._draw = draw
         self._on_timeout = on_timeout
-        self._number = 0
-        self._send_timer = dispatcher.create_timer(self.ping)
-        self._timeout_timer = dispatcher.create_timer(self._on_silence)
-        self._wait()
+        self._interval = settings.keepalive_interval
+        self._timeout = settings.keepalive_timeout
+        self._jitter = settings.keepalive_interval * settings.keepalive_jitter / 100
+        self._idle_interval = settings.keepalive_idle_interval
+        self._last_received = dispatcher.monotonic_time()
+        self._answer_timer: Timer = dispatcher.create_timer(self._on_no_answer)
+        self._send_timer: Timer | None = None
+        if self._interval:
+            self._send_timer = dispatcher.create_timer(self._send)
+            self._schedule()
 
-    def ping(self) -> None:
-        """Ask now; an answer that is waited for already is enough."""
-        if self._timeout_timer.enabled:
-            return
-        self._number += 1
-        self._codec.ping(self._number.to_bytes(8, "big"))
-        self._timeout_timer.enable(self._codec.settings.keepalive_timeout)
+    def on_bytes(self) -> None:
+        """Something came from the peer."""
+        self._last_received = self._dispatcher.monotonic_time()
+        if self.waiting:
+            self._answer_timer.enable(self._timeout)
 
-    def on_ping_ack(self) -> None:
-        """The peer is there."""
-        if self._timeout_timer.enabled:
-            self._timeout_timer.disable()
-            self._wait()
+    def on_answer(self) -> None:
+        self.waiting = False
+        self._answer_timer.disable()
+        if self._send_timer is not None:
+            self._schedule()
+
+    def on_new_stream(self) -> None:
+        """A stream is about to be opened on a connection that may have been silent for long."""
+        if self._idle_interval and self._dispatcher.monotonic_time() - self._last_received >= self._idle_interval:
+            self._send()
 
     def stop(self) -> None:
-        """The connection is gone."""
-        self._send_timer.disable()
-        self._timeout_timer.disable()
+        self._answer_timer.disable()
+        if self._send_timer is not None:
+            self._send_timer.disable()
 
-    def _wait(self) -> None:
-        settings = self._codec.settings
-        interval = settings.keepalive_interval
-        if interval:
-            jitter = interval * settings.keepalive_jitter / 100
-            self._send_timer.enable(interval + self._random.random() * jitter)
+    def _schedule(self) -> None:
+        assert self._send_timer is not None
+        self._send_timer.enable(self._interval + self._jitter * self._draw())
 
-    def _on_silence(self) -> None:
+    def _send(self) -> None:
+        if self.waiting:
+            return
+        self.waiting = True
+        # Envoy puts its clock there; what is there means nothing to anybody else.
+        self._codec.ping(int(self._dispatcher.monotonic_time() * 1000).to_bytes(8, "big"))
+        self._answer_timer.enable(self._timeout)
+
+    def _on_no_answer(self) -> None:
+        self.stop()
         self._codec.stats.keepalive_timeout += 1
         self._on_timeout()
