@@ -7,11 +7,13 @@ protocol options". The older fields of the cluster itself mean the same.
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 from typing import Any
 
 from ..config.fields import honours
 from ..http.http1.header_formatter import header_formatters
 from ..http.http1.settings import Http1Settings
+from ..http.http2.settings import Http2Settings
 from ..matchers.match_predicate import ResponsePredicate, compile_match_predicate
 from ..record import field, record, replace
 from ..registry import Registry
@@ -22,9 +24,19 @@ honours(
     "common_http_protocol_options",
     "explicit_http_config",
     "outlier_detection",
+    "use_downstream_protocol_config",
 )
 honours("envoy.extensions.upstreams.http.v3.HttpProtocolOptions.OutlierDetection", "error_matcher")
-honours("envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig", "http_protocol_options")
+honours(
+    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig",
+    "http_protocol_options",
+    "http2_protocol_options",
+)
+honours(
+    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.UseDownstreamHttpConfig",
+    "http_protocol_options",
+    "http2_protocol_options",
+)
 honours(
     "envoy.config.core.v3.HttpProtocolOptions",
     "idle_timeout",
@@ -42,18 +54,31 @@ honours(
 )
 
 
+class UpstreamProtocol(Enum):
+    """What is spoken to a cluster (`ClusterInfo::upstreamHttpProtocol`)."""
+
+    HTTP1 = 1
+    HTTP2 = 2
+    DOWNSTREAM = 3
+    """What the client speaks."""
+
+
 @record
 class UpstreamHttpProtocolOptions:
     """Compiled options; None means no limit.
 
     Attributes:
+        protocol: what is spoken.
         http1: for the codec of an HTTP/1 connection.
+        http2: for the codec of an HTTP/2 connection.
         idle_timeout: seconds after which a connection without streams is closed.
         max_connection_duration: seconds after which a connection takes no new stream.
         error_matcher: which responses outlier detection takes for errors, instead of those with a status of 500 and up.
     """
 
+    protocol: UpstreamProtocol = UpstreamProtocol.HTTP1
     http1: Http1Settings = field(default_factory=Http1Settings)
+    http2: Http2Settings = field(default_factory=Http2Settings)
     idle_timeout: float | None = 3600.0
     max_connection_duration: float | None = None
     max_requests_per_connection: int | None = None
@@ -61,8 +86,15 @@ class UpstreamHttpProtocolOptions:
     error_matcher: ResponsePredicate | None = None
 
     @classmethod
-    def from_proto(cls, common: Any, http1: Any, max_requests_per_connection: int = 0) -> UpstreamHttpProtocolOptions:
-        """From `envoy.config.core.v3.HttpProtocolOptions` and `Http1ProtocolOptions`.
+    def from_proto(
+        cls,
+        common: Any,
+        http1: Any,
+        http2: Any,
+        protocol: UpstreamProtocol = UpstreamProtocol.HTTP1,
+        max_requests_per_connection: int = 0,
+    ) -> UpstreamHttpProtocolOptions:
+        """From `envoy.config.core.v3.HttpProtocolOptions`, `Http1ProtocolOptions` and `Http2ProtocolOptions`.
 
         `max_requests_per_connection` counts where `common` has none; 0 is no limit.
         """
@@ -71,6 +103,8 @@ class UpstreamHttpProtocolOptions:
         kilobytes = common.max_response_headers_kb.value if common.HasField("max_response_headers_kb") else 80
         key_formatter, make_key_formatter = header_formatters(http1.header_key_format, "header_key_format")
         return cls(
+            protocol=protocol,
+            http2=Http2Settings.from_proto(http2, common, max_headers_size=kilobytes * 1024),
             http1=Http1Settings(
                 enable_trailers=http1.enable_trailers,
                 allow_chunked_length=http1.allow_chunked_length,
@@ -96,9 +130,18 @@ PROTOCOL_OPTIONS: Registry[ProtocolOptionsFactory] = Registry("envoy.upstream_op
     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions", "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 )
 def create_http_protocol_options(config: Any, max_requests_per_connection: int) -> UpstreamHttpProtocolOptions:
+    kind = config.WhichOneof("upstream_protocol_options")
+    chosen = getattr(config, kind)
+    protocol = UpstreamProtocol.HTTP1
+    if kind == "use_downstream_protocol_config":
+        protocol = UpstreamProtocol.DOWNSTREAM
+    elif kind == "explicit_http_config" and chosen.WhichOneof("protocol_config") == "http2_protocol_options":
+        protocol = UpstreamProtocol.HTTP2
     options = UpstreamHttpProtocolOptions.from_proto(
         config.common_http_protocol_options,
-        config.explicit_http_config.http_protocol_options,
+        chosen.http_protocol_options,
+        chosen.http2_protocol_options,
+        protocol,
         max_requests_per_connection,
     )
     if not config.outlier_detection.HasField("error_matcher"):

@@ -73,7 +73,9 @@ class Backend:
 
     async def start(self) -> None:
         down = self.spec.get("down")
-        raw = socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET)
+        # asyncio turns Nagle's algorithm off only where the protocol is given: an answer in two writes must not wait.
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        raw = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         raw.bind((self.host, 0))
         self.port = raw.getsockname()[1]
         if down == "refused":
