@@ -113,6 +113,8 @@ CATALOGUE = {
     "envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery": "formatters.req_without_query",
     # transport sockets
     "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer": "transport_sockets.raw_buffer",
+    "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext": "transport_sockets.tls.downstream",
+    "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext": "transport_sockets.tls.upstream",
     # resource monitors
     "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig": (
         "resource_monitors.downstream_connections"

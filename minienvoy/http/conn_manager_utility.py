@@ -155,7 +155,8 @@ def _mutate_unusual_request(
     if edge and not client.path:
         headers.set(b"x-envoy-external-address", client.host.encode())
     # Certificates are a matter of the connection that carried them: SANITIZE is the default.
-    headers.remove_kinds(_XFCC)
+    if config.client_cert is None:
+        headers.remove_kinds(_XFCC)
     return trusted
 
 

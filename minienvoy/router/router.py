@@ -129,7 +129,7 @@ class Router(RouterReplies):
             attempts.take_policy(headers)
             attempts.live.append(upstream)
         pool = host.http_pools.get(route.priority) or http_conn_pool(
-            cluster, host, config.make_codec, route.priority, stream.downstream_connection
+            cluster, host, config.make_codec, route.priority, stream.downstream_connection, headers
         )
         if pool is None:
             self.no_pool()
@@ -188,7 +188,9 @@ class Router(RouterReplies):
         self.upstream = upstream
         priority = self.route_entry.priority
         connection = self.stream.downstream_connection
-        pool = http_conn_pool(self.cluster, upstream.host, self.config.make_codec, priority, connection)
+        pool = http_conn_pool(
+            self.cluster, upstream.host, self.config.make_codec, priority, connection, self.request_headers
+        )
         if pool is None:
             self.no_pool()
             return

@@ -80,6 +80,7 @@ class FactoryContext:
         drain_close: as in `ServerContext`, and also true while only this listener drains.
         listener_port: as configured.
         filter_name: of the filter that is being made, as the configuration has it: routes call it by that.
+        secure: connections of the filter chain that is being made are encrypted.
         explanations: as in `ServerContext`; None for the admin interface, whose requests nobody asks about.
         traffic_direction: `UNSPECIFIED`, `INBOUND` or `OUTBOUND`.
     """
@@ -93,6 +94,7 @@ class FactoryContext:
         "listener_port",
         "listener_scope",
         "scope",
+        "secure",
         "server",
         "traffic_direction",
     )
@@ -119,6 +121,7 @@ class FactoryContext:
         self.explained = explained
         self.http_scope = scope
         self.filter_name = ""
+        self.secure = False
 
     @property
     def explanations(self) -> ExplanationLog | None:

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from ..record import replace
 from .codec_client import CodecClient
 from .conn_pool import PoolFailureReason
 from .host_connection import create_connection
@@ -21,9 +22,11 @@ from .resource_manager import DEFAULT
 
 if TYPE_CHECKING:
     from ..event.dispatcher import Dispatcher
+    from ..http.header_map import RequestHeaderMap
     from ..http.http1.settings import Http1Settings
     from ..network.client_connection import ClientConnection
     from ..network.connection import Connection
+    from ..network.transport_socket import TransportSocketOptions
     from .cluster import Cluster
     from .host import Host
 
@@ -60,7 +63,13 @@ class HttpConnPool:
     """Made on the first stream to a host; `draining` once the host has left the cluster."""
 
     def __init__(
-        self, cluster: Cluster, host: Host, make_codec: MakeCodec, priority: int = DEFAULT, key: Hashable = DEFAULT
+        self,
+        cluster: Cluster,
+        host: Host,
+        make_codec: MakeCodec,
+        priority: int = DEFAULT,
+        key: Hashable = DEFAULT,
+        transport_options: TransportSocketOptions | None = None,
     ) -> None:
         self.cluster = cluster
         self.host = host
@@ -78,6 +87,7 @@ class HttpConnPool:
         self.idle_timeout = cluster.http_options.idle_timeout
         self.max_stream_duration = cluster.http_options.max_stream_duration
         self._key = key
+        self._transport_options = transport_options
         self._resources.connection_pools.current += 1
         pools_of(cluster).add(self)
 
@@ -233,6 +243,8 @@ class HttpConnPool:
     def _connect(self) -> None:
         cluster, stats, host = self.cluster, self.stats, self.host
         connection = create_connection(cluster, host)
+        if self._transport_options is not None:
+            connection.transport_socket_options = replace(self._transport_options, host_name=host.hostname)
         stats.upstream_cx_http1_total += 1
         client = CodecClient(self, connection, self._make_codec(connection, self._settings, cluster.stats.http1()))
         self._clients.add(client)
@@ -365,14 +377,20 @@ def http_conn_pool(
     make_codec: MakeCodec,
     priority: int = DEFAULT,
     downstream: Connection | None = None,
+    headers: RequestHeaderMap | None = None,
 ) -> HttpConnPool | None:
     """The pool of `host`, made if this is the first stream to it; None if there are too many pools.
 
-    Only a cluster that wants a pool for each downstream connection looks at `downstream`.
+    Only a cluster that wants a pool for each downstream connection looks at `downstream`, and only one whose requests
+    say the server name for TLS at `headers`: such a pool is kept under a key that is not just `priority`.
     """
     key: Hashable = priority
+    transport_options = None
+    if headers is not None and cluster.http_options.names_server:
+        transport_options = cluster.http_options.transport_socket_options(headers)
+        key = (priority, transport_options)
     if cluster.pool_per_downstream_connection and downstream is not None:
-        key = (priority, downstream.info.id)
+        key = (key, downstream.info.id)
     pool: HttpConnPool | None = host.http_pools.get(key)
     if pool is None:
         if not cluster.resource_managers[priority].connection_pools.can_create:
@@ -381,5 +399,5 @@ def http_conn_pool(
         # The host of an aggregate belongs to one of its clusters.
         cluster = host.cluster or cluster
         kind = HttpConnPool if cluster.preconnect_ratio <= 1.0 else PreconnectingHttpConnPool
-        pool = host.http_pools[key] = kind(cluster, host, make_codec, priority, key)
+        pool = host.http_pools[key] = kind(cluster, host, make_codec, priority, key, transport_options)
     return pool

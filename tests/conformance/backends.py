@@ -8,6 +8,8 @@ A backend is one of:
   connection, the last one repeats.
 * `down: refused` - nothing listens; `down: silent` - the connection is never established.
 
+`tls: {...}` beside it: it speaks TLS, see tls.py.
+
 Actions: `send: text`, `sleep: seconds`, `read: n`, `read_until: text`, `read_eof: true`, `echo: true` (until the peer
 has finished), `half_close: true`, `close: true`, `reset: true`, `never: true` (keep the connection, answer nothing).
 """
@@ -18,7 +20,7 @@ import asyncio
 import socket
 from typing import Any
 
-from . import messages
+from . import messages, tls
 from .wire import Wire
 
 DEFAULT_ANSWERS = ["HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"]
@@ -66,6 +68,7 @@ class Backend:
         down = self.spec.get("down")
         raw = socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET)
         raw.bind((self.host, 0))
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port = raw.getsockname()[1]
         if down == "refused":
             self._sockets.append(raw)  # bound and not listening: the port stays ours and refuses
@@ -80,7 +83,8 @@ class Backend:
                 self._sockets.append(filler)
             return
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Wire(self._connected), sock=raw)
+        context = tls.server_context(self.spec["tls"] or {}) if "tls" in self.spec else None
+        self._server = await loop.create_server(lambda: Wire(self._connected), sock=raw, ssl=context)
 
     async def stop(self) -> None:
         for task in self._tasks:

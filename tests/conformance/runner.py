@@ -301,7 +301,11 @@ def _upstream(case: Case, backend: Backend) -> list[list[Any]]:
         else:
             found, rest = messages.split(data, False)
         talk: list[Any] = [messages.readable(message) for message in found]
-        if rest:
+        if wire.agreed:
+            talk.insert(0, wire.agreed)
+        if rest.startswith(b"\x16\x03"):
+            talk.append("<a ClientHello>")
+        elif rest:
             talk.append(messages.lines(rest))
         talk.append("ended by the backend" if wire.we_ended else wire.ended or "kept open")
         shown.append(talk)
