@@ -517,6 +517,8 @@ class ActiveStream(UpgradableStream):
         mine.direct_remote_address = info.direct_remote_address
         mine.requested_server_name = info.requested_server_name
         mine.ssl = info.ssl
+        mine.ja3_hash, mine.ja4_hash = info.ja3_hash, info.ja4_hash
+        mine.listener_metadata, mine.filter_chain_metadata = info.listener_metadata, info.filter_chain_metadata
         self.connection = mine
         return True
 

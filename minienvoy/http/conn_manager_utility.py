@@ -110,7 +110,7 @@ def _mutate_unusual_request(
             else:
                 headers.remove(b"te")
     headers.remove_kinds(_PROXY_HEADERS)
-    peer = info.direct_remote_address
+    peer = info.remote_address  # who a PROXY header says it is, if there was one
     assert peer is not None
     trusted: Address | None = None
     if config.use_remote_address:

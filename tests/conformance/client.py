@@ -204,6 +204,7 @@ class Client:
                 return self.talks[name]
             settings = step["tls"] or {}
             try:
+                await loop.sock_sendall(raw, settings.get("preface", "").encode("latin-1"))
                 context = tls.client_context(settings)
                 _, wire = await loop.create_connection(
                     Wire, sock=raw, ssl=context, server_hostname=settings.get("sni", ""), ssl_handshake_timeout=PATIENCE

@@ -6,8 +6,8 @@ cluster for one with an `UpstreamTlsContext`; `cert`, a name or a list of names,
 else is the context's own. `{certs}` in a string is the directory.
 
 A client's step, and a backend, have `tls: {...}` with any of `sni`, `cert`, `alpn`, `versions` ("1.2" or "1.3"),
-`ciphers` and, for a backend, `ca` (it asks for the certificate of its client). What they agreed on is the first line
-of the transcript.
+`ciphers`, `preface` (what is sent before it) and, for a backend, `ca` (it asks for the certificate of its client).
+What they agreed on is the first line of the transcript.
 """
 
 from __future__ import annotations

@@ -35,8 +35,6 @@ HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectio
 ROUTE_ACTION = "envoy.config.route.v3.RouteAction"
 
 FEATURES = {
-    # TLS and the listener filters
-    "TLS inspector": Feature("envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"),
     # HTTP/2, gRPC, upgrades
     "upstream HTTP/2": Feature(
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig", "http2_protocol_options"
@@ -98,7 +96,7 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     "skywalking/envoy-1.yaml": ("tracing", "upstream HTTP/2"),
     "skywalking/envoy-2.yaml": ("tracing", "upstream HTTP/2"),
     "skywalking/envoy-front-proxy.yaml": ("tracing", "upstream HTTP/2"),
-    "tls-inspector/envoy.yaml": ("TLS inspector",),
+    "tls-inspector/envoy.yaml": (),
     "tls-sni/envoy-client.yaml": (),
     "tls/envoy-http-https.yaml": (),
     "tls/envoy-https-http.yaml": (),

@@ -102,6 +102,11 @@ NOT_READ = {
     ): "only as it is by default",
     ("extensions/filters/http/router.py", "dynamic_stats"): "only as it is by default",
     ("extensions/filters/network/http_connection_manager.py", "match_upstream"): "only as it is by default",
+    (
+        "extensions/filters/listener/tls_inspector.py",
+        "close_connection_on_client_hello_parsing_errors",
+    ): "only as it is by default",
+    ("extensions/filters/listener/tls_inspector.py", "enable_ja4_fingerprinting"): "only as it is by default",
     ("extensions/transport_sockets/tls/cert_validator.py", "require_signed_certificate_timestamp"): "only the default",
     ("extensions/transport_sockets/tls/downstream.py", "disable_stateful_session_resumption"): "only the default",
     ("extensions/transport_sockets/tls/downstream.py", "ocsp_staple_policy"): "only as it is by default",
