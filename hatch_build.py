@@ -17,6 +17,7 @@ are, enums with a leading `=`, extensions with a leading `+`. Lists are joined b
 from __future__ import annotations
 
 import ast
+import compileall
 import importlib.metadata
 import lzma
 import re
@@ -109,7 +110,7 @@ def _varint(value: int) -> bytes:
 
 
 class EnvoyApiHook(BuildHookInterface):  # type: ignore[type-arg,misc]
-    """Makes the schema before a wheel (also an editable one) is packed, and puts it in."""
+    """Makes the schema before a wheel (also an editable one) is packed, and puts it in; compiles what is not copied."""
 
     PLUGIN_NAME = "custom"
 
@@ -117,6 +118,10 @@ class EnvoyApiHook(BuildHookInterface):  # type: ignore[type-arg,misc]
         if self.target_name == "wheel":
             OUTPUT.write_bytes(build())
             build_data["artifacts"].append(str(OUTPUT.relative_to(ROOT)))
+        if version == "editable":
+            # Installers compile what they copy, and nobody compiles what stays where it is: a Python that may not keep
+            # its bytecode would compile all of it at every start.
+            compileall.compile_dir(ROOT / "minienvoy", quiet=2)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import socket
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,8 +102,8 @@ def _exchange(client: socket.socket, request: bytes) -> None:
 
 
 @contextmanager
-def upstream() -> Iterator[int]:
-    """An HTTP/1.1 upstream in threads of its own that answers `backend.RESPONSE`; gives its port on 127.0.0.1."""
+def upstream(answer: Callable[[bytes], bytes] = lambda request: RESPONSE) -> Iterator[int]:
+    """An HTTP/1.1 upstream in threads of its own that answers requests with `answer`; gives its port on 127.0.0.1."""
     connections: list[socket.socket] = []
     threads: list[threading.Thread] = []
     listener = socket.create_server((HOST, 0))
@@ -114,8 +114,8 @@ def upstream() -> Iterator[int]:
             while received := connection.recv(65536):
                 pending += received
                 while size := request_size(pending):
-                    pending = pending[size:]
-                    connection.sendall(RESPONSE)
+                    request, pending = pending[:size], pending[size:]
+                    connection.sendall(answer(request))
         except OSError:
             pass
         finally:

@@ -15,8 +15,6 @@ from typing import Any
 
 from minienvoy.errors import ConfigError
 
-from .simple_yaml import NOT_SIMPLE, simple_yaml
-
 MAX_DEPTH = 500
 """Nesting that is read at all. The JSON rules that come afterwards allow 100 levels, so nothing usable is refused."""
 
@@ -32,6 +30,8 @@ _BOOLS = {
 _NULLS = frozenset(("", "~", "null", "Null", "NULL"))
 _INTEGER = re.compile(r"[-+]?(?:0[xX][0-9a-fA-F]+|[0-9]+)", re.ASCII)
 _IGNORE = "!ignore"
+_MAX_REREAD = 1 << 20
+"""Characters; PyYAML's own parser takes about a second for as many."""
 _NO_KEY: Any = object()
 _IGNORED_KEY: Any = object()
 
@@ -83,23 +83,16 @@ def read_yaml(text: str, name: str = "") -> Any:
         ConfigError: at `name:line:column`, for what is not YAML, an unknown or recursive alias, a key that is not a
             scalar, and documents deeper than `MAX_DEPTH` or larger than `MAX_NODES`.
     """
-    simple = simple_yaml(text, scalar, _NULLS)
-    if simple is not NOT_SIMPLE:
-        return simple
-    return read_any_yaml(text, name)
-
-
-def read_any_yaml(text: str, name: str = "") -> Any:
-    """As `read_yaml`, by a YAML library."""
     from yaml.error import MarkedYAMLError, YAMLError
 
     try:
-        return _read(new_parser(text), name)
-    except YAMLError:
-        pass
-    try:
-        # What is wrong is told in one way, whether libyaml is there or not.
-        return _read(_slow_parser(text), name)
+        try:
+            return _read(new_parser(text), name)
+        except YAMLError:
+            if len(text) > _MAX_REREAD:
+                raise
+            # What is wrong is told in one way, whether libyaml is there or not.
+            return _read(_slow_parser(text), name)
     except MarkedYAMLError as error:
         problem = error.problem or error.context or "not YAML"
         raise _error(problem, error.problem_mark or error.context_mark, name) from None

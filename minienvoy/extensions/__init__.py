@@ -25,6 +25,8 @@ CATALOGUE = {
     "envoy.extensions.filters.network.sni_cluster.v3.SniCluster": "filters.network.sni_cluster",
     "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy": "filters.network.tcp_proxy",
     # HTTP filters
+    "envoy.extensions.filters.http.adaptive_concurrency.v3.AdaptiveConcurrency": "filters.http.adaptive_concurrency",
+    "envoy.extensions.filters.http.admission_control.v3.AdmissionControl": "filters.http.admission_control",
     "envoy.extensions.filters.http.dynamic_forward_proxy.v3.FilterConfig": "filters.http.dynamic_forward_proxy",
     "envoy.extensions.filters.http.dynamic_forward_proxy.v3.PerRouteConfig": "filters.http.dynamic_forward_proxy",
     "envoy.extensions.filters.http.bandwidth_limit.v3.BandwidthLimit": "filters.http.bandwidth_limit",

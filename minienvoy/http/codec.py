@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from .header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
 
 if TYPE_CHECKING:
+    from ..errors import CodecProtocolError
     from .byte_meter import ByteMeter
 
 
@@ -80,6 +81,9 @@ class ResponseEncoder(StreamEncoder, Protocol):
 
 
 class ServerConnectionCallbacks(Protocol):
+    def on_codec_error(self, error: CodecProtocolError) -> None:
+        """The connection has to end, for what was found out while nothing is dispatched."""
+
     def new_stream(self, encoder: ResponseEncoder) -> RequestDecoder:
         """The first bytes of a request are there."""
 

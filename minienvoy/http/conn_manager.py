@@ -92,7 +92,7 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         try:
             codec.dispatch(data)
         except CodecProtocolError as error:
-            self._on_codec_error(error)
+            self.on_codec_error(error)
         return FilterStatus.STOP_ITERATION
 
     def redispatch(self, data: bytes) -> None:
@@ -197,28 +197,31 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         self.check_for_deferred_close(False)
 
     def _idle_limit(self) -> float:
-        overload = self.config.overload
-        if overload is None:
-            return self.config.idle_timeout if self.stream is None else self.stream_idle_timeout
         if self.stream is None:
-            return overload.scaled(CONNECTION_IDLE, self.config.idle_timeout)
-        return overload.scaled(STREAM_IDLE, self.stream_idle_timeout)
+            return self._scaled(CONNECTION_IDLE, self.config.idle_timeout)
+        return self._scaled(STREAM_IDLE, self.stream_idle_timeout)
+
+    def _scaled(self, timer: str, timeout: float) -> float:
+        """A timeout as short as the overload manager has made it."""
+        overload = self.config.overload
+        return timeout if overload is None else overload.scaled(timer, timeout)
 
     def _idle_limits(self) -> list[float]:
         """All that may apply to this connection and its streams, in seconds."""
-        config, overload = self.config, self.config.overload
-        connection, streams = config.idle_timeout, (config.stream_idle_timeout, self.stream_idle_timeout)
-        if overload is not None:
-            connection = overload.scaled(CONNECTION_IDLE, connection)
-            streams = (overload.scaled(STREAM_IDLE, streams[0]), overload.scaled(STREAM_IDLE, streams[1]))
-        return [each for each in (connection, *streams) if each]
+        config = self.config
+        limits = (
+            self._scaled(CONNECTION_IDLE, config.idle_timeout),
+            self._scaled(STREAM_IDLE, config.stream_idle_timeout),
+            self._scaled(STREAM_IDLE, self.stream_idle_timeout),
+        )
+        return [each for each in limits if each]
 
     def _on_overload(self) -> None:
         """Timeouts have become shorter, or are as long again as they were."""
-        config, overload = self.config, self.config.overload
+        config = self.config
         self._rearm_idle_timer()
-        if self._duration_timer is not None and self._duration_timer.enabled and overload is not None:
-            limit = overload.scaled(CONNECTION_MAX, config.max_connection_duration)
+        if self._duration_timer is not None and self._duration_timer.enabled:
+            limit = self._scaled(CONNECTION_MAX, config.max_connection_duration)
             self._duration_timer.enable(max(0.0, self.start + limit - config.dispatcher.monotonic_time()))
 
     def _rearm_idle_timer(self) -> None:
@@ -280,7 +283,7 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         else:
             self.start_drain_sequence()
 
-    def _on_codec_error(self, error: CodecProtocolError) -> None:
+    def on_codec_error(self, error: CodecProtocolError) -> None:
         self.config.stats.downstream_cx_protocol_error += 1
         stream = self.stream
         self.draining = True

@@ -19,6 +19,7 @@ from .header_map import HeaderMap, entry
 from .http1.settings import Http1Settings
 
 if TYPE_CHECKING:
+    from ..config.runtime import Loader
     from ..event.dispatcher import Dispatcher
     from ..explain.log import ExplanationLog
     from ..network.drain_decision import DrainState
@@ -97,6 +98,7 @@ class ConnectionManagerConfig:
     date: DateProvider
     drain_close: Callable[[], bool]
     drain_state: DrainState
+    runtime: Loader
     explanations: ExplanationLog | None = None
     local_reply: LocalReply | None = None
     proxy_status: ProxyStatus | None = None

@@ -15,11 +15,11 @@ are given up instead; if just then no attempt is live, the request fails.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..explain.explanation import NO_EXPLANATION
 from ..http.codec import StreamResetReason
-from ..http.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
+from ..http.header_map import KIND, RequestHeaderMap, ResponseHeaderMap
 from ..stream_info import ResponseFlag
 from .attempt_timers import AttemptTimers
 from .final_timeout import set_timeout_headers
@@ -27,26 +27,27 @@ from .retry_policy import AttemptSettings
 from .retry_state import RetryState, RetryStatus
 
 if TYPE_CHECKING:
+    from ..upstream.cluster import Cluster
     from ..upstream.codec_client import CodecClient
     from ..upstream.host import Host
     from .router import Router
     from .upstream_request import UpstreamRequest
 
-_CONTROL = (
-    b"x-envoy-retry-on",
-    b"x-envoy-retry-grpc-on",
-    b"x-envoy-max-retries",
-    b"x-envoy-hedge-on-per-try-timeout",
-    b"x-envoy-retriable-header-names",
-    b"x-envoy-retriable-status-codes",
-    b"x-envoy-upstream-rq-per-try-timeout-ms",
-    b"x-envoy-upstream-rq-timeout-alt-response",
-    b"x-envoy-upstream-alt-stat-name",
+CONTROL: Final = (
+    KIND[b"x-envoy-retry-on"]
+    | KIND[b"x-envoy-retry-grpc-on"]
+    | KIND[b"x-envoy-max-retries"]
+    | KIND[b"x-envoy-retriable-status-codes"]
+    | KIND[b"x-envoy-retriable-header-names"]
+    | KIND[b"x-envoy-hedge-on-per-try-timeout"]
+    | KIND[b"x-envoy-upstream-alt-stat-name"]
+    | KIND[b"x-envoy-upstream-rq-per-try-timeout-ms"]
+    | KIND[b"x-envoy-upstream-rq-timeout-alt-response"]
 )
-_FLAGS = {
-    RetryStatus.NO_OVERFLOW: ResponseFlag.UPSTREAM_OVERFLOW,
-    RetryStatus.NO_RETRY_LIMIT_EXCEEDED: ResponseFlag.UPSTREAM_RETRY_LIMIT_EXCEEDED,
-}
+"""Headers for the router alone: it obeys them, and the upstream is not told."""
+
+
+IMMEDIATE_FAIL: Final = KIND[b"x-envoy-immediate-health-check-fail"]
 
 
 class Attempts:
@@ -90,10 +91,13 @@ class Attempts:
         self.per_try_timeout = settings.retry_policy.per_try_timeout
         self.per_try_idle_timeout = settings.retry_policy.per_try_idle_timeout
         self.hedges = settings.hedge_on_per_try_timeout
-        value = headers.get(b"x-envoy-hedge-on-per-try-timeout")
-        if value in (b"true", b"false"):
-            self.hedges = value == b"true"
-        self.timeout_status = 204 if headers.has(b"x-envoy-upstream-rq-timeout-alt-response") else 504
+        self.timeout_status = 504
+        if headers.seen & CONTROL:
+            value = headers.get(b"x-envoy-hedge-on-per-try-timeout")
+            if value in (b"true", b"false"):
+                self.hedges = value == b"true"
+            if headers.has(b"x-envoy-upstream-rq-timeout-alt-response"):
+                self.timeout_status = 204
         self._retried: list[UpstreamRequest] = []
         self._slow: list[UpstreamRequest] = []
         self._clients: dict[UpstreamRequest, CodecClient] = {}
@@ -103,11 +107,13 @@ class Attempts:
         """The headers are as the upstream gets them, but for those that are for the router alone."""
         router = self._router
         policy = self.settings.retry_policy
-        if policy.retry_on or headers.has(b"x-envoy-retry-on") or headers.has(b"x-envoy-retry-grpc-on"):
-            priority = router.route_entry.priority
-            self.state = RetryState(router.config, policy, headers, router.cluster, priority)
-        for name in _CONTROL:
-            headers.remove(name)
+        asked = headers.seen & CONTROL
+        if policy.retry_on or (asked and (headers.has(b"x-envoy-retry-on") or headers.has(b"x-envoy-retry-grpc-on"))):
+            self.state = RetryState(router.config, policy, router.cluster, router.route_entry.priority)
+            if asked or policy.retriable_request_headers:
+                self.state.take_headers(headers)
+        if asked:
+            headers.remove_kinds(CONTROL)
 
     # -- the request
 
@@ -150,7 +156,7 @@ class Attempts:
             507,
             "exceeded request buffer limit while retrying upstream",
             "request_payload_exceeded_retry_buffer_limit",
-            self.mark_response,
+            self.mark_response if self.settings.count_in_response else None,
         )
         return False
 
@@ -159,17 +165,17 @@ class Attempts:
     def on_pool_ready(self, upstream: UpstreamRequest, client: CodecClient) -> None:
         self._started = True
         self._clients[upstream] = client
-        self.on_host_attempted(upstream.host)
-        stream = self._router.stream
-        stream.attempted_connection_ids += (client.connection.info.id,)
-        if self._router.request_complete:
+        state = self.state
+        if state is not None and state.heeds_hosts:
+            state.on_host_attempted(upstream.host)
+        if (self.per_try_timeout or self.per_try_idle_timeout) and self._router.request_complete:
             self.start_timers(upstream)
 
     def on_host_attempted(self, host: Host) -> None:
-        """A connection to it was had, or could not be had."""
-        self._router.stream.attempted_hosts += (host,)
-        if self.state is not None:
-            self.state.on_host_attempted(host)
+        """A connection to it could not be had."""
+        state = self.state
+        if state is not None and state.heeds_hosts:
+            state.on_host_attempted(host)
 
     def start_timers(self, upstream: UpstreamRequest) -> None:
         """The time of an attempt counts from when it has a connection and the request is complete."""
@@ -238,14 +244,19 @@ class Attempts:
     def takes_headers(self, upstream: UpstreamRequest, headers: ResponseHeaderMap) -> bool:
         """Whether this response is the one for the client."""
         router, state = self._router, self.state
-        router.tell_detectors(upstream, headers)
+        if upstream.host.outlier is not None or headers.seen & IMMEDIATE_FAIL:
+            router.tell_detectors(upstream, headers)
         could_not_retry = False
         if state is not None:
             if upstream in self._retried:
                 could_not_retry = bool(state.would_retry_headers(headers))
             else:
-                status = self._decide(state, upstream, headers)
-                self._tell(status)
+                if upstream.done:
+                    status = self._decide_late(state, headers)
+                else:
+                    status = state.should_retry_headers(headers, self._try_again)
+                if status is not RetryStatus.NO:
+                    self._tell(status)
                 if status is RetryStatus.YES:
                     self.waiting += 1
                     router.cluster.code_stats.charge_category("retry", headers.status)
@@ -256,6 +267,7 @@ class Attempts:
             self._drop(upstream)
             return False
         self.end_retries()
+        router.forget_body()
         router.upstream = upstream
         stream = router.stream
         stream.upstream_host = upstream.host
@@ -266,15 +278,14 @@ class Attempts:
         self.live = [upstream]
         return True
 
-    def _decide(self, state: RetryState, upstream: UpstreamRequest, headers: ResponseHeaderMap) -> RetryStatus:
-        again = partial(self._try_again, False)
-        if not upstream.done:
-            return state.should_retry_headers(headers, again)
-        # A response without a body is over before it is heard of; Envoy still counts its request, for a retry budget.
+    def _decide_late(self, state: RetryState, headers: ResponseHeaderMap) -> RetryStatus:
+        """A response without a body is over before it is heard of; Envoy still counts its request, for a budget."""
+        if state.resource.budget_percent is None:
+            return state.should_retry_headers(headers, self._try_again)
         requests = self._router.cluster.resource_managers[self._router.route_entry.priority].requests
         requests.current += 1
         try:
-            return state.should_retry_headers(headers, again)
+            return state.should_retry_headers(headers, self._try_again)
         finally:
             requests.current -= 1
 
@@ -283,7 +294,9 @@ class Attempts:
         state = self.state
         if self._router.response_started or state is None or upstream in self._retried:
             return False
-        status = state.should_retry_reset(reason, self._started, partial(self._try_again, timeout))
+        status = state.should_retry_reset(
+            reason, self._started, partial(self._try_again, True) if timeout else self._try_again
+        )
         self._tell(status)
         if status is not RetryStatus.YES:
             return False
@@ -309,32 +322,36 @@ class Attempts:
             self.state = None
 
     def on_destroy(self) -> None:
-        self.end_retries()
+        if self.state is not None:
+            self.end_retries()
         for upstream in self.live:
-            upstream.reset()
+            if not upstream.done:
+                upstream.reset()
         self.live = []
         self._clients = {}
 
-    def mark_response(self, headers: ResponseHeaderMap | HeaderMap) -> None:
-        """Tell the client how many attempts it took, if it is to know."""
-        if self.settings.count_in_response:
-            headers.set(b"x-envoy-attempt-count", b"%d" % self.count)
+    def mark_response(self, headers: ResponseHeaderMap) -> None:
+        """Tell the client how many attempts it took."""
+        headers.set(b"x-envoy-attempt-count", b"%d" % self.count)
 
     def mark_request(self, headers: RequestHeaderMap) -> None:
-        if self.settings.count_in_request:
-            headers.set(b"x-envoy-attempt-count", b"%d" % self.count)
+        """Tell the upstream which attempt it is."""
+        headers.set(b"x-envoy-attempt-count", b"%d" % self.count)
 
     def _drop(self, upstream: UpstreamRequest) -> None:
         """It has a response that is not wanted."""
         upstream.host.stats.rq_error += 1
-        upstream.reset()
+        if not upstream.done:
+            upstream.reset()
         self.forget(upstream)
 
     def _tell(self, status: RetryStatus) -> None:
         router, state = self._router, self.state
         assert state is not None
-        flag = _FLAGS.get(status)
-        if flag is not None:
+        if status is not RetryStatus.YES and status is not RetryStatus.NO:
+            flag = ResponseFlag.UPSTREAM_RETRY_LIMIT_EXCEEDED
+            if status is RetryStatus.NO_OVERFLOW:
+                flag = ResponseFlag.UPSTREAM_OVERFLOW
             router.stream.response_flags |= flag
             router.stream.early_response_flags = router.stream.response_flags
         if router.explain is NO_EXPLANATION or not state.rule:
@@ -347,7 +364,7 @@ class Attempts:
 
     # -- the next one
 
-    def _try_again(self, because_of_timeout: bool) -> None:
+    def _try_again(self, because_of_timeout: bool = False) -> None:
         router = self._router
         stream, config = router.stream, router.config
         self.is_retry = True
@@ -355,24 +372,33 @@ class Attempts:
         stream.attempt_count = self.count
         self.waiting -= 1
         cluster = config.get_cluster(router.cluster.name)
-        host = None if cluster is None else self._choose_host()
+        host = None if cluster is None else self._choose_host(cluster)
         if host is None:
             router.no_healthy_upstream()
             return
         headers = router.request_headers
-        self.mark_request(headers)
+        if self.settings.count_in_request:
+            self.mark_request(headers)
         if self.settings.timeout_retry_in_request:
             headers.set(b"x-envoy-is-timeout-retry", b"true" if because_of_timeout else b"false")
         set_timeout_headers(router, headers, router.elapsed_milliseconds())
         stream.upstream_request_create_time = stream.dispatcher.monotonic_time()
+        # What is known of the upstream is from now on about this attempt.
         stream.upstream_host = host
+        stream.upstream_client = None
+        stream.upstream_transport_failure_reason = ""
+        stream.first_upstream_tx_byte_time = stream.last_upstream_tx_byte_time = None
+        stream.first_upstream_rx_byte_time = stream.last_upstream_rx_byte_time = None
         upstream = config.make_upstream_request(router, host)
         self.live.insert(0, upstream)
         router.start_attempt(upstream)
 
-    def _choose_host(self) -> Host | None:
+    def _choose_host(self, cluster: Cluster) -> Host | None:
+        """Of the cluster as it is now: it may have been replaced since the first attempt."""
         router, state = self._router, self.state
-        if state is not None:
-            router.host_selection_retries = state.policy.host_selection_max_attempts
+        if state is not None and state.heeds_hosts:
+            router.host_selection_retries = state.policy.host_selection_max_attempts if state.host_predicates else 0
             router.retry_priority = state.retry_priority
-        return router.cluster.choose_host(router)
+        if router.stream.upstream_override_host is None:
+            return cluster.load_balancer.choose_host(router)
+        return cluster.choose_host(router)

@@ -7,13 +7,14 @@ What a virtual host says is for the routes that say nothing themselves; a policy
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from ..config.extension import create_extension, create_extensions, find_extension
+from ..config.api import unpack
+from ..config.extension import create_extensions, find_extension
 from ..config.fields import honours
 from ..errors import ConfigError
 from ..matchers.header import HeaderMatcher, compile_header_matchers
+from ..record import record, replace
 from ..registry import Registry
 from ..upstream.duration import duration_of
 from ..upstream.load_balancer import RetryPriority
@@ -30,6 +31,7 @@ honours(
     "per_try_idle_timeout",
     "retry_priority",
     "retry_host_predicate",
+    "retry_options_predicates",
     "host_selection_retry_max_attempts",
     "retriable_status_codes",
     "retry_back_off",
@@ -131,9 +133,11 @@ RETRY_HOST_PREDICATES: Registry[Callable[[Any], Callable[[], RetryHostPredicate]
 """configuration message -> what makes the predicate of a request"""
 RETRY_PRIORITIES: Registry[Callable[[Any], Callable[[], AttemptedRetryPriority]]] = Registry("envoy.retry_priorities")
 """configuration message -> what makes the `AttemptedRetryPriority` of a request"""
+RETRY_OPTIONS_PREDICATES: Registry[Callable[[Any], object]] = Registry("envoy.retry_options_predicates")
+"""Envoy comes with none, and so do we: whatever is named is refused."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RetryPolicy:
     """Compiled; intervals are seconds, None where the runtime or a multiple of another decides.
 
@@ -169,8 +173,10 @@ class RetryPolicy:
         priority = None
         if proto.HasField("retry_priority"):
             where = f"{path}.retry_priority"
-            found = find_extension(RETRY_PRIORITIES, proto.retry_priority, where)
-            priority = create_extension(found, proto.retry_priority, where)
+            # Envoy does not look at the constraints of this one.
+            config = unpack(proto.retry_priority.typed_config, f"{where}.typed_config")
+            priority = find_extension(RETRY_PRIORITIES, proto.retry_priority, where).factory(config)
+        create_extensions(RETRY_OPTIONS_PREDICATES, proto.retry_options_predicates, f"{path}.retry_options_predicates")
         return cls(
             retry_on=parse_retry_on(proto.retry_on.encode(), _ALL)[0],
             num_retries=proto.num_retries.value if proto.HasField("num_retries") else 1,
@@ -196,7 +202,7 @@ class RetryPolicy:
 NO_RETRIES: Final = RetryPolicy()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AttemptSettings:
     """What a route says about the attempts of its requests, beside what they are tried for.
 

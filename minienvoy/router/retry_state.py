@@ -10,13 +10,13 @@ way, also while it waits.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from ..http.ascii_number import unsigned
 from ..http.codec import StreamResetReason
-from ..http.header_map import RequestHeaderMap, ResponseHeaderMap
+from ..http.header_map import KIND, RequestHeaderMap, ResponseHeaderMap
 from ..upstream.backoff_strategy import JitteredExponentialBackOffStrategy, JitteredLowerBoundBackOffStrategy
 from .retry_policy import NAMES, RETRY_GRPC_ON, RETRY_ON, RetryOn, RetryPolicy, parse_retry_on
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..event.dispatcher import Timer
     from ..upstream.cluster import Cluster
     from ..upstream.host import Host
+    from .retry_policy import AttemptedRetryPriority, RetryHostPredicate
     from .router_config import RouterConfig
 
 _CONNECT_FAILURES: Final = (
@@ -39,6 +40,7 @@ _GRPC_STATUSES: Final = {
     14: RetryOn.GRPC_UNAVAILABLE,
 }
 _ANY_GRPC: Final = sum(_GRPC_STATUSES.values())
+_RATELIMITED: Final = KIND[b"x-envoy-ratelimited"]
 CONFLICT: Final = 409
 
 
@@ -54,6 +56,7 @@ class RetryState:
     enabled: something may be retried, so a body has to be kept.
     rule: why the last attempt was retried, or would have been; empty if nothing asks for it.
     back_off: seconds that the retry waits.
+    heeds_hosts: which hosts were tried makes a difference.
     remaining: retries left.
     """
 
@@ -69,6 +72,7 @@ class RetryState:
         "_tried",
         "back_off",
         "cluster",
+        "heeds_hosts",
         "host_predicates",
         "policy",
         "priority",
@@ -79,15 +83,17 @@ class RetryState:
         "rule",
     )
 
-    def __init__(
-        self, config: RouterConfig, policy: RetryPolicy, headers: RequestHeaderMap, cluster: Cluster, priority: int
-    ) -> None:
+    def __init__(self, config: RouterConfig, policy: RetryPolicy, cluster: Cluster, priority: int) -> None:
         self.policy = policy
         self.cluster = cluster
         self.remaining = policy.num_retries
         self.resource = cluster.resource_managers[priority].retries
-        self.host_predicates = [make() for make in policy.host_predicates]
-        self.retry_priority = None if policy.retry_priority is None else policy.retry_priority()
+        self.host_predicates: Sequence[RetryHostPredicate] = ()
+        self.retry_priority: AttemptedRetryPriority | None = None
+        self.heeds_hosts = bool(policy.host_predicates) or policy.retry_priority is not None
+        if self.heeds_hosts:
+            self.host_predicates = [make() for make in policy.host_predicates]
+            self.retry_priority = None if policy.retry_priority is None else policy.retry_priority()
         self.back_off = 0.0
         self.rule = ""
         self._config = config
@@ -99,7 +105,6 @@ class RetryState:
         self._status_codes = policy.retriable_status_codes
         self._retriable_header_names: tuple[bytes, ...] = ()
         self.retry_on = policy.retry_on
-        self._take_headers(headers)
 
     @property
     def enabled(self) -> bool:
@@ -127,7 +132,7 @@ class RetryState:
     def would_retry_headers(self, headers: ResponseHeaderMap) -> str:
         """The rule that retries such a response; empty if there is none."""
         retry_on, status = self.retry_on, headers.status
-        if headers.has(b"x-envoy-ratelimited"):
+        if headers.seen & _RATELIMITED and headers.has(b"x-envoy-ratelimited"):
             return "envoy-ratelimited" if retry_on & RetryOn.ENVOY_RATELIMITED else ""
         if status >= 500:
             if retry_on & RetryOn.SERVER_ERROR and status < 600:
@@ -174,7 +179,8 @@ class RetryState:
         if self._tried and not rule:
             # There was a retry, and nothing is wrong with this response.
             stats.upstream_rq_retry_success += 1
-        self.reset()
+        if self._armed:
+            self.reset()
         self.rule = rule
         if not rule:
             return RetryStatus.NO
@@ -199,8 +205,9 @@ class RetryState:
         if self._armed:
             self._armed = False
             self.resource.current -= 1
-        self._callback = None
-        if self._timer is not None:
+        if self._callback is not None and self._timer is not None:
+            # It has not fired yet.
+            self._callback = None
             self._timer.disable()
 
     # -- the back-off
@@ -249,7 +256,7 @@ class RetryState:
         if self.retry_priority is not None:
             self.retry_priority.on_host_attempted(host)
 
-    def _take_headers(self, headers: RequestHeaderMap) -> None:
+    def take_headers(self, headers: RequestHeaderMap) -> None:
         """What an internal request says adds to the policy; its number of retries replaces the policy's."""
         value = headers.get(b"x-envoy-retry-on")
         if value is not None:

@@ -15,11 +15,11 @@ from ..http.grpc import grpc_to_http_status, is_grpc
 from ..http.header_map import KIND, Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
 from ..stream_info import ResponseFlag
 from ..upstream.http_conn_pool import http_conn_pool
-from .attempts import Attempts
+from .attempts import CONTROL, IMMEDIATE_FAIL, Attempts
 from .final_timeout import final_timeout
 from .redirect import answer_directly
 from .request_buffer import RequestBuffer
-from .router_replies import GRPC_STATUS, IMMEDIATE_FAIL, RouterReplies
+from .router_replies import GRPC_STATUS, RouterReplies
 from .shadow_writer import ShadowRequest, start_shadows
 from .upstream_request import UpstreamRequest
 
@@ -33,17 +33,6 @@ _NO_BUFFER: Final = FilterDataStatus.STOP_ITERATION_NO_BUFFER
 _INTERNAL: Final = KIND[b"x-envoy-internal"]
 _TIMEOUT_HEADER: Final = KIND[b"x-envoy-upstream-rq-timeout-ms"]
 _EXPECTED_TIMEOUT: Final = KIND[b"x-envoy-expected-rq-timeout-ms"]
-_CONTROL: Final = (
-    KIND[b"x-envoy-retry-on"]
-    | KIND[b"x-envoy-retry-grpc-on"]
-    | KIND[b"x-envoy-max-retries"]
-    | KIND[b"x-envoy-retriable-status-codes"]
-    | KIND[b"x-envoy-retriable-header-names"]
-    | KIND[b"x-envoy-hedge-on-per-try-timeout"]
-    | KIND[b"x-envoy-upstream-alt-stat-name"]
-    | KIND[b"x-envoy-upstream-rq-per-try-timeout-ms"]
-    | KIND[b"x-envoy-upstream-rq-timeout-alt-response"]
-)
 _TIMEOUTS: Final = _TIMEOUT_HEADER | _EXPECTED_TIMEOUT
 _SERVICE_TIME: Final = KIND[b"x-envoy-upstream-service-time"]
 
@@ -103,17 +92,18 @@ class Router(RouterReplies):
         else:
             host = cluster.choose_host(self)
         if host is None:
-            self.no_healthy_upstream()
+            if cluster.await_host is None or not self._wait_for_host():
+                self.no_healthy_upstream()
             return _STOP
         attempts: Attempts | None = None
-        if headers.seen & _CONTROL or not route.tries_once:
+        if headers.seen & CONTROL or not route.tries_once:
             attempts = self.attempts = Attempts(self, route.attempts, headers)
         if headers.seen & _TIMEOUTS or not route.plain_timeout or config.suppress_envoy_headers:
             final_timeout(self, headers)
         else:
             headers.entries.append(route.timeout_header)
             headers.seen |= _EXPECTED_TIMEOUT
-        if attempts is not None:
+        if attempts is not None and attempts.settings.count_in_request:
             attempts.mark_request(headers)
         if route.rewrites or route.request_parsers:
             stream.describe()
@@ -188,8 +178,9 @@ class Router(RouterReplies):
         self.upstream = upstream
         priority = self.route_entry.priority
         connection = self.stream.downstream_connection
-        pool = http_conn_pool(
-            self.cluster, upstream.host, self.config.make_codec, priority, connection, self.request_headers
+        host, make_codec = upstream.host, self.config.make_codec
+        pool = host.http_pools.get(priority) or http_conn_pool(
+            self.cluster, host, make_codec, priority, connection, self.request_headers
         )
         if pool is None:
             self.no_pool()
@@ -253,6 +244,8 @@ class Router(RouterReplies):
         return False
 
     def on_upstream_1xx_headers(self, headers: ResponseHeaderMap) -> None:
+        if self.cluster is not None:
+            self.cluster.code_stats.charge_response(headers.status, self.internal)
         self.stream.encode_1xx_headers(headers)
 
     def on_upstream_headers(
@@ -280,7 +273,7 @@ class Router(RouterReplies):
         if attempts is None and (upstream.host.outlier is not None or headers.seen & IMMEDIATE_FAIL):
             self.tell_detectors(upstream, headers)
         if cluster.orca_load_report is not None:
-            self._take_orca_load_report(headers)
+            self.take_orca_load_report(headers)
         if self._complete_time is not None and not self.config.suppress_envoy_headers:
             elapsed = int((now - self._complete_time) * 1000)
             item = _SERVICE_TIMES[elapsed] if elapsed < 64 else entry(b"x-envoy-upstream-service-time", b"%d" % elapsed)
@@ -289,7 +282,7 @@ class Router(RouterReplies):
             else:
                 headers.entries.append(item)
                 headers.seen |= _SERVICE_TIME
-        if attempts is not None:
+        if attempts is not None and attempts.settings.count_in_response:
             attempts.mark_response(headers)
         if self.route_entry.changes_response:
             # What the formats of added headers may ask for.
@@ -340,7 +333,23 @@ class Router(RouterReplies):
             copies.append(RequestBuffer(self.cluster, stream.buffer_limit))
         self.shadows = copies
 
-    def _take_orca_load_report(self, headers: HeaderMap) -> None:
+    def _wait_for_host(self) -> bool:
+        """Whether the cluster looks for a host; if it knows already that there is none, that has been answered."""
+        from .host_wait import HostWait
+
+        assert self.cluster.await_host is not None
+        wait = HostWait(self)
+        found = self.cluster.await_host(self, wait.on_host)
+        if found is None:
+            return False
+        if isinstance(found, str):
+            self.no_healthy_upstream(found)
+            return True
+        wait.cancel = found
+        self.upstream = wait  # type: ignore[assignment]
+        return True
+
+    def take_orca_load_report(self, headers: HeaderMap) -> None:
         """What the host tells of its load, with the headers or the trailers of a response."""
         from ..upstream.orca import orca_load_report
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 BASE_INTERVAL: Final = 25
 """Milliseconds."""
+ALWAYS: Final = 100
+"""Percent."""
 
 
 def _is_unsigned(value: bytes) -> bool:
@@ -50,7 +52,10 @@ class RouterConfig:
     """
 
     __slots__ = (
+        "_base_interval",
+        "_looked_at",
         "_runtime",
+        "_use_retry",
         "get_cluster",
         "make_codec",
         "make_upstream_request",
@@ -82,6 +87,7 @@ class RouterConfig:
         self.make_codec = make_codec
         self.random = random
         self._runtime = runtime
+        self._look_at_runtime()
         self.suppress_envoy_headers = suppress_envoy_headers
         self.respect_expected_rq_timeout = respect_expected_rq_timeout
         self.strict_check_headers = tuple(
@@ -98,11 +104,18 @@ class RouterConfig:
 
     def use_retry(self) -> bool:
         """Whether the runtime lets anything be retried."""
-        return self._runtime.snapshot.feature_enabled("upstream.use_retry", 100, self.random.getrandbits(32))
+        if self._runtime.snapshot is not self._looked_at:
+            self._look_at_runtime()
+        return self._use_retry >= ALWAYS or self.random.getrandbits(32) % ALWAYS < self._use_retry
+
+    def _look_at_runtime(self) -> None:
+        snapshot = self._looked_at = self._runtime.snapshot
+        self._use_retry = snapshot.get_integer("upstream.use_retry", ALWAYS)
+        self._base_interval = snapshot.get_integer("upstream.base_retry_backoff_ms", BASE_INTERVAL) / 1000
 
     def back_off(self, policy: RetryPolicy) -> tuple[float, float]:
-        """Seconds that the first retry waits at most, and that any retry waits at most."""
+        """After `use_retry`: seconds that the first retry waits at most, and that any retry waits at most."""
         base = policy.base_interval
         if base is None:
-            base = self._runtime.snapshot.get_integer("upstream.base_retry_backoff_ms", BASE_INTERVAL) / 1000
+            base = self._base_interval
         return base, base * 10 if policy.max_interval is None else policy.max_interval

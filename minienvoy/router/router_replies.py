@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final
 from ..explain.explanation import NO_EXPLANATION
 from ..http.codec import StreamResetReason
 from ..http.grpc import grpc_to_http_status, is_grpc
-from ..http.header_map import KIND, RequestHeaderMap, ResponseHeaderMap
+from ..http.header_map import KIND, RequestHeaderMap, ResponseHeaderMap, entry
 from ..stream_info import ResponseFlag
+from .attempts import IMMEDIATE_FAIL
 from .router_context import RouterContext
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from .upstream_request import UpstreamRequest
 
 GRPC_STATUS: Final = KIND[b"grpc-status"]
-IMMEDIATE_FAIL: Final = KIND[b"x-envoy-immediate-health-check-fail"]
 _DEGRADED: Final = KIND[b"x-envoy-degraded"]
 _OVERFLOW: Final = StreamResetReason.OVERFLOW
 RESET_FLAGS: Final = {
@@ -66,15 +66,22 @@ class RouterReplies(RouterContext):
         stream.response_flags |= ResponseFlag.UNCONDITIONAL_DROP_OVERLOAD if drop.always else ResponseFlag.DROP_OVERLOAD
         cluster.code_stats.charge_response(503, self.internal)
         words = "unconditional drop overload" if drop.always else "drop overload"
-        stream.send_local_reply(503, words, words.replace(" ", "_"))
+        mark = entry(b"x-envoy-" + words.replace(" ", "-").encode(), b"true")
+
+        def modify(headers: ResponseHeaderMap) -> None:
+            headers.entries.insert(0, mark)
+            headers.seen |= mark[3]
+
+        tells = not self.config.suppress_envoy_headers
+        stream.send_local_reply(503, words, words.replace(" ", "_"), modify if tells else None)
         return True
 
-    def no_healthy_upstream(self) -> None:
+    def no_healthy_upstream(self, details: str = "no_healthy_upstream") -> None:
         """No host may be used, for the first attempt or for another one."""
         self.cluster.stats.traffic.upstream_cx_none_healthy += 1
         if self.explain is not NO_EXPLANATION:
-            self.explain.decided("host", None, "no_healthy_upstream")
-        self._reply_no_healthy_upstream()
+            self.explain.decided("host", None, details)
+        self._reply_no_healthy_upstream(details)
 
     def no_pool(self) -> None:
         """The host may be used, but there are too many connection pools."""
@@ -85,7 +92,7 @@ class RouterReplies(RouterContext):
             self.explain.decided("connection", None, f"connection pools: {pools}")
         self._reply_no_healthy_upstream()
 
-    def _reply_no_healthy_upstream(self) -> None:
+    def _reply_no_healthy_upstream(self, details: str = "no_healthy_upstream") -> None:
         stream, cluster = self.stream, self.cluster
         stream.cluster_metadata = cluster.metadata
         stream.attempt_count = stream.attempt_count or 1
@@ -94,7 +101,7 @@ class RouterReplies(RouterContext):
         status = override.status if override is not None and override.strict else 503
         if not stream.is_health_check:
             cluster.code_stats.charge_response(status, self.internal)
-        self._reply(status, "no healthy upstream", "no_healthy_upstream")
+        self._reply(status, "no healthy upstream", details)
 
     def on_upstream_reset(self, upstream: UpstreamRequest, reason: StreamResetReason, details: str) -> None:
         """The attempt has failed."""

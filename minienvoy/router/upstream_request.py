@@ -226,6 +226,8 @@ class UpstreamRequest:
         now = self._router.stream.dispatcher.monotonic_time()
         self._complete(now)
         self._router.on_upstream_complete(now)
+        if self._router.cluster.orca_load_report is not None:
+            self._router.take_orca_load_report(trailers)
         if trailers.seen & _GRPC_STATUS:
             self._router.on_grpc_trailers(self, trailers)
         self._router.stream.encode_trailers(trailers)

@@ -23,10 +23,11 @@ from ..registry import Registry
 from .cluster_health import ClusterHealth
 from .cluster_stats import ClusterManagerStats, ClusterStats
 from .duration import duration_of
+from .endpoint_stats import report_endpoints
 from .host import HealthFlag, Host, HostSet, Locality, PrioritySet
 from .http_protocol_options import PROTOCOL_OPTIONS, UpstreamHttpProtocolOptions
 from .load_assignment import LoadAssignment, plain_metadata
-from .load_balancer import LoadBalancer, LoadBalancerContext, LoadBalancerFactory, LoadBalancerParams
+from .load_balancer import LoadBalancer, LoadBalancerContext, LoadBalancerFactory, LoadBalancerParams, stop_balancer
 from .load_balancer_policy import cluster_policy
 from .local_address_selector import local_address_selector
 from .override_host import OverrideHostStatus
@@ -75,6 +76,7 @@ honours(
     "original_dst_lb_config",
     "per_connection_buffer_limit_bytes",
     "respect_dns_ttl",
+    "track_cluster_stats",
     "ring_hash_lb_config",
     "round_robin_lb_config",
     "transport_socket",
@@ -181,6 +183,11 @@ class TcpKeepalive:
     probes: int | None = None
     time: int | None = None
     interval: int | None = None
+
+
+AwaitHost = Callable[[LoadBalancerContext, Callable[[str], None]], "Callable[[], None] | str | None"]
+"""Looks for the host of a request, and calls when it is known, with why there is none or with an empty text. Returns
+what stops it; why there is none, if that is known already; None if there is nothing to look for."""
 
 
 class Cluster:
@@ -297,6 +304,8 @@ class Cluster:
         self.priority_set = PrioritySet()
         self.priority_set.update_hosts(self.load_assignment.host_set(0, ()))
         self.priority_set.add_member_update_callback(self._on_member_update)
+        if config.track_cluster_stats.per_endpoint_stats:
+            report_endpoints(self.priority_set, scope)
         self.drop_overload = self.load_assignment.drop_overload(context.random.stream(f"cluster.{self.name}.drop"))
         self.updates = UpdateMerger(
             self.priority_set,
@@ -341,6 +350,9 @@ class Cluster:
 
         self.start(lambda: self.health.start(on_checked))
 
+    await_host: AwaitHost | None = None
+    """Only of kinds whose hosts take time to be found; asked when the balancer has none."""
+
     def start(self, on_initialized: Callable[[], None]) -> None:
         """Find the hosts; `on_initialized` is called once, as soon as they are known."""
         raise NotImplementedError
@@ -349,9 +361,7 @@ class Cluster:
         """Stop looking for hosts, close idle connections, forget the statistics. Streams under way may still end."""
         if not self.stopped:
             self.stopped = True
-            stop_balancer = getattr(self.load_balancer, "stop", None)
-            if stop_balancer is not None:
-                stop_balancer()
+            stop_balancer(self.load_balancer)
             self.health.stop()
             self.updates.stop()
             drain_http_pools(self.hosts())

@@ -60,6 +60,9 @@ class ClusterManager:
         """Called after a cluster was put in use, replaced or removed (`ClusterUpdateCallbacks`)."""
         self._callbacks.append(callback)
 
+    def remove_update_callback(self, callback: ClusterUpdate) -> None:
+        self._callbacks.remove(callback)
+
     # -- the bootstrap
 
     def load(self, configs: Iterable[Any], path: str = "static_resources.clusters") -> None:

@@ -123,6 +123,7 @@ class HttpConnPool:
         resources.pending_requests.current += 1
         stats.upstream_rq_pending_total += 1
         stats.upstream_rq_pending_active += 1
+        self.host.stats.rq_pending_active += 1
         self._connect_for_pending()
         return pending
 
@@ -131,6 +132,7 @@ class HttpConnPool:
             self._pending.remove(pending)
             self._resources.pending_requests.current -= 1
             self.stats.upstream_rq_pending_active -= 1
+            self.host.stats.rq_pending_active -= 1
             self.stats.upstream_rq_cancelled += 1
 
     def drain(self) -> None:
@@ -279,6 +281,7 @@ class HttpConnPool:
             pending = self._pending.popleft()
             self._resources.pending_requests.current -= 1
             self.stats.upstream_rq_pending_active -= 1
+            self.host.stats.rq_pending_active -= 1
             if self._resources.requests.can_create:
                 self._idle.append(client)
                 HttpConnPool.new_stream(self, pending.callbacks)
@@ -325,6 +328,7 @@ class HttpConnPool:
             # Only now: to whoever asks for a retry, its budget is still a part of it.
             self._resources.pending_requests.current -= 1
             self.stats.upstream_rq_pending_active -= 1
+            self.host.stats.rq_pending_active -= 1
 
 
 class PreconnectingHttpConnPool(HttpConnPool):

@@ -99,6 +99,13 @@ class LoadBalancer(Protocol):
         """The host to use now, or None if no host may be used."""
 
 
+def stop_balancer(balancer: LoadBalancer) -> None:
+    """Its cluster is gone. Those that have timers, or hear of other clusters, have a `stop`."""
+    stop = getattr(balancer, "stop", None)
+    if stop is not None:
+        stop()
+
+
 @record
 class LoadBalancerParams:
     """What a balancer works on (`Upstream::LoadBalancerParams` and the settings common to all policies).

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 from ..config.extension import create_extension, find_extension
@@ -16,6 +15,7 @@ from ..config.fields import honours
 from ..errors import ConfigError
 from ..network.address import Address
 from ..network.socket_option import NO_OPTIONS, SocketOption, socket_options_from_proto
+from ..record import record
 from ..registry import Registry
 
 honours(
@@ -43,7 +43,7 @@ _IP_FREEBIND: Final = getattr(socket, "IP_FREEBIND", 15)
 _FREEBIND: Final = SocketOption(socket.IPPROTO_IP, _IP_FREEBIND, 1)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class UpstreamLocalAddress:
     """`address` is None where the kernel chooses."""
 

@@ -1,7 +1,7 @@
 """What an upstream tells of its load with a response (ORCA).
 
 Envoy: `Envoy::Orca` (`source/common/orca`), `xds.data.orca.v3.OrcaLoadReport`. It stands in the header or trailer
-`endpoint-load-metrics`, as text (`TEXT cpu=0.3,named_metrics.q=2`), JSON or base64 (`BIN ...`), or in
+`endpoint-load-metrics`, as text (`TEXT cpu_utilization=0.3,named_metrics.q=2`), JSON or base64 (`BIN ...`), or in
 `endpoint-load-metrics-bin`, in base64.
 """
 

@@ -13,7 +13,8 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any, Final
 
-from ..config.fields import honours
+from ..config.fields import forbids, honours
+from ..errors import ConfigError
 
 if TYPE_CHECKING:
     from ..config.runtime import Loader, Snapshot
@@ -32,6 +33,15 @@ honours(
     "track_remaining",
 )
 honours("envoy.config.cluster.v3.CircuitBreakers.Thresholds.RetryBudget", "budget_percent", "min_retry_concurrency")
+
+
+@forbids("envoy.config.cluster.v3.CircuitBreakers")
+def check_circuit_breakers(config: Any, path: str) -> None:
+    """Connections are all that can be limited by host."""
+    for at, thresholds in enumerate(config.per_host_thresholds):
+        if any(field.name not in ("max_connections", "priority") for field, _ in thresholds.ListFields()):
+            raise ConfigError("Unsupported field in per_host_thresholds", f"{path}.per_host_thresholds[{at}]")
+
 
 DEFAULT, HIGH = 0, 1
 """`envoy.config.core.v3.RoutingPriority`."""
@@ -102,7 +112,7 @@ class Retries(Resource):
 
     @property
     def can_create(self) -> bool:
-        return self.current < self.limit
+        return self.current < (self.max if self.budget_percent is None else self.limit)
 
     @property
     def remaining(self) -> int:

@@ -60,6 +60,7 @@ class TcpConnPool:
             return None
         stats.upstream_rq_pending_total += 1
         stats.upstream_rq_pending_active += 1
+        self.host.stats.rq_pending_active += 1
         pending_requests.current += 1
         request = PendingConnection(self, callbacks)
         if not self._connect(request):
@@ -96,6 +97,7 @@ class TcpConnPool:
     def stop_pending(self) -> None:
         """A request has its connection, or waits no more."""
         self.cluster.stats.traffic.upstream_rq_pending_active -= 1
+        self.host.stats.rq_pending_active -= 1
         self.resources.pending_requests.current -= 1
 
     def on_closed(self, client: ActiveTcpClient) -> None:

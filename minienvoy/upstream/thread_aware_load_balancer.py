@@ -113,6 +113,10 @@ class ThreadAwareLoadBalancerBase(LoadBalancerBase):
         structure = self._structures[priority]
         host = None if structure is None else structure.choose_host(key, 0)
         if context is None or host is None:
+            if context is not None and context.explain is not NO_EXPLANATION:
+                excluded = excluded_from(self.priority_set.host_sets[priority], ())
+                if excluded:
+                    context.explain.decided("priority", priority, "no healthy hosts", excluded)
             return host
         rejected: tuple[Host, ...] = ()
         for attempt in range(1, context.host_selection_retries + 1):

@@ -71,6 +71,12 @@ class ZoneAwareLoadBalancerBase(LoadBalancerBase):
         if self._local is not None:
             self._local.add_member_update_callback(self._on_local_update)
 
+    def stop(self) -> None:
+        """Nobody chooses here any more: the local cluster, which outlives this, need not tell of its changes."""
+        if self._local is not None:
+            self._local.remove_member_update_callback(self._on_local_update)
+            self._local = None
+
     # -- for policies
 
     def refresh(self, source: HostsSource) -> None:
@@ -149,7 +155,13 @@ class ZoneAwareLoadBalancerBase(LoadBalancerBase):
         self, context: LoadBalancerContext, host: Host | None, source: HostsSource | None, rejected: tuple[Host, ...]
     ) -> None:
         if host is None or source is None:
-            return  # whoever asked says so
+            # Whoever asked says that there is no host; here it is said why.
+            priority = 0 if source is None else source.priority
+            host_set = self.priority_set.host_sets[priority]
+            if host_set.hosts:
+                why = "panic, in which traffic fails" if source is None else f"no {source.availability.value} hosts"
+                context.explain.decided("priority", priority, why, excluded_from(host_set, ()))
+            return
         because = f"{source.availability.value} hosts"
         if source.availability is HostAvailability.ALL:
             because = "panic"

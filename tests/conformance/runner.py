@@ -182,7 +182,7 @@ class _Seen:
             answer["spread"] = {**spread.settings(case.spec["spread"]), "counts": counts}
             return answer
         upstream = {name: _upstream(case, backend) for name, backend in backends.items() if backend.wires}
-        if upstream and not case.sequel:
+        if upstream and not case.sequel and case.spec.get("compare_upstream", True):
             answer["upstream"] = upstream
         if case.id in self.resolvers and case.spec.get("compare_queries", True):
             answer["dns"] = sorted(set(self.resolvers[case.id].questions))
@@ -236,7 +236,17 @@ async def _client(
             ports.update({f"{short}.{number}": address for number, address in enumerate(bound)})
     watch = case.spec.get("watch", WATCH)
     show = admin.reader(case.spec["body"]) if "body" in case.spec else messages.readable
-    client = Client(ports, proxy.admin, watch, bool(case.spec.get("raw")), show, ends, f"{case.id}_", proxy.directory)
+    client = Client(
+        ports,
+        proxy.admin,
+        watch,
+        bool(case.spec.get("raw")),
+        show,
+        ends,
+        f"{case.id}_",
+        proxy.directory,
+        case.spec.get("h2"),
+    )
     try:
         if "table" in case.spec:
             shown = await client.run_table(case.filled(case.spec["table"]))
@@ -293,6 +303,10 @@ def _not_started(problem: str) -> Answer:
 def _upstream(case: Case, backend: Backend) -> list[list[Any]]:
     shown = []
     for wire in backend.wires:
+        if (session := backend.sessions.get(wire)) is not None:
+            end = "ended by the backend" if wire.we_ended else wire.ended or "kept open"
+            shown.append([*(lines for _, lines in session.shown()), end])
+            continue
         data = bytes(wire.received)
         if case.spec.get("raw") or "script" in backend.spec or "scripts" in backend.spec:
             found, rest = messages.split(data, False)

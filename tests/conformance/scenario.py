@@ -9,6 +9,7 @@ Keys of a case, all optional:
 
 * what the client does: `get`, `request`, `send` or `ask` (one step), `steps` (a list) or `parallel` (name to list),
   see client.py; `table` is a list of requests, one line each, answered by one line each; `after` are steps behind it
+* `h2: true` (or a mapping, see `http2.Session`): the client speaks HTTP/2, and what it sends are frames (http2.py)
 * what the upstreams do: `backends` (name to spec, see backends.py); each has a STATIC cluster of its name unless
   `clusters` says otherwise; `dns` is the zone of a name server (see dns.py), `files` are put into the directory
   (name to content, or to `{link: name}`)
@@ -17,7 +18,8 @@ Keys of a case, all optional:
   In `filters`, `{echo: {...}}` stands for the network filter with its type URL, in `http_filters` `{fault: {...}}`
   for that HTTP filter; `log` is the text of a log line. `tls` of a case, of a filter chain or of a cluster: see tls.py.
   `listener_filters` has `{tls_inspector: {...}}` for the listener filter of that name.
-* `watch` (seconds to watch for the end), `raw` (do not interpret bytes as HTTP), `stats: true` (compare counters),
+* `compare_upstream: false` (what the upstreams were sent is a matter of timing), `watch` (seconds to
+  watch for the end), `raw` (do not interpret bytes as HTTP), `stats: true` (compare counters),
   `unordered: true` (parallel connections: order does not count), `reset_is_closed: true` (an RST is as good as a FIN,
   because Envoy's own end is a race), `own_process: true`, `args` (command line), `body` (see admin.py),
   `as_process: true` (what minienvoy can not do inside the judge's process: signals, a clock that is not the loop's).
@@ -399,6 +401,8 @@ def _prefix(tree: Any, prefix: str) -> None:
                 tree[key] = f"{prefix}_{value}"
             elif key == "cluster_min_healthy_percentages":
                 tree[key] = {f"{prefix}_{name}": percent for name, percent in value.items()}
+            elif key == "clusters" and isinstance(value, list) and all(isinstance(name, str) for name in value):
+                tree[key] = [f"{prefix}_{name}" for name in value]
             elif key == "weighted_clusters":
                 for entry in value["clusters"]:
                     if "name" in entry:

@@ -23,6 +23,7 @@ class Wire(asyncio.Protocol):
         ended: None while the peer may still send, "closed" after its FIN, "reset" after its RST.
         last: when a byte was last sent or received, in the event loop's seconds.
         agreed: what TLS agreed on, at the server's end; empty without TLS.
+        on_bytes: called whenever bytes have arrived, to react at once.
         we_ended: this side closed or reset the connection, and the peer had not before.
     """
 
@@ -39,6 +40,7 @@ class Wire(asyncio.Protocol):
         self.agreed = ""
         self.local_port = 0
         self.peer_port = 0
+        self.on_bytes: Callable[[], None] | None = None
         self._on_connect = on_connect
         self._changed = asyncio.Event()
 
@@ -57,6 +59,8 @@ class Wire(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.received += data
         self.last = self._clock()
+        if self.on_bytes is not None:
+            self.on_bytes()
         self._changed.set()
 
     def eof_received(self) -> bool:

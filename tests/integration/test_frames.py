@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uvloop
 
-from bench import frames
+from bench import frames, retry_cost
 from minienvoy import Proxy
 
 BUDGET = 48
@@ -47,3 +47,17 @@ def test_a_request_enters_no_more_frames_than_it_did() -> None:
     with frames.upstream() as upstream_port:
         counted = uvloop.run(count(upstream_port))
     assert counted.total == BUDGET, counted.report()
+
+
+def test_a_retry_enters_fewer_frames_than_one_and_a_half_first_attempts() -> None:
+    async def count(fine: int, flaky: int) -> tuple[int, int]:
+        config = retry_cost.CONFIG.replace("FINE", str(fine)).replace("FLAKY", str(flaky))
+        async with Proxy.from_yaml(config, explain=False) as proxy:
+            _, port = proxy.address("http")
+            once = await frames.frames_per_request(port, retry_cost.REQUEST % b"/first", warm_up=64)
+            twice = await frames.frames_per_request(port, retry_cost.REQUEST % b"/retried", warm_up=64)
+        return once.total, twice.total
+
+    with frames.upstream() as fine, frames.upstream(retry_cost.fail_first_attempt) as flaky:
+        once, twice = uvloop.run(count(fine, flaky))
+    assert twice - once < 1.5 * once

@@ -132,7 +132,7 @@ def _at(priority: int, host_set: HostSet) -> HostSet:
 
 
 class AggregateCluster(Cluster):
-    __slots__ = ("_manager", "_members", "_watched")
+    __slots__ = ("_manager", "_members", "_started", "_watched")
 
     load_balancer: AggregateLoadBalancer
 
@@ -143,15 +143,20 @@ class AggregateCluster(Cluster):
         self._manager = context.cluster_manager
         self._members: tuple[str, ...] = tuple(typed_config.clusters)
         self._watched: list[PrioritySet] = []
+        self._started = False
         super().__init__(config, context)
 
     def start(self, on_initialized: Callable[[], None]) -> None:
+        self._started = True
         self._manager.add_update_callback(self._on_cluster_update)
         self._refresh()
         on_initialized()
 
     def stop(self) -> None:
         super().stop()
+        if self._started:
+            self._started = False
+            self._manager.remove_update_callback(self._on_cluster_update)
         for priority_set in self._watched:
             priority_set.remove_member_update_callback(self._on_hosts_changed)
         self._watched = []

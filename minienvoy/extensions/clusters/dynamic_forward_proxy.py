@@ -1,8 +1,8 @@
 """Dynamic forward proxy: the hosts are the names that requests ask for.
 
 Envoy: `Extensions::Clusters::DynamicForwardProxy::Cluster`; docs "Dynamic forward proxy". The HTTP filter of that name
-looks a name up before the request comes here; the cluster has a host for each name of the cache that it shares with
-the filter. Not implemented: `sub_clusters_config`, and looking names up without the filter.
+looks a name up before the request comes here, or, without the filter, the cluster does; it has a host for each name of
+the cache that both share. Not implemented: `sub_clusters_config`.
 """
 
 from __future__ import annotations
@@ -68,8 +68,6 @@ class DynamicForwardProxyCluster(Cluster):
         if context.cluster_manager is None or context.dns_resolvers is None:
             raise ConfigError("there is no DNS resolver here", context.path)
         path = f"{context.path}.cluster_type.typed_config.dns_cache_config"
-        if not typed_config.HasField("dns_cache_config"):
-            raise ConfigError("a dynamic forward proxy needs a dns_cache_config", path)
         self._hosts: dict[str, Host] = {}
         super().__init__(config, context)
         self.cache: DnsCache = dns_cache_manager(context.cluster_manager).get_cache(
@@ -90,6 +88,25 @@ class DynamicForwardProxyCluster(Cluster):
             return None
         cached.touch()
         return self._hosts.get(key)
+
+    def await_host(
+        self, context: LoadBalancerContext, on_host: Callable[[str], None]
+    ) -> Callable[[], None] | str | None:
+        """Look the request's name up: the HTTP filter, which would have done so, is not there."""
+        authority = wanted_authority(context)
+        if not authority:
+            return None
+        cached = self.cache.load(authority, DEFAULT_PORT)
+        if cached is None:
+            return "dns_cache_overflow"
+        if cached.resolved:
+            return _failure(cached)
+
+        def on_resolved(host: CachedHost) -> None:
+            on_host("" if host.addresses else _failure(host))
+
+        cached.wait(on_resolved)
+        return lambda: cached.stop_waiting(on_resolved)
 
     def on_dns_host_add_or_update(self, host: CachedHost) -> None:
         known = self._hosts.get(host.key)
@@ -114,6 +131,10 @@ class DynamicForwardProxyCluster(Cluster):
 
     def _publish(self) -> None:
         self.priority_set.update_hosts(HostSet(0, tuple(self._hosts.values())))
+
+
+def _failure(host: CachedHost) -> str:
+    return f"dns_resolution_failure{{{host.details}}}".replace(" ", "_")
 
 
 @CLUSTERS.register(CLUSTER_TYPE_NAME, TYPE)

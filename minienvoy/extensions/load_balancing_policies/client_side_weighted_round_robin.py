@@ -100,6 +100,7 @@ class ClientSideWeightedRoundRobinLoadBalancer(RoundRobinLoadBalancer):
         self._timer.enable(orca.weight_update_period)
 
     def stop(self) -> None:
+        super().stop()
         self._timer.disable()
 
     def on_orca_load_report(self, host: Host, report: OrcaLoadReport) -> None:

@@ -29,12 +29,14 @@ honours(
     ignored={"enable_full_scan": "Envoy 1.40 does not look at it; selection_method is what counts"},
 )
 FULL_SCAN = 1
+COUNT_PENDING = "envoy.reloadable_features.least_request_lb_count_pending_requests"
+"""Off in Envoy 1.40 unless the runtime says otherwise."""
 
 
 class LeastRequestLoadBalancer(EdfLoadBalancerBase):
     """`choice_count` hosts are compared; 0 compares all."""
 
-    __slots__ = ("_bias", "_bias_setting", "_choice_count")
+    __slots__ = ("_bias", "_bias_setting", "_choice_count", "_counts_pending")
 
     def __init__(
         self,
@@ -47,6 +49,7 @@ class LeastRequestLoadBalancer(EdfLoadBalancerBase):
         self._choice_count = choice_count
         self._bias_setting = bias
         self._bias = 1.0
+        self._counts_pending = False
         super().__init__(params, locality_config, slow_start)
 
     @property
@@ -57,16 +60,25 @@ class LeastRequestLoadBalancer(EdfLoadBalancerBase):
         setting = self._bias_setting
         bias = setting.default if self.params.runtime is None else setting.value(self.params.runtime.snapshot)
         self._bias = bias if bias >= 0.0 else 1.0
+        self._counts_pending = self.params.runtime is not None and self.params.runtime.snapshot.get_boolean(
+            COUNT_PENDING, False
+        )
         super().refresh(source)
 
     def host_weight(self, host: Host) -> float:
         weight = float(host.weight)
         if self._slow_start.window:
             weight *= self.slow_start_factor(host)
+        active = self._requests(host) if self._counts_pending else host.stats.rq_active
         bias = self._bias
         if bias == 1.0:
-            return weight / (host.stats.rq_active + 1)
-        return weight / (host.stats.rq_active + 1) ** bias if bias else weight
+            return weight / (active + 1)
+        return weight / (active + 1) ** bias if bias else weight
+
+    def _requests(self, host: Host) -> int:
+        """Under way, and, if the runtime wants that counted, waiting for a connection."""
+        stats = host.stats
+        return stats.rq_active + stats.rq_pending_active if self._counts_pending else stats.rq_active
 
     def pick(self, source: HostsSource, context: LoadBalancerContext | None, drawn: int) -> Host | None:
         if source.scheduler is not None or source.unbuilt:
@@ -77,6 +89,8 @@ class LeastRequestLoadBalancer(EdfLoadBalancerBase):
             return self._least_of_all(hosts)
         draw = self.random.random
         count = len(hosts)
+        if self._counts_pending:
+            return min((hosts[int(draw() * count)] for _ in range(choices)), key=self._requests)
         best = hosts[int(draw() * count)]
         while choices > 1:
             choices -= 1
@@ -86,8 +100,9 @@ class LeastRequestLoadBalancer(EdfLoadBalancerBase):
         return best
 
     def _least_of_all(self, hosts: tuple[Host, ...]) -> Host:
-        least = min(host.stats.rq_active for host in hosts)
-        tied = [host for host in hosts if host.stats.rq_active == least]
+        requests = [self._requests(host) for host in hosts]
+        least = min(requests)
+        tied = [host for host, count in zip(hosts, requests, strict=True) if count == least]
         return tied[0] if len(tied) == 1 else tied[self.random.getrandbits(64) % len(tied)]
 
 

@@ -21,6 +21,7 @@ from ...upstream.load_balancer import (
     LoadBalancerContext,
     LoadBalancerFactory,
     LoadBalancerParams,
+    stop_balancer,
 )
 from ...upstream.load_balancer_policy import child_policy
 
@@ -47,6 +48,9 @@ class OverrideHostLoadBalancer:
         self._sources = sources
         self._selected = selected
         self.on_orca_load_report = getattr(fallback, "on_orca_load_report", None)
+
+    def stop(self) -> None:
+        stop_balancer(self._fallback)
 
     def choose_host(self, context: LoadBalancerContext | None) -> Host | None:
         stream = None if context is None else context.request_stream_info()

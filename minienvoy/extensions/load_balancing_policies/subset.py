@@ -68,6 +68,11 @@ class SubsetLoadBalancer:
             self._update(host_set)
         params.priority_set.add_member_update_callback(self._on_member_update)
 
+    def stop(self) -> None:
+        for subset in (*self._subsets.values(), self._any, self._default):
+            if subset is not None:
+                subset.stop()
+
     # -- for requests
 
     def choose_host(self, context: LoadBalancerContext | None) -> Host | None:
@@ -141,6 +146,7 @@ class SubsetLoadBalancer:
         for values, subset in tuple(self._subsets.items()):
             if not subset.active:
                 del self._subsets[values]
+                subset.stop()
                 self._stats.lb_subsets_active -= THREADS
                 self._stats.lb_subsets_removed += THREADS
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...record import replace
 from ...upstream.host import Host, HostSet, Locality, PrioritySet
-from ...upstream.load_balancer import LoadBalancerContext, LoadBalancerFactory, LoadBalancerParams
+from ...upstream.load_balancer import LoadBalancerContext, LoadBalancerFactory, LoadBalancerParams, stop_balancer
 
 if TYPE_CHECKING:
     from .subset_config import SubsetConfig
@@ -65,6 +65,9 @@ class Subset:
     def choose_host(self, context: LoadBalancerContext | None) -> Host | None:
         raise NotImplementedError
 
+    def stop(self) -> None:
+        """Nobody chooses here any more."""
+
 
 class SingleHostSubset(Subset):
     """One host, whatever its health; that of the first priority which has one."""
@@ -114,6 +117,9 @@ class PrioritySubset(Subset):
 
     def choose_host(self, context: LoadBalancerContext | None) -> Host | None:
         return self._balancer.choose_host(context)
+
+    def stop(self) -> None:
+        stop_balancer(self._balancer)
 
     def _filtered(self, host_set: HostSet, members: Collection[Host]) -> HostSet:
         hosts = tuple(host for host in host_set.hosts if host in members)

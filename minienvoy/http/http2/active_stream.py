@@ -119,6 +119,8 @@ class Http2ActiveStream(ActiveStream):
         if reason is StreamResetReason.LOCAL_RESET:
             # What the peer sent could not be taken: the codec says why.
             self._lose(ResponseFlag.DOWNSTREAM_REMOTE_RESET, details)
+        elif reason is StreamResetReason.PROTOCOL_ERROR:
+            self._lose(ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR, details)
         else:
             super().on_reset_stream(reason, details)
 

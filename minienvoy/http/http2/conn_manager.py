@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from ...errors import CodecProtocolError
 from ...network.connection import ConnectionCloseType
+from ...network.overload_state import CONNECTION_IDLE, STREAM_IDLE
 from ..active_stream import ActiveStream
 from ..codec import ResponseEncoder, ServerConnection, StreamResetReason
 from ..conn_manager import ConnectionManager
@@ -21,10 +22,10 @@ from .active_stream import STREAM_CLASSES, Http2ActiveStream, StreamOwner
 if TYPE_CHECKING:
     from .server_connection import ServerConnection as Http2ServerConnection
 
-PREMATURE_RESET_TOTAL_STREAM_COUNT: Final = 500
-"""Streams; the runtime key `overload.premature_reset_total_stream_count`."""
-PREMATURE_RESET_MIN_STREAM_LIFETIME: Final = 1.0
-"""Seconds; the runtime key `overload.premature_reset_min_stream_lifetime_seconds`."""
+PREMATURE_RESET_TOTAL_STREAM_COUNT: Final = "overload.premature_reset_total_stream_count"
+"""Streams; 500 if the runtime says nothing."""
+PREMATURE_RESET_MIN_STREAM_LIFETIME: Final = "overload.premature_reset_min_stream_lifetime_seconds"
+"""Likewise, 1."""
 
 
 class Http2ConnectionManager(ConnectionManager):
@@ -69,7 +70,9 @@ class Http2ConnectionManager(ConnectionManager):
         """The client has given up a stream; who only makes and unmakes streams is sent away (CVE-2023-44487)."""
         if reason is StreamResetReason.CONNECTION_TERMINATION or stream.response_code is not None:
             return
-        if stream.dispatcher.monotonic_time() - stream.start_monotonic <= 1 + PREMATURE_RESET_MIN_STREAM_LIFETIME:
+        least = self.config.runtime.snapshot.get_integer(PREMATURE_RESET_MIN_STREAM_LIFETIME, 1)
+        # Envoy compares whole seconds.
+        if stream.dispatcher.monotonic_time() - stream.start_monotonic < 1 + least:
             self._premature_resets += 1
 
     def on_stream_ended(self, stream: ActiveStream, now: float) -> None:
@@ -83,7 +86,8 @@ class Http2ConnectionManager(ConnectionManager):
             self.check_for_deferred_close(False)
 
     def _look_for_premature_resets(self) -> None:
-        least = max(self._closed_streams, PREMATURE_RESET_TOTAL_STREAM_COUNT)
+        count = self.config.runtime.snapshot.get_integer(PREMATURE_RESET_TOTAL_STREAM_COUNT, 500)
+        least = max(self._closed_streams, count)
         if self._premature_resets * 2 >= least and not self.connection.closed:
             self.config.stats.downstream_rq_too_many_premature_resets += 1
             self.connection.close(ConnectionCloseType.NO_FLUSH, "too_many_premature_resets")
@@ -118,9 +122,13 @@ class Http2ConnectionManager(ConnectionManager):
         self.codec.go_away()
         super()._on_drain_timeout()
 
-    def _on_codec_error(self, error: CodecProtocolError) -> None:
-        self.config.stats.downstream_cx_protocol_error += 1
+    def on_codec_error(self, error: CodecProtocolError) -> None:
+        stats = self.config.stats
+        stats.downstream_cx_protocol_error += 1
         self.draining = True
+        if self.streams:
+            stats.downstream_cx_destroy_active_rq += 1
+            stats.downstream_cx_destroy_local_active_rq += 1
         for stream in tuple(self.streams):
             stream.on_protocol_error(error.details)
         self.check_for_deferred_close(False)
@@ -139,19 +147,21 @@ class Http2ConnectionManager(ConnectionManager):
         """One timer serves the connection and all its streams: it looks at who has been idle for too long."""
         config = self.config
         now = config.dispatcher.monotonic_time()
-        soonest = config.stream_idle_timeout or config.idle_timeout
+        idle_timeout = self._scaled(CONNECTION_IDLE, config.idle_timeout)
+        soonest = self._scaled(STREAM_IDLE, config.stream_idle_timeout) or idle_timeout
         for stream in tuple(self.streams):
             owner = stream.owner
-            if not owner.stream_idle_timeout:
+            limit = self._scaled(STREAM_IDLE, owner.stream_idle_timeout)
+            if not limit:
                 continue
-            left = owner.last_activity + owner.stream_idle_timeout - now
+            left = owner.last_activity + limit - now
             if left > 1e-6:
                 soonest = min(soonest or left, left)
             else:
                 owner.last_activity = now
                 stream.on_idle_timeout()
-        if not self.streams and config.idle_timeout:
-            left = self.last_activity + config.idle_timeout - now
+        if not self.streams and idle_timeout:
+            left = self.last_activity + idle_timeout - now
             if left > 1e-6:
                 soonest = min(soonest or left, left)
             elif not self.drain_announced and not self.draining:

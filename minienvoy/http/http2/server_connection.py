@@ -9,11 +9,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import CodecProtocolError
-from ..codec import RequestDecoder, ServerConnectionCallbacks
-from ..header_map import KIND, Entry, HeaderMap, ResponseHeaderMap
+from ..codec import RequestDecoder, ServerConnectionCallbacks, StreamResetReason
+from ..header_map import JOINED, KIND, Entry, HeaderMap, ResponseHeaderMap
 from ..http1.settings import ALLOW_UNDERSCORES, REJECT_UNDERSCORES
 from .connection import Http2Connection
 from .fields import (
+    INVALID_FIELD,
     MESSAGING_RULE,
     UNDERSCORE,
     Http2RequestHeaderMap,
@@ -80,6 +81,9 @@ def _response_block(headers: ResponseHeaderMap) -> list[bytes]:
 class ServerConnection(Http2Connection):
     """One downstream connection."""
 
+    _joined = JOINED
+    _of_bad_message = StreamResetReason.PROTOCOL_ERROR
+
     def __init__(
         self,
         connection: Connection,
@@ -91,20 +95,26 @@ class ServerConnection(Http2Connection):
         super().__init__(connection, settings, stats, post)
         self._new_stream = callbacks.new_stream
         self._greeted = False
+        self._on_flood = callbacks.on_codec_error
+        self._said_hello = False
         self._begun = 0
+        self._begun_was_opened = False
         """The stream whose header block has begun, and is not complete."""
 
     def _begin(self, data: bytes) -> int:
         if self._greeted:
             return 0
+        if not self._said_hello:
+            self._said_hello = True
+            self._greeting = self._hello([], self.settings.max_concurrent_streams)
+            self._urgent.append(self._greeting)
+            self._out.append(self._more_window())
         if not PREFACE.startswith(data[: len(PREFACE)]):
             self._break_off("codec_error:Received_bad_client_magic_byte_string")
         if len(data) < len(PREFACE):
             return -1
         self._greeted = True
         self.stats.nghttp2_downstream_connections += 1
-        self.queue(self._hello([], self.settings.max_concurrent_streams))
-        self.queue(self._more_window())
         return len(PREFACE)
 
     def _is_idle(self, stream_id: int) -> bool:
@@ -113,26 +123,37 @@ class ServerConnection(Http2Connection):
     def _on_headers_begin(self, stream_id: int) -> None:
         if stream_id > self.last_stream and stream_id & 1:
             self.last_stream = self._begun = stream_id
+            self._begun_was_opened = len(self.streams) < self.settings.max_concurrent_streams
+            if self._begun_was_opened:
+                # Its time runs already (`request_headers_timeout`).
+                self._open(self._add_stream(stream_id))
+
+    def _add_stream(self, stream_id: int) -> ServerStream:
+        stream = self.streams[stream_id] = ServerStream(self, stream_id)
+        self.stats.streams_active += 1
+        return stream
 
     def _on_header_block(self, stream_id: int, block: bytes, end_stream: bool) -> None:
         stream = self.streams.get(stream_id)
-        if stream is not None:
+        begun, self._begun = self._begun, 0
+        if stream is not None and stream_id != begun:
             self._on_trailers(stream, block, end_stream)
             return
         if not stream_id & 1:
             self._break_off("http2.unknown.nghttp2.error")
-        if stream_id <= self.last_stream and stream_id != self._begun:
+        if stream_id <= self.last_stream and (stream_id != begun or (stream is None and self._begun_was_opened)):
+            # It is over, by a reset or by a timeout.
             self._fields(block)
             return
         self.last_stream = stream_id
         self._constraints.opened_streams += 1
-        if len(self.streams) >= self.settings.max_concurrent_streams:
+        if stream is None and len(self.streams) >= self.settings.max_concurrent_streams:
             self._fields(block)
             self.stats.stream_refused_errors += 1
             self.queue_control(rst_stream(stream_id, REFUSED_STREAM))
             return
-        stream = self.streams[stream_id] = ServerStream(self, stream_id)
-        self.stats.streams_active += 1
+        if stream is None:
+            stream = self._add_stream(stream_id)
         head: RequestHead | None = self._decoder.blocks.get(block)
         if head is None:
             head = self._read_head(stream, block)
@@ -165,6 +186,7 @@ class ServerConnection(Http2Connection):
         try:
             fields = self._fields(block)
             if fields is None:
+                self._judge_part()
                 self._open(stream)
                 self._break_stream(stream, INTERNAL_ERROR, self.too_large)
                 return None
@@ -188,10 +210,19 @@ class ServerConnection(Http2Connection):
         self._decoder.remember(block, head)
         return head
 
+    def _judge_part(self) -> None:
+        """MessageError if what fitted of a header list is bad already."""
+        try:
+            request_head(self.part, self.settings.allow_connect)
+        except MessageError as error:
+            if error.details == INVALID_FIELD:
+                raise
+
     def _open(self, stream: Http2Stream) -> RequestDecoder:
         """The owner hears of the stream before it hears of its end."""
-        decoder: RequestDecoder = self._new_stream(stream)  # type: ignore[arg-type]
-        stream.decoder = decoder
+        decoder: RequestDecoder | None = stream.decoder
+        if decoder is None:
+            decoder = stream.decoder = self._new_stream(stream)  # type: ignore[arg-type]
         return decoder
 
     def _on_trailers(self, stream: Http2Stream, block: bytes, end_stream: bool) -> None:

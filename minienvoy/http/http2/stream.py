@@ -109,7 +109,7 @@ class Http2Stream:
             self.send_window -= length
             connection.send_window -= length
             connection.data_frames_sent += 1
-            connection.queue(frame(DATA, END_STREAM if end_stream else 0, self.id, data))
+            connection.queue_data(frame(DATA, END_STREAM if end_stream else 0, self.id, data))
             if end_stream:
                 self._end_sending()
             return
@@ -151,7 +151,7 @@ class Http2Stream:
             connection.send_window -= length
             connection.data_frames_sent += 1
             last = ends and at + length == size
-            connection.queue(frame(DATA, END_STREAM if last else 0, self.id, data[at : at + length]))
+            connection.queue_data(frame(DATA, END_STREAM if last else 0, self.id, data[at : at + length]))
             at += length
         self._waiting_size = size - at
         if at < size:
@@ -161,7 +161,7 @@ class Http2Stream:
             self._waiting = None
             if ends:
                 if not size:
-                    connection.queue(frame(DATA, END_STREAM, self.id))
+                    connection.queue_data(frame(DATA, END_STREAM, self.id))
                 self._end_sending()
             elif self._trailers is not None:
                 trailers, self._trailers = self._trailers, None
@@ -182,7 +182,11 @@ class Http2Stream:
             self._end_sending()
 
     def _send_trailers(self, trailers: HeaderMap) -> None:
-        self.send_block(encode_entries(trailers.entries), True)
+        connection = self.connection
+        block = connection.table_update + b"".join(encode_entries(trailers.entries))
+        connection.table_update = b""
+        connection.queue_data(headers_frames(self.id, block, True))
+        self._end_sending()
 
     def _end_sending(self) -> None:
         self.local_end = True
@@ -219,7 +223,7 @@ class Http2Stream:
     def _send_reset(self, code: int) -> None:
         connection = self.connection
         connection.stats.tx_reset += 1
-        connection.queue_control(rst_stream(self.id, code))
+        connection.queue_data(rst_stream(self.id, code))
         connection.close_stream(self)
 
     # -- receiving

@@ -33,6 +33,7 @@ READ_FOR = {
     "router/config.py": ("extensions/filters/network/http_connection_manager.py", "router/retry_policy.py"),
     "router/retry_policy.py": ("config/extension.py", "router/reset_header.py"),
     "router/route_entry.py": (
+        "router/retry_policy.py",
         "router/grpc_timeout.py",
         "router/host_rewriter.py",
         "router/path_rewriter.py",
@@ -58,6 +59,7 @@ READ_FOR = {
         "upstream/load_balancer_policy.py",
         "upstream/override_host.py",
         "upstream/cluster_health.py",
+        "upstream/local_address_selector.py",
     ),
     # What the older fields say is put into the extension's message, which has fields of the same names.
     "upstream/local_address_selector.py": ("network/socket_option.py",),
@@ -72,6 +74,7 @@ READ_FOR = {
     ),
     "extensions/common/dns_cache.py": ("network/dns.py",),
     "extensions/http/stateful_session/cookie.py": ("router/hash_policy.py",),
+    "upstream/endpoint_stats.py": ("upstream/cluster.py",),
     "upstream/thread_aware_load_balancer.py": ("extensions/load_balancing_policies/own_hash_policy.py",),
     "extensions/load_balancing_policies/maglev.py": (
         "extensions/load_balancing_policies/own_hash_policy.py",

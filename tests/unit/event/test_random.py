@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import re
 
-from minienvoy.event.random import RandomGenerator
+import pytest
+
+from minienvoy.event.random import RandomGenerator, mersenne_twister
 
 
 def test_a_seed_repeats_what_was_drawn() -> None:
@@ -31,3 +33,19 @@ def test_uuids_are_of_version_4_and_variant_1() -> None:
     assert len(made) == 100
     pattern = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
     assert [each for each in made if not pattern.fullmatch(each)] == []
+
+
+@pytest.mark.parametrize(
+    ("seed", "first", "later"),
+    [
+        (0, [2357136044, 2546248239, 3071714933], 3365742393),
+        (12345, [3992670690, 3823185381, 1358822685], 2653115328),
+        (0xDEADBEEFCAFEF00D, [3064114318, 4128846693, 3837868903], 3131591814),
+    ],
+)
+def test_the_mersenne_twister_is_that_of_the_cpp_library(seed: int, first: list[int], later: int) -> None:
+    draw = mersenne_twister(seed).getrandbits
+    assert [draw(32) for _ in range(3)] == first
+    for _ in range(700):
+        draw(32)
+    assert draw(32) == later

@@ -266,3 +266,42 @@ def test_what_is_here_is_honoured(cluster_config: Callable[..., Any]) -> None:
         },
     )
     assert unsupported(config) == []
+
+
+@pytest.mark.parametrize(("wanted", "drained"), [(False, 0), (True, 1)])
+def test_connections_are_closed_when_hosts_change_if_that_is_wanted(
+    make_cluster: Callable[..., Cluster], wanted: bool, drained: int
+) -> None:
+    common = {"close_connections_on_host_set_change": wanted}
+    cluster = make_cluster("a", ["1.2.3.4:80", "1.2.3.5:80"], common_lb_config=common)
+    stays, goes = cluster.hosts()
+    pools = Pool(), Pool()
+    stays.http_pools[0], goes.http_pools[0] = pools
+    cluster.priority_set.refresh_health(0)
+    assert [pool.drained for pool in pools] == [0, 0]  # the hosts are the same
+    cluster.priority_set.update_hosts(cluster.load_assignment.host_set(0, (stays,)))
+    assert [pool.drained for pool in pools] == [drained, 1]
+
+
+def test_a_part_of_the_load_is_dropped(make_cluster: Callable[..., Cluster]) -> None:
+    policy = {"drop_overloads": [{"category": "x", "drop_percentage": {"numerator": 25}}]}
+    cluster = make_cluster("a", load_assignment={"cluster_name": "a", "policy": policy})
+    drop = cluster.drop_overload
+    assert drop is not None
+    assert (drop.category, drop.always) == ("x", False)
+    assert 190 < sum(drop.drops() for _ in range(1000)) < 310
+
+
+def test_no_load_is_dropped_where_nothing_is_told(make_cluster: Callable[..., Cluster]) -> None:
+    none = {"drop_overloads": [{"category": "x", "drop_percentage": {"numerator": 0}}]}
+    assert make_cluster("a").drop_overload is None
+    assert make_cluster("b", load_assignment={"cluster_name": "b", "policy": none}).drop_overload is None
+
+
+def test_an_update_of_many_hosts_keeps_those_that_stay(make_cluster: Callable[..., Cluster]) -> None:
+    cluster = make_cluster("a", [f"10.0.{number // 250}.{number % 250}:80" for number in range(1000)])
+    hosts = cluster.hosts()
+    hosts[5].stats.rq_total = 7
+    cluster.priority_set.update_hosts(cluster.load_assignment.host_set(0, tuple(hosts[1:])))
+    assert cluster.hosts()[4] is hosts[5]
+    assert cluster.hosts()[4].stats.rq_total == 7

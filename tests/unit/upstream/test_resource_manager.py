@@ -1,10 +1,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+from minienvoy.config.api import message_class
+from minienvoy.config.runtime import Layer, Snapshot, static_values
 from minienvoy.stats.store import Store
 from minienvoy.upstream.cluster import Cluster
 from minienvoy.upstream.resource_manager import HIGH
+
+
+def struct_of(values: dict[str, Any]) -> Any:
+    struct = message_class("google.protobuf.Struct")()
+    struct.update(values)
+    return struct
 
 
 def test_limits_are_envoys_unless_they_are_set(make_cluster: Callable[..., Cluster]) -> None:
@@ -46,3 +55,24 @@ def test_what_remains_is_told_only_if_it_is_tracked(make_cluster: Callable[..., 
         "cluster.b.circuit_breakers.default.remaining_retries": 3,
         "cluster.b.circuit_breakers.default.remaining_rq": 5,
     }
+
+
+def test_the_runtime_has_the_last_word_on_limits(make_cluster: Callable[..., Cluster]) -> None:
+    manager = make_cluster("a", circuit_breakers={"thresholds": [{"max_requests": 5}]}).resource_manager
+    runtime = {"b.max_requests": 7, "b.retry_budget.budget_percent": 50}
+    snapshot = Snapshot((Layer("x", static_values(struct_of(runtime))),))
+    manager.take_runtime(snapshot, "b")
+    assert manager.requests.max == 7
+    manager.requests.current = 10
+    assert manager.retries.limit == 5
+    manager.take_runtime(Snapshot(), "b")
+    assert (manager.requests.max, manager.retries.limit) == (5, 3)
+
+
+def test_a_breaker_without_room_is_open_once_it_was_needed(make_cluster: Callable[..., Cluster], store: Store) -> None:
+    connections = make_cluster(
+        "a", circuit_breakers={"thresholds": [{"max_connections": 0}]}
+    ).resource_manager.connections
+    assert store.value("cluster.a.circuit_breakers.default.cx_open") == 0
+    connections.touched = True
+    assert store.value("cluster.a.circuit_breakers.default.cx_open") == 1

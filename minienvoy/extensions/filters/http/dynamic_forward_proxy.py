@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from ....config.fields import honours
-from ....errors import ConfigError
 from ....explain.explanation import NO_EXPLANATION
 from ....http.filter import HTTP_FILTERS, FilterHeadersStatus, HttpFilterFactory, StreamDecoderFilter
 from ....http.header_map import RequestHeaderMap
@@ -129,8 +128,6 @@ class ProxyFilter(StreamDecoderFilter):
 
 @HTTP_FILTERS.register(NAME, CONFIG_TYPE)
 def create_dynamic_forward_proxy_filter(config: Any, context: FactoryContext) -> HttpFilterFactory:
-    if not config.HasField("dns_cache_config"):
-        raise ConfigError("only a dns_cache_config is supported", "dns_cache_config")
     clusters = context.server.cluster_manager
     cache = dns_cache_manager(clusters).get_cache(config.dns_cache_config, clusters.context, "dns_cache_config")
     settings = ProxyFilterConfig(

@@ -256,6 +256,7 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         date=DateProvider(server.dispatcher),
         drain_close=context.drain_close,
         drain_state=server.drain_state,
+        runtime=server.runtime,
         explanations=context.explanations,
         overload=overload,
         append_local_overload=config.append_local_overload,
@@ -334,7 +335,11 @@ def _codec_maker(config: Any, context: FactoryContext) -> Callable[[ConnectionMa
     http2_settings = Http2Settings.from_proto(
         config.http2_protocol_options,
         config.common_http_protocol_options,
-        stream_errors=config.stream_error_on_invalid_http_message.value,
+        stream_errors=(
+            config.stream_error_on_invalid_http_message.value
+            if config.HasField("stream_error_on_invalid_http_message")
+            else None
+        ),
         max_headers_size=_max_headers_size(config),
     )
     http2_stats: list[Http2CodecStats] = []

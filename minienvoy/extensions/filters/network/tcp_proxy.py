@@ -223,7 +223,7 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
         info.upstream_connection_pool_ready_time = info.upstream_connect_complete_time
         if self._idle_timer is not None:
             self._idle_timer.enable(config.idle_timeout)
-        self._upstream = Upstream(self, connection, self._cluster, config, self._idle_timer)
+        self._upstream = Upstream(self, connection, host.cluster or self._cluster, config, self._idle_timer)
         connection.add_callbacks(self._upstream)
         connection.add_read_filter(self._upstream)
         if config.flush_on_connected:

@@ -62,5 +62,6 @@ class PreviousPriorities:
 
 @RETRY_PRIORITIES.register("envoy.retry_priorities.previous_priorities", CONFIG_TYPE)
 def create_previous_priorities(config: Any) -> Callable[[], AttemptedRetryPriority]:
-    frequency = config.update_frequency
+    # Envoy lets zero pass, and divides by it.
+    frequency = max(1, config.update_frequency)
     return lambda: PreviousPriorities(frequency)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from minienvoy.config.loader import load_dict
+from minienvoy.config.runtime import Loader
 from minienvoy.event.random import RandomGenerator
 from minienvoy.event.simulated import SimulatedDispatcher
 from minienvoy.explain.explanation import NO_EXPLANATION, Explanation
@@ -66,6 +67,7 @@ class World:
         self.priority_set = PrioritySet()
         self.local_priority_set: PrioritySet | None = None
         self.local_locality: Locality | None = None
+        self.runtime: Loader | None = None
         self.stats = ClusterLbStats()
         self.traffic = ClusterTrafficStats()
         self.store = Store()
@@ -80,7 +82,7 @@ class World:
             random.Random(self.seed),
             self.threshold,
             self.dispatcher,
-            None,
+            self.runtime,
             self.local_priority_set,
             self.local_locality,
             self.store.scope("cluster.a"),

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from minienvoy.config.loader import load_dict
+from minienvoy.config.runtime import Loader
 from minienvoy.explain.explanation import Explanation
 from minienvoy.http.header_map import RequestHeaderMap
 from minienvoy.stream_info import StreamInfo
@@ -69,6 +71,21 @@ def test_a_bias_of_zero_leaves_requests_out(world: World) -> None:
     heavy.stats.rq_active = 3
     world.update(heavy, light)
     assert ports(balancer, 100)[1] == pytest.approx(80, abs=2)
+
+
+@pytest.mark.parametrize("config", [{}, {"selection_method": "FULL_SCAN"}])
+@pytest.mark.parametrize(("flag", "least"), [(True, 0), (False, 100)])
+def test_requests_that_wait_count_if_the_runtime_says_so(
+    world: World, config: dict[str, Any], flag: bool, least: int
+) -> None:
+    layer = {"envoy.reloadable_features.least_request_lb_count_pending_requests": flag}
+    layers = {"layers": [{"name": "static", "static_layer": layer}]}
+    world.runtime = Loader(load_dict(layers, "envoy.config.bootstrap.v3.LayeredRuntime").message)
+    balancer = world.balancer(LEAST, choice_count=8, **config)
+    waiting = host(1)
+    waiting.stats.rq_pending_active = 9
+    world.update(waiting, host(2))
+    assert least <= ports(balancer, 400)[1] <= least + 300 * bool(least) + 10
 
 
 def test_random_reaches_everybody(world: World) -> None:
@@ -178,6 +195,19 @@ def test_a_change_of_the_local_cluster_is_seen(world: World) -> None:
     assert set(ports(balancer, 60)) == {1, 2, 3}
 
 
+def test_who_is_stopped_does_not_hear_of_the_local_cluster_any_more(world: World) -> None:
+    balancer = zoned(world, in_zones(1, 1))
+    nested = subsets(world, subset_selectors=[{"keys": ["v"]}], fallback_policy="ANY_ENDPOINT")
+    world.update(labelled(1, v="a"), labelled(2, v="b"))
+    assert world.local_priority_set is not None
+    assert len(world.local_priority_set._callbacks) == 4
+    world.update(labelled(1, v="a"))
+    assert len(world.local_priority_set._callbacks) == 3
+    nested.stop()
+    balancer.stop()
+    assert world.local_priority_set._callbacks == []
+
+
 def subsets(world: World, **fields: Any) -> Any:
     return world.balancer(SUBSET, subset_lb_policy=CHILD, **fields)
 
@@ -211,6 +241,30 @@ def test_a_choice_of_a_subset_is_explained(world: World) -> None:
     assert [str(each) for each in explain["host"].rejected] == ["127.0.0.1:2: /failed_active_hc"]
     balancer.choose_host(Request(criteria={"v": "z"}, explain=explain))
     assert explain["subset"].chose == "any endpoint"
+
+
+@pytest.mark.parametrize("kind", [ROUND_ROBIN, LEAST, RANDOM, "ring_hash.v3.RingHash", "maglev.v3.Maglev"])
+def test_why_nobody_could_be_chosen_is_explained(make_world: Callable[..., World], kind: str) -> None:
+    world = make_world(threshold=0)
+    balancer = world.balancer(kind)
+    world.update(host(1, flags=SICK), host(2, flags=HealthFlag.FAILED_EDS_HEALTH))
+    explain = Explanation()
+    assert balancer.choose_host(Request(5, explain=explain)) is None
+    assert (explain["priority"].chose, explain["priority"].because) == (0, "no healthy hosts")
+    shown = [str(each) for each in explain["priority"].rejected]
+    assert shown == ["127.0.0.1:1: /failed_active_hc", "127.0.0.1:2: /failed_eds_health"]
+
+
+def test_an_explanation_does_not_name_thousands_of_hosts(world: World) -> None:
+    balancer = world.balancer(ROUND_ROBIN)
+    world.update(host(1), host(2), *(host(port, flags=SICK) for port in range(3, 1003)))
+    explain = Explanation()
+    balancer.choose_host(Request(explain=explain))
+    assert explain["priority"].because == "panic"
+    world.update(*(host(port) for port in range(1, 2000)), *(host(port, flags=SICK) for port in range(3000, 4000)))
+    balancer.choose_host(Request(explain=explain))
+    assert len(explain["host"].rejected) == 21
+    assert explain["host"].rejected[-1] == "980 more"
 
 
 class Stream(Request):

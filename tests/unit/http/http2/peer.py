@@ -135,6 +135,9 @@ class Server(Peer):
             self.receive(PREFACE + frame(4, 0, 0))
             self.frames()
 
+    def on_codec_error(self, error: CodecProtocolError) -> None:
+        self.events.append(("error", error.details))
+
     def new_stream(self, encoder: Any) -> Decoder:
         self.streams.append(encoder)
         return Decoder(self.events, encoder)
