@@ -42,7 +42,7 @@ MakeTransportSocket = Callable[[Any, Any, str], "TransportSocketFactory | None"]
 DOWNSTREAM_TRANSPORT_SOCKETS: Registry[MakeTransportSocket] = Registry("envoy.transport_sockets.downstream")
 """(configuration message, `FactoryContext`, its path) -> factory; None for plain connections"""
 UPSTREAM_TRANSPORT_SOCKETS: Registry[MakeTransportSocket] = Registry("envoy.transport_sockets.upstream")
-"""(configuration message, the statistics of the cluster, its path) -> factory; None for plain connections"""
+"""(configuration message, `UpstreamTransportContext`, its path) -> factory; None for plain connections"""
 
 
 def create_transport_socket(
@@ -82,3 +82,16 @@ class TransportSocketOptions:
     server_name_override: str = ""
     verify_san_override: tuple[str, ...] = ()
     host_name: str = ""
+
+
+@record
+class UpstreamTransportContext:
+    """What a factory for a cluster's connections may ask for.
+
+    Attributes:
+        scope: the statistics of the cluster.
+        secrets: a `discovery.secret_manager.SecretManager`; None where there is none, as in many tests.
+    """
+
+    scope: Any
+    secrets: Any = None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from ..access_log.access_log import AccessLogManager
     from ..config.runtime import Loader
+    from ..discovery.secret_manager import SecretManager
     from ..event.dispatcher import Dispatcher
     from ..event.random import RandomGenerator
     from ..explain.log import ExplanationLog
@@ -57,6 +58,8 @@ class ServerContext:
     """What the overload manager has decided; None if there is none."""
     global_connections: ConnectionLimit
     """All downstream connections."""
+    secrets: SecretManager | None = None
+    """What TLS contexts call by name."""
     _singletons: dict[Any, Any] | None = None
 
     def singleton(self, key: Any, make: Callable[[], Made]) -> Made:

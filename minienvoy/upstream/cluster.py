@@ -17,7 +17,12 @@ from ..config.api import type_of, unpack
 from ..config.fields import honours
 from ..errors import ConfigError
 from ..explain.explanation import NO_EXPLANATION
-from ..network.transport_socket import UPSTREAM_TRANSPORT_SOCKETS, TransportSocketFactory, create_transport_socket
+from ..network.transport_socket import (
+    UPSTREAM_TRANSPORT_SOCKETS,
+    TransportSocketFactory,
+    UpstreamTransportContext,
+    create_transport_socket,
+)
 from ..record import record, replace
 from ..registry import Registry
 from .cluster_health import ClusterHealth
@@ -155,6 +160,7 @@ class ClusterContext:
         local_locality: where this server is; None if that is not told.
         bind_config: the cluster manager's `BindConfig`, or None.
         access_logs: files for events; None where nothing is written, as in many tests.
+        secrets: a `SecretManager`; None where there is none, as in many tests.
         journal: where ejections and health transitions are noted; None when explaining is off.
     """
 
@@ -174,6 +180,7 @@ class ClusterContext:
     outlier_event_logger: OutlierEventLogger | None = None
     journal: Journal | None = None
     cluster_manager_stats: ClusterManagerStats | None = None
+    secrets: Any = None
 
 
 @record
@@ -289,7 +296,10 @@ class Cluster:
         if config.HasField("transport_socket"):
             try:
                 self.transport_socket = create_transport_socket(
-                    UPSTREAM_TRANSPORT_SOCKETS, config.transport_socket, scope, f"{context.path}.transport_socket"
+                    UPSTREAM_TRANSPORT_SOCKETS,
+                    config.transport_socket,
+                    UpstreamTransportContext(scope, context.secrets),
+                    f"{context.path}.transport_socket",
                 )
             except ConfigError:
                 scope.remove()

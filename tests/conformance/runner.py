@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import admin, golden, messages, scenario, spread
+from . import admin, golden, messages, scenario, spread, tls
 from .backends import Backend
 from .client import WATCH, Client
 from .dns import DnsServer
@@ -213,7 +213,7 @@ def put_files(case: Case, directory: Path) -> None:
         if isinstance(content, dict):
             path.symlink_to(content["link"])
         else:
-            path.write_text(content)
+            path.write_text(content.replace("{certs}", str(tls.CERTIFICATES)))
 
 
 def _without_resets(tree: Any) -> Any:

@@ -366,7 +366,7 @@ def resources(case: Case, ports: dict[str, int], directory: Path) -> tuple[list[
 
 def own_bootstrap(case: Case, directory: Path) -> dict[str, Any]:
     """What a case adds to the bootstrap; `{log}` and `{dir}` are filled."""
-    words = {"log": str(case.files.get("log", "")), "dir": str(directory)}
+    words = {"log": str(case.files.get("log", "")), "dir": str(directory), "certs": str(tls.CERTIFICATES)}
     filled: dict[str, Any] = _fill(case.spec.get("bootstrap") or {}, words)
     return filled
 

@@ -21,7 +21,9 @@ READ_FOR = {
         "extensions/filters/network/local_reply_config.py",
         "http/forwarded_client_cert.py",
     ),
+    "extensions/transport_sockets/tls/cert_validator.py": ("discovery/secret_manager.py",),
     "extensions/transport_sockets/tls/context_config.py": (
+        "discovery/secret_manager.py",
         "extensions/transport_sockets/tls/downstream.py",
         "extensions/transport_sockets/tls/upstream.py",
     ),

@@ -39,6 +39,7 @@ honours(
     "allow_expired_certificate",
     "trust_chain_verification",
     "only_verify_leaf_cert_crl",
+    "watched_directory",
     values={"require_signed_certificate_timestamp": (False,)},
     ignored={"suppress_client_ca_list": "the list is a hint to clients; it is not sent"},
 )

@@ -52,7 +52,9 @@ honours(
     "certificate_chain",
     "private_key",
     "password",
+    "watched_directory",
 )
+honours("envoy.config.core.v3.WatchedDirectory", "path")
 honours(
     f"{_TYPE}.TlsParameters",
     "tls_minimum_protocol_version",

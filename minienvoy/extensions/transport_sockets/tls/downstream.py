@@ -14,10 +14,12 @@ from ....errors import ConfigError
 from ....network.ssl_connection_info import SslConnectionInfo
 from ....network.ssl_socket import SslSocket
 from ....network.ssl_stats import SslStats
-from ....network.transport_socket import DOWNSTREAM_TRANSPORT_SOCKETS
+from ....network.transport_socket import DOWNSTREAM_TRANSPORT_SOCKETS, TransportSocketFactory
 from ....network.x509 import Certificate
+from ....stats.store import CounterValue, StatsStruct
 from .cert_validator import CertValidator
 from .context_config import TlsCertificate, create_context, read_certificates
+from .secrets import Resolver, SecretTlsFactory
 
 if TYPE_CHECKING:
     from ....network.connection import Connection
@@ -28,10 +30,11 @@ STRICT_STAPLING, MUST_STAPLE = 1, 2
 
 def _can_be_required(config: Any) -> str | None:
     """OpenSSL, as Python has it, asks for a certificate only if it has somebody to check it with."""
-    if not config.require_client_certificate.value or config.common_tls_context.validation_context.HasField(
-        "trusted_ca"
-    ):
+    common = config.common_tls_context
+    if not config.require_client_certificate.value or common.validation_context.HasField("trusted_ca"):
         return None
+    if common.WhichOneof("validation_context_type") not in (None, "validation_context"):
+        return None  # that is known when the secret is
     return "a client certificate can be required only with a validation_context that has a trusted_ca"
 
 
@@ -68,6 +71,8 @@ class ServerContext:
                 "ACCEPT_UNTRUSTED is not supported for clients",
                 f"{where}.validation_context.trust_chain_verification",
             )
+        if config.require_client_certificate.value and not self.validator.verifies_chain:
+            raise ConfigError("a client certificate is required, and there is no trusted_ca to check it with", path)
         self._config, self._path = config, where
         self._certificates = read_certificates(common, where)
         if not self._certificates:
@@ -169,6 +174,26 @@ def _shown(certificates: tuple[TlsCertificate, ...], ciphersuite: str, session: 
     return certificates[0].certificate if certificates else None
 
 
+class ServerSocketFactoryStats(StatsStruct):
+    """`listener.ADDRESS.server_ssl_socket_factory.*`"""
+
+    downstream_context_secrets_not_ready: CounterValue
+    ssl_context_update_by_sds: CounterValue
+    upstream_context_secrets_not_ready: CounterValue
+
+
 @DOWNSTREAM_TRANSPORT_SOCKETS.register("envoy.transport_sockets.tls", TYPE)
-def create_downstream_tls(config: Any, context: Any, path: str) -> ServerContext:
-    return ServerContext(config, SslStats(context.listener_scope.scope("ssl")), path)
+def create_downstream_tls(config: Any, context: Any, path: str) -> TransportSocketFactory:
+    stats = SslStats(context.listener_scope.scope("ssl"))
+    factory_stats = context.listener_scope.scope("server_ssl_socket_factory").struct(ServerSocketFactoryStats)
+
+    def compile_context(resolved: Any) -> ServerContext:
+        return ServerContext(resolved, stats, path)
+
+    def not_ready() -> None:
+        factory_stats.downstream_context_secrets_not_ready += 1
+
+    resolver = Resolver(config, context.server.secrets, path)
+    if not resolver.providers:
+        return compile_context(config)
+    return SecretTlsFactory(resolver, compile_context, factory_stats, not_ready)

@@ -13,14 +13,20 @@ from ....errors import ConfigError
 from ....network.ssl_connection_info import SslConnectionInfo
 from ....network.ssl_socket import SslSocket
 from ....network.ssl_stats import SslStats
-from ....network.transport_socket import UPSTREAM_TRANSPORT_SOCKETS, TransportSocketOptions
+from ....network.transport_socket import (
+    UPSTREAM_TRANSPORT_SOCKETS,
+    TransportSocketFactory,
+    TransportSocketOptions,
+    UpstreamTransportContext,
+)
 from ....network.x509 import Certificate
+from ....stats.store import CounterValue, StatsStruct
 from .cert_validator import CertValidator
 from .context_config import create_context, read_certificates
+from .secrets import Resolver, SecretTlsFactory
 
 if TYPE_CHECKING:
     from ....network.connection import Connection
-    from ....stats.store import Scope
 
 TYPE: Final = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 NO_OPTIONS: Final = TransportSocketOptions()
@@ -105,6 +111,26 @@ class ClientContext:
         return self._sni
 
 
+class ClientSocketFactoryStats(StatsStruct):
+    """`cluster.NAME.client_ssl_socket_factory.*`"""
+
+    downstream_context_secrets_not_ready: CounterValue
+    ssl_context_update_by_sds: CounterValue
+    upstream_context_secrets_not_ready: CounterValue
+
+
 @UPSTREAM_TRANSPORT_SOCKETS.register("envoy.transport_sockets.tls", TYPE)
-def create_upstream_tls(config: Any, scope: Scope, path: str) -> ClientContext:
-    return ClientContext(config, SslStats(scope.scope("ssl")), path)
+def create_upstream_tls(config: Any, context: UpstreamTransportContext, path: str) -> TransportSocketFactory:
+    stats = SslStats(context.scope.scope("ssl"))
+    factory_stats = context.scope.scope("client_ssl_socket_factory").struct(ClientSocketFactoryStats)
+
+    def compile_context(resolved: Any) -> ClientContext:
+        return ClientContext(resolved, stats, path)
+
+    def not_ready() -> None:
+        factory_stats.upstream_context_secrets_not_ready += 1
+
+    resolver = Resolver(config, context.secrets, path)
+    if not resolver.providers:
+        return compile_context(config)
+    return SecretTlsFactory(resolver, compile_context, factory_stats, not_ready)
