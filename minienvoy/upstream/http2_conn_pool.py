@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 
 from ..http.codec import StreamResetReason
 from .conn_pool import PoolFailureReason
-from .host_connection import create_connection
 from .http2_codec_client import Http2CodecClient, Http2StreamClient
 from .http_conn_pool import MAX_PRECONNECTED, HttpConnPool, HttpPoolCallbacks, PendingStream, no_codec
 from .resource_manager import DEFAULT
 
 if TYPE_CHECKING:
+    from ..network.transport_socket import TransportSocketOptions
     from .cluster import Cluster
     from .codec_client import CodecClient
     from .host import Host
@@ -32,8 +32,15 @@ class Http2ConnPool(HttpConnPool):
 
     _clients: set[Http2CodecClient]  # type: ignore[assignment]
 
-    def __init__(self, cluster: Cluster, host: Host, priority: int = DEFAULT, key: Hashable = DEFAULT) -> None:
-        super().__init__(cluster, host, no_codec, priority, key)
+    def __init__(
+        self,
+        cluster: Cluster,
+        host: Host,
+        priority: int = DEFAULT,
+        key: Hashable = DEFAULT,
+        transport_options: TransportSocketOptions | None = None,
+    ) -> None:
+        super().__init__(cluster, host, no_codec, priority, key, transport_options)
         self.settings = cluster.http_options.http2
         self.max_concurrent_streams = self.settings.max_concurrent_streams
         self.max_requests = self._max_requests
@@ -169,8 +176,7 @@ class Http2ConnPool(HttpConnPool):
             client.close()
 
     def _connect(self) -> None:
-        cluster, host = self.cluster, self.host
-        connection = create_connection(cluster, host)
+        connection = self._create_connection()
         self.stats.upstream_cx_http2_total += 1
         client = Http2CodecClient(self, connection)
         self._connecting_clients.append(client)
