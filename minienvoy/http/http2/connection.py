@@ -198,6 +198,8 @@ class Http2Connection:
             while size - at >= 9:
                 high, low, kind, flags, stream_id = read_header(data, at)
                 length = high << 8 | low
+                if not self._settled:
+                    self._expect_settings(kind, flags)
                 if length > MAX_FRAME:
                     self._fail(FRAME_SIZE_ERROR, b"too large frame size")
                 end = at + 9 + length
@@ -205,8 +207,6 @@ class Http2Connection:
                     self._fail(PROTOCOL_ERROR, b"unexpected non-CONTINUATION frame or stream_id is invalid")
                 if end > size:
                     break
-                if not self._settled:
-                    self._expect_settings(kind, flags)
                 if kind == HEADERS and flags & ~END_STREAM == END_HEADERS and length and not self._constraints.empty:
                     self._on_header_block(stream_id & MAX_STREAM_ID, data[at + 9 : end], flags != END_HEADERS)
                 elif kind == HEADERS:
@@ -255,15 +255,16 @@ class Http2Connection:
     def ping(self, payload: bytes) -> None:
         self._queue_urgent(frame(PING, 0, 0, payload))
 
-    def on_connection_closed(self) -> None:
+    def on_connection_closed(self, reason: StreamResetReason = StreamResetReason.CONNECTION_TERMINATION) -> None:
         """The connection is gone: every stream is reset."""
         self._over = True
         if self.keepalive is not None:
             self.keepalive.stop()
         streams, self.streams = self.streams, {}
+        self.stats.streams_active -= len(streams)
         self._blocked.clear()
         for stream in streams.values():
-            self._abandon(stream, StreamResetReason.CONNECTION_TERMINATION, "")
+            self._abandon(stream, reason, "")
 
     # -- for streams
 
@@ -432,8 +433,7 @@ class Http2Connection:
         if stream.expected >= 0:
             stream.expected -= size
             if stream.expected < 0 or (end_stream and stream.expected):
-                self.stats.rx_messaging_error += 1
-                self._break_stream(stream, PROTOCOL_ERROR, MESSAGING_RULE)
+                self._break_stream(stream, PROTOCOL_ERROR, MESSAGING_RULE, self._of_bad_length)
                 self._consume_of_connection(length)
                 return
         if end_stream:
@@ -673,6 +673,7 @@ class Http2Connection:
             self._break_off(error.details)
         self._break_stream(stream, PROTOCOL_ERROR, error.details, self._of_bad_message)
 
+    _of_bad_length = StreamResetReason.LOCAL_RESET
     _of_bad_message = StreamResetReason.LOCAL_RESET
 
     def _break_stream(
@@ -701,8 +702,8 @@ class Http2Connection:
         """SETTINGS and the connection's window, as nghttp2 puts them."""
         settings = self.settings
         values = [
-            *settings.custom_settings,
             *first,
+            *settings.custom_settings,
             (SETTINGS_HEADER_TABLE_SIZE, settings.hpack_table_size),
             (SETTINGS_ENABLE_CONNECT_PROTOCOL, int(settings.allow_connect)),
             (SETTINGS_MAX_CONCURRENT_STREAMS, max_streams),

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ..byte_meter import ByteMeter
     from .connection import Http2Connection
 
-_CODES = {
+RESET_CODES = {
     StreamResetReason.LOCAL_REFUSED_STREAM_RESET: REFUSED_STREAM,
     StreamResetReason.CONNECT_ERROR: CONNECT_ERROR,
     StreamResetReason.PROTOCOL_ERROR: PROTOCOL_ERROR,
@@ -259,7 +259,7 @@ class Http2Stream:
             if self.waiting is None:
                 self.finish()
         else:
-            self._send_reset(_CODES.get(reason, self.reset_code))
+            self._send_reset(RESET_CODES.get(reason, self.reset_code))
 
     def _send_reset(self, code: int) -> None:
         connection = self.connection
