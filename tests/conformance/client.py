@@ -174,6 +174,8 @@ class Client:
         finally:
             for talk in self.talks.values():
                 talk.wire.close()
+                if isinstance(talk, Http2Talk):
+                    talk.wire.abandon()  # a flood that nobody has read would keep its transport for ever
             await asyncio.sleep(0)  # a transport is closed by the loop, in its next turn
 
     async def run_parallel(self, groups: dict[str, list[dict[str, Any]]]) -> dict[str, list[Any]]:

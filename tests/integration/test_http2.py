@@ -26,11 +26,11 @@ FLOOD = 20_000
 
 
 @asynccontextmanager
-async def running(command, fetch, directory, port):
+async def running(command, fetch, directory, port, seconds=30):
     """minienvoy in front of `port`: (process, host, port)."""
     (directory / "envoy.yaml").write_text(ROUTED.format(port=port))
     async with command(
-        "-c", str(directory / "envoy.yaml"), "--admin-address-path", str(directory / "admin")
+        "-c", str(directory / "envoy.yaml"), "--admin-address-path", str(directory / "admin"), seconds=seconds
     ) as process:
         async for line in process.stderr:
             if b"starting workers" in line:
@@ -68,7 +68,10 @@ async def test_a_gigabyte_takes_as_little_memory(command, tmp_path, fetch, slow)
 
 
 async def large_bodies(command, tmp_path, fetch, slow, size):
-    async with service(slow == "upstream") as port, running(command, fetch, tmp_path, port) as (process, host, bound):
+    async with (
+        service(slow == "upstream") as port,
+        running(command, fetch, tmp_path, port, 30 + size / MB) as (process, host, bound),
+    ):
         client = await Http2Client.connect(host, bound)
         for small in (0, 1, MB):
             await transfer(client, small, 0)
