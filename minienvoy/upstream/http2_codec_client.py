@@ -33,7 +33,7 @@ class Http2CodecClient(CodecClient):
     """
 
     pool: Http2ConnPool
-    codec: Http2ClientConnection
+    codec: Http2ClientConnection  # type: ignore[assignment]
     failed: bool = False
 
     def __init__(self, pool: Http2ConnPool, connection: ClientConnection) -> None:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from ..http.codec import StreamResetReason
 from .conn_pool import PoolFailureReason
-from .host_connection import create_connection
 from .http2_codec_client import Http2CodecClient, Http2StreamClient
 from .http_conn_pool import MAX_PRECONNECTED, HttpConnPool, HttpPoolCallbacks, PendingStream, no_codec
 from .resource_manager import DEFAULT
@@ -149,7 +148,7 @@ class Http2ConnPool(HttpConnPool):
             client.draining = True
         if client.room <= 0:
             self._list(client)
-        callbacks.on_pool_ready(stream)
+        callbacks.on_pool_ready(stream)  # type: ignore[arg-type]
 
     def _list(self, client: Http2CodecClient) -> None:
         """Keep `_ready` true."""
@@ -169,8 +168,7 @@ class Http2ConnPool(HttpConnPool):
             client.close()
 
     def _connect(self) -> None:
-        cluster, host = self.cluster, self.host
-        connection = create_connection(cluster, host)
+        connection = self._create_connection()
         self.stats.upstream_cx_http2_total += 1
         client = Http2CodecClient(self, connection)
         self._connecting_clients.append(client)

@@ -54,6 +54,7 @@ class PendingStream:
 MAX_PRECONNECTED: Final = 3
 """At once: a host that has just become healthy is not to be overrun."""
 
+
 def no_codec(connection: ClientConnection, settings: Http1Settings, stats: Any) -> Any:
     """For a pool whose connections make their own."""
     raise NotImplementedError
@@ -251,10 +252,13 @@ class HttpConnPool:
 
     def _connect(self) -> None:
         cluster = self.cluster
-        connection = create_connection(cluster, self.host)
+        connection = self._create_connection()
         self.stats.upstream_cx_http1_total += 1
         codec = self._make_codec(connection, self._settings, cluster.stats.http1())
         self._start(CodecClient(self, connection, codec))
+
+    def _create_connection(self) -> ClientConnection:
+        return create_connection(self.cluster, self.host)
 
     def _start(self, client: CodecClient) -> None:
         stats, host = self.stats, self.host
@@ -390,7 +394,7 @@ def http_conn_pool(
     make_codec: MakeCodec,
     priority: int = DEFAULT,
     downstream: Connection | None = None,
-    downstream_protocol: str = "",
+    downstream_protocol: str | None = None,
 ) -> HttpConnPool | None:
     """The pool of `host`, made if this is the first stream to it; None if there are too many pools.
 

@@ -101,7 +101,6 @@ class ClientStream(Http2Stream):
         fields += encode_entries(entries)
         self.send_block(fields, end_stream)
 
-
     def reset_stream(self, reason: StreamResetReason) -> None:
         """Nobody wants the answer: what is left of the request is not sent either."""
         self.decoder = None
