@@ -117,7 +117,8 @@ class GrpcWebFilter(StreamFilter):
         if self._words:
             headers.set(b"grpc-message", percent_encode(self._words))
         headers.set(b"grpc-status", b"%d" % http_to_grpc_status(headers.status))
-        headers.set(b"content-length", b"0")
+        headers.remove(b"content-length")
+        headers.add(b"content-length", b"0")
 
     def _whole_frames(self, data: bytes) -> bytes:
         """Messages are encoded each as a whole; the rest waits for more."""
