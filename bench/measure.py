@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 
 import uvloop
 
-from . import load, scale
+from . import http2, load, scale
 from .contestants import DIRECT, Contestant, Ports
 from .process import BenchError, StartedProcess, free_port, start_backend, wait_for_answer, wait_for_port
 
@@ -32,7 +32,7 @@ START_TIMEOUT = 20.0
 SETTLE = 0.3
 
 HTTP_WORKS = {"get": load.GET, "get11": load.GET_VARIED, "post": load.POST}
-WORKLOADS = (*HTTP_WORKS, "latency", "tcp", "bulk", "scale", "start", "memory")
+WORKLOADS = (*HTTP_WORKS, *http2.STREAMS, "latency", "tcp", "bulk", "scale", "start", "memory")
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +247,8 @@ class Bench:
     def _takes_part(self, one: Running, workload: str) -> bool:
         if workload in self._figures(one.name).failures:
             return False
+        if workload in http2.STREAMS:
+            return one.contestant is not None and one.contestant.reads is not None
         return workload not in ("tcp", "bulk") or one.contestant is None or one.contestant.tcp
 
     def _measure_one(self, runner: asyncio.Runner, one: Running, workload: str, round_number: int) -> None:
@@ -258,6 +260,9 @@ class Bench:
                 said = runner.run(self._latency(one, figures))
             elif workload == "bulk":
                 said = self._bulk(one, figures)
+            elif workload in http2.STREAMS:
+                driven = http2.drive(one.http_port, one.cpu_seconds, workload, self._plan.seconds)
+                said = self._note(one, figures, workload, driven)
             else:
                 said = runner.run(self._exchanges(one, figures, workload))
         except BenchError as error:
@@ -331,6 +336,10 @@ class Bench:
         driven = await load.drive(
             port, work, one.cpu_seconds, connections=plan.connections, seconds=plan.seconds, warm_up=plan.warm_up
         )
+        return self._note(one, figures, workload, driven)
+
+    @staticmethod
+    def _note(one: Running, figures: Figures, workload: str, driven: load.Driven) -> str:
         figures.add(f"{workload}.rate", driven.exchanges / driven.seconds)
         said = f"{driven.exchanges / driven.seconds:.0f}/s"
         if one.process is not None:

@@ -7,13 +7,15 @@ import platform
 from collections.abc import Callable, Sequence
 
 from .contestants import DIRECT, ENVOY, FLOOR
-from .measure import HTTP_WORKS, SATURATED, Figures, Results
+from .measure import SATURATED, Figures, Results
 from .scale import TABLES
 
 TITLES = {
     "get": "Small GET, keep-alive, one header",
     "get11": "The same with eleven headers, ten of them different in every request",
     "post": "POST of 1 KB",
+    "h2": "HTTP/2 to HTTP/1.1, small GET, one connection, 10 streams",
+    "h2m100": "The same with 100 streams",
 }
 NOTHING = "-"
 
@@ -22,7 +24,7 @@ def render(results: Results) -> str:
     """All tables of a run, with what must be known to read them."""
     sections = [_header(results)]
     workloads = results.plan.workloads
-    for workload in HTTP_WORKS:
+    for workload in TITLES:
         if workload in workloads:
             sections.append(f"### {TITLES[workload]}\n\n{_exchange_table(results, workload, 'request')}")
     if "latency" in workloads:

@@ -75,6 +75,9 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         stats = config.stats
         stats.downstream_cx_total += 1
         stats.downstream_cx_active += 1
+        if connection.info.ssl is not None:
+            stats.downstream_cx_ssl_total += 1
+            stats.downstream_cx_ssl_active += 1
         self.start = self.last_activity = config.dispatcher.monotonic_time()
         self._rearm_idle_timer()
         if config.max_connection_duration:
@@ -122,6 +125,8 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
             else:
                 stats.downstream_cx_destroy_local_active_rq += 1
         stats.downstream_cx_active -= 1
+        if self.connection.info.ssl is not None:
+            stats.downstream_cx_ssl_active -= 1
         if self.connection.delayed_close_timed_out:
             stats.downstream_cx_delayed_close_timeout += 1
         if self.codec is not None:

@@ -193,7 +193,7 @@ class ShadowRequest:
             cluster.stats.traffic.upstream_cx_none_healthy += 1
             self._finish(503)
             return
-        pool = host.http_pools.get(0) or http_conn_pool(cluster, host, config.make_codec)
+        pool = host.http_pools.get(0) or http_conn_pool(cluster, host, config.make_codec, headers=self._headers)
         if pool is None:
             self._finish(503)
             return

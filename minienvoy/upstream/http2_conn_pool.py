@@ -21,6 +21,7 @@ from .http_conn_pool import MAX_PRECONNECTED, HttpConnPool, HttpPoolCallbacks, P
 from .resource_manager import DEFAULT
 
 if TYPE_CHECKING:
+    from ..network.transport_socket import TransportSocketOptions
     from .cluster import Cluster
     from .codec_client import CodecClient
     from .host import Host
@@ -31,8 +32,15 @@ class Http2ConnPool(HttpConnPool):
 
     _clients: set[Http2CodecClient]  # type: ignore[assignment]
 
-    def __init__(self, cluster: Cluster, host: Host, priority: int = DEFAULT, key: Hashable = DEFAULT) -> None:
-        super().__init__(cluster, host, no_codec, priority, key)
+    def __init__(
+        self,
+        cluster: Cluster,
+        host: Host,
+        priority: int = DEFAULT,
+        key: Hashable = DEFAULT,
+        transport_options: TransportSocketOptions | None = None,
+    ) -> None:
+        super().__init__(cluster, host, no_codec, priority, key, transport_options)
         self.settings = cluster.http_options.http2
         self.max_concurrent_streams = self.settings.max_concurrent_streams
         self.max_requests = self._max_requests

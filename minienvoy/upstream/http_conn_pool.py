@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from ..record import replace
 from .codec_client import CodecClient
 from .conn_pool import PoolFailureReason
 from .host_connection import create_connection
@@ -22,9 +23,11 @@ from .resource_manager import DEFAULT
 
 if TYPE_CHECKING:
     from ..event.dispatcher import Dispatcher
+    from ..http.header_map import RequestHeaderMap
     from ..http.http1.settings import Http1Settings
     from ..network.client_connection import ClientConnection
     from ..network.connection import Connection
+    from ..network.transport_socket import TransportSocketOptions
     from .cluster import Cluster
     from .host import Host
 
@@ -67,7 +70,13 @@ class HttpConnPool:
     """Made on the first stream to a host; `draining` once the host has left the cluster."""
 
     def __init__(
-        self, cluster: Cluster, host: Host, make_codec: MakeCodec, priority: int = DEFAULT, key: Hashable = DEFAULT
+        self,
+        cluster: Cluster,
+        host: Host,
+        make_codec: MakeCodec,
+        priority: int = DEFAULT,
+        key: Hashable = DEFAULT,
+        transport_options: TransportSocketOptions | None = None,
     ) -> None:
         self.cluster = cluster
         self.host = host
@@ -85,6 +94,7 @@ class HttpConnPool:
         self.idle_timeout = cluster.http_options.idle_timeout
         self.max_stream_duration = cluster.http_options.max_stream_duration
         self._key = key
+        self._transport_options = transport_options
         self._resources.connection_pools.current += 1
         pools_of(cluster).add(self)
 
@@ -258,7 +268,10 @@ class HttpConnPool:
         self._start(CodecClient(self, connection, codec))
 
     def _create_connection(self) -> ClientConnection:
-        return create_connection(self.cluster, self.host)
+        connection = create_connection(self.cluster, self.host)
+        if self._transport_options is not None:
+            connection.transport_socket_options = replace(self._transport_options, host_name=self.host.hostname)
+        return connection
 
     def _start(self, client: CodecClient) -> None:
         stats, host = self.stats, self.host
@@ -395,11 +408,13 @@ def http_conn_pool(
     priority: int = DEFAULT,
     downstream: Connection | None = None,
     downstream_protocol: str | None = None,
+    headers: RequestHeaderMap | None = None,
 ) -> HttpConnPool | None:
     """The pool of `host`, made if this is the first stream to it; None if there are too many pools.
 
-    Only a cluster that wants a pool for each downstream connection looks at `downstream`, and only one that speaks
-    what the client speaks at `downstream_protocol`.
+    Only a cluster that wants a pool for each downstream connection looks at `downstream`, only one that speaks what the
+    client speaks at `downstream_protocol`, and only one whose requests say the server name for TLS at `headers`: such
+    pools are kept under a key that is not just `priority`.
     """
     key: Hashable = priority
     protocol = cluster.http_options.protocol
@@ -408,6 +423,10 @@ def http_conn_pool(
         # Never just the priority: who asks for that one does not say what the client speaks.
         http2 = downstream_protocol == "HTTP/2"
         key = (priority, http2)
+    transport_options = None
+    if headers is not None and cluster.http_options.names_server:
+        transport_options = cluster.http_options.transport_socket_options(headers)
+        key = (key, transport_options)
     if cluster.pool_per_downstream_connection and downstream is not None:
         key = (key, downstream.info.id)
     pool: HttpConnPool | None = host.http_pools.get(key)
@@ -420,8 +439,8 @@ def http_conn_pool(
         if http2:
             from .http2_conn_pool import Http2ConnPool
 
-            pool = host.http_pools[key] = Http2ConnPool(cluster, host, priority, key)
+            pool = host.http_pools[key] = Http2ConnPool(cluster, host, priority, key, transport_options)
             return pool
         kind = HttpConnPool if cluster.preconnect_ratio <= 1.0 else PreconnectingHttpConnPool
-        pool = host.http_pools[key] = kind(cluster, host, make_codec, priority, key)
+        pool = host.http_pools[key] = kind(cluster, host, make_codec, priority, key, transport_options)
     return pool

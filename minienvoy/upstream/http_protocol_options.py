@@ -8,23 +8,35 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from typing import Any
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
 
 from ..config.fields import honours
 from ..http.http1.header_formatter import header_formatters
 from ..http.http1.settings import Http1Settings
 from ..http.http2.settings import Http2Settings
 from ..matchers.match_predicate import ResponsePredicate, compile_match_predicate
+from ..network.transport_socket import TransportSocketOptions
 from ..record import field, record, replace
 from ..registry import Registry
 from .duration import duration_of
+
+if TYPE_CHECKING:
+    from ..http.header_map import RequestHeaderMap
 
 honours(
     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
     "common_http_protocol_options",
     "explicit_http_config",
     "outlier_detection",
+    "upstream_http_protocol_options",
     "use_downstream_protocol_config",
+)
+honours(
+    "envoy.config.core.v3.UpstreamHttpProtocolOptions",
+    "auto_sni",
+    "auto_san_validation",
+    "override_auto_sni_header",
 )
 honours("envoy.extensions.upstreams.http.v3.HttpProtocolOptions.OutlierDetection", "error_matcher")
 honours(
@@ -73,6 +85,8 @@ class UpstreamHttpProtocolOptions:
         http2: for the codec of an HTTP/2 connection.
         idle_timeout: seconds after which a connection without streams is closed.
         max_connection_duration: seconds after which a connection takes no new stream.
+        sni_header: the header of a request that says the server name for TLS; empty if none does.
+        auto_san_validation: that name must be in the certificate.
         error_matcher: which responses outlier detection takes for errors, instead of those with a status of 500 and up.
     """
 
@@ -84,6 +98,21 @@ class UpstreamHttpProtocolOptions:
     max_requests_per_connection: int | None = None
     max_stream_duration: float | None = None
     error_matcher: ResponsePredicate | None = None
+    sni_header: bytes = b""
+    auto_san_validation: bool = False
+
+    @property
+    def names_server(self) -> bool:
+        """Requests say the server name for TLS."""
+        return bool(self.sni_header) or self.auto_san_validation
+
+    def transport_socket_options(self, headers: RequestHeaderMap) -> TransportSocketOptions:
+        """What a request wants of its connection (`Router::Filter::createConnPool`, `auto_sni`)."""
+        value = headers.get(self.sni_header or b":authority") or headers.get(b":authority") or b""
+        name = _host_of(value.decode("latin-1"))
+        if not name or _is_address(name):
+            return TransportSocketOptions()
+        return TransportSocketOptions(name if self.sni_header else "", (name,) if self.auto_san_validation else ())
 
     @classmethod
     def from_proto(
@@ -121,6 +150,22 @@ class UpstreamHttpProtocolOptions:
         )
 
 
+def _host_of(authority: str) -> str:
+    """Without a port."""
+    if authority.startswith("["):
+        return authority[1:].partition("]")[0]
+    host, colon, port = authority.rpartition(":")
+    return host if colon and port.isdigit() else authority
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
 ProtocolOptionsFactory = Callable[[Any, int], UpstreamHttpProtocolOptions]
 PROTOCOL_OPTIONS: Registry[ProtocolOptionsFactory] = Registry("envoy.upstream_options")
 """(message in `typed_extension_protocol_options`, the cluster's own `max_requests_per_connection`) -> options"""
@@ -144,6 +189,14 @@ def create_http_protocol_options(config: Any, max_requests_per_connection: int) 
         protocol,
         max_requests_per_connection,
     )
+    upstream = config.upstream_http_protocol_options
+    if upstream.auto_sni or upstream.auto_san_validation:
+        header = upstream.override_auto_sni_header.lower().encode() or b":authority"
+        options = replace(
+            options,
+            sni_header=header if upstream.auto_sni else b"",
+            auto_san_validation=upstream.auto_san_validation,
+        )
     if not config.outlier_detection.HasField("error_matcher"):
         return options
     matcher = compile_match_predicate(config.outlier_detection.error_matcher, "outlier_detection.error_matcher")

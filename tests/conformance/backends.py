@@ -8,6 +8,8 @@ A backend is one of:
   connection, the last one repeats.
 * `down: refused` - nothing listens; `down: silent` - the connection is never established.
 
+`tls: {...}` beside it: it speaks TLS, see tls.py.
+
 With `h2: true` (or `h2: {...}`, see `http2.Session`) a backend speaks HTTP/2. Then an answer is a list of frames (see
 `http2.py`; they are on the stream that asked) and actions (`sleep`, `close`, `reset`, `never`, `expect: n`: n requests
 more that are complete), by default `{headers: "200 | content-length: 2"}, {data: ok, end: true}`; requests are answered
@@ -24,7 +26,7 @@ import asyncio
 import socket
 from typing import Any
 
-from . import http2, messages
+from . import http2, messages, tls
 from .wire import Wire
 
 DEFAULT_ANSWERS = ["HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"]
@@ -77,6 +79,7 @@ class Backend:
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         raw = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         raw.bind((self.host, 0))
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port = raw.getsockname()[1]
         if down == "refused":
             self._sockets.append(raw)  # bound and not listening: the port stays ours and refuses
@@ -91,7 +94,8 @@ class Backend:
                 self._sockets.append(filler)
             return
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Wire(self._connected), sock=raw)
+        context = tls.server_context(self.spec["tls"] or {}) if "tls" in self.spec else None
+        self._server = await loop.create_server(lambda: Wire(self._connected), sock=raw, ssl=context)
 
     async def stop(self) -> None:
         for task in self._tasks:

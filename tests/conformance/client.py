@@ -1,7 +1,7 @@
 """The client of a case: it carries out the steps and tells what it saw, in the words of a golden answer.
 
 Steps (a mapping of verbs; `on: name` beside them picks one of several connections, `to: name` and `from: address` say
-where a new connection goes and comes from):
+where a new connection goes and comes from, `tls: {...}` that it speaks TLS, see tls.py):
 
 * `request: text` - send a message (`message_bytes`) and read one response; `send: text` - only send; `send` may be a
   list with `{repeat: [text, n]}` and `{pause: seconds}` in it.
@@ -32,7 +32,7 @@ from math import floor
 from pathlib import Path
 from typing import Any
 
-from . import http2, messages
+from . import http2, messages, tls
 from .backends import message_bytes
 from .wire import Wire
 
@@ -174,6 +174,8 @@ class Client:
         finally:
             for talk in self.talks.values():
                 talk.wire.close()
+                if isinstance(talk, Http2Talk):
+                    talk.wire.abandon()  # a flood that nobody has read would keep its transport for ever
             await asyncio.sleep(0)  # a transport is closed by the loop, in its next turn
 
     async def run_parallel(self, groups: dict[str, list[dict[str, Any]]]) -> dict[str, list[Any]]:
@@ -233,6 +235,8 @@ class Client:
             unix = host.startswith("/")
             raw = socket.socket(socket.AF_UNIX if unix else socket.AF_INET6 if ":" in host else socket.AF_INET)
             raw.setblocking(False)
+            if not unix:
+                raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             try:
                 if source:
                     raw.bind(source)
@@ -240,13 +244,31 @@ class Client:
             except BaseException:
                 raw.close()
                 raise
-            _, wire = await loop.create_connection(Wire, sock=raw)
             plain = not self.h2 or step.get("h1") or step.get("to") == "admin"
-            self.talks[name] = Talk(wire) if plain else Http2Talk(wire, self.h2)
+            if "tls" not in step:
+                _, wire = await loop.create_connection(Wire, sock=raw)
+                self.talks[name] = Talk(wire) if plain else Http2Talk(wire, self.h2)
+                return self.talks[name]
+            settings = step["tls"] or {}
+            try:
+                await loop.sock_sendall(raw, settings.get("preface", "").encode("latin-1"))
+                context = tls.client_context(settings)
+                _, wire = await loop.create_connection(
+                    Wire, sock=raw, ssl=context, server_hostname=settings.get("sni", ""), ssl_handshake_timeout=PATIENCE
+                )
+            except (OSError, TimeoutError) as problem:
+                wire = Wire()
+                wire.ended = f"no handshake: {getattr(problem, 'reason', None) or type(problem).__name__}"
+                wire.ended_at = wire.last
+                self.talks[name] = Talk(wire)
+            else:
+                self.talks[name] = Talk(wire) if plain else Http2Talk(wire, self.h2)
+                assert wire.transport is not None
+                self.talks[name].note(tls.agreed(wire.transport.get_extra_info("ssl_object")))
         return self.talks[name]
 
     async def _step(self, step: dict[str, Any]) -> None:
-        verbs = [key for key in step if key not in ("on", "to", "from", "h1")]
+        verbs = [key for key in step if key not in ("on", "to", "from", "h1", "tls")]
         if verbs == ["sleep"]:
             await asyncio.sleep(step["sleep"])
             return
@@ -262,6 +284,8 @@ class Client:
                 self._swap(name, target)
             return
         talk = await self._talk(step)
+        if talk.wire.transport is None:
+            return  # there was no handshake
         for verb in verbs:
             action = getattr(self, f"_do_{verb}", None)
             if action is None:

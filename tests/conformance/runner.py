@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import admin, golden, messages, scenario, spread
+from . import admin, golden, messages, scenario, spread, tls
 from .backends import Backend
 from .client import WATCH, Client
 from .dns import DnsServer
@@ -213,7 +213,7 @@ def put_files(case: Case, directory: Path) -> None:
         if isinstance(content, dict):
             path.symlink_to(content["link"])
         else:
-            path.write_text(content)
+            path.write_text(content.replace("{certs}", str(tls.CERTIFICATES)))
 
 
 def _without_resets(tree: Any) -> Any:
@@ -315,7 +315,11 @@ def _upstream(case: Case, backend: Backend) -> list[list[Any]]:
         else:
             found, rest = messages.split(data, False)
         talk: list[Any] = [messages.readable(message) for message in found]
-        if rest:
+        if wire.agreed:
+            talk.insert(0, wire.agreed)
+        if rest.startswith(b"\x16\x03"):
+            talk.append("<a ClientHello>")
+        elif rest:
             talk.append(messages.lines(rest))
         talk.append("ended by the backend" if wire.we_ended else wire.ended or "kept open")
         shown.append(talk)

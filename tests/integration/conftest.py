@@ -41,15 +41,15 @@ def run(request):
 
 @pytest.fixture
 def command(root):
-    """`async with command("-c", ...) as process`; it is killed if it is still there at the end."""
+    """`async with command("-c", ...) as process`; it is killed if it is still there at the end, or after `seconds`."""
 
     @asynccontextmanager
-    async def run(*arguments: str, **options: object) -> AsyncIterator[Process]:
+    async def run(*arguments: str, seconds: float = 30, **options: object) -> AsyncIterator[Process]:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "minienvoy", *arguments, cwd=root, stdout=PIPE, stderr=PIPE, **options
         )
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(seconds):
                 yield process
         finally:
             if process.returncode is None:

@@ -23,7 +23,7 @@ class StreamOwner:
     """What a stream knows as its connection manager: the part of it that is one stream's.
 
     Attributes:
-        last_activity: monotonic seconds.
+        last_activity: monotonic seconds; 0 until something has moved.
         stream_idle_timeout: seconds; 0 for none.
         draining, drain_announced: without meaning for a stream; see `Http2ConnectionManager`.
     """
@@ -77,15 +77,9 @@ class Http2ActiveStream(ActiveStream):
 
     protocol = "HTTP/2"
 
-    def __init__(self, owner: StreamOwner, encoder: ResponseEncoder) -> None:
-        super().__init__(owner, encoder)  # type: ignore[arg-type]
-        self.owner = owner
-        owner.last_activity = self.start_monotonic
-        encoder.watermark = self._on_watermark  # type: ignore[attr-defined]
-
-    def _on_watermark(self, high: bool) -> None:
-        if self.watermark_callbacks is not None:
-            self.watermark_callbacks(high)
+    @property
+    def owner(self) -> StreamOwner:
+        return self.manager  # type: ignore[return-value]
 
     def _decide_on_connection(self, headers: ResponseHeaderMap) -> None:
         config, manager = self.config, self.owner.manager

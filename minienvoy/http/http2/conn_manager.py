@@ -73,7 +73,7 @@ class Http2ConnectionManager(ConnectionManager):
     def new_stream(self, encoder: ResponseEncoder) -> ActiveStream:
         self.requests += 1
         self.config.stats.downstream_rq_http2_total += 1
-        stream = self._stream_class(StreamOwner(self), encoder)
+        stream = self._stream_class(StreamOwner(self), encoder)  # type: ignore[arg-type]
         self.streams[stream] = None
         return stream
 

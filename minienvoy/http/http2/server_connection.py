@@ -44,7 +44,6 @@ from .stream import Http2Stream
 if TYPE_CHECKING:
     from ...event.dispatcher import Timer
     from ...network.connection import Connection
-    from ..byte_meter import ByteMeter
     from ..codec_stats import Http2CodecStats
     from .settings import Http2Settings
 
@@ -62,20 +61,13 @@ class ServerStream(Http2Stream):
     """A request, and the encoder of its response.
 
     Attributes:
-        tunnel: what is between its ends is no HTTP, and breaks as a connection does.
         last_response: without meaning here: a connection ends by GOAWAY.
     """
 
-    __slots__ = ("last_response", "meter", "tunnel")
+    __slots__ = ("last_response",)
 
     last_response: bool
     http_10 = False
-    meter: ByteMeter | None
-
-    def __init__(self, connection: Http2Connection, stream_id: int) -> None:
-        super().__init__(connection, stream_id)
-        self.meter = None
-        self.tunnel = False
 
     @property
     def reset_code(self) -> int:

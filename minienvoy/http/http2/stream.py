@@ -34,6 +34,7 @@ from .hpack import encode_entries
 
 if TYPE_CHECKING:
     from ...event.dispatcher import Timer
+    from ..byte_meter import ByteMeter
     from .connection import Http2Connection
 
 RESET_CODES = {
@@ -56,6 +57,8 @@ class Http2Stream:
         held: bytes that arrived while somebody had disabled reading.
         waiting: what is to be sent and has to wait for window; None if nothing has.
         local_end: END_STREAM has been sent, or will be after what waits.
+        meter: counts the bytes of the stream, where that is wanted.
+        tunnel: what is between its ends is no HTTP, and breaks as a connection does.
         remote_end: the peer has sent END_STREAM.
     """
 
@@ -74,9 +77,11 @@ class Http2Stream:
         "held",
         "id",
         "local_end",
+        "meter",
         "outstanding",
         "remote_end",
         "send_window",
+        "tunnel",
         "waiting",
         "watermark",
     )
@@ -98,6 +103,8 @@ class Http2Stream:
         self._disabled = 0
         self.held = 0
         self._flush_timer: Timer | None = None
+        self.meter: ByteMeter | None = None
+        self.tunnel = False
 
     # -- sending
 
@@ -130,6 +137,7 @@ class Http2Stream:
                 self.local_end = True
                 if self.remote_end and not connection.dispatching:
                     connection.close_stream(self)
+                    self.decoder = None  # it knows us, too: only the garbage collector could find the two
                 elif self.remote_end or self._reset_after:
                     self.finish()
             return
@@ -144,8 +152,7 @@ class Http2Stream:
             connection.on_flush_pending(self)
         if self._waiting_size > connection.buffer_limit and not self._backed_up:
             self._backed_up = True
-            if self.watermark is not None:
-                self.watermark(True)
+            self._tell_feeder(True)
 
     def encode_trailers(self, trailers: HeaderMap) -> None:
         if self.closed or self.local_end:
@@ -198,8 +205,15 @@ class Http2Stream:
                 self._send_trailers(trailers)
         if self._backed_up and self._waiting_size <= connection.buffer_limit // 2:
             self._backed_up = False
-            if self.watermark is not None:
-                self.watermark(False)
+            self._tell_feeder(False)
+
+    def _tell_feeder(self, high: bool) -> None:
+        callback = self.watermark
+        if callback is None:
+            # The server's streams are fed by who decodes them.
+            callback = getattr(self.decoder, "watermark_callbacks", None)
+        if callback is not None:
+            callback(high)
 
     def send_block(self, fields: list[bytes], end_stream: bool) -> None:
         """Send a header block."""
@@ -237,6 +251,7 @@ class Http2Stream:
                 self._send_reset(NO_ERROR)
             else:
                 self.connection.close_stream(self)
+            self.decoder = None
 
     def reset_stream(self, reason: StreamResetReason) -> None:
         """Give the stream up; what has been encoded to its end is still sent."""
