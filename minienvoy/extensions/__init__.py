@@ -37,6 +37,9 @@ CATALOGUE = {
     "envoy.extensions.filters.http.fault.v3.HTTPFault": "filters.http.fault",
     "envoy.extensions.filters.http.stateful_session.v3.StatefulSession": "filters.http.stateful_session",
     "envoy.extensions.filters.http.stateful_session.v3.StatefulSessionPerRoute": "filters.http.stateful_session",
+    "envoy.extensions.filters.http.grpc_http1_bridge.v3.Config": "filters.http.grpc_http1_bridge",
+    "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig": "filters.http.grpc_stats",
+    "envoy.extensions.filters.http.grpc_web.v3.GrpcWeb": "filters.http.grpc_web",
     "envoy.extensions.filters.http.router.v3.Router": "filters.http.router",
     # path matchers and rewriters of routes
     "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig": "path.uri_template",

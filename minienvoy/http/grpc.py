@@ -18,6 +18,11 @@ _HTTP_OF_STATUS: Final = (200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409,
 """By gRPC status, as `google.rpc.Code` says."""
 
 
+def http_to_grpc_status(status: int) -> int:
+    """What an HTTP status without a `grpc-status` means (`Grpc::Utility::httpToGrpcStatus`)."""
+    return _STATUS_OF_HTTP.get(status, _UNKNOWN)
+
+
 def grpc_to_http_status(grpc_status: bytes | None) -> int | None:
     """What a `grpc-status` means in HTTP (`Grpc::Utility::grpcToHttpStatus`); None if there is none."""
     if grpc_status is None:

@@ -33,7 +33,7 @@ class Http2CodecClient(CodecClient):
     """
 
     pool: Http2ConnPool
-    codec: Http2ClientConnection
+    codec: Http2ClientConnection  # type: ignore[assignment]
     failed: bool = False
 
     def __init__(self, pool: Http2ConnPool, connection: ClientConnection) -> None:
@@ -94,9 +94,7 @@ class Http2CodecClient(CodecClient):
 
     def on_go_away(self) -> None:
         self.pool.stats.upstream_cx_close_notify += 1
-        self.draining = True
-        if not self.active:
-            self.close()
+        self.pool.retire(self)
 
     def on_max_streams_changed(self, maximum: int) -> None:
         self.limit = min(maximum, self.pool.max_concurrent_streams)
@@ -118,6 +116,10 @@ class Http2CodecClient(CodecClient):
     def _on_protocol_error(self, error: CodecProtocolError) -> None:
         self.failed = True
         self.close()
+
+    def _on_max_duration(self) -> None:
+        self.pool.stats.upstream_cx_max_duration_reached += 1
+        self.pool.retire(self)
 
     def _on_ping_timeout(self) -> None:
         self.connection.close(ConnectionCloseType.NO_FLUSH, "http2_ping_timeout")

@@ -156,7 +156,7 @@ class Http2ConnPool(HttpConnPool):
             client.draining = True
         if client.room <= 0:
             self._list(client)
-        callbacks.on_pool_ready(stream)
+        callbacks.on_pool_ready(stream)  # type: ignore[arg-type]
 
     def _list(self, client: Http2CodecClient) -> None:
         """Keep `_ready` true."""

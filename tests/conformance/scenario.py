@@ -77,6 +77,9 @@ HTTP_FILTERS = {
     "bandwidth_limit": "filters.http.bandwidth_limit.v3.BandwidthLimit",
     "buffer": "filters.http.buffer.v3.Buffer",
     "fault": "filters.http.fault.v3.HTTPFault",
+    "grpc_http1_bridge": "filters.http.grpc_http1_bridge.v3.Config",
+    "grpc_stats": "filters.http.grpc_stats.v3.FilterConfig",
+    "grpc_web": "filters.http.grpc_web.v3.GrpcWeb",
     "local_ratelimit": "filters.http.local_ratelimit.v3.LocalRateLimit",
 }
 OWNERS_OF_STAT_PREFIXES = (

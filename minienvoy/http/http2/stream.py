@@ -157,6 +157,10 @@ class Http2Stream:
     def encode_trailers(self, trailers: HeaderMap) -> None:
         if self.closed or self.local_end:
             return
+        if not trailers.entries:
+            # Envoy sends no empty block (`skip_encoding_empty_trailers`).
+            self.encode_data(b"", True)
+            return
         if self.waiting is None:
             self._send_trailers(trailers)
         else:

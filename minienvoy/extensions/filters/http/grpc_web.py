@@ -1,0 +1,161 @@
+"""`envoy.filters.http.grpc_web`: gRPC for browsers, which see no trailers.
+
+Envoy: `Extensions::HttpFilters::GrpcWeb::GrpcWebFilter`; docs "gRPC-Web", and the protocol's own description. Trailers
+become a last frame of the body, marked by 0x80; the text form is all of that in base64.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any, Final
+
+from ....config.fields import honours
+from ....http.filter import (
+    HTTP_FILTERS,
+    FilterDataStatus,
+    FilterHeadersStatus,
+    FilterTrailersStatus,
+    HttpFilterFactory,
+    StreamFilter,
+)
+from ....http.grpc import http_to_grpc_status, is_grpc, percent_encode
+from ....http.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
+from ....server.factory_context import FactoryContext
+from ....stats.store import Scope
+from ..common.grpc_counts import charge, counts_of, method_prefix
+
+CONFIG_TYPE: Final = "envoy.extensions.filters.http.grpc_web.v3.GrpcWeb"
+_BINARY: Final = (b"application/grpc-web", b"application/grpc-web+proto")
+_TEXT: Final = (b"application/grpc-web-text", b"application/grpc-web-text+proto")
+_TRAILERS: Final = 0x80
+_MAX_WORDS: Final = 8192
+"""Bytes of a body that becomes a `grpc-message`."""
+
+honours(CONFIG_TYPE)
+
+
+class GrpcWebFilter(StreamFilter):
+    """One stream."""
+
+    def __init__(self, clusters: Any) -> None:
+        self._clusters = clusters
+        self._scope: Scope | None = None
+        self._prefix = ""
+        self._is_web = self._text_request = self._text_response = False
+        self._encoded = b""
+        self._frames = b""
+        self._refused: ResponseHeaderMap | None = None
+        """Headers of a response that is no gRPC; its body becomes the message."""
+        self._words = b""
+
+    def decode_headers(self, headers: RequestHeaderMap, end_stream: bool) -> FilterHeadersStatus:
+        kind = headers.get(b"content-type")
+        if kind not in _BINARY and kind not in _TEXT:
+            return FilterHeadersStatus.CONTINUE
+        self._is_web = True
+        # What the proxy itself answers is made into what the client understands on its way back.
+        self.decoder_callbacks.stream_info.became_grpc = True
+        self._scope = counts_of(self.decoder_callbacks, self._clusters, "grpc-web")
+        self._prefix = method_prefix(headers.path)
+        # The length of the body is about to change.
+        headers.remove(b"content-length")
+        headers.set(b"content-type", b"application/grpc")
+        self._text_request = kind in _TEXT
+        self._text_response = headers.get(b"accept") in _TEXT
+        headers.set(b"te", b"trailers")
+        headers.set(b"grpc-accept-encoding", b"identity")
+        return FilterHeadersStatus.CONTINUE
+
+    def decode_data(self, data: bytes, end_stream: bool) -> FilterDataStatus:
+        if not self._text_request:
+            return FilterDataStatus.CONTINUE
+        encoded = self._encoded + data
+        whole = len(encoded) // 4 * 4
+        self._encoded = encoded[whole:]
+        try:
+            if end_stream and self._encoded:
+                raise binascii.Error
+            # Every message may have been encoded by itself, padding and all.
+            decoded = b"".join(base64.b64decode(part, validate=True) for part in _base64_parts(encoded[:whole]))
+        except binascii.Error:
+            self.decoder_callbacks.send_local_reply(
+                400, "Bad gRPC-web request, invalid base64 data.", "grpc_base_64_decode_failed"
+            )
+            return FilterDataStatus.STOP_ITERATION_NO_BUFFER
+        self.decoder_callbacks.inject_decoded_data(decoded, end_stream)
+        return FilterDataStatus.STOP_ITERATION_NO_BUFFER
+
+    def encode_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> FilterHeadersStatus:
+        if not self._is_web:
+            return FilterHeadersStatus.CONTINUE
+        if end_stream and self._scope is not None:
+            charge(self._scope, self._prefix, headers)
+        is_call = headers.has(b"grpc-status") if end_stream else is_grpc(headers.get(b"content-type"))
+        headers.set(b"content-type", b"application/grpc-web%b+proto" % (b"-text" if self._text_response else b""))
+        if is_call and headers.status == 200:
+            return FilterHeadersStatus.CONTINUE
+        if end_stream:
+            headers.set(b"grpc-status", b"%d" % http_to_grpc_status(headers.status))
+            return FilterHeadersStatus.CONTINUE
+        self._refused = headers
+        return FilterHeadersStatus.STOP_ITERATION
+
+    def encode_data(self, data: bytes, end_stream: bool) -> FilterDataStatus:
+        if self._refused is not None:
+            self._words = (self._words + data)[:_MAX_WORDS]
+            if end_stream:
+                self._tell_refusal(self._refused)
+                self.encoder_callbacks.inject_encoded_data(b"", True)
+            return FilterDataStatus.STOP_ITERATION_NO_BUFFER
+        if not self._is_web or not self._text_response:
+            return FilterDataStatus.CONTINUE
+        self.encoder_callbacks.inject_encoded_data(base64.b64encode(self._whole_frames(data)), end_stream)
+        return FilterDataStatus.STOP_ITERATION_NO_BUFFER
+
+    def _tell_refusal(self, headers: ResponseHeaderMap) -> None:
+        if self._words:
+            headers.set(b"grpc-message", percent_encode(self._words))
+        headers.set(b"grpc-status", b"%d" % http_to_grpc_status(headers.status))
+        headers.remove(b"content-length")
+        headers.add(b"content-length", b"0")
+
+    def _whole_frames(self, data: bytes) -> bytes:
+        """Messages are encoded each as a whole; the rest waits for more."""
+        data = self._frames + data
+        end = 0
+        while len(data) - end >= 5:
+            following = end + 5 + int.from_bytes(data[end + 1 : end + 5], "big")
+            if following > len(data):
+                break
+            end = following
+        self._frames = data[end:]
+        return data[:end]
+
+    def encode_trailers(self, trailers: HeaderMap) -> FilterTrailersStatus:
+        if not self._is_web:
+            return FilterTrailersStatus.CONTINUE
+        if self._refused is not None:
+            self._tell_refusal(self._refused)
+            return FilterTrailersStatus.CONTINUE
+        if self._scope is not None:
+            charge(self._scope, self._prefix, trailers)
+        block = b"".join(b"%b:%b\r\n" % (item[0], item[1]) for item in trailers.entries)
+        last = bytes([_TRAILERS]) + len(block).to_bytes(4, "big") + block
+        self.encoder_callbacks.add_encoded_data(base64.b64encode(last) if self._text_response else last)
+        trailers.entries.clear()
+        trailers.seen = 0
+        return FilterTrailersStatus.CONTINUE
+
+
+def _base64_parts(encoded: bytes) -> list[bytes]:
+    """Cut behind padding, at a multiple of four."""
+    if b"=" not in encoded[:-2]:
+        return [encoded]
+    return [encoded[at : at + 4] for at in range(0, len(encoded), 4)]
+
+
+@HTTP_FILTERS.register("envoy.filters.http.grpc_web", CONFIG_TYPE)
+def create_grpc_web(proto: Any, context: FactoryContext) -> HttpFilterFactory:
+    clusters = context.server.cluster_manager.clusters
+    return lambda: GrpcWebFilter(clusters)

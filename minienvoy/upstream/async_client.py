@@ -1,0 +1,357 @@
+"""Requests of the proxy's own, over its own clusters: for filters and services that have to ask somebody.
+
+Envoy: `Http::AsyncClientImpl`, `Http::AsyncStreamImpl`, `Http::AsyncRequestImpl`. Here it stands beside the connection
+pools, which it uses as the router does.
+
+    client = AsyncClient(cluster_manager, make_codec)
+    request = client.send("authz", headers, b"body", callbacks, timeout=0.2)     # on_success or on_failure, once
+    stream = client.start("ratelimit", callbacks, timeout=0.0)                   # send_headers, send_data, ...
+
+What goes wrong before a response is a response, as Envoy has it: 503 without a host or a connection, 504 when it takes
+too long. Only a stream that breaks off in the middle of its response is a failure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Protocol
+
+from ..http.codec import RequestEncoder, StreamResetReason
+from ..http.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
+from .conn_pool import PoolFailureReason
+from .http_conn_pool import MakeCodec, PendingStream, http_conn_pool
+
+if TYPE_CHECKING:
+    from ..event.dispatcher import Timer
+    from .cluster import Cluster
+    from .codec_client import CodecClient
+    from .host import Host
+
+
+class Clusters(Protocol):
+    """Where clusters are found; `ClusterManager` is it."""
+
+    def clusters(self) -> Mapping[str, Cluster]: ...
+
+
+class AsyncStreamCallbacks(Protocol):
+    """What comes of a stream; `on_complete` or `on_reset` is the last."""
+
+    def on_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None: ...
+    def on_data(self, data: bytes, end_stream: bool) -> None: ...
+    def on_trailers(self, trailers: HeaderMap) -> None: ...
+    def on_complete(self) -> None: ...
+    def on_reset(self) -> None: ...
+
+
+class AsyncCallbacks(Protocol):
+    """What comes of a request; exactly one of these is called, perhaps before `send` returns."""
+
+    def on_success(self, headers: ResponseHeaderMap, body: bytes, trailers: HeaderMap | None) -> None: ...
+    def on_failure(self) -> None: ...
+
+
+class AsyncClient:
+    """Of one server; every call names its cluster."""
+
+    def __init__(self, clusters: Clusters, make_codec: MakeCodec) -> None:
+        self._clusters = clusters
+        self._make_codec = make_codec
+
+    def send(
+        self,
+        cluster: str,
+        headers: RequestHeaderMap,
+        body: bytes,
+        callbacks: AsyncCallbacks,
+        timeout: float = 0.0,
+        max_response: int = 0,
+    ) -> AsyncStream:
+        """A whole request for a whole response; `reset` of what is returned gives it up without a word.
+
+        `timeout` in seconds, 0 for none; a body of more than `max_response` bytes is a failure, 0 for no limit.
+        """
+        request = _AsyncRequest(callbacks, max_response)
+        stream = self.start(cluster, request, timeout)
+        request.stream = stream
+        if body and not headers.has(b"content-length"):
+            headers.set(b"content-length", b"%d" % len(body))
+        stream.send_headers(headers, not body)
+        if body:
+            stream.send_data(body, True)
+        return stream
+
+    def start(self, cluster: str, callbacks: AsyncStreamCallbacks, timeout: float = 0.0) -> AsyncStream:
+        """A stream that nothing has been sent on yet; `timeout` counts from when its request is complete."""
+        return AsyncStream(self._clusters.clusters().get(cluster), self._make_codec, callbacks, timeout)
+
+
+class AsyncStream:
+    """One request and its response.
+
+    Attributes:
+        done: nothing more is told of it.
+    """
+
+    def __init__(
+        self, cluster: Cluster | None, make_codec: MakeCodec, callbacks: AsyncStreamCallbacks, timeout: float
+    ) -> None:
+        self._cluster = cluster
+        self._make_codec = make_codec
+        self._callbacks = callbacks
+        self._timeout = timeout
+        self._timer: Timer | None = None
+        self._host: Host | None = None
+        self._client: CodecClient | None = None
+        self._encoder: RequestEncoder | None = None
+        self._pending: PendingStream | None = None
+        self._headers: RequestHeaderMap | None = None
+        self._waiting: list[bytes] = []
+        self._trailers: HeaderMap | None = None
+        self._complete = self._responded = self.done = False
+        self._start = 0.0
+        self.above_watermark: Callable[[bool], None] | None = None
+        """Told (True) to stop sending and (False) to go on."""
+
+    # -- sending
+
+    def send_headers(self, headers: RequestHeaderMap, end_stream: bool) -> None:
+        cluster = self._cluster
+        self._headers = headers
+        headers.set(b"x-envoy-internal", b"true")
+        if end_stream:
+            self._on_request_complete()
+        host = None if cluster is None else cluster.load_balancer.choose_host(None)
+        if cluster is None or host is None:
+            if cluster is not None:
+                cluster.stats.traffic.upstream_cx_none_healthy += 1
+            self._answer(503, b"no healthy upstream")
+            return
+        self._host = host
+        pool = host.http_pools.get(0) or http_conn_pool(cluster, host, self._make_codec)
+        if pool is None:
+            self._answer(503, b"no healthy upstream")
+            return
+        pending = pool.new_stream(self)
+        if pending is not None and not self.done:
+            self._pending = pending
+
+    def send_data(self, data: bytes, end_stream: bool) -> None:
+        if self.done or self._complete:
+            return
+        if end_stream:
+            self._on_request_complete()
+        if self._encoder is not None:
+            self._encoder.encode_data(data, end_stream)
+        else:
+            self._waiting.append(data)
+
+    def send_trailers(self, trailers: HeaderMap) -> None:
+        if self.done or self._complete:
+            return
+        self._on_request_complete()
+        if self._encoder is not None:
+            self._encoder.encode_trailers(trailers)
+        else:
+            self._trailers = trailers
+
+    def read_disable(self, disable: bool) -> None:
+        """Counted: take no more of the response for now."""
+        if self._client is not None:
+            self._client.read_disable(disable)
+
+    def reset(self) -> None:
+        """Give it up; nothing more is told."""
+        if self.done:
+            return
+        client, pending = self._client, self._pending
+        self._finish()
+        if pending is not None:
+            pending.cancel()
+        if client is not None:
+            client.watermark = None
+            client.reset_stream(StreamResetReason.LOCAL_RESET)
+
+    # -- from the pool
+
+    def on_pool_ready(self, client: CodecClient) -> None:
+        headers = self._headers
+        assert headers is not None
+        self._pending = None
+        self._client = client
+        if self._host is not None and self._host.outlier is not None:
+            self._host.outlier.put_connected()
+        client.watermark = self._on_watermark
+        encoder = self._encoder = client.codec.new_stream(self)
+        waiting, self._waiting = self._waiting, []
+        trailers = self._trailers
+        encoder.encode_headers(headers, self._complete and not waiting and trailers is None)
+        if waiting:
+            encoder.encode_data(b"".join(waiting), self._complete and trailers is None)
+        if trailers is not None:
+            encoder.encode_trailers(trailers)
+
+    def on_pool_failure(self, reason: PoolFailureReason, details: str, host: Host | None) -> None:
+        self._pending = None
+        if host is not None:
+            host.stats.rq_error += 1
+            if host.outlier is not None and reason is not PoolFailureReason.OVERFLOW:
+                host.outlier.put_connect_failure()
+        self._fail(reason.value)
+
+    # -- from the codec
+
+    def on_request_refused(self, name: str) -> None:
+        self.reset()
+        self._callbacks.on_reset()
+
+    def decode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
+        """Not the answer yet."""
+
+    def decode_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None:
+        status = headers.status
+        self._responded = True
+        if self._cluster is not None:
+            self._cluster.code_stats.charge_response(status, True)
+        if self._host is not None:
+            if status >= 500:
+                self._host.stats.rq_error += 1
+            else:
+                self._host.stats.rq_success += 1
+            if self._host.outlier is not None:
+                self._host.outlier.put_http_response_code(status)
+        if end_stream:
+            self._give_back()
+        self._callbacks.on_headers(headers, end_stream)
+        if end_stream:
+            self._callbacks.on_complete()
+
+    def decode_data(self, data: bytes, end_stream: bool) -> None:
+        if end_stream:
+            self._give_back()
+        self._callbacks.on_data(data, end_stream)
+        if end_stream:
+            self._callbacks.on_complete()
+
+    def decode_trailers(self, trailers: HeaderMap) -> None:
+        self._give_back()
+        self._callbacks.on_trailers(trailers)
+        self._callbacks.on_complete()
+
+    def on_reset_stream(self, reason: StreamResetReason, details: str) -> None:
+        if self.done:
+            return
+        self._client = None
+        if self._host is not None:
+            self._host.stats.rq_error += 1
+            if self._host.outlier is not None:
+                self._host.outlier.put_connect_failure()
+        self._fail(reason.value)
+
+    # -- inside
+
+    def _on_watermark(self, high: bool) -> None:
+        if self.above_watermark is not None:
+            self.above_watermark(high)
+
+    def _on_request_complete(self) -> None:
+        self._complete = True
+        if self._cluster is None:
+            return
+        self._start = self._cluster.dispatcher.monotonic_time()
+        if self._timeout:
+            self._timer = self._cluster.dispatcher.create_timer(self._on_timeout)
+            self._timer.enable(self._timeout)
+
+    def _on_timeout(self) -> None:
+        responded, cluster = self._responded, self._cluster
+        assert cluster is not None
+        cluster.stats.traffic.upstream_rq_timeout += 1
+        if self._host is not None:
+            self._host.stats.rq_timeout += 1
+            if self._host.outlier is not None:
+                self._host.outlier.put_timeout()
+        self.reset()
+        if responded:
+            self._callbacks.on_reset()
+        else:
+            self._answer(504, b"upstream request timeout")
+
+    def _give_back(self) -> None:
+        """The whole response is there: the connection is free before anybody hears of it."""
+        client, cluster = self._client, self._cluster
+        self._finish()
+        if cluster is None:
+            return
+        now = cluster.dispatcher.monotonic_time()
+        if self._complete:
+            cluster.code_stats.charge_timing(int((now - self._start) * 1000), True)
+        if client is not None:
+            client.watermark = None
+            client.pool.on_stream_complete(client, now)
+
+    def _fail(self, reason: str) -> None:
+        if self._responded:
+            self._finish()
+            self._callbacks.on_reset()
+        else:
+            words = "upstream connect error or disconnect/reset before headers. reset reason: "
+            self._answer(503, f"{words}{reason}".encode())
+
+    def _answer(self, status: int, body: bytes) -> None:
+        """There is no response: this is what is told in its place."""
+        self._finish()
+        if self._cluster is not None:
+            self._cluster.code_stats.charge_response(status, True)
+        headers = ResponseHeaderMap(status)
+        headers.add(b"content-length", b"%d" % len(body))
+        headers.add(b"content-type", b"text/plain")
+        self._callbacks.on_headers(headers, False)
+        self._callbacks.on_data(body, True)
+        self._callbacks.on_complete()
+
+    def _finish(self) -> None:
+        self.done = True
+        self._client = self._pending = self._encoder = None
+        self._waiting = []
+        if self._timer is not None:
+            self._timer.disable()
+
+
+class _AsyncRequest:
+    """Collects a response."""
+
+    def __init__(self, callbacks: AsyncCallbacks, max_response: int) -> None:
+        self.stream: AsyncStream | None = None
+        self._callbacks = callbacks
+        self._max = max_response
+        self._headers: ResponseHeaderMap | None = None
+        self._trailers: HeaderMap | None = None
+        self._body: list[bytes] = []
+        self._size = 0
+        self._over = False
+
+    def on_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None:
+        self._headers = headers
+
+    def on_data(self, data: bytes, end_stream: bool) -> None:
+        self._size += len(data)
+        if self._max and self._size > self._max:
+            if self.stream is not None:
+                self.stream.reset()
+            self.on_reset()
+            return
+        self._body.append(data)
+
+    def on_trailers(self, trailers: HeaderMap) -> None:
+        self._trailers = trailers
+
+    def on_complete(self) -> None:
+        if not self._over and self._headers is not None:
+            self._over = True
+            self._callbacks.on_success(self._headers, b"".join(self._body), self._trailers)
+
+    def on_reset(self) -> None:
+        if not self._over:
+            self._over = True
+            self._callbacks.on_failure()

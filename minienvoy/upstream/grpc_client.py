@@ -1,0 +1,220 @@
+"""gRPC calls of the proxy's own (`envoy_grpc`), unary and streaming.
+
+Envoy: `Grpc::AsyncClientImpl`, `Grpc::AsyncStreamImpl`, `Grpc::AsyncRequestImpl`, `Grpc::Decoder`.
+
+Messages are bytes here: who calls knows their types.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+from ..http.grpc import http_to_grpc_status
+from ..http.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
+from .async_client import AsyncClient, AsyncStream
+
+OK: Final = 0
+CANCELLED: Final = 1
+UNKNOWN: Final = 2
+RESOURCE_EXHAUSTED: Final = 8
+INTERNAL: Final = 13
+UNAVAILABLE: Final = 14
+
+
+class GrpcDecoder:
+    """Messages out of a stream of bytes.
+
+    `max_length` is that of one message, 0 for no limit.
+    """
+
+    __slots__ = ("_buffer", "_max_length")
+
+    def __init__(self, max_length: int = 0) -> None:
+        self._buffer = b""
+        self._max_length = max_length
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The messages that are complete now.
+
+        Raises:
+            ValueError: a message has flags that mean nothing here, or is too long.
+        """
+        data = self._buffer + data
+        found: list[bytes] = []
+        at = 0
+        while len(data) - at >= 5:
+            length = int.from_bytes(data[at + 1 : at + 5], "big")
+            if data[at] or (self._max_length and length > self._max_length):
+                raise ValueError("not a message that can be read")
+            if len(data) - at - 5 < length:
+                break
+            found.append(data[at + 5 : at + 5 + length])
+            at += 5 + length
+        self._buffer = data[at:]
+        return found
+
+    @property
+    def empty(self) -> bool:
+        """There is no beginning of a message."""
+        return not self._buffer
+
+
+def grpc_frame(message: bytes) -> bytes:
+    """As it stands in a body (`Grpc::Common::serializeToGrpcFrame`)."""
+    return b"\0" + len(message).to_bytes(4, "big") + message
+
+
+class GrpcStreamCallbacks(Protocol):
+    """`on_remote_close` is the last."""
+
+    def on_receive_message(self, message: bytes) -> None: ...
+    def on_remote_close(self, status: int, message: str) -> None: ...
+
+
+class GrpcCallbacks(Protocol):
+    """Exactly one of these is called."""
+
+    def on_success(self, message: bytes) -> None: ...
+    def on_failure(self, status: int, message: str) -> None: ...
+
+
+class GrpcClient:
+    """Calls to one cluster; `authority` is what they say, by default the cluster's name."""
+
+    def __init__(
+        self,
+        client: AsyncClient,
+        cluster: str,
+        authority: str = "",
+        metadata: tuple[tuple[bytes, bytes], ...] = (),
+        max_message: int = 0,
+    ) -> None:
+        self._client = client
+        self._cluster = cluster
+        self._authority = (authority or cluster).encode()
+        self._metadata = metadata
+        self._max_message = max_message
+
+    def start(self, method: str, callbacks: GrpcStreamCallbacks, timeout: float = 0.0) -> GrpcStream:
+        """A stream; `method` is `package.Service/Method`. `timeout` in seconds, told to the service too; 0 for none."""
+        headers = RequestHeaderMap(b"POST", b"/" + method.encode(), self._authority)
+        headers.add(b"te", b"trailers")
+        if timeout:
+            headers.add(b"grpc-timeout", b"%dm" % (timeout * 1000))
+        headers.add(b"content-type", b"application/grpc")
+        for name, value in self._metadata:
+            headers.add(name, value)
+        stream = GrpcStream(callbacks, self._max_message)
+        stream.stream = self._client.start(self._cluster, stream, timeout)
+        stream.stream.send_headers(headers, False)
+        return stream
+
+    def send(self, method: str, message: bytes, callbacks: GrpcCallbacks, timeout: float = 0.0) -> GrpcStream:
+        """One message for one message."""
+        stream = self.start(method, _UnaryCall(callbacks), timeout)
+        stream.send(message, True)
+        return stream
+
+
+class GrpcStream:
+    """One call; it hears its HTTP stream."""
+
+    def __init__(self, callbacks: GrpcStreamCallbacks, max_message: int = 0) -> None:
+        self.stream: AsyncStream | None = None
+        self._callbacks = callbacks
+        self._decoder = GrpcDecoder(max_message)
+        self._closed = False
+        self._http_status = 200
+        self._status: tuple[int, str] | None = None
+
+    def send(self, message: bytes, end_stream: bool = False) -> None:
+        if self.stream is not None and not self._closed:
+            self.stream.send_data(grpc_frame(message), end_stream)
+
+    def close(self) -> None:
+        """No more messages from this side."""
+        if self.stream is not None and not self._closed:
+            self.stream.send_data(b"", True)
+
+    def reset(self) -> None:
+        """Give it up; nothing more is told."""
+        self._closed = True
+        if self.stream is not None:
+            self.stream.reset()
+
+    # -- from the HTTP stream
+
+    def on_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None:
+        self._http_status = headers.status
+        if headers.has(b"grpc-status"):
+            self._status = status_of(headers)
+        elif headers.status != 200 and not end_stream:
+            # What follows is no gRPC.
+            self._status = http_to_grpc_status(headers.status), ""
+
+    def on_data(self, data: bytes, end_stream: bool) -> None:
+        if self._closed or self._http_status != 200:
+            return
+        try:
+            messages = self._decoder.feed(data)
+        except ValueError:
+            self._break_off(INTERNAL)
+            return
+        for message in messages:
+            if not self._closed:
+                self._callbacks.on_receive_message(message)
+
+    def on_trailers(self, trailers: HeaderMap) -> None:
+        self._status = status_of(trailers)
+
+    def on_complete(self) -> None:
+        status, message = self._status or (http_to_grpc_status(self._http_status), "")
+        self._close(status, message)
+
+    def on_reset(self) -> None:
+        self._close(INTERNAL, "")
+
+    # -- inside
+
+    def _break_off(self, status: int) -> None:
+        if self.stream is not None:
+            self.stream.reset()
+        self._close(status, "")
+
+    def _close(self, status: int, message: str) -> None:
+        if not self._closed:
+            self._closed = True
+            self._callbacks.on_remote_close(status, message)
+
+
+class _UnaryCall:
+    """Waits for the one message."""
+
+    def __init__(self, callbacks: GrpcCallbacks) -> None:
+        self._callbacks = callbacks
+        self._message: bytes | None = None
+
+    def on_receive_message(self, message: bytes) -> None:
+        self._message = message
+
+    def on_remote_close(self, status: int, message: str) -> None:
+        if status != OK:
+            self._callbacks.on_failure(status, message)
+        elif self._message is None:
+            self._callbacks.on_failure(INTERNAL, "")
+        else:
+            self._callbacks.on_success(self._message)
+
+
+def status_of(headers: HeaderMap) -> tuple[int, str]:
+    """(`grpc-status`, `grpc-message`); no status is UNKNOWN."""
+    value = headers.get(b"grpc-status") or b""
+    message = percent_decode(headers.get(b"grpc-message") or b"")
+    return (int(value) if value.isdigit() and len(value) < 10 else UNKNOWN), message
+
+
+def percent_decode(value: bytes) -> str:
+    """The other way round from `http.grpc.percent_encode`."""
+    from urllib.parse import unquote_to_bytes
+
+    return unquote_to_bytes(value).decode("utf-8", "replace")
