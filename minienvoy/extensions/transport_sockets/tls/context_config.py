@@ -109,7 +109,7 @@ class TlsCertificate:
                 # Without a password OpenSSL would ask at the terminal.
                 context.load_cert_chain(name, password=lambda: self._password or b"\0")
             except (ssl.SSLError, ValueError) as error:
-                if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH":
+                if "MISMATCH" in (getattr(error, "reason", "") or ""):
                     raise ConfigError(
                         f"Failed to load private key from {self.source}, Cause: key values mismatch",
                         f"{self.path}.private_key",
