@@ -23,9 +23,9 @@ class StreamResetReason(Enum):
     """Values are Envoy's words, as they stand in local replies and in `%RESPONSE_CODE_DETAILS%`."""
 
     LOCAL_RESET = "local reset"
-    LOCAL_REFUSED_STREAM_RESET = "local refused-stream reset"
+    LOCAL_REFUSED_STREAM_RESET = "local refused stream reset"
     REMOTE_RESET = "remote reset"
-    REMOTE_REFUSED_STREAM_RESET = "remote refused-stream reset"
+    REMOTE_REFUSED_STREAM_RESET = "remote refused stream reset"
     LOCAL_CONNECTION_FAILURE = "local connection failure"
     REMOTE_CONNECTION_FAILURE = "remote connection failure"
     CONNECTION_TIMEOUT = "connection timeout"

@@ -38,6 +38,8 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         stream_idle_timeout: of the stream that is under way, seconds; 0 for none.
     """
 
+    multiplexed = False
+    """There may be several streams at the same time."""
     close_details: str = "downstream_remote_disconnect"
     """What streams say that the end of the connection cuts short."""
     bytes_received_before: int = 0
@@ -118,7 +120,7 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
             stats.downstream_cx_destroy_local += 1
         if self.has_streams:
             stats.downstream_cx_destroy_active_rq += 1
-            if remote:
+            if remote or self.multiplexed:
                 stats.downstream_cx_destroy_remote_active_rq += 1
             else:
                 stats.downstream_cx_destroy_local_active_rq += 1

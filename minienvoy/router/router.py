@@ -119,7 +119,7 @@ class Router(RouterReplies):
             attempts.take_policy(headers)
             attempts.live.append(upstream)
         pool = host.http_pools.get(route.priority) or http_conn_pool(
-            cluster, host, config.make_codec, route.priority, stream.downstream_connection, headers
+            cluster, host, config.make_codec, route.priority, stream.downstream_connection, stream.protocol, headers
         )
         if pool is None:
             self.no_pool()
@@ -180,7 +180,7 @@ class Router(RouterReplies):
         connection = self.stream.downstream_connection
         host, make_codec = upstream.host, self.config.make_codec
         pool = host.http_pools.get(priority) or http_conn_pool(
-            self.cluster, host, make_codec, priority, connection, self.request_headers
+            self.cluster, host, make_codec, priority, connection, self.stream.protocol, self.request_headers
         )
         if pool is None:
             self.no_pool()

@@ -239,7 +239,6 @@ class ShadowRequest:
             pending.cancel()
         if client is not None:
             client.watermark = None
-            client.codec.abandon()
             client.reset_stream(StreamResetReason.LOCAL_RESET)
 
     # -- from the pool

@@ -441,7 +441,9 @@ def close_pools(host: Any) -> None:
     for pool in tuple(host.http_pools.values()):
         pool.close()
     host.http_pools.clear()
-    # A TCP connection ends with the downstream connection that it belongs to: a pool of them has none of its own.
+    # A TCP connection ends with the downstream connection that it belongs to; in stock are those that belong to none.
+    for pool in host.tcp_pools.values():
+        pool.drain()
     host.tcp_pools.clear()
 
 

@@ -30,7 +30,7 @@ from .cluster_stats import ClusterManagerStats, ClusterStats
 from .duration import duration_of
 from .endpoint_stats import report_endpoints
 from .host import HealthFlag, Host, HostSet, Locality, PrioritySet
-from .http_protocol_options import PROTOCOL_OPTIONS, UpstreamHttpProtocolOptions
+from .http_protocol_options import PROTOCOL_OPTIONS, UpstreamHttpProtocolOptions, UpstreamProtocol
 from .load_assignment import LoadAssignment, plain_metadata
 from .load_balancer import LoadBalancer, LoadBalancerContext, LoadBalancerFactory, LoadBalancerParams, stop_balancer
 from .load_balancer_policy import cluster_policy
@@ -68,6 +68,7 @@ honours(
     "dns_resolution_config",
     "dns_resolvers",
     "health_checks",
+    "http2_protocol_options",
     "http_protocol_options",
     "lb_policy",
     "lb_subset_config",
@@ -96,7 +97,7 @@ honours(
     "use_tcp_for_dns_lookups",
     "wait_for_warm_on_init",
     values={
-        "protocol_selection": ("USE_CONFIGURED_PROTOCOL",),
+        "protocol_selection": ("USE_CONFIGURED_PROTOCOL", "USE_DOWNSTREAM_PROTOCOL"),
         "type": ("STATIC", "STRICT_DNS", "LOGICAL_DNS", "ORIGINAL_DST"),
     },
     whole=("metadata",),
@@ -135,6 +136,9 @@ honours(
     "first_address_family_count",
 )
 honours("envoy.config.core.v3.SocketAddress", "address", "port_value", values={"protocol": ("TCP",)})
+
+USE_DOWNSTREAM_PROTOCOL: Final = 1
+"""`Cluster.ClusterProtocolSelection`."""
 
 DISCOVERY_TYPES: Final = {
     0: "envoy.cluster.static",
@@ -393,7 +397,7 @@ class Cluster:
             stop_balancer(self.load_balancer)
             self.health.stop()
             self.updates.stop()
-            drain_http_pools(self.hosts())
+            drain_pools(self.hosts())
             self.stats.scope.remove()
 
     def choose_host(self, context: LoadBalancerContext) -> Host | None:
@@ -447,8 +451,8 @@ class Cluster:
                 # Who made the host has counted it for the cluster's own transport socket.
                 self.stats.transport_socket.total_match_count -= 1
                 match.stats.total_match_count += 1
-        drain_http_pools(self.hosts() if self._close_on_host_set_change and (added or removed) else ())
-        drain_http_pools(removed)
+        drain_pools(self.hosts() if self._close_on_host_set_change and (added or removed) else ())
+        drain_pools(removed)
         endpoint = self.stats.endpoint
         if added or removed:
             endpoint.membership_change += 1
@@ -462,10 +466,10 @@ class Cluster:
         return f"{type(self).__name__}({self.name!r})"
 
 
-def drain_http_pools(hosts: Iterable[Host]) -> None:
+def drain_pools(hosts: Iterable[Host]) -> None:
     """Nobody chooses these hosts any more: their idle connections close now, busy ones after their last stream."""
     for host in hosts:
-        for pool in tuple(host.http_pools.values()):
+        for pool in (*host.http_pools.values(), *host.tcp_pools.values()):
             pool.drain()
 
 
@@ -495,8 +499,15 @@ def create_cluster(config: Any, context: ClusterContext) -> Cluster:
 
 def _http_options(config: Any, path: str) -> UpstreamHttpProtocolOptions:
     max_requests: int = config.max_requests_per_connection.value
+    protocol = UpstreamProtocol.HTTP2 if config.HasField("http2_protocol_options") else UpstreamProtocol.HTTP1
+    if config.protocol_selection == USE_DOWNSTREAM_PROTOCOL:
+        protocol = UpstreamProtocol.DOWNSTREAM
     options = UpstreamHttpProtocolOptions.from_proto(
-        config.common_http_protocol_options, config.http_protocol_options, max_requests
+        config.common_http_protocol_options,
+        config.http_protocol_options,
+        config.http2_protocol_options,
+        protocol,
+        max_requests,
     )
     for name in sorted(config.typed_extension_protocol_options):
         packed = config.typed_extension_protocol_options[name]

@@ -75,7 +75,9 @@ class Backend:
 
     async def start(self) -> None:
         down = self.spec.get("down")
-        raw = socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET)
+        # asyncio turns Nagle's algorithm off only where the protocol is given: an answer in two writes must not wait.
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        raw = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         raw.bind((self.host, 0))
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port = raw.getsockname()[1]
@@ -169,7 +171,7 @@ class Backend:
                     work = self._perform_http2(wire, session, answer, stream)
                     self._tasks.append(asyncio.get_running_loop().create_task(work))
                 else:
-                    wire.send(session.writer.bytes(answer, stream))
+                    wire.send(session.writer.encode(answer, stream))
 
     async def _perform_http2(self, wire: Wire, session: http2.Session, actions: list[Any], stream: int) -> None:
         together: list[Any] = []
@@ -178,7 +180,7 @@ class Backend:
                 together.append(action)
                 continue
             if together:
-                wire.send(session.writer.bytes(together, stream))
+                wire.send(session.writer.encode(together, stream))
                 together = []
             if action is not None:
                 ((verb, value),) = action.items()

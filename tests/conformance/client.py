@@ -306,7 +306,7 @@ class Client:
 
     async def _send(self, talk: Talk, value: Any) -> None:
         if isinstance(talk, Http2Talk):
-            talk.send(talk.session.writer.bytes(value))
+            talk.send(talk.session.writer.encode(value))
             return
         if isinstance(value, list):
             talk.sent(message_bytes([part for part in value if not (isinstance(part, dict) and "pause" in part)]))

@@ -5,8 +5,8 @@ client would, and nothing that minienvoy does itself is used to judge it.
 
 A *frame* in a scenario is a mapping, or the text of a raw one; several are sent in one write:
 
-* `{headers: "GET /path | name: value | ..."}` - HEADERS with `:method`, `:scheme http`, `:path`, `:authority a.test`, in
-  this order, then the rest; a row that begins with a colon replaces (`:authority: b`) or removes (`:path`) a
+* `{headers: "GET /path | name: value | ..."}` - HEADERS with `:method`, `:scheme http`, `:path`, `:authority a.test`,
+  in this order, then the rest; a row that begins with a colon replaces (`:authority: b`) or removes (`:path`) a
   pseudo-header or adds one (`:protocol: x`). A number in place of a method makes it a response: `200 | name: value`.
   `{fields: [[name, value], ...]}` sends exactly these, `{trailers: "name: value | ..."}` sends them with END_STREAM,
   `{block: bytes}` sends a compressed block as it stands (characters are bytes).
@@ -167,7 +167,7 @@ class Writer:
         self.opened: list[int] = []
         self.given_up: set[int] = set()
 
-    def bytes(self, frames: Any, stream: int = 0) -> bytes:
+    def encode(self, frames: Any, stream: int = 0) -> bytes:
         """`stream` is the one that is meant where a frame does not say."""
         if not isinstance(frames, list):
             frames = [frames]
@@ -178,7 +178,7 @@ class Writer:
             return plain(spec)
         ((verb, value),) = ((key, each) for key, each in spec.items() if key not in KEYS)
         if verb == "repeat":
-            return b"".join(self.bytes(value[0], default) for _ in range(int(value[1])))
+            return b"".join(self.encode(value[0], default) for _ in range(int(value[1])))
         if verb == "raw":
             return plain(value)
         stream = spec.get("stream", default)
@@ -386,7 +386,7 @@ def _lines(frame: Frame, begun: set[int], show: Any) -> list[str]:
         begun.add(frame.stream)
         lines = [f"{frame.stream} {'trailers' if trailers else 'HEADERS'}"]
         lines += [f"{name}: {value}" for name, value in frame.fields]
-        return lines + ["<end>"] if frame.flags & 1 else lines
+        return [*lines, "<end>"] if frame.flags & 1 else lines
     if frame.kind == DATA:
         lines = [f"{frame.stream} DATA" if show != "frames" else f"{frame.stream} DATA {len(frame.payload)} bytes"]
         _add_data(lines, frame)

@@ -18,8 +18,8 @@ Keys of a case, all optional:
   In `filters`, `{echo: {...}}` stands for the network filter with its type URL, in `http_filters` `{fault: {...}}`
   for that HTTP filter; `log` is the text of a log line. `tls` of a case, of a filter chain or of a cluster: see tls.py.
   `listener_filters` has `{tls_inspector: {...}}` for the listener filter of that name.
-* `compare_upstream: false` (what the upstreams were sent is a matter of timing), `watch` (seconds to
-  watch for the end), `raw` (do not interpret bytes as HTTP), `stats: true` (compare counters),
+* `watch` (seconds to watch for the end), `raw` (do not interpret bytes as HTTP), `stats: true` (compare counters),
+  `compare_upstream: false` (what the upstreams were sent is a matter of timing),
   `unordered: true` (parallel connections: order does not count), `reset_is_closed: true` (an RST is as good as a FIN,
   because Envoy's own end is a race), `own_process: true`, `args` (command line), `body` (see admin.py),
   `as_process: true` (what minienvoy can not do inside the judge's process: signals, a clock that is not the loop's).

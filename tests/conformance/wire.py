@@ -47,6 +47,10 @@ class Wire(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
+        raw = transport.get_extra_info("socket")
+        if raw is not None and raw.family != socket.AF_UNIX:
+            # asyncio does so only for sockets that name their protocol; a second small write must not wait for an ACK.
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         session = transport.get_extra_info("ssl_object")
         if session is not None and session.server_side:
             self.agreed = tls.agreed(session)

@@ -35,6 +35,7 @@ class Http2ConnectionManager(ConnectionManager):
         streams: those that are under way.
     """
 
+    multiplexed = True
     codec: Http2ServerConnection
     streams: dict[Http2ActiveStream, None]
     _stream_class: type[Http2ActiveStream]
@@ -48,6 +49,13 @@ class Http2ConnectionManager(ConnectionManager):
         stats = self.config.stats
         stats.downstream_cx_http2_total += 1
         stats.downstream_cx_http2_active += 1
+        if self._idle_timer is not None:
+            # It would call what this object was before.
+            self._idle_timer.disable()
+            self._idle_timer = None
+        self.response_timer = self.config.dispatcher.create_timer(self.on_response_timer)
+        config = self.config
+        self.look_for_idle_within(min(filter(None, (config.idle_timeout, config.stream_idle_timeout)), default=0.0))
 
     @property
     def has_streams(self) -> bool:
@@ -57,12 +65,15 @@ class Http2ConnectionManager(ConnectionManager):
         self.config.stats.downstream_cx_http2_active -= 1
         codec.on_connection_closed()
 
+    def on_keepalive_timeout(self) -> None:
+        self.connection.close(ConnectionCloseType.NO_FLUSH, "http2_ping_timeout")
+
     # -- streams
 
     def new_stream(self, encoder: ResponseEncoder) -> ActiveStream:
         self.requests += 1
         self.config.stats.downstream_rq_http2_total += 1
-        stream = self._stream_class(StreamOwner(self), encoder)
+        stream = self._stream_class(StreamOwner(self), encoder)  # type: ignore[arg-type]
         self.streams[stream] = None
         return stream
 
@@ -91,6 +102,23 @@ class Http2ConnectionManager(ConnectionManager):
         if self._premature_resets * 2 >= least and not self.connection.closed:
             self.config.stats.downstream_rq_too_many_premature_resets += 1
             self.connection.close(ConnectionCloseType.NO_FLUSH, "too_many_premature_resets")
+
+    def on_response_timer(self) -> None:
+        """One timer serves the response timeouts of all streams: it fires for the first and looks at each."""
+        now = self.config.dispatcher.monotonic_time()
+        soonest = 0.0
+        for stream in tuple(self.streams):
+            callback = stream.response_timeout_callback
+            if callback is None:
+                continue
+            left = stream.response_deadline - now
+            if left <= 1e-6:
+                stream.response_timeout_callback = None
+                callback()
+            else:
+                soonest = min(soonest or left, left)
+        if soonest and not self.connection.closed and self.response_timer is not None:
+            self.response_timer.enable(soonest)
 
     # -- flow control of the connection reaches every stream
 

@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from ...network.connection import Connection
     from ..codec_stats import Http2CodecStats
     from ..header_map import Entry
+    from .keepalive import Keepalive
     from .settings import Http2Settings
     from .stream import Http2Stream
 
@@ -101,6 +102,7 @@ class Http2Connection:
 
     protocol = "HTTP/2"
     extra_bytes = False
+    _hears_of_closed_streams = True
     _joined = 0
     """Kinds of headers that are one, however often they come."""
 
@@ -114,6 +116,12 @@ class Http2Connection:
         self._connection = connection
         self._post = post
         self._write = connection.write
+        self.on_flood: Callable[[CodecProtocolError], None] | None = None
+        """Told when a limit is passed while nothing is read; put there by the owner."""
+        self.keepalive: Keepalive | None = None
+        """Put there by the owner, where there is to be one."""
+        self._goaway_sent = MAX_STREAM_ID
+        """Streams above are not looked at."""
         self.streams: dict[int, Http2Stream] = {}
         self.send_window = DEFAULT_WINDOW
         self.peer_initial_window = DEFAULT_WINDOW
@@ -146,7 +154,7 @@ class Http2Connection:
         self._block_stream = self._block_flags = self._block_size = self._continuations = 0
         self._out: list[bytes] = []
         self._urgent: list[bytes] = []
-        self._data: list[bytes] = []
+        self.data: list[bytes] = []
         """As nghttp2 has it, what one dispatch leads to is sorted: PING and SETTINGS, then HEADERS and the like, then
         DATA of all streams and what ends them."""
         self._dropped: set[int] = set()
@@ -173,6 +181,8 @@ class Http2Connection:
     def dispatch(self, data: bytes) -> None:
         if self._over:
             return
+        if self.keepalive is not None:
+            self.keepalive.on_bytes()
         if self._buffer:
             data = self._buffer + data
             self._buffer = b""
@@ -188,6 +198,8 @@ class Http2Connection:
             while size - at >= 9:
                 high, low, kind, flags, stream_id = read_header(data, at)
                 length = high << 8 | low
+                if not self._settled:
+                    self._expect_settings(kind, flags)
                 if length > MAX_FRAME:
                     self._fail(FRAME_SIZE_ERROR, b"too large frame size")
                 end = at + 9 + length
@@ -195,9 +207,9 @@ class Http2Connection:
                     self._fail(PROTOCOL_ERROR, b"unexpected non-CONTINUATION frame or stream_id is invalid")
                 if end > size:
                     break
-                if not self._settled:
-                    self._expect_settings(kind, flags)
-                if kind == HEADERS:
+                if kind == HEADERS and flags & ~END_STREAM == END_HEADERS and length and not self._constraints.empty:
+                    self._on_header_block(stream_id & MAX_STREAM_ID, data[at + 9 : end], flags != END_HEADERS)
+                elif kind == HEADERS:
                     self._on_headers(stream_id & MAX_STREAM_ID, flags, data[at + 9 : end])
                 elif kind == DATA:
                     self._on_data(stream_id & MAX_STREAM_ID, flags, data[at + 9 : end])
@@ -211,7 +223,7 @@ class Http2Connection:
             # Nothing that was to answer these bytes leaves any more, as nothing has left yet.
             self._out = [self._greeting + error.farewell] if isinstance(error, _FramingError) else []
             self._urgent.clear()
-            self._data.clear()
+            self.data.clear()
             self._dropped.clear()
             self.finishing.clear()
             self._over = True
@@ -224,7 +236,7 @@ class Http2Connection:
                 self.finishing.clear()
             self.dispatching = False
             self._greeting = b""
-            if self._urgent or self._data or self._dropped:
+            if self._urgent or self.data or self._dropped:
                 self._sort()
             if self._out:
                 self.flush()
@@ -232,6 +244,7 @@ class Http2Connection:
     def go_away(self) -> None:
         """Take no more streams; those that are open go on."""
         self.stats.goaway_sent += 1
+        self._goaway_sent = self.last_stream
         self.queue(goaway(self.last_stream, NO_ERROR))
 
     def shutdown_notice(self) -> None:
@@ -242,13 +255,16 @@ class Http2Connection:
     def ping(self, payload: bytes) -> None:
         self._queue_urgent(frame(PING, 0, 0, payload))
 
-    def on_connection_closed(self) -> None:
+    def on_connection_closed(self, reason: StreamResetReason = StreamResetReason.CONNECTION_TERMINATION) -> None:
         """The connection is gone: every stream is reset."""
         self._over = True
+        if self.keepalive is not None:
+            self.keepalive.stop()
         streams, self.streams = self.streams, {}
+        self.stats.streams_active -= len(streams)
         self._blocked.clear()
         for stream in streams.values():
-            self._abandon(stream, StreamResetReason.CONNECTION_TERMINATION, "")
+            self._abandon(stream, reason, "")
 
     # -- for streams
 
@@ -262,7 +278,7 @@ class Http2Connection:
     def queue_data(self, frames: bytes) -> None:
         """DATA, or what may not overtake it."""
         if self.dispatching:
-            self._data.append(frames)
+            self.data.append(frames)
         else:
             self.queue(frames)
 
@@ -284,10 +300,10 @@ class Http2Connection:
             self._constraints.on_outbound_flood(True)
 
     def _sort(self) -> None:
-        if self._urgent or self._data:
-            self._out = [*self._urgent, *self._out, *self._data]
+        if self._urgent or self.data:
+            self._out = [*self._urgent, *self._out, *self.data]
             self._urgent.clear()
-            self._data.clear()
+            self.data.clear()
         if self._dropped:
             dropped = self._dropped
             self._out = [
@@ -314,10 +330,8 @@ class Http2Connection:
         try:
             self._constraints.on_outbound_flood(False)
         except CodecProtocolError as error:
-            self._on_flood(error)
-
-    def _on_flood(self, error: CodecProtocolError) -> None:
-        """A limit is passed while nothing is read."""
+            if self.on_flood is not None:
+                self.on_flood(error)
 
     def _on_posted(self) -> None:
         self._flush_posted = False
@@ -351,11 +365,13 @@ class Http2Connection:
         if self.streams.pop(stream.id, None) is None:
             return
         self.stats.streams_active -= 1
-        self._blocked.pop(stream, None)
-        held = stream.forget()
-        if held:
-            self._consume_of_connection(held)
-        self._on_stream_closed(stream)
+        if stream.waiting is not None or stream.held:
+            # Most have nothing left to let go of.
+            self._blocked.pop(stream, None)
+            if held := stream.forget():
+                self._consume_of_connection(held)
+        if self._hears_of_closed_streams:
+            self._on_stream_closed(stream)
 
     # -- what the sides do
 
@@ -417,15 +433,14 @@ class Http2Connection:
         if stream.expected >= 0:
             stream.expected -= size
             if stream.expected < 0 or (end_stream and stream.expected):
-                self.stats.rx_messaging_error += 1
-                self._break_stream(stream, PROTOCOL_ERROR, MESSAGING_RULE)
+                self._break_stream(stream, PROTOCOL_ERROR, MESSAGING_RULE, self._of_bad_length)
                 self._consume_of_connection(length)
                 return
         if end_stream:
             stream.remote_end = True
         stream.take(length)
         decoder = stream.decoder
-        if end_stream and stream.local_end and stream.flushed:
+        if end_stream and stream.local_end and stream.waiting is None:
             stream.finish()
         if decoder is not None and (size or end_stream):
             decoder.decode_data(payload, end_stream)
@@ -505,12 +520,14 @@ class Http2Connection:
             return
         self.stats.rx_reset += 1
         self._dropped.add(stream_id)
-        refused = int.from_bytes(payload, "big") == REFUSED_STREAM
+        reason, details = self._reset_by_peer(int.from_bytes(payload, "big"))
         self.close_stream(stream)
-        if refused:
-            self._abandon(stream, StreamResetReason.REMOTE_REFUSED_STREAM_RESET, "http2.remote_refuse")
-        else:
-            self._abandon(stream, StreamResetReason.REMOTE_RESET, "http2.remote_reset")
+        self._abandon(stream, reason, details)
+
+    def _reset_by_peer(self, code: int) -> tuple[StreamResetReason, str]:
+        if code == REFUSED_STREAM:
+            return StreamResetReason.REMOTE_REFUSED_STREAM_RESET, "http2.remote_refuse"
+        return StreamResetReason.REMOTE_RESET, "http2.remote_reset"
 
     def _on_settings(self, stream_id: int, flags: int, payload: bytes) -> None:
         if len(payload) % 6 or (flags & ACK and payload):
@@ -578,6 +595,11 @@ class Http2Connection:
 
     def _on_ping_ack(self, payload: bytes) -> None:
         """The peer is there."""
+        if self.keepalive is not None:
+            self.keepalive.on_answer()
+
+    def on_flush_pending(self, stream: Http2Stream) -> None:
+        """`stream` has been given all that is to be sent, and waits for window."""
 
     def _on_goaway(self, stream_id: int, flags: int, payload: bytes) -> None:
         if len(payload) < 8:
@@ -651,6 +673,7 @@ class Http2Connection:
             self._break_off(error.details)
         self._break_stream(stream, PROTOCOL_ERROR, error.details, self._of_bad_message)
 
+    _of_bad_length = StreamResetReason.LOCAL_RESET
     _of_bad_message = StreamResetReason.LOCAL_RESET
 
     def _break_stream(
@@ -679,8 +702,8 @@ class Http2Connection:
         """SETTINGS and the connection's window, as nghttp2 puts them."""
         settings = self.settings
         values = [
-            *settings.custom_settings,
             *first,
+            *settings.custom_settings,
             (SETTINGS_HEADER_TABLE_SIZE, settings.hpack_table_size),
             (SETTINGS_ENABLE_CONNECT_PROTOCOL, int(settings.allow_connect)),
             (SETTINGS_MAX_CONCURRENT_STREAMS, max_streams),

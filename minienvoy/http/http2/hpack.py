@@ -137,7 +137,7 @@ class Decoder:
     ) -> None:
         """`make_entry` judges a name and a value; `static` has its verdicts on the static table, from index 1 on.
 
-        `max_size` is in bytes, names and values and 32 a header; `max_count` in headers. `table_size` is what our
+        `max_size` is in bytes, names and values; `max_count` in headers. `table_size` is what our
         SETTINGS allow the peer. `joined` are the kinds of headers that count once, however often they come.
         """
         self._make_entry = make_entry
@@ -220,7 +220,7 @@ class Decoder:
             if first and self._update_due:
                 raise HpackError("the table was not made smaller")
             first = False
-            size += _OVERHEAD + len(item[0]) + len(item[1])
+            size += len(item[0]) + len(item[1])
             if size <= limit:
                 entries.append(item)
         self._stable = not changed
@@ -331,7 +331,8 @@ _INDEX: Final = {field: at for at, field in reversed(list(enumerate(STATIC_TABLE
 _NAME_INDEX: Final = {field[0]: at for at, field in reversed(list(enumerate(STATIC_TABLE, 1)))}
 _NAMES: Final[dict[bytes, bytes]] = {}
 _MAX_NAMES: Final = 1024
-_ENCODED: Final[dict[bytes, bytes]] = {}
+ENCODED: Final[dict[bytes, bytes]] = {}
+"""Headers that were encoded lately, by their line."""
 _MAX_ENCODED: Final = 4096
 _MAX_ENCODED_LINE: Final = 128
 
@@ -357,20 +358,21 @@ def encode_field(name: bytes, value: bytes) -> bytes:
     return prefix + write_integer(length, 7, 0) + value
 
 
+def encode_entry(item: Entry) -> bytes:
+    """One encoded header, which is remembered by its line if that is short."""
+    name, value, line, _ = item
+    field = encode_field(name, value)
+    if len(line) <= _MAX_ENCODED_LINE:
+        if len(ENCODED) >= _MAX_ENCODED:
+            ENCODED.clear()
+        ENCODED[line] = field
+    return field
+
+
 def encode_entries(entries: Iterable[Entry]) -> list[bytes]:
-    """The encoded headers, to be joined to a block; short ones are remembered by their line."""
-    encoded = []
-    known = _ENCODED.get
-    for name, value, line, _ in entries:
-        field = known(line)
-        if field is None:
-            field = encode_field(name, value)
-            if len(line) <= _MAX_ENCODED_LINE:
-                if len(_ENCODED) >= _MAX_ENCODED:
-                    _ENCODED.clear()
-                _ENCODED[line] = field
-        encoded.append(field)
-    return encoded
+    """The encoded headers, to be joined to a block."""
+    known = ENCODED.get
+    return [known(item[2]) or encode_entry(item) for item in entries]
 
 
 def table_size_update(size: int) -> bytes:

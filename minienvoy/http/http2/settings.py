@@ -66,7 +66,7 @@ class Http2Settings:
         keepalive_timeout: seconds an answer may take.
         keepalive_jitter: percent of the interval.
         keepalive_idle_interval: PING before a stream is opened after so many seconds of silence; 0 for never.
-        max_headers_size: names and values of a message (`max_request_headers_kb`), 32 for each.
+        max_headers_size: names and values of a message (`max_request_headers_kb`).
         max_headers_count: pseudo-headers are counted.
         underscores: what to do with a name that has one (`headers_with_underscores_action`).
     """

@@ -81,6 +81,7 @@ honours(
     "server_name",
     "server_header_transformation",
     "max_request_headers_kb",
+    "stream_flush_timeout",
     "stream_idle_timeout",
     "request_timeout",
     "request_headers_timeout",
@@ -122,7 +123,6 @@ honours(
     },
     ignored={
         "represent_ipv4_remote_address_as_ipv4_mapped_ipv6": "Envoy was seen to forward and log the same addresses",
-        "stream_flush_timeout": "HTTP/1 hands whole responses to the connection, which has delayed_close_timeout",
     },
 )
 honours(
@@ -343,6 +343,8 @@ def _codec_maker(config: Any, context: FactoryContext) -> Callable[[ConnectionMa
         max_headers_size=_max_headers_size(config),
     )
     http2_stats: list[Http2CodecStats] = []
+    flush_timeout = _timeout(config, "stream_flush_timeout", _timeout(config, "stream_idle_timeout", 300.0))
+    draw = server.random.stream(f"http.{config.stat_prefix}.keepalive").random
 
     def make(manager: ConnectionManager, data: bytes) -> ServerConnection:
         if config_codec == HTTP1 or (config_codec == AUTO and not _speaks_http2(manager.connection, data)):
@@ -351,6 +353,7 @@ def _codec_maker(config: Any, context: FactoryContext) -> Callable[[ConnectionMa
             made: ServerConnection = make_http1(manager.connection, manager, manager.config.http1, http1_stats)
             return made
         from ....http.http2.conn_manager import Http2ConnectionManager
+        from ....http.http2.keepalive import Keepalive
         from ....http.http2.server_connection import ServerConnection as Http2ServerConnection
 
         if not http2_stats:
@@ -358,9 +361,14 @@ def _codec_maker(config: Any, context: FactoryContext) -> Callable[[ConnectionMa
         manager.__class__ = Http2ConnectionManager
         assert isinstance(manager, Http2ConnectionManager)
         manager.become()
-        return Http2ServerConnection(
-            manager.connection, manager, http2_settings, http2_stats[0], server.dispatcher.post
-        )
+        make_http2: type[Http2ServerConnection] = Http2ServerConnection
+        if server.byte_meters:
+            from ....http.http2.metered import MeteredServerConnection as make_http2
+        codec = make_http2(manager.connection, manager, http2_settings, http2_stats[0], server.dispatcher.post)
+        codec.flush_timeout = flush_timeout
+        if http2_settings.keepalive_interval:
+            codec.keepalive = Keepalive(codec, server.dispatcher, draw, manager.on_keepalive_timeout)
+        return codec
 
     config_codec = config.codec_type
     return make

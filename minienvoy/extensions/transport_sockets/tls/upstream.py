@@ -67,13 +67,19 @@ class ClientContext:
             raise ConfigError("Multiple TLS certificates are not supported for client contexts", where)
         self.shown_certificates = shown_certificates(certificates, self.validator, stats, names)
         self._certificate: Certificate | None = certificates[0].certificate if certificates else None
-        self._context = create_context(common, where, certificates, self.validator, server_side=False)
-        self._loose: ssl.SSLContext | None = None
-        if self.validator.verifies_chain:
-            if self.validator.accepts_untrusted:
-                self._context.verify_mode = ssl.CERT_NONE
-            else:
-                self._context.verify_mode = ssl.CERT_REQUIRED
+        self._contexts: dict[str, ssl.SSLContext] = {}
+
+        def make(alpn: str = "") -> ssl.SSLContext:
+            made = create_context(common, where, certificates, self.validator, server_side=False)
+            if alpn:
+                made.set_alpn_protocols([alpn])
+            if self.validator.verifies_chain and not self.validator.accepts_untrusted:
+                made.verify_mode = ssl.CERT_REQUIRED
+            return made
+
+        self._context = make()
+        if not common.alpn_protocols:
+            self._contexts = {alpn: make(alpn) for alpn in ("h2", "http/1.1")}
 
     def protocol(self, connection: Connection, options: Any = None) -> SslSocket:
         return SslSocket(connection, self, options or NO_OPTIONS)
@@ -85,12 +91,13 @@ class ClientContext:
         self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, info: SslConnectionInfo, options: Any
     ) -> ssl.SSLObject:
         info.sni = name = self._server_name(options)
+        context = self._contexts.get(options.alpn_fallback, self._context)
         try:
-            return self._context.wrap_bio(incoming, outgoing, server_side=False, server_hostname=name or None)
+            return context.wrap_bio(incoming, outgoing, server_side=False, server_hostname=name or None)
         except (ValueError, UnicodeError):
             # A name that can not be said: Envoy says none either.
             info.sni = ""
-            return self._context.wrap_bio(incoming, outgoing, server_side=False)
+            return context.wrap_bio(incoming, outgoing, server_side=False)
 
     def verify(self, chain: tuple[Certificate, ...], info: SslConnectionInfo, options: Any) -> None:
         info.local_certificate = self._certificate

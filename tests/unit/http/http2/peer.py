@@ -172,7 +172,9 @@ class Client(Peer):
     def on_max_streams_changed(self, maximum: int) -> None:
         self.heard.append(("max streams", maximum))
 
-    def on_stream_closed(self) -> None:
+    def on_stream_broken(self) -> None: ...
+
+    def on_stream_closed(self, complete: bool) -> None:
         self.heard.append("stream closed")
 
     def on_ping_ack(self, payload: bytes) -> None:
