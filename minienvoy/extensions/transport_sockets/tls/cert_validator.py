@@ -86,13 +86,14 @@ class CertValidator:
         self._keys = frozenset(_key(each, path) for each in config.verify_certificate_spki)
         self._matchers = tuple(_matchers(config, path))
         self.source = config.trusted_ca.filename or "<inline>"
-        if self.trusted_ca:
+        if config.HasField("trusted_ca"):
             try:
                 self.authorities = tuple(certificates_of(self.trusted_ca))
             except (ValueError, IndexError):
-                raise ConfigError(
-                    f"Failed to load trusted CA certificates from {self.source}", f"{path}.trusted_ca"
-                ) from None
+                pass
+            # An empty one, too: somebody wants peers to be checked.
+            if not self.authorities:
+                raise ConfigError(f"Failed to load trusted CA certificates from {self.source}", f"{path}.trusted_ca")
         if not self.trusted_ca:
             if self._matchers:
                 raise ConfigError(
