@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakSet
 
 from .. import logger
 from ..config.api import unpack
@@ -130,6 +131,17 @@ class SecretManager:
                 raise ConfigError(f"Duplicate static {kind} secret name {secret.name}", "static_resources.secrets")
             self._static[kind, secret.name] = SecretProvider(secret.name, secret)
         self._files: dict[tuple[str, str], FileSecretProvider] = {}
+        self.contexts: WeakSet[Any] = WeakSet()
+        """TLS contexts that exist; each says by `shown_certificates` what it has (`Ssl::ContextManager`)."""
+
+    def days_until_first_expiration(self, now: float) -> int:
+        """Of all certificates of all contexts; the largest there is if there are none."""
+        ends = [
+            certificate.not_after
+            for context in self.contexts
+            for _, certificate in (*context.shown_certificates.authorities, *context.shown_certificates.own)
+        ]
+        return max(0, int(min(ends) - now) // 86400) if ends else 2**32 - 1
 
     def find(self, config: Any, kind: str, path: str) -> SecretProvider:
         """From an `SdsSecretConfig` at `path`; `kind` is the field of `Secret` that is wanted.

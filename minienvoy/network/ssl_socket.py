@@ -307,29 +307,33 @@ class SslSocket(asyncio.Protocol, ConnectionCallbacks):
             self.raw.write(self.outgoing.read())
 
     def _read(self) -> None:
-        connection, session = self.connection, self.session
+        """Everything that has come, a record at a time, is delivered in one piece."""
+        connection, read = self.connection, self.session.read
+        records: list[bytes] = []
+        reason: str | None = None
+        ended = True
         try:
-            while True:
-                data = session.read(_READ)
-                if not data:
-                    break
-                connection.data_received(data)
-                if connection.closed:
-                    return
+            while record := read(_READ):
+                records.append(record)
         except ssl.SSLWantReadError:
-            if self.outgoing.pending:
-                self.flush()
-            return
+            ended = False
         except ssl.SSLZeroReturnError:
             pass
         except ssl.SSLError as error:
-            self.context.stats.counters.connection_error += 1
-            connection.transport_failure_reason = tls_error(error.reason or "")
+            reason = error.reason or ""
+        if records:
+            connection.data_received(records[0] if len(records) == 1 else b"".join(records))
+        if self.outgoing.pending:
             self.flush()
-            self._said_goodbye = True
-            connection._end(ConnectionEvent.REMOTE_CLOSE)
+        if connection.closed or not ended:
             return
-        connection.eof_received()  # close_notify
+        if reason is None:
+            connection.eof_received()  # close_notify
+            return
+        self.context.stats.counters.connection_error += 1
+        connection.transport_failure_reason = tls_error(reason)
+        self._said_goodbye = True
+        connection._end(ConnectionEvent.REMOTE_CLOSE)
 
     def say_goodbye(self) -> None:
         """Send a `close_notify`, once; no answer is waited for."""

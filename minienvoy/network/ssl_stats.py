@@ -27,6 +27,11 @@ class SslCounters(StatsStruct):
     ocsp_staple_requests: CounterValue
     ocsp_staple_responses: CounterValue
     session_reused: CounterValue
+
+
+class ClientSslCounters(SslCounters):
+    """Of upstream connections."""
+
     was_key_usage_invalid: CounterValue
 
 
@@ -39,8 +44,8 @@ class SslStats:
 
     __slots__ = ("_named", "_scope", "counters")
 
-    def __init__(self, scope: Scope) -> None:
-        self.counters = scope.struct(SslCounters)
+    def __init__(self, scope: Scope, *, client: bool = False) -> None:
+        self.counters: SslCounters = scope.struct(ClientSslCounters if client else SslCounters)
         self._scope = scope
         self._named: dict[str, Counter] = {}
 
@@ -64,3 +69,8 @@ class SslStats:
         if counter is None:
             counter = self._named[name] = self._scope.counter(name)
         counter.inc()
+
+    def show_expiration(self, kind: str, secret: str, not_after: int) -> None:
+        """`kind` is `cert` or `ca_cert`; a certificate that is no secret is called by the hash of its empty name."""
+        name = secret or f"unnamed_{kind}_e3b0c442"
+        self._scope.gauge(f"certificate.{name}.expiration_unix_time_seconds").set(not_after)

@@ -77,11 +77,13 @@ class TransportSocketOptions:
         server_name_override: the SNI, instead of the configured one.
         verify_san_override: one of these must be in the peer's certificate, instead of what is configured.
         host_name: of the host, for `auto_host_sni`.
+        alpn_fallback: what the connection will speak; offered if the configuration offers nothing.
     """
 
     server_name_override: str = ""
     verify_san_override: tuple[str, ...] = ()
     host_name: str = ""
+    alpn_fallback: str = ""
 
 
 @record

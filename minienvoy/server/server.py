@@ -349,7 +349,8 @@ class Server(ServerContext):
         stats.live = int(self.state == "LIVE")
         stats.state = ("LIVE", "DRAINING", "PRE_INITIALIZING", "INITIALIZING").index(self.state)
         stats.concurrency = self.options.concurrency
-        stats.days_until_first_cert_expiring = 2**32 - 1
+        if self.secrets is not None:
+            stats.days_until_first_cert_expiring = self.secrets.days_until_first_expiration(self.dispatcher.wall_time())
         stats.total_connections = sum(each.connections for each in self.listener_manager.listeners())
         physical = resident_memory()
         stats.memory_physical_size = physical

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from ..config.api import type_of, unpack
-from ..config.fields import honours
+from ..config.fields import declared_in, honours
 from ..errors import ConfigError
 from ..explain.explanation import NO_EXPLANATION
 from ..network.transport_socket import (
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from ..stats.store import Store
     from .cluster_manager import ClusterManager
     from .outlier_event_logger import OutlierEventLogger
+    from .transport_socket_matcher import TransportSocketMatcher
 
 honours(
     "envoy.config.cluster.v3.Cluster",
@@ -86,6 +87,7 @@ honours(
     "ring_hash_lb_config",
     "round_robin_lb_config",
     "transport_socket",
+    "transport_socket_matches",
     "typed_dns_resolver_config",
     "typed_extension_protocol_options",
     "connection_pool_per_downstream_connection",
@@ -100,6 +102,7 @@ honours(
     },
     whole=("metadata",),
 )
+declared_in("minienvoy.upstream.transport_socket_matcher", "envoy.config.cluster.v3.Cluster.TransportSocketMatch")
 honours("envoy.config.cluster.v3.Cluster.CustomClusterType", "name", "typed_config")
 honours(
     "envoy.config.cluster.v3.Cluster.CommonLbConfig",
@@ -215,7 +218,7 @@ class Cluster:
         http_pools: the set of its HTTP connection pools; it belongs to their module.
         health: active checks and outlier detection.
         updates: what passes changes of `priority_set` on to the load balancer.
-        transport_socket: makes connections more than plain; None if they are plain.
+        transport_socket: makes connections more than plain, unless a match of `transport_socket_matches` does.
         tcp_keepalive: None if keep-alive probes are not asked for.
         local_address_selector: where upstream connections come from; None for wherever the kernel likes.
         happy_eyeballs: in which order the addresses of a host are tried (`sorted_addresses`).
@@ -257,6 +260,7 @@ class Cluster:
         "stopped",
         "tcp_keepalive",
         "transport_socket",
+        "transport_socket_matcher",
         "updates",
     )
 
@@ -297,17 +301,12 @@ class Cluster:
         # Everything that can be wrong has been looked at: from here on there is something to clean up.
         scope = context.stats.scope(f"cluster.{self.observability_name}")
         self.transport_socket: TransportSocketFactory | None = None
-        if config.HasField("transport_socket"):
-            try:
-                self.transport_socket = create_transport_socket(
-                    UPSTREAM_TRANSPORT_SOCKETS,
-                    config.transport_socket,
-                    UpstreamTransportContext(scope, context.secrets),
-                    f"{context.path}.transport_socket",
-                )
-            except ConfigError:
-                scope.remove()
-                raise
+        self.transport_socket_matcher: TransportSocketMatcher | None = None
+        try:
+            self._create_transport_sockets(config, UpstreamTransportContext(scope, context.secrets), context.path)
+        except ConfigError:
+            scope.remove()
+            raise
         self.stats = ClusterStats(scope)
         self.code_stats = self.stats.codes
         self.resource_managers: tuple[ResourceManager, ResourceManager] = resource_managers(
@@ -347,6 +346,26 @@ class Cluster:
         except ConfigError:
             scope.remove()
             raise
+
+    def _create_transport_sockets(self, config: Any, context: UpstreamTransportContext, path: str) -> None:
+        if config.HasField("transport_socket"):
+            self.transport_socket = create_transport_socket(
+                UPSTREAM_TRANSPORT_SOCKETS, config.transport_socket, context, f"{path}.transport_socket"
+            )
+        if config.transport_socket_matches:
+            from .transport_socket_matcher import TransportSocketMatcher
+
+            self.transport_socket_matcher = TransportSocketMatcher(
+                config.transport_socket_matches, context, f"{path}.transport_socket_matches"
+            )
+
+    def transport_socket_of(self, host: Host) -> TransportSocketFactory | None:
+        """What makes connections to `host` more than plain; None if they are plain."""
+        if self.transport_socket_matcher is not None:
+            match = self.transport_socket_matcher.find(host)
+            if match is not None:
+                return match.factory
+        return self.transport_socket
 
     @property
     def initial_health_flags(self) -> int:
@@ -424,8 +443,14 @@ class Cluster:
         self.priority_set.update_hosts(self.load_assignment.host_set(host.priority, hosts))
 
     def _on_member_update(self, host_set: HostSet, added: tuple[Host, ...], removed: tuple[Host, ...]) -> None:
+        matcher = self.transport_socket_matcher
         for host in added:
             host.cluster = self
+            match = None if matcher is None else matcher.find(host)
+            if match is not None:
+                # Who made the host has counted it for the cluster's own transport socket.
+                self.stats.transport_socket.total_match_count -= 1
+                match.stats.total_match_count += 1
         drain_pools(self.hosts() if self._close_on_host_set_change and (added or removed) else ())
         drain_pools(removed)
         endpoint = self.stats.endpoint

@@ -51,7 +51,7 @@ def create_connection(cluster: Cluster, host: Host, address: Address | None = No
             options=options or NO_OPTIONS,
             buffer_limit=cluster.per_connection_buffer_limit,
         )
-    transport_socket = cluster.transport_socket
+    transport_socket = cluster.transport_socket_of(host)
     if transport_socket is not None:
         connection.transport_socket = transport_socket
         connection.transport_socket_options = TransportSocketOptions(host_name=host.hostname)

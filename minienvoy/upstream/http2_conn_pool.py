@@ -32,6 +32,8 @@ class Http2ConnPool(HttpConnPool):
 
     _clients: set[Http2CodecClient]  # type: ignore[assignment]
 
+    alpn = "h2"
+
     def __init__(
         self,
         cluster: Cluster,

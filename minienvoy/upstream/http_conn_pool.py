@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from ..network.transport_socket import TransportSocketOptions
 from ..record import replace
 from .codec_client import CodecClient
 from .conn_pool import PoolFailureReason
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from ..http.http1.settings import Http1Settings
     from ..network.client_connection import ClientConnection
     from ..network.connection import Connection
-    from ..network.transport_socket import TransportSocketOptions
     from .cluster import Cluster
     from .host import Host
 
@@ -66,8 +66,14 @@ def no_codec(connection: ClientConnection, settings: Http1Settings, stats: Any) 
 MakeCodec = Callable[["ClientConnection", "Http1Settings", Any], Any]
 
 
+NO_OPTIONS: Final = TransportSocketOptions()
+
+
 class HttpConnPool:
     """Made on the first stream to a host; `draining` once the host has left the cluster."""
+
+    alpn = "http/1.1"
+    """What its connections speak."""
 
     def __init__(
         self,
@@ -269,8 +275,11 @@ class HttpConnPool:
 
     def _create_connection(self) -> ClientConnection:
         connection = create_connection(self.cluster, self.host)
-        if self._transport_options is not None:
-            connection.transport_socket_options = replace(self._transport_options, host_name=self.host.hostname)
+        if connection.transport_socket is not None:
+            options = self._transport_options or NO_OPTIONS
+            connection.transport_socket_options = replace(
+                options, host_name=self.host.hostname, alpn_fallback=self.alpn
+            )
         return connection
 
     def _start(self, client: CodecClient) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from ...discovery.secret_manager import SecretManager
     from ...event.dispatcher import Dispatcher
     from ...explain.log import ExplanationLog
     from ...network.address import Address
@@ -93,6 +94,8 @@ class AdminServer(Protocol):
     def access_logs(self) -> AdminAccessLogs: ...
     @property
     def dispatcher(self) -> Dispatcher: ...
+    @property
+    def secrets(self) -> SecretManager | None: ...
     @property
     def explanations(self) -> ExplanationLog | None: ...
     @property

@@ -5,14 +5,20 @@ Envoy: `Server::ServerInfoHandler` (`source/server/admin/server_info_handler.cc`
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
 
 from ..local_info import add_extensions
 from ..memory import read_memory_stats
 from .request import AdminRequest, AdminResponse, json_response, text_response
 
 if TYPE_CHECKING:
+    from ...network.x509 import Certificate
     from .admin_server import AdminServer
+
+
+_SAN_FIELDS: Final = {2: "dns", 6: "uri", 7: "ip_address"}
+"""Tags of `GeneralName` to fields of `SubjectAlternateName`."""
 
 
 class ServerInfoHandler:
@@ -60,8 +66,18 @@ class ServerInfoHandler:
         )
 
     def handler_certs(self, request: AdminRequest) -> AdminResponse:
-        """No certificate is on show: contexts of Python's `ssl` do not give theirs back."""
-        return json_response({"certificates": []})
+        """The certificates of every TLS context; never a key."""
+        secrets = self._server.secrets
+        contexts = [] if secrets is None else [context.shown_certificates for context in secrets.contexts]
+        now = self._server.dispatcher.wall_time()
+        shown = [
+            {
+                "ca_cert": [_shown(path, each, now) for path, each in context.authorities],
+                "cert_chain": [_shown(path, each, now) for path, each in context.own],
+            }
+            for context in sorted(contexts, key=repr)
+        ]
+        return json_response({"certificates": shown})
 
     def handler_hot_restart_version(self, request: AdminRequest) -> AdminResponse:
         return text_response("disabled")
@@ -71,3 +87,20 @@ class ServerInfoHandler:
         if server.state == "LIVE" and server.health_check_failed:
             return "DRAINING"
         return server.state
+
+
+def _shown(path: str, certificate: Certificate, now: float) -> dict[str, Any]:
+    """As `envoy.admin.v3.CertificateDetails`."""
+    names = [{_SAN_FIELDS[kind]: value} for kind, value, _ in certificate.subject_alt_names if kind in _SAN_FIELDS]
+    return {
+        "path": path,
+        "serial_number": certificate.serial_number,
+        "subject_alt_names": names,
+        "days_until_expiration": str(max(0, int(certificate.not_after - now) // 86400)),
+        "valid_from": _timestamp(certificate.not_before),
+        "expiration_time": _timestamp(certificate.not_after),
+    }
+
+
+def _timestamp(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

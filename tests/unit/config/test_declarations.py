@@ -117,7 +117,6 @@ NOT_READ = {
     ("extensions/transport_sockets/tls/downstream.py", "ocsp_staple_policy"): "only as it is by default",
     ("extensions/transport_sockets/tls/upstream.py", "allow_renegotiation"): "only as it is by default",
     ("extensions/transport_sockets/tls/upstream.py", "enforce_rsa_key_usage"): "only as it is by default",
-    ("extensions/transport_sockets/tls/upstream.py", "max_session_keys"): "no session is kept",
     ("matchers/header.py", "exact_match"): "by the name that WhichOneof gives",
     ("matchers/header.py", "prefix_match"): "by the name that WhichOneof gives",
     ("matchers/header.py", "suffix_match"): "by the name that WhichOneof gives",

@@ -20,7 +20,7 @@ from ....errors import ConfigError
 from ....matchers.string import compile_string_matcher
 from ....network.ssl_socket import BAD_CERTIFICATE_HASH_VALUE, CERTIFICATE_UNKNOWN, Refused
 from ....network.ssl_stats import SslStats
-from ....network.x509 import DNS, EMAIL, IP, OTHER_NAME, URI, Certificate
+from ....network.x509 import DNS, EMAIL, IP, OTHER_NAME, URI, Certificate, certificates_of
 
 _TYPE: Final = "envoy.extensions.transport_sockets.tls.v3"
 VERIFY_TRUST_CHAIN, ACCEPT_UNTRUSTED = 0, 1
@@ -52,6 +52,7 @@ class CertValidator:
     """A compiled validation context; without one nothing is verified.
 
     Attributes:
+        authorities: the certificates in `trusted_ca`; `source` is where they come from.
         trusted_ca, crl: PEM; empty if there is none.
         verifies_chain: OpenSSL is to verify the chain, and a peer whose chain is not good is refused.
         wants_certificate: there is something to check a peer's certificate against.
@@ -67,6 +68,8 @@ class CertValidator:
         self._hashes: frozenset[str] = frozenset()
         self._keys: frozenset[bytes] = frozenset()
         self._matchers: tuple[SanMatcher, ...] = ()
+        self.authorities: tuple[Certificate, ...] = ()
+        self.source = ""
         if config is None:
             self.verifies_chain = self.wants_certificate = False
             return
@@ -82,6 +85,15 @@ class CertValidator:
         self._hashes = frozenset(_hash(each, path) for each in config.verify_certificate_hash)
         self._keys = frozenset(_key(each, path) for each in config.verify_certificate_spki)
         self._matchers = tuple(_matchers(config, path))
+        self.source = config.trusted_ca.filename or "<inline>"
+        if config.HasField("trusted_ca"):
+            try:
+                self.authorities = tuple(certificates_of(self.trusted_ca))
+            except (ValueError, IndexError):
+                pass
+            # An empty one, too: somebody wants peers to be checked.
+            if not self.authorities:
+                raise ConfigError(f"Failed to load trusted CA certificates from {self.source}", f"{path}.trusted_ca")
         if not self.trusted_ca:
             if self._matchers:
                 raise ConfigError(

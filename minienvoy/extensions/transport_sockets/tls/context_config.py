@@ -11,11 +11,12 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ....config.data_source import read_data_source
 from ....config.fields import honours
 from ....errors import ConfigError
+from ....network.ssl_stats import SslStats
 from ....network.x509 import Certificate, certificates_of
 from .cert_validator import CertValidator
 
@@ -109,7 +110,7 @@ class TlsCertificate:
                 # Without a password OpenSSL would ask at the terminal.
                 context.load_cert_chain(name, password=lambda: self._password or b"\0")
             except (ssl.SSLError, ValueError) as error:
-                if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH":
+                if "MISMATCH" in (getattr(error, "reason", "") or ""):
                     raise ConfigError(
                         f"Failed to load private key from {self.source}, Cause: key values mismatch",
                         f"{self.path}.private_key",
@@ -145,6 +146,27 @@ class MemoryFile:
 def read_certificates(config: Any, path: str) -> list[TlsCertificate]:
     """Those of a `CommonTlsContext`."""
     return [TlsCertificate(each, f"{path}.tls_certificates[{at}]") for at, each in enumerate(config.tls_certificates)]
+
+
+class ShownCertificates(NamedTuple):
+    """What `/certs` tells of one context: (where it comes from, certificate)."""
+
+    authorities: list[tuple[str, Certificate]]
+    own: list[tuple[str, Certificate]]
+
+
+def shown_certificates(
+    certificates: Iterable[TlsCertificate], validator: CertValidator, stats: SslStats, names: Sequence[str] = ()
+) -> ShownCertificates:
+    """Also counts when they expire; `names` are those of the secrets among them, which come last."""
+    own = list(certificates)
+    authorities = [(validator.source, each) for each in validator.authorities[:1]]
+    static = len(own) - len(names)
+    for at, each in enumerate(own):
+        stats.show_expiration("cert", names[at - static] if at >= static else "", each.certificate.not_after)
+    for _, authority in authorities:
+        stats.show_expiration("ca_cert", "", authority.not_after)
+    return ShownCertificates(authorities, [(each.source, each.certificate) for each in own])
 
 
 def create_context(

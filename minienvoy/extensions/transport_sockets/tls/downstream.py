@@ -7,6 +7,7 @@ Envoy: `Extensions::TransportSockets::Tls::ServerContextImpl`, `ServerSslSocketF
 from __future__ import annotations
 
 import ssl
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from ....config.fields import honours
@@ -18,7 +19,7 @@ from ....network.transport_socket import DOWNSTREAM_TRANSPORT_SOCKETS, Transport
 from ....network.x509 import Certificate
 from ....stats.store import CounterValue, StatsStruct
 from .cert_validator import CertValidator
-from .context_config import TlsCertificate, create_context, read_certificates
+from .context_config import TlsCertificate, create_context, read_certificates, shown_certificates
 from .secrets import Resolver, SecretTlsFactory
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ class ServerContext:
     server_side = True
     secure = True
 
-    def __init__(self, config: Any, stats: SslStats, path: str) -> None:
+    def __init__(self, config: Any, stats: SslStats, path: str, names: Sequence[str] = ()) -> None:
+        """`names` are those of the certificates that are secrets, the last ones."""
         common = config.common_tls_context
         where = f"{path}.common_tls_context"
         self.stats = stats
@@ -75,6 +77,7 @@ class ServerContext:
             raise ConfigError("a client certificate is required, and there is no trusted_ca to check it with", path)
         self._config, self._path = config, where
         self._certificates = read_certificates(common, where)
+        self.shown_certificates = shown_certificates(self._certificates, self.validator, stats, names)
         if not self._certificates:
             raise ConfigError("No TLS certificates found for server context", path)
         self._by_name: dict[str, tuple[TlsCertificate, ...]] = {}
@@ -187,13 +190,18 @@ def create_downstream_tls(config: Any, context: Any, path: str) -> TransportSock
     stats = SslStats(context.listener_scope.scope("ssl"))
     factory_stats = context.listener_scope.scope("server_ssl_socket_factory").struct(ServerSocketFactoryStats)
 
+    secrets = context.server.secrets
+    resolver = Resolver(config, secrets, path)
+
     def compile_context(resolved: Any) -> ServerContext:
-        return ServerContext(resolved, stats, path)
+        made = ServerContext(resolved, stats, path, resolver.certificate_names)
+        if secrets is not None:
+            secrets.contexts.add(made)
+        return made
 
     def not_ready() -> None:
         factory_stats.downstream_context_secrets_not_ready += 1
 
-    resolver = Resolver(config, context.server.secrets, path)
     if not resolver.providers:
         return compile_context(config)
     return SecretTlsFactory(resolver, compile_context, factory_stats, not_ready)

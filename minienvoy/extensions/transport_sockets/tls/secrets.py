@@ -75,6 +75,10 @@ class Resolver:
         return [*self._certificates, *([self._validation] if self._validation is not None else [])]
 
     @property
+    def certificate_names(self) -> list[str]:
+        return [provider.name for provider in self._certificates]
+
+    @property
     def ready(self) -> bool:
         return all(provider.secret is not None for provider in self.providers)
 

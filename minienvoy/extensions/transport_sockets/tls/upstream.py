@@ -6,6 +6,7 @@ Envoy: `Extensions::TransportSockets::Tls::ClientContextImpl`, `ClientSslSocketF
 from __future__ import annotations
 
 import ssl
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from ....config.fields import honours
@@ -22,7 +23,7 @@ from ....network.transport_socket import (
 from ....network.x509 import Certificate
 from ....stats.store import CounterValue, StatsStruct
 from .cert_validator import CertValidator
-from .context_config import create_context, read_certificates
+from .context_config import create_context, read_certificates, shown_certificates
 from .secrets import Resolver, SecretTlsFactory
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ honours(
     "sni",
     "auto_host_sni",
     "auto_sni_san_validation",
-    values={"allow_renegotiation": (False,), "enforce_rsa_key_usage": (False,), "max_session_keys": (0,)},
+    values={"allow_renegotiation": (False,), "enforce_rsa_key_usage": (False,)},
+    ignored={"max_session_keys": "no session is kept: every connection has a whole handshake"},
 )
 
 
@@ -47,7 +49,8 @@ class ClientContext:
     server_side = False
     secure = True
 
-    def __init__(self, config: Any, stats: SslStats, path: str) -> None:
+    def __init__(self, config: Any, stats: SslStats, path: str, names: Sequence[str] = ()) -> None:
+        """`names` are those of the certificates that are secrets, the last ones."""
         common = config.common_tls_context
         where = f"{path}.common_tls_context"
         self.stats = stats
@@ -63,14 +66,21 @@ class ClientContext:
         certificates = read_certificates(common, where)
         if len(certificates) > 1:
             raise ConfigError("Multiple TLS certificates are not supported for client contexts", where)
+        self.shown_certificates = shown_certificates(certificates, self.validator, stats, names)
         self._certificate: Certificate | None = certificates[0].certificate if certificates else None
-        self._context = create_context(common, where, certificates, self.validator, server_side=False)
-        self._loose: ssl.SSLContext | None = None
-        if self.validator.verifies_chain:
-            if self.validator.accepts_untrusted:
-                self._context.verify_mode = ssl.CERT_NONE
-            else:
-                self._context.verify_mode = ssl.CERT_REQUIRED
+        self._contexts: dict[str, ssl.SSLContext] = {}
+
+        def make(alpn: str = "") -> ssl.SSLContext:
+            made = create_context(common, where, certificates, self.validator, server_side=False)
+            if alpn:
+                made.set_alpn_protocols([alpn])
+            if self.validator.verifies_chain and not self.validator.accepts_untrusted:
+                made.verify_mode = ssl.CERT_REQUIRED
+            return made
+
+        self._context = make()
+        if not common.alpn_protocols:
+            self._contexts = {alpn: make(alpn) for alpn in ("h2", "http/1.1")}
 
     def protocol(self, connection: Connection, options: Any = None) -> SslSocket:
         return SslSocket(connection, self, options or NO_OPTIONS)
@@ -82,12 +92,13 @@ class ClientContext:
         self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, info: SslConnectionInfo, options: Any
     ) -> ssl.SSLObject:
         info.sni = name = self._server_name(options)
+        context = self._contexts.get(options.alpn_fallback, self._context)
         try:
-            return self._context.wrap_bio(incoming, outgoing, server_side=False, server_hostname=name or None)
+            return context.wrap_bio(incoming, outgoing, server_side=False, server_hostname=name or None)
         except (ValueError, UnicodeError):
             # A name that can not be said: Envoy says none either.
             info.sni = ""
-            return self._context.wrap_bio(incoming, outgoing, server_side=False)
+            return context.wrap_bio(incoming, outgoing, server_side=False)
 
     def verify(self, chain: tuple[Certificate, ...], info: SslConnectionInfo, options: Any) -> None:
         info.local_certificate = self._certificate
@@ -121,16 +132,21 @@ class ClientSocketFactoryStats(StatsStruct):
 
 @UPSTREAM_TRANSPORT_SOCKETS.register("envoy.transport_sockets.tls", TYPE)
 def create_upstream_tls(config: Any, context: UpstreamTransportContext, path: str) -> TransportSocketFactory:
-    stats = SslStats(context.scope.scope("ssl"))
+    stats = SslStats(context.scope.scope("ssl"), client=True)
     factory_stats = context.scope.scope("client_ssl_socket_factory").struct(ClientSocketFactoryStats)
 
+    secrets = context.secrets
+    resolver = Resolver(config, secrets, path)
+
     def compile_context(resolved: Any) -> ClientContext:
-        return ClientContext(resolved, stats, path)
+        made = ClientContext(resolved, stats, path, resolver.certificate_names)
+        if secrets is not None:
+            secrets.contexts.add(made)
+        return made
 
     def not_ready() -> None:
         factory_stats.upstream_context_secrets_not_ready += 1
 
-    resolver = Resolver(config, context.secrets, path)
     if not resolver.providers:
         return compile_context(config)
     return SecretTlsFactory(resolver, compile_context, factory_stats, not_ready)

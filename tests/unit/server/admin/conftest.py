@@ -77,6 +77,7 @@ class Server:
         self.stats_flusher = StatsFlusher(self.stats, dispatcher)
         self.tag_settings = StatsSettings()
         self.runtime = Loader(bootstrap.layered_runtime)
+        self.secrets = None
         self.cluster_manager = ClusterManager(ClusterContext(dispatcher, RandomGenerator(7), self.stats))
         # Only those that need no resolver; `/config_dump` shows all of them nevertheless.
         self.cluster_manager.load([each for each in bootstrap.static_resources.clusters if not each.type])

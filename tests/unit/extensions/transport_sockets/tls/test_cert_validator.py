@@ -1,0 +1,113 @@
+"""Which certificates are wanted, beyond what OpenSSL verifies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from minienvoy.config.loader import load_message
+from minienvoy.errors import ConfigError
+from minienvoy.extensions.transport_sockets.tls.cert_validator import CertValidator, dns_name_match
+from minienvoy.network.ssl_socket import Refused
+from minienvoy.network.ssl_stats import SslStats
+from minienvoy.network.x509 import certificates_of
+from minienvoy.stats.store import Store
+
+TLS = Path(__file__).parents[4] / "data" / "tls"
+CONTEXT = "envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext"
+
+
+def validator(text: str, store: Store | None = None) -> CertValidator:
+    config = load_message(
+        text.replace("@CA", f"trusted_ca: {{filename: {TLS}/ca.pem}}"), CONTEXT, syntax="yaml"
+    ).message
+    return CertValidator(config, SslStats((store or Store()).scope("ssl")), "here")
+
+
+def accepts(text: str, name: str, *names: str) -> bool:
+    try:
+        validator(text).verify(tuple(certificates_of((TLS / f"{name}.pem").read_bytes())), True, names)
+    except Refused:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern", "matches"),
+    [
+        ("a.test", "a.test", True),
+        ("A.test", "a.TEST", True),
+        ("x.a.test", "*.a.test", True),
+        ("a.test", "*.a.test", False),
+        ("y.x.a.test", "*.a.test", False),
+        ("xyz.a.test", "x*z.a.test", True),
+        ("xz.a.test", "x*z.a.test", True),
+        ("x.a.test", "x*x.a.test", False),
+        ("x.a.test", "**.a.test", False),
+        ("xn--a.a.test", "*.a.test", False),
+        ("x.a.test", "x.*.test", False),
+        ("test", "*", False),
+    ],
+)
+def test_a_wildcard_stands_for_one_label_or_a_part_of_it(name, pattern, matches):
+    assert dns_name_match(name, pattern) is matches
+
+
+@pytest.mark.parametrize(
+    ("kind", "matcher", "accepted"),
+    [
+        ("DNS", "exact: client.test", True),
+        ("DNS", "exact: no.test", False),
+        ("DNS", "suffix: .test", True),
+        ("URI", "prefix: 'spiffe://test/'", True),
+        ("EMAIL", "safe_regex: {regex: '.*@client.test'}", True),
+        ("IP_ADDRESS", "exact: 10.1.2.3", True),
+        ("IP_ADDRESS", "exact: client.test", False),
+        ("URI", "exact: client.test", False),
+    ],
+)
+def test_a_name_must_match_by_its_kind(kind, matcher, accepted):
+    text = f"{{@CA, match_typed_subject_alt_names: [{{san_type: {kind}, matcher: {{{matcher}}}}}]}}"
+    assert accepts(text, "client") is accepted
+
+
+def test_names_of_the_request_come_before_those_of_the_configuration():
+    text = "{@CA, match_typed_subject_alt_names: [{san_type: DNS, matcher: {exact: no.test}}]}"
+    assert accepts(text, "client", "client.test")
+    assert not accepts(text, "client", "other.test")
+
+
+def test_a_pin_must_be_met_as_well_as_a_name():
+    digest = certificates_of((TLS / "client.pem").read_bytes())[0].fingerprint_256
+    colons = ":".join(digest[at : at + 2].upper() for at in range(0, 64, 2))
+    for pin in (digest, colons):
+        text = f"{{@CA, verify_certificate_hash: ['{pin}'], match_subject_alt_names: [{{suffix: client.test}}]}}"
+        assert accepts(text, "client")
+        assert not accepts(text, "bare")
+
+
+def test_what_is_refused_is_counted():
+    store = Store()
+    text = "{@CA, match_typed_subject_alt_names: [{san_type: DNS, matcher: {exact: no.test}}]}"
+    with pytest.raises(Refused, match=r"SAN matcher, certificate SANs are \[client.test, two.test, spiffe"):
+        validator(text, store).verify(tuple(certificates_of((TLS / "client.pem").read_bytes())), True)
+    assert store.value("ssl.fail_verify_san") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{match_subject_alt_names: [{exact: a}]}", "without trusted CA is insecure"),
+        ("{allow_expired_certificate: true}", "always ignored without trusted CA"),
+        ("{@CA, verify_certificate_hash: ['00']}", "Invalid hex-encoded SHA-256 00"),
+        ("{@CA, verify_certificate_spki: ['AAAA']}", "Invalid base64-encoded SHA-256 AAAA"),
+        ("{@CA, crl: {inline_string: nothing}}", "Failed to load CRL"),
+        ("{trusted_ca: {inline_string: '-----BEGIN CERTIFICATE-----'}}", "Failed to load trusted CA"),
+        ("{trusted_ca: {inline_bytes: 'AAAA'}}", "Failed to load trusted CA"),
+        ("{@CA, match_typed_subject_alt_names: [{san_type: OTHER_NAME, matcher: {exact: a}}]}", "SAN matcher"),
+    ],
+)
+def test_a_context_that_can_not_be_is_refused(text, says):
+    with pytest.raises(ConfigError, match=says):
+        validator(text)
