@@ -112,6 +112,8 @@ class ConnectionInfo:
         "direct_remote_address",
         "filter_chain_metadata",
         "id",
+        "ja3_hash",
+        "ja4_hash",
         "listener_metadata",
         "local_address",
         "remote_address",
@@ -124,6 +126,8 @@ class ConnectionInfo:
         self.remote_address = self.direct_remote_address = remote_address
         self.id = id
         self.requested_server_name = ""
+        self.ja3_hash = self.ja4_hash = ""
+        """Fingerprints of the ClientHello, if the TLS inspector was told to take them."""
         self.listener_metadata: Mapping[str, Any] | None = None
         """Of a downstream connection: `filter_metadata` as plain values, of its listener and of its filter chain."""
         self.filter_chain_metadata: Mapping[str, Any] | None = None

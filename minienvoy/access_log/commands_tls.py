@@ -1,80 +1,143 @@
 """Commands about TLS sessions and certificates.
 
-Envoy: `StreamInfoSslConnectionInfoFormatterProvider` and its upstream sister. Connections are plain so far, and on a
-plain connection Envoy has nothing to say here either.
+Envoy: `StreamInfoSslConnectionInfoFormatterProvider` and its upstream sister.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from ..errors import ConfigError
 from ..stream_info import StreamInfo
-from .command import PARAMS_OPTIONAL, Arguments, Command, CommandTable, command, reads, simple, wire
+from .command import PARAMS_OPTIONAL, Arguments, Command, CommandTable, Maker, command, reads, simple, wire
 from .context import FormatterContext
 from .date_formatter import compile_date_format
 
-_NAMES: Final = (
-    "DOWNSTREAM_LOCAL_IP_SAN",
-    "DOWNSTREAM_PEER_IP_SAN",
-    "DOWNSTREAM_LOCAL_DNS_SAN",
-    "DOWNSTREAM_PEER_DNS_SAN",
-    "DOWNSTREAM_LOCAL_URI_SAN",
-    "DOWNSTREAM_PEER_URI_SAN",
-    "DOWNSTREAM_LOCAL_EMAIL_SAN",
-    "DOWNSTREAM_PEER_EMAIL_SAN",
-    "DOWNSTREAM_LOCAL_OTHERNAME_SAN",
-    "DOWNSTREAM_PEER_OTHERNAME_SAN",
-    "DOWNSTREAM_LOCAL_SUBJECT",
-    "DOWNSTREAM_PEER_SUBJECT",
-    "DOWNSTREAM_PEER_ISSUER",
-    "DOWNSTREAM_TLS_SESSION_ID",
-    "DOWNSTREAM_TLS_CIPHER",
-    "DOWNSTREAM_TLS_GROUP",
-    "DOWNSTREAM_TLS_VERSION",
-    "DOWNSTREAM_PEER_FINGERPRINT_256",
-    "DOWNSTREAM_PEER_FINGERPRINT_1",
-    "DOWNSTREAM_PEER_SERIAL",
-    "DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_256",
-    "DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_1",
-    "DOWNSTREAM_PEER_CHAIN_SERIALS",
-    "DOWNSTREAM_PEER_ISSUER_FINGERPRINT_256",
-    "DOWNSTREAM_PEER_ISSUER_SERIAL",
-    "DOWNSTREAM_PEER_CERT",
-    "TLS_JA3_FINGERPRINT",
-    "TLS_JA4_FINGERPRINT",
-    "UPSTREAM_PEER_SUBJECT",
-    "UPSTREAM_PEER_ISSUER",
-    "UPSTREAM_TLS_SESSION_ID",
-    "UPSTREAM_TLS_CIPHER",
-    "UPSTREAM_TLS_GROUP",
-    "UPSTREAM_TLS_VERSION",
-    "UPSTREAM_SERVER_NAME",
-    "UPSTREAM_PEER_CERT",
-    "UPSTREAM_PEER_URI_SAN",
-    "UPSTREAM_PEER_DNS_SAN",
-    "UPSTREAM_PEER_IP_SAN",
-    "UPSTREAM_LOCAL_URI_SAN",
-    "UPSTREAM_LOCAL_DNS_SAN",
-    "UPSTREAM_LOCAL_IP_SAN",
+Read = Callable[[Any], "str | None"]
+"""Takes a `network.ssl_connection_info.SslConnectionInfo`."""
+
+
+def _joined(name: str) -> Read:
+    return lambda ssl: ",".join(map(wire, getattr(ssl, name)))
+
+
+def _fact(name: str) -> Read:
+    return lambda ssl: wire(getattr(ssl, name))
+
+
+def _of_peer(name: str) -> Read:
+    return lambda ssl: getattr(ssl.peer_chain[0], name) if ssl.peer_chain else None
+
+
+def _of_chain(name: str) -> Read:
+    return lambda ssl: ",".join(getattr(each, name) for each in ssl.peer_chain)
+
+
+def _of_issuer(name: str) -> Read:
+    """Of the certificate that follows the peer's in what it has shown."""
+    return lambda ssl: getattr(ssl.peer_chain[1], name) if len(ssl.peer_chain) > 1 else None
+
+
+_DOWNSTREAM: Final[dict[str, Read]] = {
+    "LOCAL_IP_SAN": _joined("ip_sans_local_certificate"),
+    "PEER_IP_SAN": _joined("ip_sans_peer_certificate"),
+    "LOCAL_DNS_SAN": _joined("dns_sans_local_certificate"),
+    "PEER_DNS_SAN": _joined("dns_sans_peer_certificate"),
+    "LOCAL_URI_SAN": _joined("uri_san_local_certificate"),
+    "PEER_URI_SAN": _joined("uri_san_peer_certificate"),
+    "LOCAL_EMAIL_SAN": _joined("email_sans_local_certificate"),
+    "PEER_EMAIL_SAN": _joined("email_sans_peer_certificate"),
+    "LOCAL_OTHERNAME_SAN": _joined("othername_sans_local_certificate"),
+    "PEER_OTHERNAME_SAN": _joined("othername_sans_peer_certificate"),
+    "LOCAL_SUBJECT": _fact("subject_local_certificate"),
+    "PEER_SUBJECT": _fact("subject_peer_certificate"),
+    "PEER_ISSUER": _fact("issuer_peer_certificate"),
+    "TLS_SESSION_ID": _fact("session_id"),
+    "TLS_CIPHER": _fact("ciphersuite"),
+    "TLS_GROUP": _fact("group"),
+    "TLS_VERSION": _fact("tls_version"),
+    "PEER_FINGERPRINT_256": _of_peer("fingerprint_256"),
+    "PEER_FINGERPRINT_1": _of_peer("fingerprint_1"),
+    "PEER_SERIAL": _of_peer("serial_number"),
+    "PEER_CHAIN_FINGERPRINTS_256": _of_chain("fingerprint_256"),
+    "PEER_CHAIN_FINGERPRINTS_1": _of_chain("fingerprint_1"),
+    "PEER_CHAIN_SERIALS": _of_chain("serial_number"),
+    "PEER_ISSUER_FINGERPRINT_256": _of_issuer("fingerprint_256"),
+    "PEER_ISSUER_SERIAL": _of_issuer("serial_number"),
+    "PEER_CERT": _fact("url_encoded_pem_peer_certificate"),
+}
+_UPSTREAM: Final[dict[str, Read]] = {
+    name: _DOWNSTREAM[name]
+    for name in (
+        "PEER_SUBJECT",
+        "PEER_ISSUER",
+        "TLS_SESSION_ID",
+        "TLS_CIPHER",
+        "TLS_GROUP",
+        "TLS_VERSION",
+        "PEER_CERT",
+        "PEER_URI_SAN",
+        "PEER_DNS_SAN",
+        "PEER_IP_SAN",
+        "LOCAL_URI_SAN",
+        "LOCAL_DNS_SAN",
+        "LOCAL_IP_SAN",
+    )
+} | {"SERVER_NAME": _fact("sni")}
+
+
+def _downstream(read: Read) -> Callable[[StreamInfo], str | None]:
+    def text(info: StreamInfo) -> str | None:
+        ssl = info.connection.ssl
+        return (read(ssl) or None) if ssl is not None else None
+
+    return text
+
+
+def _upstream(read: Read) -> Callable[[StreamInfo], str | None]:
+    def text(info: StreamInfo) -> str | None:
+        connection = info.upstream_connection
+        if connection is None or connection.ssl is None:
+            return None
+        return read(connection.ssl) or None
+
+    return text
+
+
+COMMANDS: Final[CommandTable] = reads(
+    {f"DOWNSTREAM_{name}": _downstream(read) for name, read in _DOWNSTREAM.items()}
+    | {f"UPSTREAM_{name}": _upstream(read) for name, read in _UPSTREAM.items()}
+    | {
+        "TLS_JA3_FINGERPRINT": lambda info: info.connection.ja3_hash or None,
+        "TLS_JA4_FINGERPRINT": lambda info: info.connection.ja4_hash or None,
+    }
 )
 
 
-def _nothing(info: StreamInfo) -> None:
-    return None
+def _certificate_time(ssl_of: Callable[[StreamInfo], Any], which: str) -> Maker:
+    def make(arguments: Arguments) -> Command:
+        write = compile_date_format(arguments.argument or "%Y-%m-%dT%H:%M:%E3SZ")
+
+        def text(context: FormatterContext) -> str | None:
+            ssl = ssl_of(context.stream_info)
+            return write(getattr(ssl.peer_chain[0], which)) if ssl is not None and ssl.peer_chain else None
+
+        return simple(text)
+
+    return make
 
 
-COMMANDS: Final[CommandTable] = reads(dict.fromkeys(_NAMES, _nothing))
+def _upstream_ssl(info: StreamInfo) -> Any:
+    return None if info.upstream_connection is None else info.upstream_connection.ssl
 
 
-def _certificate_time(arguments: Arguments) -> Command:
-    compile_date_format(arguments.argument)
-    return simple(lambda context: None)
-
-
-for _side in ("DOWNSTREAM", "UPSTREAM"):
-    for _end in ("START", "END"):
-        COMMANDS[f"{_side}_PEER_CERT_V_{_end}"] = (PARAMS_OPTIONAL, _certificate_time)
+for _end, _which in (("START", "not_before"), ("END", "not_after")):
+    COMMANDS[f"DOWNSTREAM_PEER_CERT_V_{_end}"] = (
+        PARAMS_OPTIONAL,
+        _certificate_time(lambda info: info.connection.ssl, _which),
+    )
+    COMMANDS[f"UPSTREAM_PEER_CERT_V_{_end}"] = (PARAMS_OPTIONAL, _certificate_time(_upstream_ssl, _which))
 
 
 @command(COMMANDS, "REQUESTED_SERVER_NAME", PARAMS_OPTIONAL)

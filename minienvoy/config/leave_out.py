@@ -3,7 +3,7 @@
 No Envoy counterpart. A field goes back to its default, and an HTTP filter, listener filter or access log of a type that
 nobody knows is left out of its list. What is the only thing to do in its place stays, and is an error when it is
 compiled: a network filter, the action of a route, a transport socket. Above all no connection becomes a plain one
-because TLS is not there.
+because TLS is not there, or trusts a peer because a check is not.
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ DISPENSABLE: Final = (
 """Messages that may be missing from the list they are in, when their `typed_config` is not taken."""
 
 
+TRANSPORT_SOCKETS: Final = "envoy.extensions.transport_sockets."
+"""Nothing is taken out of these: every field of TLS is about who is trusted. Whoever compiles one refuses it."""
+
+
 def leave_out(message: Any, found: Iterable[Unsupported], path: str = "") -> None:
     """Change `message`, at `path`, of which `fields.unsupported` found these."""
     refused = frozenset(item.path for item in found)
@@ -32,6 +36,8 @@ def leave_out(message: Any, found: Iterable[Unsupported], path: str = "") -> Non
 def _leave_out(message: Any, path: str, refused: frozenset[str]) -> bool:
     """Whether anything changed."""
     full_name = message.DESCRIPTOR.full_name
+    if full_name.startswith(TRANSPORT_SOCKETS):
+        return False
     if full_name == "google.protobuf.Any":
         return path not in refused and _leave_out_of_any(message, path, refused)
     if full_name.startswith("google.protobuf."):

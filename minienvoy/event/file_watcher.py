@@ -62,7 +62,12 @@ def _identity(path: str) -> _Identity:
         found = os.lstat(path)
     except OSError:
         return None
-    return found.st_dev, found.st_ino, found.st_mtime_ns if _is_link(found) else 0
+    return found.st_dev, found.st_ino, found.st_mtime_ns if _is_link(found) or _is_directory(found) else 0
+
+
+def _is_directory(found: os.stat_result) -> bool:
+    """Its time is that of the last change of what is in it."""
+    return (found.st_mode & 0o170000) == 0o040000
 
 
 def _is_link(found: os.stat_result) -> bool:

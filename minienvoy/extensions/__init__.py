@@ -11,6 +11,9 @@ from ..registry import add_to_catalogue
 CATALOGUE = {
     # listener filters
     "envoy.extensions.filters.listener.local_ratelimit.v3.LocalRateLimit": "filters.listener.local_ratelimit",
+    "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector": "filters.listener.http_inspector",
+    "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol": "filters.listener.proxy_protocol",
+    "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector": "filters.listener.tls_inspector",
     # network filters
     "envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit": "filters.network.connection_limit",
     "envoy.extensions.filters.network.direct_response.v3.Config": "filters.network.direct_response",
@@ -19,6 +22,7 @@ CATALOGUE = {
         "filters.network.http_connection_manager"
     ),
     "envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit": "filters.network.local_ratelimit",
+    "envoy.extensions.filters.network.sni_cluster.v3.SniCluster": "filters.network.sni_cluster",
     "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy": "filters.network.tcp_proxy",
     # HTTP filters
     "envoy.extensions.filters.http.adaptive_concurrency.v3.AdaptiveConcurrency": "filters.http.adaptive_concurrency",
@@ -115,6 +119,8 @@ CATALOGUE = {
     "envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery": "formatters.req_without_query",
     # transport sockets
     "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer": "transport_sockets.raw_buffer",
+    "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext": "transport_sockets.tls.downstream",
+    "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext": "transport_sockets.tls.upstream",
     # resource monitors
     "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig": (
         "resource_monitors.downstream_connections"

@@ -160,7 +160,9 @@ class ActiveStream(UpgradableStream):
         if config.rewrites_target and not self._rewrite_target(headers):
             return
         seen = headers.seen
+        client_cert = None
         if seen & UNUSUAL or config.rewrites_request:
+            client_cert = config.client_cert
             trusted = mutate_request_headers(headers, config, self.connection, self._upgrade)
             if trusted is not None and not self._trust(trusted):
                 return
@@ -175,6 +177,8 @@ class ActiveStream(UpgradableStream):
             else:
                 headers.entries.append(config.new_request_id())
                 headers.seen = seen | _REQUEST_ID
+        if client_cert is not None:
+            client_cert.mutate(headers, self.connection.ssl)
         if self._upgrade and not self._allow_upgrade(headers):
             return
         if headers.seen & _FORCE_TRACE:
@@ -513,6 +517,8 @@ class ActiveStream(UpgradableStream):
         mine.direct_remote_address = info.direct_remote_address
         mine.requested_server_name = info.requested_server_name
         mine.ssl = info.ssl
+        mine.ja3_hash, mine.ja4_hash = info.ja3_hash, info.ja4_hash
+        mine.listener_metadata, mine.filter_chain_metadata = info.listener_metadata, info.filter_chain_metadata
         self.connection = mine
         return True
 

@@ -100,17 +100,22 @@ class CodeStats:
 
 
 def response_counters(counts: dict[int, int]) -> Iterator[tuple[str, int]]:
-    """The counters that so many responses of each code make. A code outside 100..599 has no group."""
+    """The counters that so many responses of each code make. Codes outside 100..599 are unknown."""
     if not counts:
         return
     groups: dict[int, int] = {}
+    unknown = 0
     for status, count in counts.items():
-        yield f"upstream_rq_{status}", count
         group = status // 100
         if 1 <= group <= 5:
+            yield f"upstream_rq_{status}", count
             groups[group] = groups.get(group, 0) + count
+        else:
+            unknown += count
     for group, count in groups.items():
         yield f"upstream_rq_{group}xx", count
+    if unknown:
+        yield "upstream_rq_unknown", unknown
     yield "upstream_rq_completed", sum(counts.values())
 
 

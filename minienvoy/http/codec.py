@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from .header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
 
 if TYPE_CHECKING:
+    from ..errors import CodecProtocolError
     from .byte_meter import ByteMeter
 
 
@@ -22,9 +23,9 @@ class StreamResetReason(Enum):
     """Values are Envoy's words, as they stand in local replies and in `%RESPONSE_CODE_DETAILS%`."""
 
     LOCAL_RESET = "local reset"
-    LOCAL_REFUSED_STREAM_RESET = "local refused-stream reset"
+    LOCAL_REFUSED_STREAM_RESET = "local refused stream reset"
     REMOTE_RESET = "remote reset"
-    REMOTE_REFUSED_STREAM_RESET = "remote refused-stream reset"
+    REMOTE_REFUSED_STREAM_RESET = "remote refused stream reset"
     LOCAL_CONNECTION_FAILURE = "local connection failure"
     REMOTE_CONNECTION_FAILURE = "remote connection failure"
     CONNECTION_TIMEOUT = "connection timeout"
@@ -80,6 +81,9 @@ class ResponseEncoder(StreamEncoder, Protocol):
 
 
 class ServerConnectionCallbacks(Protocol):
+    def on_codec_error(self, error: CodecProtocolError) -> None:
+        """The connection has to end, for what was found out while nothing is dispatched."""
+
     def new_stream(self, encoder: ResponseEncoder) -> RequestDecoder:
         """The first bytes of a request are there."""
 

@@ -38,6 +38,8 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         stream_idle_timeout: of the stream that is under way, seconds; 0 for none.
     """
 
+    multiplexed = False
+    """There may be several streams at the same time."""
     close_details: str = "downstream_remote_disconnect"
     """What streams say that the end of the connection cuts short."""
     bytes_received_before: int = 0
@@ -73,6 +75,9 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         stats = config.stats
         stats.downstream_cx_total += 1
         stats.downstream_cx_active += 1
+        if connection.info.ssl is not None:
+            stats.downstream_cx_ssl_total += 1
+            stats.downstream_cx_ssl_active += 1
         self.start = self.last_activity = config.dispatcher.monotonic_time()
         self._rearm_idle_timer()
         if config.max_connection_duration:
@@ -89,7 +94,7 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         try:
             codec.dispatch(data)
         except CodecProtocolError as error:
-            self._on_codec_error(error)
+            self.on_codec_error(error)
         return FilterStatus.STOP_ITERATION
 
     def redispatch(self, data: bytes) -> None:
@@ -115,11 +120,13 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
             stats.downstream_cx_destroy_local += 1
         if self.has_streams:
             stats.downstream_cx_destroy_active_rq += 1
-            if remote:
+            if remote or self.multiplexed:
                 stats.downstream_cx_destroy_remote_active_rq += 1
             else:
                 stats.downstream_cx_destroy_local_active_rq += 1
         stats.downstream_cx_active -= 1
+        if self.connection.info.ssl is not None:
+            stats.downstream_cx_ssl_active -= 1
         if self.connection.delayed_close_timed_out:
             stats.downstream_cx_delayed_close_timeout += 1
         if self.codec is not None:
@@ -278,7 +285,7 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         else:
             self.start_drain_sequence()
 
-    def _on_codec_error(self, error: CodecProtocolError) -> None:
+    def on_codec_error(self, error: CodecProtocolError) -> None:
         self.config.stats.downstream_cx_protocol_error += 1
         stream = self.stream
         self.draining = True

@@ -19,6 +19,7 @@ from .header_map import HeaderMap, entry
 from .http1.settings import Http1Settings
 
 if TYPE_CHECKING:
+    from ..config.runtime import Loader
     from ..event.dispatcher import Dispatcher
     from ..explain.log import ExplanationLog
     from ..network.drain_decision import DrainState
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from .conn_manager import ConnectionManager
     from .date_provider import DateProvider
     from .early_header_mutation import Mutate
+    from .forwarded_client_cert import ForwardedClientCert
     from .local_reply import LocalReply
     from .original_ip_detection import Detect
     from .proxy_status import ProxyStatus
@@ -96,6 +98,7 @@ class ConnectionManagerConfig:
     date: DateProvider
     drain_close: Callable[[], bool]
     drain_state: DrainState
+    runtime: Loader
     explanations: ExplanationLog | None = None
     local_reply: LocalReply | None = None
     proxy_status: ProxyStatus | None = None
@@ -144,6 +147,8 @@ class ConnectionManagerConfig:
     listener_name: str = ""
     tls: bool = False
     """Whether connections may be encrypted: then every request is asked for its scheme."""
+    client_cert: ForwardedClientCert | None = None
+    """What is done with `x-forwarded-client-cert`; None if it is removed."""
     connections: set[ConnectionManager] = field(default_factory=set)
     server_entry: tuple[bytes, bytes, bytes, int] = field(init=False)
     has_stream_timers: bool = field(init=False)

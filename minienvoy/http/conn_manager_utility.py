@@ -110,7 +110,7 @@ def _mutate_unusual_request(
             else:
                 headers.remove(b"te")
     headers.remove_kinds(_PROXY_HEADERS)
-    peer = info.direct_remote_address
+    peer = info.remote_address  # who a PROXY header says it is, if there was one
     assert peer is not None
     trusted: Address | None = None
     if config.use_remote_address:
@@ -155,7 +155,8 @@ def _mutate_unusual_request(
     if edge and not client.path:
         headers.set(b"x-envoy-external-address", client.host.encode())
     # Certificates are a matter of the connection that carried them: SANITIZE is the default.
-    headers.remove_kinds(_XFCC)
+    if config.client_cert is None:
+        headers.remove_kinds(_XFCC)
     return trusted
 
 

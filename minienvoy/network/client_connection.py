@@ -19,7 +19,7 @@ import errno
 import os
 import socket
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..stream_info import ConnectionInfo
 from .address import Address
@@ -35,6 +35,7 @@ from .transport import start_transport
 
 if TYPE_CHECKING:
     from ..event.dispatcher import Dispatcher, Timer
+    from .transport_socket import TransportSocketFactory
 
 
 class ClientConnection(Connection):
@@ -43,6 +44,7 @@ class ClientConnection(Connection):
     Attributes:
         connect_timed_out: it ended because the connect timeout passed.
         bind_failed: it ended because it could not have the source address.
+        transport_socket: what makes it more than plain, with what its first request wants of that.
         failed_locally: that, or because the kernel refused a socket option.
         connect_start_time, connect_complete_time: monotonic seconds; None if it has not come to that.
     """
@@ -55,6 +57,8 @@ class ClientConnection(Connection):
     _raw: socket.socket | None = None
     _watched = False
     _connect_timer: Timer | None = None
+    transport_socket: TransportSocketFactory | None = None
+    transport_socket_options: Any = None
 
     def __init__(
         self,
@@ -111,6 +115,7 @@ class ClientConnection(Connection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.connect_complete_time = self.dispatcher.monotonic_time()
+        self._stop_connect_timer()
         if self.info.local_address is None:
             sockname = transport.get_extra_info("sockname")
             if sockname is not None:
@@ -157,14 +162,16 @@ class ClientConnection(Connection):
 
     def _adopt(self, raw: socket.socket) -> None:
         """Hand the connected socket to a transport, which calls `connection_made` a little later."""
-        self._stop_connect_timer()
+        if self.transport_socket is None:
+            self._stop_connect_timer()
         self._raw = None
-        # Without TLS it makes no difference to a transport who has connected to whom.
         self.dispatcher.create_task(self._start(raw), "connect")
 
     async def _start(self, raw: socket.socket) -> None:
         try:
-            await start_transport(self.dispatcher.loop, self, raw)
+            factory = self.transport_socket
+            protocol = None if factory is None else factory.protocol(self, self.transport_socket_options)
+            await start_transport(self.dispatcher.loop, self, raw, protocol)
         except OSError as error:
             self._fail(f"delayed connect error: {os.strerror(error.errno or errno.EBADF)}")
 

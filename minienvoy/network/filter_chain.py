@@ -24,6 +24,7 @@ from .socket import ConnectionSocket
 
 if TYPE_CHECKING:
     from .connection import Connection
+    from .transport_socket import TransportSocketFactory
 
 ANY, SAME_IP_OR_LOOPBACK, EXTERNAL = 0, 1, 2
 """`FilterChainMatch.ConnectionSourceType`."""
@@ -84,10 +85,11 @@ class FilterChain:
         name: as configured; may be empty.
         filters: what makes the read filters, in order.
         transport_socket_connect_timeout: seconds for the handshake of the transport socket; 0 for no limit.
+        transport_socket: makes its connections more than plain; None if they are plain.
         metadata: `filter_metadata` as plain values, for logs and headers; None if there is none.
     """
 
-    __slots__ = ("filters", "match", "metadata", "name", "transport_socket_connect_timeout")
+    __slots__ = ("filters", "match", "metadata", "name", "transport_socket", "transport_socket_connect_timeout")
 
     def __init__(
         self,
@@ -96,12 +98,14 @@ class FilterChain:
         match: FilterChainMatch | None = None,
         transport_socket_connect_timeout: float = 0.0,
         metadata: Mapping[str, Mapping[str, Any]] | None = None,
+        transport_socket: TransportSocketFactory | None = None,
     ) -> None:
         self.name = name
         self.filters = tuple(filters)
         self.match = match or FilterChainMatch()
         self.transport_socket_connect_timeout = transport_socket_connect_timeout
         self.metadata = metadata
+        self.transport_socket = transport_socket
 
     def create_filters(self, connection: Connection) -> None:
         """Give `connection` its filters (`FilterChainFactory::createNetworkFilterChain`)."""

@@ -15,14 +15,21 @@ if TYPE_CHECKING:
     from .connection import Connection
 
 
-async def start_transport(loop: asyncio.AbstractEventLoop, connection: Connection, raw: socket.socket) -> None:
+async def start_transport(
+    loop: asyncio.AbstractEventLoop,
+    connection: Connection,
+    raw: socket.socket,
+    protocol: asyncio.Protocol | None = None,
+) -> None:
     """Make a transport over `raw`, which is the loop's from now on; it answers by `connection_made`.
+
+    `protocol` is what stands between the transport and the connection, if the connection is not plain.
 
     Raises:
         OSError: the socket is gone.
     """
     try:
-        await loop.connect_accepted_socket(lambda: connection, raw)
+        await loop.connect_accepted_socket(lambda: protocol or connection, raw)
     except BaseException:
         _let_go(raw)
         raise

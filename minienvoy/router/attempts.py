@@ -27,6 +27,7 @@ from .retry_policy import AttemptSettings
 from .retry_state import RetryState, RetryStatus
 
 if TYPE_CHECKING:
+    from ..upstream.cluster import Cluster
     from ..upstream.codec_client import CodecClient
     from ..upstream.host import Host
     from .router import Router
@@ -164,17 +165,14 @@ class Attempts:
     def on_pool_ready(self, upstream: UpstreamRequest, client: CodecClient) -> None:
         self._started = True
         self._clients[upstream] = client
-        stream, state, host = self._router.stream, self.state, upstream.host
-        stream.attempted_hosts += (host,)
+        state = self.state
         if state is not None and state.heeds_hosts:
-            state.on_host_attempted(host)
-        stream.attempted_connection_ids += (client.connection.info.id,)
+            state.on_host_attempted(upstream.host)
         if (self.per_try_timeout or self.per_try_idle_timeout) and self._router.request_complete:
             self.start_timers(upstream)
 
     def on_host_attempted(self, host: Host) -> None:
         """A connection to it could not be had."""
-        self._router.stream.attempted_hosts += (host,)
         state = self.state
         if state is not None and state.heeds_hosts:
             state.on_host_attempted(host)
@@ -269,6 +267,7 @@ class Attempts:
             self._drop(upstream)
             return False
         self.end_retries()
+        router.forget_body()
         router.upstream = upstream
         stream = router.stream
         stream.upstream_host = upstream.host
@@ -373,7 +372,7 @@ class Attempts:
         stream.attempt_count = self.count
         self.waiting -= 1
         cluster = config.get_cluster(router.cluster.name)
-        host = None if cluster is None else self._choose_host()
+        host = None if cluster is None else self._choose_host(cluster)
         if host is None:
             router.no_healthy_upstream()
             return
@@ -384,16 +383,22 @@ class Attempts:
             headers.set(b"x-envoy-is-timeout-retry", b"true" if because_of_timeout else b"false")
         set_timeout_headers(router, headers, router.elapsed_milliseconds())
         stream.upstream_request_create_time = stream.dispatcher.monotonic_time()
+        # What is known of the upstream is from now on about this attempt.
         stream.upstream_host = host
+        stream.upstream_client = None
+        stream.upstream_transport_failure_reason = ""
+        stream.first_upstream_tx_byte_time = stream.last_upstream_tx_byte_time = None
+        stream.first_upstream_rx_byte_time = stream.last_upstream_rx_byte_time = None
         upstream = config.make_upstream_request(router, host)
         self.live.insert(0, upstream)
         router.start_attempt(upstream)
 
-    def _choose_host(self) -> Host | None:
+    def _choose_host(self, cluster: Cluster) -> Host | None:
+        """Of the cluster as it is now: it may have been replaced since the first attempt."""
         router, state = self._router, self.state
         if state is not None and state.heeds_hosts:
             router.host_selection_retries = state.policy.host_selection_max_attempts if state.host_predicates else 0
             router.retry_priority = state.retry_priority
         if router.stream.upstream_override_host is None:
-            return router.cluster.load_balancer.choose_host(router)
-        return router.cluster.choose_host(router)
+            return cluster.load_balancer.choose_host(router)
+        return cluster.choose_host(router)

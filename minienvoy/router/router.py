@@ -119,7 +119,7 @@ class Router(RouterReplies):
             attempts.take_policy(headers)
             attempts.live.append(upstream)
         pool = host.http_pools.get(route.priority) or http_conn_pool(
-            cluster, host, config.make_codec, route.priority, stream.downstream_connection
+            cluster, host, config.make_codec, route.priority, stream.downstream_connection, stream.protocol, headers
         )
         if pool is None:
             self.no_pool()
@@ -179,7 +179,9 @@ class Router(RouterReplies):
         priority = self.route_entry.priority
         connection = self.stream.downstream_connection
         host, make_codec = upstream.host, self.config.make_codec
-        pool = host.http_pools.get(priority) or http_conn_pool(self.cluster, host, make_codec, priority, connection)
+        pool = host.http_pools.get(priority) or http_conn_pool(
+            self.cluster, host, make_codec, priority, connection, self.stream.protocol, self.request_headers
+        )
         if pool is None:
             self.no_pool()
             return
@@ -242,6 +244,8 @@ class Router(RouterReplies):
         return False
 
     def on_upstream_1xx_headers(self, headers: ResponseHeaderMap) -> None:
+        if self.cluster is not None:
+            self.cluster.code_stats.charge_response(headers.status, self.internal)
         self.stream.encode_1xx_headers(headers)
 
     def on_upstream_headers(

@@ -193,7 +193,7 @@ class ShadowRequest:
             cluster.stats.traffic.upstream_cx_none_healthy += 1
             self._finish(503)
             return
-        pool = host.http_pools.get(0) or http_conn_pool(cluster, host, config.make_codec)
+        pool = host.http_pools.get(0) or http_conn_pool(cluster, host, config.make_codec, headers=self._headers)
         if pool is None:
             self._finish(503)
             return
@@ -239,7 +239,6 @@ class ShadowRequest:
             pending.cancel()
         if client is not None:
             client.watermark = None
-            client.codec.abandon()
             client.reset_stream(StreamResetReason.LOCAL_RESET)
 
     # -- from the pool

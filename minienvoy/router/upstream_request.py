@@ -151,7 +151,6 @@ class UpstreamRequest:
         if client is not None:
             self._client = None
             client.watermark = None
-            client.codec.abandon()
             client.reset_stream(StreamResetReason.LOCAL_RESET)
         self._resume_downstream()
 
@@ -165,7 +164,7 @@ class UpstreamRequest:
                 stats.upstream_flow_control_paused_reading_total += 1
             else:
                 stats.upstream_flow_control_resumed_reading_total += 1
-            client.connection.read_disable(high)
+            client.read_disable(high)
 
     # -- from the codec
 

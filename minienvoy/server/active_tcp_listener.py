@@ -28,6 +28,7 @@ from .active_tcp_socket import ActiveTcpSocket
 
 if TYPE_CHECKING:
     from ..event.dispatcher import Timer
+    from ..network.transport_socket import TransportSocketFactory
     from .listener import Listener
 
 log = logger.get("conn_handler")
@@ -115,8 +116,16 @@ class ActiveTcpListener:
         active = ActiveTcpConnection(self, connection)
         if listener.access_logs:
             self.describe(connection.stream_info, chain.name)
+        if chain.transport_socket is not None:
+            chain.transport_socket.announce(connection)
         if chain.filters:
             chain.create_filters(connection)
+            if chain.transport_socket is not None:
+                self.dispatcher.create_task(
+                    active.open_through(chain.transport_socket, chain.transport_socket_connect_timeout, accepted.raw),
+                    "accept",
+                )
+                return
             self.dispatcher.create_task(active.open(accepted.raw), "accept")
         else:
             log.debug(f"closing connection from {accepted.remote_address}: no filters")
@@ -226,11 +235,12 @@ class ActiveTcpListener:
 class ActiveTcpConnection(ConnectionCallbacks):
     """What a listener keeps about one of its connections."""
 
-    __slots__ = ("active_listener", "connection", "start")
+    __slots__ = ("_handshake_timer", "active_listener", "connection", "start")
 
     def __init__(self, active_listener: ActiveTcpListener, connection: Connection) -> None:
         self.active_listener = active_listener
         self.connection = connection
+        self._handshake_timer: Timer | None = None
         self.start = active_listener.dispatcher.monotonic_time()
         connection.add_callbacks(self)
         active_listener.connections.add(self)
@@ -250,7 +260,26 @@ class ActiveTcpConnection(ConnectionCallbacks):
             if self.connection.connecting:
                 self.connection.close(ConnectionCloseType.NO_FLUSH)
 
+    async def open_through(self, factory: TransportSocketFactory, limit: float, raw: socket.socket) -> None:
+        """The same, where there is a handshake first; it has `limit` seconds, 0 for any time."""
+        connection, dispatcher = self.connection, self.active_listener.dispatcher
+        if limit:
+            self._handshake_timer = dispatcher.create_timer(self._on_handshake_timeout)
+            self._handshake_timer.enable(limit)
+        try:
+            await start_transport(dispatcher.loop, connection, raw, factory.protocol(connection))
+        except OSError as error:
+            log.debug(f"a connection could not be started: {error!r}")
+            connection.close(ConnectionCloseType.NO_FLUSH)
+
+    def _on_handshake_timeout(self) -> None:
+        self.active_listener.stats.downstream_cx_transport_socket_connect_timeout += 1
+        self.connection.close(ConnectionCloseType.NO_FLUSH, "transport_socket_timeout")
+
     def on_event(self, event: ConnectionEvent) -> None:
+        if self._handshake_timer is not None:
+            self._handshake_timer.disable()
+            self._handshake_timer = None
         if event is ConnectionEvent.CONNECTED:
             return
         active_listener = self.active_listener

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from ..access_log.access_log import AccessLogManager
     from ..config.runtime import Loader
+    from ..discovery.secret_manager import SecretManager
     from ..event.dispatcher import Dispatcher
     from ..event.random import RandomGenerator
     from ..explain.log import ExplanationLog
@@ -57,6 +58,8 @@ class ServerContext:
     """What the overload manager has decided; None if there is none."""
     global_connections: ConnectionLimit
     """All downstream connections."""
+    secrets: SecretManager | None = None
+    """What TLS contexts call by name."""
     _singletons: dict[Any, Any] | None = None
 
     def singleton(self, key: Any, make: Callable[[], Made]) -> Made:
@@ -80,6 +83,7 @@ class FactoryContext:
         drain_close: as in `ServerContext`, and also true while only this listener drains.
         listener_port: as configured.
         filter_name: of the filter that is being made, as the configuration has it: routes call it by that.
+        secure: connections of the filter chain that is being made are encrypted.
         explanations: as in `ServerContext`; None for the admin interface, whose requests nobody asks about.
         traffic_direction: `UNSPECIFIED`, `INBOUND` or `OUTBOUND`.
     """
@@ -93,6 +97,7 @@ class FactoryContext:
         "listener_port",
         "listener_scope",
         "scope",
+        "secure",
         "server",
         "traffic_direction",
     )
@@ -119,6 +124,7 @@ class FactoryContext:
         self.explained = explained
         self.http_scope = scope
         self.filter_name = ""
+        self.secure = False
 
     @property
     def explanations(self) -> ExplanationLog | None:

@@ -20,7 +20,7 @@ from ..network.listen_socket import ListenSocketSettings, bind_listen_socket, bo
 from ..network.overload_state import STOP_ACCEPTING_CONNECTIONS
 from ..network.resolver import resolve_proto_address
 from ..network.socket_option import SocketOption, socket_options_from_proto, tcp_keepalive_options
-from ..network.transport_socket import require_raw_buffer
+from ..network.transport_socket import DOWNSTREAM_TRANSPORT_SOCKETS, create_transport_socket
 from ..upstream.load_assignment import plain_metadata
 from .active_tcp_listener import ActiveTcpListener
 from .factory_context import FactoryContext, ServerContext
@@ -406,10 +406,14 @@ def _default_filter_chain(config: Any, context: FactoryContext, path: str) -> Fi
 
 
 def _filter_chain(config: Any, match: FilterChainMatch, context: FactoryContext, path: str) -> FilterChain:
+    transport_socket = None
     if config.HasField("transport_socket"):
-        require_raw_buffer(config.transport_socket, f"{path}.transport_socket")
+        transport_socket = create_transport_socket(
+            DOWNSTREAM_TRANSPORT_SOCKETS, config.transport_socket, context, f"{path}.transport_socket"
+        )
+    context.secure = transport_socket is not None and transport_socket.secure
     filters = f"{path}.filters"
     made = create_filter_factories(NETWORK_FILTERS, TERMINAL_FILTERS, config.filters, context, filters, "network")
     timeout = config.transport_socket_connect_timeout
     metadata = plain_metadata(config.metadata) if config.HasField("metadata") else None
-    return FilterChain(config.name, made, match, timeout.ToTimedelta().total_seconds(), metadata)
+    return FilterChain(config.name, made, match, timeout.ToTimedelta().total_seconds(), metadata, transport_socket)

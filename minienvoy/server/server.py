@@ -47,6 +47,7 @@ from .server_stats import (
 from .stats_settings import compile_stats_settings
 
 if TYPE_CHECKING:
+    from ..discovery.secret_manager import SecretManager
     from ..event.dispatcher import Dispatcher
     from ..explain.log import ExplanationLog
     from ..upstream.outlier_event_logger import OutlierEventLogger
@@ -78,7 +79,17 @@ honours(
     },
     whole=("node",),
 )
-honours("envoy.config.bootstrap.v3.Bootstrap.StaticResources", "listeners", "clusters")
+honours("envoy.config.bootstrap.v3.Bootstrap.StaticResources", "listeners", "clusters", "secrets")
+declared_in(
+    "minienvoy.discovery.secret_manager",
+    "envoy.extensions.transport_sockets.tls.v3.Secret",
+    "envoy.extensions.transport_sockets.tls.v3.SdsSecretConfig",
+)
+declared_in(
+    "minienvoy.extensions.transport_sockets.tls.context_config",
+    "envoy.extensions.transport_sockets.tls.v3.TlsCertificate",
+    "envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext",
+)
 honours("envoy.config.bootstrap.v3.ClusterManager", "local_cluster_name", "outlier_detection", "upstream_bind_config")
 honours("envoy.config.bootstrap.v3.ClusterManager.OutlierDetection", "event_log_path")
 honours("envoy.config.bootstrap.v3.LayeredRuntime", "layers")
@@ -187,6 +198,7 @@ class Server(ServerContext):
             bootstrap.layered_runtime if bootstrap.HasField("layered_runtime") else None, self.service_cluster
         )
         self.file_watcher = FileWatcher(self.dispatcher)
+        self.secrets = self._secret_manager()
         self.global_connections = ConnectionLimit(self.runtime)
         if bootstrap.HasField("overload_manager"):
             from .overload_manager import OverloadManager
@@ -216,6 +228,7 @@ class Server(ServerContext):
                 access_logs=self.access_logs,
                 outlier_event_logger=self._outlier_event_logger(),
                 journal=None if self.explanations is None else self.explanations.journal,
+                secrets=self.secrets,
             ),
             bootstrap.cluster_manager.local_cluster_name,
         )
@@ -247,6 +260,11 @@ class Server(ServerContext):
             raise
 
     # -- life
+
+    def _secret_manager(self) -> SecretManager:
+        from ..discovery.secret_manager import SecretManager
+
+        return SecretManager(self.bootstrap.static_resources.secrets, self.file_watcher, self.node)
 
     def start(self, on_ready: Callable[[], None] | None = None) -> None:
         """Accept on the admin listener now, on the others once every cluster knows its hosts."""
@@ -422,7 +440,9 @@ def close_pools(host: Any) -> None:
     for pool in tuple(host.http_pools.values()):
         pool.close()
     host.http_pools.clear()
-    # A TCP connection ends with the downstream connection that it belongs to: a pool of them has none of its own.
+    # A TCP connection ends with the downstream connection that it belongs to; in stock are those that belong to none.
+    for pool in host.tcp_pools.values():
+        pool.drain()
     host.tcp_pools.clear()
 
 

@@ -11,8 +11,11 @@ bytes that arrive and what a test sees, and an answer can be wrong in any way th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+import socket
+import struct
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self, cast
 
 if TYPE_CHECKING:
@@ -55,6 +58,9 @@ class Reply:
         raw: bytes to send instead of all that.
         hang: answer nothing and keep the connection.
         close: end the connection after the answer.
+        reset: break the connection off after the answer (RST).
+        delay: seconds before the answer.
+        drip: (bytes, seconds): so many bytes of the answer at once, and so long between them.
     """
 
     body: bytes = b""
@@ -63,6 +69,9 @@ class Reply:
     raw: bytes | None = None
     hang: bool = False
     close: bool = False
+    reset: bool = False
+    delay: float = 0.0
+    drip: tuple[int, float] | None = None
 
     def encode(self, head_only: bool = False) -> bytes:
         """The answer as bytes; `head_only` for HEAD."""
@@ -76,7 +85,31 @@ class Reply:
         return head if head_only else head + self.body
 
 
-Answer = Reply | bytes | str
+Answer = Reply | bytes | str | int
+
+OK = Reply(b"ok")
+RESET = Reply(raw=b"", reset=True)
+"""No answer: the connection breaks off."""
+BAD_CHUNK = Reply(raw=b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\nnonsense\r\n")
+
+
+def delayed(seconds: float, answer: Answer = OK) -> Reply:
+    """`answer`, but later."""
+    return replace(_reply(answer), delay=seconds)
+
+
+def cut(body: bytes, after: int, reset: bool = False) -> Reply:
+    """An answer that ends after so many bytes of its body, with a FIN or with a RST."""
+    head = f"HTTP/1.1 200 OK\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+    return Reply(raw=head + body[:after], close=True, reset=reset)
+
+
+def _reply(answer: Answer) -> Reply:
+    if isinstance(answer, Reply):
+        return answer
+    if isinstance(answer, int):
+        return Reply(status=answer)
+    return Reply(answer.encode() if isinstance(answer, str) else answer)
 
 
 def _reason(status: int) -> str:
@@ -150,14 +183,21 @@ class FakeUpstream(_Upstream):
     """An HTTP/1.1 upstream with a script.
 
     It answers with `answers` in turn, over all connections, and keeps to the last one when they are used up; a `str` or
-    `bytes` is a 200 with that body. With `respond`, that function answers instead.
+    `bytes` is a 200 with that body, an `int` a status without one. A path of `paths` (without its query) has answers of
+    its own. With `respond`, that function answers instead.
     """
 
-    def __init__(self, *answers: Answer, respond: Callable[[Request], Answer] | None = None) -> None:
+    def __init__(
+        self,
+        *answers: Answer,
+        respond: Callable[[Request], Answer] | None = None,
+        paths: Mapping[str, Sequence[Answer]] | None = None,
+    ) -> None:
         super().__init__()
         self.requests: list[Request] = []
         """In the order in which they were complete."""
-        self._answers = list(answers) or [Reply()]
+        self._scripts = {"": list(answers) or [Reply()], **{path: list(each) for path, each in (paths or {}).items()}}
+        self._asked: Counter[str] = Counter()
         self._respond = respond
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
 
@@ -185,18 +225,21 @@ class FakeUpstream(_Upstream):
             if count <= len(self.requests) and not waiter.done():
                 waiter.set_result(None)
         if self._respond is not None:
-            answer = self._respond(request)
-        else:
-            answer = self._answers[min(len(self.requests), len(self._answers)) - 1]
-        if isinstance(answer, Reply):
-            return answer
-        return Reply(answer.encode() if isinstance(answer, str) else answer)
+            return _reply(self._respond(request))
+        path = request.path.partition("?")[0]
+        if path not in self._scripts:
+            path = ""
+        self._asked[path] += 1
+        script = self._scripts[path]
+        return _reply(script[min(self._asked[path], len(script)) - 1])
 
 
 class _HttpConnection(asyncio.Protocol):
     def __init__(self, upstream: FakeUpstream) -> None:
         self._upstream = upstream
         self._received = b""
+        self._later: asyncio.TimerHandle | None = None
+        """An answer is under way: the next request waits for it."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none, but does as one does
@@ -204,11 +247,16 @@ class _HttpConnection(asyncio.Protocol):
         self._number = self._upstream.connections
 
     def connection_lost(self, error: Exception | None) -> None:
+        if self._later is not None:
+            self._later.cancel()
         self._upstream.lost(self._transport)
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        while not self._transport.is_closing():
+        self._serve()
+
+    def _serve(self) -> None:
+        while self._later is None and not self._transport.is_closing():
             try:
                 parsed = _parse(self._received, self._number)
             except ValueError as error:
@@ -221,9 +269,33 @@ class _HttpConnection(asyncio.Protocol):
             reply = self._upstream.answer(request)
             if reply.hang:
                 return
-            self._transport.write(reply.encode(head_only=request.method == "HEAD"))
-            if reply.close:
-                self._transport.close()
+            data = reply.encode(head_only=request.method == "HEAD")
+            if reply.delay or reply.drip:
+                self._wait(reply.delay, data, reply)
+            else:
+                self._transport.write(data)
+                self._end(reply)
+
+    def _wait(self, seconds: float, data: bytes, reply: Reply) -> None:
+        self._later = asyncio.get_running_loop().call_later(seconds, self._go_on, data, reply)
+
+    def _go_on(self, data: bytes, reply: Reply) -> None:
+        size, pause = reply.drip or (len(data), 0.0)
+        self._transport.write(data[:size])
+        if len(data) > size:
+            self._wait(pause, data[size:], reply)
+            return
+        self._later = None
+        self._end(reply)
+        self._serve()
+
+    def _end(self, reply: Reply) -> None:
+        if reply.reset:
+            raw = self._transport.get_extra_info("socket")
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self._transport.abort()
+        elif reply.close:
+            self._transport.close()
 
 
 def _parse(data: bytes, connection: int) -> tuple[Request, bytes] | None:

@@ -203,6 +203,9 @@ class Server(_Codec):
         self.streams.append(recorder)
         return recorder
 
+    def on_codec_error(self, error: CodecProtocolError) -> None:
+        raise error
+
     def redispatch(self, piece: bytes) -> None:
         self._dispatch(piece)
 

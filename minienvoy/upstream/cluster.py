@@ -17,7 +17,12 @@ from ..config.api import type_of, unpack
 from ..config.fields import honours
 from ..errors import ConfigError
 from ..explain.explanation import NO_EXPLANATION
-from ..network.transport_socket import require_raw_buffer
+from ..network.transport_socket import (
+    UPSTREAM_TRANSPORT_SOCKETS,
+    TransportSocketFactory,
+    UpstreamTransportContext,
+    create_transport_socket,
+)
 from ..record import record, replace
 from ..registry import Registry
 from .cluster_health import ClusterHealth
@@ -25,7 +30,7 @@ from .cluster_stats import ClusterManagerStats, ClusterStats
 from .duration import duration_of
 from .endpoint_stats import report_endpoints
 from .host import HealthFlag, Host, HostSet, Locality, PrioritySet
-from .http_protocol_options import PROTOCOL_OPTIONS, UpstreamHttpProtocolOptions
+from .http_protocol_options import PROTOCOL_OPTIONS, UpstreamHttpProtocolOptions, UpstreamProtocol
 from .load_assignment import LoadAssignment, plain_metadata
 from .load_balancer import LoadBalancer, LoadBalancerContext, LoadBalancerFactory, LoadBalancerParams, stop_balancer
 from .load_balancer_policy import cluster_policy
@@ -62,6 +67,7 @@ honours(
     "dns_resolution_config",
     "dns_resolvers",
     "health_checks",
+    "http2_protocol_options",
     "http_protocol_options",
     "lb_policy",
     "lb_subset_config",
@@ -89,7 +95,7 @@ honours(
     "use_tcp_for_dns_lookups",
     "wait_for_warm_on_init",
     values={
-        "protocol_selection": ("USE_CONFIGURED_PROTOCOL",),
+        "protocol_selection": ("USE_CONFIGURED_PROTOCOL", "USE_DOWNSTREAM_PROTOCOL"),
         "type": ("STATIC", "STRICT_DNS", "LOGICAL_DNS", "ORIGINAL_DST"),
     },
     whole=("metadata",),
@@ -128,6 +134,9 @@ honours(
 )
 honours("envoy.config.core.v3.SocketAddress", "address", "port_value", values={"protocol": ("TCP",)})
 
+USE_DOWNSTREAM_PROTOCOL: Final = 1
+"""`Cluster.ClusterProtocolSelection`."""
+
 DISCOVERY_TYPES: Final = {
     0: "envoy.cluster.static",
     1: "envoy.cluster.strict_dns",
@@ -155,6 +164,7 @@ class ClusterContext:
         local_locality: where this server is; None if that is not told.
         bind_config: the cluster manager's `BindConfig`, or None.
         access_logs: files for events; None where nothing is written, as in many tests.
+        secrets: a `SecretManager`; None where there is none, as in many tests.
         journal: where ejections and health transitions are noted; None when explaining is off.
     """
 
@@ -174,6 +184,7 @@ class ClusterContext:
     outlier_event_logger: OutlierEventLogger | None = None
     journal: Journal | None = None
     cluster_manager_stats: ClusterManagerStats | None = None
+    secrets: Any = None
 
 
 @record
@@ -204,6 +215,7 @@ class Cluster:
         http_pools: the set of its HTTP connection pools; it belongs to their module.
         health: active checks and outlier detection.
         updates: what passes changes of `priority_set` on to the load balancer.
+        transport_socket: makes connections more than plain; None if they are plain.
         tcp_keepalive: None if keep-alive probes are not asked for.
         local_address_selector: where upstream connections come from; None for wherever the kernel likes.
         happy_eyeballs: in which order the addresses of a host are tried (`sorted_addresses`).
@@ -244,6 +256,7 @@ class Cluster:
         "stats",
         "stopped",
         "tcp_keepalive",
+        "transport_socket",
         "updates",
     )
 
@@ -273,8 +286,6 @@ class Cluster:
         self.preconnect_ratio = (
             policy.per_upstream_preconnect_ratio.value if policy.HasField("per_upstream_preconnect_ratio") else 1.0
         )
-        if config.HasField("transport_socket"):
-            require_raw_buffer(config.transport_socket, f"{context.path}.transport_socket")
         self.load_assignment = LoadAssignment.from_proto(config.load_assignment, f"{context.path}.load_assignment")
         self.load_balancer_type, create_load_balancer = self._load_balancer_factory(config, context)
         validate_endpoints = getattr(create_load_balancer, "validate_endpoints", None)
@@ -285,6 +296,18 @@ class Cluster:
         self._override_host_status = OverrideHostStatus.from_proto(common)
         # Everything that can be wrong has been looked at: from here on there is something to clean up.
         scope = context.stats.scope(f"cluster.{self.observability_name}")
+        self.transport_socket: TransportSocketFactory | None = None
+        if config.HasField("transport_socket"):
+            try:
+                self.transport_socket = create_transport_socket(
+                    UPSTREAM_TRANSPORT_SOCKETS,
+                    config.transport_socket,
+                    UpstreamTransportContext(scope, context.secrets),
+                    f"{context.path}.transport_socket",
+                )
+            except ConfigError:
+                scope.remove()
+                raise
         self.stats = ClusterStats(scope)
         self.code_stats = self.stats.codes
         self.resource_managers: tuple[ResourceManager, ResourceManager] = resource_managers(
@@ -355,7 +378,7 @@ class Cluster:
             stop_balancer(self.load_balancer)
             self.health.stop()
             self.updates.stop()
-            drain_http_pools(self.hosts())
+            drain_pools(self.hosts())
             self.stats.scope.remove()
 
     def choose_host(self, context: LoadBalancerContext) -> Host | None:
@@ -403,8 +426,8 @@ class Cluster:
     def _on_member_update(self, host_set: HostSet, added: tuple[Host, ...], removed: tuple[Host, ...]) -> None:
         for host in added:
             host.cluster = self
-        drain_http_pools(self.hosts() if self._close_on_host_set_change and (added or removed) else ())
-        drain_http_pools(removed)
+        drain_pools(self.hosts() if self._close_on_host_set_change and (added or removed) else ())
+        drain_pools(removed)
         endpoint = self.stats.endpoint
         if added or removed:
             endpoint.membership_change += 1
@@ -418,10 +441,10 @@ class Cluster:
         return f"{type(self).__name__}({self.name!r})"
 
 
-def drain_http_pools(hosts: Iterable[Host]) -> None:
+def drain_pools(hosts: Iterable[Host]) -> None:
     """Nobody chooses these hosts any more: their idle connections close now, busy ones after their last stream."""
     for host in hosts:
-        for pool in tuple(host.http_pools.values()):
+        for pool in (*host.http_pools.values(), *host.tcp_pools.values()):
             pool.drain()
 
 
@@ -451,8 +474,15 @@ def create_cluster(config: Any, context: ClusterContext) -> Cluster:
 
 def _http_options(config: Any, path: str) -> UpstreamHttpProtocolOptions:
     max_requests: int = config.max_requests_per_connection.value
+    protocol = UpstreamProtocol.HTTP2 if config.HasField("http2_protocol_options") else UpstreamProtocol.HTTP1
+    if config.protocol_selection == USE_DOWNSTREAM_PROTOCOL:
+        protocol = UpstreamProtocol.DOWNSTREAM
     options = UpstreamHttpProtocolOptions.from_proto(
-        config.common_http_protocol_options, config.http_protocol_options, max_requests
+        config.common_http_protocol_options,
+        config.http_protocol_options,
+        config.http2_protocol_options,
+        protocol,
+        max_requests,
     )
     for name in sorted(config.typed_extension_protocol_options):
         packed = config.typed_extension_protocol_options[name]

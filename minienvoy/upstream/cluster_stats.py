@@ -11,7 +11,7 @@ and adds what `upstream_rq_completed` shows; leave that one alone. The codec's s
 from __future__ import annotations
 
 from minienvoy.http.code_stats import CodeStats
-from minienvoy.http.codec_stats import Http1CodecStats
+from minienvoy.http.codec_stats import Http1CodecStats, Http2CodecStats
 from minienvoy.stats.histogram import Histogram, MillisecondsHistogram
 from minienvoy.stats.store import CounterValue, GaugeValue, Scope, StatsStruct
 
@@ -235,6 +235,7 @@ class ClusterStats:
 
     __slots__ = (
         "_http1",
+        "_http2",
         "circuit_breakers",
         "codes",
         "config_update",
@@ -259,9 +260,16 @@ class ClusterStats:
         """By priority: default, high."""
         self.codes = CodeStats(scope)
         self._http1: Http1CodecStats | None = None
+        self._http2: Http2CodecStats | None = None
 
     def http1(self) -> Http1CodecStats:
         """Of the cluster's HTTP/1 connections; they exist from the first call on."""
         if self._http1 is None:
             self._http1 = self.scope.scope("http1").struct(Http1CodecStats)
         return self._http1
+
+    def http2(self) -> Http2CodecStats:
+        """Of the cluster's HTTP/2 connections; they exist from the first call on."""
+        if self._http2 is None:
+            self._http2 = self.scope.scope("http2").struct(Http2CodecStats)
+        return self._http2

@@ -60,7 +60,12 @@ class CodecClient(ReadFilter, ConnectionCallbacks):
 
     def reset_stream(self, reason: StreamResetReason) -> None:
         """Whoever asked does not want the answer any more: with HTTP/1 that is the end of the connection."""
+        self.codec.abandon()
         self.close()
+
+    def read_disable(self, disable: bool) -> None:
+        """Counted: whoever asked takes no more of the answer for now."""
+        self.connection.read_disable(disable)
 
     def close(self) -> None:
         self.connection.close(ConnectionCloseType.NO_FLUSH)

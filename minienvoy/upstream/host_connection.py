@@ -9,6 +9,7 @@ from ..network.address import Address
 from ..network.client_connection import ClientConnection
 from ..network.happy_eyeballs import HappyEyeballsConnection, sorted_addresses
 from ..network.socket_option import NO_OPTIONS, tcp_keepalive_options
+from ..network.transport_socket import TransportSocketOptions
 from .cluster import Cluster
 from .host import Host
 from .local_address_selector import ANYWHERE
@@ -27,24 +28,32 @@ def create_connection(cluster: Cluster, host: Host, address: Address | None = No
     if not address.path and cluster.tcp_keepalive is not None:
         keepalive = cluster.tcp_keepalive
         options = tcp_keepalive_options(keepalive.probes, keepalive.time, keepalive.interval) + options
+    connection: ClientConnection
     if len(addresses) == 1:
-        return ClientConnection(
+        connection = ClientConnection(
             cluster.dispatcher,
             address,
             source_address=local.address,
             options=options or NO_OPTIONS,
             buffer_limit=cluster.per_connection_buffer_limit,
         )
+    else:
 
-    def on_another() -> None:
-        cluster.stats.traffic.upstream_cx_total += 1
+        def on_another() -> None:
+            cluster.stats.traffic.upstream_cx_total += 1
 
-    return HappyEyeballsConnection(
-        sorted_addresses(addresses, *cluster.happy_eyeballs),
-        on_another,
-        cluster.dispatcher,
-        address,
-        source_address=local.address,
-        options=options or NO_OPTIONS,
-        buffer_limit=cluster.per_connection_buffer_limit,
-    )
+        connection = HappyEyeballsConnection(
+            sorted_addresses(addresses, *cluster.happy_eyeballs),
+            on_another,
+            cluster.dispatcher,
+            address,
+            source_address=local.address,
+            options=options or NO_OPTIONS,
+            buffer_limit=cluster.per_connection_buffer_limit,
+        )
+    transport_socket = cluster.transport_socket
+    if transport_socket is not None:
+        connection.transport_socket = transport_socket
+        connection.transport_socket_options = TransportSocketOptions(host_name=host.hostname)
+        transport_socket.announce(connection)
+    return connection

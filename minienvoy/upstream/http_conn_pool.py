@@ -14,16 +14,20 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from ..record import replace
 from .codec_client import CodecClient
 from .conn_pool import PoolFailureReason
 from .host_connection import create_connection
+from .http_protocol_options import UpstreamProtocol
 from .resource_manager import DEFAULT
 
 if TYPE_CHECKING:
     from ..event.dispatcher import Dispatcher
+    from ..http.header_map import RequestHeaderMap
     from ..http.http1.settings import Http1Settings
     from ..network.client_connection import ClientConnection
     from ..network.connection import Connection
+    from ..network.transport_socket import TransportSocketOptions
     from .cluster import Cluster
     from .host import Host
 
@@ -53,6 +57,12 @@ class PendingStream:
 MAX_PRECONNECTED: Final = 3
 """At once: a host that has just become healthy is not to be overrun."""
 
+
+def no_codec(connection: ClientConnection, settings: Http1Settings, stats: Any) -> Any:
+    """For a pool whose connections make their own."""
+    raise NotImplementedError
+
+
 MakeCodec = Callable[["ClientConnection", "Http1Settings", Any], Any]
 
 
@@ -60,7 +70,13 @@ class HttpConnPool:
     """Made on the first stream to a host; `draining` once the host has left the cluster."""
 
     def __init__(
-        self, cluster: Cluster, host: Host, make_codec: MakeCodec, priority: int = DEFAULT, key: Hashable = DEFAULT
+        self,
+        cluster: Cluster,
+        host: Host,
+        make_codec: MakeCodec,
+        priority: int = DEFAULT,
+        key: Hashable = DEFAULT,
+        transport_options: TransportSocketOptions | None = None,
     ) -> None:
         self.cluster = cluster
         self.host = host
@@ -78,6 +94,7 @@ class HttpConnPool:
         self.idle_timeout = cluster.http_options.idle_timeout
         self.max_stream_duration = cluster.http_options.max_stream_duration
         self._key = key
+        self._transport_options = transport_options
         self._resources.connection_pools.current += 1
         pools_of(cluster).add(self)
 
@@ -102,6 +119,10 @@ class HttpConnPool:
                 self.stats.upstream_rq_active_overflow += 1
                 callbacks.on_pool_failure(PoolFailureReason.OVERFLOW, "", self.host)
             return None
+        return self._wait(callbacks)
+
+    def _wait(self, callbacks: HttpPoolCallbacks) -> PendingStream | None:
+        """`callbacks` waits for a connection, if it may."""
         resources, stats = self._resources, self.stats
         if not resources.pending_requests.can_create:
             stats.upstream_rq_pending_overflow += 1
@@ -177,6 +198,13 @@ class HttpConnPool:
             client.idle_since = now
 
     def on_closed(self, client: CodecClient, remote: bool) -> None:
+        if client in self._idle:
+            self._idle.remove(client)
+        self._end_connection(client, remote)
+
+    # -- inside
+
+    def _end_connection(self, client: CodecClient, remote: bool) -> None:
         stats, resources = self.stats, self._resources
         self._clients.discard(client)
         stats.upstream_cx_rx_bytes_total += client.connection.bytes_received - client.bytes_received_before
@@ -207,18 +235,18 @@ class HttpConnPool:
             self._retire_if_idle()
             return
         client.ready = False
-        if not (remote and client.codec.reads_until_close):
-            self._count_busy(client, remote)
-        if client.codec.on_connection_closed(remote) and remote:
-            stats.upstream_cx_protocol_error += 1
+        self._end_streams(client, remote)
         stats.upstream_rq_per_cx.record(client.requests)
         stats.upstream_cx_length_ms.record(int((self._dispatcher.monotonic_time() - client.start) * 1000))
-        if client in self._idle:
-            self._idle.remove(client)
         self._connect_for_pending()
         self._retire_if_idle()
 
-    # -- inside
+    def _end_streams(self, client: CodecClient, remote: bool) -> None:
+        """The connection is gone, and with it what it carried."""
+        if not (remote and client.codec.reads_until_close):
+            self._count_busy(client, remote)
+        if client.codec.on_connection_closed(remote) and remote:
+            self.stats.upstream_cx_protocol_error += 1
 
     def _count_busy(self, client: CodecClient, remote: bool) -> None:
         """A connection ends while a stream is on it."""
@@ -233,10 +261,20 @@ class HttpConnPool:
             self._stream_over()
 
     def _connect(self) -> None:
-        cluster, stats, host = self.cluster, self.stats, self.host
-        connection = create_connection(cluster, host)
-        stats.upstream_cx_http1_total += 1
-        client = CodecClient(self, connection, self._make_codec(connection, self._settings, cluster.stats.http1()))
+        cluster = self.cluster
+        connection = self._create_connection()
+        self.stats.upstream_cx_http1_total += 1
+        codec = self._make_codec(connection, self._settings, cluster.stats.http1())
+        self._start(CodecClient(self, connection, codec))
+
+    def _create_connection(self) -> ClientConnection:
+        connection = create_connection(self.cluster, self.host)
+        if self._transport_options is not None:
+            connection.transport_socket_options = replace(self._transport_options, host_name=self.host.hostname)
+        return connection
+
+    def _start(self, client: CodecClient) -> None:
+        stats, host = self.stats, self.host
         self._clients.add(client)
         self._connecting += 1
         self._resources.connections.current += 1
@@ -244,7 +282,7 @@ class HttpConnPool:
         stats.upstream_cx_active += 1
         host.stats.cx_total += 1
         host.stats.cx_active += 1
-        connection.connect(timeout=cluster.connect_timeout)
+        client.connection.connect(timeout=self.cluster.connect_timeout)
 
     def _connect_for_pending(self) -> None:
         """Open a connection if more streams wait than connections are on their way."""
@@ -369,14 +407,28 @@ def http_conn_pool(
     make_codec: MakeCodec,
     priority: int = DEFAULT,
     downstream: Connection | None = None,
+    downstream_protocol: str | None = None,
+    headers: RequestHeaderMap | None = None,
 ) -> HttpConnPool | None:
     """The pool of `host`, made if this is the first stream to it; None if there are too many pools.
 
-    Only a cluster that wants a pool for each downstream connection looks at `downstream`.
+    Only a cluster that wants a pool for each downstream connection looks at `downstream`, only one that speaks what the
+    client speaks at `downstream_protocol`, and only one whose requests say the server name for TLS at `headers`: such
+    pools are kept under a key that is not just `priority`.
     """
     key: Hashable = priority
+    protocol = cluster.http_options.protocol
+    http2 = protocol is UpstreamProtocol.HTTP2
+    if protocol is UpstreamProtocol.DOWNSTREAM:
+        # Never just the priority: who asks for that one does not say what the client speaks.
+        http2 = downstream_protocol == "HTTP/2"
+        key = (priority, http2)
+    transport_options = None
+    if headers is not None and cluster.http_options.names_server:
+        transport_options = cluster.http_options.transport_socket_options(headers)
+        key = (key, transport_options)
     if cluster.pool_per_downstream_connection and downstream is not None:
-        key = (priority, downstream.info.id)
+        key = (key, downstream.info.id)
     pool: HttpConnPool | None = host.http_pools.get(key)
     if pool is None:
         if not cluster.resource_managers[priority].connection_pools.can_create:
@@ -384,6 +436,11 @@ def http_conn_pool(
             return None
         # The host of an aggregate belongs to one of its clusters.
         cluster = host.cluster or cluster
+        if http2:
+            from .http2_conn_pool import Http2ConnPool
+
+            pool = host.http_pools[key] = Http2ConnPool(cluster, host, priority, key, transport_options)
+            return pool
         kind = HttpConnPool if cluster.preconnect_ratio <= 1.0 else PreconnectingHttpConnPool
-        pool = host.http_pools[key] = kind(cluster, host, make_codec, priority, key)
+        pool = host.http_pools[key] = kind(cluster, host, make_codec, priority, key, transport_options)
     return pool

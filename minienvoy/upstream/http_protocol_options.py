@@ -7,24 +7,48 @@ protocol options". The older fields of the cluster itself mean the same.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from enum import Enum
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
 
 from ..config.fields import honours
 from ..http.http1.header_formatter import header_formatters
 from ..http.http1.settings import Http1Settings
+from ..http.http2.settings import Http2Settings
 from ..matchers.match_predicate import ResponsePredicate, compile_match_predicate
+from ..network.transport_socket import TransportSocketOptions
 from ..record import field, record, replace
 from ..registry import Registry
 from .duration import duration_of
+
+if TYPE_CHECKING:
+    from ..http.header_map import RequestHeaderMap
 
 honours(
     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
     "common_http_protocol_options",
     "explicit_http_config",
     "outlier_detection",
+    "upstream_http_protocol_options",
+    "use_downstream_protocol_config",
+)
+honours(
+    "envoy.config.core.v3.UpstreamHttpProtocolOptions",
+    "auto_sni",
+    "auto_san_validation",
+    "override_auto_sni_header",
 )
 honours("envoy.extensions.upstreams.http.v3.HttpProtocolOptions.OutlierDetection", "error_matcher")
-honours("envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig", "http_protocol_options")
+honours(
+    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig",
+    "http_protocol_options",
+    "http2_protocol_options",
+)
+honours(
+    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.UseDownstreamHttpConfig",
+    "http_protocol_options",
+    "http2_protocol_options",
+)
 honours(
     "envoy.config.core.v3.HttpProtocolOptions",
     "idle_timeout",
@@ -42,27 +66,64 @@ honours(
 )
 
 
+class UpstreamProtocol(Enum):
+    """What is spoken to a cluster (`ClusterInfo::upstreamHttpProtocol`)."""
+
+    HTTP1 = 1
+    HTTP2 = 2
+    DOWNSTREAM = 3
+    """What the client speaks."""
+
+
 @record
 class UpstreamHttpProtocolOptions:
     """Compiled options; None means no limit.
 
     Attributes:
+        protocol: what is spoken.
         http1: for the codec of an HTTP/1 connection.
+        http2: for the codec of an HTTP/2 connection.
         idle_timeout: seconds after which a connection without streams is closed.
         max_connection_duration: seconds after which a connection takes no new stream.
+        sni_header: the header of a request that says the server name for TLS; empty if none does.
+        auto_san_validation: that name must be in the certificate.
         error_matcher: which responses outlier detection takes for errors, instead of those with a status of 500 and up.
     """
 
+    protocol: UpstreamProtocol = UpstreamProtocol.HTTP1
     http1: Http1Settings = field(default_factory=Http1Settings)
+    http2: Http2Settings = field(default_factory=Http2Settings)
     idle_timeout: float | None = 3600.0
     max_connection_duration: float | None = None
     max_requests_per_connection: int | None = None
     max_stream_duration: float | None = None
     error_matcher: ResponsePredicate | None = None
+    sni_header: bytes = b""
+    auto_san_validation: bool = False
+
+    @property
+    def names_server(self) -> bool:
+        """Requests say the server name for TLS."""
+        return bool(self.sni_header) or self.auto_san_validation
+
+    def transport_socket_options(self, headers: RequestHeaderMap) -> TransportSocketOptions:
+        """What a request wants of its connection (`Router::Filter::createConnPool`, `auto_sni`)."""
+        value = headers.get(self.sni_header or b":authority") or headers.get(b":authority") or b""
+        name = _host_of(value.decode("latin-1"))
+        if not name or _is_address(name):
+            return TransportSocketOptions()
+        return TransportSocketOptions(name if self.sni_header else "", (name,) if self.auto_san_validation else ())
 
     @classmethod
-    def from_proto(cls, common: Any, http1: Any, max_requests_per_connection: int = 0) -> UpstreamHttpProtocolOptions:
-        """From `envoy.config.core.v3.HttpProtocolOptions` and `Http1ProtocolOptions`.
+    def from_proto(
+        cls,
+        common: Any,
+        http1: Any,
+        http2: Any,
+        protocol: UpstreamProtocol = UpstreamProtocol.HTTP1,
+        max_requests_per_connection: int = 0,
+    ) -> UpstreamHttpProtocolOptions:
+        """From `envoy.config.core.v3.HttpProtocolOptions`, `Http1ProtocolOptions` and `Http2ProtocolOptions`.
 
         `max_requests_per_connection` counts where `common` has none; 0 is no limit.
         """
@@ -71,6 +132,8 @@ class UpstreamHttpProtocolOptions:
         kilobytes = common.max_response_headers_kb.value if common.HasField("max_response_headers_kb") else 80
         key_formatter, make_key_formatter = header_formatters(http1.header_key_format, "header_key_format")
         return cls(
+            protocol=protocol,
+            http2=Http2Settings.from_proto(http2, common, max_headers_size=kilobytes * 1024),
             http1=Http1Settings(
                 enable_trailers=http1.enable_trailers,
                 allow_chunked_length=http1.allow_chunked_length,
@@ -87,6 +150,22 @@ class UpstreamHttpProtocolOptions:
         )
 
 
+def _host_of(authority: str) -> str:
+    """Without a port."""
+    if authority.startswith("["):
+        return authority[1:].partition("]")[0]
+    host, colon, port = authority.rpartition(":")
+    return host if colon and port.isdigit() else authority
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
 ProtocolOptionsFactory = Callable[[Any, int], UpstreamHttpProtocolOptions]
 PROTOCOL_OPTIONS: Registry[ProtocolOptionsFactory] = Registry("envoy.upstream_options")
 """(message in `typed_extension_protocol_options`, the cluster's own `max_requests_per_connection`) -> options"""
@@ -96,11 +175,28 @@ PROTOCOL_OPTIONS: Registry[ProtocolOptionsFactory] = Registry("envoy.upstream_op
     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions", "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 )
 def create_http_protocol_options(config: Any, max_requests_per_connection: int) -> UpstreamHttpProtocolOptions:
+    kind = config.WhichOneof("upstream_protocol_options")
+    chosen = getattr(config, kind)
+    protocol = UpstreamProtocol.HTTP1
+    if kind == "use_downstream_protocol_config":
+        protocol = UpstreamProtocol.DOWNSTREAM
+    elif kind == "explicit_http_config" and chosen.WhichOneof("protocol_config") == "http2_protocol_options":
+        protocol = UpstreamProtocol.HTTP2
     options = UpstreamHttpProtocolOptions.from_proto(
         config.common_http_protocol_options,
-        config.explicit_http_config.http_protocol_options,
+        chosen.http_protocol_options,
+        chosen.http2_protocol_options,
+        protocol,
         max_requests_per_connection,
     )
+    upstream = config.upstream_http_protocol_options
+    if upstream.auto_sni or upstream.auto_san_validation:
+        header = upstream.override_auto_sni_header.lower().encode() or b":authority"
+        options = replace(
+            options,
+            sni_header=header if upstream.auto_sni else b"",
+            auto_san_validation=upstream.auto_san_validation,
+        )
     if not config.outlier_detection.HasField("error_matcher"):
         return options
     matcher = compile_match_predicate(config.outlier_detection.error_matcher, "outlier_detection.error_matcher")

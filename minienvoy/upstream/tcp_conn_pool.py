@@ -89,6 +89,12 @@ class TcpConnPool:
         else:
             self._idle.append(client)
 
+    def drain(self) -> None:
+        """Nobody will ask any more: close what is in stock, and what is on its way there."""
+        for client in tuple(self._clients):
+            if not client.wanted:
+                client.connection.close(ConnectionCloseType.NO_FLUSH)
+
     def close(self) -> None:
         """Close every connection, also those that still send what they were given."""
         for client in tuple(self._clients):

@@ -115,7 +115,8 @@ class ThreadAwareLoadBalancerBase(LoadBalancerBase):
         if context is None or host is None:
             if context is not None and context.explain is not NO_EXPLANATION:
                 excluded = excluded_from(self.priority_set.host_sets[priority], ())
-                context.explain.decided("priority", priority, "no healthy hosts", excluded)
+                if excluded:
+                    context.explain.decided("priority", priority, "no healthy hosts", excluded)
             return host
         rejected: tuple[Host, ...] = ()
         for attempt in range(1, context.host_selection_retries + 1):

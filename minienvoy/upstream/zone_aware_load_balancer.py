@@ -157,14 +157,10 @@ class ZoneAwareLoadBalancerBase(LoadBalancerBase):
         if host is None or source is None:
             # Whoever asked says that there is no host; here it is said why.
             priority = 0 if source is None else source.priority
-            if source is None:
-                because = "panic, in which traffic fails"
-            else:
-                kind = source.availability
-                because = "no hosts" if kind is HostAvailability.ALL else f"no {kind.value} hosts"
-            context.explain.decided(
-                "priority", priority, because, excluded_from(self.priority_set.host_sets[priority], ())
-            )
+            host_set = self.priority_set.host_sets[priority]
+            if host_set.hosts:
+                why = "panic, in which traffic fails" if source is None else f"no {source.availability.value} hosts"
+                context.explain.decided("priority", priority, why, excluded_from(host_set, ()))
             return
         because = f"{source.availability.value} hosts"
         if source.availability is HostAvailability.ALL:

@@ -8,6 +8,14 @@ A backend is one of:
   connection, the last one repeats.
 * `down: refused` - nothing listens; `down: silent` - the connection is never established.
 
+`tls: {...}` beside it: it speaks TLS, see tls.py.
+
+With `h2: true` (or `h2: {...}`, see `http2.Session`) a backend speaks HTTP/2. Then an answer is a list of frames (see
+`http2.py`; they are on the stream that asked) and actions (`sleep`, `close`, `reset`, `never`, `expect: n`: n requests
+more that are complete), by default `{headers: "200 | content-length: 2"}, {data: ok, end: true}`; requests are answered
+at the same time, each when it is complete, or with `answer: headers` as soon as its headers are there. `script` is what
+is done on a connection whatever is asked: frames there say which stream they are on.
+
 Actions: `send: text`, `sleep: seconds`, `read: n`, `read_until: text`, `read_eof: true`, `echo: true` (until the peer
 has finished), `half_close: true`, `close: true`, `reset: true`, `never: true` (keep the connection, answer nothing).
 """
@@ -18,10 +26,12 @@ import asyncio
 import socket
 from typing import Any
 
-from . import messages
+from . import http2, messages, tls
 from .wire import Wire
 
 DEFAULT_ANSWERS = ["HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"]
+DEFAULT_FRAMES = [{"headers": "200 | content-length: 2"}, {"data": "ok", "end": True}]
+ACTIONS = ("sleep", "close", "reset", "expect", "half_close", "never")
 PATIENCE = 20.0
 
 
@@ -57,6 +67,7 @@ class Backend:
         self.port = 0
         self.host = spec.get("host", "127.0.0.1")
         self.wires: list[Wire] = []
+        self.sessions: dict[Wire, http2.Session] = {}
         self._answered = 0
         self._server: asyncio.Server | None = None
         self._sockets: list[socket.socket] = []
@@ -64,8 +75,11 @@ class Backend:
 
     async def start(self) -> None:
         down = self.spec.get("down")
-        raw = socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET)
+        # asyncio turns Nagle's algorithm off only where the protocol is given: an answer in two writes must not wait.
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        raw = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         raw.bind((self.host, 0))
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port = raw.getsockname()[1]
         if down == "refused":
             self._sockets.append(raw)  # bound and not listening: the port stays ours and refuses
@@ -80,7 +94,8 @@ class Backend:
                 self._sockets.append(filler)
             return
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Wire(self._connected), sock=raw)
+        context = tls.server_context(self.spec["tls"] or {}) if "tls" in self.spec else None
+        self._server = await loop.create_server(lambda: Wire(self._connected), sock=raw, ssl=context)
 
     async def stop(self) -> None:
         for task in self._tasks:
@@ -97,21 +112,84 @@ class Backend:
     @property
     def requests(self) -> int:
         """How many complete requests have arrived on all connections."""
+        if self.sessions:
+            return sum(len(session.reader.opened) for session in self.sessions.values())
         return sum(len(messages.Reader().complete(wire.received, wire.ended is not None)) for wire in self.wires)
 
     def _connected(self, wire: Wire) -> None:
         number = len(self.wires)
         self.wires.append(wire)
+        if self.spec.get("h2"):
+            session = self.sessions[wire] = http2.Session(self.spec["h2"], client=False)
+            wire.on_bytes = lambda: self._on_frames(wire, session)
+            wire.send(session.hello())
         self._tasks.append(asyncio.get_running_loop().create_task(self._serve(wire, number)))
 
     async def _serve(self, wire: Wire, number: int) -> None:
-        if "scripts" in self.spec:
+        if wire in self.sessions:
+            await self._serve_http2(wire, self.sessions[wire], number)
+        elif "scripts" in self.spec:
             scripts = self.spec["scripts"]
             await self._perform(wire, scripts[min(number, len(scripts) - 1)])
         elif "script" in self.spec:
             await self._perform(wire, self.spec["script"])
         else:
             await self._answer(wire)
+
+    @staticmethod
+    def _on_frames(wire: Wire, session: http2.Session) -> None:
+        if back := session.answer(wire.received):
+            wire.send(back)
+
+    async def _serve_http2(self, wire: Wire, session: http2.Session, number: int) -> None:
+        if "script" in self.spec or "scripts" in self.spec:
+            scripts = self.spec.get("scripts") or [self.spec["script"]]
+            await self._perform_http2(wire, session, scripts[min(number, len(scripts) - 1)], 0)
+            await wire.until(lambda: wire.ended is not None, PATIENCE)
+            return
+        answered: set[int] = set()
+        answers = self.spec.get("answers", [DEFAULT_FRAMES])
+
+        def asking() -> list[int]:
+            reader = session.reader
+            ready = reader.opened if self.spec.get("answer") == "headers" else [
+                each for each in reader.opened if each in reader.ended
+            ]  # fmt: skip
+            return [each for each in ready if each not in answered]
+
+        while True:
+            await wire.until(lambda: bool(asking()) or wire.ended is not None, PATIENCE)
+            if not (ready := asking()):
+                if wire.ended is not None:
+                    wire.close()
+                return
+            for stream in ready:
+                answered.add(stream)
+                answer = answers[min(self._answered, len(answers) - 1)]
+                self._answered += 1
+                if any(isinstance(each, dict) and not each.keys().isdisjoint(ACTIONS) for each in answer):
+                    work = self._perform_http2(wire, session, answer, stream)
+                    self._tasks.append(asyncio.get_running_loop().create_task(work))
+                else:
+                    wire.send(session.writer.encode(answer, stream))
+
+    async def _perform_http2(self, wire: Wire, session: http2.Session, actions: list[Any], stream: int) -> None:
+        together: list[Any] = []
+        for action in [*actions, None]:
+            if action is not None and not (isinstance(action, dict) and not action.keys().isdisjoint(ACTIONS)):
+                together.append(action)
+                continue
+            if together:
+                wire.send(session.writer.encode(together, stream))
+                together = []
+            if action is not None:
+                ((verb, value),) = action.items()
+                await getattr(self, f"_do_{verb}")(wire, value)
+
+    async def _do_expect(self, wire: Wire, value: int) -> None:
+        reader = self.sessions[wire].reader
+        wanted = len(reader.ended) + value
+        await wire.until(lambda: len(reader.ended) >= wanted or wire.ended is not None, PATIENCE)
 
     async def _answer(self, wire: Wire) -> None:
         answers = self.spec.get("answers", DEFAULT_ANSWERS)

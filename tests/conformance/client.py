@@ -1,7 +1,7 @@
 """The client of a case: it carries out the steps and tells what it saw, in the words of a golden answer.
 
 Steps (a mapping of verbs; `on: name` beside them picks one of several connections, `to: name` and `from: address` say
-where a new connection goes and comes from):
+where a new connection goes and comes from, `tls: {...}` that it speaks TLS, see tls.py):
 
 * `request: text` - send a message (`message_bytes`) and read one response; `send: text` - only send; `send` may be a
   list with `{repeat: [text, n]}` and `{pause: seconds}` in it.
@@ -12,6 +12,11 @@ where a new connection goes and comes from):
 * `swap: {link: target}` - a symbolic link in the directory leads elsewhere, from one moment to the next.
 * `admin: "POST /path"` - ask the admin interface; the answer is not recorded.
 * `hosts: regex` and `counters: regex` - note the case's own lines of `/clusters` or `/stats` that match (`seen`).
+
+In a case with `h2: true` (or `h2: {...}`, see `http2.Session`) every connection but those to the admin interface speaks
+HTTP/2 (`h1: true` in the step that opens one: not this one): `send` and `request` take frames (`http2.py`), `request`
+and `expect: response` wait until the peer has ended or reset all streams that were opened; `expect: goaway` for a
+GOAWAY more than before, `expect: {frames: n}` for n frames more of those that are shown.
 
 After the last step every connection is watched: did the proxy close it, and when?
 """
@@ -27,7 +32,7 @@ from math import floor
 from pathlib import Path
 from typing import Any
 
-from . import messages
+from . import http2, messages, tls
 from .backends import message_bytes
 from .wire import Wire
 
@@ -94,6 +99,43 @@ class Talk:
         return shown + [note for _, note in notes]
 
 
+class Http2Talk(Talk):
+    """The same, of a connection that speaks HTTP/2."""
+
+    def __init__(self, wire: Wire, options: Any) -> None:
+        super().__init__(wire)
+        self.session = http2.Session(options, client=True)
+        self.frames_seen = 0
+        wire.on_bytes = self._on_bytes
+        self.hello = self.session.hello()
+        """Leaves with what is sent first: it must not be chance whether a proxy reads it alone."""
+
+    def send(self, data: bytes) -> None:
+        data, self.hello = self.hello + data, b""
+        if data:
+            self.wire.send(data)
+
+    def _on_bytes(self) -> None:
+        last = self.wire.last
+        if back := self.session.answer(self.wire.received):
+            self.wire.send(back)
+            self.wire.last = last  # what a peer does by itself is no step of the case
+
+    def goaways(self) -> int:
+        return sum(frame.kind == http2.GOAWAY for frame in self.session.reader.frames)
+
+    def transcript(self, raw: bool, show: Callable[[messages.Message], list[str]]) -> list[Any]:
+        shown: list[Any] = []
+        notes = list(self.notes)
+        for position, lines in self.session.shown():
+            while notes and notes[0][0] < position:
+                shown.append(notes.pop(0)[1])
+            shown.append(lines)
+        if rest := bytes(self.wire.received[self.session.reader.position :]):
+            shown.append(messages.lines(rest))
+        return shown + [note for _, note in notes]
+
+
 class Client:
     """Runs the steps of one case against the listeners of one proxy."""
 
@@ -107,11 +149,13 @@ class Client:
         ends: dict[str, str] | None = None,
         prefix: str = "",
         directory: Path | None = None,
+        h2: Any = None,
     ) -> None:
         """`ends` says how each connection is expected to end, where time is not judged: an end is waited for as long as
         it takes, and a connection that should be kept open is not watched for long."""
         self.ports = ports
         self.directory = directory
+        self.h2 = h2
         self.ends = ends
         self.show = show
         self.admin = admin
@@ -189,6 +233,8 @@ class Client:
             unix = host.startswith("/")
             raw = socket.socket(socket.AF_UNIX if unix else socket.AF_INET6 if ":" in host else socket.AF_INET)
             raw.setblocking(False)
+            if not unix:
+                raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             try:
                 if source:
                     raw.bind(source)
@@ -196,12 +242,31 @@ class Client:
             except BaseException:
                 raw.close()
                 raise
-            _, wire = await loop.create_connection(Wire, sock=raw)
-            self.talks[name] = Talk(wire)
+            plain = not self.h2 or step.get("h1") or step.get("to") == "admin"
+            if "tls" not in step:
+                _, wire = await loop.create_connection(Wire, sock=raw)
+                self.talks[name] = Talk(wire) if plain else Http2Talk(wire, self.h2)
+                return self.talks[name]
+            settings = step["tls"] or {}
+            try:
+                await loop.sock_sendall(raw, settings.get("preface", "").encode("latin-1"))
+                context = tls.client_context(settings)
+                _, wire = await loop.create_connection(
+                    Wire, sock=raw, ssl=context, server_hostname=settings.get("sni", ""), ssl_handshake_timeout=PATIENCE
+                )
+            except (OSError, TimeoutError) as problem:
+                wire = Wire()
+                wire.ended = f"no handshake: {getattr(problem, 'reason', None) or type(problem).__name__}"
+                wire.ended_at = wire.last
+                self.talks[name] = Talk(wire)
+            else:
+                self.talks[name] = Talk(wire) if plain else Http2Talk(wire, self.h2)
+                assert wire.transport is not None
+                self.talks[name].note(tls.agreed(wire.transport.get_extra_info("ssl_object")))
         return self.talks[name]
 
     async def _step(self, step: dict[str, Any]) -> None:
-        verbs = [key for key in step if key not in ("on", "to", "from")]
+        verbs = [key for key in step if key not in ("on", "to", "from", "h1", "tls")]
         if verbs == ["sleep"]:
             await asyncio.sleep(step["sleep"])
             return
@@ -217,6 +282,8 @@ class Client:
                 self._swap(name, target)
             return
         talk = await self._talk(step)
+        if talk.wire.transport is None:
+            return  # there was no handshake
         for verb in verbs:
             action = getattr(self, f"_do_{verb}", None)
             if action is None:
@@ -238,6 +305,9 @@ class Client:
         new.replace(self.directory / name)
 
     async def _send(self, talk: Talk, value: Any) -> None:
+        if isinstance(talk, Http2Talk):
+            talk.send(talk.session.writer.encode(value))
+            return
         if isinstance(value, list):
             talk.sent(message_bytes([part for part in value if not (isinstance(part, dict) and "pause" in part)]))
             together: list[Any] = []
@@ -266,6 +336,8 @@ class Client:
 
     async def _do_connect(self, talk: Talk, value: Any) -> None:
         """`_talk` has connected."""
+        if isinstance(talk, Http2Talk):
+            talk.send(b"")
 
     async def _do_request(self, talk: Talk, value: Any) -> None:
         await self._send(talk, value)
@@ -275,6 +347,9 @@ class Client:
         await self._do_request(talk, f"{value} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n")
 
     async def _do_get(self, talk: Talk, value: str) -> None:
+        if isinstance(talk, Http2Talk):
+            await self._do_request(talk, {"headers": f"GET {value}", "end": True})
+            return
         await self._do_request(talk, f"GET {value} HTTP/1.1\r\nhost: a.test\r\n\r\n")
 
     async def _do_send(self, talk: Talk, value: Any) -> None:
@@ -283,6 +358,8 @@ class Client:
     async def _do_expect(self, talk: Talk, value: Any) -> None:
         if value == "response":
             value = {"count": 1}
+        if value == "goaway":
+            value = {"goaway": True}
         if value == "eof":
             await self._expect(talk, lambda: talk.wire.ended is not None)
             return
@@ -294,9 +371,24 @@ class Client:
         if "for" in value:
             await asyncio.sleep(value["for"])
             return
+        if isinstance(talk, Http2Talk):
+            await self._expect_frames(talk, value)
+            return
         talk.shown += value["count"]
         wanted = talk.shown
         await self._expect(talk, lambda: len(talk.responses()) >= wanted, value.get("within", PATIENCE))
+
+    async def _expect_frames(self, talk: Http2Talk, value: dict[str, Any]) -> None:
+        session = talk.session
+        patience = value.get("within", PATIENCE)
+        if "goaway" in value:
+            wanted = talk.frames_seen = talk.frames_seen + 1
+            await self._expect(talk, lambda: talk.goaways() >= wanted, patience)
+        elif "frames" in value:
+            wanted = len(session.shown()) + value["frames"]
+            await self._expect(talk, lambda: len(session.shown()) >= wanted, patience)
+        else:
+            await self._expect(talk, lambda: not session.waits_for(), patience)
 
     async def _do_half_close(self, talk: Talk, value: Any) -> None:
         talk.wire.half_close()

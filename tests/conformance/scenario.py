@@ -9,14 +9,17 @@ Keys of a case, all optional:
 
 * what the client does: `get`, `request`, `send` or `ask` (one step), `steps` (a list) or `parallel` (name to list),
   see client.py; `table` is a list of requests, one line each, answered by one line each; `after` are steps behind it
+* `h2: true` (or a mapping, see `http2.Session`): the client speaks HTTP/2, and what it sends are frames (http2.py)
 * what the upstreams do: `backends` (name to spec, see backends.py); each has a STATIC cluster of its name unless
   `clusters` says otherwise; `dns` is the zone of a name server (see dns.py), `files` are put into the directory
   (name to content, or to `{link: name}`)
 * configuration: `hcm`, `router`, `cluster` and `listener` are merged over the defaults; `routes`, `virtual_hosts`,
   `http_filters`, `filters`, `filter_chains`, `access_log`, `listeners`, `clusters` and `bootstrap` replace or add.
   In `filters`, `{echo: {...}}` stands for the network filter with its type URL, in `http_filters` `{fault: {...}}`
-  for that HTTP filter; `log` is the text of a log line.
+  for that HTTP filter; `log` is the text of a log line. `tls` of a case, of a filter chain or of a cluster: see tls.py.
+  `listener_filters` has `{tls_inspector: {...}}` for the listener filter of that name.
 * `watch` (seconds to watch for the end), `raw` (do not interpret bytes as HTTP), `stats: true` (compare counters),
+  `compare_upstream: false` (what the upstreams were sent is a matter of timing),
   `unordered: true` (parallel connections: order does not count), `reset_is_closed: true` (an RST is as good as a FIN,
   because Envoy's own end is a race), `own_process: true`, `args` (command line), `body` (see admin.py),
   `as_process: true` (what minienvoy can not do inside the judge's process: signals, a clock that is not the loop's).
@@ -47,6 +50,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from . import tls
 
 HERE = Path(__file__).parent
 SCENARIOS = HERE / "scenarios"
@@ -261,6 +266,15 @@ def _http_filter(short: dict[str, Any]) -> dict[str, Any]:
     return {"name": f"envoy.filters.http.{kind}", "typed_config": config}
 
 
+def _listener_filter(short: dict[str, Any]) -> dict[str, Any]:
+    ((kind, config),) = short.items()
+    type_name = "".join(map(str.capitalize, kind.split("_")))
+    return {
+        "name": f"envoy.filters.listener.{kind}",
+        "typed_config": {"@type": f"{_TYPE}filters.listener.{kind}.v3.{type_name}", **(config or {})},
+    }
+
+
 def _filters(case: Case, filters: list[Any]) -> list[Any]:
     shown = []
     for short in filters:
@@ -286,12 +300,19 @@ def _filters(case: Case, filters: list[Any]) -> list[Any]:
 
 
 def _listener(case: Case, name: str, over: dict[str, Any]) -> dict[str, Any]:
-    chains = case.spec.get("filter_chains", [{"filters": case.spec.get("filters", [{"hcm": {}}])}])
+    only = {"filters": case.spec.get("filters", [{"hcm": {}}])}
+    if "tls" in case.spec:
+        only["tls"] = case.spec["tls"]
+    chains = case.spec.get("filter_chains", [only])
     default = {"name": name, "stat_prefix": name, "address": _address(0), "filter_chains": chains}
     listener: dict[str, Any] = merge(merge(default, case.spec.get("listener", {})), over)
+    if "listener_filters" in case.spec:
+        listener["listener_filters"] = [_listener_filter(short) for short in case.spec["listener_filters"]]
     for chain in [*listener["filter_chains"], listener.get("default_filter_chain") or {}]:
         if "filters" in chain:
             chain["filters"] = _filters(case, chain["filters"])
+        if "tls" in chain:
+            chain["transport_socket"] = tls.transport_socket("Downstream", chain.pop("tls"))
     return listener
 
 
@@ -309,6 +330,8 @@ def _clusters(case: Case) -> list[dict[str, Any]]:
             endpoint = {"endpoint": {"address": {"socket_address": {"address": host, "port_value": f"{{{name}}}"}}}}
             default["load_assignment"] = {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]}
         cluster = merge(merge(default, case.spec.get("cluster", {})), over)
+        if "tls" in cluster:
+            cluster["transport_socket"] = tls.transport_socket("Upstream", cluster.pop("tls") or {})
         if "http_options" in cluster:
             options = {"@type": f"type.googleapis.com/{HTTP_OPTIONS}", **cluster.pop("http_options")}
             options.setdefault("explicit_http_config", {"http_protocol_options": {}})
@@ -324,7 +347,12 @@ def resources(case: Case, ports: dict[str, int], directory: Path) -> tuple[list[
     ]
     case.files["log"] = directory / f"{case.id}_log.txt"
     case.ports = dict(ports)
-    words: dict[str, Any] = {**ports, "log": str(case.files["log"]), "dir": str(directory)}
+    words: dict[str, Any] = {
+        **ports,
+        "log": str(case.files["log"]),
+        "dir": str(directory),
+        "certs": str(tls.CERTIFICATES),
+    }
     filled = _fill({"listeners": listeners, "clusters": _clusters(case)}, words)
     _prefix(filled["listeners"], case.id)
     _prefix(filled["clusters"], case.id)
@@ -338,7 +366,7 @@ def resources(case: Case, ports: dict[str, int], directory: Path) -> tuple[list[
 
 def own_bootstrap(case: Case, directory: Path) -> dict[str, Any]:
     """What a case adds to the bootstrap; `{log}` and `{dir}` are filled."""
-    words = {"log": str(case.files.get("log", "")), "dir": str(directory)}
+    words = {"log": str(case.files.get("log", "")), "dir": str(directory), "certs": str(tls.CERTIFICATES)}
     filled: dict[str, Any] = _fill(case.spec.get("bootstrap") or {}, words)
     return filled
 

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import struct
 from collections.abc import Callable
+
+from . import tls
 
 
 class Wire(asyncio.Protocol):
@@ -19,6 +22,8 @@ class Wire(asyncio.Protocol):
         received: every byte that arrived, in order.
         ended: None while the peer may still send, "closed" after its FIN, "reset" after its RST.
         last: when a byte was last sent or received, in the event loop's seconds.
+        agreed: what TLS agreed on, at the server's end; empty without TLS.
+        on_bytes: called whenever bytes have arrived, to react at once.
         we_ended: this side closed or reset the connection, and the peer had not before.
     """
 
@@ -32,14 +37,23 @@ class Wire(asyncio.Protocol):
         self.last_sent = self.last
         self.we_ended = False
         self.transport: asyncio.Transport | None = None
+        self.agreed = ""
         self.local_port = 0
         self.peer_port = 0
+        self.on_bytes: Callable[[], None] | None = None
         self._on_connect = on_connect
         self._changed = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
+        raw = transport.get_extra_info("socket")
+        if raw is not None and raw.family != socket.AF_UNIX:
+            # asyncio does so only for sockets that name their protocol; a second small write must not wait for an ACK.
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        session = transport.get_extra_info("ssl_object")
+        if session is not None and session.server_side:
+            self.agreed = tls.agreed(session)
         local, peer = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
         if isinstance(local, tuple):
             self.local_port, self.peer_port = local[1], peer[1]
@@ -49,19 +63,23 @@ class Wire(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.received += data
         self.last = self._clock()
+        if self.on_bytes is not None:
+            self.on_bytes()
         self._changed.set()
 
     def eof_received(self) -> bool:
         self._end("closed")
-        return True  # our direction stays open: a half-close is one of the things we test
+        # Our direction stays open, where it can: a half-close is one of the things we test.
+        return self.transport is None or self.transport.get_extra_info("ssl_object") is None
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.we_ended:
-            self._end("reset" if exc is not None else "closed")
+            alert = isinstance(exc, ssl.SSLError) and exc.reason
+            self._end(f"alert {exc.reason}" if alert else "reset" if exc is not None else "closed")
         self._changed.set()
 
     def _end(self, how: str) -> None:
-        if self.ended is None or (self.ended == "closed" and how == "reset"):
+        if self.ended is None or (self.ended == "closed" and how != "closed"):
             if self.ended is None:
                 self.ended_at = self._clock()
             self.ended = how
@@ -76,7 +94,7 @@ class Wire(asyncio.Protocol):
     def half_close(self) -> None:
         assert self.transport is not None
         self.last = self.last_sent = self._clock()
-        if not self.transport.is_closing():
+        if not self.transport.is_closing() and self.transport.can_write_eof():
             self.transport.write_eof()
 
     def close(self) -> None:

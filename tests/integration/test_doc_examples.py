@@ -13,7 +13,15 @@ from urllib.request import urlopen
 import pytest
 
 from minienvoy import Proxy, logger
-from minienvoy.testing.fake_upstream import FakeTcpUpstream, FakeUpstream, Reply
+from minienvoy.testing.fake_upstream import (
+    BAD_CHUNK,
+    RESET,
+    FakeTcpUpstream,
+    FakeUpstream,
+    Reply,
+    cut,
+    delayed,
+)
 
 pytestmark = pytest.mark.asyncio
 
@@ -39,6 +47,10 @@ def names(fetch):
         "asyncio": asyncio,
         "Proxy": Proxy,
         "FakeUpstream": FakeUpstream,
+        "BAD_CHUNK": BAD_CHUNK,
+        "RESET": RESET,
+        "cut": cut,
+        "delayed": delayed,
         "FakeTcpUpstream": FakeTcpUpstream,
         "Reply": Reply,
         "client": SimpleNamespace(get=fetch),

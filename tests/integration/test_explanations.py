@@ -153,7 +153,6 @@ async def test_no_healthy_upstream(fetch):
         assert (await fetch(proxy.url("http") + "/nobody")).status == 503
         assert told(proxy.explain.last())[3:] == [
             ("cluster", "nobody", "route nobody"),
-            ("priority", "0", "no hosts"),
             ("host", "None", "no_healthy_upstream"),
             ("local_reply", "503", "no_healthy_upstream"),
         ]

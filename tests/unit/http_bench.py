@@ -383,9 +383,6 @@ class Bench:
     def cluster(self) -> Cluster:
         return self.cluster_manager.clusters()["a"]
 
-    def hosts_of(self, name: str) -> list[Host]:
-        return self.cluster_manager.clusters()[name].hosts()
-
     @property
     def stream(self) -> Any:
         """The stream that ended last."""

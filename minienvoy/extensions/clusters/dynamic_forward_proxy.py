@@ -13,7 +13,7 @@ from typing import Any, Final
 from ...config.fields import honours
 from ...errors import ConfigError
 from ...explain.explanation import NO_EXPLANATION
-from ...upstream.cluster import CLUSTERS, Cluster, ClusterContext, drain_http_pools
+from ...upstream.cluster import CLUSTERS, Cluster, ClusterContext, drain_pools
 from ...upstream.host import Host, HostSet
 from ...upstream.load_balancer import LoadBalancerContext, LoadBalancerFactory, LoadBalancerParams
 from ..common.dns_cache import CachedHost, DnsCache, dns_cache_manager, host_key
@@ -113,7 +113,7 @@ class DynamicForwardProxyCluster(Cluster):
         if known is not None:
             # It stays the same host, at another place; connections that are busy end where they are.
             known.address, known.addresses = host.addresses[0], host.addresses
-            drain_http_pools((known,))
+            drain_pools((known,))
             return
         self._hosts[host.key] = Host(host.addresses[0], host.key, addresses=host.addresses)
         self.stats.transport_socket.total_match_count += 1

@@ -16,7 +16,6 @@ from ..header_map import ResponseHeaderMap
 from ..shedding_stream import SheddingFilteredStream, SheddingStream
 
 if TYPE_CHECKING:
-    from ...event.dispatcher import Timer
     from .conn_manager import Http2ConnectionManager
 
 
@@ -24,7 +23,7 @@ class StreamOwner:
     """What a stream knows as its connection manager: the part of it that is one stream's.
 
     Attributes:
-        last_activity: monotonic seconds.
+        last_activity: monotonic seconds; 0 until something has moved.
         stream_idle_timeout: seconds; 0 for none.
         draining, drain_announced: without meaning for a stream; see `Http2ConnectionManager`.
     """
@@ -38,7 +37,6 @@ class StreamOwner:
         "manager",
         "requests",
         "response_timer",
-        "stream",
         "stream_idle_timeout",
     )
 
@@ -50,8 +48,7 @@ class StreamOwner:
         self.draining = self.drain_announced = False
         self.last_activity = 0.0
         self.stream_idle_timeout = manager.config.stream_idle_timeout
-        self.response_timer: Timer | None = None
-        self.stream: ActiveStream | None = None
+        self.response_timer = manager.response_timer
 
     @property
     def close_details(self) -> str:
@@ -61,16 +58,7 @@ class StreamOwner:
         self.stream_idle_timeout = seconds
         self.manager.look_for_idle_within(seconds)
 
-    def on_response_timer(self) -> None:
-        stream = self.stream
-        if stream is not None and stream.response_timeout_callback is not None:
-            callback, stream.response_timeout_callback = stream.response_timeout_callback, None
-            callback()
-
     def on_stream_ended(self, stream: ActiveStream, now: float) -> None:
-        if self.response_timer is not None:
-            self.response_timer.disable()
-        self.stream = None
         self.manager.on_stream_ended(stream, now)
 
     def start_drain_sequence(self) -> None:
@@ -89,25 +77,19 @@ class Http2ActiveStream(ActiveStream):
 
     protocol = "HTTP/2"
 
-    def __init__(self, owner: StreamOwner, encoder: ResponseEncoder) -> None:
-        super().__init__(owner, encoder)  # type: ignore[arg-type]
-        self.owner = owner
-        owner.stream = self
-        owner.last_activity = self.start_monotonic
-        encoder.watermark = self._on_watermark  # type: ignore[attr-defined]
-
-    def _on_watermark(self, high: bool) -> None:
-        if self.watermark_callbacks is not None:
-            self.watermark_callbacks(high)
+    @property
+    def owner(self) -> StreamOwner:
+        return self.manager  # type: ignore[return-value]
 
     def _decide_on_connection(self, headers: ResponseHeaderMap) -> None:
         config, manager = self.config, self.owner.manager
         if config.max_requests_per_connection and manager.requests >= config.max_requests_per_connection:
-            if not manager.drain_announced:
-                config.stats.downstream_cx_max_requests_reached += 1
-                manager.start_drain_sequence()
+            config.stats.downstream_cx_max_requests_reached += 1
+            manager.start_drain_sequence()
         elif config.drain_state.active and not manager.drain_announced and config.drain_close():
             config.stats.downstream_cx_drain_close += 1
+            manager.start_drain_sequence()
+        elif self.response_code_details == "upgrade_failed":
             manager.start_drain_sequence()
         if not self.remote_complete:
             config.stats.downstream_rq_response_before_rq_complete += 1
@@ -116,9 +98,13 @@ class Http2ActiveStream(ActiveStream):
         if self.ended:
             return
         self.owner.manager.on_stream_reset(self, reason)
-        if reason is StreamResetReason.LOCAL_RESET:
+        if reason is StreamResetReason.REMOTE_RESET or reason is StreamResetReason.REMOTE_REFUSED_STREAM_RESET:
+            self._lose(ResponseFlag.DOWNSTREAM_REMOTE_RESET if details else 0, details)
+        elif reason is StreamResetReason.LOCAL_RESET:
             # What the peer sent could not be taken: the codec says why.
             self._lose(ResponseFlag.DOWNSTREAM_REMOTE_RESET, details)
+        elif reason is StreamResetReason.PROTOCOL_ERROR:
+            self._lose(ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR, details)
         else:
             super().on_reset_stream(reason, details)
 
@@ -129,7 +115,8 @@ class Http2ActiveStream(ActiveStream):
 
     def _lose(self, flag: int, details: str) -> None:
         self.response_flags |= flag
-        self.response_code_details = details
+        if details:
+            self.response_code_details = details
         self.config.stats.downstream_rq_rx_reset += 1
         self._lost = True
         self._end()

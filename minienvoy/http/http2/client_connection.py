@@ -9,10 +9,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..codec import ResponseDecoder, StreamResetReason
-from ..header_map import KIND, HeaderMap, RequestHeaderMap, ResponseHeaderMap
+from ..header_map import KIND, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
 from .connection import Http2Connection
 from .fields import MESSAGING_RULE, MessageError, ResponseHead, response_head, trailer_entries
 from .frames import (
+    CONNECT_ERROR,
     INTERNAL_ERROR,
     MAX_STREAM_ID,
     PREFACE,
@@ -20,7 +21,7 @@ from .frames import (
     SETTINGS_ENABLE_PUSH,
 )
 from .hpack import encode_entries, encode_field
-from .stream import Http2Stream
+from .stream import RESET_CODES, Http2Stream
 
 if TYPE_CHECKING:
     from ...network.connection import Connection
@@ -35,6 +36,11 @@ _CONNECTION_HEADERS: Final = (
     | KIND[b"upgrade"]
 )
 _UPGRADE: Final = KIND[b"upgrade"]
+_CONNECTION_UPGRADE: Final = entry(b"connection", b"upgrade")
+
+
+_PEERS: Final = {CONNECT_ERROR: StreamResetReason.CONNECT_ERROR, PROTOCOL_ERROR: StreamResetReason.PROTOCOL_ERROR}
+_OURS: Final = (StreamResetReason.LOCAL_RESET, StreamResetReason.PROTOCOL_ERROR)
 
 
 class ClientConnectionCallbacks(Protocol):
@@ -46,22 +52,24 @@ class ClientConnectionCallbacks(Protocol):
     def on_max_streams_changed(self, maximum: int) -> None:
         """The peer takes so many streams at the same time."""
 
-    def on_stream_closed(self) -> None:
-        """There is room for another stream."""
+    def on_stream_closed(self, complete: bool) -> None:
+        """There is room for another stream; `complete` if request and response have come to their ends."""
 
-    def on_ping_ack(self, payload: bytes) -> None:
-        """The peer has answered a PING."""
+    def on_stream_broken(self) -> None:
+        """What the peer has sent on a stream could not be taken."""
 
 
 class ClientStream(Http2Stream):
     """A request that is sent, and the response to it."""
 
-    __slots__ = ("_head_request", "_responded")
+    __slots__ = ("_head_request", "_responded", "_upgrade")
 
     def __init__(self, connection: Http2Connection, stream_id: int, decoder: ResponseDecoder) -> None:
         super().__init__(connection, stream_id)
         self.decoder = decoder
         self._head_request = self._responded = False
+        self._upgrade = b""
+        """What the request asked for, as HTTP/1 has it."""
 
     def encode_headers(self, headers: RequestHeaderMap, end_stream: bool) -> None:
         if self.closed:
@@ -80,18 +88,31 @@ class ClientStream(Http2Stream):
             if headers.seen & _UPGRADE and (protocol := headers.get(b"upgrade")):
                 # An upgrade is an extended CONNECT here (RFC 8441).
                 values[b":method"] = b"CONNECT"
-                values[b":protocol"] = protocol
-                order = (*order, b":protocol")
+                values[b":protocol"] = self._upgrade = protocol
+                if b":protocol" not in order:
+                    order = (*order, b":protocol")
             entries = [item for item in entries if not item[3] & _CONNECTION_HEADERS]
         if method == b"CONNECT":
-            order = (b":authority", b":method")
+            order = tuple(name for name in order if name in (b":authority", b":method"))
+        elif b":authority" not in order:
+            # The client had a host header.
+            order = (*order, b":authority")
         fields = [encode_field(name, values[name]) for name in order if name in values]
         fields += encode_entries(entries)
         self.send_block(fields, end_stream)
 
+    def reset_stream(self, reason: StreamResetReason) -> None:
+        """Nobody wants the answer: what is left of the request is not sent either."""
+        self.decoder = None
+        if not self.closed:
+            self._send_reset(RESET_CODES.get(reason, INTERNAL_ERROR))
+
 
 class ClientConnection(Http2Connection):
     """One upstream connection."""
+
+    _of_bad_length = StreamResetReason.PROTOCOL_ERROR
+    _of_bad_message = StreamResetReason.PROTOCOL_ERROR
 
     def __init__(
         self,
@@ -104,7 +125,6 @@ class ClientConnection(Http2Connection):
         super().__init__(connection, settings, stats, post)
         self._callbacks = callbacks
         self._next_stream = 1
-        stats.nghttp2_upstream_connections += 1
         self.queue(PREFACE + self._hello([(SETTINGS_ENABLE_PUSH, 0)], settings.max_concurrent_streams))
         self.queue(self._more_window())
 
@@ -125,15 +145,25 @@ class ClientConnection(Http2Connection):
         return stream_id >= self._next_stream or not stream_id & 1
 
     def _on_stream_closed(self, stream: Http2Stream) -> None:
-        self._callbacks.on_stream_closed()
+        self._callbacks.on_stream_closed(stream.local_end and stream.remote_end)
+
+    def _reset_by_peer(self, code: int) -> tuple[StreamResetReason, str]:
+        if code in _PEERS:
+            return _PEERS[code], "http2.remote_reset"
+        return super()._reset_by_peer(code)
+
+    def _abandon(self, stream: Http2Stream, reason: StreamResetReason, details: str) -> None:
+        if reason in _OURS:
+            self._callbacks.on_stream_broken()
+        super()._abandon(stream, reason, details)
 
     def _on_peer_settings(self) -> None:
         self._callbacks.on_max_streams_changed(self.peer_max_streams)
 
-    def _on_ping_ack(self, payload: bytes) -> None:
-        self._callbacks.on_ping_ack(payload)
-
     def _on_peer_leaves(self, last_stream: int) -> None:
+        finishing, self.finishing = self.finishing, []
+        for stream in finishing:
+            stream.complete()
         self._callbacks.on_go_away()
         for number in [each for each in self.streams if each > last_stream]:
             # The peer has not looked at these: they may be tried again elsewhere.
@@ -156,7 +186,7 @@ class ClientConnection(Http2Connection):
         if head is None:
             fields = self._fields(block)
             if fields is None:
-                self._break_stream(stream, INTERNAL_ERROR, self.too_large)
+                self._break_stream(stream, INTERNAL_ERROR, self.too_large, StreamResetReason.REMOTE_RESET)
                 return
             try:
                 head = response_head(fields)
@@ -174,6 +204,10 @@ class ClientConnection(Http2Connection):
                 decoder.decode_1xx_headers(headers)
             return
         stream._responded = True
+        if stream._upgrade and status == 200:
+            # To the rest of the proxy an upgrade is what it is in HTTP/1 (`transformUpgradeResponseFromH2toH1`).
+            headers = ResponseHeaderMap(101, [entry(b"upgrade", stream._upgrade), _CONNECTION_UPGRADE, *entries], seen)
+            headers.seen |= _UPGRADE | KIND[b"connection"]
         bodiless = stream._head_request or status == 204 or status == 304
         if end_stream:
             if length > 0 and not bodiless:
@@ -197,7 +231,6 @@ class ClientConnection(Http2Connection):
         except MessageError as error:
             self._break_message(stream, error)
             return
-        self.stats.trailers += 1
         decoder = stream.decoder
         self._end_receiving(stream)
         if decoder is not None:
@@ -205,5 +238,5 @@ class ClientConnection(Http2Connection):
 
     def _end_receiving(self, stream: Http2Stream) -> None:
         stream.remote_end = True
-        if stream.local_end and stream.flushed:
+        if stream.local_end and stream.waiting is None:
             stream.finish()

@@ -22,10 +22,10 @@ from .active_stream import STREAM_CLASSES, Http2ActiveStream, StreamOwner
 if TYPE_CHECKING:
     from .server_connection import ServerConnection as Http2ServerConnection
 
-PREMATURE_RESET_TOTAL_STREAM_COUNT: Final = 500
-"""Streams; the runtime key `overload.premature_reset_total_stream_count`."""
-PREMATURE_RESET_MIN_STREAM_LIFETIME: Final = 1.0
-"""Seconds; the runtime key `overload.premature_reset_min_stream_lifetime_seconds`."""
+PREMATURE_RESET_TOTAL_STREAM_COUNT: Final = "overload.premature_reset_total_stream_count"
+"""Streams; 500 if the runtime says nothing."""
+PREMATURE_RESET_MIN_STREAM_LIFETIME: Final = "overload.premature_reset_min_stream_lifetime_seconds"
+"""Likewise, 1."""
 
 
 class Http2ConnectionManager(ConnectionManager):
@@ -35,6 +35,7 @@ class Http2ConnectionManager(ConnectionManager):
         streams: those that are under way.
     """
 
+    multiplexed = True
     codec: Http2ServerConnection
     streams: dict[Http2ActiveStream, None]
     _stream_class: type[Http2ActiveStream]
@@ -48,6 +49,13 @@ class Http2ConnectionManager(ConnectionManager):
         stats = self.config.stats
         stats.downstream_cx_http2_total += 1
         stats.downstream_cx_http2_active += 1
+        if self._idle_timer is not None:
+            # It would call what this object was before.
+            self._idle_timer.disable()
+            self._idle_timer = None
+        self.response_timer = self.config.dispatcher.create_timer(self.on_response_timer)
+        config = self.config
+        self.look_for_idle_within(min(filter(None, (config.idle_timeout, config.stream_idle_timeout)), default=0.0))
 
     @property
     def has_streams(self) -> bool:
@@ -57,12 +65,15 @@ class Http2ConnectionManager(ConnectionManager):
         self.config.stats.downstream_cx_http2_active -= 1
         codec.on_connection_closed()
 
+    def on_keepalive_timeout(self) -> None:
+        self.connection.close(ConnectionCloseType.NO_FLUSH, "http2_ping_timeout")
+
     # -- streams
 
     def new_stream(self, encoder: ResponseEncoder) -> ActiveStream:
         self.requests += 1
         self.config.stats.downstream_rq_http2_total += 1
-        stream = self._stream_class(StreamOwner(self), encoder)
+        stream = self._stream_class(StreamOwner(self), encoder)  # type: ignore[arg-type]
         self.streams[stream] = None
         return stream
 
@@ -70,7 +81,9 @@ class Http2ConnectionManager(ConnectionManager):
         """The client has given up a stream; who only makes and unmakes streams is sent away (CVE-2023-44487)."""
         if reason is StreamResetReason.CONNECTION_TERMINATION or stream.response_code is not None:
             return
-        if stream.dispatcher.monotonic_time() - stream.start_monotonic <= 1 + PREMATURE_RESET_MIN_STREAM_LIFETIME:
+        least = self.config.runtime.snapshot.get_integer(PREMATURE_RESET_MIN_STREAM_LIFETIME, 1)
+        # Envoy compares whole seconds.
+        if stream.dispatcher.monotonic_time() - stream.start_monotonic < 1 + least:
             self._premature_resets += 1
 
     def on_stream_ended(self, stream: ActiveStream, now: float) -> None:
@@ -84,10 +97,28 @@ class Http2ConnectionManager(ConnectionManager):
             self.check_for_deferred_close(False)
 
     def _look_for_premature_resets(self) -> None:
-        least = max(self._closed_streams, PREMATURE_RESET_TOTAL_STREAM_COUNT)
+        count = self.config.runtime.snapshot.get_integer(PREMATURE_RESET_TOTAL_STREAM_COUNT, 500)
+        least = max(self._closed_streams, count)
         if self._premature_resets * 2 >= least and not self.connection.closed:
             self.config.stats.downstream_rq_too_many_premature_resets += 1
             self.connection.close(ConnectionCloseType.NO_FLUSH, "too_many_premature_resets")
+
+    def on_response_timer(self) -> None:
+        """One timer serves the response timeouts of all streams: it fires for the first and looks at each."""
+        now = self.config.dispatcher.monotonic_time()
+        soonest = 0.0
+        for stream in tuple(self.streams):
+            callback = stream.response_timeout_callback
+            if callback is None:
+                continue
+            left = stream.response_deadline - now
+            if left <= 1e-6:
+                stream.response_timeout_callback = None
+                callback()
+            else:
+                soonest = min(soonest or left, left)
+        if soonest and not self.connection.closed and self.response_timer is not None:
+            self.response_timer.enable(soonest)
 
     # -- flow control of the connection reaches every stream
 
@@ -119,9 +150,13 @@ class Http2ConnectionManager(ConnectionManager):
         self.codec.go_away()
         super()._on_drain_timeout()
 
-    def _on_codec_error(self, error: CodecProtocolError) -> None:
-        self.config.stats.downstream_cx_protocol_error += 1
+    def on_codec_error(self, error: CodecProtocolError) -> None:
+        stats = self.config.stats
+        stats.downstream_cx_protocol_error += 1
         self.draining = True
+        if self.streams:
+            stats.downstream_cx_destroy_active_rq += 1
+            stats.downstream_cx_destroy_local_active_rq += 1
         for stream in tuple(self.streams):
             stream.on_protocol_error(error.details)
         self.check_for_deferred_close(False)

@@ -29,10 +29,12 @@ from .frames import (
     DEFAULT_WINDOW,
     END_HEADERS,
     END_STREAM,
+    ENHANCE_YOUR_CALM,
     FLOW_CONTROL_ERROR,
     FRAME_SIZE_ERROR,
     HAS_PRIORITY,
     HEADERS,
+    INTERNAL_ERROR,
     MAX_FRAME,
     MAX_STREAM_ID,
     MAX_WINDOW,
@@ -41,6 +43,7 @@ from .frames import (
     PING,
     PROTOCOL_ERROR,
     REFUSED_STREAM,
+    RST_STREAM,
     SETTINGS,
     SETTINGS_ENABLE_CONNECT_PROTOCOL,
     SETTINGS_ENABLE_PUSH,
@@ -63,10 +66,13 @@ if TYPE_CHECKING:
     from ...network.connection import Connection
     from ..codec_stats import Http2CodecStats
     from ..header_map import Entry
+    from .keepalive import Keepalive
     from .settings import Http2Settings
     from .stream import Http2Stream
 
-_MAX_CONTINUATIONS: Final = 8
+_MAX_CONTINUATIONS: Final = 512
+_MAX_SETTINGS: Final = 32
+_MAX_SKIPPED: Final = 1 << 20
 _LOST: Final = "codec_error:The_user_callback_function_failed"
 _UNKNOWN: Final = "http2.unknown.nghttp2.error"
 
@@ -96,6 +102,9 @@ class Http2Connection:
 
     protocol = "HTTP/2"
     extra_bytes = False
+    _hears_of_closed_streams = True
+    _joined = 0
+    """Kinds of headers that are one, however often they come."""
 
     def __init__(
         self, connection: Connection, settings: Http2Settings, stats: Http2CodecStats, post: Callable[[Any], None]
@@ -107,6 +116,12 @@ class Http2Connection:
         self._connection = connection
         self._post = post
         self._write = connection.write
+        self.on_flood: Callable[[CodecProtocolError], None] | None = None
+        """Told when a limit is passed while nothing is read; put there by the owner."""
+        self.keepalive: Keepalive | None = None
+        """Put there by the owner, where there is to be one."""
+        self._goaway_sent = MAX_STREAM_ID
+        """Streams above are not looked at."""
         self.streams: dict[int, Http2Stream] = {}
         self.send_window = DEFAULT_WINDOW
         self.peer_initial_window = DEFAULT_WINDOW
@@ -118,7 +133,12 @@ class Http2Connection:
         self.goaway_received = False
         self._encoder_table_size = DEFAULT_TABLE_SIZE
         self._decoder = Decoder(
-            make_entry, STATIC_ENTRIES, settings.max_headers_size, settings.max_headers_count, settings.hpack_table_size
+            make_entry,
+            STATIC_ENTRIES,
+            settings.max_headers_size,
+            settings.max_headers_count,
+            settings.hpack_table_size,
+            self._joined,
         )
         self._constraints = ProtocolConstraints(settings, stats)
         self._initial_window = settings.initial_stream_window_size
@@ -131,8 +151,19 @@ class Http2Connection:
         """Streams that wait for window, the longest first."""
         self._buffer = b""
         self._block: list[bytes] | None = None
-        self._block_stream = self._block_flags = 0
+        self._block_stream = self._block_flags = self._block_size = self._continuations = 0
         self._out: list[bytes] = []
+        self._urgent: list[bytes] = []
+        self.data: list[bytes] = []
+        """As nghttp2 has it, what one dispatch leads to is sorted: PING and SETTINGS, then HEADERS and the like, then
+        DATA of all streams and what ends them."""
+        self._dropped: set[int] = set()
+        """Streams that were reset in this dispatch: nothing else of them leaves any more."""
+        self._greeting = b""
+        """Our own first SETTINGS, while the dispatch that sends them lasts."""
+        self._settled = False
+        """The peer has sent its first SETTINGS."""
+        self._unread_frames = 0
         self._control_frames = 0
         self._flush_posted = False
         self.dispatching = False
@@ -140,6 +171,8 @@ class Http2Connection:
         """No more is read."""
         self.too_large = ""
         """What was too large in the last block that was."""
+        self.part: list[Entry] = []
+        """What fitted of it."""
         self.finishing: list[Http2Stream] = []
         """Streams that end when the bytes at hand have been read: for the peer they have not ended yet."""
 
@@ -148,12 +181,14 @@ class Http2Connection:
     def dispatch(self, data: bytes) -> None:
         if self._over:
             return
+        if self.keepalive is not None:
+            self.keepalive.on_bytes()
         if self._buffer:
             data = self._buffer + data
             self._buffer = b""
-        self.dispatching = True
         if self._out:
             self.flush()
+        self.dispatching = True
         try:
             size = len(data)
             at = self._begin(data)
@@ -163,6 +198,8 @@ class Http2Connection:
             while size - at >= 9:
                 high, low, kind, flags, stream_id = read_header(data, at)
                 length = high << 8 | low
+                if not self._settled:
+                    self._expect_settings(kind, flags)
                 if length > MAX_FRAME:
                     self._fail(FRAME_SIZE_ERROR, b"too large frame size")
                 end = at + 9 + length
@@ -170,7 +207,9 @@ class Http2Connection:
                     self._fail(PROTOCOL_ERROR, b"unexpected non-CONTINUATION frame or stream_id is invalid")
                 if end > size:
                     break
-                if kind == HEADERS:
+                if kind == HEADERS and flags & ~END_STREAM == END_HEADERS and length and not self._constraints.empty:
+                    self._on_header_block(stream_id & MAX_STREAM_ID, data[at + 9 : end], flags != END_HEADERS)
+                elif kind == HEADERS:
                     self._on_headers(stream_id & MAX_STREAM_ID, flags, data[at + 9 : end])
                 elif kind == DATA:
                     self._on_data(stream_id & MAX_STREAM_ID, flags, data[at + 9 : end])
@@ -182,7 +221,10 @@ class Http2Connection:
             self._buffer = data[at:]
         except CodecProtocolError as error:
             # Nothing that was to answer these bytes leaves any more, as nothing has left yet.
-            self._out = [error.farewell] if isinstance(error, _FramingError) else []
+            self._out = [self._greeting + error.farewell] if isinstance(error, _FramingError) else []
+            self._urgent.clear()
+            self.data.clear()
+            self._dropped.clear()
             self.finishing.clear()
             self._over = True
             self._buffer = b""
@@ -193,12 +235,16 @@ class Http2Connection:
                     stream.complete()
                 self.finishing.clear()
             self.dispatching = False
+            self._greeting = b""
+            if self._urgent or self.data or self._dropped:
+                self._sort()
             if self._out:
                 self.flush()
 
     def go_away(self) -> None:
         """Take no more streams; those that are open go on."""
         self.stats.goaway_sent += 1
+        self._goaway_sent = self.last_stream
         self.queue(goaway(self.last_stream, NO_ERROR))
 
     def shutdown_notice(self) -> None:
@@ -207,15 +253,18 @@ class Http2Connection:
         self.queue(goaway(MAX_STREAM_ID, NO_ERROR))
 
     def ping(self, payload: bytes) -> None:
-        self.queue_control(frame(PING, 0, 0, payload))
+        self._queue_urgent(frame(PING, 0, 0, payload))
 
-    def on_connection_closed(self) -> None:
+    def on_connection_closed(self, reason: StreamResetReason = StreamResetReason.CONNECTION_TERMINATION) -> None:
         """The connection is gone: every stream is reset."""
         self._over = True
+        if self.keepalive is not None:
+            self.keepalive.stop()
         streams, self.streams = self.streams, {}
+        self.stats.streams_active -= len(streams)
         self._blocked.clear()
         for stream in streams.values():
-            self._abandon(stream, StreamResetReason.CONNECTION_TERMINATION, "")
+            self._abandon(stream, reason, "")
 
     # -- for streams
 
@@ -226,14 +275,41 @@ class Http2Connection:
             self._flush_posted = True
             self._post(self._on_posted)
 
+    def queue_data(self, frames: bytes) -> None:
+        """DATA, or what may not overtake it."""
+        if self.dispatching:
+            self.data.append(frames)
+        else:
+            self.queue(frames)
+
     def queue_control(self, frames: bytes) -> None:
         """A frame that answers the peer: too many of them unread are a flood."""
-        self._control_frames += 1
-        if self._control_frames > self.settings.max_outbound_control_frames:
-            self.flush()
-            if self._control_frames > self.settings.max_outbound_control_frames and self.dispatching:
-                self._constraints.on_outbound_flood(True)
+        self._count_control()
         self.queue(frames)
+
+    def _queue_urgent(self, frames: bytes) -> None:
+        self._count_control()
+        if self.dispatching:
+            self._urgent.append(frames)
+        else:
+            self.queue(frames)
+
+    def _count_control(self) -> None:
+        self._control_frames += 1
+        if self._control_frames > self.settings.max_outbound_control_frames and self.dispatching:
+            self._constraints.on_outbound_flood(True)
+
+    def _sort(self) -> None:
+        if self._urgent or self.data:
+            self._out = [*self._urgent, *self._out, *self.data]
+            self._urgent.clear()
+            self.data.clear()
+        if self._dropped:
+            dropped = self._dropped
+            self._out = [
+                each for each in self._out if each[3] == RST_STREAM or int.from_bytes(each[5:9], "big") not in dropped
+            ]
+            dropped.clear()
 
     def flush(self) -> None:
         """Write now what is queued."""
@@ -242,7 +318,20 @@ class Http2Connection:
             self._out = []
             self._write(out[0] if len(out) == 1 else b"".join(out))
         if self._connection.is_flushed:
-            self._control_frames = 0
+            self._control_frames = self._unread_frames = 0
+        elif out:
+            self._unread_frames += len(out)
+            if self._unread_frames > self.settings.max_outbound_frames and not self._over:
+                self._over = True
+                self._post(self._on_unread)
+
+    def _on_unread(self) -> None:
+        """The peer lets pile up what it has asked for."""
+        try:
+            self._constraints.on_outbound_flood(False)
+        except CodecProtocolError as error:
+            if self.on_flood is not None:
+                self.on_flood(error)
 
     def _on_posted(self) -> None:
         self._flush_posted = False
@@ -276,11 +365,13 @@ class Http2Connection:
         if self.streams.pop(stream.id, None) is None:
             return
         self.stats.streams_active -= 1
-        self._blocked.pop(stream, None)
-        held = stream.forget()
-        if held:
-            self._consume_of_connection(held)
-        self._on_stream_closed(stream)
+        if stream.waiting is not None or stream.held:
+            # Most have nothing left to let go of.
+            self._blocked.pop(stream, None)
+            if held := stream.forget():
+                self._consume_of_connection(held)
+        if self._hears_of_closed_streams:
+            self._on_stream_closed(stream)
 
     # -- what the sides do
 
@@ -342,22 +433,21 @@ class Http2Connection:
         if stream.expected >= 0:
             stream.expected -= size
             if stream.expected < 0 or (end_stream and stream.expected):
-                self.stats.rx_messaging_error += 1
-                self._break_stream(stream, PROTOCOL_ERROR, MESSAGING_RULE)
+                self._break_stream(stream, PROTOCOL_ERROR, MESSAGING_RULE, self._of_bad_length)
                 self._consume_of_connection(length)
                 return
         if end_stream:
             stream.remote_end = True
         stream.take(length)
         decoder = stream.decoder
-        if end_stream and stream.local_end and stream.flushed:
+        if end_stream and stream.local_end and stream.waiting is None:
             stream.finish()
         if decoder is not None and (size or end_stream):
             decoder.decode_data(payload, end_stream)
 
     def _on_headers(self, stream_id: int, flags: int, payload: bytes) -> None:
         if not stream_id:
-            self._fail(PROTOCOL_ERROR, b"HEADERS: stream_id == 0")
+            self._break_off(_UNKNOWN)
         if flags & (PADDED | HAS_PRIORITY):
             begin, padding = 0, 0
             if flags & PADDED:
@@ -378,6 +468,8 @@ class Http2Connection:
         else:
             self._on_headers_begin(stream_id)
             self._block = [payload]
+            self._block_size = len(payload)
+            self._continuations = 0
             self._block_stream = stream_id
             self._block_flags = flags
 
@@ -388,18 +480,35 @@ class Http2Connection:
         if not payload and not flags & END_HEADERS:
             self._constraints.on_empty_frame()
         block.append(payload)
-        if len(block) > _MAX_CONTINUATIONS + 1:
-            self._break_off(_UNKNOWN)
+        self._continuations += 1
+        if self._continuations > _MAX_CONTINUATIONS:
+            self._break_off("codec_error:Too_many_CONTINUATION_frames_following_a_HEADER_frame")
+        self._block_size += len(payload)
         if flags & END_HEADERS:
             self._block = None
             self._on_header_block(stream_id, b"".join(block), bool(self._block_flags & END_STREAM))
+        elif self._block_size > self.settings.max_headers_size:
+            if self._continuations * MAX_FRAME > _MAX_SKIPPED + self.settings.max_headers_size:
+                # Envoy reads on up to the number of frames; so much work is more than we do for nothing.
+                self._break_off("http2.header_list_size_too_large")
+            self._block = [self._skip_block(b"".join(block))]
+            self._block_size = 0
+
+    def _skip_block(self, block: bytes) -> bytes:
+        """There is more of a header block than may be, and it goes on: read it for the table's sake only."""
+        stream = self.streams.get(self._block_stream)
+        if stream is not None:
+            self.stats.header_overflow += 1
+            self._break_stream(stream, INTERNAL_ERROR, "http2.header_list_size_too_large")
+        try:
+            return self._decoder.skip(block)
+        except HpackError:
+            self._fail(COMPRESSION_ERROR)
 
     def _on_priority(self, stream_id: int, flags: int, payload: bytes) -> None:
         self._constraints.on_priority()
         if len(payload) != 5:
             self._fail(FRAME_SIZE_ERROR)
-        if not stream_id:
-            self._fail(PROTOCOL_ERROR, b"PRIORITY: stream_id == 0")
 
     def _on_rst_stream(self, stream_id: int, flags: int, payload: bytes) -> None:
         if len(payload) != 4:
@@ -410,18 +519,23 @@ class Http2Connection:
                 self._break_off(_UNKNOWN)
             return
         self.stats.rx_reset += 1
-        refused = int.from_bytes(payload, "big") == REFUSED_STREAM
+        self._dropped.add(stream_id)
+        reason, details = self._reset_by_peer(int.from_bytes(payload, "big"))
         self.close_stream(stream)
-        if refused:
-            self._abandon(stream, StreamResetReason.REMOTE_REFUSED_STREAM_RESET, "http2.remote_refuse")
-        else:
-            self._abandon(stream, StreamResetReason.REMOTE_RESET, "http2.remote_reset")
+        self._abandon(stream, reason, details)
+
+    def _reset_by_peer(self, code: int) -> tuple[StreamResetReason, str]:
+        if code == REFUSED_STREAM:
+            return StreamResetReason.REMOTE_REFUSED_STREAM_RESET, "http2.remote_refuse"
+        return StreamResetReason.REMOTE_RESET, "http2.remote_reset"
 
     def _on_settings(self, stream_id: int, flags: int, payload: bytes) -> None:
         if len(payload) % 6 or (flags & ACK and payload):
             self._fail(FRAME_SIZE_ERROR)
         if stream_id:
             self._break_off(_UNKNOWN)
+        if len(payload) > 6 * _MAX_SETTINGS:
+            self._fail(ENHANCE_YOUR_CALM, b"SETTINGS: too many setting entries")
         if flags & ACK:
             if self.settings.hpack_table_size < DEFAULT_TABLE_SIZE:
                 self._decoder.allow_table_size(self.settings.hpack_table_size)
@@ -448,7 +562,7 @@ class Http2Connection:
                 if value > 1:
                     self._break_off(_UNKNOWN)
                 self.peer_allows_connect = bool(value)
-        self.queue_control(frame(SETTINGS, ACK, 0))
+        self._queue_urgent(frame(SETTINGS, ACK, 0))
         self._on_peer_settings()
 
     def _change_initial_window(self, value: int) -> None:
@@ -461,6 +575,11 @@ class Http2Connection:
         if difference > 0:
             self._unblock()
 
+    def _expect_settings(self, kind: int, flags: int) -> None:
+        if kind != SETTINGS or flags & ACK:
+            self._fail(PROTOCOL_ERROR, b"SETTINGS expected")
+        self._settled = True
+
     def _on_push_promise(self, stream_id: int, flags: int, payload: bytes) -> None:
         self._break_off(_UNKNOWN)
 
@@ -472,10 +591,15 @@ class Http2Connection:
         if flags & ACK:
             self._on_ping_ack(payload)
         else:
-            self.queue_control(frame(PING, ACK, 0, payload))
+            self._queue_urgent(frame(PING, ACK, 0, payload))
 
     def _on_ping_ack(self, payload: bytes) -> None:
         """The peer is there."""
+        if self.keepalive is not None:
+            self.keepalive.on_answer()
+
+    def on_flush_pending(self, stream: Http2Stream) -> None:
+        """`stream` has been given all that is to be sent, and waits for window."""
 
     def _on_goaway(self, stream_id: int, flags: int, payload: bytes) -> None:
         if len(payload) < 8:
@@ -529,6 +653,7 @@ class Http2Connection:
         except HeaderListTooLarge as problem:
             self.stats.header_overflow += 1
             self.too_large = "http2.too_many_headers" if problem.too_many else "http2.header_list_size_too_large"
+            self.part = problem.entries
             return None
 
     # -- ends
@@ -546,14 +671,25 @@ class Http2Connection:
         self.stats.rx_messaging_error += 1
         if not self.settings.stream_error_on_invalid_http_message:
             self._break_off(error.details)
-        self._break_stream(stream, PROTOCOL_ERROR, error.details)
+        self._break_stream(stream, PROTOCOL_ERROR, error.details, self._of_bad_message)
 
-    def _break_stream(self, stream: Http2Stream, code: int, details: str = "") -> None:
+    _of_bad_length = StreamResetReason.LOCAL_RESET
+    _of_bad_message = StreamResetReason.LOCAL_RESET
+
+    def _break_stream(
+        self,
+        stream: Http2Stream,
+        code: int,
+        details: str = "",
+        reason: StreamResetReason = StreamResetReason.LOCAL_RESET,
+    ) -> None:
         """End one stream for what the peer has done to it."""
         self.stats.tx_reset += 1
+        if self.dispatching:
+            self._dropped.add(stream.id)
         self.queue_control(rst_stream(stream.id, code))
         self.close_stream(stream)
-        self._abandon(stream, StreamResetReason.LOCAL_RESET, details)
+        self._abandon(stream, reason, details)
 
     def _abandon(self, stream: Http2Stream, reason: StreamResetReason, details: str) -> None:
         stream.closed = True
@@ -567,11 +703,11 @@ class Http2Connection:
         settings = self.settings
         values = [
             *first,
+            *settings.custom_settings,
             (SETTINGS_HEADER_TABLE_SIZE, settings.hpack_table_size),
             (SETTINGS_ENABLE_CONNECT_PROTOCOL, int(settings.allow_connect)),
             (SETTINGS_MAX_CONCURRENT_STREAMS, max_streams),
             (SETTINGS_INITIAL_WINDOW_SIZE, settings.initial_stream_window_size),
-            *settings.custom_settings,
         ]
         return settings_frame(values)
 

@@ -40,7 +40,7 @@ _is_value = re.compile(rb"[\t\x20-\x7e\x80-\xff]*").fullmatch
 _is_method = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _is_path = re.compile(rb"[\x21-\x7e\x80-\xff]+").fullmatch
 _is_scheme = re.compile(rb"[A-Za-z][A-Za-z0-9+\-.]*").fullmatch
-_is_authority = re.compile(rb"[A-Za-z0-9\-._~%!$&'()*+,;=:\[\]]*").fullmatch
+_is_authority = re.compile(rb"[A-Za-z0-9\-._~%!$&'()*+,;=:\[\]]+").fullmatch
 _is_status = re.compile(rb"[1-9][0-9]{2}").fullmatch
 _is_length = re.compile(rb"[0-9]{1,18}").fullmatch
 
@@ -154,7 +154,7 @@ def _regular(fields: list[Entry], begin: int, joined: int) -> tuple[list[Entry],
         seen |= kind
     length, host = -1, None
     if seen & _EXAMINED:
-        if seen & (INVALID | PSEUDO) or repeated & CONTENT_LENGTH:
+        if seen & (INVALID | PSEUDO) or repeated & (CONTENT_LENGTH | HOST):
             raise MessageError(INVALID_FIELD)
         if seen & CONTENT_LENGTH:
             length = next(int(item[1]) for item in entries if item[3] & CONTENT_LENGTH)
@@ -171,19 +171,15 @@ def _regular(fields: list[Entry], begin: int, joined: int) -> tuple[list[Entry],
 
 
 def _join_cookies(entries: list[Entry], several: bool) -> list[Entry]:
-    """The crumbs of a cookie make one header again, where the first of them stood (RFC 9113, 8.2.3)."""
-    if not several:
-        return [(item[0], item[1], item[2], 0) if item[3] & COOKIE else item for item in entries]
-    value = b"; ".join([item[1] for item in entries if item[3] & COOKIE])
-    joined: list[Entry] = []
-    done = False
-    for item in entries:
-        if not item[3] & COOKIE:
-            joined.append(item)
-        elif not done:
-            done = True
-            joined.append(entry(b"cookie", value))
-    return joined
+    """The crumbs of a cookie make one header again (RFC 9113, 8.2.3), which Envoy puts last."""
+    crumbs = [item for item in entries if item[3] & COOKIE]
+    rest = [item for item in entries if not item[3] & COOKIE]
+    if several:
+        rest.append(entry(b"cookie", b"; ".join([item[1] for item in crumbs])))
+    else:
+        name, value, line, _ = crumbs[0]
+        rest.append((name, value, line, 0))
+    return rest
 
 
 def _is_no_path(path: bytes, method: bytes, scheme: bytes) -> bool:
@@ -265,6 +261,6 @@ def trailer_entries(fields: list[Entry]) -> list[Entry]:
     seen = 0
     for item in fields:
         seen |= item[3]
-    if seen & (PSEUDO | INVALID):
+    if seen & (PSEUDO | INVALID | CONTENT_LENGTH):
         raise MessageError(INVALID_FIELD)
     return [(item[0], item[1], item[2], item[3] & ~COOKIE) for item in fields] if seen & COOKIE else fields[:]

@@ -45,19 +45,19 @@ class ProtocolConstraints:
         self.priority += 1
         if self.priority > self._settings.max_inbound_priority_frames_per_stream * (1 + self.opened_streams):
             self._stats.inbound_priority_frames_flood += 1
-            raise Flood("http2.inbound_priority_frames_flood")
+            raise Flood("codec_error:Too_many_PRIORITY_frames")
 
     def on_window_update(self, data_frames_sent: int) -> None:
         self.window_updates += 1
         factor = self._settings.max_inbound_window_update_frames_per_data_frame_sent
         if self.window_updates > 5 + 2 * (self.opened_streams + factor * data_frames_sent):
             self._stats.inbound_window_update_frames_flood += 1
-            raise Flood("http2.inbound_window_update_frames_flood")
+            raise Flood("codec_error:Too_many_WINDOW_UPDATE_frames")
 
     def on_outbound_flood(self, control: bool) -> None:
         """The peer has not taken what was written to it."""
         if control:
             self._stats.outbound_control_flood += 1
-            raise Flood("http2.outbound_control_frames_flood")
+            raise Flood("codec_error:Flooding_was_detected_in_this_HTTP/2_session,_and_it_must_be_closed")
         self._stats.outbound_flood += 1
         raise Flood("http2.outbound_frames_flood")

@@ -36,6 +36,7 @@ REFUSED_STREAM: Final = 7
 CANCEL: Final = 8
 COMPRESSION_ERROR: Final = 9
 CONNECT_ERROR: Final = 10
+ENHANCE_YOUR_CALM: Final = 11
 
 DEFAULT_WINDOW: Final = 65_535
 MAX_WINDOW: Final = (1 << 31) - 1
@@ -45,14 +46,15 @@ MAX_FRAME: Final = 16_384
 
 read_header = Struct(">HBBBL").unpack_from
 """(upper 16 bits of the length, lower 8, type, flags, stream) at an offset of 9 bytes."""
-_write_header = Struct(">HBBBL").pack
+write_header = Struct(">HBBBL").pack
+"""The same values to the nine bytes."""
 read_setting = Struct(">HL").iter_unpack
 _write_setting = Struct(">HL").pack
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
     length = len(payload)
-    return _write_header(length >> 8, length & 255, kind, flags, stream) + payload
+    return write_header(length >> 8, length & 255, kind, flags, stream) + payload
 
 
 def settings_frame(settings: list[tuple[int, int]]) -> bytes:

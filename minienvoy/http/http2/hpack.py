@@ -67,15 +67,21 @@ class HpackError(ValueError):
     """The block is no header block: the connection's compression state is lost (COMPRESSION_ERROR)."""
 
 
+class CutShort(HpackError):
+    """The block ends in the middle of a field."""
+
+
 class HeaderListTooLarge(Exception):
     """The block is in order, and has more than the limits allow; the table is as it should be.
 
     Attributes:
         too_many: it was the number of headers, not their size.
+        entries: those that fit.
     """
 
-    def __init__(self, too_many: bool) -> None:
+    def __init__(self, too_many: bool, entries: list[Entry]) -> None:
         self.too_many = too_many
+        self.entries = entries
         super().__init__(too_many)
 
 
@@ -86,7 +92,7 @@ def read_integer(block: bytes, at: int, prefix: int) -> tuple[int, int]:
         try:
             byte = block[at]
         except IndexError:
-            raise HpackError("an integer is cut short") from None
+            raise CutShort("an integer is cut short") from None
         at += 1
         value += (byte & 127) << shift
         if value > _LARGEST_INTEGER or shift > 28:
@@ -107,6 +113,7 @@ class Decoder:
 
     __slots__ = (
         "_allowed_table_size",
+        "_joined",
         "_make_entry",
         "_max_count",
         "_max_size",
@@ -126,16 +133,18 @@ class Decoder:
         max_size: int,
         max_count: int,
         table_size: int = DEFAULT_TABLE_SIZE,
+        joined: int = 0,
     ) -> None:
         """`make_entry` judges a name and a value; `static` has its verdicts on the static table, from index 1 on.
 
-        `max_size` is in bytes, names and values and 32 a header; `max_count` in headers. `table_size` is what our
-        SETTINGS allow the peer.
+        `max_size` is in bytes, names and values; `max_count` in headers. `table_size` is what our
+        SETTINGS allow the peer. `joined` are the kinds of headers that count once, however often they come.
         """
         self._make_entry = make_entry
         self._static = static
         self._max_size = max_size
         self._max_count = max_count
+        self._joined = joined
         self._max_table_size = DEFAULT_TABLE_SIZE
         self._allowed_table_size = max(table_size, DEFAULT_TABLE_SIZE)
         self._update_due = False
@@ -211,15 +220,57 @@ class Decoder:
             if first and self._update_due:
                 raise HpackError("the table was not made smaller")
             first = False
-            size += _OVERHEAD + len(item[0]) + len(item[1])
+            size += len(item[0]) + len(item[1])
             if size <= limit:
                 entries.append(item)
         self._stable = not changed
         if changed:
             self.blocks.clear()
-        if size > limit or len(entries) > self._max_count:
-            raise HeaderListTooLarge(size <= limit)
+        if size > limit or (len(entries) > self._max_count and self._count(entries) > self._max_count):
+            raise HeaderListTooLarge(size <= limit, entries)
         return entries
+
+    def _count(self, entries: list[Entry]) -> int:
+        """Headers as Envoy counts them: those whose values it joins are one."""
+        count = seen = 0
+        for item in entries:
+            kind = item[3] & self._joined
+            if not kind or not seen & kind:
+                count += 1
+            seen |= kind
+        return count
+
+    def skip(self, block: bytes) -> bytes:
+        """Read `block`, which goes on, for the table's sake; what is left is the beginning of a field."""
+        at = 0
+        while at < len(block) and (end := self._field_end(block, at)):
+            at = end
+        try:
+            self.decode(block[:at])
+        except HeaderListTooLarge:
+            pass
+        return block[at:]
+
+    @staticmethod
+    def _field_end(block: bytes, at: int) -> int:
+        """Where the field at `at` ends; 0 if it is not complete."""
+        byte = block[at]
+        prefix = 127 if byte >= 128 else 63 if byte >= 64 else 31 if byte >= 32 else 15
+        try:
+            index, end = byte & prefix, at + 1
+            if index == prefix:
+                index, end = read_integer(block, end, prefix)
+            if byte >= 128 or 32 <= byte < 64:
+                return end
+            for _ in range(1 if index else 2):
+                length = block[end] & 127 if end < len(block) else 0
+                end += 1
+                if length == 127:
+                    length, end = read_integer(block, end, 127)
+                end += length
+        except CutShort:
+            return 0
+        return end if end <= len(block) else 0
 
     def remember(self, block: bytes, meaning: Any) -> None:
         """Keep what the block that was decoded last came to, for as long as the same bytes mean the same."""
@@ -232,14 +283,14 @@ class Decoder:
         try:
             byte = block[at]
         except IndexError:
-            raise HpackError("a string is cut short") from None
+            raise CutShort("a string is cut short") from None
         at += 1
         length = byte & 127
         if length == 127:
             length, at = read_integer(block, at, 127)
         end = at + length
         if end > len(block):
-            raise HpackError("a string is cut short")
+            raise CutShort("a string is cut short")
         text = block[at:end]
         if byte < 128:
             return text, end
@@ -280,7 +331,8 @@ _INDEX: Final = {field: at for at, field in reversed(list(enumerate(STATIC_TABLE
 _NAME_INDEX: Final = {field[0]: at for at, field in reversed(list(enumerate(STATIC_TABLE, 1)))}
 _NAMES: Final[dict[bytes, bytes]] = {}
 _MAX_NAMES: Final = 1024
-_ENCODED: Final[dict[bytes, bytes]] = {}
+ENCODED: Final[dict[bytes, bytes]] = {}
+"""Headers that were encoded lately, by their line."""
 _MAX_ENCODED: Final = 4096
 _MAX_ENCODED_LINE: Final = 128
 
@@ -306,20 +358,21 @@ def encode_field(name: bytes, value: bytes) -> bytes:
     return prefix + write_integer(length, 7, 0) + value
 
 
+def encode_entry(item: Entry) -> bytes:
+    """One encoded header, which is remembered by its line if that is short."""
+    name, value, line, _ = item
+    field = encode_field(name, value)
+    if len(line) <= _MAX_ENCODED_LINE:
+        if len(ENCODED) >= _MAX_ENCODED:
+            ENCODED.clear()
+        ENCODED[line] = field
+    return field
+
+
 def encode_entries(entries: Iterable[Entry]) -> list[bytes]:
-    """The encoded headers, to be joined to a block; short ones are remembered by their line."""
-    encoded = []
-    known = _ENCODED.get
-    for name, value, line, _ in entries:
-        field = known(line)
-        if field is None:
-            field = encode_field(name, value)
-            if len(line) <= _MAX_ENCODED_LINE:
-                if len(_ENCODED) >= _MAX_ENCODED:
-                    _ENCODED.clear()
-                _ENCODED[line] = field
-        encoded.append(field)
-    return encoded
+    """The encoded headers, to be joined to a block."""
+    known = ENCODED.get
+    return [known(item[2]) or encode_entry(item) for item in entries]
 
 
 def table_size_update(size: int) -> bytes:

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import CodecProtocolError
-from ..codec import RequestDecoder, ServerConnectionCallbacks
-from ..header_map import KIND, Entry, HeaderMap, ResponseHeaderMap
+from ..codec import RequestDecoder, ServerConnectionCallbacks, StreamResetReason
+from ..header_map import JOINED, KIND, Entry, HeaderMap, ResponseHeaderMap
 from ..http1.settings import ALLOW_UNDERSCORES, REJECT_UNDERSCORES
 from .connection import Http2Connection
 from .fields import (
+    INVALID_FIELD,
     MESSAGING_RULE,
     UNDERSCORE,
     Http2RequestHeaderMap,
@@ -22,13 +23,27 @@ from .fields import (
     request_head,
     trailer_entries,
 )
-from .frames import INTERNAL_ERROR, PREFACE, REFUSED_STREAM, rst_stream
-from .hpack import encode_entries, encode_field
+from .frames import (
+    CONNECT_ERROR,
+    END_HEADERS,
+    END_STREAM,
+    HEADERS,
+    INTERNAL_ERROR,
+    MAX_FRAME,
+    NO_ERROR,
+    PREFACE,
+    PROTOCOL_ERROR,
+    REFUSED_STREAM,
+    headers_frames,
+    rst_stream,
+    write_header,
+)
+from .hpack import ENCODED, encode_entries, encode_entry, encode_field
 from .stream import Http2Stream
 
 if TYPE_CHECKING:
+    from ...event.dispatcher import Timer
     from ...network.connection import Connection
-    from ..byte_meter import ByteMeter
     from ..codec_stats import Http2CodecStats
     from .settings import Http2Settings
 
@@ -53,7 +68,19 @@ class ServerStream(Http2Stream):
 
     last_response: bool
     http_10 = False
-    meter: ByteMeter | None = None
+
+    @property
+    def reset_code(self) -> int:
+        return CONNECT_ERROR if self.tunnel else INTERNAL_ERROR
+
+    def wait_for_flush(self, timer: Timer, seconds: float) -> None:
+        self._flush_timer = timer
+        timer.enable(seconds)
+
+    def on_flush_timeout(self) -> None:
+        """The client does not take what it has asked for."""
+        self.connection.stats.tx_flush_timeout += 1
+        self._send_reset(INTERNAL_ERROR)
 
     def set_request_decoder(self, decoder: RequestDecoder) -> None:
         self.decoder = decoder
@@ -63,15 +90,34 @@ class ServerStream(Http2Stream):
             self.send_block(_response_block(headers), False)
 
     def encode_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None:
-        if not self.closed and not self.local_end:
+        if self.closed or self.local_end:
+            return
+        connection = self.connection
+        if headers.seen & _CONNECTION_HEADERS or connection.table_update:
             self.send_block(_response_block(headers), end_stream)
+            return
+        known = ENCODED.get
+        fields = [_STATUSES.get(headers.status) or encode_field(b":status", b"%d" % headers.status)]
+        for item in headers.entries:
+            field = known(item[2])
+            fields.append(encode_entry(item) if field is None else field)
+        block = b"".join(fields)
+        length = len(block)
+        if length > MAX_FRAME:
+            connection.queue(headers_frames(self.id, block, end_stream))
+        else:
+            flags = END_HEADERS | END_STREAM if end_stream else END_HEADERS
+            connection.queue(write_header(length >> 8, length & 255, HEADERS, flags, self.id) + block)
+        if end_stream:
+            self._end_sending()
 
 
 def _response_block(headers: ResponseHeaderMap) -> list[bytes]:
     entries = headers.entries
     if headers.seen & _CONNECTION_HEADERS:
         entries = [item for item in entries if not item[3] & _CONNECTION_HEADERS]
-    status = headers.status
+    # An upgrade that is granted: what HTTP/1 says by 101, an extended CONNECT says by 200.
+    status = 200 if headers.status == 101 else headers.status
     fields = encode_entries(entries)
     fields.insert(0, _STATUSES.get(status) or encode_field(b":status", b"%d" % status))
     return fields
@@ -79,6 +125,12 @@ def _response_block(headers: ResponseHeaderMap) -> list[bytes]:
 
 class ServerConnection(Http2Connection):
     """One downstream connection."""
+
+    _hears_of_closed_streams = False
+    _joined = JOINED
+    flush_timeout = 0.0
+    """Seconds that a complete response may wait for window; 0 for ever."""
+    _of_bad_message = StreamResetReason.PROTOCOL_ERROR
 
     def __init__(
         self,
@@ -91,21 +143,40 @@ class ServerConnection(Http2Connection):
         super().__init__(connection, settings, stats, post)
         self._new_stream = callbacks.new_stream
         self._greeted = False
+        self.on_flood = callbacks.on_codec_error
+        self._said_hello = False
         self._begun = 0
+        self._begun_was_opened = False
         """The stream whose header block has begun, and is not complete."""
 
     def _begin(self, data: bytes) -> int:
         if self._greeted:
             return 0
+        if not self._said_hello:
+            self._said_hello = True
+            self._greeting = self._hello([], self.settings.max_concurrent_streams)
+            self._urgent.append(self._greeting)
+            self._out.append(self._more_window())
         if not PREFACE.startswith(data[: len(PREFACE)]):
             self._break_off("codec_error:Received_bad_client_magic_byte_string")
         if len(data) < len(PREFACE):
             return -1
         self._greeted = True
         self.stats.nghttp2_downstream_connections += 1
-        self.queue(self._hello([], self.settings.max_concurrent_streams))
-        self.queue(self._more_window())
         return len(PREFACE)
+
+    def _reset_by_peer(self, code: int) -> tuple[StreamResetReason, str]:
+        if code == NO_ERROR:
+            return StreamResetReason.REMOTE_RESET, ""
+        if code == PROTOCOL_ERROR:
+            return StreamResetReason.PROTOCOL_ERROR, "http2.remote_reset"
+        return super()._reset_by_peer(code)
+
+    def on_flush_pending(self, stream: Http2Stream) -> None:
+        assert isinstance(stream, ServerStream)
+        if self.flush_timeout and not stream.closed:
+            timer = self._connection.dispatcher.create_timer(stream.on_flush_timeout)
+            stream.wait_for_flush(timer, self.flush_timeout)
 
     def _is_idle(self, stream_id: int) -> bool:
         return stream_id > self.last_stream or not stream_id & 1
@@ -113,26 +184,42 @@ class ServerConnection(Http2Connection):
     def _on_headers_begin(self, stream_id: int) -> None:
         if stream_id > self.last_stream and stream_id & 1:
             self.last_stream = self._begun = stream_id
+            taken = stream_id <= self._goaway_sent
+            self._begun_was_opened = taken and len(self.streams) < self.settings.max_concurrent_streams
+            if self._begun_was_opened:
+                # Its time runs already (`request_headers_timeout`).
+                self._open(self._add_stream(stream_id))
+
+    def _add_stream(self, stream_id: int) -> ServerStream:
+        stream = self.streams[stream_id] = ServerStream(self, stream_id)
+        self.stats.streams_active += 1
+        return stream
 
     def _on_header_block(self, stream_id: int, block: bytes, end_stream: bool) -> None:
-        stream = self.streams.get(stream_id)
-        if stream is not None:
+        stream: Any = self.streams.get(stream_id)
+        begun, self._begun = self._begun, 0
+        if stream is not None and stream_id != begun:
             self._on_trailers(stream, block, end_stream)
             return
         if not stream_id & 1:
             self._break_off("http2.unknown.nghttp2.error")
-        if stream_id <= self.last_stream and stream_id != self._begun:
+        if stream_id <= self.last_stream and (stream_id != begun or (stream is None and self._begun_was_opened)):
+            # It is over, by a reset or by a timeout.
             self._fields(block)
             return
         self.last_stream = stream_id
+        if stream_id > self._goaway_sent:
+            self._fields(block)
+            return
         self._constraints.opened_streams += 1
-        if len(self.streams) >= self.settings.max_concurrent_streams:
+        if stream is None and len(self.streams) >= self.settings.max_concurrent_streams:
             self._fields(block)
             self.stats.stream_refused_errors += 1
             self.queue_control(rst_stream(stream_id, REFUSED_STREAM))
             return
-        stream = self.streams[stream_id] = ServerStream(self, stream_id)
-        self.stats.streams_active += 1
+        if stream is None:
+            stream = self.streams[stream_id] = ServerStream(self, stream_id)
+            self.stats.streams_active += 1
         head: RequestHead | None = self._decoder.blocks.get(block)
         if head is None:
             head = self._read_head(stream, block)
@@ -143,6 +230,7 @@ class ServerConnection(Http2Connection):
         headers.pseudo_order = order
         if protocol:
             # The rest of the proxy knows upgrades as HTTP/1 has them (`transformUpgradeRequestFromH2toH1`).
+            stream.tunnel = True
             headers.method = b"GET"
             headers.add(b"upgrade", protocol)
             headers.add(b"connection", b"upgrade")
@@ -165,6 +253,7 @@ class ServerConnection(Http2Connection):
         try:
             fields = self._fields(block)
             if fields is None:
+                self._judge_part()
                 self._open(stream)
                 self._break_stream(stream, INTERNAL_ERROR, self.too_large)
                 return None
@@ -178,9 +267,8 @@ class ServerConnection(Http2Connection):
             raise
         if head.seen & UNDERSCORE and self.settings.underscores != ALLOW_UNDERSCORES:
             if self.settings.underscores == REJECT_UNDERSCORES:
-                self.stats.requests_rejected_with_underscores_in_headers += 1
                 self._open(stream)
-                self._break_message(stream, MessageError("http2.unexpected_underscore"))
+                self._reject_underscore(stream)
                 return None
             kept = [item for item in head.entries if not item[3] & UNDERSCORE]
             self.stats.dropped_headers_with_underscores += len(head.entries) - len(kept)
@@ -188,10 +276,23 @@ class ServerConnection(Http2Connection):
         self._decoder.remember(block, head)
         return head
 
+    def _reject_underscore(self, stream: Http2Stream) -> None:
+        self.stats.requests_rejected_with_underscores_in_headers += 1
+        self._break_stream(stream, INTERNAL_ERROR, "http2.unexpected_underscore")
+
+    def _judge_part(self) -> None:
+        """MessageError if what fitted of a header list is bad already."""
+        try:
+            request_head(self.part, self.settings.allow_connect)
+        except MessageError as error:
+            if error.details == INVALID_FIELD:
+                raise
+
     def _open(self, stream: Http2Stream) -> RequestDecoder:
         """The owner hears of the stream before it hears of its end."""
-        decoder: RequestDecoder = self._new_stream(stream)  # type: ignore[arg-type]
-        stream.decoder = decoder
+        decoder: RequestDecoder | None = stream.decoder
+        if decoder is None:
+            decoder = stream.decoder = self._new_stream(stream)  # type: ignore[arg-type]
         return decoder
 
     def _on_trailers(self, stream: Http2Stream, block: bytes, end_stream: bool) -> None:
@@ -209,10 +310,19 @@ class ServerConnection(Http2Connection):
         except MessageError as error:
             self._break_message(stream, error)
             return
+        if self.settings.underscores != ALLOW_UNDERSCORES and any(item[3] & UNDERSCORE for item in trailers):
+            if self.settings.underscores == REJECT_UNDERSCORES:
+                self._reject_underscore(stream)
+                return
+            kept = [item for item in trailers if not item[3] & UNDERSCORE]
+            self.stats.dropped_headers_with_underscores += len(trailers) - len(kept)
+            trailers = kept
         self.stats.trailers += 1
         stream.remote_end = True
-        decoder = stream.decoder
-        if stream.local_end and stream.flushed:
+        if stream.local_end and stream.waiting is None:
             stream.finish()
-        if decoder is not None:
-            decoder.decode_trailers(HeaderMap(trailers))
+        if stream.decoder is not None:
+            self._pass_trailers(stream, HeaderMap(trailers))
+
+    def _pass_trailers(self, stream: Http2Stream, trailers: HeaderMap) -> None:
+        stream.decoder.decode_trailers(trailers)

@@ -66,7 +66,7 @@ class Http2Settings:
         keepalive_timeout: seconds an answer may take.
         keepalive_jitter: percent of the interval.
         keepalive_idle_interval: PING before a stream is opened after so many seconds of silence; 0 for never.
-        max_headers_size: names and values of a message (`max_request_headers_kb`), 32 for each.
+        max_headers_size: names and values of a message (`max_request_headers_kb`).
         max_headers_count: pseudo-headers are counted.
         underscores: what to do with a name that has one (`headers_with_underscores_action`).
     """
@@ -93,17 +93,18 @@ class Http2Settings:
 
     @classmethod
     def from_proto(
-        cls, proto: Any, common: Any, *, stream_errors: bool = False, max_headers_size: int = 60 * 1024
+        cls, proto: Any, common: Any, *, stream_errors: bool | None = None, max_headers_size: int = 60 * 1024
     ) -> Http2Settings:
         """From `Http2ProtocolOptions` and `HttpProtocolOptions`.
 
-        `stream_errors` holds unless `override_stream_error_on_invalid_http_message` says otherwise.
+        `stream_errors` is what the connection manager says, if anything:
+        `override_stream_error_on_invalid_http_message` counts more, `stream_error_on_invalid_http_messaging` less.
         """
         given = {name: getattr(proto, name).value for name in _NUMBERS if proto.HasField(name)}
         if proto.HasField("override_stream_error_on_invalid_http_message"):
             stream_errors = proto.override_stream_error_on_invalid_http_message.value
-        elif proto.stream_error_on_invalid_http_messaging:
-            stream_errors = True
+        elif stream_errors is None:
+            stream_errors = proto.stream_error_on_invalid_http_messaging
         keepalive = proto.connection_keepalive
         return cls(
             **given,

@@ -28,13 +28,16 @@ from .frames import (
     frame,
     headers_frames,
     rst_stream,
+    write_header,
 )
 from .hpack import encode_entries
 
 if TYPE_CHECKING:
+    from ...event.dispatcher import Timer
+    from ..byte_meter import ByteMeter
     from .connection import Http2Connection
 
-_CODES = {
+RESET_CODES = {
     StreamResetReason.LOCAL_REFUSED_STREAM_RESET: REFUSED_STREAM,
     StreamResetReason.CONNECT_ERROR: CONNECT_ERROR,
     StreamResetReason.PROTOCOL_ERROR: PROTOCOL_ERROR,
@@ -51,28 +54,35 @@ class Http2Stream:
         consumed: those among them that it can be given window for.
         watermark: told (True) to stop feeding the stream and (False) to go on.
         expected: bytes of the body that are still to come, -1 if its length is not known.
+        held: bytes that arrived while somebody had disabled reading.
+        waiting: what is to be sent and has to wait for window; None if nothing has.
         local_end: END_STREAM has been sent, or will be after what waits.
+        meter: counts the bytes of the stream, where that is wanted.
+        tunnel: what is between its ends is no HTTP, and breaks as a connection does.
         remote_end: the peer has sent END_STREAM.
     """
 
     __slots__ = (
         "_backed_up",
         "_disabled",
-        "_held",
+        "_flush_timer",
         "_reset_after",
         "_trailers",
-        "_waiting",
         "_waiting_size",
         "closed",
         "connection",
         "consumed",
         "decoder",
         "expected",
+        "held",
         "id",
         "local_end",
+        "meter",
         "outstanding",
         "remote_end",
         "send_window",
+        "tunnel",
+        "waiting",
         "watermark",
     )
 
@@ -85,58 +95,78 @@ class Http2Stream:
         self.expected = -1
         self.local_end = self.remote_end = self.closed = False
         self.watermark: Callable[[bool], None] | None = None
-        self._waiting: list[bytes] | None = None
+        self.waiting: list[bytes] | None = None
         self._waiting_size = 0
         self._trailers: HeaderMap | None = None
         self._reset_after = False
         self._backed_up = False
         self._disabled = 0
-        self._held = 0
-
-    @property
-    def flushed(self) -> bool:
-        """Nothing waits for window."""
-        return self._waiting is None
+        self.held = 0
+        self._flush_timer: Timer | None = None
+        self.meter: ByteMeter | None = None
+        self.tunnel = False
 
     # -- sending
+
+    @property
+    def reset_code(self) -> int:
+        """What the peer is told of a reset that has no code of its own."""
+        return NO_ERROR
 
     def encode_data(self, data: bytes, end_stream: bool) -> None:
         if self.closed or self.local_end:
             return
         connection = self.connection
         length = len(data)
-        if self._waiting is None and length <= MAX_FRAME and length <= min(self.send_window, connection.send_window):
+        if (
+            self.waiting is None
+            and length <= MAX_FRAME
+            and length <= self.send_window
+            and length <= connection.send_window
+        ):
+            # Nearly always: it leaves as it is.
             self.send_window -= length
             connection.send_window -= length
             connection.data_frames_sent += 1
-            connection.queue(frame(DATA, END_STREAM if end_stream else 0, self.id, data))
+            head = write_header(length >> 8, length & 255, DATA, END_STREAM if end_stream else 0, self.id)
+            if connection.dispatching:
+                connection.data.append(head + data)
+            else:
+                connection.queue(head + data)
             if end_stream:
-                self._end_sending()
+                self.local_end = True
+                if self.remote_end and not connection.dispatching:
+                    connection.close_stream(self)
+                    self.decoder = None  # it knows us, too: only the garbage collector could find the two
+                elif self.remote_end or self._reset_after:
+                    self.finish()
             return
-        if self._waiting is None:
-            self._waiting = []
+        if self.waiting is None:
+            self.waiting = []
         if data:
-            self._waiting.append(data)
+            self.waiting.append(data)
             self._waiting_size += length
         self.local_end = end_stream
         self.pump()
+        if end_stream and self.waiting is not None:
+            connection.on_flush_pending(self)
         if self._waiting_size > connection.buffer_limit and not self._backed_up:
             self._backed_up = True
-            if self.watermark is not None:
-                self.watermark(True)
+            self._tell_feeder(True)
 
     def encode_trailers(self, trailers: HeaderMap) -> None:
         if self.closed or self.local_end:
             return
-        if self._waiting is None:
+        if self.waiting is None:
             self._send_trailers(trailers)
         else:
             self._trailers = trailers
             self.local_end = True
+            self.connection.on_flush_pending(self)
 
     def pump(self) -> None:
         """Send what waits, as far as the windows go."""
-        waiting = self._waiting
+        waiting = self.waiting
         if waiting is None:
             return
         connection = self.connection
@@ -151,25 +181,35 @@ class Http2Stream:
             connection.send_window -= length
             connection.data_frames_sent += 1
             last = ends and at + length == size
-            connection.queue(frame(DATA, END_STREAM if last else 0, self.id, data[at : at + length]))
+            connection.queue_data(frame(DATA, END_STREAM if last else 0, self.id, data[at : at + length]))
             at += length
         self._waiting_size = size - at
         if at < size:
-            self._waiting = [data[at:] if at else data]
+            self.waiting = [data[at:] if at else data]
             connection.block(self)
         else:
-            self._waiting = None
+            self.waiting = None
+            if self._flush_timer is not None:
+                self._flush_timer.disable()
+                self._flush_timer = None
             if ends:
                 if not size:
-                    connection.queue(frame(DATA, END_STREAM, self.id))
+                    connection.queue_data(frame(DATA, END_STREAM, self.id))
                 self._end_sending()
             elif self._trailers is not None:
                 trailers, self._trailers = self._trailers, None
                 self._send_trailers(trailers)
         if self._backed_up and self._waiting_size <= connection.buffer_limit // 2:
             self._backed_up = False
-            if self.watermark is not None:
-                self.watermark(False)
+            self._tell_feeder(False)
+
+    def _tell_feeder(self, high: bool) -> None:
+        callback = self.watermark
+        if callback is None:
+            # The server's streams are fed by who decodes them.
+            callback = getattr(self.decoder, "watermark_callbacks", None)
+        if callback is not None:
+            callback(high)
 
     def send_block(self, fields: list[bytes], end_stream: bool) -> None:
         """Send a header block."""
@@ -182,7 +222,11 @@ class Http2Stream:
             self._end_sending()
 
     def _send_trailers(self, trailers: HeaderMap) -> None:
-        self.send_block(encode_entries(trailers.entries), True)
+        connection = self.connection
+        block = connection.table_update + b"".join(encode_entries(trailers.entries))
+        connection.table_update = b""
+        connection.queue_data(headers_frames(self.id, block, True))
+        self._end_sending()
 
     def _end_sending(self) -> None:
         self.local_end = True
@@ -203,6 +247,7 @@ class Http2Stream:
                 self._send_reset(NO_ERROR)
             else:
                 self.connection.close_stream(self)
+            self.decoder = None
 
     def reset_stream(self, reason: StreamResetReason) -> None:
         """Give the stream up; what has been encoded to its end is still sent."""
@@ -211,15 +256,15 @@ class Http2Stream:
             return
         if self.local_end and reason is StreamResetReason.LOCAL_RESET:
             self._reset_after = True
-            if self._waiting is None:
+            if self.waiting is None:
                 self.finish()
         else:
-            self._send_reset(_CODES.get(reason, NO_ERROR))
+            self._send_reset(RESET_CODES.get(reason, self.reset_code))
 
     def _send_reset(self, code: int) -> None:
         connection = self.connection
         connection.stats.tx_reset += 1
-        connection.queue_control(rst_stream(self.id, code))
+        connection.queue_data(rst_stream(self.id, code))
         connection.close_stream(self)
 
     # -- receiving
@@ -230,20 +275,23 @@ class Http2Stream:
             self._disabled += 1
         else:
             self._disabled -= 1
-            if not self._disabled and self._held:
-                held, self._held = self._held, 0
+            if not self._disabled and self.held:
+                held, self.held = self.held, 0
                 self.connection.consume(self, held)
 
     def take(self, length: int) -> None:
         """Bytes of DATA frames have arrived."""
         if self._disabled:
-            self._held += length
+            self.held += length
         else:
             self.connection.consume(self, length)
 
     def forget(self) -> int:
         """The stream is over: the bytes that were held against it are the connection's again."""
-        held, self._held = self._held, 0
-        self._waiting = None
+        held, self.held = self.held, 0
+        self.waiting = None
         self._waiting_size = 0
+        if self._flush_timer is not None:
+            self._flush_timer.disable()
+            self._flush_timer = None
         return held

@@ -14,7 +14,8 @@ TYPES = "type.googleapis.com/envoy.extensions"
 HCM = f"{TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager"
 ROUTER = {"name": "router", "typed_config": {"@type": f"{TYPES}.filters.http.router.v3.Router"}}
 CORS = {"name": "cors", "typed_config": {"@type": f"{TYPES}.filters.http.cors.v3.Cors"}}
-TLS = {"name": "tls", "typed_config": {"@type": f"{TYPES}.transport_sockets.tls.v3.DownstreamTlsContext"}}
+TLS = {"name": "tls", "typed_config": {"@type": f"{TYPES}.transport_sockets.alts.v3.Alts", "handshaker_service": "x"}}
+CHECKS = {"validation_context": {"max_verify_depth": 1}}
 
 
 @pytest.fixture(autouse=True)
@@ -68,10 +69,10 @@ def test_filters_that_nobody_knows_are_left_out_of_their_list() -> None:
 
 def test_fields_inside_any_are_reached_and_the_rest_stays() -> None:
     route = {"name": "x", "route": {"cluster": "c", "timeout": "3s", "cors": {}}}
-    message = listener(manager([ROUTER], route, tracing={}, forward_client_cert_details="APPEND_FORWARD", via="me"))
+    message = listener(manager([ROUTER], route, tracing={}, via="me"))
     assert left(message) == []
     found = manager_of(message)
-    assert (found.via, found.forward_client_cert_details, found.HasField("tracing")) == ("me", 0, False)
+    assert (found.via, found.HasField("tracing")) == ("me", False)
     (kept,) = found.route_config.virtual_hosts[0].routes
     assert kept.route.timeout.seconds == 3
     assert kept.name == "x"
@@ -88,6 +89,13 @@ def test_no_connection_becomes_a_plain_one() -> None:
     message = listener(manager([ROUTER]), transport_socket=TLS)
     assert [item.path for item in left(message)] == ["filter_chains[0].transport_socket.typed_config"]
     assert message.filter_chains[0].transport_socket.name == "tls"
+
+
+def test_no_check_of_a_peer_is_left_out() -> None:
+    context = {"@type": f"{TYPES}.transport_sockets.tls.v3.DownstreamTlsContext", "common_tls_context": CHECKS}
+    message = listener(manager([ROUTER]), transport_socket={"name": "tls", "typed_config": context})
+    (kept,) = left(message)
+    assert kept.path.endswith("transport_socket.typed_config.common_tls_context.validation_context.max_verify_depth")
 
 
 def test_a_network_filter_that_nobody_knows_stays() -> None:

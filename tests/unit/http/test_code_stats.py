@@ -35,11 +35,11 @@ def test_a_response_counts_by_code_by_class_and_split() -> None:
     }
 
 
-def test_a_code_outside_the_classes_has_no_class() -> None:
+def test_a_code_outside_the_classes_is_unknown() -> None:
     store = Store()
     CodeCounts(store.scope("vhost.v.vcluster.c")).charge(777)
     assert counters(store) == {
-        "vhost.v.vcluster.c.upstream_rq_777": 1,
+        "vhost.v.vcluster.c.upstream_rq_unknown": 1,
         "vhost.v.vcluster.c.upstream_rq_completed": 1,
     }
 

@@ -238,7 +238,6 @@ CHECK = {"timeout": "1s", "interval": "1s", "unhealthy_threshold": 1, "healthy_t
             {"health_checks": [{**CHECK, "tcp_health_check": {}, "transport_socket_match_criteria": {"a": "b"}}]},
             "health_checks[0].transport_socket_match_criteria",
         ),
-        ({"http2_protocol_options": {}}, "http2_protocol_options"),
     ],
 )
 def test_what_comes_later_is_not_honoured_yet(

@@ -47,7 +47,9 @@ from .http_filter_chain import create_filter_chain, create_upgrade_filter_chains
 
 if TYPE_CHECKING:
     from ....http.codec import ServerConnection
+    from ....http.forwarded_client_cert import ForwardedClientCert
     from ....http.local_reply import LocalReply
+    from ....network.connection import Connection
     from ....stats.store import Scope
 
 CONFIG_TYPE: Final = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -79,6 +81,7 @@ honours(
     "server_name",
     "server_header_transformation",
     "max_request_headers_kb",
+    "stream_flush_timeout",
     "stream_idle_timeout",
     "request_timeout",
     "request_headers_timeout",
@@ -111,15 +114,15 @@ honours(
     "original_ip_detection_extensions",
     "early_header_mutation_extensions",
     "upgrade_configs",
+    "forward_client_cert_details",
+    "set_current_client_cert_details",
     when={"request_id_extension": lambda config: _is_uuid(config.request_id_extension)},
     skips={"request_id_extension": lambda config: True},
     values={
         "codec_type": ("AUTO", "HTTP1", "HTTP2"),
-        "forward_client_cert_details": ("SANITIZE",),
     },
     ignored={
         "represent_ipv4_remote_address_as_ipv4_mapped_ipv6": "Envoy was seen to forward and log the same addresses",
-        "stream_flush_timeout": "HTTP/1 hands whole responses to the connection, which has delayed_close_timeout",
     },
 )
 honours(
@@ -133,6 +136,7 @@ honours(
     "flush_access_log_on_new_request",
     ignored={"flush_log_on_tunnel_successfully_established": "there are no tunnels yet"},
 )
+honours(f"{CONFIG_TYPE}.SetCurrentClientCertDetails", "subject", "cert", "chain", "dns", "uri")
 honours(f"{CONFIG_TYPE}.UpgradeConfig", "upgrade_type", "enabled")
 honours(f"{CONFIG_TYPE.rpartition('.')[0]}.LocalReplyConfig", "mappers", "body_format")
 honours(
@@ -252,6 +256,7 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         date=DateProvider(server.dispatcher),
         drain_close=context.drain_close,
         drain_state=server.drain_state,
+        runtime=server.runtime,
         explanations=context.explanations,
         overload=overload,
         append_local_overload=config.append_local_overload,
@@ -313,6 +318,8 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         ),
         traffic_direction=context.traffic_direction,
         listener_name=context.listener_name,
+        tls=context.secure,
+        client_cert=_client_cert(config),
     )
     report_bytes(compiled, http_scope)
     return compiled
@@ -328,18 +335,25 @@ def _codec_maker(config: Any, context: FactoryContext) -> Callable[[ConnectionMa
     http2_settings = Http2Settings.from_proto(
         config.http2_protocol_options,
         config.common_http_protocol_options,
-        stream_errors=config.stream_error_on_invalid_http_message.value,
+        stream_errors=(
+            config.stream_error_on_invalid_http_message.value
+            if config.HasField("stream_error_on_invalid_http_message")
+            else None
+        ),
         max_headers_size=_max_headers_size(config),
     )
     http2_stats: list[Http2CodecStats] = []
+    flush_timeout = _timeout(config, "stream_flush_timeout", _timeout(config, "stream_idle_timeout", 300.0))
+    draw = server.random.stream(f"http.{config.stat_prefix}.keepalive").random
 
     def make(manager: ConnectionManager, data: bytes) -> ServerConnection:
-        if config_codec == HTTP1 or (config_codec == AUTO and not data.startswith(_MAGIC)):
+        if config_codec == HTTP1 or (config_codec == AUTO and not _speaks_http2(manager.connection, data)):
             # Asked at each connection: a format that is compiled later may be the first that wants bytes counted.
             make_http1 = server_codec(server.http1_codec, server.byte_meters)
             made: ServerConnection = make_http1(manager.connection, manager, manager.config.http1, http1_stats)
             return made
         from ....http.http2.conn_manager import Http2ConnectionManager
+        from ....http.http2.keepalive import Keepalive
         from ....http.http2.server_connection import ServerConnection as Http2ServerConnection
 
         if not http2_stats:
@@ -347,12 +361,24 @@ def _codec_maker(config: Any, context: FactoryContext) -> Callable[[ConnectionMa
         manager.__class__ = Http2ConnectionManager
         assert isinstance(manager, Http2ConnectionManager)
         manager.become()
-        return Http2ServerConnection(
-            manager.connection, manager, http2_settings, http2_stats[0], server.dispatcher.post
-        )
+        make_http2: type[Http2ServerConnection] = Http2ServerConnection
+        if server.byte_meters:
+            from ....http.http2.metered import MeteredServerConnection as make_http2
+        codec = make_http2(manager.connection, manager, http2_settings, http2_stats[0], server.dispatcher.post)
+        codec.flush_timeout = flush_timeout
+        if http2_settings.keepalive_interval:
+            codec.keepalive = Keepalive(codec, server.dispatcher, draw, manager.on_keepalive_timeout)
+        return codec
 
     config_codec = config.codec_type
     return make
+
+
+def _speaks_http2(connection: Connection, data: bytes) -> bool:
+    """By what ALPN agreed on; without it, by the first bytes (`ConnectionManagerUtility::determineNextProtocol`)."""
+    ssl = connection.info.ssl
+    protocol = ssl.alpn if ssl is not None else ""
+    return protocol == "h2" if protocol in ("h2", "http/1.1", "http/1.0") else data.startswith(_MAGIC)
 
 
 def _route_config(config: Any, server: ServerContext, join: str) -> RouteConfig | ScopedConfig:
@@ -388,6 +414,14 @@ def report_bytes(config: ConnectionManagerConfig, scope: Scope) -> None:
             each.bytes_sent_before = each.connection.bytes_sent
 
     scope.provider(read, reset=reset)
+
+
+def _client_cert(config: Any) -> ForwardedClientCert | None:
+    if not config.forward_client_cert_details:
+        return None
+    from ....http.forwarded_client_cert import ForwardedClientCert
+
+    return ForwardedClientCert.from_proto(config.forward_client_cert_details, config.set_current_client_cert_details)
 
 
 def _timeout(message: Any, field: str, default: float) -> float:

@@ -13,7 +13,7 @@ Not implemented: `tunneling_config`, `on_demand`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ....explain.explanation import NO_EXPLANATION, Explanation
 from ....network.connection import (
@@ -28,7 +28,7 @@ from ....stream_info import AccessLogType, ResponseFlag, StreamInfo
 from ....upstream.conn_pool import PoolFailureReason
 from ....upstream.host import Host
 from ....upstream.tcp_conn_pool import PendingConnection, tcp_conn_pool
-from .tcp_proxy_config import TYPE, TcpProxyConfig
+from .tcp_proxy_config import TYPE, TcpProxyConfig, TcpRoute
 from .tcp_proxy_upstream import BULK_CHUNK, Upstream
 
 if TYPE_CHECKING:
@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 
 # `TcpProxy::UpstreamFailureReason`, as it stands in %DOWNSTREAM_LOCAL_CLOSE_REASON%, with Envoy's spelling.
 CONNECT_FAILED, NO_HEALTHY_UPSTREAM, RESOURCE_LIMIT_EXCEEDED, NO_ROUTE = range(4)
+
+
+PER_CONNECTION_CLUSTER: Final = "envoy.tcp_proxy.cluster"
+"""In the filter state of a connection: the cluster that a filter before this one has chosen."""
 
 
 class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
@@ -144,6 +148,9 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
     # -- finding an upstream connection
 
     def _establish_upstream_connection(self) -> None:
+        state = self._stream_info._filter_state
+        if state is not None and PER_CONNECTION_CLUSTER in state:
+            self._route = TcpRoute(state[PER_CONNECTION_CLUSTER], {})
         route = self._route
         cluster = self._cluster = self._config.context.server.cluster_manager.get(route.cluster_name)
         if cluster is None:

@@ -135,6 +135,9 @@ class Server(Peer):
             self.receive(PREFACE + frame(4, 0, 0))
             self.frames()
 
+    def on_codec_error(self, error: CodecProtocolError) -> None:
+        self.events.append(("error", error.details))
+
     def new_stream(self, encoder: Any) -> Decoder:
         self.streams.append(encoder)
         return Decoder(self.events, encoder)
@@ -169,7 +172,9 @@ class Client(Peer):
     def on_max_streams_changed(self, maximum: int) -> None:
         self.heard.append(("max streams", maximum))
 
-    def on_stream_closed(self) -> None:
+    def on_stream_broken(self) -> None: ...
+
+    def on_stream_closed(self, complete: bool) -> None:
         self.heard.append("stream closed")
 
     def on_ping_ack(self, payload: bytes) -> None:

@@ -97,7 +97,7 @@ def test_goaway_refuses_what_the_peer_has_not_looked_at() -> None:
     for _ in range(3):
         client.request()
     got = client.receive(goaway(1, 0))
-    assert got == [("reset", "remote refused-stream reset", "http2.remote_refuse")] * 2
+    assert got == [("reset", "remote refused stream reset", "http2.remote_refuse")] * 2
     assert "go away" in client.heard
     assert list(client.codec.streams) == [1]
 
@@ -107,7 +107,7 @@ def test_a_refused_stream_is_told_apart_from_one_that_is_reset() -> None:
     client.request()
     client.request()
     assert client.receive(rst_stream(1, 7) + rst_stream(3, 2)) == [
-        ("reset", "remote refused-stream reset", "http2.remote_refuse"),
+        ("reset", "remote refused stream reset", "http2.remote_refuse"),
         ("reset", "remote reset", "http2.remote_reset"),
     ]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from minienvoy.http.codec import StreamResetReason
@@ -27,11 +29,9 @@ def request(*pairs: tuple[bytes, bytes], flags: int = 5, stream: int = 1) -> byt
     return frame(1, flags, stream, literal(*pairs))
 
 
-def test_the_settings_are_envoys_and_come_after_the_preface() -> None:
+def test_the_settings_are_envoys_and_come_as_soon_as_the_preface_begins() -> None:
     server = Server(greet=False)
     server.receive(PREFACE[:10])
-    assert server.frames() == []
-    server.receive(PREFACE[10:])
     assert server.frames() == [
         ("SETTINGS", 0, 0, [(1, 4096), (8, 0), (3, 1024), (4, 16 * 1024 * 1024)]),
         ("WINDOW_UPDATE", 0, 0, 25_100_289),
@@ -73,11 +73,11 @@ def test_body_and_trailers_go_both_ways() -> None:
     ]
 
 
-def test_cookie_crumbs_are_joined_where_the_first_one_stood() -> None:
+def test_cookie_crumbs_are_joined_and_come_last() -> None:
     server = Server()
     crumbs = (*GET, ("cookie", "a=1"), ("x", "y"), ("cookie", "b=2"))
     ((_, pairs, _),) = server.receive(server.headers(1, *crumbs))
-    assert pairs[4:] == [("cookie", "a=1; b=2"), ("x", "y")]
+    assert pairs[4:] == [("x", "y"), ("cookie", "a=1; b=2")]
 
 
 def test_a_host_header_serves_where_there_is_no_authority_and_is_dropped_where_there_is() -> None:
@@ -142,7 +142,7 @@ def test_a_request_that_is_none_ends_the_connection_without_a_word(
 def test_a_request_that_is_none_ends_only_its_stream_where_that_is_wanted() -> None:
     server = Server(stream_error_on_invalid_http_message=True)
     got = server.receive(request(*BASE, (b"te", b"gzip")) + request(*BASE, stream=3))
-    assert got == [("reset", "local reset", "http2.invalid.header.field"), A_GET]
+    assert got == [("reset", "protocol error", "http2.invalid.header.field"), A_GET]
     assert server.frames() == [("RST_STREAM", 0, 1, 1)]
 
 
@@ -221,12 +221,65 @@ def test_a_header_list_that_is_too_large_costs_no_memory() -> None:
     assert server.receive(bomb) == [("reset", "local reset", "http2.header_list_size_too_large")]
 
 
-def test_a_block_in_pieces_is_one_block_and_nine_pieces_are_too_many() -> None:
+def test_a_block_in_pieces_is_one_block_and_513_pieces_are_too_many() -> None:
     block = literal(*BASE)
     server = Server()
     assert server.receive(frame(1, 1, 1, block[:7]) + frame(9, 0, 1, block[7:9]) + frame(9, 4, 1, block[9:])) == [A_GET]
-    pieces = b"".join(frame(9, 0, 3, b"x") for _ in range(9))
-    assert server.receive(frame(1, 1, 3, block) + pieces) == [UNKNOWN]
+    pieces = frame(9, 0, 3, b"\x90")
+    assert server.receive(frame(1, 1, 3, block) + pieces * 512) == []
+    assert server.receive(pieces) == [("error", "codec_error:Too_many_CONTINUATION_frames_following_a_HEADER_frame")]
+
+
+def test_a_block_in_pieces_that_is_too_large_ends_its_stream_at_once_and_the_table_stays_right() -> None:
+    server = Server()
+    large = frame(1, 1, 1, literal(*BASE)) + frame(9, 0, 1, literal(*[(b"a", b"x" * 120)] * 8)) * 65
+    server.receive(large)
+    assert server.frames() == [("RST_STREAM", 0, 1, 2)]
+    server.receive(frame(9, 4, 1, b"\x40\x01b\x01c"))
+    assert server.frames() == []
+    ((_, pairs, _),) = server.receive(frame(1, 5, 3, literal(*BASE) + b"\xbe"))
+    assert pairs[-1] == ("b", "c")
+
+
+def test_what_one_read_leads_to_leaves_in_nghttp2s_order() -> None:
+    server = Server()
+    answered: list[int] = []
+
+    def answer_at_once(encoder: Any) -> Any:
+        class Answering:
+            def decode_headers(self, headers: Any, end_stream: bool) -> None:
+                answered.append(encoder.id)
+                encoder.encode_headers(ResponseHeaderMap(200), False)
+                encoder.encode_data(b"x", True)
+
+        return Answering()
+
+    server.codec._new_stream = answer_at_once
+    server.receive(server.headers(1, *GET) + server.headers(3, *GET) + frame(6, 0, 0, b"12345678"))
+    assert [(kind, stream) for kind, _, stream, _ in server.frames()] == [
+        ("PING", 0), ("HEADERS", 1), ("HEADERS", 3), ("DATA", 1), ("DATA", 3),
+    ]  # fmt: skip
+    assert answered == [1, 3]
+
+
+def test_nothing_of_a_stream_leaves_that_is_reset_in_the_same_read() -> None:
+    server = Server()
+    server.receive(server.headers(1, *POST, end=False))
+    server.receive(settings_frame([(4, 0)]))
+    server.answer(200, b"x")
+    server.frames()
+    server.receive(window_update(1, 1) + rst_stream(1, 8))
+    assert server.frames() == []
+
+
+def test_streams_that_come_after_goaway_are_not_looked_at() -> None:
+    server = Server()
+    server.receive(server.headers(1, *POST, end=False))
+    server.codec.go_away()
+    server.run()
+    assert server.receive(server.headers(3, *GET)) == []
+    assert server.receive(frame(0, 1, 3, b"x")) == []
+    assert server.frames() == [("GOAWAY", 0, 0, (1, 0, b""))]
 
 
 def test_streams_beyond_the_limit_are_refused() -> None:
@@ -246,7 +299,7 @@ def test_a_body_larger_than_the_windows_waits_and_goes_on() -> None:
     server.receive(window_update(1, 14))
     assert server.frames() == [("DATA", 0, 1, b"x" * 14)]
     server.receive(settings_frame([(4, 20)]))
-    assert server.frames() == [("DATA", 1, 1, b"x"), ("SETTINGS", 1, 0, [])]
+    assert server.frames() == [("SETTINGS", 1, 0, []), ("DATA", 1, 1, b"x")]
 
 
 def test_who_feeds_a_stream_hears_when_too_much_waits() -> None:
@@ -342,15 +395,18 @@ def test_a_ping_is_answered_and_unknown_frames_are_nothing() -> None:
     assert server.frames() == [("PING", 1, 0, b"12345678")]
 
 
+FLOODED = "codec_error:Flooding_was_detected_in_this_HTTP/2_session,_and_it_must_be_closed"
+
+
 @pytest.mark.parametrize(
     ("frames", "details", "counter"),
     [
-        (frame(6, 0, 0, b"12345678") * 1001, "http2.outbound_control_frames_flood", "outbound_control_flood"),
-        (settings_frame([]) * 1001, "http2.outbound_control_frames_flood", "outbound_control_flood"),
-        (frame(2, 0, 1, b"\0\0\0\0\0") * 101, "http2.inbound_priority_frames_flood", "inbound_priority_frames_flood"),
+        (frame(6, 0, 0, b"12345678") * 1001, FLOODED, "outbound_control_flood"),
+        (settings_frame([]) * 1001, FLOODED, "outbound_control_flood"),
+        (frame(2, 0, 1, b"\0\0\0\0\0") * 101, "codec_error:Too_many_PRIORITY_frames", "inbound_priority_frames_flood"),
         (
             window_update(0, 1) * 6,
-            "http2.inbound_window_update_frames_flood",
+            "codec_error:Too_many_WINDOW_UPDATE_frames",
             "inbound_window_update_frames_flood",
         ),
     ],

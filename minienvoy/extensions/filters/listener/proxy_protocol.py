@@ -1,0 +1,207 @@
+"""`envoy.filters.listener.proxy_protocol`: who the client is, in the words of a load balancer in between.
+
+Envoy: `Extensions::ListenerFilters::ProxyProtocol::Filter`; docs "Proxy Protocol"; haproxy's "The PROXY protocol",
+versions 1 and 2.
+
+The header is taken out of the socket; everything behind it stays. What is no header, or a wrong one, is the end.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket as kernel
+from typing import Any, Final, NamedTuple
+
+from ....config.fields import honours
+from ....network.address import Address
+from ....network.filter import LISTENER_FILTERS, FilterStatus, ListenerFilter, ListenerFilterFactory
+from ....network.socket import ConnectionSocket
+from ....server.factory_context import FactoryContext
+from ....stats.store import CounterValue, Scope, StatsStruct
+
+TYPE: Final = "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol"
+V1_PREFIX: Final = b"PROXY "
+V2_SIGNATURE: Final = b"\r\n\r\n\0\r\nQUIT\n"
+MAX_V1: Final = 108
+_V2_HEAD: Final = 16
+MAX_V2_TLVS: Final = 65535
+V1, V2 = 0, 1
+"""`ProxyProtocolConfig.Version`."""
+
+honours(TYPE, "allow_requests_without_proxy_protocol", "disallowed_versions", "stat_prefix")
+
+
+class ProxyProtocolVersionStats(StatsStruct):
+    disallowed: CounterValue
+    error: CounterValue
+    found: CounterValue
+
+
+class ProxyProtocolCommonStats(StatsStruct):
+    not_found_allowed: CounterValue
+    not_found_disallowed: CounterValue
+
+
+class LegacyProxyProtocolStats(StatsStruct):
+    downstream_cx_proxy_proto_error: CounterValue
+
+
+class ProxyProtocolStats:
+    """`proxy_proto.*`"""
+
+    def __init__(self, scope: Scope, prefix: str) -> None:
+        self.legacy = scope.struct(LegacyProxyProtocolStats)
+        own = scope.scope(f"proxy_proto.{prefix}" if prefix else "proxy_proto")
+        self.common = own.struct(ProxyProtocolCommonStats)
+        self.versions = tuple(own.scope(f"versions.v{at}").struct(ProxyProtocolVersionStats) for at in (1, 2))
+
+
+class Malformed(Exception):
+    """A header that is none."""
+
+
+class Header(NamedTuple):
+    """`remote` is None if the header says nothing of it (UNKNOWN, LOCAL)."""
+
+    size: int
+    remote: Address | None = None
+    local: Address | None = None
+
+
+NEED_MORE: Final = Header(-1)
+NO_HEADER: Final = Header(0)
+
+
+class ProxyProtocol(ListenerFilter):
+    """One socket."""
+
+    max_read_bytes = _V2_HEAD + MAX_V2_TLVS
+
+    def __init__(self, stats: ProxyProtocolStats, optional: bool, disallowed: frozenset[int]) -> None:
+        self._stats = stats
+        self._optional = optional
+        self._disallowed = disallowed
+
+    def on_accept(self, socket: ConnectionSocket) -> FilterStatus:
+        return FilterStatus.STOP_ITERATION
+
+    def on_data(self, socket: ConnectionSocket, peeked: bytes) -> FilterStatus:
+        version = V2 if peeked[:1] == b"\r" else V1
+        stats = self._stats.versions[version]
+        try:
+            header = parse_header(peeked)
+        except Malformed:
+            stats.error += 1
+            self._stats.legacy.downstream_cx_proxy_proto_error += 1
+            return self._refuse()
+        if header is NEED_MORE:
+            return FilterStatus.STOP_ITERATION
+        if header is NO_HEADER:
+            if self._optional:
+                self._stats.common.not_found_allowed += 1
+                return FilterStatus.CONTINUE
+            self._stats.common.not_found_disallowed += 1
+            self._stats.legacy.downstream_cx_proxy_proto_error += 1
+            return self._refuse()
+        if version in self._disallowed:
+            stats.disallowed += 1
+            self._stats.legacy.downstream_cx_proxy_proto_error += 1
+            return self._refuse()
+        stats.found += 1
+        try:
+            socket.raw.recv(header.size)
+        except OSError:
+            return self._refuse()
+        if header.remote is not None:
+            socket.info.remote_address, socket.info.local_address = header.remote, header.local
+        return FilterStatus.CONTINUE
+
+    def _refuse(self) -> FilterStatus:
+        self.callbacks.close()
+        return FilterStatus.STOP_ITERATION
+
+
+def parse_header(data: bytes) -> Header:
+    """What is at the beginning of `data`, all that has come so far.
+
+    Raises:
+        Malformed: the beginning of a header that can not go on like this.
+    """
+    if data.startswith(V2_SIGNATURE):
+        return _parse_v2(data)
+    if data.startswith(V1_PREFIX):
+        return _parse_v1(data)
+    if V2_SIGNATURE.startswith(data) or V1_PREFIX.startswith(data):
+        return NEED_MORE
+    return NO_HEADER
+
+
+def _parse_v1(data: bytes) -> Header:
+    end = data.find(b"\r\n", 0, MAX_V1)
+    if end < 0:
+        if len(data) >= MAX_V1 - 1:
+            raise Malformed
+        return NEED_MORE
+    size = end + 2
+    parts = data[:end].decode("latin-1").split(" ")
+    if parts[1] == "UNKNOWN":
+        return Header(size)
+    if len(parts) != 6 or parts[1] not in ("TCP4", "TCP6"):
+        raise Malformed
+    family = 4 if parts[1] == "TCP4" else 6
+    remote, local = (_address(host, port, family) for host, port in ((parts[2], parts[4]), (parts[3], parts[5])))
+    return Header(size, remote, local)
+
+
+def _address(host: str, port: str, family: int) -> Address:
+    try:
+        ip = ipaddress.ip_address(host)
+    except ValueError:
+        raise Malformed from None
+    if ip.version != family or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise Malformed
+    return Address(str(ip), int(port))
+
+
+def _parse_v2(data: bytes) -> Header:
+    if len(data) < _V2_HEAD:
+        return NEED_MORE
+    version, command = data[12] >> 4, data[12] & 15
+    family, length = data[13] >> 4, int.from_bytes(data[14:16], "big")
+    if version != 2 or command not in (0, 1):
+        raise Malformed
+    size = _V2_HEAD + length
+    if command == 0:
+        # About the balancer's own connection: whatever it says of addresses does not count.
+        return Header(size) if len(data) >= size else NEED_MORE
+    addresses = {1: 12, 2: 36}.get(family)
+    if addresses is None or data[13] & 15 not in (1, 2) or length < addresses:
+        raise Malformed
+    if len(data) < size:
+        return NEED_MORE
+    _check_tlvs(data[_V2_HEAD + addresses : size])
+    body = data[_V2_HEAD : _V2_HEAD + addresses]
+    width = 4 if family == 1 else 16
+    form = kernel.AF_INET if family == 1 else kernel.AF_INET6
+    ports = body[2 * width :]
+    return Header(
+        size,
+        Address(kernel.inet_ntop(form, body[:width]), int.from_bytes(ports[:2], "big")),
+        Address(kernel.inet_ntop(form, body[width : 2 * width]), int.from_bytes(ports[2:], "big")),
+    )
+
+
+def _check_tlvs(data: bytes) -> None:
+    at = 0
+    while at < len(data):
+        at += 3 + int.from_bytes(data[at + 1 : at + 3], "big")
+        if at > len(data):
+            raise Malformed
+
+
+@LISTENER_FILTERS.register("envoy.filters.listener.proxy_protocol", TYPE)
+def create_proxy_protocol(config: Any, context: FactoryContext) -> ListenerFilterFactory:
+    stats = ProxyProtocolStats(context.scope, config.stat_prefix)
+    optional = config.allow_requests_without_proxy_protocol
+    disallowed = frozenset(config.disallowed_versions)
+    return lambda: ProxyProtocol(stats, optional, disallowed)

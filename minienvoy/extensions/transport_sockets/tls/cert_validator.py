@@ -1,0 +1,200 @@
+"""Whether a peer's certificate is one that the configuration wants.
+
+Envoy: `Extensions::TransportSockets::Tls::DefaultCertValidator`, `DnsExactStringSanMatcher`, `StringSanMatcher`;
+`envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext`.
+
+The chain up to a trusted authority, its times and revocations are OpenSSL's business, in the handshake. What is looked
+at here comes on top of it: names, hashes, keys.
+"""
+
+from __future__ import annotations
+
+from binascii import Error as Base64Error
+from binascii import a2b_base64
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from ....config.data_source import read_data_source
+from ....config.fields import honours
+from ....errors import ConfigError
+from ....matchers.string import compile_string_matcher
+from ....network.ssl_socket import BAD_CERTIFICATE_HASH_VALUE, CERTIFICATE_UNKNOWN, Refused
+from ....network.ssl_stats import SslStats
+from ....network.x509 import DNS, EMAIL, IP, OTHER_NAME, URI, Certificate
+
+_TYPE: Final = "envoy.extensions.transport_sockets.tls.v3"
+VERIFY_TRUST_CHAIN, ACCEPT_UNTRUSTED = 0, 1
+SAN_TYPES: Final = {1: EMAIL, 2: DNS, 3: URI, 4: IP, 5: OTHER_NAME}
+"""`SubjectAltNameMatcher.SanType`."""
+
+
+honours(
+    f"{_TYPE}.CertificateValidationContext",
+    "trusted_ca",
+    "verify_certificate_spki",
+    "verify_certificate_hash",
+    "match_typed_subject_alt_names",
+    "match_subject_alt_names",
+    "crl",
+    "allow_expired_certificate",
+    "trust_chain_verification",
+    "only_verify_leaf_cert_crl",
+    "watched_directory",
+    values={"require_signed_certificate_timestamp": (False,)},
+    ignored={"suppress_client_ca_list": "the list is a hint to clients; it is not sent"},
+)
+honours(f"{_TYPE}.SubjectAltNameMatcher", "san_type", "matcher", "oid")
+
+SanMatcher = Callable[[Certificate], bool]
+
+
+class CertValidator:
+    """A compiled validation context; without one nothing is verified.
+
+    Attributes:
+        trusted_ca, crl: PEM; empty if there is none.
+        verifies_chain: OpenSSL is to verify the chain, and a peer whose chain is not good is refused.
+        wants_certificate: there is something to check a peer's certificate against.
+    """
+
+    def __init__(self, config: Any, stats: SslStats, path: str) -> None:
+        self._stats = stats.counters
+        self.trusted_ca = b""
+        self.crl = b""
+        self.accepts_untrusted = False
+        self.allows_expired = False
+        self.only_leaf_crl = False
+        self._hashes: frozenset[str] = frozenset()
+        self._keys: frozenset[bytes] = frozenset()
+        self._matchers: tuple[SanMatcher, ...] = ()
+        if config is None:
+            self.verifies_chain = self.wants_certificate = False
+            return
+        if config.HasField("trusted_ca"):
+            self.trusted_ca = read_data_source(config.trusted_ca, f"{path}.trusted_ca")
+        if config.HasField("crl"):
+            self.crl = read_data_source(config.crl, f"{path}.crl")
+            if b"-----BEGIN X509 CRL-----" not in self.crl:
+                raise ConfigError(f"Failed to load CRL from {config.crl.filename or '<inline>'}", f"{path}.crl")
+        self.accepts_untrusted = config.trust_chain_verification == ACCEPT_UNTRUSTED
+        self.allows_expired = config.allow_expired_certificate
+        self.only_leaf_crl = config.only_verify_leaf_cert_crl
+        self._hashes = frozenset(_hash(each, path) for each in config.verify_certificate_hash)
+        self._keys = frozenset(_key(each, path) for each in config.verify_certificate_spki)
+        self._matchers = tuple(_matchers(config, path))
+        if not self.trusted_ca:
+            if self._matchers:
+                raise ConfigError(
+                    "SAN-based verification of peer certificates without trusted CA is insecure and not allowed", path
+                )
+            if self.allows_expired:
+                raise ConfigError(
+                    "Certificate validity period is always ignored without trusted CA",
+                    f"{path}.allow_expired_certificate",
+                )
+        self.verifies_chain = bool(self.trusted_ca)
+        self.wants_certificate = bool(self.trusted_ca or self._hashes or self._keys)
+
+    def verify(self, chain: tuple[Certificate, ...], trusted: bool, names: tuple[str, ...] = ()) -> None:
+        """Judge a certificate whose chain OpenSSL has found good (`trusted`) or was not asked about.
+
+        `names`: one of them must be in the certificate, instead of what is configured.
+
+        Raises:
+            Refused: it is not what is wanted.
+        """
+        certificate = chain[0]
+        accepted = trusted or not self.verifies_chain
+        if names:
+            if not any(_verify_name(certificate, name) for name in names):
+                self._stats.fail_verify_san += 1
+                accepted = False
+                self._may_refuse(
+                    f"verify SAN list, expected SANs: [{', '.join(names)}], certificate SANs: {_shown(certificate)}",
+                    CERTIFICATE_UNKNOWN,
+                )
+        elif self._matchers and not any(matches(certificate) for matches in self._matchers):
+            self._stats.fail_verify_san += 1
+            accepted = False
+            self._may_refuse(f"SAN matcher, certificate SANs are {_shown(certificate)}", CERTIFICATE_UNKNOWN)
+        if (self._hashes or self._keys) and not (
+            certificate.fingerprint_256 in self._hashes or certificate.public_key_hash in self._keys
+        ):
+            self._stats.fail_verify_cert_hash += 1
+            raise Refused("cert hash and spki", BAD_CERTIFICATE_HASH_VALUE)
+        if not accepted and not self.accepts_untrusted:
+            raise Refused("X509_verify_cert", CERTIFICATE_UNKNOWN)
+
+    def _may_refuse(self, details: str, alert: int) -> None:
+        if not self.accepts_untrusted:
+            raise Refused(details, alert)
+
+
+def _hash(text: str, path: str) -> str:
+    plain = text.replace(":", "").lower()
+    if len(plain) != 64 or any(letter not in "0123456789abcdef" for letter in plain):
+        raise ConfigError(f"Invalid hex-encoded SHA-256 {text}", f"{path}.verify_certificate_hash")
+    return plain
+
+
+def _key(text: str, path: str) -> bytes:
+    try:
+        found = a2b_base64(text)
+    except Base64Error:
+        found = b""
+    if len(found) != 32:
+        raise ConfigError(f"Invalid base64-encoded SHA-256 {text}", f"{path}.verify_certificate_spki")
+    return found
+
+
+def _matchers(config: Any, path: str) -> Iterable[SanMatcher]:
+    typed = config.match_typed_subject_alt_names
+    for at, each in enumerate(typed):
+        where = f"{path}.match_typed_subject_alt_names[{at}]"
+        if each.san_type not in SAN_TYPES:
+            raise ConfigError("unhandled value for san_type", f"{where}.san_type")
+        yield _matcher(each.matcher, f"{where}.matcher", SAN_TYPES[each.san_type], each.oid)
+    if not typed:
+        # Of those that say no type each stands for four.
+        for at, matcher in enumerate(config.match_subject_alt_names):
+            for kind in (DNS, URI, EMAIL, IP):
+                yield _matcher(matcher, f"{path}.match_subject_alt_names[{at}]", kind)
+
+
+def _matcher(matcher: Any, path: str, kind: int, oid: str = "") -> SanMatcher:
+    if kind == OTHER_NAME and not oid:
+        raise ConfigError("Failed to create string SAN matcher", path, remedy="OTHER_NAME needs an oid")
+    if kind == DNS and matcher.WhichOneof("match_pattern") == "exact":
+        wanted = matcher.exact
+        return lambda certificate: any(dns_name_match(wanted, name) for name in certificate.names(DNS))
+    matches = compile_string_matcher(matcher, path)
+    if kind == OTHER_NAME:
+        return lambda certificate: any(
+            matches(value.encode())
+            for tag, value, name in certificate.subject_alt_names
+            if tag == OTHER_NAME and name == oid
+        )
+    return lambda certificate: any(matches(name.encode()) for name in certificate.names(kind))
+
+
+def dns_name_match(name: str, pattern: str) -> bool:
+    """Whether `name` is what a certificate says, which may have a wildcard in its first label (RFC 6125)."""
+    name, pattern = name.lower(), pattern.lower()
+    if name == pattern:
+        return True
+    label, dot, rest = pattern.partition(".")
+    first, _, others = name.partition(".")
+    if not dot or label.count("*") != 1 or others != rest or first.startswith("xn--") or label.startswith("xn--"):
+        return False
+    before, _, after = label.partition("*")
+    return len(first) >= len(before) + len(after) and first.startswith(before) and first.endswith(after)
+
+
+def _verify_name(certificate: Certificate, name: str) -> bool:
+    return any(
+        dns_name_match(name, value) if tag == DNS else value == name for tag, value, _ in certificate.subject_alt_names
+    )
+
+
+def _shown(certificate: Certificate) -> str:
+    return "[" + ", ".join(value for kind in (DNS, URI, EMAIL, IP) for value in certificate.names(kind)) + "]"

@@ -1,0 +1,158 @@
+"""TLS contexts whose certificates, or what peers are checked against, are secrets that may change.
+
+Envoy: `ContextConfigImpl::setSecretUpdateCallback`, `NotReadySslSocket`, `ServerSslSocketFactory::onAddOrUpdateSecret`.
+
+The secrets are put in the place where they are called for, and the context is compiled from that as any other. When one
+changes, the context is compiled anew: connections that exist keep theirs, new ones get the new one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from .... import logger
+from ....config.fields import honours
+from ....errors import ConfigError
+from ....network.ssl_connection_info import SslConnectionInfo
+from ....network.transport_socket import TransportSocketFactory
+
+if TYPE_CHECKING:
+    from ....discovery.secret_manager import SecretManager, SecretProvider
+    from ....network.connection import Connection
+
+log = logger.get("config")
+_TYPE: Final = "envoy.extensions.transport_sockets.tls.v3"
+
+honours(
+    f"{_TYPE}.CommonTlsContext",
+    "tls_certificate_sds_secret_configs",
+    "validation_context_sds_secret_config",
+    "combined_validation_context",
+)
+honours(
+    f"{_TYPE}.CommonTlsContext.CombinedCertificateValidationContext",
+    "default_validation_context",
+    "validation_context_sds_secret_config",
+)
+
+
+class Resolver:
+    """Finds the secrets of one context, and puts them into copies of its configuration."""
+
+    def __init__(self, config: Any, secrets: SecretManager | None, path: str) -> None:
+        self._config = config
+        common = config.common_tls_context
+        self._certificates: list[SecretProvider] = []
+        self._validation: SecretProvider | None = None
+
+        def find(sds: Any, kind: str, where: str) -> SecretProvider:
+            if secrets is None:
+                raise ConfigError("there are no secrets here", where)
+            return secrets.find(sds, kind, where)
+
+        where = f"{path}.common_tls_context"
+        for at, each in enumerate(common.tls_certificate_sds_secret_configs):
+            self._certificates.append(
+                find(each, "tls_certificate", f"{where}.tls_certificate_sds_secret_configs[{at}]")
+            )
+        kind = common.WhichOneof("validation_context_type")
+        if kind == "validation_context_sds_secret_config":
+            self._validation = find(
+                common.validation_context_sds_secret_config, "validation_context", f"{where}.{kind}"
+            )
+        elif kind == "combined_validation_context":
+            combined = common.combined_validation_context
+            self._validation = find(
+                combined.validation_context_sds_secret_config,
+                "validation_context",
+                f"{where}.{kind}.validation_context_sds_secret_config",
+            )
+
+    @property
+    def providers(self) -> list[SecretProvider]:
+        return [*self._certificates, *([self._validation] if self._validation is not None else [])]
+
+    @property
+    def ready(self) -> bool:
+        return all(provider.secret is not None for provider in self.providers)
+
+    def resolved(self) -> Any:
+        """The configuration with the secrets in it; only when it is `ready`."""
+        made = type(self._config)()
+        made.CopyFrom(self._config)
+        common = made.common_tls_context
+        for provider in self._certificates:
+            common.tls_certificates.add().CopyFrom(provider.secret.tls_certificate)
+        del common.tls_certificate_sds_secret_configs[:]
+        if self._validation is not None:
+            merged = type(common.validation_context)()
+            if common.HasField("combined_validation_context"):
+                merged.CopyFrom(common.combined_validation_context.default_validation_context)
+            merged.MergeFrom(self._validation.secret.validation_context)
+            common.validation_context.CopyFrom(merged)
+        return made
+
+
+class SecretStats(Protocol):
+    """What both sides count of their secrets."""
+
+    ssl_context_update_by_sds: int
+
+
+class SecretTlsFactory:
+    """A transport socket factory that is made anew when a secret changes."""
+
+    secure = True
+
+    def __init__(
+        self,
+        resolver: Resolver,
+        compile_context: Callable[[Any], TransportSocketFactory],
+        stats: SecretStats,
+        not_ready: Callable[[], None],
+    ) -> None:
+        self._resolver = resolver
+        self._compile = compile_context
+        self._stats = stats
+        self._not_ready = not_ready
+        self._current: TransportSocketFactory | None = None
+        if resolver.ready:
+            self._current = compile_context(resolver.resolved())
+        for provider in resolver.providers:
+            provider.add_update_callback(self._on_update)
+
+    def _on_update(self) -> None:
+        if not self._resolver.ready:
+            return
+        try:
+            self._current = self._compile(self._resolver.resolved())
+        except ConfigError as error:
+            log.warning(f"a TLS context stays as it is: {error.problem}")
+            return
+        self._stats.ssl_context_update_by_sds += 1
+
+    def announce(self, connection: Connection) -> None:
+        connection.info.ssl = SslConnectionInfo()
+
+    def protocol(self, connection: Connection, options: Any = None) -> asyncio.Protocol:
+        if self._current is None:
+            self._not_ready()
+            return NotReadySocket(connection)
+        return self._current.protocol(connection, options)
+
+
+class NotReadySocket(asyncio.Protocol):
+    """Ends its connection: there is nothing yet to make it safe with."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def connection_made(self, transport: Any) -> None:
+        transport.abort()
+        self._connection.transport_failure_reason = "TLS error: Secret is not supplied by SDS"
+        self._connection.connection_lost(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connection.connection_lost(exc)

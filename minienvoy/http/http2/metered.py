@@ -1,0 +1,118 @@
+"""An HTTP/2 connection that counts what each stream takes on the wire, for those who log it.
+
+Envoy: `StreamInfo::BytesMeter`, kept by `Http2::ConnectionImpl` (`onBeforeFrameSend`, `onFrameReceived`). Envoy always
+counts; here the plain class does not, and this one takes its place once a format has asked
+(`ServerContext.byte_meters`). A frame counts with its nine bytes; CONTINUATION is part of its HEADERS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from ..byte_meter import ByteMeter
+from ..codec import RequestDecoder
+from .frames import HEADERS
+from .server_connection import ServerConnection, ServerStream
+
+if TYPE_CHECKING:
+    from ..header_map import HeaderMap, RequestHeaderMap
+    from .stream import Http2Stream
+
+_FRAME_HEAD: Final = 9
+
+
+class _Counted(list[bytes]):
+    """DATA that waits for the end of a dispatch; it counts when it is put there."""
+
+    __slots__ = ("_count",)
+
+    def __init__(self, count: Callable[[bytes], None]) -> None:
+        super().__init__()
+        self._count = count
+
+    def append(self, frames: bytes) -> None:
+        self._count(frames)
+        super().append(frames)
+
+
+class _Measured:
+    """Stands before a decoder until the headers have come, and measures them."""
+
+    __slots__ = ("_decoder", "_encoder")
+
+    def __init__(self, decoder: RequestDecoder, encoder: Any) -> None:
+        self._decoder = decoder
+        self._encoder = encoder
+
+    def decode_headers(self, headers: RequestHeaderMap, end_stream: bool) -> None:
+        pseudo = sum(
+            len(name) + len(value)
+            for name, value in (
+                (b":method", headers.method),
+                (b":path", headers.path),
+                (b":authority", headers.authority),
+                (b":scheme", headers.scheme),
+            )
+            if value
+        )
+        self._encoder.meter.decompressed_header_received += pseudo + _size(headers)
+        self._encoder.decoder = self._decoder
+        self._decoder.decode_headers(headers, end_stream)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._decoder, name)
+
+
+def _size(headers: HeaderMap) -> int:
+    return sum(len(item[0]) + len(item[1]) for item in headers.entries)
+
+
+class MeteredServerConnection(ServerConnection):
+    """The downstream side."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.data = _Counted(self._count_sent)
+        self._make_stream = self._new_stream
+        self._new_stream = self._new_metered_stream
+        self._head_size = 0
+
+    def _new_metered_stream(self, encoder: Any) -> RequestDecoder:
+        meter = encoder.meter = ByteMeter()
+        self._count_head(meter)
+        return cast("RequestDecoder", _Measured(self._make_stream(encoder), encoder))
+
+    def _count_head(self, meter: ByteMeter) -> None:
+        meter.wire_received += self._head_size
+        meter.header_received += self._head_size
+        self._head_size = 0
+
+    def _on_header_block(self, stream_id: int, block: bytes, end_stream: bool) -> None:
+        self._head_size = _FRAME_HEAD + len(block)
+        stream = self.streams.get(stream_id)
+        if isinstance(stream, ServerStream) and stream.meter is not None:
+            self._count_head(stream.meter)
+        super()._on_header_block(stream_id, block, end_stream)
+
+    def _pass_trailers(self, stream: Http2Stream, trailers: HeaderMap) -> None:
+        if isinstance(stream, ServerStream) and stream.meter is not None:
+            stream.meter.decompressed_header_received += _size(trailers)
+        super()._pass_trailers(stream, trailers)
+
+    def _on_data(self, stream_id: int, flags: int, payload: bytes) -> None:
+        stream = self.streams.get(stream_id)
+        if isinstance(stream, ServerStream) and stream.meter is not None:
+            stream.meter.wire_received += _FRAME_HEAD + len(payload)
+        super()._on_data(stream_id, flags, payload)
+
+    def queue(self, frames: bytes) -> None:
+        self._count_sent(frames)
+        super().queue(frames)
+
+    def _count_sent(self, frames: bytes) -> None:
+        stream = self.streams.get(int.from_bytes(frames[5:9], "big"))
+        if isinstance(stream, ServerStream) and stream.meter is not None:
+            stream.meter.wire_sent += len(frames)
+            if frames[3] == HEADERS:
+                stream.meter.header_sent += len(frames)

@@ -1,0 +1,129 @@
+"""Facts of a TLS session: what it agreed on, and the certificates at its two ends.
+
+Envoy: `Ssl::ConnectionInfo`, `Extensions::TransportSockets::Tls::ConnectionInfoImplBase`.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+from urllib.parse import quote
+
+from .x509 import DNS, EMAIL, IP, OTHER_NAME, URI, Certificate
+
+
+class SslConnectionInfo:
+    """Of one connection, from its beginning; what is not known before the handshake is empty until then.
+
+    Attributes:
+        session: the `ssl.SSLObject`; None before the handshake is over.
+        local_certificate: what we show; None if nothing.
+        peer_chain: what the peer showed, its own certificate first.
+        validated: the peer's certificate was checked and found good.
+        sni: the server name that was asked for.
+    """
+
+    session: Any = None
+    local_certificate: Certificate | None = None
+    peer_chain: tuple[Certificate, ...] = ()
+    validated = False
+    sni = ""
+    group = ""
+    session_reused = False
+
+    # -- the session
+
+    @property
+    def tls_version(self) -> str:
+        return (self.session.version() or "") if self.session is not None else ""
+
+    @property
+    def ciphersuite(self) -> str:
+        """OpenSSL's name, as Envoy has it."""
+        cipher = self.session.cipher() if self.session is not None else None
+        return cipher[0] if cipher else ""
+
+    @property
+    def alpn(self) -> str:
+        return (self.session.selected_alpn_protocol() or "") if self.session is not None else ""
+
+    @property
+    def session_id(self) -> str:
+        session = self.session.session if self.session is not None else None
+        return session.id.hex() if session is not None else ""
+
+    # -- certificates
+
+    @property
+    def peer_certificate(self) -> Certificate | None:
+        return self.peer_chain[0] if self.peer_chain else None
+
+    @property
+    def peer_certificate_presented(self) -> bool:
+        return bool(self.peer_chain)
+
+    def _peer_names(self, tag: int) -> tuple[str, ...]:
+        return self.peer_chain[0].names(tag) if self.peer_chain else ()
+
+    def _local_names(self, tag: int) -> tuple[str, ...]:
+        return self.local_certificate.names(tag) if self.local_certificate is not None else ()
+
+    @property
+    def uri_san_peer_certificate(self) -> tuple[str, ...]:
+        return self._peer_names(URI)
+
+    @property
+    def dns_sans_peer_certificate(self) -> tuple[str, ...]:
+        return self._peer_names(DNS)
+
+    @property
+    def ip_sans_peer_certificate(self) -> tuple[str, ...]:
+        return self._peer_names(IP)
+
+    @property
+    def email_sans_peer_certificate(self) -> tuple[str, ...]:
+        return self._peer_names(EMAIL)
+
+    @property
+    def othername_sans_peer_certificate(self) -> tuple[str, ...]:
+        return self._peer_names(OTHER_NAME)
+
+    @property
+    def uri_san_local_certificate(self) -> tuple[str, ...]:
+        return self._local_names(URI)
+
+    @property
+    def dns_sans_local_certificate(self) -> tuple[str, ...]:
+        return self._local_names(DNS)
+
+    @property
+    def ip_sans_local_certificate(self) -> tuple[str, ...]:
+        return self._local_names(IP)
+
+    @property
+    def email_sans_local_certificate(self) -> tuple[str, ...]:
+        return self._local_names(EMAIL)
+
+    @property
+    def othername_sans_local_certificate(self) -> tuple[str, ...]:
+        return self._local_names(OTHER_NAME)
+
+    @property
+    def subject_peer_certificate(self) -> str:
+        return self.peer_chain[0].subject if self.peer_chain else ""
+
+    @property
+    def issuer_peer_certificate(self) -> str:
+        return self.peer_chain[0].issuer if self.peer_chain else ""
+
+    @property
+    def subject_local_certificate(self) -> str:
+        return self.local_certificate.subject if self.local_certificate is not None else ""
+
+    @cached_property
+    def url_encoded_pem_peer_certificate(self) -> str:
+        return quote(self.peer_chain[0].pem, safe="-._~") if self.peer_chain else ""
+
+    @cached_property
+    def url_encoded_pem_peer_chain(self) -> str:
+        return "".join(quote(each.pem, safe="-._~") for each in self.peer_chain)

@@ -1,0 +1,413 @@
+"""TLS between a connection and its transport.
+
+Envoy: `Extensions::TransportSockets::Tls::SslSocket` (`source/common/tls/ssl_socket.cc`).
+
+asyncio and uvloop have TLS of their own, which hides too much: how much of what was written has left, which alert ends
+a handshake, that a `close_notify` is to go out and nothing is to be waited for, a certificate before the handshake is
+over. So `ssl.SSLObject` works here on two buffers in memory. The event loop's transport tells `SslSocket` of bytes;
+the connection is given `SslTransport`, which looks to it like any other transport. Neither connection, codec nor pool
+knows.
+
+The peer's certificate is judged as soon as it is there, before the last flight of a TLS 1.2 handshake leaves: a peer
+that is refused gets an alert and no session. With TLS 1.3 a client believes in the session by then; it is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from .connection import Connection, ConnectionCallbacks, ConnectionEvent
+from .handshake_messages import Agreed, read_agreement
+from .ssl_connection_info import SslConnectionInfo
+from .x509 import Certificate
+
+if TYPE_CHECKING:
+    from .ssl_stats import SslStats
+
+_READ: Final = 256 * 1024
+_DER: Final = 2
+_MAX_NOTED: Final = 64 * 1024
+"""Bytes of a handshake that are kept to be looked at; certificates are what is large in it."""
+
+_REASONS: Final = {
+    "BAD_SIGNATURE": 123,
+    "CERTIFICATE_VERIFY_FAILED": 125,
+    "DECRYPTION_FAILED_OR_BAD_RECORD_MAC": 139,
+    "HTTP_REQUEST": 156,
+    "HTTPS_PROXY_REQUEST": 155,
+    "NO_SHARED_CIPHER": 184,
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": 192,
+    "UNEXPECTED_MESSAGE": 223,
+    "UNSUPPORTED_PROTOCOL": 240,
+    "WRONG_VERSION_NUMBER": 247,
+    "SSLV3_ALERT_UNEXPECTED_MESSAGE": 1010,
+    "SSLV3_ALERT_BAD_RECORD_MAC": 1020,
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": 1040,
+    "SSLV3_ALERT_BAD_CERTIFICATE": 1042,
+    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": 1043,
+    "SSLV3_ALERT_CERTIFICATE_REVOKED": 1044,
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": 1045,
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": 1046,
+    "SSLV3_ALERT_ILLEGAL_PARAMETER": 1047,
+    "TLSV1_ALERT_UNKNOWN_CA": 1048,
+    "TLSV1_ALERT_ACCESS_DENIED": 1049,
+    "TLSV1_ALERT_DECODE_ERROR": 1050,
+    "TLSV1_ALERT_DECRYPT_ERROR": 1051,
+    "TLSV1_ALERT_PROTOCOL_VERSION": 1070,
+    "TLSV1_ALERT_INSUFFICIENT_SECURITY": 1071,
+    "TLSV1_ALERT_INTERNAL_ERROR": 1080,
+    "TLSV1_ALERT_USER_CANCELLED": 1090,
+    "TLSV1_ALERT_NO_RENEGOTIATION": 1100,
+    "TLSV1_ALERT_UNSUPPORTED_EXTENSION": 1110,
+    "TLSV1_UNRECOGNIZED_NAME": 1112,
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": 1116,
+}
+"""BoringSSL's numbers for what OpenSSL gives the same name; Envoy's words have them."""
+_BORINGSSL_NAMES: Final = {
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "TLSV1_ALERT_CERTIFICATE_REQUIRED",
+    "TLSV1_UNRECOGNIZED_NAME": "TLSV1_ALERT_UNRECOGNIZED_NAME",
+}
+_SSL_LIBRARY: Final = 16 << 24
+_WRONG_VERSION_ALERT: Final = b"\x15\x03\x01\x00\x02\x02\x46"
+ACCESS_DENIED, CERTIFICATE_UNKNOWN, BAD_CERTIFICATE_HASH_VALUE = 49, 46, 114
+"""Alerts (RFC 8446 section 6.2, RFC 6066)."""
+
+
+class Refused(Exception):
+    """The peer's certificate is not accepted.
+
+    Attributes:
+        details: in Envoy's words.
+        alert: what the peer is told.
+    """
+
+    def __init__(self, details: str, alert: int) -> None:
+        self.details = details
+        self.alert = alert
+        super().__init__(details)
+
+
+class SslContext(Protocol):
+    """What a transport socket factory has for the connections that it makes."""
+
+    stats: SslStats
+    server_side: bool
+
+    def wrap(
+        self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, info: SslConnectionInfo, options: Any
+    ) -> ssl.SSLObject: ...
+
+    def verify(self, chain: tuple[Certificate, ...], info: SslConnectionInfo, options: Any) -> None:
+        """Raises Refused. An empty chain: the peer showed none, and OpenSSL did not mind."""
+
+    def on_handshake(self, session: ssl.SSLObject, info: SslConnectionInfo, options: Any) -> None: ...
+
+
+def tls_error(reason: str, details: str = "") -> str:
+    """Envoy's words for an error of the TLS library."""
+    code = _SSL_LIBRARY | _REASONS.get(reason, 0)
+    name = _BORINGSSL_NAMES.get(reason, reason)
+    text = f"{code}:SSL routines:OPENSSL_internal:{name}"
+    return f"TLS_error:|{text}{':' + details if details else ''}:TLS_error_end"
+
+
+class SslSocket(asyncio.Protocol, ConnectionCallbacks):
+    """Between one transport of the event loop and one connection."""
+
+    def __init__(self, connection: Connection, context: SslContext, options: Any = None) -> None:
+        self.connection = connection
+        self.context = context
+        self.options = options
+        info = connection.info.ssl
+        if info is None:
+            info = connection.info.ssl = SslConnectionInfo()
+        self.info: SslConnectionInfo = info
+        self.raw: asyncio.Transport | None = None
+        self.incoming = ssl.MemoryBIO()
+        self.outgoing = ssl.MemoryBIO()
+        self.session = context.wrap(self.incoming, self.outgoing, info, options)
+        self.shaken_hands = False
+        self._judged = False
+        self._noted_in = bytearray()
+        self._noted_out = bytearray()
+        self._said_goodbye = False
+        connection.add_callbacks(self)
+
+    # -- what the event loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
+        self.raw = transport  # type: ignore[assignment]
+        if self.connection.closed:
+            transport.abort()  # type: ignore[attr-defined]
+            return
+        self._handshake()
+
+    def data_received(self, data: bytes) -> None:
+        if self.connection.closed:
+            return
+        self.incoming.write(data)
+        if self.shaken_hands:
+            self._read()
+        else:
+            if len(self._noted_in) < _MAX_NOTED:
+                self._noted_in += data
+            self._handshake()
+
+    def eof_received(self) -> bool:
+        """A FIN without a `close_notify`: nothing more can be believed."""
+        if self.connection.closed:
+            return False
+        if self.shaken_hands:
+            self.connection._end(ConnectionEvent.REMOTE_CLOSE)
+        else:
+            self.connection.connection_lost(None)
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.raw = None
+        if not self.connection.closed and not self.shaken_hands and isinstance(exc, ConnectionResetError):
+            self.connection.transport_failure_reason = (
+                "TLS_error:|33554536:system library:OPENSSL_internal:Connection reset by peer:TLS_error_end"
+            )
+        self.connection.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        if self.shaken_hands:
+            self.connection.pause_writing()
+
+    def resume_writing(self) -> None:
+        if self.shaken_hands:
+            self.connection.resume_writing()
+
+    # -- what the connection tells
+
+    def on_event(self, event: ConnectionEvent) -> None:
+        """It has ended before there was a session, and knows no transport that it could close."""
+        if event is not ConnectionEvent.CONNECTED and not self.shaken_hands and self.raw is not None:
+            self._leave()
+
+    # -- the handshake
+
+    def _handshake(self) -> None:
+        over = False
+        try:
+            self.session.do_handshake()
+            over = True
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLCertVerificationError as error:
+            self._count_verification(error)
+            return
+        except (ssl.SSLError, OSError) as error:
+            self._fail(getattr(error, "reason", None) or "")
+            return
+        if not self._judged:
+            chain = peer_chain(self.session, over)
+            if chain or over:
+                try:
+                    self._judge(chain)
+                except Refused as refused:
+                    self._refuse(refused)
+                    return
+                except ValueError:
+                    self._refuse(Refused("the certificate can not be read", CERTIFICATE_UNKNOWN))
+                    return
+        self.flush(note=True)
+        if over:
+            self._complete()
+
+    def _judge(self, chain: list[bytes]) -> None:
+        self._judged = True
+        certificates = tuple(Certificate(der) for der in chain)
+        self.context.verify(certificates, self.info, self.options)
+        self.info.peer_chain = certificates
+
+    def _complete(self) -> None:
+        info, context, raw = self.info, self.context, self.raw
+        assert raw is not None
+        self.shaken_hands = True
+        info.session = self.session
+        info.session_reused = bool(self.session.session_reused)
+        agreed = read_agreement(bytes(self._noted_in), bytes(self._noted_out), context.server_side)
+        self._noted_in.clear()
+        self._noted_out.clear()
+        if not agreed.signature and info.peer_chain and not info.session_reused:
+            agreed = Agreed(agreed.group, signature_of(info.peer_chain[0]), agreed.version)
+        info.group = agreed.group
+        context.stats.count_handshake(info, agreed.signature, context.server_side)
+        context.on_handshake(self.session, info, self.options)
+        connection = self.connection
+        connection.connection_made(SslTransport(self, raw))
+        if not connection.closed and (self.incoming.pending or self.session.pending()):
+            self._read()
+
+    def _count_verification(self, error: ssl.SSLCertVerificationError) -> None:
+        self.context.stats.counters.fail_verify_error += 1
+        message = (error.verify_message or "").replace("self-signed", "self signed")
+        self._end_handshake(
+            tls_error(
+                "CERTIFICATE_VERIFY_FAILED",
+                f"verify cert failed: X509_verify_cert: certificate verification error at depth 0: {message}",
+            )
+        )
+
+    def _fail(self, reason: str) -> None:
+        stats = self.context.stats.counters
+        if reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
+            stats.fail_verify_no_cert += 1
+        else:
+            stats.connection_error += 1
+        if reason == "WRONG_VERSION_NUMBER" and self.context.server_side and not self.outgoing.pending:
+            # OpenSSL leaves without a word; BoringSSL says why.
+            self.outgoing.write(_WRONG_VERSION_ALERT)
+        self._end_handshake(tls_error(reason))
+
+    def _refuse(self, refused: Refused) -> None:
+        """What OpenSSL wants to say next would complete the handshake: it is not sent."""
+        said = read_agreement(bytes(self._noted_in), bytes(self._noted_out), self.context.server_side)
+        self.outgoing.read()
+        if said.version == 0x0303:
+            self.outgoing.write(b"\x15\x03\x03\x00\x02\x02" + bytes([refused.alert]))
+        self._end_handshake(tls_error("CERTIFICATE_VERIFY_FAILED", f"verify cert failed: {refused.details}"))
+
+    def _end_handshake(self, reason: str) -> None:
+        connection = self.connection
+        connection.transport_failure_reason = reason
+        if self.context.server_side:
+            connection.stream_info.downstream_transport_failure_reason = reason
+        self.flush()
+        self._said_goodbye = True
+        connection.connection_lost(None)
+
+    # -- bytes
+
+    def flush(self, note: bool = False) -> None:
+        """Hand what OpenSSL has written to the transport."""
+        if self.outgoing.pending and self.raw is not None:
+            data = self.outgoing.read()
+            if note and len(self._noted_out) < _MAX_NOTED:
+                self._noted_out += data
+            self.raw.write(data)
+
+    def write(self, data: bytes) -> None:
+        session = self.session
+        try:
+            written = session.write(data)
+            if written < len(data):
+                view = memoryview(data)
+                while written < len(data):
+                    written += session.write(view[written:])
+        except ssl.SSLError:
+            self.connection._end(ConnectionEvent.REMOTE_CLOSE)
+            return
+        if self.raw is not None:
+            self.raw.write(self.outgoing.read())
+
+    def _read(self) -> None:
+        connection, session = self.connection, self.session
+        try:
+            while True:
+                data = session.read(_READ)
+                if not data:
+                    break
+                connection.data_received(data)
+                if connection.closed:
+                    return
+        except ssl.SSLWantReadError:
+            if self.outgoing.pending:
+                self.flush()
+            return
+        except ssl.SSLZeroReturnError:
+            pass
+        except ssl.SSLError as error:
+            self.context.stats.counters.connection_error += 1
+            connection.transport_failure_reason = tls_error(error.reason or "")
+            self.flush()
+            self._said_goodbye = True
+            connection._end(ConnectionEvent.REMOTE_CLOSE)
+            return
+        connection.eof_received()  # close_notify
+
+    def say_goodbye(self) -> None:
+        """Send a `close_notify`, once; no answer is waited for."""
+        if self._said_goodbye or not self.shaken_hands:
+            return
+        self._said_goodbye = True
+        try:
+            self.session.unwrap()
+        except (ssl.SSLError, OSError, ValueError):
+            pass  # it waits for the peer's; that is ours already written
+        self.flush()
+
+    def _leave(self) -> None:
+        """Close the transport; what it was given goes out if the kernel takes it at once."""
+        raw = self.raw
+        if raw is None:
+            return
+        raw.close()
+        self.connection.dispatcher.post(raw.abort)
+
+
+class SslTransport(asyncio.Transport):
+    """What a connection takes for its transport."""
+
+    def __init__(self, socket: SslSocket, raw: asyncio.Transport) -> None:
+        super().__init__()
+        self._socket = socket
+        self._raw = raw
+        self.write = socket.write  # type: ignore[method-assign, assignment]
+        self.pause_reading = raw.pause_reading  # type: ignore[method-assign]
+        self.resume_reading = raw.resume_reading  # type: ignore[method-assign]
+        self.get_write_buffer_size = raw.get_write_buffer_size  # type: ignore[method-assign]
+        self.set_write_buffer_limits = raw.set_write_buffer_limits  # type: ignore[method-assign]
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        if name == "ssl_object":
+            return self._socket.session
+        return self._raw.get_extra_info(name, default)
+
+    def is_closing(self) -> bool:
+        return self._raw.is_closing()
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        self._socket.say_goodbye()
+
+    def close(self) -> None:
+        self._socket.say_goodbye()
+        self._raw.close()
+
+    def abort(self) -> None:
+        """The end. If everything before it has left, the peer hears that this is all."""
+        if self._raw.is_closing() or self._raw.get_write_buffer_size():
+            self._raw.abort()
+            return
+        self._socket.say_goodbye()
+        self._socket._leave()
+
+
+def peer_chain(session: ssl.SSLObject, over: bool) -> list[bytes]:
+    """What the peer has shown so far, its own certificate first, DER."""
+    # The public method, of Python 3.13, stumbles over a client that shows nothing; what it calls says None for that.
+    shown = session._sslobj.get_unverified_chain() or ()  # type: ignore[attr-defined]
+    chain = [each.public_bytes(_DER) for each in shown if each is not None]
+    if not chain and over:
+        own = session.getpeercert(True)
+        return [own] if own else []
+    return chain
+
+
+def signature_of(certificate: Certificate) -> str:
+    """What TLS 1.3 signs with by such a key; for RSA, what everybody prefers."""
+    return {
+        "1.2.840.10045.2.1 1.2.840.10045.3.1.7": "ecdsa_secp256r1_sha256",
+        "1.2.840.10045.2.1 1.3.132.0.34": "ecdsa_secp384r1_sha384",
+        "1.2.840.10045.2.1 1.3.132.0.35": "ecdsa_secp521r1_sha512",
+        "1.2.840.113549.1.1.1": "rsa_pss_rsae_sha256",
+        "1.3.101.112": "ed25519",
+    }.get(certificate.algorithm, "")

@@ -1,0 +1,182 @@
+"""One upstream connection that carries many streams.
+
+Envoy: `Http::CodecClient`, `Http2::ActiveClient` (`MultiplexedActiveClientBase`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..errors import CodecProtocolError
+from ..http.codec import ResponseDecoder, StreamResetReason
+from ..http.http2.client_connection import ClientConnection as Http2ClientConnection
+from ..http.http2.client_connection import ClientStream
+from ..http.http2.keepalive import Keepalive
+from ..network.connection import ConnectionCloseType, ConnectionEvent
+from .codec_client import CodecClient
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..network.client_connection import ClientConnection
+    from .http2_conn_pool import Http2ConnPool
+
+
+class Http2CodecClient(CodecClient):
+    """Connecting, then with any number of streams up to `limit`, then closed.
+
+    Attributes:
+        active: streams on it.
+        limit: streams that it may carry at the same time: ours, or the peer's if that is less.
+        remaining: streams that it may still carry; None for no end.
+        failed: the peer has broken the protocol.
+    """
+
+    pool: Http2ConnPool
+    codec: Http2ClientConnection
+    failed: bool = False
+
+    def __init__(self, pool: Http2ConnPool, connection: ClientConnection) -> None:
+        # The codec greets the peer, which it can not before there is a connection.
+        super().__init__(pool, connection, None)  # type: ignore[arg-type]
+        self.active = 0
+        self.limit = pool.max_concurrent_streams
+        self.remaining = pool.max_requests
+        pool.cluster.stats.http2().nghttp2_upstream_connections += 1
+
+    @property
+    def room(self) -> int:
+        """Streams that it could take now, or once it is connected."""
+        if self.draining:
+            return 0
+        room = self.limit - self.active
+        return room if self.remaining is None else min(room, self.remaining)
+
+    def open_stream(self) -> Http2StreamClient:
+        """Count another stream; what is returned stands for the connection as far as that stream goes."""
+        self.active += 1
+        self.busy = True
+        self.requests += 1
+        if self.remaining is not None:
+            self.remaining -= 1
+        if self.codec.keepalive is not None:
+            self.codec.keepalive.on_new_stream()
+        return Http2StreamClient(self)
+
+    # -- from the connection
+
+    def on_event(self, event: ConnectionEvent) -> None:
+        if event is ConnectionEvent.CONNECTED:
+            pool = self.pool
+            settings = pool.settings
+            self.codec = Http2ClientConnection(
+                self.connection, self, settings, pool.cluster.stats.http2(), self.connection.dispatcher.post
+            )
+            if settings.keepalive_timeout:
+                self.codec.keepalive = Keepalive(
+                    self.codec, self.connection.dispatcher, pool.cluster.random.random, self._on_ping_timeout
+                )
+        super().on_event(event)
+
+    def on_above_write_buffer_high_watermark(self) -> None:
+        self.pool.stats.upstream_flow_control_backed_up_total += 1
+        for stream in tuple(self.codec.streams.values()):
+            if stream.watermark is not None:
+                stream.watermark(True)
+
+    def on_below_write_buffer_low_watermark(self) -> None:
+        self.pool.stats.upstream_flow_control_drained_total += 1
+        for stream in tuple(self.codec.streams.values()):
+            if stream.watermark is not None:
+                stream.watermark(False)
+
+    # -- from the codec
+
+    def on_go_away(self) -> None:
+        self.pool.stats.upstream_cx_close_notify += 1
+        self.draining = True
+        if not self.active:
+            self.close()
+
+    def on_max_streams_changed(self, maximum: int) -> None:
+        self.limit = min(maximum, self.pool.max_concurrent_streams)
+        self.pool.on_room_changed(self)
+
+    def on_stream_closed(self, complete: bool) -> None:
+        self.active -= 1
+        self.busy = self.active > 0
+        self.pool.on_stream_closed(self)
+        if complete and self.codec.dispatching and self.connection.closed:
+            # Envoy's codec finds itself closed before it is done with the frame.
+            self.pool.stats.upstream_cx_protocol_error += 1
+
+    def on_stream_broken(self) -> None:
+        self.pool.stats.upstream_rq_tx_reset += 1
+
+    # -- inside
+
+    def _on_protocol_error(self, error: CodecProtocolError) -> None:
+        self.failed = True
+        self.close()
+
+    def _on_ping_timeout(self) -> None:
+        self.connection.close(ConnectionCloseType.NO_FLUSH, "http2_ping_timeout")
+
+
+class Http2StreamClient:
+    """One stream of such a connection, for whoever knows a connection as that which carries its stream.
+
+    Attributes:
+        requests: which one of its connection's it is.
+    """
+
+    __slots__ = ("_client", "_stream", "_watermark", "connection", "pool", "requests")
+
+    protocol = "HTTP/2"
+
+    def __init__(self, client: Http2CodecClient) -> None:
+        self._client = client
+        self._stream: ClientStream | None = None
+        self._watermark: Callable[[bool], None] | None = None
+        self.connection = client.connection
+        self.pool = client.pool
+        self.requests = client.requests
+
+    @property
+    def codec(self) -> Http2StreamClient:
+        """Of this stream."""
+        return self
+
+    @property
+    def watermark(self) -> Callable[[bool], None] | None:
+        return self._watermark
+
+    @watermark.setter
+    def watermark(self, callback: Callable[[bool], None] | None) -> None:
+        self._watermark = callback
+        if self._stream is not None:
+            self._stream.watermark = callback
+
+    def new_stream(self, decoder: ResponseDecoder) -> ClientStream:
+        stream = self._stream = self._client.codec.new_stream(decoder)
+        stream.watermark = self._watermark
+        return stream
+
+    def read_disable(self, disable: bool) -> None:
+        if self._stream is not None:
+            self._stream.read_disable(disable)
+
+    def reset_stream(self, reason: StreamResetReason) -> None:
+        stream = self._stream
+        if stream is not None:
+            if not stream.closed:
+                self.pool.stats.upstream_rq_tx_reset += 1
+            stream.reset_stream(reason)
+
+    def on_complete(self) -> None:
+        """The whole response is there; who has not sent its whole request by now has no use for the stream."""
+        stream = self._stream
+        if stream is not None:
+            stream.decoder = None
+            if not stream.local_end:
+                self.reset_stream(StreamResetReason.LOCAL_RESET)

@@ -1,0 +1,104 @@
+"""TLS in scenarios: short words for the contexts of a configuration, and the two ends that the judge plays.
+
+The certificates are in `tests/data/tls` and are called by their file's name. In a configuration, `tls: {cert: server}`
+of a case or of a filter chain stands for its transport socket with a `DownstreamTlsContext`, `tls: {ca: ca}` of a
+cluster for one with an `UpstreamTlsContext`; `cert`, a name or a list of names, and `ca` are filled in, everything
+else is the context's own. `{certs}` in a string is the directory.
+
+A client's step, and a backend, have `tls: {...}` with any of `sni`, `cert`, `alpn`, `versions` ("1.2" or "1.3"),
+`ciphers`, `preface` (what is sent before it) and, for a backend, `ca` (it asks for the certificate of its client).
+What they agreed on is the first line of the transcript.
+"""
+
+from __future__ import annotations
+
+import ssl
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+CERTIFICATES = Path(__file__).parents[1] / "data" / "tls"
+_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+_TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3."
+
+
+@cache
+def _names() -> dict[bytes, str]:
+    return {ssl.PEM_cert_to_DER_cert(path.read_text()): path.stem for path in CERTIFICATES.glob("[!c]*.pem")} | {
+        ssl.PEM_cert_to_DER_cert((CERTIFICATES / f"{name}.pem").read_text()): name for name in ("ca", "client")
+    }
+
+
+def transport_socket(kind: str, short: dict[str, Any]) -> dict[str, Any]:
+    """`kind` is `Downstream` or `Upstream`."""
+    context = dict(short)
+    common = context.pop("common", {})
+    if "cert" in context:
+        names = context.pop("cert")
+        common["tls_certificates"] = [
+            {
+                "certificate_chain": {"filename": f"{{certs}}/{name}.pem"},
+                "private_key": {"filename": f"{{certs}}/{name}.key"},
+            }
+            for name in ([names] if isinstance(names, str) else names)
+        ]
+    if "ca" in context:
+        validation = {"trusted_ca": {"filename": f"{{certs}}/{context.pop('ca')}.pem"}}
+        common["validation_context"] = validation | context.pop("validate", {})
+    elif "validate" in context:
+        common["validation_context"] = context.pop("validate")
+    if "alpn" in context:
+        common["alpn_protocols"] = context.pop("alpn")
+    if common:
+        context["common_tls_context"] = common
+    return {
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {"@type": f"{_TYPE}{kind}TlsContext", **context},
+    }
+
+
+def _context(kind: int, spec: dict[str, Any]) -> ssl.SSLContext:
+    context = ssl.SSLContext(kind)
+    if kind == ssl.PROTOCOL_TLS_CLIENT:
+        context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    if "cert" in spec:
+        context.load_cert_chain(CERTIFICATES / f"{spec['cert']}.pem", CERTIFICATES / f"{spec['cert']}.key")
+    if "ca" in spec:
+        context.load_verify_locations(CERTIFICATES / f"{spec['ca']}.pem")
+        context.verify_mode = ssl.CERT_OPTIONAL
+    if "alpn" in spec:
+        context.set_alpn_protocols(spec["alpn"])
+    if "ciphers" in spec:
+        context.set_ciphers(spec["ciphers"])
+    if "versions" in spec:
+        context.minimum_version = context.maximum_version = _VERSIONS[str(spec["versions"])]
+    return context
+
+
+def client_context(spec: dict[str, Any]) -> ssl.SSLContext:
+    return _context(ssl.PROTOCOL_TLS_CLIENT, spec)
+
+
+def server_context(spec: dict[str, Any]) -> ssl.SSLContext:
+    context = _context(ssl.PROTOCOL_TLS_SERVER, {"cert": "server", **spec})
+
+    def note_name(session: Any, name: str | None, _: object) -> None:
+        session.sni = name
+
+    context.sni_callback = note_name
+    return context
+
+
+def agreed(session: Any) -> str:
+    """What two ends agreed on, and who the peer is."""
+    version, cipher = session.version(), session.cipher()[0]
+    der = session.getpeercert(True)
+    shown = [version, cipher]
+    if session.selected_alpn_protocol():
+        shown.append(f"alpn={session.selected_alpn_protocol()}")
+    if session.server_side and getattr(session, "sni", None):
+        shown.append(f"sni={session.sni}")
+    if der:
+        shown.append(f"peer={_names().get(der, 'unknown')}")
+    return f"<{' '.join(shown)}>"
