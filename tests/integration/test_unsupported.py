@@ -49,9 +49,10 @@ static_resources:
           - name: router
             typed_config:
               "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
+    enable_mptcp: true
   clusters:
   - name: nobody
-    protocol_selection: USE_DOWNSTREAM_PROTOCOL
+    alt_stat_name: somebody
 """
 
 TOLD = [
@@ -63,12 +64,7 @@ TOLD = [
         "no extension of minienvoy takes envoy.extensions.filters.http.cors.v3.Cors",
     ),
     (13, 11, f"{MANAGER}.tracing", "not supported"),
-    (
-        31,
-        5,
-        "static_resources.clusters[0].protocol_selection",
-        "USE_DOWNSTREAM_PROTOCOL is not supported, only USE_CONFIGURED_PROTOCOL",
-    ),
+    (29, 5, "static_resources.listeners[0].enable_mptcp", "true is not supported, only false"),
 ]
 """Line, column, path and reason of everything in it that is not honoured, in the order of the API's fields."""
 
@@ -128,17 +124,15 @@ async def test_serving_is_refused_in_envoys_words(command, bootstrap):
 
 
 async def test_unknown_fields_are_told_with_what_was_probably_meant(command, bootstrap):
-    bootstrap.write_text(
-        BOOTSTRAP.replace("protocol_selection", "protocol_selecton").replace("stat_prefix", "stat_prefx")
-    )
+    bootstrap.write_text(BOOTSTRAP.replace("alt_stat_name", "alt_stat_nam").replace("stat_prefix", "stat_prefx"))
     async with command("-c", str(bootstrap), "--mode", "validate") as process:
         _, err = await process.communicate()
     assert process.returncode == 1
     text = err.decode()
     assert f"{bootstrap}:12:11: " in text
     assert "did you mean 'stat_prefix'?" in text
-    assert f"{bootstrap}:31:5: " in text
-    assert "did you mean 'protocol_selection'?" in text
+    assert f"{bootstrap}:32:5: " in text
+    assert "did you mean 'alt_stat_name'?" in text
 
 
 async def test_with_permission_it_starts_without_them_and_says_so(command, bootstrap, tmp_path, fetch):
@@ -163,10 +157,10 @@ async def test_with_permission_it_starts_without_them_and_says_so(command, boots
     assert (answer.status, answer.body) == (200, b"served")
 
 
-async def test_tls_that_is_not_there_is_never_left_out(command, bootstrap):
-    tls = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
-    socket = f'      transport_socket: {{name: tls, typed_config: {{"@type": {tls}}}}}\n  clusters:'
-    bootstrap.write_text(BOOTSTRAP.replace("  clusters:", socket))
+async def test_a_transport_socket_that_is_not_there_is_never_left_out(command, bootstrap):
+    tap = "type.googleapis.com/envoy.extensions.transport_sockets.tap.v3.Tap"
+    socket = f'      transport_socket: {{name: tap, typed_config: {{"@type": {tap}}}}}'
+    bootstrap.write_text(BOOTSTRAP.replace("    enable_mptcp: true", socket))
     async with command("-c", str(bootstrap), "--unsupported", "warn") as process:
         _, err = await process.communicate()
     assert process.returncode == 1

@@ -89,7 +89,8 @@ def test_a_list_over_a_limit_is_told_and_leaves_the_table_as_it_should_be(
     theirs, ours, witness = hpack.Encoder(), decoder(max_size, max_count), decoder()
     block = theirs.encode(fields)
     witness.decode(block)
-    size = sum(32 + len(name) + len(value) for name, value in fields)
+    # Envoy counts without the 32 bytes a field that the table counts.
+    size = sum(len(name) + len(value) for name, value in fields)
     if size > max_size or len(fields) > max_count:
         with pytest.raises(HeaderListTooLarge) as refused:
             ours.decode(block)
