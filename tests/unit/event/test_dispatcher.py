@@ -181,3 +181,35 @@ def test_a_timer_armed_by_another_does_not_put_off_the_one_that_waits(loop: Loop
     dispatcher.create_timer(lambda: fired.append(loop.now)).enable(2)
     loop.run_until(110)
     assert fired == [pytest.approx(102)]
+
+
+def test_timers_that_are_disarmed_long_before_their_time_leave_nothing(loop: Loop, dispatcher: Dispatcher) -> None:
+    """Connections come and go, each with an idle timeout of an hour: what is kept does not grow with them."""
+    fired: list[float] = []
+    stays = dispatcher.create_timer(lambda: fired.append(loop.now))
+    stays.enable(1800)
+    for at in range(20_000):
+        loop.run_until(100 + at * 2 * TICK)
+        timer = dispatcher.create_timer(lambda: fired.append(-1))
+        timer.enable(3600)
+        timer.disable()
+    assert len(dispatcher._buckets) == len(dispatcher._ticks) <= 512
+    loop.run_until(2000)
+    assert fired == [pytest.approx(1900, abs=TICK * 1.01)]
+
+
+def test_buckets_are_swept_out_while_timers_fire(loop: Loop, dispatcher: Dispatcher) -> None:
+    fired: list[float] = []
+
+    def arm_and_disarm_many() -> None:
+        for at in range(2000):
+            timer = dispatcher.create_timer(lambda: fired.append(-1))
+            timer.enable(10 + at * TICK)
+            timer.disable()
+        fired.append(loop.now)
+
+    first, second = dispatcher.create_timer(arm_and_disarm_many), dispatcher.create_timer(arm_and_disarm_many)
+    first.enable(1)
+    second.enable(2)
+    loop.run_until(200)
+    assert fired == [pytest.approx(101, abs=TICK * 1.01), pytest.approx(102, abs=TICK * 1.01)]
