@@ -309,3 +309,18 @@ def test_what_there_is_not_is_refused():
             assert list(proxy.faults) == []
 
     run(test)
+
+
+def test_an_upstream_refuses_connections_and_accepts_them_again():
+    async def test() -> None:
+        async with FakeUpstream("hello") as service, Proxy.from_dict(config(service.address)) as proxy:
+            assert await ask(proxy) == (200, b"hello")
+            service.refuse()
+            await asyncio.sleep(0.1)
+            status, body = await ask(proxy)
+            assert (status, b"remote connection failure" in body) == (503, True)
+            await service.listen()
+            assert await ask(proxy) == (200, b"hello")
+            service.refuse()
+
+    run(test)
