@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .server.listener import Listener
     from .server.server import Server
     from .threaded_proxy import ThreadedProxy
+    from .upstream.faults import Faults
 
 Endpoint = str | tuple[str, int]
 """`127.0.0.1:80`, `[::1]:80`, the path of a unix socket, or what `getsockname()` returns."""
@@ -295,6 +296,15 @@ class Proxy:
         if self._stats is None:
             raise UsageError("this proxy was not started", "use `async with`, or `await proxy.start()`")
         return self._stats
+
+    @property
+    def faults(self) -> Faults:
+        """Makes the network to hosts a bad one, and well again: `proxy.faults.add("users", "latency", latency=200)`.
+
+        Raises:
+            UsageError: it does not run.
+        """
+        return self.server.faults
 
     def address(self, listener: str | None = None) -> tuple[str, int]:
         """Where a listener listens: (IP address, port). Without a name, of the only one; `admin` is the admin's.

@@ -44,6 +44,27 @@ class ThreadedStats(Mapping[str, int]):
         return count
 
 
+class ThreadedFaults:
+    """`Proxy.faults`, changed in its thread."""
+
+    def __init__(self, ask: Callable[[Callable[[], Any]], Any], proxy: Proxy) -> None:
+        self._ask = ask
+        self._proxy = proxy
+
+    def add(self, cluster: str, type: str, **options: Any) -> str:
+        """As `Faults.add`."""
+        name: str = self._ask(lambda: self._proxy.faults.add(cluster, type, **options))
+        return name
+
+    def remove(self, cluster: str, name: str, *, endpoint: str | None = None) -> None:
+        """As `Faults.remove`."""
+        self._ask(lambda: self._proxy.faults.remove(cluster, name, endpoint=endpoint))
+
+    def clear(self) -> None:
+        """As `Faults.clear`."""
+        self._ask(lambda: self._proxy.faults.clear())
+
+
 class ThreadedProxy:
     """Made by `Proxy.in_thread`. Everything that a `Proxy` awaits is waited for here; the rest is the same.
 
@@ -97,6 +118,11 @@ class ThreadedProxy:
         """As `Proxy.url`."""
         found: str = self._ask(lambda: self._proxy.url(listener))
         return found
+
+    @property
+    def faults(self) -> ThreadedFaults:
+        """As `Proxy.faults`."""
+        return ThreadedFaults(self._ask, self._proxy)
 
     def advance(self, seconds: float) -> None:
         """As `Proxy.advance`. Peers in other threads are not waited for."""

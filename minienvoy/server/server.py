@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from ..discovery.secret_manager import SecretManager
     from ..event.dispatcher import Dispatcher
     from ..explain.log import ExplanationLog
+    from ..upstream.faults import Faults
     from ..upstream.outlier_event_logger import OutlierEventLogger
     from .admin.admin import Admin
     from .listener import Listener
@@ -160,6 +161,7 @@ class Server(ServerContext):
         self.admin_listener: Listener | None = None
         self.admin: Admin | None = None
         self._bind = bind
+        self._faults: Faults | None = None
         self._overload_manager: OverloadManager | None = None
         self.unsupported: list[Unsupported] = self._check_supported()
         self.node = self._make_node()
@@ -258,6 +260,15 @@ class Server(ServerContext):
                 self.admin_listener.remove()
             self.access_logs.close()
             raise
+
+    @property
+    def faults(self) -> Faults:
+        """Bad networks in front of hosts; none at first."""
+        if self._faults is None:
+            from ..upstream.faults import Faults
+
+            self._faults = Faults(self.cluster_manager, self.random)
+        return self._faults
 
     # -- life
 

@@ -130,6 +130,7 @@ class _Upstream:
         self._open: set[asyncio.Transport] = set()
         self._drained: asyncio.Future[None] | None = None
         self._server: asyncio.Server | None = None
+        self._refusing: socket.socket | None = None
         self._address = ""
 
     @property
@@ -150,6 +151,9 @@ class _Upstream:
 
     async def stop(self) -> None:
         """Stop listening and abort every connection; as leaving the context does."""
+        refusing, self._refusing = self._refusing, None
+        if refusing is not None:
+            refusing.close()
         if self._server is not None:
             self._server.close()
             for transport in list(self._open):
@@ -159,6 +163,25 @@ class _Upstream:
                 await self._drained
             await self._server.wait_closed()
             self._server = None
+
+    def refuse(self) -> None:
+        """Nobody listens any more and who is connected is dropped, until `listen`; the port stays ours."""
+        server, self._server = self._server, None
+        if server is not None:
+            port = server.sockets[0].getsockname()[1]
+            server.close()
+            for transport in list(self._open):
+                transport.abort()
+            # One that is bound and does not listen.
+            self._refusing = socket.socket()
+            self._refusing.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._refusing.bind(("127.0.0.1", port))
+
+    async def listen(self) -> None:
+        """Undo `refuse`."""
+        refusing, self._refusing = self._refusing, None
+        if refusing is not None:
+            self._server = await asyncio.get_running_loop().create_server(self._protocol, sock=refusing)
 
     def opened(self, transport: asyncio.Transport) -> None:
         """A connection was accepted."""

@@ -20,6 +20,13 @@ def create_connection(cluster: Cluster, host: Host, address: Address | None = No
 
     `address` is where to, if not to one of `host.addresses`.
     """
+    connection = _create_connection(cluster, host, address)
+    if cluster.dispatcher.toxics is not None:
+        cluster.dispatcher.toxics.attach(cluster, host, connection)
+    return connection
+
+
+def _create_connection(cluster: Cluster, host: Host, address: Address | None) -> ClientConnection:
     addresses = host.addresses if address is None else (address,)
     address = address or host.address
     selector = cluster.local_address_selector

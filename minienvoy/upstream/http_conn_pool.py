@@ -173,6 +173,10 @@ class HttpConnPool:
         for client in tuple(self._clients):
             client.close()
 
+    def connections(self) -> list[ClientConnection]:
+        """All of them, also those that are being made."""
+        return [client.connection for client in self._clients]
+
     # -- from the connections
 
     def on_connected(self, client: CodecClient) -> None:

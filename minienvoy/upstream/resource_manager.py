@@ -116,8 +116,8 @@ class Retries(Resource):
 
     @property
     def remaining(self) -> int:
-        # What a budget leaves depends on requests to come.
-        return super().remaining if self.budget_percent is None else 0
+        # What a budget leaves depends on requests to come: the gauge stays as it was made.
+        return super().remaining if self.budget_percent is None else self.max
 
     def __repr__(self) -> str:
         return f"{self.current} of {self.limit}"

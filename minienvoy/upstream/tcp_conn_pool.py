@@ -100,6 +100,10 @@ class TcpConnPool:
         for client in tuple(self._clients):
             client.connection.close(ConnectionCloseType.NO_FLUSH)
 
+    def connections(self) -> list[ClientConnection]:
+        """All of them, also those that are being made."""
+        return [client.connection for client in self._clients]
+
     def stop_pending(self) -> None:
         """A request has its connection, or waits no more."""
         self.cluster.stats.traffic.upstream_rq_pending_active -= 1

@@ -2,7 +2,8 @@
 
 `body: json` sorts the keys (Envoy's `Struct`s have no order), `body: shape` keeps keys and types, `body: keys` the keys
 of the top level, `body: words` the text with its numbers replaced, `body: sorted` the same sorted, `body: stats`
-statistics with the values of those that are never the same twice replaced, `body: none` nothing.
+statistics with the values of those that are never the same twice replaced, `body: names` the names of statistics,
+`body: none` nothing.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ def reader(how: str) -> Callable[[messages.Message], list[str]]:
         "words": lambda body: [_NUMBER.sub("<n>", line) for line in body.splitlines()],
         "sorted": lambda body: sorted({_NUMBER.sub("<n>", line) for line in body.splitlines()}),
         "stats": lambda body: [_statistic(line) for line in body.splitlines()],
+        "names": lambda body: [line.partition(": ")[0] for line in body.splitlines()],
         "none": lambda body: [],
     }
     way = ways[how]

@@ -76,7 +76,7 @@ def get(url):
 
 
 async def test_every_example_about_testing(root, project, names):
-    first, quiet, upstreams, threaded, plugin, simulated = examples(root, "testing.md")
+    first, quiet, upstreams, faults, threaded, plugin, simulated = examples(root, "testing.md")
     after = await execute(first, names)
     assert after["response"].status == 503
     level = logger.get("router").level
@@ -90,6 +90,12 @@ async def test_every_example_about_testing(root, project, names):
         for _ in range(2):
             await names["client"].get(f"http://{upstream.address}/", headers=[("X-Request-Id", "1")])
         await execute(upstreams, names)
+    async with (
+        FakeUpstream("one") as users,
+        Proxy.from_yaml("deploy/envoy.yaml", endpoints={"users": [users.address]}) as proxy,
+    ):
+        await execute(faults.replace("127.0.0.1:4711", users.address), {**names, "proxy": proxy})
+        assert len(proxy.faults) == 0
     await asyncio.to_thread(asyncio.run, execute(threaded, {**names, "requests": SimpleNamespace(get=get)}))
     with warnings.catch_warnings():
         # The marker is known where the plugin is installed.
@@ -112,6 +118,6 @@ async def test_every_example_about_explanations(root, project, names):
         assert "entry" not in await execute(of_the_journal, names), "no host was ejected"
 
 
-@pytest.mark.parametrize(("page", "count"), [("testing.md", 6), ("explain.md", 2)])
+@pytest.mark.parametrize(("page", "count"), [("testing.md", 7), ("explain.md", 2)])
 async def test_no_example_is_forgotten(root, page, count):
     assert len(examples(root, page)) == count

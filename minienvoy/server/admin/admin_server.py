@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ...stats.settings import StatsSettings
     from ...stats.store import Store
     from ...upstream.cluster import Cluster
+    from ...upstream.faults import Faults
     from ..listener_manager import StopListenersType
 
 
@@ -98,6 +99,10 @@ class AdminServer(Protocol):
     def secrets(self) -> SecretManager | None: ...
     @property
     def explanations(self) -> ExplanationLog | None: ...
+    @property
+    def faults(self) -> Faults:
+        """Bad networks in front of hosts."""
+
     @property
     def state(self) -> str:
         """`LIVE`, `DRAINING`, `PRE_INITIALIZING` or `INITIALIZING`."""

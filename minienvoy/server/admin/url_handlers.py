@@ -12,6 +12,7 @@ from ...record import replace
 from .clusters_handler import ClustersHandler
 from .config_dump_handler import ConfigDumpHandler
 from .explain_handler import ExplainHandler
+from .faults_handler import FaultsHandler
 from .init_dump_handler import InitDumpHandler
 from .listeners_handler import ListenersHandler
 from .profiling_handler import ProfilingHandler
@@ -60,6 +61,7 @@ def make_url_handlers(
     clusters = ClustersHandler(server)
     config_dump = ConfigDumpHandler(config_tracker)
     explain = ExplainHandler(server)
+    faults = FaultsHandler(server)
     init_dump = InitDumpHandler(server)
     listeners = ListenersHandler(server)
     profiling = ProfilingHandler()
@@ -166,6 +168,18 @@ def make_url_handlers(
             "/minienvoy/unsupported",
             "print what the configuration asks for and minienvoy does not do",
             explain.handler_unsupported,
+            listed=False,
+        ),
+        UrlHandler(
+            "/minienvoy/faults",
+            "print, add (POST) and remove (POST) bad networks in front of hosts",
+            faults.handler_faults,
+            params=(
+                _text("cluster", "The cluster"),
+                _text("endpoint", "host:port of one of its hosts; otherwise all of them"),
+                _text("type", "What is bad, by toxiproxy's names"),
+                _text("remove", "The name of one to remove"),
+            ),
             listed=False,
         ),
     ]
