@@ -51,7 +51,7 @@ static_resources:
               "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
   clusters:
   - name: nobody
-    protocol_selection: USE_DOWNSTREAM_PROTOCOL
+    track_cluster_stats: {timeout_budgets: true}
 """
 
 TOLD = [
@@ -63,12 +63,7 @@ TOLD = [
         "no extension of minienvoy takes envoy.extensions.filters.http.cors.v3.Cors",
     ),
     (13, 11, f"{MANAGER}.tracing", "not supported"),
-    (
-        31,
-        5,
-        "static_resources.clusters[0].protocol_selection",
-        "USE_DOWNSTREAM_PROTOCOL is not supported, only USE_CONFIGURED_PROTOCOL",
-    ),
+    (31, 5, "static_resources.clusters[0].track_cluster_stats", "not supported"),
 ]
 """Line, column, path and reason of everything in it that is not honoured, in the order of the API's fields."""
 
@@ -129,7 +124,7 @@ async def test_serving_is_refused_in_envoys_words(command, bootstrap):
 
 async def test_unknown_fields_are_told_with_what_was_probably_meant(command, bootstrap):
     bootstrap.write_text(
-        BOOTSTRAP.replace("protocol_selection", "protocol_selecton").replace("stat_prefix", "stat_prefx")
+        BOOTSTRAP.replace("track_cluster_stats", "track_cluster_stat").replace("stat_prefix", "stat_prefx")
     )
     async with command("-c", str(bootstrap), "--mode", "validate") as process:
         _, err = await process.communicate()
@@ -138,7 +133,7 @@ async def test_unknown_fields_are_told_with_what_was_probably_meant(command, boo
     assert f"{bootstrap}:12:11: " in text
     assert "did you mean 'stat_prefix'?" in text
     assert f"{bootstrap}:31:5: " in text
-    assert "did you mean 'protocol_selection'?" in text
+    assert "did you mean 'track_cluster_stats'?" in text
 
 
 async def test_with_permission_it_starts_without_them_and_says_so(command, bootstrap, tmp_path, fetch):

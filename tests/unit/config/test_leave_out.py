@@ -53,12 +53,12 @@ def test_values_go_back_to_their_default() -> None:
             "name": "a",
             "lrs_server": {"self": {}},
             "alt_stat_name": "b",
-            "protocol_selection": "USE_DOWNSTREAM_PROTOCOL",
+            "type": "EDS",
         },
         "envoy.config.cluster.v3.Cluster",
     ).message
     assert left(message) == []
-    assert (message.protocol_selection, message.HasField("lrs_server"), message.alt_stat_name) == (0, False, "b")
+    assert (message.type, message.HasField("lrs_server"), message.alt_stat_name) == (0, False, "b")
 
 
 def test_filters_that_nobody_knows_are_left_out_of_their_list() -> None:
