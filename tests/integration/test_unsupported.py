@@ -63,7 +63,7 @@ TOLD = [
         "no extension of minienvoy takes envoy.extensions.filters.http.cors.v3.Cors",
     ),
     (13, 11, f"{MANAGER}.tracing", "not supported"),
-    (31, 5, "static_resources.clusters[0].track_cluster_stats", "not supported"),
+    (31, 27, "static_resources.clusters[0].track_cluster_stats.timeout_budgets", "not supported"),
 ]
 """Line, column, path and reason of everything in it that is not honoured, in the order of the API's fields."""
 

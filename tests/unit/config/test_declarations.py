@@ -131,7 +131,6 @@ NOT_READ = {
     ("server/listener.py", "protocol"): "TCP is all there is",
     ("server/listener.py", "use_proxy_proto"): "only as it is by default",
     ("server/stats_settings.py", "inclusion_list"): "by the name that WhichOneof gives",
-    ("upstream/cluster.py", "protocol_selection"): "only as it is by default",
     ("upstream/cluster.py", "protocol"): "TCP is all there is",
     ("upstream/cluster_health.py", "codec_client_type"): "only HTTP/1",
     ("upstream/load_assignment.py", "cluster_name"): "only a subscription would ask for it",

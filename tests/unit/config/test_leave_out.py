@@ -53,12 +53,16 @@ def test_values_go_back_to_their_default() -> None:
             "name": "a",
             "lrs_server": {"self": {}},
             "alt_stat_name": "b",
-            "type": "EDS",
+            "lrs_report_endpoint_metrics": ["x"],
         },
         "envoy.config.cluster.v3.Cluster",
     ).message
     assert left(message) == []
-    assert (message.type, message.HasField("lrs_server"), message.alt_stat_name) == (0, False, "b")
+    assert (len(message.lrs_report_endpoint_metrics), message.HasField("lrs_server"), message.alt_stat_name) == (
+        0,
+        False,
+        "b",
+    )
 
 
 def test_filters_that_nobody_knows_are_left_out_of_their_list() -> None:
