@@ -92,12 +92,12 @@ honours(
     "typed_extension_protocol_options",
     "connection_pool_per_downstream_connection",
     "preconnect_policy",
+    "protocol_selection",
     "upstream_bind_config",
     "upstream_connection_options",
     "use_tcp_for_dns_lookups",
     "wait_for_warm_on_init",
     values={
-        "protocol_selection": ("USE_CONFIGURED_PROTOCOL", "USE_DOWNSTREAM_PROTOCOL"),
         "type": ("STATIC", "STRICT_DNS", "LOGICAL_DNS", "ORIGINAL_DST"),
     },
     whole=("metadata",),

@@ -16,7 +16,7 @@ from minienvoy.upstream.grpc_client import GrpcClient, GrpcDecoder, grpc_frame
 from tests.unit.http_bench import OK, Bench
 
 MakeBench = Callable[..., Bench]
-HTTP2 = {"http2_protocol_options": {}}
+HTTP2: dict[str, Any] = {"http2_protocol_options": {}}
 
 
 class Heard:

@@ -30,11 +30,6 @@ honours(
     CONFIG_TYPE,
     "individual_method_stats_allowlist",
     "stats_for_all_methods",
-    values={
-        "emit_filter_state": (False,),
-        "enable_upstream_stats": (False,),
-        "replace_dots_in_grpc_service_name": (False,),
-    },
 )
 honours("envoy.config.core.v3.GrpcMethodList", "services")
 honours("envoy.config.core.v3.GrpcMethodList.Service", "name", "method_names")
