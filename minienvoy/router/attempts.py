@@ -105,7 +105,7 @@ class Attempts:
         policy = self.settings.retry_policy
         if policy.retry_on or headers.has(b"x-envoy-retry-on") or headers.has(b"x-envoy-retry-grpc-on"):
             priority = router.route_entry.priority
-            self.state = RetryState(router.config, policy, headers, router.cluster, priority)
+            self.state = RetryState(router.config, policy, headers, router.cluster, priority, router.tally)
         for name in _CONTROL:
             headers.remove(name)
 

@@ -10,7 +10,7 @@ way, also while it waits.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..upstream.cluster import Cluster
     from ..upstream.host import Host
     from .router_config import RouterConfig
+    from .virtual_cluster import RequestTally
 
 _CONNECT_FAILURES: Final = (
     StreamResetReason.LOCAL_CONNECTION_FAILURE,
@@ -65,6 +66,7 @@ class RetryState:
         "_limited",
         "_retriable_header_names",
         "_status_codes",
+        "_tally",
         "_timer",
         "_tried",
         "back_off",
@@ -80,8 +82,16 @@ class RetryState:
     )
 
     def __init__(
-        self, config: RouterConfig, policy: RetryPolicy, headers: RequestHeaderMap, cluster: Cluster, priority: int
+        self,
+        config: RouterConfig,
+        policy: RetryPolicy,
+        headers: RequestHeaderMap,
+        cluster: Cluster,
+        priority: int,
+        tally: Sequence[RequestTally] = (),
     ) -> None:
+        """`tally` counts what the cluster counts."""
+        self._tally = tally
         self.policy = policy
         self.cluster = cluster
         self.remaining = policy.num_retries
@@ -174,16 +184,22 @@ class RetryState:
         if self._tried and not rule:
             # There was a retry, and nothing is wrong with this response.
             stats.upstream_rq_retry_success += 1
+            for each in self._tally:
+                each.stats.upstream_rq_retry_success += 1
         self.reset()
         self.rule = rule
         if not rule:
             return RetryStatus.NO
         if self.remaining == 0:
             stats.upstream_rq_retry_limit_exceeded += 1
+            for each in self._tally:
+                each.stats.upstream_rq_retry_limit_exceeded += 1
             return RetryStatus.NO_RETRY_LIMIT_EXCEEDED
         self.remaining -= 1
         if not self.resource.can_create:
             stats.upstream_rq_retry_overflow += 1
+            for each in self._tally:
+                each.stats.upstream_rq_retry_overflow += 1
             return RetryStatus.NO_OVERFLOW
         if not self._config.use_retry():
             return RetryStatus.NO
@@ -221,6 +237,8 @@ class RetryState:
         self._tried = True
         stats = self.cluster.stats.traffic
         stats.upstream_rq_retry += 1
+        for each in self._tally:
+            each.stats.upstream_rq_retry += 1
         if self._limited is not None:
             self._limited = None
             stats.upstream_rq_retry_backoff_ratelimited += 1

@@ -44,6 +44,8 @@ _CONTROL: Final = (
     | KIND[b"x-envoy-upstream-rq-per-try-timeout-ms"]
     | KIND[b"x-envoy-upstream-rq-timeout-alt-response"]
 )
+_ALT_STAT_NAME: Final = KIND[b"x-envoy-upstream-alt-stat-name"]
+_CANARY: Final = KIND[b"x-envoy-upstream-canary"]
 _TIMEOUTS: Final = _TIMEOUT_HEADER | _EXPECTED_TIMEOUT
 _SERVICE_TIME: Final = KIND[b"x-envoy-upstream-service-time"]
 
@@ -91,6 +93,8 @@ class Router(RouterReplies):
         self.cluster = cluster
         if explain is not NO_EXPLANATION:
             explain.decided("cluster", cluster_name, f"route {route}")
+        if route.counts or headers.seen & _ALT_STAT_NAME:
+            self.take_tally(headers)
         self.timeout = route.timeout
         if headers.seen & _INTERNAL:
             self.internal = headers.has(b"x-envoy-internal")
@@ -269,12 +273,20 @@ class Router(RouterReplies):
         status = headers.status
         outcome = self.outcome_of(headers) if headers.seen & GRPC_STATUS else status
         if not stream.is_health_check:
-            cluster.code_stats.charge_response(status, self.internal)
-            host_stats = upstream.host.stats
-            if status >= 500 or outcome >= 500:
-                host_stats.rq_error += 1
+            dynamic, host = self.config.dynamic_stats, upstream.host
+            if dynamic:
+                cluster.code_stats.charge_response(status, self.internal)
+                if self.tally or headers.seen & _CANARY or host.canary or self.config.zone:
+                    self.canary = host.canary or headers.get(b"x-envoy-upstream-canary") == b"true"
+                    self.charge_others(status, host)
+            if status >= 500:
+                # Envoy counts these in passing, when it counts the response.
+                if dynamic:
+                    host.stats.rq_error += 1
+            elif outcome >= 500:
+                host.stats.rq_error += 1
             else:
-                host_stats.rq_success += 1
+                host.stats.rq_success += 1
         if attempts is None and (upstream.host.outlier is not None or headers.seen & IMMEDIATE_FAIL):
             self.tell_detectors(upstream, headers)
         if cluster.orca_load_report is not None:
@@ -307,8 +319,11 @@ class Router(RouterReplies):
         stream.last_upstream_rx_byte_time = now
         if self._complete_time is not None:
             stream.response_timeout_callback = None
-            if not stream.is_health_check:
-                self.cluster.code_stats.charge_timing(int((now - self._complete_time) * 1000), self.internal)
+            if not stream.is_health_check and self.config.dynamic_stats:
+                elapsed = int((now - self._complete_time) * 1000)
+                self.cluster.code_stats.charge_timing(elapsed, self.internal)
+                if self.tally or self.canary or self.config.zone:
+                    self.charge_time_of_others(elapsed)
 
     def on_grpc_trailers(self, upstream: UpstreamRequest, trailers: HeaderMap) -> None:
         """How a gRPC call has ended is known only now; until then it counted as a success."""

@@ -80,6 +80,8 @@ class UpstreamRequest:
         if router.explain is not NO_EXPLANATION:
             how = "new" if client.requests == 1 else f"reused, request {client.requests}"
             router.explain.decided("connection", f"{connection.info.local_address} -> {self.host}", how)
+        for each in router.tally:
+            each.stats.upstream_rq_total += 1
         headers = router.request_headers
         if router.route_entry.auto_host_rewrite and self.host.hostname:
             router.route_entry.rewrite_host(headers, self.host.hostname.encode())

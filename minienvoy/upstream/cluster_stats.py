@@ -234,6 +234,7 @@ class ClusterStats:
     """What every cluster takes under `cluster.NAME.`."""
 
     __slots__ = (
+        "_alternative_codes",
         "_http1",
         "circuit_breakers",
         "codes",
@@ -258,7 +259,15 @@ class ClusterStats:
         )
         """By priority: default, high."""
         self.codes = CodeStats(scope)
+        self._alternative_codes: dict[str, CodeStats] = {}
         self._http1: Http1CodecStats | None = None
+
+    def alternative_codes(self, name: str) -> CodeStats:
+        """A second set, which requests may name."""
+        codes = self._alternative_codes.get(name)
+        if codes is None:
+            codes = self._alternative_codes[name] = CodeStats(self.scope.scope(name))
+        return codes
 
     def http1(self) -> Http1CodecStats:
         """Of the cluster's HTTP/1 connections; they exist from the first call on."""
