@@ -304,6 +304,8 @@ class ActiveStream(UpgradableStream):
                 self._end()
         else:
             self.encoder.encode_headers(headers, False)
+            if self._upgrade and config.flush_log_on_tunnel_successfully_established and self._opens_tunnel(headers):
+                self._log(AccessLogType.DOWNSTREAM_TUNNEL_SUCCESSFULLY_ESTABLISHED)
 
     def encode_data(self, data: bytes, end_stream: bool) -> None:
         if self.ended:

@@ -28,6 +28,7 @@ from .redirect import MAX_BODY, DirectResponse, Redirect, SslRedirect
 from .retry_policy import PLAIN, AttemptSettings
 from .route_matcher import RouteMatch
 from .shadow_writer import ShadowPolicy, shadow_policies
+from .tcp_upstream import ConnectConfig, connect_config
 from .virtual_cluster import RequestCounters, VirtualClusters, route_counters
 from .weighted_cluster import ClusterSpecifier, HeaderClusterSpecifier, WeightedClusterSpecifier
 
@@ -93,7 +94,7 @@ honours(
         "retry_policy_typed_config": "Envoy does not read it either",
     },
 )
-honours("envoy.config.route.v3.RouteAction.UpgradeConfig", "upgrade_type", "enabled")
+honours("envoy.config.route.v3.RouteAction.UpgradeConfig", "upgrade_type", "enabled", "connect_config")
 honours("envoy.config.route.v3.NonForwardingAction")
 
 
@@ -162,6 +163,7 @@ class RouteEntry:
     Attributes:
         cluster_name: where requests go; empty for a direct response or a redirect.
         specifier: chooses the cluster of a request, if the configuration does not.
+        connect_config: ends tunnels here, or None.
         counters: of the route, if it has a `stat_prefix`.
         counts: somebody besides the cluster counts its requests: these, or the virtual clusters.
         depends: on the request, so that `for_request` must be asked.
@@ -193,6 +195,7 @@ class RouteEntry:
         "cluster_host",
         "cluster_name",
         "cluster_not_found_status",
+        "connect_config",
         "copies_request",
         "counters",
         "counts",
@@ -256,6 +259,7 @@ class RouteEntry:
         self.rate_limits: RateLimitPolicy | None = None
         self.virtual_host_rate_limits = common.rate_limits
         self.include_virtual_host_rate_limits = False
+        self.connect_config: ConnectConfig | None = None
         self.upgrades: Mapping[bytes, bool] = {}
         self.auto_host_rewrite = False
         self.append_x_forwarded_host = False
@@ -324,6 +328,7 @@ class RouteEntry:
         if timeout is not None:
             self.timeout = timeout
         self.idle_timeout = seconds(action, "idle_timeout")
+        self.connect_config = connect_config(action.upgrade_configs, f"{path}.upgrade_configs")
         self.upgrades = _upgrades(action.upgrade_configs, f"{path}.upgrade_configs")
         if action.HasField("max_stream_duration"):
             self.max_stream_duration = seconds(action.max_stream_duration, "max_stream_duration")

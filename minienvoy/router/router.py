@@ -26,6 +26,8 @@ from .upstream_request import UpstreamRequest
 if TYPE_CHECKING:
     from ..http.filter_manager import FilterManager
     from .route_entry import RouteEntry
+    from .tcp_upstream import ConnectConfig
+    from .upstream_request import Cancellable
 
 _STOP: Final = FilterHeadersStatus.STOP_ITERATION
 _NO_BUFFER: Final = FilterDataStatus.STOP_ITERATION_NO_BUFFER
@@ -132,13 +134,16 @@ class Router(RouterReplies):
         if attempts is not None:
             attempts.take_policy(headers)
             attempts.live.append(upstream)
-        pool = host.http_pools.get(route.priority) or http_conn_pool(
-            cluster, host, config.make_codec, route.priority, stream.downstream_connection
-        )
-        if pool is None:
-            self.no_pool()
-            return _STOP
-        pending = pool.new_stream(upstream)
+        if route.connect_config is not None and headers.method in route.connect_config.methods:
+            pending = self._new_tunnel(route.connect_config, upstream)
+        else:
+            pool = host.http_pools.get(route.priority) or http_conn_pool(
+                cluster, host, config.make_codec, route.priority, stream.downstream_connection
+            )
+            if pool is None:
+                self.no_pool()
+                return _STOP
+            pending = pool.new_stream(upstream)
         if pending is not None:
             upstream.pending = pending
             stream.upstream_request_create_time = stream.dispatcher.monotonic_time()
@@ -190,13 +195,15 @@ class Router(RouterReplies):
     def start_attempt(self, upstream: UpstreamRequest) -> None:
         """Not the first one; that is part of `decode_headers`."""
         self.upstream = upstream
-        priority = self.route_entry.priority
-        connection = self.stream.downstream_connection
-        pool = http_conn_pool(self.cluster, upstream.host, self.config.make_codec, priority, connection)
-        if pool is None:
-            self.no_pool()
-            return
-        pending = pool.new_stream(upstream)
+        route, connection = self.route_entry, self.stream.downstream_connection
+        if route.connect_config is not None and self.request_headers.method in route.connect_config.methods:
+            pending = self._new_tunnel(route.connect_config, upstream)
+        else:
+            pool = http_conn_pool(self.cluster, upstream.host, self.config.make_codec, route.priority, connection)
+            if pool is None:
+                self.no_pool()
+                return
+            pending = pool.new_stream(upstream)
         if pending is not None:
             upstream.pending = pending
 
@@ -342,6 +349,13 @@ class Router(RouterReplies):
         """Since the request was complete."""
         complete = self._complete_time
         return 0 if complete is None else int((self.stream.dispatcher.monotonic_time() - complete) * 1000)
+
+    def _new_tunnel(self, settings: ConnectConfig, upstream: UpstreamRequest) -> Cancellable | None:
+        """This attempt is not HTTP."""
+        from .tcp_upstream import TcpConnPool
+
+        pool = TcpConnPool(settings, self.cluster, upstream.host, self.stream.downstream_connection)
+        return pool.new_stream(self.route_entry.priority, upstream)
 
     def _copy_request(self, route: RouteEntry, headers: RequestHeaderMap, end_stream: bool) -> None:
         """For other clusters, and to have it when the route follows a redirect."""

@@ -6,13 +6,12 @@ request, and hands what comes back to the router. Once it is done or reset it sa
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ..explain.explanation import NO_EXPLANATION
 from ..http.codec import RequestEncoder, StreamResetReason
 from ..http.header_map import KIND, HeaderMap, ResponseHeaderMap
 from ..upstream.conn_pool import PoolFailureReason
-from ..upstream.http_conn_pool import PendingStream
 from .attempt_timers import AttemptTimers
 
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from ..upstream.codec_client import CodecClient
     from ..upstream.host import Host
     from .router import Router
+    from .tcp_upstream import TcpUpstream
 
 _UPGRADE = KIND[b"upgrade"]
 _GRPC_STATUS = KIND[b"grpc-status"]
@@ -29,6 +29,12 @@ RESET_REASONS = {
     PoolFailureReason.REMOTE_CONNECTION_FAILURE: StreamResetReason.REMOTE_CONNECTION_FAILURE,
     PoolFailureReason.TIMEOUT: StreamResetReason.CONNECTION_TIMEOUT,
 }
+
+
+class Cancellable(Protocol):
+    """A wait for a connection (`ConnectionPool::Cancellable`)."""
+
+    def cancel(self) -> None: ...
 
 
 class UpstreamRequest:
@@ -55,9 +61,9 @@ class UpstreamRequest:
     def __init__(self, router: Router, host: Host) -> None:
         self._router = router
         self.host = host
-        self._client: CodecClient | None = None
+        self._client: CodecClient | TcpUpstream | None = None
         self._encoder: RequestEncoder | None = None
-        self.pending: PendingStream | None = None
+        self.pending: Cancellable | None = None
         self._paused_downstream = False
         self._paused_upstream = False
         self.timers: AttemptTimers | None = None
@@ -66,7 +72,7 @@ class UpstreamRequest:
 
     # -- from the pool
 
-    def on_pool_ready(self, client: CodecClient) -> None:
+    def on_pool_ready(self, client: CodecClient | TcpUpstream) -> None:
         router = self._router
         self.pending = None
         self._client = client

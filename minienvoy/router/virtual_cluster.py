@@ -62,7 +62,7 @@ class RequestCounters:
 
 
 class AltStatName:
-    """What `x-envoy-upstream-alt-stat-name` of a request asks for: the cluster's counters a second time, by that name."""
+    """What `x-envoy-upstream-alt-stat-name` of a request asks for: its cluster's counters once more, by that name."""
 
     __slots__ = ("charge_response", "charge_timing", "stats")
 
