@@ -226,7 +226,8 @@ class RouterReplies(RouterContext):
         """What the response took, for them."""
         for each in self.tally:
             each.charge_timing(milliseconds, self.internal)
-        codes, zone, host = self.cluster.code_stats, self.config.zone, self.stream.upstream_host
+        codes, zone = self.cluster.code_stats, self.config.zone
+        host = None if self.upstream is None else self.upstream.host
         if self.canary:
             codes.charge_category_timing("canary", milliseconds)
         if zone and host is not None and host.locality.zone:

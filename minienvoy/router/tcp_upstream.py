@@ -8,7 +8,7 @@ host sends until it has finished.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..config.fields import honours
 from ..errors import ConfigError
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..network.client_connection import ClientConnection
     from ..network.connection import Connection
     from ..upstream.cluster import Cluster
+    from ..upstream.codec_client import CodecClient
     from ..upstream.conn_pool import PoolFailureReason
     from ..upstream.host import Host
     from .upstream_request import UpstreamRequest
@@ -84,10 +85,11 @@ class TcpConnPool:
     def on_pool_ready(self, connection: ClientConnection, host: Host) -> None:
         make_header = self._settings.make_header
         header = b""
-        if make_header is not None:
-            info = self._downstream.info
+        info = self._downstream.info
+        if make_header is not None and info.remote_address is not None and info.local_address is not None:
             header = make_header(info.remote_address, info.local_address)
-        self.upstream.on_pool_ready(TcpUpstream(self, connection, header))
+        # It has everything of a client that an upstream request and the log of a stream ask for.
+        self.upstream.on_pool_ready(cast("CodecClient", TcpUpstream(self, connection, header)))
 
     def on_pool_failure(self, reason: PoolFailureReason, failure_reason: str, host: Host) -> None:
         self.upstream.on_pool_failure(reason, failure_reason, host)

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from ..upstream.codec_client import CodecClient
     from ..upstream.host import Host
     from .router import Router
-    from .tcp_upstream import TcpUpstream
 
 _UPGRADE = KIND[b"upgrade"]
 _GRPC_STATUS = KIND[b"grpc-status"]
@@ -61,7 +60,7 @@ class UpstreamRequest:
     def __init__(self, router: Router, host: Host) -> None:
         self._router = router
         self.host = host
-        self._client: CodecClient | TcpUpstream | None = None
+        self._client: CodecClient | None = None
         self._encoder: RequestEncoder | None = None
         self.pending: Cancellable | None = None
         self._paused_downstream = False
@@ -72,7 +71,7 @@ class UpstreamRequest:
 
     # -- from the pool
 
-    def on_pool_ready(self, client: CodecClient | TcpUpstream) -> None:
+    def on_pool_ready(self, client: CodecClient) -> None:
         router = self._router
         self.pending = None
         self._client = client
