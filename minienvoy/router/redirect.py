@@ -206,6 +206,8 @@ def answer_directly(
             response.add(b"location", location)
         if content_type:
             response.add(b"content-type", content_type)
+        if route.changes_response:
+            stream.describe()
         route.finalize_response_headers(response, stream, headers)
 
     stream.send_local_reply(answer.status, body, "direct_response", modify)

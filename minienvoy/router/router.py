@@ -306,14 +306,14 @@ class Router(RouterReplies):
             else:
                 headers.entries.append(item)
                 headers.seen |= _SERVICE_TIME
-        if attempts is not None:
-            attempts.mark_response(headers)
         if self.route_entry.changes_response:
             # What the formats of added headers may ask for.
             stream.response_code = status
             stream.response_code_details = details
             stream.describe()
             self.route_entry.finalize_response_headers(headers, stream, self.request_headers)
+        if attempts is not None:
+            attempts.mark_response(headers)
         for cookie in self.set_cookies:
             headers.add(b"set-cookie", cookie)
         if end_stream:

@@ -69,7 +69,12 @@ class RouterReplies(RouterContext):
         stream.response_flags |= ResponseFlag.UNCONDITIONAL_DROP_OVERLOAD if drop.always else ResponseFlag.DROP_OVERLOAD
         self.charge(503, None)
         words = "unconditional drop overload" if drop.always else "drop overload"
-        stream.send_local_reply(503, words, words.replace(" ", "_"))
+
+        def modify(headers: ResponseHeaderMap) -> None:
+            headers.add(f"x-envoy-{words.replace(' ', '-')}".encode(), b"true")
+
+        modify_headers = None if self.config.suppress_envoy_headers else modify
+        stream.send_local_reply(503, words, words.replace(" ", "_"), modify_headers)
         return True
 
     def no_healthy_upstream(self) -> None:
@@ -169,6 +174,16 @@ class RouterReplies(RouterContext):
         self.stream.response_flags |= ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR
         problem = f"invalid header value for: {name}"
         self._reply(503, problem, f"filter_removed_required_request_headers{{{problem.replace(' ', '_')}}}")
+
+    def on_handshake_refused(self, upstream: UpstreamRequest, headers: ResponseHeaderMap) -> None:
+        """No WebSocket: the client is told in a reply made here, with the upstream's status and headers."""
+        self.upstream = None
+
+        def modify(response: ResponseHeaderMap) -> None:
+            for item in headers.entries:
+                response.add_entry(item)
+
+        self.stream.send_local_reply(headers.status, "", "websocket_handshake_unsuccessful", modify)
 
     def on_max_stream_duration(self, upstream: UpstreamRequest) -> None:
         """The cluster's `max_stream_duration` has passed."""

@@ -205,9 +205,8 @@ class UpstreamRequest:
             # Whoever was promised a tunnel has no use for a body.
             headers.remove(b"content-length")
             headers.remove(b"transfer-encoding")
-            headers.body_follows = False
             self.reset()
-            self._router.on_upstream_headers(self, headers, True, now, "websocket_handshake_unsuccessful")
+            self._router.on_handshake_refused(self, headers)
             return
         if self._router.route_entry.internal_redirect is not None and self._router.follow_redirect(headers):
             # The next request has been started by now: it could not have this connection, which was not free yet.
