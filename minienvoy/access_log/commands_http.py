@@ -56,11 +56,18 @@ def _header_names(argument: str) -> tuple[str, str]:
 
 
 def _pseudo_header(attribute: str) -> Callable[[FormatterContext], str | None]:
-    """Straight from the attribute that holds it; an empty one is one that the request does not have."""
+    """Straight from the attribute that holds it; an empty one is one that the request does not have.
+
+    An authority may be there and empty.
+    """
 
     def text(context: FormatterContext) -> str | None:
-        value: bytes | None = getattr(context.request_headers, attribute, None)
-        return value.decode("latin-1") if value else None
+        headers = context.request_headers
+        value: bytes | None = getattr(headers, attribute, None)
+        if not value:
+            there = attribute == "authority" and value is not None and not getattr(headers, "no_authority", True)
+            return "" if there else None
+        return value.decode("latin-1")
 
     return text
 

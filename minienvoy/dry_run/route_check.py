@@ -206,6 +206,8 @@ def _finalize(
     """What the router does to both sides' headers; the location of a redirect."""
     if entry is None:
         return ""
+    if entry.counts:
+        entry.tally(request, stream)
     stream.route_name, stream.virtual_host_name = entry.name, entry.virtual_host_name
     stream.route_metadata, stream.virtual_host_metadata = entry.metadata, entry.virtual_host_metadata
     stream.upstream_cluster_name = entry.cluster_name or None

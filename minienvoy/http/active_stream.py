@@ -60,6 +60,8 @@ _CLASSES: Final = (
     "downstream_rq_4xx",
     "downstream_rq_5xx",
 )
+DIRECT_RESPONSE: Final = "direct_response"
+"""The details of what a route answers by itself: it has seen to the headers."""
 _PASS_THROUGH: Final = ServerHeaderTransformation.PASS_THROUGH
 
 
@@ -308,6 +310,8 @@ class ActiveStream(UpgradableStream):
                 self._end()
         else:
             self.encoder.encode_headers(headers, False)
+            if self._upgrade and config.flush_log_on_tunnel_successfully_established and self._opens_tunnel(headers):
+                self._log(AccessLogType.DOWNSTREAM_TUNNEL_SUCCESSFULLY_ESTABLISHED)
 
     def encode_data(self, data: bytes, end_stream: bool) -> None:
         if self.ended:
@@ -371,6 +375,11 @@ class ActiveStream(UpgradableStream):
         raw = original = body.encode() if isinstance(body, str) else body
         self.response_code_details = details
         headers = ResponseHeaderMap(status)
+        route = self._route
+        if route is not None and route.changes_response and details != DIRECT_RESPONSE:
+            # What it says of responses holds for failures, too.
+            self.describe()
+            route.finalize_response_headers(headers, self, request)
         if modify_headers is not None:
             modify_headers(headers)
         content_type, own_type = TEXT, False

@@ -70,14 +70,15 @@ class CodeStats:
         split.record(milliseconds)
         total.record(milliseconds)
 
-    def charge_category(self, category: str, status: int, milliseconds: int | None = None) -> None:
-        """Also count under `canary` or `zone.FROM.TO`; `milliseconds` is given if the time is to be recorded there."""
+    def charge_category(self, category: str, status: int) -> None:
+        """Also count under `canary`, `retry` or `zone.FROM.TO`."""
         counts = self._others.get(category)
         if counts is None:
             counts = self._others[category] = CodeCounts(self._scope.scope(category))
         counts.charge(status)
-        if milliseconds is not None:
-            self._scope.histogram(f"{category}.upstream_rq_time", "ms").record(milliseconds)
+
+    def charge_category_timing(self, category: str, milliseconds: int) -> None:
+        self._scope.histogram(f"{category}.upstream_rq_time", "ms").record(milliseconds)
 
     def _new_time(self, internal: bool) -> Histogram:
         if internal:

@@ -26,6 +26,7 @@ from .conn_manager_config import ConnectionManagerConfig
 
 if TYPE_CHECKING:
     from ..event.dispatcher import Timer
+    from .header_map import ResponseHeaderMap
 
 
 class ConnectionManager(ReadFilter, ConnectionCallbacks):
@@ -290,8 +291,14 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         stream = self.stream
         self.draining = True
         if stream is not None:
-            stream.set_response_flag(ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR)
-            stream.send_local_reply(error.status, reason_phrase(error.status).decode(), error.details)
+
+            def modify(headers: ResponseHeaderMap) -> None:
+                # Envoy sets it when the route has had its say: a format in a header of the route does not see it.
+                stream.set_response_flag(ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR)
+
+            if stream.response_started:
+                stream.set_response_flag(ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR)
+            stream.send_local_reply(error.status, reason_phrase(error.status).decode(), error.details, modify)
         self.check_for_deferred_close(False)
 
     # -- inside

@@ -143,6 +143,7 @@ class ConnectionManagerConfig:
     upgrade_filter_chains: Mapping[bytes, FilterChain] = field(default_factory=dict)
     access_log_flush_interval: float = 0.0
     flush_access_log_on_new_request: bool = False
+    flush_log_on_tunnel_successfully_established: bool = False
     traffic_direction: str = "UNSPECIFIED"
     listener_name: str = ""
     tls: bool = False

@@ -76,6 +76,14 @@ class Route(Protocol):
     def disabled_filters(self) -> Mapping[str, bool]:
         """Filters by name that are not for this route (True), or are although the chain has them disabled (False)."""
 
+    @property
+    def changes_response(self) -> bool:
+        """There may be something to do to the headers of a response."""
+
+    def finalize_response_headers(
+        self, headers: ResponseHeaderMap, stream: Any, request: RequestHeaderMap | None
+    ) -> None: ...
+
     def per_filter_config(self, filter_name: str) -> Any: ...
 
 

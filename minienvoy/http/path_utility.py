@@ -11,6 +11,7 @@ from typing import Final
 
 _UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _escaped = re.compile(rb"%([0-9a-fA-F]{2})")
+_marks = re.compile(rb'["<>^`{|}]')
 _slashes = re.compile(rb"//+")
 _escaped_slashes = re.compile(rb"%2[fF]|%5[cC]")
 
@@ -27,6 +28,7 @@ def canonical(path: bytes) -> bytes | None:
     if bare[:1] != b"/" or b"%00" in bare:
         return None
     bare = _escaped.sub(_unescape_unreserved, bare.replace(b"\\", b"/"))
+    bare = _marks.sub(lambda match: b"%%%02X" % ord(match[0]), bare)
     if b"/." in bare:
         bare = _remove_dots(bare)
     return bare + query

@@ -109,7 +109,7 @@ class Attempts:
         policy = self.settings.retry_policy
         asked = headers.seen & CONTROL
         if policy.retry_on or (asked and (headers.has(b"x-envoy-retry-on") or headers.has(b"x-envoy-retry-grpc-on"))):
-            self.state = RetryState(router.config, policy, router.cluster, router.route_entry.priority)
+            self.state = RetryState(router.config, policy, router.cluster, router.route_entry.priority, router.tally)
             if asked or policy.retriable_request_headers:
                 self.state.take_headers(headers)
         if asked:

@@ -14,6 +14,7 @@ from ..errors import ConfigError
 from ..explain.explanation import NO_EXPLANATION, Decision, NearMiss
 from ..http.header_map import RequestHeaderMap
 from ..record import replace
+from ..stats.store import Store
 from ..upstream.load_assignment import plain_metadata
 from .filter_config import FilterConfigs
 from .header_parser import HeaderParser
@@ -24,6 +25,7 @@ from .route_entry import CommonVirtualHost, RouteEntry
 from .route_index import SCANNED, RouteIndex
 from .route_match_tree import RouteMatchTree
 from .shadow_writer import ShadowPolicy, shadow_policies
+from .virtual_cluster import VirtualClusters
 
 if TYPE_CHECKING:
     from ..config.runtime import Loader
@@ -54,6 +56,7 @@ honours(
     "routes",
     "matcher",
     "require_tls",
+    "virtual_clusters",
     "request_mirror_policies",
     "rate_limits",
     "typed_per_filter_config",
@@ -166,6 +169,7 @@ class RouteConfig:
         request, response = _parsers(proto, path, sources)
         filter_configs = _filter_configs(proto, path, None, sources)
         body_limit = proto.max_direct_response_body_size_bytes
+        store: Store = Store() if sources is None else sources.stats
         shared = CommonVirtualHost("", random=random, runtime=runtime, sources=sources)
         shared = replace(shared, shadow_policies=_shadow_policies(proto, path, shared))
         switched: set[str] = set()
@@ -186,6 +190,12 @@ class RouteConfig:
                 max_body=body_limit.value if proto.HasField("max_direct_response_body_size_bytes") else MAX_BODY,
                 runtime=runtime,
                 sources=sources,
+                store=store,
+                virtual_clusters=(
+                    VirtualClusters(each.virtual_clusters, f"{here}.virtual_clusters", each.name, store)
+                    if each.virtual_clusters
+                    else None
+                ),
             )
             routes = tuple(
                 RouteEntry(route, f"{here}.routes[{index}]", common) for index, route in enumerate(each.routes)

@@ -128,7 +128,7 @@ def _addition(option: Any, path: str, sources: Sources | None) -> _Addition:
     from ..access_log.formatter import compile_format
 
     name = option.header.key.lower()
-    value = option.header.value or option.header.raw_value.decode("latin-1")
+    value = option.header.value  # Envoy does not look at raw_value here.
     if option.HasField("append"):
         if option.append_action:
             raise ConfigError("Both append and append_action are set and it's not allowed", path)

@@ -105,7 +105,7 @@ class DirectResponse:
 
     def location(self, headers: RequestHeaderMap, stream: StreamInfo) -> bytes | None:
         """As for a redirect that changes nothing: Envoy gives one to whatever has a status that may have a location."""
-        if self.status == 201 or 300 <= self.status < 400:
+        if headers.path and (self.status == 201 or 300 <= self.status < 400):
             return b"%b://%b%b" % (headers.scheme, headers.authority, headers.path)
         return None
 
@@ -137,8 +137,10 @@ class Redirect:
         # A query of `path_redirect` is no query of the request.
         self._strip_query = proto.strip_query and b"?" not in self._path
 
-    def location(self, headers: RequestHeaderMap, stream: StreamInfo) -> bytes:
-        """Where to, for this request."""
+    def location(self, headers: RequestHeaderMap, stream: StreamInfo) -> bytes | None:
+        """Where to, for this request; nowhere if it has no path (CONNECT)."""
+        if not headers.path:
+            return None
         scheme = self._scheme or headers.scheme
         host = self._host or _host_of(headers, scheme, self._port)
         path = headers.path
@@ -167,7 +169,9 @@ class SslRedirect:
     status = 301
     body = b""
 
-    def location(self, headers: RequestHeaderMap, stream: StreamInfo) -> bytes:
+    def location(self, headers: RequestHeaderMap, stream: StreamInfo) -> bytes | None:
+        if not headers.path:
+            return None
         return b"https://%b%b" % (headers.authority, headers.path)
 
 
@@ -202,6 +206,8 @@ def answer_directly(
             response.add(b"location", location)
         if content_type:
             response.add(b"content-type", content_type)
+        if route.changes_response:
+            stream.describe()
         route.finalize_response_headers(response, stream, headers)
 
     stream.send_local_reply(answer.status, body, "direct_response", modify)

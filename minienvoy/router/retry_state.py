@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ..upstream.host import Host
     from .retry_policy import AttemptedRetryPriority, RetryHostPredicate
     from .router_config import RouterConfig
+    from .virtual_cluster import RequestTally
 
 _CONNECT_FAILURES: Final = (
     StreamResetReason.LOCAL_CONNECTION_FAILURE,
@@ -68,6 +69,7 @@ class RetryState:
         "_limited",
         "_retriable_header_names",
         "_status_codes",
+        "_tally",
         "_timer",
         "_tried",
         "back_off",
@@ -83,7 +85,16 @@ class RetryState:
         "rule",
     )
 
-    def __init__(self, config: RouterConfig, policy: RetryPolicy, cluster: Cluster, priority: int) -> None:
+    def __init__(
+        self,
+        config: RouterConfig,
+        policy: RetryPolicy,
+        cluster: Cluster,
+        priority: int,
+        tally: Sequence[RequestTally] = (),
+    ) -> None:
+        """`tally` counts what the cluster counts."""
+        self._tally = tally
         self.policy = policy
         self.cluster = cluster
         self.remaining = policy.num_retries
@@ -179,6 +190,8 @@ class RetryState:
         if self._tried and not rule:
             # There was a retry, and nothing is wrong with this response.
             stats.upstream_rq_retry_success += 1
+            for each in self._tally:
+                each.stats.upstream_rq_retry_success += 1
         if self._armed:
             self.reset()
         self.rule = rule
@@ -186,10 +199,14 @@ class RetryState:
             return RetryStatus.NO
         if self.remaining == 0:
             stats.upstream_rq_retry_limit_exceeded += 1
+            for each in self._tally:
+                each.stats.upstream_rq_retry_limit_exceeded += 1
             return RetryStatus.NO_RETRY_LIMIT_EXCEEDED
         self.remaining -= 1
         if not self.resource.can_create:
             stats.upstream_rq_retry_overflow += 1
+            for each in self._tally:
+                each.stats.upstream_rq_retry_overflow += 1
             return RetryStatus.NO_OVERFLOW
         if not self._config.use_retry():
             return RetryStatus.NO
@@ -228,6 +245,8 @@ class RetryState:
         self._tried = True
         stats = self.cluster.stats.traffic
         stats.upstream_rq_retry += 1
+        for each in self._tally:
+            each.stats.upstream_rq_retry += 1
         if self._limited is not None:
             self._limited = None
             stats.upstream_rq_retry_backoff_ratelimited += 1

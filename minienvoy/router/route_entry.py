@@ -14,6 +14,7 @@ from ..errors import ConfigError
 from ..http.grpc import is_grpc
 from ..http.header_map import Entry, RequestHeaderMap, ResponseHeaderMap, entry
 from ..record import field, record
+from ..stats.store import Store
 from ..upstream.load_assignment import plain_metadata
 from .filter_config import NOTHING_DISABLED, FilterConfigs
 from .grpc_timeout import GrpcTimeouts, grpc_timeouts, set_grpc_timeout
@@ -27,6 +28,8 @@ from .redirect import MAX_BODY, DirectResponse, Redirect, SslRedirect
 from .retry_policy import PLAIN, AttemptSettings
 from .route_matcher import RouteMatch
 from .shadow_writer import ShadowPolicy, shadow_policies
+from .tcp_upstream import ConnectConfig, connect_config
+from .virtual_cluster import RequestCounters, VirtualClusters, route_counters
 from .weighted_cluster import ClusterSpecifier, HeaderClusterSpecifier, WeightedClusterSpecifier
 
 if TYPE_CHECKING:
@@ -46,6 +49,7 @@ honours(
     "request_headers_to_remove",
     "response_headers_to_add",
     "response_headers_to_remove",
+    "stat_prefix",
     "per_request_buffer_limit_bytes",
     "request_body_buffer_limit",
     whole=("metadata",),
@@ -90,7 +94,7 @@ honours(
         "retry_policy_typed_config": "Envoy does not read it either",
     },
 )
-honours("envoy.config.route.v3.RouteAction.UpgradeConfig", "upgrade_type", "enabled")
+honours("envoy.config.route.v3.RouteAction.UpgradeConfig", "upgrade_type", "enabled", "connect_config")
 honours("envoy.config.route.v3.NonForwardingAction")
 
 
@@ -131,6 +135,8 @@ class CommonVirtualHost:
         shadow_policies: for routes that have none of their own.
         attempts: of routes that say nothing of retries themselves.
         rate_limits: of the virtual host.
+        store: for the statistics of routes that have their own.
+        virtual_clusters: that its requests are counted by, or None.
         max_body: of direct responses, in bytes.
     """
 
@@ -147,6 +153,8 @@ class CommonVirtualHost:
     random: Callable[[], int] = lambda: 0
     runtime: Loader | None = None
     sources: Any = None
+    store: Store | None = None
+    virtual_clusters: VirtualClusters | None = None
 
 
 class RouteEntry:
@@ -155,6 +163,9 @@ class RouteEntry:
     Attributes:
         cluster_name: where requests go; empty for a direct response or a redirect.
         specifier: chooses the cluster of a request, if the configuration does not.
+        connect_config: ends tunnels here, or None.
+        counters: of the route, if it has a `stat_prefix`.
+        counts: somebody besides the cluster counts its requests: these, or the virtual clusters.
         depends: on the request, so that `for_request` must be asked.
         changes_response: there may be something to do to the headers of the response.
         hash_policy: what balancers that hash go by, or None.
@@ -184,7 +195,10 @@ class RouteEntry:
         "cluster_host",
         "cluster_name",
         "cluster_not_found_status",
+        "connect_config",
         "copies_request",
+        "counters",
+        "counts",
         "depends",
         "direct_response",
         "filter_configs",
@@ -213,6 +227,7 @@ class RouteEntry:
         "timeout_header",
         "tries_once",
         "upgrades",
+        "virtual_clusters",
         "virtual_host_metadata",
         "virtual_host_name",
         "virtual_host_rate_limits",
@@ -244,9 +259,15 @@ class RouteEntry:
         self.rate_limits: RateLimitPolicy | None = None
         self.virtual_host_rate_limits = common.rate_limits
         self.include_virtual_host_rate_limits = False
+        self.connect_config: ConnectConfig | None = None
         self.upgrades: Mapping[bytes, bool] = {}
         self.auto_host_rewrite = False
         self.append_x_forwarded_host = False
+        self.virtual_clusters = common.virtual_clusters
+        self.counters: RequestCounters | None = None
+        if proto.stat_prefix:
+            self.counters = route_counters(proto.stat_prefix, common.name, common.store or Store())
+        self.counts = self.counters is not None or self.virtual_clusters is not None
         self.direct_response: DirectResponse | Redirect | SslRedirect | None = None
         self.filter_configs = common.filter_configs
         if proto.typed_per_filter_config:
@@ -307,6 +328,7 @@ class RouteEntry:
         if timeout is not None:
             self.timeout = timeout
         self.idle_timeout = seconds(action, "idle_timeout")
+        self.connect_config = connect_config(action.upgrade_configs, f"{path}.upgrade_configs")
         self.upgrades = _upgrades(action.upgrade_configs, f"{path}.upgrade_configs")
         if action.HasField("max_stream_duration"):
             self.max_stream_duration = seconds(action.max_stream_duration, "max_stream_duration")
@@ -342,6 +364,15 @@ class RouteEntry:
         if chosen.max_stream_duration and is_grpc(headers.get(b"content-type")):
             set_grpc_timeout(headers, chosen.max_stream_duration)
         return chosen
+
+    def tally(self, headers: RequestHeaderMap, stream: StreamInfo) -> tuple[RequestCounters, ...]:
+        """Who, besides the cluster, counts this request."""
+        found = () if self.counters is None else (self.counters,)
+        if self.virtual_clusters is None:
+            return found
+        name, counters = self.virtual_clusters.find(headers)
+        stream.virtual_cluster_name = name
+        return (counters, *found)
 
     @property
     def disabled_filters(self) -> Mapping[str, bool]:

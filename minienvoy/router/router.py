@@ -26,6 +26,8 @@ from .upstream_request import UpstreamRequest
 if TYPE_CHECKING:
     from ..http.filter_manager import FilterManager
     from .route_entry import RouteEntry
+    from .tcp_upstream import ConnectConfig
+    from .upstream_request import Cancellable
 
 _STOP: Final = FilterHeadersStatus.STOP_ITERATION
 _NO_BUFFER: Final = FilterDataStatus.STOP_ITERATION_NO_BUFFER
@@ -33,6 +35,8 @@ _NO_BUFFER: Final = FilterDataStatus.STOP_ITERATION_NO_BUFFER
 _INTERNAL: Final = KIND[b"x-envoy-internal"]
 _TIMEOUT_HEADER: Final = KIND[b"x-envoy-upstream-rq-timeout-ms"]
 _EXPECTED_TIMEOUT: Final = KIND[b"x-envoy-expected-rq-timeout-ms"]
+_ALT_STAT_NAME: Final = KIND[b"x-envoy-upstream-alt-stat-name"]
+_CANARY: Final = KIND[b"x-envoy-upstream-canary"]
 _TIMEOUTS: Final = _TIMEOUT_HEADER | _EXPECTED_TIMEOUT
 _SERVICE_TIME: Final = KIND[b"x-envoy-upstream-service-time"]
 
@@ -80,6 +84,8 @@ class Router(RouterReplies):
         self.cluster = cluster
         if explain is not NO_EXPLANATION:
             explain.decided("cluster", cluster_name, f"route {route}")
+        if route.counts or headers.seen & _ALT_STAT_NAME:
+            self.take_tally(headers)
         self.timeout = route.timeout
         if headers.seen & _INTERNAL:
             self.internal = headers.has(b"x-envoy-internal")
@@ -118,13 +124,16 @@ class Router(RouterReplies):
         if attempts is not None:
             attempts.take_policy(headers)
             attempts.live.append(upstream)
-        pool = host.http_pools.get(route.priority) or http_conn_pool(
-            cluster, host, config.make_codec, route.priority, stream.downstream_connection, stream.protocol, headers
-        )
-        if pool is None:
-            self.no_pool()
-            return _STOP
-        pending = pool.new_stream(upstream)
+        if route.connect_config is not None and headers.method in route.connect_config.methods:
+            pending = self._new_tunnel(route.connect_config, upstream)
+        else:
+            pool = host.http_pools.get(route.priority) or http_conn_pool(
+                cluster, host, config.make_codec, route.priority, stream.downstream_connection, stream.protocol, headers
+            )
+            if pool is None:
+                self.no_pool()
+                return _STOP
+            pending = pool.new_stream(upstream)
         if pending is not None:
             upstream.pending = pending
             stream.upstream_request_create_time = stream.dispatcher.monotonic_time()
@@ -176,16 +185,18 @@ class Router(RouterReplies):
     def start_attempt(self, upstream: UpstreamRequest) -> None:
         """Not the first one; that is part of `decode_headers`."""
         self.upstream = upstream
-        priority = self.route_entry.priority
-        connection = self.stream.downstream_connection
-        host, make_codec = upstream.host, self.config.make_codec
-        pool = host.http_pools.get(priority) or http_conn_pool(
-            self.cluster, host, make_codec, priority, connection, self.stream.protocol, self.request_headers
-        )
-        if pool is None:
-            self.no_pool()
-            return
-        pending = pool.new_stream(upstream)
+        route, connection = self.route_entry, self.stream.downstream_connection
+        headers, host, make_codec = self.request_headers, upstream.host, self.config.make_codec
+        if route.connect_config is not None and headers.method in route.connect_config.methods:
+            pending = self._new_tunnel(route.connect_config, upstream)
+        else:
+            pool = host.http_pools.get(route.priority) or http_conn_pool(
+                self.cluster, host, make_codec, route.priority, connection, self.stream.protocol, headers
+            )
+            if pool is None:
+                self.no_pool()
+                return
+            pending = pool.new_stream(upstream)
         if pending is not None:
             upstream.pending = pending
 
@@ -264,12 +275,20 @@ class Router(RouterReplies):
         status = headers.status
         outcome = self.outcome_of(headers) if headers.seen & GRPC_STATUS else status
         if not stream.is_health_check:
-            cluster.code_stats.charge_response(status, self.internal)
-            host_stats = upstream.host.stats
-            if status >= 500 or outcome >= 500:
-                host_stats.rq_error += 1
+            dynamic, host = self.config.dynamic_stats, upstream.host
+            if dynamic:
+                cluster.code_stats.charge_response(status, self.internal)
+                if self.tally or headers.seen & _CANARY or host.canary or self.config.zone:
+                    self.canary = host.canary or headers.get(b"x-envoy-upstream-canary") == b"true"
+                    self.charge_others(status, host)
+            if status >= 500:
+                # Envoy counts these in passing, when it counts the response.
+                if dynamic:
+                    host.stats.rq_error += 1
+            elif outcome >= 500:
+                host.stats.rq_error += 1
             else:
-                host_stats.rq_success += 1
+                host.stats.rq_success += 1
         if attempts is None and (upstream.host.outlier is not None or headers.seen & IMMEDIATE_FAIL):
             self.tell_detectors(upstream, headers)
         if cluster.orca_load_report is not None:
@@ -282,14 +301,14 @@ class Router(RouterReplies):
             else:
                 headers.entries.append(item)
                 headers.seen |= _SERVICE_TIME
-        if attempts is not None and attempts.settings.count_in_response:
-            attempts.mark_response(headers)
         if self.route_entry.changes_response:
             # What the formats of added headers may ask for.
             stream.response_code = status
             stream.response_code_details = details
             stream.describe()
             self.route_entry.finalize_response_headers(headers, stream, self.request_headers)
+        if attempts is not None and attempts.settings.count_in_response:
+            attempts.mark_response(headers)
         for cookie in self.set_cookies:
             headers.add(b"set-cookie", cookie)
         if end_stream:
@@ -302,8 +321,11 @@ class Router(RouterReplies):
         stream.last_upstream_rx_byte_time = now
         if self._complete_time is not None:
             stream.response_timeout_callback = None
-            if not stream.is_health_check:
-                self.cluster.code_stats.charge_timing(int((now - self._complete_time) * 1000), self.internal)
+            if not stream.is_health_check and self.config.dynamic_stats:
+                elapsed = int((now - self._complete_time) * 1000)
+                self.cluster.code_stats.charge_timing(elapsed, self.internal)
+                if self.tally or self.canary or self.config.zone:
+                    self.charge_time_of_others(elapsed)
 
     def on_grpc_trailers(self, upstream: UpstreamRequest, trailers: HeaderMap) -> None:
         """How a gRPC call has ended is known only now; until then it counted as a success."""
@@ -322,6 +344,13 @@ class Router(RouterReplies):
         """Since the request was complete."""
         complete = self._complete_time
         return 0 if complete is None else int((self.stream.dispatcher.monotonic_time() - complete) * 1000)
+
+    def _new_tunnel(self, settings: ConnectConfig, upstream: UpstreamRequest) -> Cancellable | None:
+        """This attempt is not HTTP."""
+        from .tcp_upstream import TcpConnPool
+
+        pool = TcpConnPool(settings, self.cluster, upstream.host, self.stream.downstream_connection)
+        return pool.new_stream(self.route_entry.priority, upstream)
 
     def _copy_request(self, route: RouteEntry, headers: RequestHeaderMap, end_stream: bool) -> None:
         """For other clusters, and to have it when the route follows a redirect."""

@@ -43,12 +43,14 @@ STRICT_CHECKS: Final[dict[bytes, Callable[[bytes], bool]]] = {
 
 class RouterConfig:
     """Attributes:
+    dynamic_stats: responses are counted by their codes, and times recorded.
     make_codec: makes the upstream codec of a new connection.
     random: the sequence of back-offs, `router.retry`.
     respect_expected_rq_timeout: what an Envoy before has told of the timeout is obeyed.
     strict_check_headers: headers that are looked at before anything else.
     suppress_envoy_headers: neither read nor add `x-envoy-*`.
     upstream_logs: that hear of every attempt; None if there are none.
+    zone: where this proxy is, or empty.
     """
 
     __slots__ = (
@@ -56,6 +58,7 @@ class RouterConfig:
         "_looked_at",
         "_runtime",
         "_use_retry",
+        "dynamic_stats",
         "get_cluster",
         "make_codec",
         "make_upstream_request",
@@ -65,6 +68,7 @@ class RouterConfig:
         "strict_check_headers",
         "suppress_envoy_headers",
         "upstream_logs",
+        "zone",
     )
 
     def __init__(
@@ -79,7 +83,11 @@ class RouterConfig:
         respect_expected_rq_timeout: bool = False,
         strict_check_headers: Sequence[str] = (),
         upstream_logs: UpstreamLogs | None = None,
+        dynamic_stats: bool = True,
+        zone: str = "",
     ) -> None:
+        self.dynamic_stats = dynamic_stats
+        self.zone = zone
         self.upstream_logs = upstream_logs
         self.make_upstream_request = UpstreamRequest if upstream_logs is None else LoggedUpstreamRequest
         self.get_cluster = cluster_manager.get

@@ -24,14 +24,17 @@ if TYPE_CHECKING:
     from .attempts import Attempts
     from .route_entry import RouteEntry
     from .upstream_request import UpstreamRequest
+    from .virtual_cluster import RequestTally
 
 
 class RouterContext(StreamDecoderFilter):
     """Attributes:
     attempts: if there may be more than one, or one that somebody is told of; else None.
     buffered: what has come of the body and has to be kept; `buffered_size` bytes.
+    canary: the response is a canary's.
     internal: the request comes from inside, so it says itself.
     response_started: headers of the response have been handed on.
+    tally: who, besides the cluster, counts this request.
     timeout: seconds for the whole response, 0 for none.
     upstream: the newest attempt that may still have the response; None if there is none.
     """
@@ -42,6 +45,7 @@ class RouterContext(StreamDecoderFilter):
         "attempts",
         "buffered",
         "buffered_size",
+        "canary",
         "cluster",
         "config",
         "explain",
@@ -56,6 +60,7 @@ class RouterContext(StreamDecoderFilter):
         "set_cookies",
         "shadows",
         "stream",
+        "tally",
         "timeout",
         "upstream",
     )
@@ -63,12 +68,14 @@ class RouterContext(StreamDecoderFilter):
     def __init__(self, config: RouterConfig) -> None:
         self.config = config
         self.request_complete = self.response_started = self.internal = self._reading_stopped = False
+        self.canary = False
         self.request_trailers: HeaderMap | None = None
         self.upstream: UpstreamRequest | None = None
         self.attempts: Attempts | None = None
         self.buffered: list[bytes] | None = None
         self.shadows: Sequence[ShadowRequest | RequestBuffer] = ()
         self.set_cookies: Sequence[bytes] = ()
+        self.tally: Sequence[RequestTally] = ()
         self.buffered_size = self.host_selection_retries = 0
         self.retry_priority: RetryPriority | None = None
         self.timeout = 0.0

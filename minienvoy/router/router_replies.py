@@ -15,10 +15,13 @@ from ..http.header_map import KIND, RequestHeaderMap, ResponseHeaderMap, entry
 from ..stream_info import ResponseFlag
 from .attempts import IMMEDIATE_FAIL
 from .router_context import RouterContext
+from .virtual_cluster import AltStatName
 
 if TYPE_CHECKING:
     from ..upstream.cluster import Cluster
+    from ..upstream.host import Host
     from .upstream_request import UpstreamRequest
+    from .virtual_cluster import RequestTally
 
 GRPC_STATUS: Final = KIND[b"grpc-status"]
 _DEGRADED: Final = KIND[b"x-envoy-degraded"]
@@ -64,13 +67,12 @@ class RouterReplies(RouterContext):
         if self.explain is not NO_EXPLANATION:
             self.explain.decided("local_reply", 503, f"drop_overload {drop.category}")
         stream.response_flags |= ResponseFlag.UNCONDITIONAL_DROP_OVERLOAD if drop.always else ResponseFlag.DROP_OVERLOAD
-        cluster.code_stats.charge_response(503, self.internal)
+        self.charge(503, None)
         words = "unconditional drop overload" if drop.always else "drop overload"
         mark = entry(b"x-envoy-" + words.replace(" ", "-").encode(), b"true")
 
         def modify(headers: ResponseHeaderMap) -> None:
-            headers.entries.insert(0, mark)
-            headers.seen |= mark[3]
+            headers.add_entry(mark)
 
         tells = not self.config.suppress_envoy_headers
         stream.send_local_reply(503, words, words.replace(" ", "_"), modify if tells else None)
@@ -100,7 +102,7 @@ class RouterReplies(RouterContext):
         override = stream.upstream_override_host
         status = override.status if override is not None and override.strict else 503
         if not stream.is_health_check:
-            cluster.code_stats.charge_response(status, self.internal)
+            self.charge(status, None)
         self._reply(status, "no healthy upstream", details)
 
     def on_upstream_reset(self, upstream: UpstreamRequest, reason: StreamResetReason, details: str) -> None:
@@ -153,6 +155,8 @@ class RouterReplies(RouterContext):
         live = [self.upstream] if attempts is None else attempts.live
         for upstream in live:
             self.cluster.stats.traffic.upstream_rq_timeout += 1
+            for each in self.tally:
+                each.stats.upstream_rq_timeout += 1
             if upstream is not None:
                 upstream.host.stats.rq_timeout += 1
                 if not upstream.headers_received:
@@ -171,6 +175,16 @@ class RouterReplies(RouterContext):
         self.stream.response_flags |= ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR
         problem = f"invalid header value for: {name}"
         self._reply(503, problem, f"filter_removed_required_request_headers{{{problem.replace(' ', '_')}}}")
+
+    def on_handshake_refused(self, upstream: UpstreamRequest, headers: ResponseHeaderMap) -> None:
+        """No WebSocket: the client is told in a reply made here, with the upstream's status and headers."""
+        self.upstream = None
+
+        def modify(response: ResponseHeaderMap) -> None:
+            for item in headers.entries:
+                response.add_entry(item)
+
+        self.stream.send_local_reply(headers.status, "", "websocket_handshake_unsuccessful", modify)
 
     def on_max_stream_duration(self, upstream: UpstreamRequest) -> None:
         """The cluster's `max_stream_duration` has passed."""
@@ -197,13 +211,50 @@ class RouterReplies(RouterContext):
         status = 504 if attempts is None else attempts.timeout_status
         self._reply(status, "upstream request timeout" if status == 504 else "", details)
 
+    def take_tally(self, headers: RequestHeaderMap) -> None:
+        """Who counts this request besides its cluster."""
+        tally: list[RequestTally] = list(self.route_entry.tally(headers, self.stream))
+        alt_stat_name = headers.get(b"x-envoy-upstream-alt-stat-name")
+        if alt_stat_name is not None:
+            tally.append(AltStatName(self.cluster.stats.alternative_codes(alt_stat_name.decode("latin-1"))))
+        self.tally = tally
+
+    def charge(self, status: int, host: Host | None) -> None:
+        """Count a response that is made here, or is not for the client; `host` has failed to make it."""
+        if not self.config.dynamic_stats:
+            return
+        self.cluster.code_stats.charge_response(status, self.internal)
+        if host is not None:
+            host.stats.rq_error += 1
+        self.canary = host is not None and host.canary
+        self.charge_others(status, host)
+
+    def charge_others(self, status: int, host: Host | None) -> None:
+        """Count it also for virtual clusters and the like, for canaries and between zones."""
+        for each in self.tally:
+            each.charge_response(status, self.internal)
+        if self.canary:
+            self.cluster.code_stats.charge_category("canary", status)
+        if self.config.zone and host is not None and host.locality.zone:
+            self.cluster.code_stats.charge_category(f"zone.{self.config.zone}.{host.locality.zone}", status)
+
+    def charge_time_of_others(self, milliseconds: int) -> None:
+        """What the response took, for them."""
+        for each in self.tally:
+            each.charge_timing(milliseconds, self.internal)
+        codes, zone = self.cluster.code_stats, self.config.zone
+        host = None if self.upstream is None else self.upstream.host
+        if self.canary:
+            codes.charge_category_timing("canary", milliseconds)
+        if zone and host is not None and host.locality.zone:
+            codes.charge_category_timing(f"zone.{zone}.{host.locality.zone}", milliseconds)
+
     def charge_abort(self, upstream: UpstreamRequest, status: int) -> None:
         """An attempt ends before its response does; `status` is what the client is told, if that is still possible."""
         if self.stream.is_health_check:
             return
         if not self.response_started:
-            upstream.host.stats.rq_error += 1
-            self.cluster.code_stats.charge_response(status, self.internal)
+            self.charge(status, upstream.host)
         elif is_grpc(self.request_headers.get(b"content-type")):
             # Whether it is a success was to be in its trailers.
             upstream.host.stats.rq_error += 1

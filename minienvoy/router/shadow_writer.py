@@ -129,6 +129,9 @@ def start_shadows(
 ) -> list[ShadowRequest]:
     """Send the shadows of a request on their way; those that want the rest of it are returned."""
     started: list[ShadowRequest] = []
+    if headers.method == b"CONNECT":
+        # A tunnel can not be told twice.
+        return started
     for policy in policies:
         cluster = config.get_cluster(policy.cluster_of(headers))
         if cluster is None:

@@ -6,13 +6,12 @@ request, and hands what comes back to the router. Once it is done or reset it sa
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ..explain.explanation import NO_EXPLANATION
 from ..http.codec import RequestEncoder, StreamResetReason
 from ..http.header_map import KIND, HeaderMap, ResponseHeaderMap
 from ..upstream.conn_pool import PoolFailureReason
-from ..upstream.http_conn_pool import PendingStream
 from .attempt_timers import AttemptTimers
 
 if TYPE_CHECKING:
@@ -29,6 +28,12 @@ RESET_REASONS = {
     PoolFailureReason.REMOTE_CONNECTION_FAILURE: StreamResetReason.REMOTE_CONNECTION_FAILURE,
     PoolFailureReason.TIMEOUT: StreamResetReason.CONNECTION_TIMEOUT,
 }
+
+
+class Cancellable(Protocol):
+    """A wait for a connection (`ConnectionPool::Cancellable`)."""
+
+    def cancel(self) -> None: ...
 
 
 class UpstreamRequest:
@@ -57,7 +62,7 @@ class UpstreamRequest:
         self.host = host
         self._client: CodecClient | None = None
         self._encoder: RequestEncoder | None = None
-        self.pending: PendingStream | None = None
+        self.pending: Cancellable | None = None
         self._paused_downstream = False
         self._paused_upstream = False
         self.timers: AttemptTimers | None = None
@@ -80,6 +85,8 @@ class UpstreamRequest:
         if router.explain is not NO_EXPLANATION:
             how = "new" if client.requests == 1 else f"reused, request {client.requests}"
             router.explain.decided("connection", f"{connection.info.local_address} -> {self.host}", how)
+        for each in router.tally:
+            each.stats.upstream_rq_total += 1
         headers = router.request_headers
         if router.route_entry.auto_host_rewrite and self.host.hostname:
             router.route_entry.rewrite_host(headers, self.host.hostname.encode())
@@ -197,9 +204,8 @@ class UpstreamRequest:
             # Whoever was promised a tunnel has no use for a body.
             headers.remove(b"content-length")
             headers.remove(b"transfer-encoding")
-            headers.body_follows = False
             self.reset()
-            self._router.on_upstream_headers(self, headers, True, now, "websocket_handshake_unsuccessful")
+            self._router.on_handshake_refused(self, headers)
             return
         if self._router.route_entry.internal_redirect is not None and self._router.follow_redirect(headers):
             # The next request has been started by now: it could not have this connection, which was not free yet.

@@ -234,6 +234,7 @@ class ClusterStats:
     """What every cluster takes under `cluster.NAME.`."""
 
     __slots__ = (
+        "_alternative_codes",
         "_http1",
         "_http2",
         "circuit_breakers",
@@ -259,8 +260,16 @@ class ClusterStats:
         )
         """By priority: default, high."""
         self.codes = CodeStats(scope)
+        self._alternative_codes: dict[str, CodeStats] = {}
         self._http1: Http1CodecStats | None = None
         self._http2: Http2CodecStats | None = None
+
+    def alternative_codes(self, name: str) -> CodeStats:
+        """A second set, which requests may name."""
+        codes = self._alternative_codes.get(name)
+        if codes is None:
+            codes = self._alternative_codes[name] = CodeStats(self.scope.scope(name))
+        return codes
 
     def http1(self) -> Http1CodecStats:
         """Of the cluster's HTTP/1 connections; they exist from the first call on."""

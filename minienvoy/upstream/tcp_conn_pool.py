@@ -181,13 +181,13 @@ class ActiveTcpClient(ConnectionCallbacks):
         wanted: there is, or was, such a request; without it the connection is in stock.
     """
 
-    __slots__ = ("_callbacks", "_connected", "_overflow", "_pool", "_start", "connection", "wanted")
+    __slots__ = ("_callbacks", "_connected", "_pool", "_start", "connection", "wanted")
 
     def __init__(self, pool: TcpConnPool, callbacks: TcpPoolCallbacks | None) -> None:
         self.wanted = callbacks is not None
         self._pool = pool
         self._callbacks: TcpPoolCallbacks | None = callbacks
-        self._connected = self._overflow = False
+        self._connected = False
         self._start = pool.cluster.dispatcher.monotonic_time()
         self.connection = create_connection(pool.cluster, pool.host)
         self.connection.half_close = True
@@ -236,14 +236,6 @@ class ActiveTcpClient(ConnectionCallbacks):
         pool, callbacks = self._pool, self._callbacks
         stats = pool.cluster.stats.traffic
         self._connected = True
-        if not pool.resources.requests.can_create:
-            self._callbacks = None
-            stats.upstream_rq_active_overflow += 1
-            self._overflow = True
-            self.connection.close(ConnectionCloseType.NO_FLUSH)
-            if callbacks is not None:
-                callbacks.on_pool_failure(PoolFailureReason.OVERFLOW, "", pool.host)
-            return
         stats.upstream_rq_total += 1
         stats.upstream_rq_active += 1
         pool.host.stats.rq_total += 1
@@ -268,9 +260,6 @@ class ActiveTcpClient(ConnectionCallbacks):
             stats.upstream_cx_destroy_remote += 1
         else:
             stats.upstream_cx_destroy_local += 1
-        if self._overflow:
-            pool.serve_waiting()
-            return
         if self._connected:
             stats.upstream_rq_active -= 1
             host.rq_active -= 1

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
+from minienvoy.config.api import message_class
 from minienvoy.config.loader import load_dict
 from minienvoy.config.runtime import Loader
 from minienvoy.event.random import RandomGenerator
@@ -332,7 +333,7 @@ class Bench:
             runtime=self.runtime,
             cluster_manager=self.cluster_manager,
             explanations=self.explanations,
-            node=SimpleNamespace(id="node"),
+            node=message_class("envoy.config.core.v3.Node")(id="node"),
             drain_state=self.drain_state,
             local_address="192.0.2.2",
             service_cluster="service",

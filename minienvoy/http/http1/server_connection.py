@@ -347,7 +347,7 @@ class ServerConnection(Http1Connection):
             framing = b"\r\n"
         elif end_stream and not self._head_request:
             framing = self._no_body_line
-        elif self.http_10 or self._connect_request:
+        elif self.http_10 or (self._connect_request and 200 <= status < 300):
             framing = b"\r\n"
         else:
             framing = self._chunked_line

@@ -47,7 +47,8 @@ def test_a_code_outside_the_classes_is_unknown() -> None:
 def test_canary_and_zones_are_counted_beside() -> None:
     store = Store()
     codes = CodeStats(store.scope("cluster.svc"))
-    codes.charge_category("canary", 503, milliseconds=4)
+    codes.charge_category("canary", 503)
+    codes.charge_category_timing("canary", 4)
     codes.charge_category("zone.a.b", 200)
     assert counters(store)["cluster.svc.canary.upstream_rq_5xx"] == 1
     assert counters(store)["cluster.svc.zone.a.b.upstream_rq_200"] == 1

@@ -21,12 +21,12 @@ CONFIG_TYPE = "envoy.extensions.filters.http.router.v3.Router"
 
 honours(
     CONFIG_TYPE,
+    "dynamic_stats",
     "respect_expected_rq_timeout",
     "strict_check_headers",
     "suppress_envoy_headers",
     "upstream_log",
     ignored={"start_child_span": "there is no tracing yet, so there are no spans"},
-    values={"dynamic_stats": (True,)},
 )
 
 
@@ -46,6 +46,8 @@ def create_router(config: Any, context: FactoryContext) -> HttpFilterFactory:
         respect_expected_rq_timeout=config.respect_expected_rq_timeout,
         strict_check_headers=config.strict_check_headers,
         upstream_logs=_upstream_logs(config, context),
+        dynamic_stats=not config.HasField("dynamic_stats") or config.dynamic_stats.value,
+        zone=server.node.locality.zone,
     )
     return partial(Router, settings)
 

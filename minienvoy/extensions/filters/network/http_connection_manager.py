@@ -134,7 +134,7 @@ honours(
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.HcmAccessLogOptions",
     "access_log_flush_interval",
     "flush_access_log_on_new_request",
-    ignored={"flush_log_on_tunnel_successfully_established": "there are no tunnels yet"},
+    "flush_log_on_tunnel_successfully_established",
 )
 honours(f"{CONFIG_TYPE}.SetCurrentClientCertDetails", "subject", "cert", "chain", "dns", "uri")
 honours(f"{CONFIG_TYPE}.UpgradeConfig", "upgrade_type", "enabled")
@@ -312,6 +312,9 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         max_requests_per_connection=common.max_requests_per_connection.value,
         access_log_flush_interval=_timeout(
             config.access_log_options, "access_log_flush_interval", _timeout(config, "access_log_flush_interval", 0.0)
+        ),
+        flush_log_on_tunnel_successfully_established=(
+            config.access_log_options.flush_log_on_tunnel_successfully_established
         ),
         flush_access_log_on_new_request=(
             config.access_log_options.flush_access_log_on_new_request or config.flush_access_log_on_new_request

@@ -1,0 +1,29 @@
+"""The header that tells an upstream whose connection it has."""
+
+from __future__ import annotations
+
+from minienvoy.network.address import Address
+from minienvoy.network.proxy_protocol_header import proxy_protocol_v1, proxy_protocol_v2
+
+CLIENT, SERVER = Address.ip("127.0.0.1", 52218), Address.ip("10.0.0.2", 44083)
+
+
+def test_version_1_is_a_line() -> None:
+    assert proxy_protocol_v1(CLIENT, SERVER) == b"PROXY TCP4 127.0.0.1 10.0.0.2 52218 44083\r\n"
+    assert proxy_protocol_v1(Address.ip("::1", 1), Address.ip("::2", 2)) == b"PROXY TCP6 ::1 ::2 1 2\r\n"
+
+
+def test_version_2_is_binary() -> None:
+    signature = b"\r\n\r\n\0\r\nQUIT\n"
+    assert proxy_protocol_v2(CLIENT, SERVER) == (
+        signature + b"\x21\x11\x00\x0c" + bytes((127, 0, 0, 1, 10, 0, 0, 2)) + b"\xcb\xfa\xac\x33"
+    )
+    six = proxy_protocol_v2(Address.ip("::1", 1), Address.ip("::2", 2))
+    assert six[12:16] == b"\x21\x21\x00\x24"
+    assert len(six) == 16 + 36
+
+
+def test_addresses_that_have_nothing_in_common_are_not_told() -> None:
+    assert proxy_protocol_v1(CLIENT, Address.ip("::1", 1)) == b"PROXY UNKNOWN\r\n"
+    assert proxy_protocol_v1(Address.pipe("/tmp/a"), SERVER) == b"PROXY UNKNOWN\r\n"
+    assert proxy_protocol_v2(CLIENT, Address.ip("::1", 1))[12:] == b"\x20\x00\x00\x00"
