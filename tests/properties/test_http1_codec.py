@@ -181,7 +181,9 @@ def test_responses_read_the_same_however_they_are_cut(case: tuple[bytes, list[by
 @given(requests)
 def test_native_and_h11_read_requests_alike_where_both_take_them(message: bytes) -> None:
     native, h11 = server("native").receive(message), server("h11").receive(message)
-    if not any(event[0] == "error" for event in native + h11):
+    # A line without a version is a whole request of HTTP/0.9 to Envoy and so to us; h11 waits for its end.
+    versioned = b" HTTP/" in message.lstrip(b"\r\n").split(b"\n", 1)[0]
+    if versioned and not any(event[0] == "error" for event in native + h11):
         assert blurred(normal(native)) == blurred(normal(h11))
 
 

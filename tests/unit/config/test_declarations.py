@@ -100,15 +100,12 @@ READ_FOR = {
 """Declaring module -> further modules that read the fields."""
 
 NOT_READ = {
-    ("extensions/filters/http/grpc_stats.py", "emit_filter_state"): "only as it is by default",
-    ("extensions/filters/http/grpc_stats.py", "enable_upstream_stats"): "only as it is by default",
-    ("extensions/filters/http/grpc_stats.py", "replace_dots_in_grpc_service_name"): "only as it is by default",
+    ("router/header_parser.py", "raw_value"): "Envoy ignores it too",
     ("extensions/clusters/dynamic_forward_proxy.py", "allow_coalesced_connections"): "only as it is by default",
     (
         "extensions/load_balancing_policies/client_side_weighted_round_robin.py",
         "enable_oob_load_report",
     ): "only as it is by default",
-    ("extensions/filters/http/router.py", "dynamic_stats"): "only as it is by default",
     ("extensions/filters/network/http_connection_manager.py", "match_upstream"): "only as it is by default",
     (
         "extensions/filters/listener/tls_inspector.py",
