@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from ..codec import ResponseDecoder, StreamResetReason
 from ..header_map import KIND, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
 from .connection import Http2Connection
-from .fields import MESSAGING_RULE, MessageError, ResponseHead, response_head, trailer_entries
+from .fields import CONNECTION_HEADERS, MESSAGING_RULE, MessageError, ResponseHead, response_head, trailer_entries
 from .frames import (
     CONNECT_ERROR,
     INTERNAL_ERROR,
@@ -28,13 +28,6 @@ if TYPE_CHECKING:
     from ..codec_stats import Http2CodecStats
     from .settings import Http2Settings
 
-_CONNECTION_HEADERS: Final = (
-    KIND[b"connection"]
-    | KIND[b"keep-alive"]
-    | KIND[b"proxy-connection"]
-    | KIND[b"transfer-encoding"]
-    | KIND[b"upgrade"]
-)
 _UPGRADE: Final = KIND[b"upgrade"]
 _CONNECTION_UPGRADE: Final = entry(b"connection", b"upgrade")
 
@@ -84,14 +77,14 @@ class ClientStream(Http2Stream):
             b":scheme": headers.scheme,
         }
         order = headers.pseudo_order
-        if headers.seen & _CONNECTION_HEADERS:
+        if headers.seen & CONNECTION_HEADERS:
             if headers.seen & _UPGRADE and (protocol := headers.get(b"upgrade")):
                 # An upgrade is an extended CONNECT here (RFC 8441).
                 values[b":method"] = b"CONNECT"
                 values[b":protocol"] = self._upgrade = protocol
                 if b":protocol" not in order:
                     order = (*order, b":protocol")
-            entries = [item for item in entries if not item[3] & _CONNECTION_HEADERS]
+            entries = [item for item in entries if not item[3] & CONNECTION_HEADERS]
         if method == b"CONNECT":
             order = tuple(name for name in order if name in (b":authority", b":method"))
         elif b":authority" not in order:
@@ -147,10 +140,10 @@ class ClientConnection(Http2Connection):
     def _on_stream_closed(self, stream: Http2Stream) -> None:
         self._callbacks.on_stream_closed(stream.local_end and stream.remote_end)
 
-    def _reset_by_peer(self, code: int) -> tuple[StreamResetReason, str]:
+    def _reset_by_peer(self, stream: Http2Stream, code: int) -> tuple[StreamResetReason, str]:
         if code in _PEERS:
             return _PEERS[code], "http2.remote_reset"
-        return super()._reset_by_peer(code)
+        return super()._reset_by_peer(stream, code)
 
     def _abandon(self, stream: Http2Stream, reason: StreamResetReason, details: str) -> None:
         if reason in _OURS:

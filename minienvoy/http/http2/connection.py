@@ -520,11 +520,11 @@ class Http2Connection:
             return
         self.stats.rx_reset += 1
         self._dropped.add(stream_id)
-        reason, details = self._reset_by_peer(int.from_bytes(payload, "big"))
+        reason, details = self._reset_by_peer(stream, int.from_bytes(payload, "big"))
         self.close_stream(stream)
         self._abandon(stream, reason, details)
 
-    def _reset_by_peer(self, code: int) -> tuple[StreamResetReason, str]:
+    def _reset_by_peer(self, stream: Http2Stream, code: int) -> tuple[StreamResetReason, str]:
         if code == REFUSED_STREAM:
             return StreamResetReason.REMOTE_REFUSED_STREAM_RESET, "http2.remote_refuse"
         return StreamResetReason.REMOTE_RESET, "http2.remote_reset"

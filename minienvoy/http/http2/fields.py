@@ -29,7 +29,7 @@ HOST: Final = KIND[b"host"]
 TE: Final = KIND[b"te"]
 CONTENT_LENGTH: Final = KIND[b"content-length"]
 UPGRADE: Final = KIND[b"upgrade"]
-_FORBIDDEN: Final = (
+CONNECTION_HEADERS: Final = (
     KIND[b"connection"] | KIND[b"keep-alive"] | KIND[b"proxy-connection"] | KIND[b"transfer-encoding"] | UPGRADE
 )
 """They are about one HTTP/1 connection."""
@@ -69,7 +69,7 @@ def _judge(name: bytes, value: bytes) -> Entry:
         return name, value, b"", kind
     stripped = value.strip(b" \t")
     check = _CHECKS.get(name, _is_value)
-    if _is_name(name) is None or check(stripped) is None or kind & _FORBIDDEN:
+    if _is_name(name) is None or check(stripped) is None or kind & CONNECTION_HEADERS:
         kind |= INVALID
     if b"_" in name:
         kind |= UNDERSCORE

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import CodecProtocolError
 from ..codec import RequestDecoder, ServerConnectionCallbacks, StreamResetReason
-from ..header_map import JOINED, KIND, Entry, HeaderMap, ResponseHeaderMap
+from ..header_map import JOINED, Entry, HeaderMap, ResponseHeaderMap
 from ..http1.settings import ALLOW_UNDERSCORES, REJECT_UNDERSCORES
 from .connection import Http2Connection
 from .fields import (
+    CONNECTION_HEADERS,
     INVALID_FIELD,
     MESSAGING_RULE,
     UNDERSCORE,
@@ -47,13 +48,6 @@ if TYPE_CHECKING:
     from ..codec_stats import Http2CodecStats
     from .settings import Http2Settings
 
-_CONNECTION_HEADERS: Final = (
-    KIND[b"connection"]
-    | KIND[b"keep-alive"]
-    | KIND[b"proxy-connection"]
-    | KIND[b"transfer-encoding"]
-    | KIND[b"upgrade"]
-)
 _STATUSES: Final = {status: encode_field(b":status", b"%d" % status) for status in range(100, 600)}
 
 
@@ -93,7 +87,7 @@ class ServerStream(Http2Stream):
         if self.closed or self.local_end:
             return
         connection = self.connection
-        if headers.seen & _CONNECTION_HEADERS or connection.table_update:
+        if headers.seen & CONNECTION_HEADERS or connection.table_update:
             self.send_block(_response_block(headers), end_stream)
             return
         known = ENCODED.get
@@ -114,8 +108,8 @@ class ServerStream(Http2Stream):
 
 def _response_block(headers: ResponseHeaderMap) -> list[bytes]:
     entries = headers.entries
-    if headers.seen & _CONNECTION_HEADERS:
-        entries = [item for item in entries if not item[3] & _CONNECTION_HEADERS]
+    if headers.seen & CONNECTION_HEADERS:
+        entries = [item for item in entries if not item[3] & CONNECTION_HEADERS]
     # An upgrade that is granted: what HTTP/1 says by 101, an extended CONNECT says by 200.
     status = 200 if headers.status == 101 else headers.status
     fields = encode_entries(entries)
@@ -165,12 +159,12 @@ class ServerConnection(Http2Connection):
         self.stats.nghttp2_downstream_connections += 1
         return len(PREFACE)
 
-    def _reset_by_peer(self, code: int) -> tuple[StreamResetReason, str]:
-        if code == NO_ERROR:
+    def _reset_by_peer(self, stream: Http2Stream, code: int) -> tuple[StreamResetReason, str]:
+        if code == NO_ERROR and stream.remote_end:
             return StreamResetReason.REMOTE_RESET, ""
         if code == PROTOCOL_ERROR:
             return StreamResetReason.PROTOCOL_ERROR, "http2.remote_reset"
-        return super()._reset_by_peer(code)
+        return super()._reset_by_peer(stream, code)
 
     def on_flush_pending(self, stream: Http2Stream) -> None:
         assert isinstance(stream, ServerStream)
