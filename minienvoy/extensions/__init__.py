@@ -124,6 +124,8 @@ CATALOGUE = {
     "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer": "transport_sockets.raw_buffer",
     "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext": "transport_sockets.tls.downstream",
     "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext": "transport_sockets.tls.upstream",
+    # validators of certificates
+    "envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig": "transport_sockets.tls.spiffe_validator",
     # resource monitors
     "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig": (
         "resource_monitors.downstream_connections"

@@ -117,6 +117,8 @@ class ClientConnection(Protocol):
     """The last request has been written to its end."""
     should_close: bool
     """The connection can not carry another request."""
+    close_announced: bool
+    """The peer has said so, in the headers of a response."""
     extra_bytes: bool
     """More came than the response that was asked for."""
 

@@ -21,6 +21,9 @@ class SslConnectionInfo:
         peer_chain: what the peer showed, its own certificate first.
         validated: the peer's certificate was checked and found good.
         sni: the server name that was asked for.
+        signature: the algorithm that the peer signed with; empty if that is not known.
+        earlier: the session that this one goes on with, if it is accepted; None if there is none.
+        chain_error: what OpenSSL has against the peer's chain, if that did not end the handshake.
     """
 
     session: Any = None
@@ -30,6 +33,9 @@ class SslConnectionInfo:
     sni = ""
     group = ""
     session_reused = False
+    signature = ""
+    earlier: SslConnectionInfo | None = None
+    chain_error = ""
 
     # -- the session
 
@@ -50,7 +56,8 @@ class SslConnectionInfo:
     @property
     def session_id(self) -> str:
         session = self.session.session if self.session is not None else None
-        return session.id.hex() if session is not None else ""
+        known: bytes = getattr(session, "id", b"")  # pyOpenSSL does not tell
+        return known.hex()
 
     # -- certificates
 

@@ -19,7 +19,7 @@ import ssl
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from .connection import Connection, ConnectionCallbacks, ConnectionEvent
-from .handshake_messages import Agreed, read_agreement
+from .handshake_messages import offered_group, read_agreement
 from .ssl_connection_info import SslConnectionInfo
 from .x509 import Certificate
 
@@ -127,7 +127,9 @@ class SslSocket(asyncio.Protocol, ConnectionCallbacks):
         self.raw: asyncio.Transport | None = None
         self.incoming = ssl.MemoryBIO()
         self.outgoing = ssl.MemoryBIO()
-        self.session = context.wrap(self.incoming, self.outgoing, info, options)
+        self.session: Any = context.wrap(self.incoming, self.outgoing, info, options)
+        if not isinstance(self.session, ssl.SSLObject):
+            self.session.belong_to(self)
         self.shaken_hands = False
         self._judged = False
         self._noted_in = bytearray()
@@ -198,6 +200,9 @@ class SslSocket(asyncio.Protocol, ConnectionCallbacks):
             over = True
         except ssl.SSLWantReadError:
             pass
+        except Refused as refused:
+            self._refuse(refused)
+            return
         except ssl.SSLCertVerificationError as error:
             self._count_verification(error)
             return
@@ -208,7 +213,7 @@ class SslSocket(asyncio.Protocol, ConnectionCallbacks):
             chain = peer_chain(self.session, over)
             if chain or over:
                 try:
-                    self._judge(chain)
+                    self.judge(chain)
                 except Refused as refused:
                     self._refuse(refused)
                     return
@@ -219,8 +224,14 @@ class SslSocket(asyncio.Protocol, ConnectionCallbacks):
         if over:
             self._complete()
 
-    def _judge(self, chain: list[bytes]) -> None:
+    def judge(self, chain: list[bytes]) -> None:
+        """Decide about the peer by what it has shown, DER, its own certificate first; once.
+
+        Raises:
+            Refused, ValueError: it is not welcome.
+        """
         self._judged = True
+        self.info.chain_error = getattr(self.session, "chain_error", "")
         certificates = tuple(Certificate(der) for der in chain)
         self.context.verify(certificates, self.info, self.options)
         self.info.peer_chain = certificates
@@ -230,27 +241,43 @@ class SslSocket(asyncio.Protocol, ConnectionCallbacks):
         assert raw is not None
         self.shaken_hands = True
         info.session = self.session
+        if not isinstance(self.session, ssl.SSLObject) and info.peer_chain:
+            # What was judged is the chain that was found; what counts later is what was shown.
+            info.peer_chain = tuple(Certificate(der) for der in self.session.chain())
         info.session_reused = bool(self.session.session_reused)
-        agreed = read_agreement(bytes(self._noted_in), bytes(self._noted_out), context.server_side)
-        self._noted_in.clear()
-        self._noted_out.clear()
-        if not agreed.signature and info.peer_chain and not info.session_reused:
-            agreed = Agreed(agreed.group, signature_of(info.peer_chain[0]), agreed.version)
-        info.group = agreed.group
-        context.stats.count_handshake(info, agreed.signature, context.server_side)
+        info.group, info.signature = self._agreement(info)
+        context.stats.count_handshake(info, info.signature, context.server_side)
         context.on_handshake(self.session, info, self.options)
         connection = self.connection
         connection.connection_made(SslTransport(self, raw))
         if not connection.closed and (self.incoming.pending or self.session.pending()):
             self._read()
 
+    def _agreement(self, info: SslConnectionInfo) -> tuple[str, str]:
+        """(group, the peer's signature); those of a session that is resumed are the ones that it began with."""
+        server_side = self.context.server_side
+        agreed = read_agreement(bytes(self._noted_in), bytes(self._noted_out), server_side)
+        group, signature = agreed.group, agreed.signature
+        earlier, info.earlier = info.earlier, None
+        if info.session_reused:
+            if earlier is not None:
+                group, signature = group or earlier.group, signature or earlier.signature
+            elif not group:
+                group = offered_group(bytes(self._noted_in))
+        self._noted_in.clear()
+        self._noted_out.clear()
+        if not signature and info.peer_chain:
+            signature = signature_of(info.peer_chain[0])
+        return group, signature
+
     def _count_verification(self, error: ssl.SSLCertVerificationError) -> None:
         self.context.stats.counters.fail_verify_error += 1
         message = (error.verify_message or "").replace("self-signed", "self signed")
+        depth = getattr(error, "depth", 0)
         self._end_handshake(
             tls_error(
                 "CERTIFICATE_VERIFY_FAILED",
-                f"verify cert failed: X509_verify_cert: certificate verification error at depth 0: {message}",
+                f"verify cert failed: X509_verify_cert: certificate verification error at depth {depth}: {message}",
             )
         )
 
@@ -266,9 +293,14 @@ class SslSocket(asyncio.Protocol, ConnectionCallbacks):
         self._end_handshake(tls_error(reason))
 
     def _refuse(self, refused: Refused) -> None:
-        """What OpenSSL wants to say next would complete the handshake: it is not sent."""
+        """What OpenSSL wants to say next would complete the handshake: it is not sent.
+
+        With TLS 1.3 what is said is encrypted, and only the library has the key: if it knows of the refusal, it has
+        said something about it.
+        """
         said = read_agreement(bytes(self._noted_in), bytes(self._noted_out), self.context.server_side)
-        self.outgoing.read()
+        if said.version == 0x0303 or isinstance(self.session, ssl.SSLObject):
+            self.outgoing.read()
         if said.version == 0x0303:
             self.outgoing.write(b"\x15\x03\x03\x00\x02\x02" + bytes([refused.alert]))
         self._end_handshake(tls_error("CERTIFICATE_VERIFY_FAILED", f"verify cert failed: {refused.details}"))
@@ -395,13 +427,15 @@ class SslTransport(asyncio.Transport):
         self._socket._leave()
 
 
-def peer_chain(session: ssl.SSLObject, over: bool) -> list[bytes]:
+def peer_chain(session: Any, over: bool) -> list[bytes]:
     """What the peer has shown so far, its own certificate first, DER."""
+    if not isinstance(session, ssl.SSLObject):
+        return session.chain() if over else []
     # The public method, of Python 3.13, stumbles over a client that shows nothing; what it calls says None for that.
     shown = session._sslobj.get_unverified_chain() or ()  # type: ignore[attr-defined]
     chain = [each.public_bytes(_DER) for each in shown if each is not None]
     if not chain and over:
-        own = session.getpeercert(True)
+        own: bytes | None = session.getpeercert(True)
         return [own] if own else []
     return chain
 

@@ -197,6 +197,8 @@ class HttpConnPool:
                 # A response that came before the end of its request: Envoy's stream is still there.
                 self.stats.upstream_cx_destroy_with_active_rq += 1
                 self.stats.upstream_cx_destroy_local_with_active_rq += 1
+            if client.codec.close_announced:
+                self.stats.upstream_cx_close_notify += 1
             client.close()
         elif self._max_requests is not None and client.requests >= self._max_requests:
             self.stats.upstream_cx_max_requests += 1
