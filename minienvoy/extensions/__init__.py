@@ -122,6 +122,11 @@ CATALOGUE = {
     "envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery": "formatters.req_without_query",
     # transport sockets
     "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer": "transport_sockets.raw_buffer",
+    "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport": (
+        "transport_sockets.proxy_protocol"
+    ),
+    "envoy.extensions.transport_sockets.starttls.v3.StartTlsConfig": "transport_sockets.starttls",
+    "envoy.extensions.transport_sockets.starttls.v3.UpstreamStartTlsConfig": "transport_sockets.starttls",
     "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext": "transport_sockets.tls.downstream",
     "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext": "transport_sockets.tls.upstream",
     # validators of certificates

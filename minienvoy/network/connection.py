@@ -98,6 +98,7 @@ class Connection(asyncio.Protocol):
         closed: it has ended, and its callbacks were told.
         explain: why it went where it went; the streams that it carries begin with the same decisions.
         filter_chain_name: of a downstream connection.
+        start_tls: makes a plain connection a secure one, if its transport socket can (`startSecureTransport`).
     """
 
     explain: Explanation = NO_EXPLANATION
@@ -108,6 +109,7 @@ class Connection(asyncio.Protocol):
     transport_failure_reason: str = ""
     detected_close_type: DetectedCloseType = DetectedCloseType.NORMAL
     last_round_trip_time: float | None = None
+    start_tls: Callable[[], bool] | None = None
     _stream_info: StreamInfo | None = None
     _closing: ConnectionCloseType | None = None
     _delayed_close_timer: Timer | None = None
@@ -171,6 +173,9 @@ class Connection(asyncio.Protocol):
         if self.closed:
             self.transport.abort()
             return
+        if self._started:
+            self._go_on_over_tls(self.transport)
+            return
         limit = self.buffer_limit or sys.maxsize
         self.transport.set_write_buffer_limits(limit, limit // 2)
         self._send = self.transport.write
@@ -205,6 +210,18 @@ class Connection(asyncio.Protocol):
             self._end(ConnectionEvent.LOCAL_CLOSE if flushed else ConnectionEvent.REMOTE_CLOSE)
         self.transport = None
         self._send = _lose
+
+    def pause_for_tls(self) -> None:
+        """The transport goes to TLS, and `connection_made` brings another one."""
+        self.transport = None
+        self._writable = False
+        self._send = _lose
+
+    def _go_on_over_tls(self, transport: asyncio.Transport) -> None:
+        limit = self.buffer_limit or sys.maxsize
+        transport.set_write_buffer_limits(limit, limit // 2)
+        self._send = transport.write
+        self._writable = True
 
     def pause_writing(self) -> None:
         self.above_high_watermark = True

@@ -113,6 +113,8 @@ class ActiveTcpListener:
         connection.explain = explain
         connection.filter_chain_name = chain.name
         accepted.info.filter_chain_metadata = chain.metadata
+        if accepted.info.dynamic_metadata is not None:
+            connection.stream_info.dynamic_metadata.update(accepted.info.dynamic_metadata)
         active = ActiveTcpConnection(self, connection)
         if listener.access_logs:
             self.describe(connection.stream_info, chain.name)

@@ -222,6 +222,7 @@ class Cluster:
         tcp_keepalive: None if keep-alive probes are not asked for.
         local_address_selector: where upstream connections come from; None for wherever the kernel likes.
         happy_eyeballs: in which order the addresses of a host are tried (`sorted_addresses`).
+        wants_proxy_header: upstreams are told whose connection they have, so that not everybody can have the same.
         pool_per_downstream_connection: upstream connections are not shared between downstream connections.
         preconnect_ratio: connections that a pool has for each stream, at least one.
         drop_overload: which requests are dropped before a host is chosen; None if none are.
@@ -262,6 +263,7 @@ class Cluster:
         "transport_socket",
         "transport_socket_matcher",
         "updates",
+        "wants_proxy_header",
     )
 
     def __init__(self, config: Any, context: ClusterContext) -> None:
@@ -358,11 +360,19 @@ class Cluster:
             self.transport_socket_matcher = TransportSocketMatcher(
                 config.transport_socket_matches, context, f"{path}.transport_socket_matches"
             )
+        matcher = self.transport_socket_matcher
+        factories = [self.transport_socket, *(() if matcher is None else matcher.factories)]
+        self.wants_proxy_header = any(each is not None and each.wants_proxy_header for each in factories)
 
-    def transport_socket_of(self, host: Host) -> TransportSocketFactory | None:
-        """What makes connections to `host` more than plain; None if they are plain."""
+    def transport_socket_of(
+        self, host: Host, criteria: Mapping[str, Any] | None = None
+    ) -> TransportSocketFactory | None:
+        """What makes connections to `host` more than plain; None if they are plain.
+
+        `criteria` of a health check count instead of the metadata of the host.
+        """
         if self.transport_socket_matcher is not None:
-            match = self.transport_socket_matcher.find(host)
+            match = self.transport_socket_matcher.find(host, criteria)
             if match is not None:
                 return match.factory
         return self.transport_socket

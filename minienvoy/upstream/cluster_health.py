@@ -44,6 +44,7 @@ honours(
     "reuse_connection",
     "tcp_health_check",
     "timeout",
+    "tls_options",
     "unhealthy_edge_interval",
     "unhealthy_interval",
     "unhealthy_threshold",
@@ -51,7 +52,9 @@ honours(
     ignored={
         "alt_port": "Envoy does not use it either",
     },
+    whole=("transport_socket_match_criteria",),
 )
+honours("envoy.config.core.v3.HealthCheck.TlsOptions", "alpn_protocols")
 honours("envoy.config.core.v3.HealthCheck.CustomHealthCheck", "name", "typed_config")
 honours(
     "envoy.config.core.v3.HealthCheck.HttpHealthCheck",

@@ -5,11 +5,13 @@ Envoy: `envoy.config.core.v3.HealthCheck`, `HealthCheckerStats`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ..record import record
 from ..stats.store import CounterValue, GaugeValue, StatsStruct
 from .duration import duration_of
+from .load_assignment import plain_struct
 
 
 class HealthCheckerStats(StatsStruct):
@@ -46,6 +48,10 @@ class HealthCheckSettings:
     interval_jitter_percent: int = 0
     always_log_failures: bool = False
     always_log_success: bool = False
+    transport_socket_criteria: Mapping[str, Any] | None = None
+    """What counts instead of the metadata of the host when a transport socket is chosen; None for that."""
+    alpn: tuple[str, ...] = ()
+    """What TLS offers, instead of what is configured for requests."""
 
     @classmethod
     def from_proto(cls, config: Any) -> HealthCheckSettings:
@@ -73,4 +79,8 @@ class HealthCheckSettings:
             interval_jitter_percent=config.interval_jitter_percent,
             always_log_failures=config.always_log_health_check_failures,
             always_log_success=config.always_log_health_check_success,
+            transport_socket_criteria=plain_struct(config.transport_socket_match_criteria)
+            if config.HasField("transport_socket_match_criteria")
+            else None,
+            alpn=tuple(config.tls_options.alpn_protocols),
         )

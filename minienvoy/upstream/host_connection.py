@@ -5,6 +5,9 @@ Envoy: `Upstream::HostImpl::createConnection`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ..network.address import Address
 from ..network.client_connection import ClientConnection
 from ..network.happy_eyeballs import HappyEyeballsConnection, sorted_addresses
@@ -15,12 +18,24 @@ from .host import Host
 from .local_address_selector import ANYWHERE
 
 
-def create_connection(cluster: Cluster, host: Host, address: Address | None = None) -> ClientConnection:
+def create_connection(
+    cluster: Cluster,
+    host: Host,
+    address: Address | None = None,
+    *,
+    criteria: Mapping[str, Any] | None = None,
+    alpn: tuple[str, ...] = (),
+) -> ClientConnection:
     """Not connecting yet: add callbacks and filters, then `connection.connect(cluster.connect_timeout)`.
 
-    `address` is where to, if not to one of `host.addresses`.
+    `address` is where to, if not to one of `host.addresses`; `criteria` and `alpn` are those of a health check.
     """
     connection = _create_connection(cluster, host, address)
+    transport_socket = cluster.transport_socket_of(host, criteria)
+    if transport_socket is not None:
+        connection.transport_socket = transport_socket
+        connection.transport_socket_options = TransportSocketOptions(host_name=host.hostname, alpn_override=alpn)
+        transport_socket.announce(connection)
     if cluster.dispatcher.toxics is not None:
         cluster.dispatcher.toxics.attach(cluster, host, connection)
     return connection
@@ -58,9 +73,4 @@ def _create_connection(cluster: Cluster, host: Host, address: Address | None) ->
             options=options or NO_OPTIONS,
             buffer_limit=cluster.per_connection_buffer_limit,
         )
-    transport_socket = cluster.transport_socket_of(host)
-    if transport_socket is not None:
-        connection.transport_socket = transport_socket
-        connection.transport_socket_options = TransportSocketOptions(host_name=host.hostname)
-        transport_socket.announce(connection)
     return connection

@@ -55,9 +55,13 @@ class TransportSocketMatcher:
             for at, each in enumerate(configs)
         ]
 
-    def find(self, host: Host) -> TransportSocketMatch | None:
-        """None if it is the cluster's own."""
-        found = host.metadata.get(METADATA, {})
+    @property
+    def factories(self) -> list[TransportSocketFactory | None]:
+        return [match.factory for match in self._matches]
+
+    def find(self, host: Host, criteria: Mapping[str, Any] | None = None) -> TransportSocketMatch | None:
+        """None if it is the cluster's own. `criteria`, if there are any, count instead of the host's metadata."""
+        found = criteria or host.metadata.get(METADATA, {})
         for match in self._matches:
             if all(key in found and found[key] == value for key, value in match.wanted.items()):
                 return match

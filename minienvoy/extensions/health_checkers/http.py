@@ -186,7 +186,13 @@ class HealthCheckClient(ReadFilter, ConnectionCallbacks):
         self._matcher = PayloadMatcher(checker.receive)
         self._idle_timeout = cluster.http_options.idle_timeout or 0.0
         self._idle_timer: Timer | None = None
-        connection: ClientConnection = create_connection(cluster, self._host, self._host.health_check_address)
+        connection: ClientConnection = create_connection(
+            checker.cluster,
+            session.host,
+            session.host.health_check_address,
+            criteria=checker.settings.transport_socket_criteria,
+            alpn=checker.settings.alpn,
+        )
         self._codec = checker.make_codec(connection, cluster.http_options.http1, cluster.stats.http1())
         connection.add_callbacks(self)
         connection.add_read_filter(self)

@@ -105,7 +105,11 @@ class TcpHealthCheckClient(ReadFilter, ConnectionCallbacks):
         self._connected = self._asking = False
         self._unmatched = 0
         connection: ClientConnection = create_connection(
-            checker.cluster, session.host, session.host.health_check_address
+            checker.cluster,
+            session.host,
+            session.host.health_check_address,
+            criteria=checker.settings.transport_socket_criteria,
+            alpn=checker.settings.alpn,
         )
         self._client = connection
         connection.add_callbacks(self)

@@ -224,6 +224,8 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
         if self._idle_timer is not None:
             self._idle_timer.enable(config.idle_timeout)
         self._upstream = Upstream(self, connection, host.cluster or self._cluster, config, self._idle_timer)
+        # What its transport socket has sent before anything of ours.
+        self._upstream.stats.upstream_cx_tx_bytes_total += connection.bytes_sent
         connection.add_callbacks(self._upstream)
         connection.add_read_filter(self._upstream)
         if config.flush_on_connected:

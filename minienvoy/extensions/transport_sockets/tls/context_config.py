@@ -66,6 +66,7 @@ class TlsContext:
 
     server_side: bool
     secure = True
+    wants_proxy_header = False
 
     def __init__(self, config: Any, stats: SslStats, path: str, names: Sequence[str] = ()) -> None:
         """`names` are those of the certificates that are secrets, the last ones."""

@@ -137,6 +137,7 @@ class SecretTlsFactory:
     """A transport socket factory that is made anew when a secret changes."""
 
     secure = True
+    wants_proxy_header = False
 
     def __init__(
         self,

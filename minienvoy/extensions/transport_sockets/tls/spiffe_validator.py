@@ -50,11 +50,12 @@ class SpiffeValidator(CertValidator):
         plain.ClearField("match_subject_alt_names")
         super().__init__(plain, stats, path)
         self.add_matchers(matchers, path)
+        self.accepts_untrusted = False  # Envoy's does not look at `trust_chain_verification`
         self.allows_expired = config.allow_expired_certificate
         self.wants_certificate = True
         self.requires_certificate = True
         where = f"{path}.custom_validator_config.typed_config"
-        own = unpack(config.custom_validator_config.typed_config, where, validate=True)
+        own = unpack(config.custom_validator_config.typed_config, where)  # Envoy checks no constraints of it
         bundles = _bundles(own, where)
         self._stores = {domain: self._store(authorities) for domain, authorities in bundles.items()}
         self.authorities = tuple(each for authorities in bundles.values() for each in authorities)

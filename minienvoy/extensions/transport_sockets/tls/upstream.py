@@ -76,6 +76,8 @@ class ClientContext(TlsContext):
     def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, info: SslConnectionInfo, options: Any) -> Any:
         info.sni = name = self._server_name(options)
         context = self._contexts.get(options.alpn_fallback, self._context)
+        if options.alpn_override:
+            context = self._overriding(options.alpn_override)
         session = self._earlier_session(context, info)
         try:
             return context.wrap_bio(
@@ -114,6 +116,14 @@ class ClientContext(TlsContext):
         # RFC 8446 appendix C.4: a ticket of TLS 1.3 is for one connection.
         session, info.earlier = kept.popleft() if kept[0][0].version() == "TLSv1.3" else kept[0]
         return session.session
+
+    def _overriding(self, alpn: tuple[str, ...]) -> Any:
+        """Of a health check that offers something else."""
+        key = ",".join(alpn)
+        context = self._contexts.get(key)
+        if context is None:
+            context = self._contexts[key] = self._make(alpn)
+        return context
 
     def _make(self, alpn: Sequence[str]) -> Any:
         validator = self.validator
