@@ -38,7 +38,13 @@ V1, V2 = 0, 1
 """`ProxyProtocolConfig.Version`."""
 NO_OPTIONS: Final = TransportSocketOptions()
 
-honours(TYPE, "config", "transport_socket", "tlv_as_pool_key", values={"allow_unspecified_address": (False,)})
+honours(
+    TYPE,
+    "config",
+    "transport_socket",
+    values={"allow_unspecified_address": (False,)},
+    ignored={"tlv_as_pool_key": "TLVs are part of it in any case"},
+)
 honours("envoy.config.core.v3.ProxyProtocolConfig", "version", "pass_through_tlvs", "added_tlvs")
 honours("envoy.config.core.v3.TlvEntry", "type", "value")
 
@@ -50,7 +56,7 @@ class UpstreamProxyProtocolStats(StatsStruct):
 
 
 class UpstreamProxyProtocolFactory:
-    """Of one cluster. `tlv_as_pool_key`: pools are by the whole header in any case."""
+    """Of one cluster."""
 
     wants_proxy_header = True
 

@@ -111,11 +111,7 @@ NOT_READ = {
         "enable_oob_load_report",
     ): "only as it is by default",
     ("extensions/filters/network/http_connection_manager.py", "match_upstream"): "only as it is by default",
-    (
-        "extensions/filters/listener/tls_inspector.py",
-        "close_connection_on_client_hello_parsing_errors",
-    ): "only as it is by default",
-    ("extensions/filters/listener/tls_inspector.py", "enable_ja4_fingerprinting"): "only as it is by default",
+    ("extensions/transport_sockets/proxy_protocol.py", "allow_unspecified_address"): "only as it is by default",
     ("extensions/transport_sockets/tls/cert_validator.py", "system_root_certs"): "always refused",
     ("extensions/transport_sockets/tls/upstream.py", "enforce_rsa_key_usage"): "only as it is by default",
     ("matchers/header.py", "exact_match"): "by the name that WhichOneof gives",
