@@ -23,6 +23,9 @@ CATALOGUE = {
     ),
     "envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit": "filters.network.local_ratelimit",
     "envoy.extensions.filters.network.sni_cluster.v3.SniCluster": "filters.network.sni_cluster",
+    "envoy.extensions.filters.network.sni_dynamic_forward_proxy.v3.FilterConfig": (
+        "filters.network.sni_dynamic_forward_proxy"
+    ),
     "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy": "filters.network.tcp_proxy",
     # HTTP filters
     "envoy.extensions.filters.http.adaptive_concurrency.v3.AdaptiveConcurrency": "filters.http.adaptive_concurrency",

@@ -15,7 +15,12 @@ from ....http.filter import HTTP_FILTERS, FilterHeadersStatus, HttpFilterFactory
 from ....http.header_map import RequestHeaderMap
 from ....router.filter_config import ROUTE_FILTER_CONFIGS, most_specific_config
 from ....stream_info import ResponseFlag
-from ...clusters.dynamic_forward_proxy import DEFAULT_PORT, DYNAMIC_HOST, DynamicForwardProxyCluster
+from ...clusters.dynamic_forward_proxy import (
+    DEFAULT_PORT,
+    DYNAMIC_HOST,
+    UPSTREAM_ADDRESS,
+    DynamicForwardProxyCluster,
+)
 from ...common.dns_cache import CachedHost, DnsCache, dns_cache_manager
 
 if TYPE_CHECKING:
@@ -28,8 +33,6 @@ CONFIG_TYPE: Final = f"{_PACKAGE}.FilterConfig"
 ROUTE_TYPE: Final = f"{_PACKAGE}.PerRouteConfig"
 honours(CONFIG_TYPE, "dns_cache_config", "save_upstream_address", "allow_dynamic_host_from_filter_state")
 honours(ROUTE_TYPE, "host_rewrite_literal", "host_rewrite_header")
-
-UPSTREAM_ADDRESS: Final = "envoy.stream.upstream_address"
 
 
 @dataclass(frozen=True, slots=True)
