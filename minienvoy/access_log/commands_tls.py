@@ -35,8 +35,8 @@ def _of_chain(name: str) -> Read:
 
 
 def _of_issuer(name: str) -> Read:
-    """Of the certificate that follows the peer's in what it has shown."""
-    return lambda ssl: getattr(ssl.peer_chain[1], name) if len(ssl.peer_chain) > 1 else None
+    """Of the certificate that the peer's was verified with."""
+    return lambda ssl: getattr(ssl.issuer_certificate, name) if ssl.issuer_certificate is not None else None
 
 
 _DOWNSTREAM: Final[dict[str, Read]] = {

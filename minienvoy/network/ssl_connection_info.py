@@ -20,6 +20,7 @@ class SslConnectionInfo:
         local_certificate: what we show; None if nothing.
         peer_chain: what the peer showed, its own certificate first.
         validated: the peer's certificate was checked and found good.
+        issuer_certificate: who signed the peer's, shown by it or trusted anyway; None if that is not known.
         sni: the server name that was asked for.
         signature: the algorithm that the peer signed with; empty if that is not known.
         earlier: the session that this one goes on with, if it is accepted; None if there is none.
@@ -30,6 +31,7 @@ class SslConnectionInfo:
     local_certificate: Certificate | None = None
     peer_chain: tuple[Certificate, ...] = ()
     validated = False
+    issuer_certificate: Certificate | None = None
     sni = ""
     group = ""
     session_reused = False

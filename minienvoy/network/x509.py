@@ -108,6 +108,10 @@ class Certificate:
     def issuer(self) -> str:
         return _distinguished_name(self._issuer)
 
+    def may_be_issued_by(self, other: Certificate) -> bool:
+        """By the names alone; whoever verifies the chain looks at the signature."""
+        return self._issuer == other._subject
+
     @property
     def is_self_issued(self) -> bool:
         return self._subject == self._issuer

@@ -138,6 +138,10 @@ class CertValidator:
         more = self.accepts_untrusted or self._matchers or self.max_depth is not None or not self.trusted_ca
         return self.wants_certificate and bool(more or self.requires_certificate)
 
+    def issuer_of(self, chain: tuple[Certificate, ...]) -> Certificate | None:
+        """Who signed the first one of a chain that was verified."""
+        return next((each for each in (*chain[1:], *self.authorities) if chain[0].may_be_issued_by(each)), None)
+
     def revocation_lists(self) -> list[Any]:
         """Those of `trusted_ca` and of `crl`, as `cryptography` has them."""
         from cryptography.x509 import load_pem_x509_crl

@@ -70,6 +70,7 @@ class ServerContext(TlsContext):
         if chain and self.validator.wants_certificate:
             self.validator.verify(chain, info.chain_error)
             info.validated = not info.chain_error
+            info.issuer_certificate = self.validator.issuer_of(chain)
 
     def on_handshake(self, session: Any, info: SslConnectionInfo, options: Any) -> None:
         info.local_certificate = _shown(session.context.minienvoy_certificates, info.ciphersuite)
