@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from OpenSSL import SSL, crypto
 
 from .address import Address
-from .ssl_socket import CERTIFICATE_UNKNOWN, Refused
+from .ssl_socket import CERTIFICATE_UNKNOWN, KeyUsage, Refused
 
 if TYPE_CHECKING:
     from .ssl_socket import SslSocket
@@ -54,7 +54,7 @@ class OpenSslSession:
         self.requested_name = ""
         self.chain_error = ""
         self._socket: SslSocket | None = None
-        self._refused: Refused | None = None
+        self._refused: Refused | KeyUsage | None = None
         self._judged = False
         self._taken = False
         self._shown: dict[int, bytes] = {}
@@ -190,7 +190,7 @@ class OpenSslSession:
             self._judged = True
             try:
                 self._socket.judge([self._shown[at] for at in sorted(self._shown)])
-            except Refused as refused:
+            except (Refused, KeyUsage) as refused:
                 self._refused = refused
             except ValueError:
                 self._refused = Refused("the certificate can not be read", CERTIFICATE_UNKNOWN)

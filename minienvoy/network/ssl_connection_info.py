@@ -38,12 +38,14 @@ class SslConnectionInfo:
     signature = ""
     earlier: SslConnectionInfo | None = None
     chain_error = ""
+    version_so_far = "TLSv1.2"
+    """What BoringSSL says before a version is agreed on."""
 
     # -- the session
 
     @property
     def tls_version(self) -> str:
-        return (self.session.version() or "") if self.session is not None else ""
+        return (self.session.version() or "") if self.session is not None else self.version_so_far
 
     @property
     def ciphersuite(self) -> str:

@@ -276,6 +276,7 @@ class ActiveTcpConnection(ConnectionCallbacks):
 
     def _on_handshake_timeout(self) -> None:
         self.active_listener.stats.downstream_cx_transport_socket_connect_timeout += 1
+        self.connection.stream_info.connection_termination_details = "transport socket timeout was reached"
         self.connection.close(ConnectionCloseType.NO_FLUSH, "transport_socket_timeout")
 
     def on_event(self, event: ConnectionEvent) -> None:

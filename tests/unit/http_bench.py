@@ -366,7 +366,9 @@ class Bench:
         self.dispatcher.advance(seconds)
         self.turns.settle()
 
-    def create_connection(self, cluster: Cluster, host: Host, address: Address | None = None) -> FakeClientConnection:
+    def create_connection(
+        self, cluster: Cluster, host: Host, address: Address | None = None, **check: object
+    ) -> FakeClientConnection:
         """In place of `upstream.host_connection.create_connection`."""
         limit = cluster.per_connection_buffer_limit
         made = FakeClientConnection(cluster.dispatcher, address or host.address, buffer_limit=limit)

@@ -113,7 +113,6 @@ NOT_READ = {
     ("extensions/filters/network/http_connection_manager.py", "match_upstream"): "only as it is by default",
     ("extensions/transport_sockets/proxy_protocol.py", "allow_unspecified_address"): "only as it is by default",
     ("extensions/transport_sockets/tls/cert_validator.py", "system_root_certs"): "always refused",
-    ("extensions/transport_sockets/tls/upstream.py", "enforce_rsa_key_usage"): "only as it is by default",
     ("matchers/header.py", "exact_match"): "by the name that WhichOneof gives",
     ("matchers/header.py", "prefix_match"): "by the name that WhichOneof gives",
     ("matchers/header.py", "suffix_match"): "by the name that WhichOneof gives",

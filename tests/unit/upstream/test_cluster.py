@@ -234,10 +234,6 @@ CHECK = {"timeout": "1s", "interval": "1s", "unhealthy_threshold": 1, "healthy_t
             {"health_checks": [{**CHECK, "http_health_check": {"path": "/", "codec_client_type": "HTTP2"}}]},
             "health_checks[0].http_health_check.codec_client_type",
         ),
-        (
-            {"health_checks": [{**CHECK, "tcp_health_check": {}, "transport_socket_match_criteria": {"a": "b"}}]},
-            "health_checks[0].transport_socket_match_criteria",
-        ),
     ],
 )
 def test_what_comes_later_is_not_honoured_yet(

@@ -33,8 +33,8 @@ class ClientHello(NamedTuple):
     extensions: tuple[int, ...]
     groups: tuple[int, ...]
     point_formats: bytes
-    signatures: tuple[int, ...]
-    versions: tuple[int, ...]
+    signatures: tuple[int, ...] = ()
+    versions: tuple[int, ...] = ()
 
     def ja3(self) -> str:
         """The text, before it is hashed."""

@@ -46,7 +46,9 @@ class TlsInspectorStats(StatsStruct):
 class TlsInspector(ListenerFilter):
     """One socket."""
 
-    def __init__(self, stats: TlsInspectorStats, limit: int, ja3: bool, ja4: bool, closes: bool) -> None:
+    def __init__(
+        self, stats: TlsInspectorStats, limit: int, ja3: bool, ja4: bool = False, closes: bool = False
+    ) -> None:
         self._stats = stats
         self._limit = limit
         self._ja3 = ja3

@@ -149,11 +149,18 @@ class CertValidator:
         parts = (self.trusted_ca + b"\n" + self.crl).split(_CRL_BEGIN)[1:]
         return [load_pem_x509_crl(_CRL_BEGIN + part) for part in parts]
 
-    def verify(self, chain: tuple[Certificate, ...], chain_error: str = "", names: tuple[str, ...] = ()) -> None:
+    def verify(
+        self,
+        chain: tuple[Certificate, ...],
+        chain_error: str = "",
+        names: tuple[str, ...] = (),
+        of_request: bool = True,
+    ) -> None:
         """Judge a certificate.
 
         `chain_error`: what OpenSSL has against its chain, if it was asked to look at that and to let it pass.
-        `names`: one of them must be in the certificate, instead of what is configured.
+        `names`: one of them must be in the certificate, instead of what is configured; `of_request` if it is the
+        request that says so.
 
         Raises:
             Refused: it is not what is wanted.
@@ -166,9 +173,10 @@ class CertValidator:
         if names:
             if not any(_verify_name(certificate, name) for name in names):
                 self._stats.fail_verify_san += 1
+                shown = _shown(certificate)
+                wanted = f"verify SAN list, expected SANs: [{', '.join(names)}], certificate SANs: {shown}"
                 self._may_refuse(
-                    f"verify SAN list, expected SANs: [{', '.join(names)}], certificate SANs: {_shown(certificate)}",
-                    CERTIFICATE_UNKNOWN,
+                    wanted if of_request else f"SAN matcher, certificate SANs are {shown}", CERTIFICATE_UNKNOWN
                 )
         elif self._matchers and not any(matches(certificate) for matches in self._matchers):
             self._stats.fail_verify_san += 1
@@ -251,7 +259,7 @@ def _verify_name(certificate: Certificate, name: str) -> bool:
 
 
 def _shown(certificate: Certificate) -> str:
-    return "[" + ", ".join(value for kind in (DNS, URI, EMAIL, IP) for value in certificate.names(kind)) + "]"
+    return "[" + ", ".join(value for kind, value, _ in certificate.subject_alt_names if kind != OTHER_NAME) + "]"
 
 
 def create_validator(config: Any, stats: SslStats, path: str) -> CertValidator:

@@ -64,13 +64,19 @@ class SpiffeValidator(CertValidator):
     def needs_library(self, server_side: bool) -> bool:
         return True
 
-    def verify(self, chain: tuple[Certificate, ...], chain_error: str = "", names: tuple[str, ...] = ()) -> None:
+    def verify(
+        self,
+        chain: tuple[Certificate, ...],
+        chain_error: str = "",
+        names: tuple[str, ...] = (),
+        of_request: bool = True,
+    ) -> None:
         reason = self._error_of(chain)
         if reason:
             self._stats.fail_verify_error += 1
             self._may_refuse(reason, CERTIFICATE_UNKNOWN)
             return
-        super().verify(chain, "", names)
+        super().verify(chain, "", names, of_request)
 
     # -- inside
 

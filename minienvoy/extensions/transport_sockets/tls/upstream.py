@@ -36,7 +36,7 @@ honours(
     "auto_sni_san_validation",
     "allow_renegotiation",
     "max_session_keys",
-    values={"enforce_rsa_key_usage": (False,)},
+    ignored={"enforce_rsa_key_usage": "it always is, as in Envoy"},
 )
 
 
@@ -96,7 +96,7 @@ class ClientContext(TlsContext):
             names = (info.sni,)
         if not chain or not (validator.wants_certificate or names):
             return
-        validator.verify(chain, info.chain_error, names)
+        validator.verify(chain, info.chain_error, names, bool(options.verify_san_override))
         info.validated = not info.chain_error
 
     def on_handshake(self, session: Any, info: SslConnectionInfo, options: Any) -> None:
