@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 _TYPE: Final = "envoy.extensions.transport_sockets.starttls.v3"
 
-honours(f"{_TYPE}.StartTlsConfig", "cleartext_socket_config", "tls_socket_config")
-honours(f"{_TYPE}.UpstreamStartTlsConfig", "cleartext_socket_config", "tls_socket_config")
+_NOTHING: Final = "a raw buffer has no settings"
+honours(f"{_TYPE}.StartTlsConfig", "tls_socket_config", ignored={"cleartext_socket_config": _NOTHING})
+honours(f"{_TYPE}.UpstreamStartTlsConfig", "tls_socket_config", ignored={"cleartext_socket_config": _NOTHING})
 
 
 class StartTlsFactory:
