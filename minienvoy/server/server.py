@@ -403,16 +403,19 @@ class Server(ServerContext):
         return ConfigError(error.problem, error.path, self.loaded.source.locate(error.path), error.remedy)
 
     def _make_node(self) -> Any:
-        """The bootstrap's node with what the command line says over it."""
-        node = self.bootstrap.node
+        """The bootstrap's node, which is completed, with what the command line says over it."""
+        set_build_version(self.bootstrap.node)
         options = self.options
+        if not (options.service_node or options.service_cluster or options.service_zone):
+            return self.bootstrap.node
+        node = type(self.bootstrap.node)()
+        node.CopyFrom(self.bootstrap.node)
         if options.service_node:
             node.id = options.service_node
         if options.service_cluster:
             node.cluster = options.service_cluster
         if options.service_zone:
             node.locality.zone = options.service_zone
-        set_build_version(node)
         return node
 
     def _outlier_event_logger(self) -> OutlierEventLogger | None:
