@@ -195,3 +195,15 @@ def test_a_subscription_says_what_it_has(admin, ask):
         "configs": [{"@type": "type.googleapis.com/envoy.admin.v3.ListenersConfigDump.DynamicListener", "name": "a"}]
     }
     assert ask("/config_dump?resource=dynamic_listeners&name_regex=b").body == b"{}\n"
+
+
+def test_scopes_are_found_by_their_own_name(ask, server):
+    name = "envoy.extensions.filters.network.http_connection_manager.v3.ScopedRoutes"
+    scope = "name: {0}, key: {{fragments: [{{string_key: {0}}}]}}, route_configuration: {{name: r{0}}}"
+    scopes = f"[{{{scope.format('a')}}}, {{{scope.format('b')}}}]"
+    text = f"name: scopes\nscoped_route_configurations_list: {{scoped_route_configurations: {scopes}}}"
+    server.scoped_routes = [(load_message(text, name).message, 1_700_000_000.0)]
+    [one] = dump(ask, "resource=inline_scoped_route_configs&name_regex=b")["configs"]
+    assert one["name"] == "scopes"
+    assert [each["name"] for each in one["scoped_route_configs"]] == ["b"]
+    assert one["last_updated"] == "2023-11-14T22:13:20Z"
