@@ -100,6 +100,7 @@ class ActiveStream(UpgradableStream):
     """It goes on with a request that another stream began (`recreate_stream`)."""
     _traced: bool = False
     _lost: bool = False
+    _pauses: int = 0
 
     def __init__(self, manager: ConnectionManager, encoder: ResponseEncoder) -> None:
         self.manager = manager
@@ -436,10 +437,15 @@ class ActiveStream(UpgradableStream):
 
     def pause_request(self, pause: bool) -> None:
         stats = self.config.stats
+        # Several may want it at the same time, such as an upstream and the shadows of the request.
         if pause:
-            stats.downstream_flow_control_paused_reading_total += 1
+            self._pauses += 1
+            if self._pauses == 1:
+                stats.downstream_flow_control_paused_reading_total += 1
         else:
-            stats.downstream_flow_control_resumed_reading_total += 1
+            self._pauses -= 1
+            if self._pauses == 0:
+                stats.downstream_flow_control_resumed_reading_total += 1
         self.encoder.read_disable(pause)
 
     def describe(self) -> None:

@@ -319,6 +319,7 @@ class Server(ServerContext):
         resources = self.bootstrap.static_resources
         self.static_clusters = [(each, now) for each in resources.clusters]
         self.static_listeners = [(each, now) for each in resources.listeners]
+        self.scoped_routes: list[tuple[Any, float]] = []
         self.route_configs: dict[str, tuple[Any, float]] = self._find_route_configs(now)
 
     def _reload_runtime(self) -> None:
@@ -428,7 +429,7 @@ class Server(ServerContext):
         return OutlierEventLogger(self.access_logs.create_access_log(path, field).write, self.dispatcher)
 
     def _find_route_configs(self, now: float) -> dict[str, tuple[Any, float]]:
-        """Route configurations inside connection managers, for `/config_dump`."""
+        """Route configurations inside connection managers, and what chooses among several, for `/config_dump`."""
         found: dict[str, tuple[Any, float]] = {}
         for listener, _ in self.static_listeners:
             chains = [*listener.filter_chains]
@@ -440,6 +441,8 @@ class Server(ServerContext):
                         manager = unpack(each.typed_config)
                         if manager.HasField("route_config"):
                             found[f"{manager.route_config.name}/{len(found)}"] = (manager.route_config, now)
+                        elif manager.HasField("scoped_routes"):
+                            self.scoped_routes.append((manager.scoped_routes, now))
         return found
 
     def _write_admin_address(self) -> None:

@@ -93,6 +93,7 @@ class Server:
         self.static_listeners = [(each, taken) for each in bootstrap.static_resources.listeners]
         self.static_clusters = [(each, taken) for each in bootstrap.static_resources.clusters]
         self.route_configs: dict[str, tuple[Any, float]] = {}
+        self.scoped_routes: list[tuple[Any, float]] = []
         self.shut_down = False
 
     def fail_health_check(self, fail: bool) -> None:
