@@ -37,6 +37,11 @@ if TYPE_CHECKING:
     from .settings import Http2Settings
 
 _MAX_SETTINGS: Final = 32
+_RANGES: Final = {
+    SETTINGS_MAX_FRAME_SIZE: (MAX_FRAME, (1 << 24) - 1),
+    SETTINGS_INITIAL_WINDOW_SIZE: (0, MAX_WINDOW),
+}
+"""Values outside are no settings."""
 
 
 class Negotiation(FlowControl):
@@ -58,6 +63,8 @@ class Negotiation(FlowControl):
         self.peer_allows_connect = False
         self.table_update = b""
         self._encoder_table_size = DEFAULT_TABLE_SIZE
+        self._least_table_size = DEFAULT_TABLE_SIZE
+        """The smallest that we ask the peer for."""
         self._decoder = Decoder(
             make_entry,
             STATIC_ENTRIES,
@@ -80,8 +87,8 @@ class Negotiation(FlowControl):
         if len(payload) > 6 * _MAX_SETTINGS:
             self._fail(ENHANCE_YOUR_CALM, b"SETTINGS: too many setting entries")
         if flags & ACK:
-            if self.settings.hpack_table_size < DEFAULT_TABLE_SIZE:
-                self._decoder.allow_table_size(self.settings.hpack_table_size)
+            if self._least_table_size < DEFAULT_TABLE_SIZE:
+                self._decoder.allow_table_size(self.settings.hpack_table_size, self._least_table_size)
             return
         for identifier, value in read_setting(payload):
             if identifier == SETTINGS_INITIAL_WINDOW_SIZE:
@@ -114,14 +121,19 @@ class Negotiation(FlowControl):
         self._settled = True
 
     def _hello(self, first: list[tuple[int, int]], max_streams: int) -> bytes:
-        """SETTINGS and the connection's window, as nghttp2 puts them."""
+        """SETTINGS as nghttp2 puts them; nothing if one of them is none, which it does not look at any further."""
         settings = self.settings
         values = [
-            *first,
-            *settings.custom_settings,
+            *dict.fromkeys((*first, *settings.custom_settings)),
             (SETTINGS_HEADER_TABLE_SIZE, settings.hpack_table_size),
             (SETTINGS_ENABLE_CONNECT_PROTOCOL, int(settings.allow_connect)),
             (SETTINGS_MAX_CONCURRENT_STREAMS, max_streams),
             (SETTINGS_INITIAL_WINDOW_SIZE, settings.initial_stream_window_size),
         ]
+        for identifier, value in values:
+            if identifier == SETTINGS_HEADER_TABLE_SIZE:
+                self._least_table_size = min(self._least_table_size, value)
+            low, high = _RANGES.get(identifier, (0, 1 << 32))
+            if not low <= value <= high:
+                return b""
         return settings_frame(values)
