@@ -381,7 +381,7 @@ def _speaks_http2(connection: Connection, data: bytes) -> bool:
     """By what ALPN agreed on; without it, by the first bytes (`ConnectionManagerUtility::determineNextProtocol`)."""
     ssl = connection.info.ssl
     protocol = ssl.alpn if ssl is not None else ""
-    return protocol == "h2" if protocol in ("h2", "http/1.1", "http/1.0") else data.startswith(_MAGIC)
+    return protocol == "h2" if protocol else data.startswith(_MAGIC)
 
 
 def _route_config(config: Any, server: ServerContext, join: str) -> RouteConfig | ScopedConfig:
