@@ -55,7 +55,7 @@ class GrpcWebFilter(StreamFilter):
             return FilterHeadersStatus.CONTINUE
         self._is_web = True
         # What the proxy itself answers is made into what the client understands on its way back.
-        self.decoder_callbacks.stream_info.became_grpc = True
+        self.decoder_callbacks.stream_info.client_speaks_grpc = False
         self._scope = counts_of(self.decoder_callbacks, self._clusters, "grpc-web")
         self._prefix = method_prefix(headers.path)
         # The length of the body is about to change.
