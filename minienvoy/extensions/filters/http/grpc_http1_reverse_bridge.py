@@ -98,8 +98,8 @@ class GrpcHttp1ReverseBridgeFilter(StreamFilter):
             )
             return FilterDataStatus.STOP_ITERATION_NO_BUFFER
         self._request_frame_taken = True
-        self.decoder_callbacks.inject_decoded_data(data[FRAME_HEADER_SIZE:], end_stream)
-        return FilterDataStatus.STOP_ITERATION_NO_BUFFER
+        self.decoder_callbacks.replace_decoded_data(data[FRAME_HEADER_SIZE:])
+        return FilterDataStatus.CONTINUE
 
     # -- the response
 
@@ -142,10 +142,10 @@ class GrpcHttp1ReverseBridgeFilter(StreamFilter):
             if settings.size_header is None:
                 if not end_stream:
                     return self._hold(data)
-                callbacks.inject_encoded_data(self._framed(), False)
+                callbacks.replace_encoded_data(self._framed() + data)
             elif not self._response_frame_added:
                 self._response_frame_added = True
-                callbacks.inject_encoded_data(frame_header(self._length), False)
+                callbacks.replace_encoded_data(frame_header(self._length) + data)
         if end_stream:
             if settings.withholds_frames and settings.size_header is not None and self._sent != self._length:
                 problem = "envoy reverse bridge: upstream set incorrect content length"
