@@ -452,7 +452,7 @@ def http_conn_pool(
         if http2:
             from .http2_conn_pool import Http2ConnPool
 
-            pool = host.http_pools[key] = Http2ConnPool(cluster, host, priority, key, transport_options)
+            pool = host.http_pools[key] = Http2ConnPool(cluster, host, priority, key, transport_options, make_codec)
             return pool
         kind = HttpConnPool if cluster.preconnect_ratio <= 1.0 else PreconnectingHttpConnPool
         pool = host.http_pools[key] = kind(cluster, host, make_codec, priority, key, transport_options)

@@ -110,6 +110,7 @@ honours(
     "flush_access_log_on_new_request",
     "local_reply_config",
     "proxy_status_config",
+    "record_route_resolution_stats",
     "scheme_header_transformation",
     "original_ip_detection_extensions",
     "early_header_mutation_extensions",
@@ -325,6 +326,13 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         client_cert=_client_cert(config),
     )
     report_bytes(compiled, http_scope)
+    if config.record_route_resolution_stats or server.times_routes:
+        from ....http.route_resolution import RouteResolutionRecorder, RouteResolutionStats, TimedRouteConfig
+
+        compiled.route_config = TimedRouteConfig(route_config, server.dispatcher)
+        if config.record_route_resolution_stats:
+            recorder = RouteResolutionRecorder(http_scope.struct(RouteResolutionStats))
+            compiled.access_logs = (*compiled.access_logs, recorder)
     return compiled
 
 
