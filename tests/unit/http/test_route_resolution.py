@@ -56,7 +56,7 @@ def test_only_the_end_of_a_stream_is_recorded() -> None:
     recorder.log(None, None, None, stream, AccessLogType.DOWNSTREAM_START)
     recorder.log(None, None, None, stream, AccessLogType.DOWNSTREAM_END)
     store.merge_histograms()
-    recorded = {each.name: each.cumulative.sample_count for each in store.histograms()}
+    recorded = {each.name: each.histogram.cumulative_statistics().sample_count for each in store.histograms()}
     assert recorded == {
         "http.x.downstream_rq_route_resolution_time_us": 1,
         "http.x.downstream_rq_route_resolutions": 1,
