@@ -74,7 +74,10 @@ class Http2CodecClient(CodecClient):
         if event is ConnectionEvent.CONNECTED:
             pool = self.pool
             settings = pool.settings
-            self.codec = Http2ClientConnection(
+            make: type[Http2ClientConnection] = Http2ClientConnection
+            if pool.counts_bytes:
+                from ..http.http2.metered import MeteredClientConnection as make
+            self.codec = make(
                 self.connection, self, settings, pool.cluster.stats.http2(), self.connection.dispatcher.post
             )
             if settings.keepalive_timeout:

@@ -340,6 +340,7 @@ class Bench:
             http1_codec="native",
             overload=None,
             byte_meters=False,
+            times_routes=False,
             health_check_failed=False,
         )
         listener_scope = self.store.scope("listener.127.0.0.1_10000")
