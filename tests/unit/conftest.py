@@ -23,8 +23,9 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Bench]]:
         each = Bench(*arguments, **options)
         each.remember()
         made.append(each)
-        for module in ("upstream.http_conn_pool", "extensions.health_checkers.http", "extensions.health_checkers.tcp"):
-            monkeypatch.setattr(f"minienvoy.{module}.create_connection", each.create_connection)
+        monkeypatch.setattr("minienvoy.upstream.http_conn_pool.create_connection", each.create_connection)
+        checks = "minienvoy.upstream.health_check_client.create_health_check_connection"
+        monkeypatch.setattr(checks, each.create_health_check_connection)
         return each
 
     yield make

@@ -97,6 +97,7 @@ class Http2Connection:
         data_frames_sent: so far.
         last_stream: the highest number that the peer has opened.
         goaway_received: the peer takes no new streams.
+        goaway_code: why, as the peer says.
         dispatching: bytes of the peer are being read.
     """
 
@@ -131,6 +132,7 @@ class Http2Connection:
         self.data_frames_sent = 0
         self.last_stream = 0
         self.goaway_received = False
+        self.goaway_code = NO_ERROR
         self._encoder_table_size = DEFAULT_TABLE_SIZE
         self._decoder = Decoder(
             make_entry,
@@ -607,6 +609,7 @@ class Http2Connection:
         if stream_id:
             self._break_off(_UNKNOWN)
         self.goaway_received = True
+        self.goaway_code = int.from_bytes(payload[4:8], "big")
         self._on_peer_leaves(int.from_bytes(payload[:4], "big") & MAX_STREAM_ID)
 
     def _on_window_update(self, stream_id: int, flags: int, payload: bytes) -> None:

@@ -88,6 +88,7 @@ READ_FOR = {
     ),
     "extensions/load_balancing_policies/subset_config.py": ("extensions/load_balancing_policies/subset.py",),
     "upstream/cluster_health.py": (
+        "extensions/health_checkers/grpc.py",
         "extensions/health_checkers/http.py",
         "extensions/health_checkers/tcp.py",
         "upstream/health_check_config.py",
@@ -131,7 +132,6 @@ NOT_READ = {
     ("server/listener.py", "use_proxy_proto"): "only as it is by default",
     ("server/stats_settings.py", "inclusion_list"): "by the name that WhichOneof gives",
     ("upstream/cluster.py", "protocol"): "TCP is all there is",
-    ("upstream/cluster_health.py", "codec_client_type"): "only HTTP/1",
     ("upstream/load_assignment.py", "cluster_name"): "only a subscription would ask for it",
 }
 """Declared fields that no code names, and why that is right."""
