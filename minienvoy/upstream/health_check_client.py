@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ..network.connection import ConnectionCallbacks, ConnectionCloseType, ConnectionEvent
 from ..network.filter import ReadFilter
-from .host_connection import create_health_check_connection
+from .host_connection import create_own_connection
 
 if TYPE_CHECKING:
     from ..network.client_connection import ClientConnection
@@ -34,8 +34,12 @@ class HealthCheckClient(ReadFilter, ConnectionCallbacks, Generic[Checker, Sessio
         self.session: Session | None = session
         self.host = session.host
         self.connected = self.asking = False
-        connection = create_health_check_connection(
-            checker.cluster, self.host, settings.transport_socket_criteria, settings.alpn_protocols
+        connection = create_own_connection(
+            checker.cluster,
+            self.host,
+            self.host.health_check_address,
+            settings.transport_socket_criteria,
+            settings.alpn_protocols,
         )
         self.client: ClientConnection = connection
         connection.add_callbacks(self)

@@ -163,6 +163,10 @@ class HealthCheckCodecClient(HealthCheckClient[Any, Any]):
 
     # -- from the codec
 
+    def on_request_refused(self, name: str) -> None:
+        """What a header of the check came to can not be sent."""
+        self.client.close(ConnectionCloseType.NO_FLUSH)
+
     def decode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
         """Not the answer yet."""
 

@@ -23,16 +23,20 @@ def create_connection(cluster: Cluster, host: Host) -> ClientConnection:
     return _created(cluster, host, host.addresses, cluster.transport_socket_of(host))
 
 
-def create_health_check_connection(
-    cluster: Cluster, host: Host, criteria: Mapping[str, Any] | None = None, alpn: tuple[str, ...] = ()
+def create_own_connection(
+    cluster: Cluster,
+    host: Host,
+    address: Address,
+    criteria: Mapping[str, Any] | None = None,
+    alpn: tuple[str, ...] = (),
 ) -> ClientConnection:
-    """As `create_connection`, to where `host` is checked.
+    """As `create_connection`, for what the proxy itself asks `host`, at `address`.
 
     `criteria` stand for the host's metadata where a transport socket is looked for, and `alpn` for the protocols that
     it is configured to offer.
     """
     socket = cluster.transport_socket_of(host) if criteria is None else _matching_socket(cluster, criteria)
-    return _created(cluster, host, (host.health_check_address,), socket, alpn)
+    return _created(cluster, host, (address,), socket, alpn)
 
 
 def _created(

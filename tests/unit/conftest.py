@@ -24,8 +24,8 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Bench]]:
         each.remember()
         made.append(each)
         monkeypatch.setattr("minienvoy.upstream.http_conn_pool.create_connection", each.create_connection)
-        checks = "minienvoy.upstream.health_check_client.create_health_check_connection"
-        monkeypatch.setattr(checks, each.create_health_check_connection)
+        for module in ("upstream.health_check_client", "extensions.load_balancing_policies.orca_oob"):
+            monkeypatch.setattr(f"minienvoy.{module}.create_own_connection", each.create_own_connection)
         return each
 
     yield make

@@ -370,11 +370,11 @@ class Bench:
         """In place of `upstream.host_connection.create_connection`."""
         return self._connection_to(cluster, host.address)
 
-    def create_health_check_connection(
-        self, cluster: Cluster, host: Host, criteria: object, alpn: object
+    def create_own_connection(
+        self, cluster: Cluster, host: Host, address: Address, criteria: object, alpn: object
     ) -> FakeClientConnection:
-        """In place of `upstream.host_connection.create_health_check_connection`."""
-        return self._connection_to(cluster, host.health_check_address)
+        """In place of `upstream.host_connection.create_own_connection`."""
+        return self._connection_to(cluster, address)
 
     def _connection_to(self, cluster: Cluster, address: Address) -> FakeClientConnection:
         made = FakeClientConnection(cluster.dispatcher, address, buffer_limit=cluster.per_connection_buffer_limit)

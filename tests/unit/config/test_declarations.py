@@ -86,6 +86,9 @@ READ_FOR = {
         "extensions/load_balancing_policies/own_hash_policy.py",
         "upstream/thread_aware_load_balancer.py",
     ),
+    "extensions/load_balancing_policies/client_side_weighted_round_robin.py": (
+        "extensions/load_balancing_policies/orca_oob.py",
+    ),
     "extensions/load_balancing_policies/subset_config.py": ("extensions/load_balancing_policies/subset.py",),
     "upstream/cluster_health.py": (
         "extensions/health_checkers/grpc.py",
@@ -103,10 +106,6 @@ READ_FOR = {
 NOT_READ = {
     ("router/header_parser.py", "raw_value"): "Envoy ignores it too",
     ("extensions/clusters/dynamic_forward_proxy.py", "allow_coalesced_connections"): "only as it is by default",
-    (
-        "extensions/load_balancing_policies/client_side_weighted_round_robin.py",
-        "enable_oob_load_report",
-    ): "only as it is by default",
     ("extensions/filters/network/http_connection_manager.py", "match_upstream"): "only as it is by default",
     (
         "extensions/filters/listener/tls_inspector.py",
