@@ -17,8 +17,6 @@ from .load_assignment import plain_struct
 class HealthCheckerStats(StatsStruct):
     """`cluster.NAME.health_check.*`."""
 
-    USED_WITH = {"degraded": "", "healthy": ""}
-
     attempt: CounterValue
     degraded: GaugeValue
     failure: CounterValue
