@@ -24,11 +24,21 @@ if TYPE_CHECKING:
 
 
 def create_http2_codec(
-    cluster: Cluster, connection: ClientConnection, callbacks: ClientConnectionCallbacks
+    cluster: Cluster,
+    connection: ClientConnection,
+    callbacks: ClientConnectionCallbacks,
+    *,
+    counts_bytes: bool = False,
 ) -> Http2ClientConnection:
-    """The codec of an established connection, with the cluster's settings; it greets the peer."""
+    """The codec of an established connection, with the cluster's settings; it greets the peer.
+
+    With `counts_bytes` it knows what each stream takes on the wire.
+    """
     settings = cluster.http_options.http2
-    codec = Http2ClientConnection(connection, callbacks, settings, cluster.stats.http2(), connection.dispatcher.post)
+    make: type[Http2ClientConnection] = Http2ClientConnection
+    if counts_bytes:
+        from ..http.http2.metered import MeteredClientConnection as make
+    codec = make(connection, callbacks, settings, cluster.stats.http2(), connection.dispatcher.post)
     if settings.keepalive_timeout:
 
         def on_ping_timeout() -> None:
@@ -88,22 +98,8 @@ class Http2CodecClient(CodecClient):
 
     def on_event(self, event: ConnectionEvent) -> None:
         if event is ConnectionEvent.CONNECTED:
-<<<<<<< HEAD
-            pool = self.pool
-            settings = pool.settings
-            make: type[Http2ClientConnection] = Http2ClientConnection
-            if pool.counts_bytes:
-                from ..http.http2.metered import MeteredClientConnection as make
-            self.codec = make(
-                self.connection, self, settings, pool.cluster.stats.http2(), self.connection.dispatcher.post
-            )
-            if settings.keepalive_timeout:
-                self.codec.keepalive = Keepalive(
-                    self.codec, self.connection.dispatcher, pool.cluster.random.random, self._on_ping_timeout
-                )
-=======
-            self.codec = create_http2_codec(self.pool.cluster, self.connection, self)
->>>>>>> balance
+            counted = self.pool.counts_bytes
+            self.codec = create_http2_codec(self.pool.cluster, self.connection, self, counts_bytes=counted)
         super().on_event(event)
 
     def on_above_write_buffer_high_watermark(self) -> None:
