@@ -76,7 +76,7 @@ class Http2Connection(HeaderBlocks):
     """
 
     protocol = "HTTP/2"
-    extra_bytes = False
+    extra_bytes = half_closes = False
     _hears_of_closed_streams = True
 
     def __init__(

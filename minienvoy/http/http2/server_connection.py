@@ -228,6 +228,8 @@ class ServerConnection(Http2Connection):
             headers.method = b"GET"
             headers.add(b"upgrade", protocol)
             headers.add(b"connection", b"upgrade")
+        elif method == b"CONNECT":
+            stream.tunnel = True
         if end_stream:
             if length > 0:
                 self._open(stream)
