@@ -19,6 +19,7 @@ from .frames import (
     PREFACE,
     PROTOCOL_ERROR,
     SETTINGS_ENABLE_PUSH,
+    rst_stream,
 )
 from .hpack import encode_entries, encode_field
 from .stream import RESET_CODES, Http2Stream
@@ -99,6 +100,12 @@ class ClientStream(Http2Stream):
         self.decoder = None
         if not self.closed:
             self._send_reset(RESET_CODES.get(reason, INTERNAL_ERROR))
+
+    def _send_reset(self, code: int) -> None:
+        connection = self.connection
+        connection.stats.tx_reset += 1
+        connection.queue_reset(self.id, rst_stream(self.id, code))
+        connection.close_stream(self)
 
 
 class ClientConnection(Http2Connection):
