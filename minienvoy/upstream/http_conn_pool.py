@@ -218,6 +218,8 @@ class HttpConnPool:
     def on_closed(self, client: CodecClient, remote: bool) -> None:
         if client in self._idle:
             self._idle.remove(client)
+        if client.requests and client.codec.close_notified:
+            self.stats.upstream_cx_close_notify += 1
         self._end_connection(client, remote)
 
     # -- inside

@@ -106,7 +106,6 @@ NOT_READ = {
         "extensions/load_balancing_policies/client_side_weighted_round_robin.py",
         "enable_oob_load_report",
     ): "only as it is by default",
-    ("extensions/filters/network/http_connection_manager.py", "match_upstream"): "only as it is by default",
     (
         "extensions/filters/listener/tls_inspector.py",
         "close_connection_on_client_hello_parsing_errors",
