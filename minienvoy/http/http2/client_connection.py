@@ -111,7 +111,6 @@ class ClientStream(Http2Stream):
 class ClientConnection(Http2Connection):
     """One upstream connection."""
 
-    _of_bad_length = StreamResetReason.PROTOCOL_ERROR
     _of_bad_message = StreamResetReason.PROTOCOL_ERROR
 
     def __init__(
