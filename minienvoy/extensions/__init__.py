@@ -85,6 +85,7 @@ CATALOGUE = {
     "envoy.extensions.clusters.aggregate.v3.ClusterConfig": "clusters.aggregate",
     "envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig": "clusters.dynamic_forward_proxy",
     "envoy.extensions.clusters.dns.v3.DnsCluster": "clusters.dns",
+    "minienvoy.clusters.Kubernetes": "clusters.kubernetes",
     # load balancing policies
     "envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin": (
         "load_balancing_policies.client_side_weighted_round_robin"

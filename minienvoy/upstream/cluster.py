@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..config.api import type_of, unpack
 from ..config.fields import declared_in, honours
 from ..errors import ConfigError
-from ..explain.explanation import NO_EXPLANATION
+from ..explain.explanation import NO_EXPLANATION, Explanation
 from ..network.transport_socket import (
     UPSTREAM_TRANSPORT_SOCKETS,
     TransportSocketFactory,
@@ -416,6 +416,9 @@ class Cluster:
     def _load_balancer_factory(self, config: Any, context: ClusterContext) -> tuple[str, LoadBalancerFactory]:
         """The name of the policy and its factory; a kind of cluster may bring its own."""
         return cluster_policy(config, context)
+
+    def explain_endpoints(self, explain: Explanation) -> None:
+        """Say what discovery knows of endpoints that are no hosts, where it knows more than the hosts."""
 
     def hosts(self) -> list[Host]:
         """Of all priorities."""
