@@ -11,7 +11,6 @@ import pytest_asyncio
 
 from minienvoy import Proxy
 from minienvoy.testing.fake_upstream import FakeUpstream
-
 from tests.kube_server import KubeServer, endpoint, service, slice_of
 
 LISTENER = """\

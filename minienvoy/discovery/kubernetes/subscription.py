@@ -6,7 +6,7 @@ update: a rollout touches a slice some ten times a second, and each update makes
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, cast
 
 from ... import logger
@@ -74,8 +74,9 @@ class Subscription:
         name: str,
         settings: KubernetesSettings,
         discovery: KubernetesDiscovery,
-        on_update: Callable[[Assignment], None],
+        on_update: Callable[[Assignment], Iterator[None]],
     ) -> None:
+        """`on_update` takes what is new, and may pause on its way."""
         self.name = name
         self.settings = settings
         self.assignment: Assignment | None = None
@@ -88,6 +89,8 @@ class Subscription:
         self._pod_watches: list[Watch] = []
         self._pods_seen: set[ObjectKey] = set()
         self._listeners: list[tuple[Watch, StoreListener]] = []
+        self._work: Iterator[None] | None = None
+        self._dirty = False
         self._timer: Timer = discovery.dispatcher.create_timer(self._update)
         self._again: Timer = discovery.dispatcher.create_timer(self._begin)
 
@@ -99,6 +102,7 @@ class Subscription:
     def stop(self) -> None:
         self._timer.disable()
         self._again.disable()
+        self._work = None
         for watch, listener in self._listeners:
             self._discovery.release(watch, listener)
         self._listeners.clear()
@@ -187,11 +191,17 @@ class Subscription:
 
     def _first(self) -> None:
         """A watch that others have had for long may know everything already."""
-        if self._parts and all(each.known for each in (*self._parts, *self._pod_watches)):
+        if self._parts and all(p.known for p in self._parts) and all(w.known for w in self._pod_watches):
             self._update()
 
+    def refresh(self) -> None:
+        """Tell the assignment again, soon: something else than Kubernetes changed."""
+        self._changed(frozenset())
+
     def _changed(self, groups: frozenset[ObjectKey]) -> None:
-        if self.assignment is None:
+        if self._work is not None:
+            self._dirty = True
+        elif self.assignment is None:
             self._first()
         elif not self._timer.enabled:
             self._timer.enable(BATCH)
@@ -208,11 +218,31 @@ class Subscription:
         return None
 
     def _update(self) -> None:
-        assignment = self._mapper.map([part.found() for part in self._parts], self._pod if self._pod_watches else None)
+        self._dirty = False
+        self._work = self._steps()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """A piece of the work; ten thousand endpoints at once would keep everybody else waiting."""
+        work = self._work
+        if work is None:
+            return
+        try:
+            next(work)
+        except StopIteration:
+            self._work = None
+            if self._dirty:
+                self._timer.enable(BATCH)
+            return
+        self._discovery.dispatcher.post(self._go_on)
+
+    def _steps(self) -> Iterator[None]:
+        found = [part.found() for part in self._parts]
+        assignment = yield from self._mapper.steps(found, self._pod if self._pod_watches else None)
         if self._pod_watches:
             self._pods_seen = {each.pod for each in (*assignment.hosts.values(), *assignment.excluded)}
         self.assignment = assignment
-        self._on_update(assignment)
+        yield from self._on_update(assignment)
 
 
 def _namespace(ref: Ref) -> str:

@@ -1,6 +1,6 @@
 """Kubernetes: the hosts are the pods of a Service, or of a label selector, as the API server tells them.
 
-No Envoy counterpart: Envoy needs a control plane that sends it endpoints. The closest is `Upstream::EdsClusterImpl`, and
+No Envoy counterpart: Envoy needs a control plane for this. The closest is `Upstream::EdsClusterImpl`, and
 what an update does to hosts is the same as there: an endpoint that stays keeps its `Host`, and so its connections, its
 statistics and what checks and outlier detection know of it. A pod that went away is another matter than one whose
 slice did: it is the pod's `uid` that counts, for addresses are given out again. Unlike hosts of EDS, one that is gone
@@ -19,7 +19,7 @@ The fields of `value` are in `discovery/kubernetes/settings.py`, the guide is `d
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from ... import logger
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 log = logger.get("upstream")
 TYPE: Final = "minienvoy.clusters.Kubernetes"
+HOSTS_AT_ONCE: Final = 1000
+"""Hosts that are made before others have their turn."""
 SINGLETON: Final = "kubernetes"
 NODE_VARIABLE: Final = "MINIENVOY_NODE_NAME"
 ZONE_VARIABLE: Final = "MINIENVOY_ZONE"
@@ -72,7 +74,7 @@ class KubernetesCluster(Cluster):
         "_hosts",
         "_names",
         "_on_initialized",
-        "_sets",
+        "_serial",
         "_timeout",
         "_weighted",
         "settings",
@@ -88,9 +90,9 @@ class KubernetesCluster(Cluster):
         self._weighted = (
             config.common_lb_config.HasField("locality_weighted_lb_config") or "wrr_locality" in self.load_balancer_type
         )
-        self._endpoints: dict[HostKey, MappedEndpoint] = {}
+        self._endpoints: Mapping[HostKey, MappedEndpoint] = {}
         self._hosts: dict[HostKey, Host] = {}
-        self._sets: dict[int, tuple[Host, ...]] = {}
+        self._serial = 0
         self._on_initialized: Callable[[], None] | None = None
         self._timeout: Timer = context.dispatcher.create_timer(self._initialized)
         self._names: ResolvedNames | None = None
@@ -135,58 +137,78 @@ class KubernetesCluster(Cluster):
 
     # -- updates
 
-    def _on_assignment(self, assignment: Assignment) -> None:
-        if self._names is not None:
-            self._names.want({each.address for each in assignment.hosts.values() if each.family == FQDN})
-        self._obey_app_protocol(assignment.app_protocol)
-        self._apply(assignment)
-
-    def _on_names(self) -> None:
-        if self.subscription.assignment is not None and not self.stopped:
-            self._apply(self.subscription.assignment)
-
-    def _apply(self, assignment: Assignment) -> None:
+    def _on_assignment(self, assignment: Assignment) -> Iterator[None]:
         update = self.stats.config_update
         update.update_success += 1
-        endpoints = self._resolved(assignment.hosts)
+        names = (
+            [each for each in assignment.hosts.values() if each.family == FQDN] if self._has_names(assignment) else []
+        )
+        if self._names is not None:
+            self._names.want({each.address for each in names})
+        self._obey_app_protocol(assignment.app_protocol)
+        endpoints = self._resolved(assignment.hosts) if names else assignment.hosts
         if endpoints is None:
             return
+        changed: Collection[HostKey] | None = assignment.changed
+        if changed is None or names or assignment.serial != self._serial + 1:
+            changed = _difference(self._endpoints, endpoints)
+        self._serial = 0 if names else assignment.serial
+        yield from self._apply(endpoints, changed)
+
+    def _has_names(self, assignment: Assignment) -> bool:
+        # A Service is of addresses or of names; the first endpoint tells, but for hand-made slices of both kinds.
+        if assignment.changed is not None and self._serial:
+            return any(assignment.hosts[key].family == FQDN for key in assignment.changed if key in assignment.hosts)
+        return any(each.family == FQDN for each in assignment.hosts.values())
+
+    def _on_names(self) -> None:
+        if not self.stopped:
+            self.subscription.refresh()
+
+    def _apply(self, endpoints: Mapping[HostKey, MappedEndpoint], changed: Collection[HostKey]) -> Iterator[None]:
+        """Make hosts what `endpoints` says; `changed` are the keys that were something else before."""
         known, hosts = self._endpoints, self._hosts
-        changed: set[int] = set()
-        made: dict[HostKey, Host] = {}
-        for key, endpoint in endpoints.items():
-            before = known.get(key)
-            host = hosts.get(key)
-            if before is endpoint and host is not None:
-                made[key] = host
-                continue
-            if host is None or before is None or _is_another(before, endpoint):
-                host = self._make(endpoint)
-            elif before != endpoint and self._change(host, endpoint):
-                changed.add(host.priority)
-            made[key] = host
-        self._endpoints, self._hosts = dict(endpoints), made
-        sets: dict[int, list[Host]] = {}
-        for host in made.values():
-            sets.setdefault(host.priority, []).append(host)
-        new = {priority: tuple(listed) for priority, listed in sets.items()}
-        moved = [priority for priority in range(max([0, *new, *self._sets]) + 1) if self._differs(priority, new)]
-        self._sets = new
-        changed.update(moved)
-        for priority in sorted(changed):
-            self.priority_set.update_hosts(self._host_set(priority, new.get(priority, ())))
-        if not changed:
-            update.update_no_rebuild += 1
+        added: dict[int, list[Host]] = {}
+        removed: dict[int, list[Host]] = {}
+        touched: set[int] = set()
+        count = 0
+        for key in changed:
+            endpoint, before, host = endpoints.get(key), known.get(key), hosts.get(key)
+            if host is not None and before is not None:
+                if endpoint is not None and not _is_another(before, endpoint):
+                    if self._change(host, endpoint):
+                        touched.add(host.priority)
+                    continue
+                removed.setdefault(host.priority, []).append(host)
+                if endpoint is None:
+                    del hosts[key]
+            if endpoint is not None:
+                hosts[key] = self._make(endpoint)
+                added.setdefault(endpoint.priority, []).append(hosts[key])
+                count += 1
+                if not count % HOSTS_AT_ONCE:
+                    yield
+        self._endpoints = endpoints
+        touched |= added.keys() | removed.keys()
+        listed = self._by_priority(touched)
+        for priority in sorted(touched):
+            change = tuple(added.get(priority, ())), tuple(removed.get(priority, ()))
+            self.priority_set.update_hosts(self._host_set(priority, listed.get(priority, ())), change)
+        if not touched:
+            self.stats.config_update.update_no_rebuild += 1
         self._initialized()
 
-    def _differs(self, priority: int, new: dict[int, tuple[Host, ...]]) -> bool:
-        return new.get(priority, ()) != self._sets.get(priority, ())
+    def _by_priority(self, touched: set[int]) -> Mapping[int, tuple[Host, ...]]:
+        hosts = self._hosts.values()
+        if max(touched, default=0) == 0 and len(self.priority_set.host_sets) == 1:
+            return {0: tuple(hosts)}
+        listed: dict[int, list[Host]] = {}
+        for host in hosts:
+            listed.setdefault(host.priority, []).append(host)
+        return {priority: tuple(each) for priority, each in listed.items()}
 
-    def _resolved(self, hosts: Any) -> dict[HostKey, MappedEndpoint] | None:
+    def _resolved(self, hosts: Mapping[HostKey, MappedEndpoint]) -> dict[HostKey, MappedEndpoint] | None:
         """With the addresses of names in their places; None while nothing is known of one, before the first time."""
-        if all(each.family != FQDN for each in hosts.values()):
-            found: dict[HostKey, MappedEndpoint] = hosts
-            return found
         made: dict[HostKey, MappedEndpoint] = {}
         for key, endpoint in hosts.items():
             if endpoint.family != FQDN:
@@ -284,6 +306,15 @@ def _placed(settings: KubernetesSettings, context: ClusterContext) -> Kubernetes
         zone=settings.zone or os.environ.get(ZONE_VARIABLE, "") or local.zone,
         node=settings.node or os.environ.get(NODE_VARIABLE, ""),
     )
+
+
+def _difference(old: Mapping[HostKey, MappedEndpoint], new: Mapping[HostKey, MappedEndpoint]) -> list[HostKey]:
+    changed = [key for key in old if key not in new]
+    for key, endpoint in new.items():
+        before = old.get(key)
+        if before is not endpoint and before != endpoint:
+            changed.append(key)
+    return changed
 
 
 def _is_another(before: MappedEndpoint, now: MappedEndpoint) -> bool:
