@@ -38,6 +38,12 @@ CATALOGUE = {
     "envoy.extensions.filters.http.stateful_session.v3.StatefulSession": "filters.http.stateful_session",
     "envoy.extensions.filters.http.stateful_session.v3.StatefulSessionPerRoute": "filters.http.stateful_session",
     "envoy.extensions.filters.http.grpc_http1_bridge.v3.Config": "filters.http.grpc_http1_bridge",
+    "envoy.extensions.filters.http.grpc_http1_reverse_bridge.v3.FilterConfig": (
+        "filters.http.grpc_http1_reverse_bridge"
+    ),
+    "envoy.extensions.filters.http.grpc_http1_reverse_bridge.v3.FilterConfigPerRoute": (
+        "filters.http.grpc_http1_reverse_bridge"
+    ),
     "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig": "filters.http.grpc_stats",
     "envoy.extensions.filters.http.grpc_web.v3.GrpcWeb": "filters.http.grpc_web",
     "envoy.extensions.filters.http.router.v3.Router": "filters.http.router",

@@ -14,6 +14,15 @@ _UNKNOWN: Final = 2
 _DEADLINE_EXCEEDED: Final = 4
 
 
+FRAME_HEADER_SIZE: Final = 5
+"""Bytes before each message: whether it is compressed, and its length."""
+
+
+def frame_header(length: int) -> bytes:
+    """What stands before a message of `length` bytes that is not compressed."""
+    return b"\0" + length.to_bytes(4, "big")
+
+
 _HTTP_OF_STATUS: Final = (200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401)
 """By gRPC status, as `google.rpc.Code` says."""
 

@@ -83,7 +83,7 @@ class TransportSocketOptions:
     server_name_override: str = ""
     verify_san_override: tuple[str, ...] = ()
     host_name: str = ""
-    alpn_fallback: str = ""
+    alpn_fallback: tuple[str, ...] = ()
 
 
 @record

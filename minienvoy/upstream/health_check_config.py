@@ -15,8 +15,6 @@ from .duration import duration_of
 class HealthCheckerStats(StatsStruct):
     """`cluster.NAME.health_check.*`."""
 
-    USED_WITH = {"degraded": "", "healthy": ""}
-
     attempt: CounterValue
     degraded: GaugeValue
     failure: CounterValue

@@ -39,6 +39,11 @@ class Http2CodecClient(CodecClient):
     def __init__(self, pool: Http2ConnPool, connection: ClientConnection) -> None:
         # The codec greets the peer, which it can not before there is a connection.
         super().__init__(pool, connection, None)  # type: ignore[arg-type]
+        self.begin()
+
+    def begin(self) -> None:
+        """It is known that HTTP/2 is spoken."""
+        pool = self.pool
         self.active = 0
         self.limit = pool.max_concurrent_streams
         self.remaining = pool.max_requests

@@ -72,7 +72,7 @@ NO_OPTIONS: Final = TransportSocketOptions()
 class HttpConnPool:
     """Made on the first stream to a host; `draining` once the host has left the cluster."""
 
-    alpn = "http/1.1"
+    alpn: tuple[str, ...] = ("http/1.1",)
     """What its connections speak."""
 
     def __init__(
@@ -210,6 +210,8 @@ class HttpConnPool:
     def on_closed(self, client: CodecClient, remote: bool) -> None:
         if client in self._idle:
             self._idle.remove(client)
+        if client.codec.close_notified:
+            self.stats.upstream_cx_close_notify += 1
         self._end_connection(client, remote)
 
     # -- inside
@@ -453,6 +455,11 @@ def http_conn_pool(
             from .http2_conn_pool import Http2ConnPool
 
             pool = host.http_pools[key] = Http2ConnPool(cluster, host, priority, key, transport_options)
+            return pool
+        if protocol is UpstreamProtocol.ALPN:
+            from .mixed_conn_pool import MixedConnPool
+
+            pool = host.http_pools[key] = MixedConnPool(cluster, host, make_codec, priority, key, transport_options)
             return pool
         kind = HttpConnPool if cluster.preconnect_ratio <= 1.0 else PreconnectingHttpConnPool
         pool = host.http_pools[key] = kind(cluster, host, make_codec, priority, key, transport_options)

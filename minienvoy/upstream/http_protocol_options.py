@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 honours(
     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+    "auto_config",
     "common_http_protocol_options",
     "explicit_http_config",
     "outlier_detection",
@@ -43,6 +44,15 @@ honours(
     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig",
     "http_protocol_options",
     "http2_protocol_options",
+)
+honours(
+    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.AutoHttpConfig",
+    "http_protocol_options",
+    "http2_protocol_options",
+    when={
+        "http3_protocol_options": lambda config: "HTTP/3 is not spoken",
+        "alternate_protocols_cache_options": lambda config: "it is for HTTP/3, which is not spoken",
+    },
 )
 honours(
     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.UseDownstreamHttpConfig",
@@ -73,6 +83,8 @@ class UpstreamProtocol(Enum):
     HTTP2 = 2
     DOWNSTREAM = 3
     """What the client speaks."""
+    ALPN = 4
+    """What TLS agrees on."""
 
 
 @record
@@ -100,6 +112,11 @@ class UpstreamHttpProtocolOptions:
     error_matcher: ResponsePredicate | None = None
     sni_header: bytes = b""
     auto_san_validation: bool = False
+
+    @property
+    def negotiates(self) -> bool:
+        """TLS says what is spoken."""
+        return self.protocol is UpstreamProtocol.ALPN
 
     @property
     def names_server(self) -> bool:
@@ -180,6 +197,8 @@ def create_http_protocol_options(config: Any, max_requests_per_connection: int) 
     protocol = UpstreamProtocol.HTTP1
     if kind == "use_downstream_protocol_config":
         protocol = UpstreamProtocol.DOWNSTREAM
+    elif kind == "auto_config":
+        protocol = UpstreamProtocol.ALPN
     elif kind == "explicit_http_config" and chosen.WhichOneof("protocol_config") == "http2_protocol_options":
         protocol = UpstreamProtocol.HTTP2
     options = UpstreamHttpProtocolOptions.from_proto(

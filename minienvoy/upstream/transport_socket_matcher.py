@@ -55,6 +55,11 @@ class TransportSocketMatcher:
             for at, each in enumerate(configs)
         ]
 
+    @property
+    def may_be_plain(self) -> bool:
+        """There is a match that nothing can be negotiated with (`allMatchesSupportAlpn`)."""
+        return any(match.factory is None for match in self._matches)
+
     def find(self, host: Host) -> TransportSocketMatch | None:
         """None if it is the cluster's own."""
         found = host.metadata.get(METADATA, {})

@@ -106,7 +106,6 @@ NOT_READ = {
         "extensions/load_balancing_policies/client_side_weighted_round_robin.py",
         "enable_oob_load_report",
     ): "only as it is by default",
-    ("extensions/filters/network/http_connection_manager.py", "match_upstream"): "only as it is by default",
     (
         "extensions/filters/listener/tls_inspector.py",
         "close_connection_on_client_hello_parsing_errors",
@@ -132,6 +131,8 @@ NOT_READ = {
     ("server/stats_settings.py", "inclusion_list"): "by the name that WhichOneof gives",
     ("upstream/cluster.py", "protocol"): "TCP is all there is",
     ("upstream/cluster_health.py", "codec_client_type"): "only HTTP/1",
+    ("upstream/http_protocol_options.py", "alternate_protocols_cache_options"): "refused: it is for HTTP/3",
+    ("upstream/http_protocol_options.py", "http3_protocol_options"): "refused",
     ("upstream/load_assignment.py", "cluster_name"): "only a subscription would ask for it",
 }
 """Declared fields that no code names, and why that is right."""

@@ -156,7 +156,7 @@ honours(
     "use_node_id",
     "literal_proxy_name",
 )
-honours("envoy.config.core.v3.SchemeHeaderTransformation", "scheme_to_overwrite", values={"match_upstream": (False,)})
+honours("envoy.config.core.v3.SchemeHeaderTransformation", "scheme_to_overwrite", "match_upstream")
 honours(
     "envoy.config.core.v3.HttpProtocolOptions",
     "idle_timeout",
@@ -381,17 +381,25 @@ def _speaks_http2(connection: Connection, data: bytes) -> bool:
     """By what ALPN agreed on; without it, by the first bytes (`ConnectionManagerUtility::determineNextProtocol`)."""
     ssl = connection.info.ssl
     protocol = ssl.alpn if ssl is not None else ""
-    return protocol == "h2" if protocol in ("h2", "http/1.1", "http/1.0") else data.startswith(_MAGIC)
+    return protocol == "h2" if protocol else data.startswith(_MAGIC)
 
 
 def _route_config(config: Any, server: ServerContext, join: str) -> RouteConfig | ScopedConfig:
-    manager = server.cluster_manager
+    manager, scheme = server.cluster_manager, config.scheme_header_transformation
     random = _random_integer(server.random.stream(f"http.{config.stat_prefix}.route").getrandbits)
 
     def make(proto: Any, path: str) -> RouteConfig:
         validate = not proto.HasField("validate_clusters") or proto.validate_clusters.value
         exists = (lambda name: manager.get(name) is not None) if validate else None
-        return RouteConfig(proto, path, runtime=server.runtime, sources=server, random=random, cluster_exists=exists)
+        return RouteConfig(
+            proto,
+            path,
+            runtime=server.runtime,
+            sources=server,
+            random=random,
+            cluster_exists=exists,
+            takes_scheme_of_upstream=scheme.match_upstream and not scheme.scheme_to_overwrite,
+        )
 
     kind = config.WhichOneof("route_specifier")
     if kind == "route_config":
