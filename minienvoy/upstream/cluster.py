@@ -51,6 +51,21 @@ if TYPE_CHECKING:
     from .outlier_event_logger import OutlierEventLogger
     from .transport_socket_matcher import TransportSocketMatcher
 
+KUBERNETES: Final = "kubernetes:"
+"""How the `target_uri` of an EDS source begins that is a Kubernetes API server."""
+
+
+def is_kubernetes_source(source: Any) -> bool:
+    """Whether a `ConfigSource` is a Kubernetes API server and no control plane (`extensions/clusters/eds.py`)."""
+    return any(each.google_grpc.target_uri.startswith(KUBERNETES) for each in source.api_config_source.grpc_services)
+
+
+def _only_kubernetes(config: Any, what: str) -> str | None:
+    if is_kubernetes_source(config.eds_cluster_config.eds_config):
+        return None
+    return f"{what} only from Kubernetes (target_uri: {KUBERNETES})"
+
+
 honours(
     "envoy.config.cluster.v3.Cluster",
     "alt_stat_name",
@@ -100,6 +115,12 @@ honours(
     values={
         "type": ("STATIC", "STRICT_DNS", "LOGICAL_DNS", "ORIGINAL_DST"),
     },
+    when={
+        "type": lambda config: _only_kubernetes(config, "EDS is supported"),
+        "eds_cluster_config": lambda config: _only_kubernetes(config, "supported"),
+    },
+    # Who reads the source looks at all of it.
+    skips={"eds_cluster_config": lambda config: True},
     whole=("metadata",),
 )
 declared_in("minienvoy.upstream.transport_socket_matcher", "envoy.config.cluster.v3.Cluster.TransportSocketMatch")
