@@ -15,7 +15,7 @@ older version that it has lost it (a restored backup): list everything again. Wh
 gone; nothing else ever takes an object away. A server that is down, slow, or talks nonsense changes nothing here.
 
 A request that failed is tried again after anything between nothing and 0.5 s, 1 s, 2 s ... 30 s, which begins anew
-only after a change was heard or a watch lasted ten seconds; watches begin at least a second apart.
+only after a change was heard or a watch lasted ten seconds; watches begin at least two seconds apart.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ LONGEST_RETRY_AFTER: Final = 300.0
 WATCH_SECONDS: Final = (240, 300)
 LONG_ENOUGH: Final = 10.0
 """Seconds that a watch must last to count as one that works."""
-APART: Final = 1.0
-"""Seconds between the beginnings of two watches."""
+APART: Final = 2.0
+"""Seconds between the beginnings of two watches: with the question before it, a request a second."""
 LONGEST_LINE: Final = 32 * 1024 * 1024
 """etcd holds objects of up to 1.5 MB; who sends lines without an end is no API server."""
 AT_ONCE: Final = 128 * 1024
