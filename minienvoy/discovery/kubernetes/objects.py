@@ -15,6 +15,9 @@ from typing import Any, Final, NamedTuple, Protocol
 SERVICE_NAME: Final = "kubernetes.io/service-name"
 """The label by which an EndpointSlice belongs to a Service."""
 
+ZONE_LABEL: Final = "topology.kubernetes.io/zone"
+"""Of pods since Kubernetes 1.35, and of nodes always."""
+
 
 class ObjectKey(NamedTuple):
     namespace: str

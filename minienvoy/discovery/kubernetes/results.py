@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from typing import Final, NamedTuple
 
 from .mapped import FQDN, Health, HostKey, MappedEndpoint
-from .objects import Endpoint, EndpointSlice, ObjectKey, Pod, Service
+from .objects import ZONE_LABEL, Endpoint, EndpointSlice, ObjectKey, Pod, Service
 from .settings import AddressRewrite, KubernetesSettings
 from .wanted import Wanted, elsewhere, family_of, health_of, port_of, port_of_pod, priority_of
 
@@ -121,6 +121,7 @@ class ResultMaker:
         elif not pod.addresses:
             excluded = "address: the pod has none yet"
         port, problem = port_of_pod(pod, wanted)
+        zone = pod.labels.get(ZONE_LABEL, "")
         family = wanted.family or (family_of(pod.addresses[0]) if pod.addresses else "")
         addresses = [each for each in pod.addresses if family_of(each) == family]
         if not excluded and not addresses:
@@ -141,9 +142,9 @@ class ResultMaker:
                 health,
                 excluded or problem or not_ready or elsewhere(pod.node, endpoint, wanted),
                 condition,
-                priority_of("", pod.node, wanted),
+                priority_of(zone, pod.node, wanted),
                 self._weight(pod),
-                pod.labels.get("topology.kubernetes.io/zone", ""),
+                zone,
                 pod.node,
                 pod.hostname,
                 pod.key,

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from ...record import record
 from .mapped import Health
-from .objects import Endpoint, EndpointSlice, ObjectKey, Pod, Service
+from .objects import ZONE_LABEL, Endpoint, EndpointSlice, ObjectKey, Pod, Service
 from .settings import KubernetesSettings, Ref, ServiceRef
 
 ANY_NAME: Final = None
@@ -195,13 +195,16 @@ def _distribution(settings: KubernetesSettings, service: Service | None, zone: s
 
 
 def _zone_of(node: str, sources: Sequence[EndpointSlice | Pod]) -> str:
-    """Who knows its node may learn its zone from an endpoint on the same node."""
+    """Who knows its node may learn its zone from an endpoint, or a pod, on the same node."""
     if node:
         for source in sources:
-            if isinstance(source, EndpointSlice):
-                for endpoint in source.endpoints:
-                    if endpoint.node == node and endpoint.zone:
-                        return endpoint.zone
+            if isinstance(source, Pod):
+                if source.node == node and source.labels.get(ZONE_LABEL):
+                    return source.labels[ZONE_LABEL]
+                continue
+            for endpoint in source.endpoints:
+                if endpoint.node == node and endpoint.zone:
+                    return endpoint.zone
     return ""
 
 
