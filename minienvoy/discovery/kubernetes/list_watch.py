@@ -69,13 +69,14 @@ class ListWatch:
         self._dispatcher = dispatcher
         self._task: asyncio.Task[None] | None = None
         self._heard = dispatcher.monotonic_time()
+        self._events = 0
         self._told = ""
         if scope is not None:
             scope.provider(lambda: (("stale_seconds", int(self.stale_seconds)),), gauges=True)
 
     @property
     def stale_seconds(self) -> float:
-        """How long ago the server was last heard of; 0 while a watch is open."""
+        """How long ago it was last known that nothing is missing; 0 while a watch is open."""
         return 0.0 if self.reflector.stats.connected else self._dispatcher.monotonic_time() - self._heard
 
     def start(self) -> None:
@@ -112,7 +113,12 @@ class ListWatch:
             problem = str(error)
         except TimeoutError:
             problem = f"nothing was heard of the server for {SILENCE:.0f} seconds"
-        return reflector.ended(problem, self._dispatcher.monotonic_time() - began)
+            return reflector.ended(problem, self._dispatcher.monotonic_time() - began)
+        delay = reflector.ended(problem, self._dispatcher.monotonic_time() - began)
+        if reflector.worked:
+            # Whatever happened while the connection was there has been told.
+            self._heard = self._dispatcher.monotonic_time()
+        return delay
 
     async def _has_watch_list(self) -> bool:
         async with Deadline(self._dispatcher, SILENCE):
@@ -127,7 +133,6 @@ class ListWatch:
                     self._report()
                     while not reflector.over and (data := await response.chunk()):
                         silence.extend()
-                        self._hear()
                         for _ in reflector.watched(data):
                             await self._dispatcher.pause()
                         self._note_sync()
@@ -138,7 +143,6 @@ class ListWatch:
                     body += data
                     if len(body) > LARGEST_ANSWER:
                         raise KubernetesError("the answer has no end")
-                self._hear()
                 for _ in reflector.listed(bytes(body), response.retry_after):
                     silence.extend()
                     await self._dispatcher.pause()
@@ -146,13 +150,16 @@ class ListWatch:
             finally:
                 response.close()
 
-    def _hear(self) -> None:
-        self._heard = self._dispatcher.monotonic_time()
-
     def _note_sync(self) -> None:
+        stats = self.reflector.stats
+        told = stats.events + stats.bookmarks
         if self.reflector.synced_now:
             self.reflector.synced_now = False
-            self.reflector.stats.last_sync = int(self._dispatcher.wall_time())
+            stats.last_sync = int(self._dispatcher.wall_time())
+        elif told == self._events:
+            return
+        self._events = told
+        self._heard = self._dispatcher.monotonic_time()
 
     def _report(self) -> None:
         """Log a problem once, and its end."""

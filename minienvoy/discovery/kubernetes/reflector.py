@@ -79,6 +79,7 @@ class Reflector:
     problem: what went wrong last; empty while all is well.
     forbidden: the server does not let us; `problem` says what is missing.
     unauthorized: the last answer was 401: other credentials are needed.
+    worked: the last watch brought something, or lasted.
     synced_now: the store was filled by what was handed in last; whoever drives this notes the time, and clears it.
     """
 
@@ -101,6 +102,7 @@ class Reflector:
         self.problem = ""
         self.forbidden = False
         self.unauthorized = False
+        self.worked = False
         self.synced_now = False
         self.label_selector = label_selector
         self.field_selector = field_selector
@@ -141,7 +143,7 @@ class Reflector:
         self._rest = b""
         self._heard = 0
         self._wait = None
-        self.unauthorized = False
+        self.unauthorized = self.worked = False
         self.stats.requests += 1
         if self._version and not self._probe:
             self._kind = "watch"
@@ -265,7 +267,7 @@ class Reflector:
             # Who is cut short in the middle of everything lists it page by page the next time.
             self._initial = False
             self.watch_list = False
-        worked = self._heard > 0 or lasted >= LONG_ENOUGH
+        self.worked = worked = self._heard > 0 or lasted >= LONG_ENOUGH
         if worked:
             self._back_off.reset()
             self._refused = 0
