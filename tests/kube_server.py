@@ -220,3 +220,18 @@ def service(name: str, **spec: Any) -> dict[str, Any]:
         "metadata": {"name": name},
         "spec": {"ports": ports, "clusterIP": "10.0.0.1", "ipFamilies": ["IPv4"], **spec},
     }
+
+
+def pod(
+    name: str, address: str, *, port: int = 8080, labels: dict[str, str] | None = None, **metadata: Any
+) -> dict[str, Any]:
+    """A pod that is ready, with one port called `http`."""
+    return {
+        "metadata": {"name": name, "uid": name, "labels": labels or {}, **metadata},
+        "spec": {"containers": [{"name": "c", "ports": [{"name": "http", "containerPort": port}]}]},
+        "status": {
+            "phase": "Running",
+            "podIPs": [{"ip": address}],
+            "conditions": [{"type": "Ready", "status": "True"}],
+        },
+    }
