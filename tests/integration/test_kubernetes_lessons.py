@@ -75,6 +75,8 @@ async def test_21_a_real_envoy_reads_its_eds_cluster(root: Path, tmp_path: Path,
     begin, end = text.index("  - name: pods\n"), text.index("  - name: web\n")
     # An Envoy wants to be called something before it asks anybody for endpoints; and it has no cluster of our type.
     path = tmp_path / "eds.yaml"
-    path.write_text("node: {id: a, cluster: b}\n" + (text[:begin] + text[end:]).replace("cluster: pods", "cluster: web"))
+    path.write_text(
+        "node: {id: a, cluster: b}\n" + (text[:begin] + text[end:]).replace("cluster: pods", "cluster: web")
+    )
     checked = envoy("--mode", "validate", "-c", str(path))
     assert checked.returncode == 0, checked.stderr

@@ -35,6 +35,7 @@ class Wanted:
         port_name: of the slice's port; None if any name will do.
         port_number: of the slice's port; 0 if any number will do.
         portless: the number to use where a slice has no ports at all (headless, without ports); 0 for none.
+        app_protocol: what the Service says that the port speaks; None if it does not matter.
         problem: why no endpoint can be used at all; empty if that is not so.
         by_hints: `zone` or `node` if endpoints that are meant for elsewhere are not used.
         distribution: priorities by `zone` or `node`; empty for none.
@@ -47,7 +48,7 @@ class Wanted:
     problem: str
     family: str
     headless: bool
-    app_protocol: str
+    app_protocol: str | None
     keep_not_ready: bool
     local_only: bool
     by_hints: str
@@ -81,7 +82,7 @@ def wanted_of(
         problem,
         _wanted_family(settings.family, service, sources),
         service is not None and service.headless,
-        "" if settings.app_protocol == "ignore" else _service_protocol(found),
+        None if settings.app_protocol == "ignore" else _service_protocol(found),
         settings.include_not_ready == "unhealthy",
         local_only,
         "",
@@ -115,7 +116,7 @@ def port_of(source: EndpointSlice, wanted: Wanted) -> tuple[int, str, str]:
         return 0, "", wanted.problem
     if not source.ports:
         if wanted.portless:
-            return wanted.portless, wanted.app_protocol, ""
+            return wanted.portless, wanted.app_protocol or "", ""
         told = "null" if source.ports is None else "none"
         return 0, "", f'port: "{wanted.port_name}" is not in the slice (ports: {told})'
     why = ""
@@ -129,7 +130,8 @@ def port_of(source: EndpointSlice, wanted: Wanted) -> tuple[int, str, str]:
         elif not port.port:
             why = f'port: "{port.name}" has no number'
         else:
-            return port.port, port.app_protocol or wanted.app_protocol, ""
+            protocol = "" if wanted.app_protocol is None else port.app_protocol or wanted.app_protocol
+            return port.port, protocol, ""
     if why:
         return 0, "", why
     told = ", ".join(f"{each.name}:{each.port}" for each in source.ports)

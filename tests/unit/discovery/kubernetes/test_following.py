@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from minienvoy.errors import KubernetesError
+from minienvoy.errors import ConfigError, KubernetesError
+from minienvoy.network.address import Address
 from minienvoy.upstream.host import HealthFlag
+from minienvoy.upstream.http_protocol_options import UpstreamProtocol
+from minienvoy.upstream.load_balancer import LoadBalancerContextBase
 from tests.kube_server import endpoint, service, slice_of
 from tests.kube_world import FakeResponse, KubeWorld
+from tests.unit.extensions.clusters.conftest import Dns
 
 pytestmark = pytest.mark.asyncio
 
@@ -86,9 +91,9 @@ async def test_a_terminating_pod_drains_and_serves_what_it_has(world: KubeWorld)
     world.api.put("endpointslices", web(pod("10.0.0.1"), pod("10.0.0.2")))
     cluster = await world.start()
     drained: list[str] = []
-    cluster.hosts()[0].http_pools["any"] = type(
-        "Pool", (), {"drain_connections": lambda self: drained.append("connections"), "drain": lambda self: drained.append("pool")}
-    )()  # fmt: skip
+    cluster.hosts()[0].http_pools["any"] = SimpleNamespace(
+        drain_connections=lambda: drained.append("connections"), drain=lambda: drained.append("pool")
+    )
     leaving = pod("10.0.0.1", ready=False, serving=True, conditions={"terminating": True})
     world.api.put("endpointslices", web(leaving, pod("10.0.0.2")))
     await world.advance()
@@ -348,3 +353,103 @@ async def test_the_gauges_tell_how_it_is(world: KubeWorld) -> None:
     assert 40 <= world.store.value(f"{prefix}.stale_seconds") <= 43
     assert world.store.value(f"{prefix}.watch_restarts") == 1
     assert world.store.value(f"{prefix}.requests_failed") > 3
+
+
+async def test_ten_thousand_endpoints_come_in_pieces_and_one_slice_changes_only_its_own(world: KubeWorld) -> None:
+    """The figures are in `bench`; here is what they rest on."""
+    for number in range(1000):
+        pods = (pod(f"10.{number // 250}.{number % 250}.{at}", f"{number}-{at}") for at in range(10))
+        world.api.objects["endpointslices", f"web-{number}"] = web(*pods, name=f"web-{number}")
+        world.api.objects["endpointslices", f"web-{number}"]["metadata"]["namespace"] = "shop"
+    turns = 0
+    cluster = world.create()
+    go_on = cluster.subscription._go_on
+
+    def counted() -> None:
+        nonlocal turns
+        turns += 1
+        go_on()
+
+    cluster.subscription._go_on = counted  # type: ignore[method-assign]
+    cluster.initialize(lambda: world.initialized.append("c"))
+    while not world.initialized:
+        await world.settle()
+    assert len(cluster.hosts()) == 10_000
+    assert turns >= 20
+    before = cluster.hosts()
+    world.api.put("endpointslices", web(*(pod(f"10.0.7.{at}", f"7-{at}") for at in range(9)), name="web-7"))
+    await world.advance()
+    assert cluster.subscription.assignment.changed == {(f"10.0.7.{at}", 8080) for at in range(10)}
+    assert [host for host in before if host not in set(cluster.hosts())] == [before[79]]
+    assert len(cluster.hosts()) == 9_999
+
+
+async def test_names_are_resolved_and_followed(world: KubeWorld) -> None:
+    world.dns_resolvers = dns = Dns()
+    world.api.put("services", service("web", type="ExternalName", externalName="db.example.com"))
+    await world.start({"port": 5432})
+    assert (world.initialized, dns.queries[0].name) == ([], "db.example.com")
+    dns.query().answer("192.0.2.1", "192.0.2.2")
+    await world.advance()
+    assert (world.hosts(), world.initialized) == (["192.0.2.1:5432", "192.0.2.2:5432"], ["c"])
+    assert {host.hostname for host in world.cluster.hosts()} == {"db.example.com"}
+    await world.advance(60)
+    dns.query().fail()
+    await world.advance()
+    assert len(world.hosts()) == 2
+    await world.advance(60)
+    dns.query().answer("192.0.2.2")
+    await world.advance()
+    assert world.hosts() == ["192.0.2.2:5432"]
+    world.api.put("services", service("web"))
+    await world.advance()
+    assert (world.hosts(), dns.queries) == ([], [])
+
+
+async def test_an_application_protocol_is_spoken_unless_the_configuration_says_another(world: KubeWorld) -> None:
+    grpc = [{"name": "http", "port": 8080, "appProtocol": "kubernetes.io/h2c"}]
+    world.api.put("endpointslices", web(pod("10.0.0.1"), ports=grpc))
+    for name, fields, protocol in (
+        ("told", {}, UpstreamProtocol.HTTP2),
+        ("ignored", {"value": {"app_protocol": "ignore"}}, UpstreamProtocol.HTTP1),
+        ("configured", {"http_protocol_options": {}}, UpstreamProtocol.HTTP1),
+    ):
+        cluster = await world.start(name=name, **fields)
+        assert cluster.http_options.protocol is protocol, name
+
+
+@pytest.mark.parametrize("policy", ["ROUND_ROBIN", "RING_HASH", "MAGLEV"])
+async def test_the_same_client_goes_to_the_same_pod_if_the_service_asks_for_it(world: KubeWorld, policy: str) -> None:
+    world.api.put("endpointslices", web(*(pod(f"10.0.0.{at}") for at in range(1, 6))))
+    cluster = await world.start({"client_ip_affinity": True}, lb_policy=policy)
+    if policy == "ROUND_ROBIN":
+        assert len({cluster.load_balancer.choose_host(Client("192.0.2.1")) for _ in range(10)}) == 5
+    world.api.put("services", service("web", sessionAffinity="ClientIP"))
+    await world.advance()
+    for client in ("192.0.2.1", "192.0.2.2"):
+        assert len({cluster.load_balancer.choose_host(Client(client)) for _ in range(10)}) == 1
+    assert len({cluster.load_balancer.choose_host(Client(f"192.0.2.{at}")) for at in range(60)}) == 5
+
+
+class Client(LoadBalancerContextBase):
+    def __init__(self, address: str) -> None:
+        self._stream: Any = SimpleNamespace(connection=SimpleNamespace(remote_address=Address(address, 1)))
+
+    def request_stream_info(self) -> Any:
+        return self._stream
+
+
+async def test_what_is_set_beside_it_and_can_not_be_is_refused(world: KubeWorld) -> None:
+    assignment = {"cluster_name": "c", "endpoints": [{"lb_endpoints": []}]}
+    with pytest.raises(ConfigError, match="come from Kubernetes") as error:
+        world.create(load_assignment=assignment)
+    assert error.value.path == "clusters[0].load_assignment"
+    world.clusters.clear()
+
+
+async def test_without_the_client_library_it_says_what_to_install(
+    world: KubeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("minienvoy.discovery.kubernetes.api_client.EXTRA", ("no_such_module", "json"))
+    with pytest.raises(ConfigError, match=r"needs no_such_module, .*pip install 'minienvoy\[k8s\]'"):
+        world.create()
