@@ -167,6 +167,8 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
         self._stream_info.cluster_metadata = cluster.metadata
         if not self._attempts:
             self.explain.decided("cluster", cluster.name, "tcp_proxy")
+            if self.explain is not NO_EXPLANATION:
+                cluster.explain_endpoints(self.explain)
         if not cluster.resource_manager.connections.can_create:
             stats.upstream_cx_overflow += 1
             self._give_up(RESOURCE_LIMIT_EXCEEDED, ResponseFlag.UPSTREAM_OVERFLOW)
