@@ -29,6 +29,7 @@ from .resource_types import (
 from .store import Change, Key, ObjectStore
 
 if TYPE_CHECKING:
+    from ...event.dispatcher import Dispatcher
     from .http_server import HttpServer
 
 __all__ = ["ApiError", "FakeKube", "Faults", "Object"]
@@ -88,17 +89,18 @@ class FakeKube:
         from ...event.dispatcher import Dispatcher
         from .http_server import HttpServer
 
-        self._dispatcher = Dispatcher(asyncio.get_running_loop())
-        self._set_up()
+        self.prepare(Dispatcher(asyncio.get_running_loop()))
         self._server = HttpServer(self.api, self.faults, self._dispatcher, self._port)
         await self._server.start()
 
-    def _set_up(self) -> None:
+    def prepare(self, dispatcher: Dispatcher) -> None:
+        """Everything but the socket: `api` answers, controllers work when `dispatcher` says so."""
         from .admission import Admission
         from .api import Api
         from .endpoint_controller import EndpointController
         from .workload_controller import WorkloadController
 
+        self._dispatcher = dispatcher
         admission = Admission(
             self.now, self._random.uuid4("fake_kube.uid"), allow_loopback=self._own_addresses is not None
         )

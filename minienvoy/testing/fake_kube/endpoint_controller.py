@@ -168,8 +168,7 @@ class EndpointController:
         if (each.get("endpoints") or []) == endpoints and (each.get("ports") or None) == new_ports:
             return
         metadata = {**each["metadata"], "annotations": {**each["metadata"]["annotations"], _TRIGGER: self._now()}}
-        # An emptied slice has an empty list, one that never had an endpoint has none.
-        self._api.update(key, {**each, "metadata": metadata, "endpoints": endpoints, "ports": new_ports})
+        self._api.update(key, {**each, "metadata": metadata, "endpoints": endpoints or None, "ports": new_ports})
 
     def _create_slice(
         self, namespace: str, name: str, service: Object, family: str, endpoints: list[Object], ports: Ports
@@ -219,10 +218,8 @@ class EndpointController:
         subsets: list[Object] = []
         for ports, group in groups.items():
             subset: Object = {part: group[part] for part in ("addresses", "notReadyAddresses") if part in group}
-            listed = [
-                {"name": port["name"], "port": port["port"], "protocol": port["protocol"]} for port in _thawed(ports)
-            ]
-            subset["ports"] = listed
+            members = ("name", "port", "protocol", "appProtocol")
+            subset["ports"] = [{each: port[each] for each in members if each in port} for port in _thawed(ports)]
             subsets.append(subset)
         key = Key(ENDPOINTS, namespace, name)
         before = self._store.get(key)

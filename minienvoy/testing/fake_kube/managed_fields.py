@@ -40,7 +40,9 @@ def apply(existing: Object | None, applied: Object, type: ResourceType, manager:
     result = copy.deepcopy(before)
     owned_by_others = {path for each in others for path in _from_fields(each["fieldsV1"])}
     if mine is not None:
-        for path in sorted(_from_fields(mine["fieldsV1"]) - wanted - owned_by_others, key=len, reverse=True):
+        gone = _from_fields(mine["fieldsV1"]) - wanted - owned_by_others
+        # What tells an element apart goes last: without it, the rest of the element could not be found.
+        for path in sorted(gone, key=lambda path: (_is_key(path), -len(path))):
             _remove(result, path)
     merged: Object = strategic_merge(result, applied)
     entry = {
@@ -143,6 +145,10 @@ def _remove(value: Any, path: Path) -> None:
             parent.pop(step[2:], None)
         elif isinstance(parent, list) and below in parent:
             parent.remove(below)
+
+
+def _is_key(path: Path) -> bool:
+    return len(path) > 1 and path[-2].startswith("k:") and path[-1][2:] in json.loads(path[-2][2:])
 
 
 def _only_its_key(element: Any, step: str) -> bool:
