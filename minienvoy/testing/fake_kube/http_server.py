@@ -42,7 +42,7 @@ class HttpServer:
         app = web.Application(client_max_size=MAX_BODY)
         app.router.add_route("*", "/{path:.*}", self._on_request)
         # Whoever still watches when the server ends is cut off: nobody is waited for.
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.0)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.0, handler_cancellation=True)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
         await site.start()
@@ -57,11 +57,10 @@ class HttpServer:
 
     def cut(self) -> None:
         """Break every connection, in the middle of whatever it is about."""
-        for watch in tuple(self._watches):
-            watch.close()
         for request in tuple(self._open.values()):
             if request.transport is not None:
                 request.transport.abort()
+        self.end_watches()
 
     def end_watches(self) -> None:
         """Every watch ends as if its time was over."""
