@@ -440,7 +440,7 @@ class ActiveStream(UpgradableStream):
         if timer is None:
             timer = self.manager.response_timer = self.dispatcher.create_timer(self.manager.on_response_timer)
         # Armed for an earlier stream it fires early, and looks again: most streams never arm it.
-        if not timer.enabled_before(deadline):
+        if timer.deadline > deadline:
             timer.enable(seconds)
 
     def pause_request(self, pause: bool) -> None:
@@ -620,7 +620,7 @@ class ActiveStream(UpgradableStream):
         if self._upgrade and self._counted_upgrade:
             stats.downstream_cx_upgrades_active -= 1
         if self.local_complete:
-            stats.downstream_rq_time.record(int((now - self.start_monotonic) * 1000))
+            stats.downstream_rq_time.record(int((now - self.start_monotonic) * 1000.0))
         if config.access_logs:
             self._log(AccessLogType.DOWNSTREAM_END)
         if config.explanations is not None:

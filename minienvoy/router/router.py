@@ -135,9 +135,13 @@ class Router(RouterReplies):
         if route.connect_config is not None and headers.method in route.connect_config.methods:
             pending = self._new_tunnel(route.connect_config, upstream)
         else:
-            pool = host.http_pools.get(route.priority) or http_conn_pool(
-                cluster, host, config.make_codec, route.priority, stream.downstream_connection, stream.protocol, headers
-            )
+            try:
+                pool = host.http_pools[route.priority]
+            except KeyError:
+                connection = stream.downstream_connection
+                pool = http_conn_pool(
+                    cluster, host, config.make_codec, route.priority, connection, stream.protocol, headers
+                )
             if pool is None:
                 self.no_pool()
                 return _STOP
@@ -305,7 +309,7 @@ class Router(RouterReplies):
         if cluster.orca_load_report is not None:
             self.take_orca_load_report(headers)
         if self._complete_time is not None and not self.config.suppress_envoy_headers:
-            elapsed = int((now - self._complete_time) * 1000)
+            elapsed = int((now - self._complete_time) * 1000.0)
             item = _SERVICE_TIMES[elapsed] if elapsed < 64 else entry(b"x-envoy-upstream-service-time", b"%d" % elapsed)
             if headers.seen & _SERVICE_TIME:
                 headers.set(item[0], item[1])
@@ -333,7 +337,7 @@ class Router(RouterReplies):
         if self._complete_time is not None:
             stream.response_timeout_callback = None
             if not stream.is_health_check and self.config.dynamic_stats:
-                elapsed = int((now - self._complete_time) * 1000)
+                elapsed = int((now - self._complete_time) * 1000.0)
                 self.cluster.code_stats.charge_timing(elapsed, self.internal)
                 if self.tally or self.canary or self.config.zone:
                     self.charge_time_of_others(elapsed)

@@ -208,9 +208,8 @@ class ClientConnection(Http1Connection):
             data = self._buffer + data
             self._buffer = b""
         response: _Response | None = None
-        end = data.find(b"\r\n\r\n")
-        if 0 < end <= self._max_quick_head:
-            head = data[:end]
+        head, blank_line, rest = data.partition(b"\r\n\r\n")
+        if blank_line and 0 < len(head) <= self._max_quick_head:
             response = _RESPONSES.get(head)
             if response is None:
                 response = self._parse_quickly(head)
@@ -218,7 +217,6 @@ class ClientConnection(Http1Connection):
                 raise CodecProtocolError("http1.too_many_headers", 431)
         if response is not None:
             self._scanned = 0
-            rest = data[end + 4 :]
         else:
             if data[0] != _FIRST_BYTE:
                 raise CodecProtocolError(CODEC_ERROR)

@@ -139,9 +139,8 @@ class ServerConnection(Http1Connection):
             self._buffer = b""
         try:
             request: _Request | None = None
-            end = data.find(b"\r\n\r\n")
-            if 0 < end <= self._max_quick_head:
-                head = data[:end]
+            head, blank_line, rest = data.partition(b"\r\n\r\n")
+            if blank_line and 0 < len(head) <= self._max_quick_head:
                 request = _REQUESTS.get(head)
                 if request is None:
                     request = self._parse_quickly(head)
@@ -150,7 +149,6 @@ class ServerConnection(Http1Connection):
             if request is not None:
                 self.http_10 = False
                 self._scanned = 0
-                rest = data[end + 4 :]
             else:
                 # Empty lines before a request are skipped, as many as there are; a request has begun with them.
                 data = data.lstrip(b"\r\n")
@@ -353,8 +351,9 @@ class ServerConnection(Http1Connection):
         else:
             framing = self._chunked_line
             self._encode_chunked = not self._head_request
-        line = STATUS_LINES.get(status)
-        if line is None:
+        try:
+            line = STATUS_LINES[status]
+        except KeyError:
             line = b"HTTP/1.1 %d %b\r\n" % (status, reason_phrase(status))
         if self.http_10:
             line = b"HTTP/1.0" + line[8:]
