@@ -146,6 +146,10 @@ class HostDescription(Protocol):
     def metadata(self) -> Mapping[str, Any]: ...
 
 
+class StructuredState(dict[str, Any]):
+    """An object of the filter state that is shown as a message, and has neither text nor fields of its own."""
+
+
 class StreamInfo:
     """One stream (or TCP connection) as its access log will tell it.
 
@@ -206,8 +210,9 @@ class StreamInfo:
     last_downstream_tx_byte_time: float | None = None
     upstream_client: Any = None
     """The upstream connection with its codec; what is seldom asked for is looked up in it."""
-    became_grpc: bool = False
-    """A filter has made the request one of gRPC; its client does not know gRPC."""
+    client_speaks_grpc: bool | None = None
+    """Set by who changes the content type of the request, because local replies are in the client's language; None: it
+    is still as it came."""
     upstream_connect_start_time: float | None = None
     upstream_connect_complete_time: float | None = None
     request_complete_time: float | None = None

@@ -391,7 +391,10 @@ class ActiveStream(UpgradableStream):
             raw, content_type = local_reply.rewrite(request, headers, self, raw)
             own_type = headers.get(b"content-type") != before
         is_head = request is not None and request.method == b"HEAD"
-        if request is not None and not self.became_grpc and is_grpc(request.get(b"content-type")):
+        speaks_grpc = self.client_speaks_grpc
+        if speaks_grpc is None:
+            speaks_grpc = request is not None and is_grpc(request.get(b"content-type"))
+        if speaks_grpc:
             if content_type[1] == JSON:
                 raw = raw.removesuffix(b"\n")
             make_grpc_reply(headers, b"" if is_head else raw, details, grpc_status)

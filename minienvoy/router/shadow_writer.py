@@ -315,7 +315,7 @@ class ShadowRequest:
             self._host.stats.rq_error += 1
             if self._host.outlier is not None:
                 self._host.outlier.put_connect_failure()
-        self._finish(503)
+        self._finish(502 if reason is StreamResetReason.PROTOCOL_ERROR else 503)
 
     # -- inside
 

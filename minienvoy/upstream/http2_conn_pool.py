@@ -36,7 +36,7 @@ class Http2ConnPool(HttpConnPool):
 
     _clients: set[Http2CodecClient]  # type: ignore[assignment]
 
-    alpn = "h2"
+    alpn: tuple[str, ...] = ("h2",)
 
     def __init__(
         self,
@@ -198,8 +198,11 @@ class Http2ConnPool(HttpConnPool):
             if ratio <= 1.0:
                 enough = len(self._pending) <= coming
             else:
-                active = sum(client.active for client in self._clients)
-                idle = sum(client.room for client in self._ready)
+                active, idle = self._load()
                 enough = (len(self._pending) + active) * ratio <= coming + idle + active
             if enough or not self._connect_within_limits():
                 return
+
+    def _load(self) -> tuple[int, int]:
+        """Streams that are on their way, and room for more of them."""
+        return sum(client.active for client in self._clients), sum(client.room for client in self._ready)

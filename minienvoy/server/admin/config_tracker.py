@@ -57,9 +57,9 @@ class ConfigTracker:
     def _bootstrap(self, matcher: NameMatcher) -> Any:
         server = self._server
         dump = _new("BootstrapConfigDump")
+        # The node as it was configured: what the command line says instead is in /server_info.
+        add_extensions(server.bootstrap.node)
         dump.bootstrap.CopyFrom(server.bootstrap)
-        add_extensions(server.node)
-        dump.bootstrap.node.CopyFrom(server.node)
         dispatcher = server.dispatcher
         timestamp(dispatcher.wall_time() - dispatcher.monotonic_time() + server.start_monotonic, dump.last_updated)
         return dump

@@ -134,6 +134,8 @@ def ask(admin: Admin) -> Ask:
     """`ask("/ready")`, `ask("/logging?level=debug", "POST")`."""
 
     def ask(target: str, method: str = "GET", content_type: str = "", body: bytes = b"") -> AdminResponse:
-        return admin.run(AdminRequest.from_parts(method, target, content_type, body))
+        response = admin.run(AdminRequest.from_parts(method, target, content_type, body))
+        response.body = response.rendered()
+        return response
 
     return ask
