@@ -185,6 +185,7 @@ class RouteEntry:
         timeout: seconds for the whole response, 0 for none.
         timeout_header: `x-envoy-expected-rq-timeout-ms` for that timeout.
         direct_response: answers in place of an upstream, or None.
+        share: in words, what part of the requests goes to this cluster, where several share them.
         cluster_host: the host that a weighted cluster puts in place of the request's.
         metadata_match: keys and values that hosts are to have in their metadata's `envoy.lb`.
         upgrades: which upgrades (names in lower case) this route lets through or does not, whatever else is configured.
@@ -224,6 +225,7 @@ class RouteEntry:
         "request_parsers",
         "response_parsers",
         "rewrites",
+        "share",
         "shadow_policies",
         "specifier",
         "takes_scheme_of_upstream",
@@ -247,6 +249,7 @@ class RouteEntry:
         self.virtual_host_metadata = common.metadata
         self.cluster_name = ""
         self.cluster_host = b""
+        self.share = ""
         self.cluster_not_found_status = 503
         self.specifier: ClusterSpecifier | None = None
         self.timeout = DEFAULT_TIMEOUT
