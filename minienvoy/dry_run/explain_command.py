@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str]) -> int:
     """The result is the exit code; what is wrong with what was given goes to standard error."""
     try:
-        given = _parser().parse_args(list(arguments))
+        given = _parser().parse_intermixed_args(list(arguments))
     except SystemExit as end:
         return int(end.code or 0)
     logger.set_level(logger.WARNING)
