@@ -90,7 +90,9 @@ def main(arguments: Sequence[str]) -> int:
         if not given.url:
             raise UsageError("there is no URL to explain", "give one, or a file of tests with --check")
         if len(given.url) > 1:
-            raise UsageError(f"one URL at a time, not {' and '.join(given.url)}", "quote a URL that has & or blanks in it")
+            raise UsageError(
+                f"one URL at a time, not {' and '.join(given.url)}", "quote a URL that has & or blanks in it"
+            )
         return _explain(given)
     except MinienvoyError as error:
         sys.stderr.write(f"error: {error}\n")

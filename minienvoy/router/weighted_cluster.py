@@ -97,7 +97,8 @@ class WeightedClusterSpecifier:
         self._cluster_headers = tuple(each.cluster_header.lower().encode() for each in proto.clusters)
         self.cluster_names = tuple(each.name for each in proto.clusters if each.name)
         self._routes = tuple(
-            _entry(each, parent, common, f"{path}.clusters[{index}]", total) for index, each in enumerate(proto.clusters)
+            _entry(each, parent, common, f"{path}.clusters[{index}]", total)
+            for index, each in enumerate(proto.clusters)
         )
 
     def route(
