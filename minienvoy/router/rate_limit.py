@@ -53,6 +53,7 @@ honours(
     "dynamic_metadata",
     "metadata",
     "remote_address_match",
+    "extension",
 )
 for _empty in ("SourceCluster", "DestinationCluster", "RemoteAddress"):
     honours(f"{_TYPE}.Action.{_empty}")
@@ -240,6 +241,10 @@ def _action(proto: Any, path: str, server: Any) -> Action:
     kind = proto.WhichOneof("action_specifier")
     if kind == "metadata":
         return _metadata(proto.metadata, server)
+    if kind == "extension":
+        from .rate_limit_input import input_action
+
+        return input_action(proto.extension, f"{path}.extension", server)
     make = _ACTIONS.get(kind)
     if make is None:
         raise ConfigError(f"{kind} is not supported", path)
