@@ -157,8 +157,6 @@ honours(
     "upstream_port_override",
     "metadata_key",
 )
-honours("envoy.type.metadata.v3.MetadataKey", "key", "path")
-honours("envoy.type.metadata.v3.MetadataKey.PathSegment", "key")
 honours("envoy.type.v3.Percent", "value")
 honours("envoy.config.cluster.v3.Cluster.RefreshRate", "base_interval", "max_interval")
 honours("envoy.config.cluster.v3.UpstreamConnectionOptions", "happy_eyeballs_config", "tcp_keepalive")
