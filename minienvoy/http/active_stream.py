@@ -356,7 +356,7 @@ class ActiveStream(UpgradableStream):
             headers = self.request_headers
             if headers is not None:
                 self._route = route = self.config.route_config.route(headers, self)
-                if route is not None and (route.idle_timeout is not None or route.max_stream_duration is not None):
+                if route is not None and route.has_timeouts:
                     self._take_route_timeouts(route)
         return self._route
 

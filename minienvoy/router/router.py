@@ -83,7 +83,7 @@ class Router(RouterReplies):
             return _STOP
         self.cluster = cluster
         if explain is not NO_EXPLANATION:
-            explain.decided("cluster", cluster_name, f"route {route}")
+            explain.decided("cluster", cluster_name, f"route {route}{route.share}")
             cluster.explain_endpoints(explain)
         seen = headers.seen
         if route.counts or (seen > ORDINARY and seen & _ALT_STAT_NAME):

@@ -176,9 +176,9 @@ class UpstreamRequest:
 
     # -- from the codec
 
-    def on_request_refused(self, name: str) -> None:
+    def on_request_refused(self, problem: str) -> None:
         self.reset()
-        self._router.on_request_refused(name)
+        self._router.on_request_refused(problem)
 
     def take_meter(self, meter: ByteMeter) -> None:
         """The codec counts bytes, and this is where."""

@@ -66,6 +66,18 @@ def _only_kubernetes(config: Any, what: str) -> str | None:
     return f"{what} only from Kubernetes (target_uri: {KUBERNETES})"
 
 
+_USUAL_POOLS: Final = (
+    "envoy.extensions.upstreams.http.generic.v3.GenericConnectionPoolProto",
+    "envoy.extensions.upstreams.http.http.v3.HttpConnectionPoolProto",
+)
+
+
+def _is_usual_pool(extension: Any) -> str | None:
+    """Requests go out as HTTP, but for those that the route ends here (`connect_config`)."""
+    kind = extension.typed_config.type_url.rpartition("/")[2]
+    return None if kind in _USUAL_POOLS else f"only {' and '.join(_USUAL_POOLS)}"
+
+
 honours(
     "envoy.config.cluster.v3.Cluster",
     "alt_stat_name",
@@ -118,9 +130,10 @@ honours(
     when={
         "type": lambda config: _only_kubernetes(config, "EDS is supported"),
         "eds_cluster_config": lambda config: _only_kubernetes(config, "supported"),
+        "upstream_config": lambda config: _is_usual_pool(config.upstream_config),
     },
-    # Who reads the source looks at all of it.
-    skips={"eds_cluster_config": lambda config: True},
+    # Who reads the source looks at all of it; a pool has no settings.
+    skips={"eds_cluster_config": lambda config: True, "upstream_config": lambda config: True},
     whole=("metadata",),
 )
 declared_in("minienvoy.upstream.transport_socket_matcher", "envoy.config.cluster.v3.Cluster.TransportSocketMatch")
@@ -144,8 +157,6 @@ honours(
     "upstream_port_override",
     "metadata_key",
 )
-honours("envoy.type.metadata.v3.MetadataKey", "key", "path")
-honours("envoy.type.metadata.v3.MetadataKey.PathSegment", "key")
 honours("envoy.type.v3.Percent", "value")
 honours("envoy.config.cluster.v3.Cluster.RefreshRate", "base_interval", "max_interval")
 honours("envoy.config.cluster.v3.UpstreamConnectionOptions", "happy_eyeballs_config", "tcp_keepalive")

@@ -22,8 +22,8 @@ from ..header_map import (
     HeaderMap,
     RequestHeaderMap,
     ResponseHeaderMap,
-    is_valid_value,
     join_repeated,
+    refusal,
 )
 from .chunked import LAST_CHUNK, ChunkedReader
 from .codec import (
@@ -132,24 +132,15 @@ class ClientConnection(Http1Connection):
             write = self._write
             write(b"".join([line, *map(_wire_line, headers.entries), framing]))
         else:
-            if seen & SUSPECT and self._refuses(headers):
+            if seen & SUSPECT and (problem := refusal(headers)):
+                if self._decoder is not None:
+                    self._decoder.on_request_refused(problem)
                 return
             formatter = self._formatter_of(headers)
             host = b"host" if formatter is None else formatter(b"host")
             line = b"%b %b HTTP/1.1\r\n%b: %b\r\n" % (method, target, host, headers.authority)
             self._write(line + self._format(headers, framing))
         self.request_over = end_stream
-
-    def _refuses(self, headers: RequestHeaderMap) -> bool:
-        """Nothing is sent if some header is none (`HeaderUtility::checkValidRequestHeaders`)."""
-        pairs = [(b":authority", headers.authority), (b":path", headers.path)]
-        pairs += [(item[0], item[1]) for item in headers.entries]
-        refused = next((name for name, value in pairs if not is_valid_value(value)), None)
-        if refused is None:
-            return False
-        if self._decoder is not None:
-            self._decoder.on_request_refused(refused.decode("latin-1"))
-        return True
 
     def encode_data(self, data: bytes, end_stream: bool) -> None:
         if data:

@@ -86,7 +86,7 @@ class ServerConnection(Http1Connection):
         """The response under way is the last one: no request is read after it. Its owner says so."""
         self._head = b""
         self._callbacks = callbacks
-        self._new_stream = callbacks.new_stream
+        self._new_stream: Callable[[ResponseEncoder], RequestDecoder] = callbacks.new_stream
         self.http_10 = False
         """The request under way is HTTP/1.0 (or calls itself anything but 1.1), and that is accepted."""
 
