@@ -12,6 +12,7 @@ CATALOGUE = {
     # listener filters
     "envoy.extensions.filters.listener.local_ratelimit.v3.LocalRateLimit": "filters.listener.local_ratelimit",
     "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector": "filters.listener.http_inspector",
+    "envoy.extensions.filters.listener.original_dst.v3.OriginalDst": "filters.listener.original_dst",
     "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol": "filters.listener.proxy_protocol",
     "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector": "filters.listener.tls_inspector",
     # network filters

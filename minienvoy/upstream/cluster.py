@@ -122,6 +122,7 @@ honours(
     "protocol_selection",
     "upstream_bind_config",
     "upstream_connection_options",
+    "upstream_http_protocol_options",
     "use_tcp_for_dns_lookups",
     "wait_for_warm_on_init",
     values={
@@ -350,7 +351,7 @@ class Cluster:
         self.priority_set.update_hosts(self.load_assignment.host_set(0, ()))
         self.priority_set.add_member_update_callback(self._on_member_update)
         if config.track_cluster_stats.per_endpoint_stats:
-            report_endpoints(self.priority_set, scope)
+            report_endpoints(self.priority_set, scope, self.observability_name)
         self.drop_overload = self.load_assignment.drop_overload(context.random.stream(f"cluster.{self.name}.drop"))
         self.updates = UpdateMerger(
             self.priority_set,
@@ -552,7 +553,7 @@ def _http_options(config: Any, path: str) -> UpstreamHttpProtocolOptions:
         protocol,
         max_requests,
         may_speak_http2=config.HasField("http2_protocol_options"),
-    )
+    ).naming_server(config.upstream_http_protocol_options)
     for name in sorted(config.typed_extension_protocol_options):
         packed = config.typed_extension_protocol_options[name]
         where = f'{path}.typed_extension_protocol_options["{name}"]'
