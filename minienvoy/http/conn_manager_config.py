@@ -135,6 +135,9 @@ class ConnectionManagerConfig:
     request_headers_timeout: float = 0.0
     max_stream_duration: float = 0.0
     max_connection_duration: float = 0.0
+    max_connection_duration_jitter: float = 0.0
+    """Percent of it that are added at most, at random."""
+    random: Callable[[], float] = lambda: 0.0
     drain_timeout: float = 5.0
     delayed_close_timeout: float = 1.0
     max_requests_per_connection: int = 0

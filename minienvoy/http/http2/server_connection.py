@@ -159,6 +159,13 @@ class ServerConnection(Http2Connection):
         self.stats.nghttp2_downstream_connections += 1
         return len(PREFACE)
 
+    def say_hello(self) -> None:
+        """Before bytes of the peer are dispatched, if there is something to tell it that can not wait for them."""
+        if not self._said_hello:
+            self._said_hello = True
+            self.queue(self._hello([], self.settings.max_concurrent_streams))
+            self.queue(self._more_window())
+
     def _reset_by_peer(self, stream: Http2Stream, code: int) -> tuple[StreamResetReason, str]:
         if code == NO_ERROR and stream.remote_end:
             return StreamResetReason.REMOTE_RESET, ""

@@ -161,6 +161,7 @@ honours(
     "envoy.config.core.v3.HttpProtocolOptions",
     "idle_timeout",
     "max_connection_duration",
+    "max_connection_duration_jitter",
     "max_headers_count",
     "max_stream_duration",
     "headers_with_underscores_action",
@@ -217,7 +218,11 @@ def check_connection_manager(config: Any, path: str) -> None:
 @NETWORK_FILTERS.register("envoy.filters.network.http_connection_manager", CONFIG_TYPE)
 def create_http_connection_manager(config: Any, context: FactoryContext) -> NetworkFilterFactory:
     compiled = compile_connection_manager(config, context)
-    return lambda: ConnectionManager(compiled)
+    if compiled.overload is None:
+        return lambda: ConnectionManager(compiled)
+    from ....http.shedding_connection import SheddingConnectionManager
+
+    return lambda: SheddingConnectionManager(compiled)
 
 
 def compile_connection_manager(config: Any, context: FactoryContext, path: str = "") -> ConnectionManagerConfig:
@@ -233,7 +238,7 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
     route_config = _route_config(config, server, join)
     common, http1 = config.common_http_protocol_options, config.http_protocol_options
     # The admin interface is for whoever wants to know what is wrong.
-    overload = server.overload if config.stat_prefix != "admin" else None
+    overload = context.overload if config.stat_prefix != "admin" else None
     internal = config.internal_address_config if config.HasField("internal_address_config") else None
     filters_context = context.for_http_filters(http_scope)
     filter_chain = create_filter_chain(config.http_filters, filters_context, f"{join}http_filters")
@@ -307,6 +312,8 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         request_headers_timeout=_timeout(config, "request_headers_timeout", 0.0),
         max_stream_duration=_timeout(common, "max_stream_duration", 0.0),
         max_connection_duration=_timeout(common, "max_connection_duration", 0.0),
+        max_connection_duration_jitter=common.max_connection_duration_jitter.value,
+        random=server.random.stream(f"http.{config.stat_prefix}.jitter").random,
         drain_timeout=_timeout(config, "drain_timeout", 5.0),
         delayed_close_timeout=_timeout(config, "delayed_close_timeout", 1.0),
         max_requests_per_connection=common.max_requests_per_connection.value,
@@ -361,7 +368,7 @@ def _codec_maker(config: Any, context: FactoryContext) -> Callable[[ConnectionMa
 
         if not http2_stats:
             http2_stats.append(server.stats.scope("http2").struct(Http2CodecStats))
-        manager.__class__ = Http2ConnectionManager
+        manager.__class__ = manager.http2_class()
         assert isinstance(manager, Http2ConnectionManager)
         manager.become()
         make_http2: type[Http2ServerConnection] = Http2ServerConnection
