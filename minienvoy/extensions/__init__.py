@@ -38,6 +38,12 @@ CATALOGUE = {
     "envoy.extensions.filters.http.stateful_session.v3.StatefulSession": "filters.http.stateful_session",
     "envoy.extensions.filters.http.stateful_session.v3.StatefulSessionPerRoute": "filters.http.stateful_session",
     "envoy.extensions.filters.http.grpc_http1_bridge.v3.Config": "filters.http.grpc_http1_bridge",
+    "envoy.extensions.filters.http.grpc_http1_reverse_bridge.v3.FilterConfig": (
+        "filters.http.grpc_http1_reverse_bridge"
+    ),
+    "envoy.extensions.filters.http.grpc_http1_reverse_bridge.v3.FilterConfigPerRoute": (
+        "filters.http.grpc_http1_reverse_bridge"
+    ),
     "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig": "filters.http.grpc_stats",
     "envoy.extensions.filters.http.grpc_web.v3.GrpcWeb": "filters.http.grpc_web",
     "envoy.extensions.filters.http.router.v3.Router": "filters.http.router",
@@ -75,6 +81,7 @@ CATALOGUE = {
     "xds.type.matcher.v3.IPMatcher": "matching.custom_matchers",
     "xds.type.matcher.v3.ServerNameMatcher": "matching.custom_matchers",
     # health checkers
+    "envoy.health_checkers.grpc": "health_checkers.grpc",
     "envoy.health_checkers.http": "health_checkers.http",
     "envoy.health_checkers.tcp": "health_checkers.tcp",
     # clusters

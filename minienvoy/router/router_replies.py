@@ -151,16 +151,14 @@ class RouterReplies(RouterContext):
                 return
         stream.response_timeout_callback = None
         stream.response_flags |= RESET_FLAGS[reason]
-        if self.response_started:
-            stream.response_code_details = f"upstream_reset_after_response_started{{{words}}}"
-            stream.reset_stream()
-            return
+        when = "after" if self.response_started else "before"
         overloaded = reason is _OVERFLOW and not self.config.suppress_envoy_headers
         again = "retried and the latest " if attempts is not None and attempts.is_retry else ""
         self._reply(
             status,
             f"upstream connect error or disconnect/reset before headers. {again}reset reason: {reason.value}",
-            f"upstream_reset_before_response_started{{{words}}}",
+            # A filter may hold back what has begun: then the client can still be told, otherwise it sees a reset.
+            f"upstream_reset_{when}_response_started{{{words}}}",
             overloaded,
         )
 

@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from .script import Script
+
+if TYPE_CHECKING:
+    import ssl
 
 
 class FakeServer:
     """A listening socket on an ephemeral port of the loopback interface, and its connections."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self.tls = tls
+        """What makes it speak TLS, as `testing.ca().issue("users.test").server_context()`; None for no TLS."""
         self.script = Script(())
         self.connections = 0
         """How many connections were accepted so far."""
@@ -38,7 +43,7 @@ class FakeServer:
     async def start(self) -> Self:
         """Listen; as entering the context does."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._protocol, "127.0.0.1", 0)
+        self._server = await loop.create_server(self._protocol, "127.0.0.1", 0, ssl=self.tls)
         host, port = self._server.sockets[0].getsockname()[:2]
         self._address = f"{host}:{port}"
         if seconds := self.script.take_refusal():
@@ -91,7 +96,8 @@ class FakeServer:
         """Undo `refuse`."""
         refusing, self._refusing = self._refusing, None
         if refusing is not None:
-            self._server = await asyncio.get_running_loop().create_server(self._protocol, sock=refusing)
+            loop = asyncio.get_running_loop()
+            self._server = await loop.create_server(self._protocol, sock=refusing, ssl=self.tls)
 
     def opened(self, transport: asyncio.Transport) -> None:
         """A connection was accepted."""

@@ -21,6 +21,8 @@ from .fake_server import FakeServer
 from .script import BAD_CHUNK, OK, REFUSE, RESET, Answer, Refused, Reply, Script, bytes_of, cut, delayed, reply_of
 
 if TYPE_CHECKING:
+    import ssl
+
     from .threaded_upstream import ThreadedUpstream
 
 __all__ = [
@@ -80,8 +82,9 @@ class FakeUpstream(FakeServer):
         *answers: Answer | Refused,
         respond: Callable[[Request], Answer] | None = None,
         paths: Mapping[str, Sequence[Answer]] | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(tls)
         self.requests: list[Request] = []
         """In the order in which they were complete."""
         self.script = Script(answers)
@@ -272,12 +275,18 @@ class FakeTcpUpstream(FakeServer):
     all connections.
     """
 
-    def __init__(self, greeting: bytes = b"", echo: bool = True, answers: Sequence[Answer | Refused] = ()) -> None:
+    def __init__(
+        self,
+        greeting: bytes = b"",
+        echo: bool = True,
+        answers: Sequence[Answer | Refused] = (),
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         """
         Raises:
             ValueError: an answer is a status.
         """
-        super().__init__()
+        super().__init__(tls)
         self.greeting = greeting
         self.echo = echo and not answers
         self.scripted = bool(answers)

@@ -391,6 +391,14 @@ class Cluster:
             self.transport_socket_matcher = TransportSocketMatcher(
                 config.transport_socket_matches, context, f"{path}.transport_socket_matches"
             )
+        if self.http_options.negotiates:
+            matcher = self.transport_socket_matcher
+            if self.transport_socket is None or (matcher is not None and matcher.may_be_plain):
+                raise ConfigError(
+                    f"ALPN configured for cluster {self.name} which has a non-ALPN transport socket"
+                    + (" matcher" if self.transport_socket is not None else ""),
+                    path,
+                )
 
     def transport_socket_of(self, host: Host) -> TransportSocketFactory | None:
         """What makes connections to `host` more than plain; None if they are plain."""
@@ -545,6 +553,7 @@ def _http_options(config: Any, path: str) -> UpstreamHttpProtocolOptions:
         config.http2_protocol_options,
         protocol,
         max_requests,
+        may_speak_http2=config.HasField("http2_protocol_options"),
     )
     for name in sorted(config.typed_extension_protocol_options):
         packed = config.typed_extension_protocol_options[name]

@@ -73,7 +73,7 @@ NO_OPTIONS: Final = TransportSocketOptions()
 class HttpConnPool:
     """Made on the first stream to a host; `draining` once the host has left the cluster."""
 
-    alpn = "http/1.1"
+    alpn: tuple[str, ...] = ("http/1.1",)
     """What its connections speak."""
     _shed = False
     """A connection has just been refused by the overload manager."""
@@ -247,6 +247,8 @@ class HttpConnPool:
     def on_closed(self, client: CodecClient, remote: bool) -> None:
         if client in self._idle:
             self._idle.remove(client)
+        if client.requests and client.codec.close_notified:
+            self.stats.upstream_cx_close_notify += 1
         self._end_connection(client, remote)
 
     # -- inside
@@ -499,7 +501,15 @@ def http_conn_pool(
             kind2 = Http2ConnPool
             if cluster.predictive_preconnect_ratio > 1.0:
                 from .preconnect import PredictingHttp2ConnPool as kind2
-            pool = host.http_pools[key] = kind2(cluster, host, priority, key, transport_options)
+            pool = host.http_pools[key] = kind2(cluster, host, priority, key, transport_options, make_codec)
+            return pool
+        if protocol is UpstreamProtocol.ALPN:
+            from .mixed_conn_pool import MixedConnPool
+
+            mixed = MixedConnPool
+            if cluster.predictive_preconnect_ratio > 1.0:
+                from .preconnect import PredictingMixedConnPool as mixed
+            pool = host.http_pools[key] = mixed(cluster, host, make_codec, priority, key, transport_options)
             return pool
         kind = HttpConnPool if cluster.preconnect_ratio <= 1.0 else PreconnectingHttpConnPool
         if cluster.predictive_preconnect_ratio > 1.0:

@@ -16,6 +16,7 @@ from .host import Host, HostSet
 from .http2_conn_pool import Http2ConnPool
 from .http_conn_pool import MAX_PRECONNECTED, HttpConnPool, HttpPoolCallbacks, PendingStream, PreconnectingHttpConnPool
 from .load_balancer import LoadBalancer, LoadBalancerContext, stop_balancer
+from .mixed_conn_pool import MixedConnPool
 from .tcp_conn_pool import PendingConnection, TcpConnPool, TcpPoolCallbacks
 
 if TYPE_CHECKING:
@@ -99,6 +100,12 @@ class PredictingHttpConnPool(PreconnectingHttpConnPool):
 
 
 class PredictingHttp2ConnPool(Http2ConnPool):
+    def new_stream(self, callbacks: HttpPoolCallbacks) -> PendingStream | None:
+        preconnect_ahead(self)
+        return super().new_stream(callbacks)
+
+
+class PredictingMixedConnPool(MixedConnPool):
     def new_stream(self, callbacks: HttpPoolCallbacks) -> PendingStream | None:
         preconnect_ahead(self)
         return super().new_stream(callbacks)

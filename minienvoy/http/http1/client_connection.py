@@ -83,6 +83,8 @@ class ClientConnection(Http1Connection):
         self._tunnel = False
         self.should_close = False
         """The peer (or a broken message) rules out another request on this connection."""
+        self.close_notified = False
+        """A response has announced that it is the last one (`HeaderUtility::shouldCloseConnection`)."""
         self.extra_bytes = False
         """More came than the response that was asked for."""
 
@@ -234,7 +236,7 @@ class ClientConnection(Http1Connection):
             headers.key_formatter = self._make_key_formatter(data[: len(data) - len(rest)])
             headers.seen |= CASED
         if close:
-            self.should_close = True
+            self.should_close = self.close_notified = True
         if status < 200 and status != 101:
             decoder.decode_1xx_headers(headers)
             return rest if self._state == HEAD else b""

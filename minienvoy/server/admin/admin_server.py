@@ -129,6 +129,10 @@ class AdminServer(Protocol):
     def route_configs(self) -> Mapping[str, tuple[Any, float]]:
         """`RouteConfiguration` messages inside listeners, by any key, each with the wall time it was taken at."""
 
+    @property
+    def scoped_routes(self) -> Sequence[tuple[Any, float]]:
+        """`ScopedRoutes` messages inside listeners, each with the wall time it was taken at."""
+
     def fail_health_check(self, fail: bool) -> None: ...
     def shutdown(self) -> None:
         """Begin to end; returns at once."""

@@ -86,6 +86,9 @@ honours(
     "request_timeout",
     "request_headers_timeout",
     "drain_timeout",
+    "drain_timeout_jitter",
+    "forward_proto_config",
+    "http1_safe_max_connection_duration",
     "delayed_close_timeout",
     "access_log",
     "use_remote_address",
@@ -110,6 +113,7 @@ honours(
     "flush_access_log_on_new_request",
     "local_reply_config",
     "proxy_status_config",
+    "record_route_resolution_stats",
     "scheme_header_transformation",
     "original_ip_detection_extensions",
     "early_header_mutation_extensions",
@@ -122,6 +126,8 @@ honours(
         "codec_type": ("AUTO", "HTTP1", "HTTP2"),
     },
     ignored={
+        "add_proxy_protocol_connection_state": "no upstream connection begins with a PROXY header that it would be in",
+        "path_normalization_options": "Envoy does not implement them either",
         "represent_ipv4_remote_address_as_ipv4_mapped_ipv6": "Envoy was seen to forward and log the same addresses",
     },
 )
@@ -138,6 +144,7 @@ honours(
 )
 honours(f"{CONFIG_TYPE}.SetCurrentClientCertDetails", "subject", "cert", "chain", "dns", "uri")
 honours(f"{CONFIG_TYPE}.UpgradeConfig", "upgrade_type", "enabled")
+honours(f"{CONFIG_TYPE.rpartition('.')[0]}.ForwardProtoConfig", "https_destination_ports", "http_destination_ports")
 honours(f"{CONFIG_TYPE.rpartition('.')[0]}.LocalReplyConfig", "mappers", "body_format")
 honours(
     f"{CONFIG_TYPE.rpartition('.')[0]}.ResponseMapper",
@@ -156,7 +163,7 @@ honours(
     "use_node_id",
     "literal_proxy_name",
 )
-honours("envoy.config.core.v3.SchemeHeaderTransformation", "scheme_to_overwrite", values={"match_upstream": (False,)})
+honours("envoy.config.core.v3.SchemeHeaderTransformation", "scheme_to_overwrite", "match_upstream")
 honours(
     "envoy.config.core.v3.HttpProtocolOptions",
     "idle_timeout",
@@ -178,6 +185,7 @@ honours(
     "allow_custom_methods",
     "ignore_http_11_upgrade",
     ignored={
+        "use_balsa_parser": "there is one parser, which does what Envoy's default does",
         "override_stream_error_on_invalid_http_message": "an invalid message ends an HTTP/1 connection in any case",
     },
 )
@@ -312,9 +320,15 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         request_headers_timeout=_timeout(config, "request_headers_timeout", 0.0),
         max_stream_duration=_timeout(common, "max_stream_duration", 0.0),
         max_connection_duration=_timeout(common, "max_connection_duration", 0.0),
-        max_connection_duration_jitter=common.max_connection_duration_jitter.value,
-        random=server.random.stream(f"http.{config.stat_prefix}.jitter").random,
+        max_connection_duration_jitter=common.max_connection_duration_jitter.value / 100,
+        http1_safe_max_connection_duration=config.http1_safe_max_connection_duration,
         drain_timeout=_timeout(config, "drain_timeout", 5.0),
+        drain_timeout_jitter=config.drain_timeout_jitter.value / 100,
+        draw=server.random.stream(f"http.{config.stat_prefix}.jitter").random,
+        secure_ports={
+            **dict.fromkeys(config.forward_proto_config.http_destination_ports, False),
+            **dict.fromkeys(config.forward_proto_config.https_destination_ports, True),
+        },
         delayed_close_timeout=_timeout(config, "delayed_close_timeout", 1.0),
         max_requests_per_connection=common.max_requests_per_connection.value,
         access_log_flush_interval=_timeout(
@@ -332,6 +346,13 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         client_cert=_client_cert(config),
     )
     report_bytes(compiled, http_scope)
+    if config.record_route_resolution_stats or server.times_routes:
+        from ....http.route_resolution import RouteResolutionRecorder, RouteResolutionStats, TimedRouteConfig
+
+        compiled.route_config = TimedRouteConfig(route_config, server.dispatcher)
+        if config.record_route_resolution_stats:
+            recorder = RouteResolutionRecorder(http_scope.struct(RouteResolutionStats))
+            compiled.access_logs = (*compiled.access_logs, recorder)
     return compiled
 
 
@@ -388,17 +409,25 @@ def _speaks_http2(connection: Connection, data: bytes) -> bool:
     """By what ALPN agreed on; without it, by the first bytes (`ConnectionManagerUtility::determineNextProtocol`)."""
     ssl = connection.info.ssl
     protocol = ssl.alpn if ssl is not None else ""
-    return protocol == "h2" if protocol in ("h2", "http/1.1", "http/1.0") else data.startswith(_MAGIC)
+    return protocol == "h2" if protocol else data.startswith(_MAGIC)
 
 
 def _route_config(config: Any, server: ServerContext, join: str) -> RouteConfig | ScopedConfig:
-    manager = server.cluster_manager
+    manager, scheme = server.cluster_manager, config.scheme_header_transformation
     random = _random_integer(server.random.stream(f"http.{config.stat_prefix}.route").getrandbits)
 
     def make(proto: Any, path: str) -> RouteConfig:
         validate = not proto.HasField("validate_clusters") or proto.validate_clusters.value
         exists = (lambda name: manager.get(name) is not None) if validate else None
-        return RouteConfig(proto, path, runtime=server.runtime, sources=server, random=random, cluster_exists=exists)
+        return RouteConfig(
+            proto,
+            path,
+            runtime=server.runtime,
+            sources=server,
+            random=random,
+            cluster_exists=exists,
+            takes_scheme_of_upstream=scheme.match_upstream and not scheme.scheme_to_overwrite,
+        )
 
     kind = config.WhichOneof("route_specifier")
     if kind == "route_config":

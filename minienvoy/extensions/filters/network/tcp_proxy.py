@@ -221,8 +221,9 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
         info.attempted_hosts += (host,)
         info.attempted_connection_ids += (connection.info.id,)
         info.upstream_connection = connection.info
-        info.upstream_connect_complete_time = self.connection.dispatcher.monotonic_time()
-        info.upstream_connection_pool_ready_time = info.upstream_connect_complete_time
+        ssl, now = connection.info.ssl, self.connection.dispatcher.monotonic_time()
+        info.upstream_connect_complete_time = now if ssl is None else ssl.connected_time
+        info.upstream_connection_pool_ready_time = now
         if self._idle_timer is not None:
             self._idle_timer.enable(config.idle_timeout)
         self._upstream = Upstream(self, connection, host.cluster or self._cluster, config, self._idle_timer)
