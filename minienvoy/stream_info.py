@@ -146,6 +146,10 @@ class HostDescription(Protocol):
     def metadata(self) -> Mapping[str, Any]: ...
 
 
+class StructuredState(dict[str, Any]):
+    """An object of the filter state that is shown as a message, and has neither text nor fields of its own."""
+
+
 class StreamInfo:
     """One stream (or TCP connection) as its access log will tell it.
 

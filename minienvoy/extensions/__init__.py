@@ -89,9 +89,11 @@ CATALOGUE = {
     "envoy.cluster.strict_dns": "clusters.strict_dns",
     "envoy.cluster.logical_dns": "clusters.logical_dns",
     "envoy.cluster.original_dst": "clusters.original_dst",
+    "envoy.cluster.eds": "clusters.eds",
     "envoy.extensions.clusters.aggregate.v3.ClusterConfig": "clusters.aggregate",
     "envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig": "clusters.dynamic_forward_proxy",
     "envoy.extensions.clusters.dns.v3.DnsCluster": "clusters.dns",
+    "minienvoy.clusters.Kubernetes": "clusters.kubernetes",
     # load balancing policies
     "envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin": (
         "load_balancing_policies.client_side_weighted_round_robin"

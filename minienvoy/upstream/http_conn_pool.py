@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from ..network.connection import DetectedCloseType
 from ..network.overload_state import NEW_CONNECTION
 from ..network.transport_socket import TransportSocketOptions
 from ..record import replace
@@ -68,6 +69,13 @@ MakeCodec = Callable[["ClientConnection", "Http1Settings", Any], Any]
 
 
 NO_OPTIONS: Final = TransportSocketOptions()
+
+
+def ends_here(client: CodecClient) -> bool:
+    """What `client` carries is no HTTP: a FIN of the peer ends that, and then we end the connection."""
+    if not client.busy or not client.codec.half_closes:
+        return False
+    return client.connection.detected_close_type is not DetectedCloseType.REMOTE_RESET
 
 
 class HttpConnPool:
@@ -262,7 +270,7 @@ class HttpConnPool:
         self.host.stats.cx_active -= 1
         resources.connections.current -= 1
         stats.upstream_cx_destroy += 1
-        if remote:
+        if remote and not ends_here(client):
             stats.upstream_cx_destroy_remote += 1
         else:
             stats.upstream_cx_destroy_local += 1
@@ -293,7 +301,7 @@ class HttpConnPool:
     def _end_streams(self, client: CodecClient, remote: bool) -> None:
         """The connection is gone, and with it what it carried."""
         if not (remote and client.codec.reads_until_close):
-            self._count_busy(client, remote)
+            self._count_busy(client, remote and not ends_here(client))
         if client.codec.on_connection_closed(remote) and remote:
             self.stats.upstream_cx_protocol_error += 1
 

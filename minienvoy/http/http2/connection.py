@@ -77,7 +77,7 @@ class Http2Connection(HeaderBlocks):
     """
 
     protocol = "HTTP/2"
-    extra_bytes = False
+    extra_bytes = half_closes = False
     _hears_of_closed_streams = True
 
     def __init__(
@@ -250,7 +250,7 @@ class Http2Connection(HeaderBlocks):
         if stream.expected >= 0:
             stream.expected -= size
             if stream.expected < 0 or (end_stream and stream.expected):
-                self._break_stream(stream, PROTOCOL_ERROR, MESSAGING_RULE, self._of_bad_length)
+                self._break_stream(stream, PROTOCOL_ERROR, self._bad_length, StreamResetReason.PROTOCOL_ERROR)
                 self._consume_of_connection(length)
                 return
         if end_stream:
@@ -329,7 +329,8 @@ class Http2Connection(HeaderBlocks):
             self._break_off(error.details)
         self._break_stream(stream, PROTOCOL_ERROR, error.details, self._of_bad_message)
 
-    _of_bad_length = StreamResetReason.LOCAL_RESET
+    _bad_length = MESSAGING_RULE
+    """What is said of a body that is not as long as its message says."""
     _of_bad_message = StreamResetReason.LOCAL_RESET
 
     def _break_stream(

@@ -35,7 +35,7 @@ from ....http.http1.settings import Http1Settings
 from ....http.http2.settings import Http2Settings
 from ....http.original_ip_detection import ORIGINAL_IP_DETECTION
 from ....http.proxy_status import ProxyStatus
-from ....http.request_id import request_id_maker
+from ....http.request_id import is_uuid_request_id, request_id_maker
 from ....http.shedding_stream import SheddingFilteredStream, SheddingStream
 from ....matchers.string import compile_string_matcher
 from ....network.filter import NETWORK_FILTERS, NetworkFilterFactory
@@ -57,15 +57,6 @@ CONFIG_TYPE: Final = "envoy.extensions.filters.network.http_connection_manager.v
 AUTO, HTTP1, HTTP2, HTTP3 = range(4)
 """`HttpConnectionManager.CodecType`."""
 _MAGIC: Final = b"PRI * HTTP/2"
-
-_UUID: Final = "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig"
-
-
-def _is_uuid(extension: Any) -> str | None:
-    """The default one; its two settings concern traced requests only."""
-    kind = extension.typed_config.type_url.rpartition("/")[2]
-    return None if kind in ("", _UUID) else f"only {_UUID} is supported"
-
 
 honours(
     CONFIG_TYPE,
@@ -120,7 +111,7 @@ honours(
     "upgrade_configs",
     "forward_client_cert_details",
     "set_current_client_cert_details",
-    when={"request_id_extension": lambda config: _is_uuid(config.request_id_extension)},
+    when={"request_id_extension": lambda config: is_uuid_request_id(config.request_id_extension)},
     skips={"request_id_extension": lambda config: True},
     values={
         "codec_type": ("AUTO", "HTTP1", "HTTP2"),
