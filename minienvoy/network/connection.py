@@ -32,6 +32,7 @@ from ..stream_info import ConnectionInfo, StreamInfo
 from .filter import FilterStatus, ReadFilter
 
 if TYPE_CHECKING:
+    from .splice import Splice
     from ..event.dispatcher import Dispatcher, Timer
 
 DEFAULT_BUFFER_LIMIT = 1024 * 1024
@@ -108,6 +109,8 @@ class Connection(asyncio.Protocol):
     transport_failure_reason: str = ""
     detected_close_type: DetectedCloseType = DetectedCloseType.NORMAL
     last_round_trip_time: float | None = None
+    splices: tuple[Splice, ...] = ()
+    """What moves bytes past this connection now."""
     _stream_info: StreamInfo | None = None
     _closing: ConnectionCloseType | None = None
     _delayed_close_timer: Timer | None = None

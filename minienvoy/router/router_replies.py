@@ -165,7 +165,8 @@ class RouterReplies(RouterContext):
     def on_response_timeout(self) -> None:
         attempts = self.attempts
         self.stream.cluster_metadata = self.cluster.metadata
-        live = [self.upstream] if attempts is None else attempts.live
+        # The oldest first: the room that its connection leaves is for who waits.
+        live = [self.upstream] if attempts is None else attempts.live[::-1]
         for upstream in live:
             self.cluster.stats.traffic.upstream_rq_timeout += 1
             for each in self.tally:
