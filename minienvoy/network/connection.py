@@ -32,8 +32,8 @@ from ..stream_info import ConnectionInfo, StreamInfo
 from .filter import FilterStatus, ReadFilter
 
 if TYPE_CHECKING:
-    from .splice import Splice
     from ..event.dispatcher import Dispatcher, Timer
+    from .splice import Splice
 
 DEFAULT_BUFFER_LIMIT = 1024 * 1024
 """`per_connection_buffer_limit_bytes` when it is not set."""
