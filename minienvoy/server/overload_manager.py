@@ -25,6 +25,7 @@ from ..network.overload_state import (
     REJECT_INCOMING_CONNECTIONS,
     STOP_ACCEPTING_CONNECTIONS,
     STOP_ACCEPTING_REQUESTS,
+    STREAM_FLUSH,
     STREAM_IDLE,
     OverloadState,
     ScaledMinimum,
@@ -42,7 +43,7 @@ REFRESH_INTERVAL: Final = 1.0
 SHRINK_HEAP: Final = "envoy.overload_actions.shrink_heap"
 RESET_STREAMS: Final = "envoy.overload_actions.reset_high_memory_stream"
 CLOSE_IDLE: Final = "envoy.overload_actions.close_idle_http_connections"
-TIMERS: Final = (CONNECTION_IDLE, STREAM_IDLE, CONNECTION_MAX, "TRANSPORT_SOCKET_CONNECT")
+TIMERS: Final = (CONNECTION_IDLE, STREAM_IDLE, CONNECTION_MAX, STREAM_FLUSH, "TRANSPORT_SOCKET_CONNECT")
 """Those that can be made shorter; a connection without TLS never waits for its transport socket."""
 ACTIONS: Final = (
     STOP_ACCEPTING_REQUESTS,

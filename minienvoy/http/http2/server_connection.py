@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import CodecProtocolError
+from ...network.overload_state import STREAM_FLUSH
 from ..codec import RequestDecoder, ServerConnectionCallbacks, StreamResetReason
 from ..header_map import JOINED, Entry, HeaderMap, ResponseHeaderMap
 from ..http1.settings import ALLOW_UNDERSCORES, REJECT_UNDERSCORES
@@ -124,6 +125,8 @@ class ServerConnection(Http2Connection):
     _joined = JOINED
     flush_timeout = 0.0
     """Seconds that a complete response may wait for window; 0 for ever."""
+    scaled: Callable[[str, float], float] | None = None
+    """Makes that shorter when the server runs short of something."""
     _of_bad_message = StreamResetReason.PROTOCOL_ERROR
     _bad_length = "http2.remote_reset"
 
@@ -178,7 +181,8 @@ class ServerConnection(Http2Connection):
         assert isinstance(stream, ServerStream)
         if self.flush_timeout and not stream.closed:
             timer = self._connection.dispatcher.create_timer(stream.on_flush_timeout)
-            stream.wait_for_flush(timer, self.flush_timeout)
+            timeout = self.flush_timeout if self.scaled is None else self.scaled(STREAM_FLUSH, self.flush_timeout)
+            stream.wait_for_flush(timer, timeout)
 
     def _is_idle(self, stream_id: int) -> bool:
         return stream_id > self.last_stream or not stream_id & 1

@@ -388,6 +388,8 @@ def _codec_maker(config: Any, context: FactoryContext) -> Callable[[ConnectionMa
             from ....http.http2.metered import MeteredServerConnection as make_http2
         codec = make_http2(manager.connection, manager, http2_settings, http2_stats[0], server.dispatcher.post)
         codec.flush_timeout = flush_timeout
+        if manager.config.overload is not None:
+            codec.scaled = manager.config.overload.scaled
         if http2_settings.keepalive_interval:
             codec.keepalive = Keepalive(codec, server.dispatcher, draw, manager.on_keepalive_timeout)
         return codec
