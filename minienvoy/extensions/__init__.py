@@ -136,6 +136,8 @@ CATALOGUE = {
     "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext": "transport_sockets.tls.downstream",
     "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext": "transport_sockets.tls.upstream",
     # resource monitors
+    "envoy.extensions.resource_monitors.cgroup_memory.v3.CgroupMemoryConfig": "resource_monitors.cgroup_memory",
+    "envoy.extensions.resource_monitors.cpu_utilization.v3.CpuUtilizationConfig": "resource_monitors.cpu_utilization",
     "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig": (
         "resource_monitors.downstream_connections"
     ),

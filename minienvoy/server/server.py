@@ -237,6 +237,7 @@ class Server(ServerContext):
                 outlier_event_logger=self._outlier_event_logger(),
                 journal=None if self.explanations is None else self.explanations.journal,
                 secrets=self.secrets,
+                overload=self.overload,
             ),
             bootstrap.cluster_manager.local_cluster_name,
         )

@@ -54,6 +54,10 @@ class StreamOwner:
     def close_details(self) -> str:
         return self.manager.close_details
 
+    @property
+    def reset_flag(self) -> int:
+        return self.manager.reset_flag
+
     def set_stream_idle_timeout(self, seconds: float) -> None:
         self.stream_idle_timeout = seconds
         self.manager.look_for_idle_within(seconds)
