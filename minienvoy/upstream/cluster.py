@@ -169,6 +169,7 @@ class ClusterContext:
         access_logs: files for events; None where nothing is written, as in many tests.
         secrets: a `SecretManager`; None where there is none, as in many tests.
         journal: where ejections and health transitions are noted; None when explaining is off.
+        http2_codec: that connections speak HTTP/2 with: `native`, or `h2` for the reference codec.
     """
 
     dispatcher: Dispatcher
@@ -188,6 +189,7 @@ class ClusterContext:
     journal: Journal | None = None
     cluster_manager_stats: ClusterManagerStats | None = None
     secrets: Any = None
+    http2_codec: str = "native"
 
 
 @record
@@ -239,6 +241,7 @@ class Cluster:
         "drop_overload",
         "happy_eyeballs",
         "health",
+        "http2_codec",
         "http_options",
         "http_pools",
         "load_assignment",
@@ -270,6 +273,7 @@ class Cluster:
         self.observability_name: str = config.alt_stat_name or config.name
         self.added_via_api = context.added_via_api
         self.dispatcher = context.dispatcher
+        self.http2_codec = context.http2_codec
         self.stopped = False
         self.http_pools: Any = None
         self.connect_timeout = duration_of(config, "connect_timeout", 5.0)

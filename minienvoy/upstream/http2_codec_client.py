@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 
 from ..errors import CodecProtocolError
 from ..http.codec import ResponseDecoder, StreamResetReason
-from ..http.http2.client_connection import ClientConnection as Http2ClientConnection
 from ..http.http2.client_connection import ClientStream
 from ..http.http2.keepalive import Keepalive
+from ..http.http2.selection import client_codec
 from ..network.connection import ConnectionCloseType, ConnectionEvent
 from .codec_client import CodecClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..http.http2.client_connection import ClientConnection as Http2ClientConnection
     from ..network.client_connection import ClientConnection
     from .http2_conn_pool import Http2ConnPool
 
@@ -74,7 +75,7 @@ class Http2CodecClient(CodecClient):
         if event is ConnectionEvent.CONNECTED:
             pool = self.pool
             settings = pool.settings
-            self.codec = Http2ClientConnection(
+            self.codec = client_codec(pool.cluster.http2_codec)(
                 self.connection, self, settings, pool.cluster.stats.http2(), self.connection.dispatcher.post
             )
             if settings.keepalive_timeout:

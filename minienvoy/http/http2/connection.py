@@ -109,35 +109,8 @@ class Http2Connection(HeaderBlocks):
             self.flush()
         self.dispatching = True
         try:
-            size = len(data)
             at = self._begin(data)
-            if at < 0:
-                self._buffer = data
-                return
-            while size - at >= 9:
-                high, low, kind, flags, stream_id = read_header(data, at)
-                length = high << 8 | low
-                if not self._settled:
-                    self._expect_settings(kind, flags)
-                if length > MAX_FRAME:
-                    self._fail(FRAME_SIZE_ERROR, b"too large frame size")
-                end = at + 9 + length
-                if self._block is not None and (kind != CONTINUATION or stream_id != self._block_stream):
-                    self._fail(PROTOCOL_ERROR, b"unexpected non-CONTINUATION frame or stream_id is invalid")
-                if end > size:
-                    break
-                if kind == HEADERS and flags & ~END_STREAM == END_HEADERS and length and not self._constraints.empty:
-                    self._on_header_block(stream_id & MAX_STREAM_ID, data[at + 9 : end], flags != END_HEADERS)
-                elif kind == HEADERS:
-                    self._on_headers(stream_id & MAX_STREAM_ID, flags, data[at + 9 : end])
-                elif kind == DATA:
-                    self._on_data(stream_id & MAX_STREAM_ID, flags, data[at + 9 : end])
-                elif kind <= CONTINUATION:
-                    _HANDLERS[kind](self, stream_id & MAX_STREAM_ID, flags, data[at + 9 : end])
-                at = end
-                if self._over:
-                    break
-            self._buffer = data[at:]
+            self._buffer = data if at < 0 else self._read(data, at)
         except CodecProtocolError as error:
             # Nothing that was to answer these bytes leaves any more, as nothing has left yet.
             self._out = [self._greeting + error.farewell] if isinstance(error, _FramingError) else []
@@ -159,6 +132,34 @@ class Http2Connection(HeaderBlocks):
                 self._sort()
             if self._out:
                 self.flush()
+
+    def _read(self, data: bytes, at: int) -> bytes:
+        """Take the frames from `at`; what is left is the beginning of another one."""
+        size = len(data)
+        while size - at >= 9:
+            high, low, kind, flags, stream_id = read_header(data, at)
+            length = high << 8 | low
+            if not self._settled:
+                self._expect_settings(kind, flags)
+            if length > MAX_FRAME:
+                self._fail(FRAME_SIZE_ERROR, b"too large frame size")
+            end = at + 9 + length
+            if self._block is not None and (kind != CONTINUATION or stream_id != self._block_stream):
+                self._fail(PROTOCOL_ERROR, b"unexpected non-CONTINUATION frame or stream_id is invalid")
+            if end > size:
+                break
+            if kind == HEADERS and flags & ~END_STREAM == END_HEADERS and length and not self._constraints.empty:
+                self._on_header_block(stream_id & MAX_STREAM_ID, data[at + 9 : end], flags != END_HEADERS)
+            elif kind == HEADERS:
+                self._on_headers(stream_id & MAX_STREAM_ID, flags, data[at + 9 : end])
+            elif kind == DATA:
+                self._on_data(stream_id & MAX_STREAM_ID, flags, data[at + 9 : end])
+            elif kind <= CONTINUATION:
+                _HANDLERS[kind](self, stream_id & MAX_STREAM_ID, flags, data[at + 9 : end])
+            at = end
+            if self._over:
+                break
+        return data[at:]
 
     def go_away(self) -> None:
         """Take no more streams; those that are open go on."""
