@@ -183,7 +183,8 @@ class Http2Connection(HeaderBlocks):
         streams, self.streams = self.streams, {}
         self.stats.streams_active -= len(streams)
         self._blocked.clear()
-        for stream in streams.values():
+        for stream in reversed(streams.values()):
+            # As in Envoy, the last one first.
             self._abandon(stream, reason, "")
 
     # -- for streams
@@ -270,15 +271,18 @@ class Http2Connection(HeaderBlocks):
         if len(payload) != 4:
             self._fail(FRAME_SIZE_ERROR)
         stream = self.streams.get(stream_id)
-        if stream is None:
-            if not stream_id or self._is_idle(stream_id):
-                self._break_off(UNKNOWN)
-            return
-        self.stats.rx_reset += 1
-        self._dropped.add(stream_id)
-        reason, details = self._reset_by_peer(stream, int.from_bytes(payload, "big"))
-        self.close_stream(stream)
-        self._abandon(stream, reason, details)
+        if stream is not None:
+            self.stats.rx_reset += 1
+            self._dropped.add(stream_id)
+            reason, details = self._reset_by_peer(stream, int.from_bytes(payload, "big"))
+            self.close_stream(stream)
+            self._abandon(stream, reason, details)
+        elif not stream_id or self._is_idle(stream_id):
+            self._break_off(UNKNOWN)
+        self._on_reset()
+
+    def _on_reset(self) -> None:
+        """The peer has reset a stream, or one that is over already."""
 
     def _reset_by_peer(self, stream: Http2Stream, code: int) -> tuple[StreamResetReason, str]:
         if code == REFUSED_STREAM:

@@ -145,7 +145,7 @@ class Http2Stream:
             self.waiting = []
         if data:
             self.waiting.append(data)
-            self._waiting_size += length
+            self._set_waiting_size(self._waiting_size + length)
         self.local_end = end_stream
         self.pump()
         if end_stream and self.waiting is not None:
@@ -187,7 +187,7 @@ class Http2Stream:
             last = ends and at + length == size
             connection.queue_data(frame(DATA, END_STREAM if last else 0, self.id, data[at : at + length]))
             at += length
-        self._waiting_size = size - at
+        self._set_waiting_size(size - at)
         if at < size:
             self.waiting = [data[at:] if at else data]
             connection.block(self)
@@ -206,6 +206,10 @@ class Http2Stream:
         if self._backed_up and self._waiting_size <= connection.buffer_limit // 2:
             self._backed_up = False
             self._tell_feeder(False)
+
+    def _set_waiting_size(self, size: int) -> None:
+        self.connection.stats.pending_send_bytes += size - self._waiting_size
+        self._waiting_size = size
 
     def _tell_feeder(self, high: bool) -> None:
         callback = self.watermark
@@ -294,7 +298,8 @@ class Http2Stream:
         """The stream is over: the bytes that were held against it are the connection's again."""
         held, self.held = self.held, 0
         self.waiting = None
-        self._waiting_size = 0
+        if self._waiting_size:
+            self._set_waiting_size(0)
         if self._flush_timer is not None:
             self._flush_timer.disable()
             self._flush_timer = None

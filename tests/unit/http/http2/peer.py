@@ -36,6 +36,14 @@ class FakeConnection:
     def __init__(self) -> None:
         self.written = b""
         self.is_flushed = True
+        self.now = 100.0
+
+    @property
+    def dispatcher(self) -> FakeConnection:
+        return self
+
+    def monotonic_time(self) -> float:
+        return self.now
 
     def write(self, data: bytes) -> None:
         self.written += data
