@@ -353,7 +353,7 @@ class Http2Connection(HeaderBlocks):
     def _abandon(self, stream: Http2Stream, reason: StreamResetReason, details: str) -> None:
         stream.closed = True
         stream.forget()
-        decoder, stream.decoder = stream.decoder, None
+        decoder, stream.decoder = stream.zombie or stream.decoder, None
         if decoder is not None:
             decoder.on_reset_stream(reason, details)
 

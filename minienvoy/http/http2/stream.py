@@ -35,6 +35,7 @@ from .hpack import encode_entries
 if TYPE_CHECKING:
     from ...event.dispatcher import Timer
     from ..byte_meter import ByteMeter
+    from .active_stream import Http2ActiveStream
     from .connection import Http2Connection
 
 RESET_CODES = {
@@ -60,6 +61,7 @@ class Http2Stream:
         meter: counts the bytes of the stream, where that is wanted.
         tunnel: what is between its ends is no HTTP, and breaks as a connection does.
         remote_end: the peer has sent END_STREAM.
+        zombie: who waits until all that was encoded has left, or nothing more will; None if nobody does.
     """
 
     __slots__ = (
@@ -84,6 +86,7 @@ class Http2Stream:
         "tunnel",
         "waiting",
         "watermark",
+        "zombie",
     )
 
     def __init__(self, connection: Http2Connection, stream_id: int) -> None:
@@ -105,6 +108,7 @@ class Http2Stream:
         self._flush_timer: Timer | None = None
         self.meter: ByteMeter | None = None
         self.tunnel = False
+        self.zombie: Http2ActiveStream | None = None
 
     # -- sending
 
@@ -256,6 +260,8 @@ class Http2Stream:
             else:
                 self.connection.close_stream(self)
             self.decoder = None
+        if self.zombie is not None:
+            self.zombie.on_encode_complete()
 
     def reset_stream(self, reason: StreamResetReason) -> None:
         """Give the stream up; what has been encoded to its end is still sent."""
@@ -274,6 +280,8 @@ class Http2Stream:
         connection.stats.tx_reset += 1
         connection.queue_data(rst_stream(self.id, code))
         connection.close_stream(self)
+        if self.zombie is not None:
+            self.zombie.on_encode_complete()
 
     # -- receiving
 
