@@ -84,6 +84,7 @@ class Router(RouterReplies):
         self.cluster = cluster
         if explain is not NO_EXPLANATION:
             explain.decided("cluster", cluster_name, f"route {route}")
+            cluster.explain_endpoints(explain)
         if route.counts or headers.seen & _ALT_STAT_NAME:
             self.take_tally(headers)
         self.timeout = route.timeout

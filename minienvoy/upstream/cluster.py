@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..config.api import type_of, unpack
 from ..config.fields import declared_in, honours
 from ..errors import ConfigError
-from ..explain.explanation import NO_EXPLANATION
+from ..explain.explanation import NO_EXPLANATION, Explanation
 from ..network.transport_socket import (
     UPSTREAM_TRANSPORT_SOCKETS,
     TransportSocketFactory,
@@ -50,6 +50,21 @@ if TYPE_CHECKING:
     from .cluster_manager import ClusterManager
     from .outlier_event_logger import OutlierEventLogger
     from .transport_socket_matcher import TransportSocketMatcher
+
+KUBERNETES: Final = "kubernetes:"
+"""How the `target_uri` of an EDS source begins that is a Kubernetes API server."""
+
+
+def is_kubernetes_source(source: Any) -> bool:
+    """Whether a `ConfigSource` is a Kubernetes API server and no control plane (`extensions/clusters/eds.py`)."""
+    return any(each.google_grpc.target_uri.startswith(KUBERNETES) for each in source.api_config_source.grpc_services)
+
+
+def _only_kubernetes(config: Any, what: str) -> str | None:
+    if is_kubernetes_source(config.eds_cluster_config.eds_config):
+        return None
+    return f"{what} only from Kubernetes (target_uri: {KUBERNETES})"
+
 
 honours(
     "envoy.config.cluster.v3.Cluster",
@@ -100,6 +115,12 @@ honours(
     values={
         "type": ("STATIC", "STRICT_DNS", "LOGICAL_DNS", "ORIGINAL_DST"),
     },
+    when={
+        "type": lambda config: _only_kubernetes(config, "EDS is supported"),
+        "eds_cluster_config": lambda config: _only_kubernetes(config, "supported"),
+    },
+    # Who reads the source looks at all of it.
+    skips={"eds_cluster_config": lambda config: True},
     whole=("metadata",),
 )
 declared_in("minienvoy.upstream.transport_socket_matcher", "envoy.config.cluster.v3.Cluster.TransportSocketMatch")
@@ -429,6 +450,9 @@ class Cluster:
         """The name of the policy and its factory; a kind of cluster may bring its own."""
         return cluster_policy(config, context)
 
+    def explain_endpoints(self, explain: Explanation) -> None:
+        """Say what discovery knows of endpoints that are no hosts, where it knows more than the hosts."""
+
     def hosts(self) -> list[Host]:
         """Of all priorities."""
         return self.priority_set.hosts()
@@ -520,6 +544,7 @@ def _http_options(config: Any, path: str) -> UpstreamHttpProtocolOptions:
         config.http2_protocol_options,
         protocol,
         max_requests,
+        may_speak_http2=config.HasField("http2_protocol_options"),
     )
     for name in sorted(config.typed_extension_protocol_options):
         packed = config.typed_extension_protocol_options[name]

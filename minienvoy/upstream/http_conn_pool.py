@@ -462,7 +462,7 @@ def http_conn_pool(
         if http2:
             from .http2_conn_pool import Http2ConnPool
 
-            pool = host.http_pools[key] = Http2ConnPool(cluster, host, priority, key, transport_options)
+            pool = host.http_pools[key] = Http2ConnPool(cluster, host, priority, key, transport_options, make_codec)
             return pool
         if protocol is UpstreamProtocol.ALPN:
             from .mixed_conn_pool import MixedConnPool

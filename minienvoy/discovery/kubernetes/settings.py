@@ -218,8 +218,8 @@ class Fields:
         return Fields(value, self.at(name))
 
     def done(self) -> None:
-        for name in self._values:
-            if name not in self._known:
+        for name, value in self._values.items():
+            if name not in self._known and value is not None:
                 close = get_close_matches(name, self._known, n=1)
                 raise ConfigError(
                     f"there is no field '{name}'",
@@ -236,16 +236,19 @@ def from_values(values: Mapping[str, Any], path: str) -> KubernetesSettings:
     """
     fields = Fields(values, path)
     refs = _refs(fields, path)
-    return _with_refs(fields, refs)
+    return _with_refs(fields, refs, fields.seconds("initial_fetch_timeout", 15.0))
 
 
-def from_source(values: Mapping[str, Any], path: str, resource: str, resource_path: str) -> KubernetesSettings:
+def from_source(
+    values: Mapping[str, Any], path: str, resource: str, resource_path: str, initial_fetch_timeout: float
+) -> KubernetesSettings:
     """For an EDS source: the settings without what is looked for, which the name of the resource tells: `ns/name:port`.
 
     Raises:
         ConfigError: at the field that is wrong.
     """
-    return _with_refs(Fields(values, path), (resource_ref(resource, resource_path),))
+    ref = resource_ref(resource, resource_path)
+    return _with_refs(Fields(values, path), (ref,), initial_fetch_timeout)
 
 
 def resource_ref(resource: str, path: str) -> ServiceRef:
@@ -256,7 +259,7 @@ def resource_ref(resource: str, path: str) -> ServiceRef:
     return ServiceRef(_service_key(service, "", path), Fields({"port": port}, path).port("port"))
 
 
-def _with_refs(fields: Fields, refs: tuple[Ref, ...]) -> KubernetesSettings:
+def _with_refs(fields: Fields, refs: tuple[Ref, ...], initial_fetch_timeout: float) -> KubernetesSettings:
     settings = KubernetesSettings(
         refs,
         ApiSource(fields.text("kubeconfig"), fields.text("context")),
@@ -274,7 +277,7 @@ def _with_refs(fields: Fields, refs: tuple[Ref, ...]) -> KubernetesSettings:
         fields.texts("pod_labels"),
         fields.flag("client_ip_affinity"),
         _address_rewrite(fields),
-        fields.seconds("initial_fetch_timeout", 15.0),
+        initial_fetch_timeout,
     )
     fields.done()
     return settings
@@ -288,6 +291,9 @@ def _refs(fields: Fields, path: str) -> tuple[Ref, ...]:
     given = [bool(service), services is not None, slices is not None, pods is not None]
     if sum(given) != 1:
         raise ConfigError("exactly one of service, services, endpoint_slices and pods is needed", path)
+    if slices is not None or pods is not None:
+        if fields.take("port") is not None:
+            raise ConfigError("the port belongs to what has it", fields.at("port"), remedy="say it beside label_selector")
     if slices is not None:
         own = slices.name("namespace") or namespace
         ref = SlicesRef(own, _selector(slices), slices.port("port"))

@@ -73,6 +73,7 @@ class Http2Connection(HeaderBlocks):
     Attributes:
         last_stream: the highest number that the peer has opened.
         goaway_received: the peer takes no new streams.
+        goaway_code: why, as the peer says.
     """
 
     protocol = "HTTP/2"
@@ -89,6 +90,7 @@ class Http2Connection(HeaderBlocks):
         """Streams above are not looked at."""
         self.last_stream = 0
         self.goaway_received = False
+        self.goaway_code = NO_ERROR
         self._buffer = b""
         self._greeting = b""
         """Our own first SETTINGS, while the dispatch that sends them lasts."""
@@ -316,6 +318,7 @@ class Http2Connection(HeaderBlocks):
         if stream_id:
             self._break_off(UNKNOWN)
         self.goaway_received = True
+        self.goaway_code = int.from_bytes(payload[4:8], "big")
         self._on_peer_leaves(int.from_bytes(payload[:4], "big") & MAX_STREAM_ID)
 
     # -- ends

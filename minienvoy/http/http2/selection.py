@@ -34,8 +34,12 @@ def server_codec(name: str, metered: bool = False) -> type[ServerConnection]:
     raise ValueError(f"no HTTP/2 codec is called {name!r}; there are {', '.join(CODECS)}")
 
 
-def client_codec(name: str) -> type[ClientConnection]:
+def client_codec(name: str, metered: bool = False) -> type[ClientConnection]:
     """The class of the upstream side; as `server_codec`."""
+    if name == "native" and metered:
+        from .metered import MeteredClientConnection
+
+        return MeteredClientConnection
     if name == "native":
         from .client_connection import ClientConnection
 

@@ -167,6 +167,8 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
         self._stream_info.cluster_metadata = cluster.metadata
         if not self._attempts:
             self.explain.decided("cluster", cluster.name, "tcp_proxy")
+            if self.explain is not NO_EXPLANATION:
+                cluster.explain_endpoints(self.explain)
         if not cluster.resource_manager.connections.can_create:
             stats.upstream_cx_overflow += 1
             self._give_up(RESOURCE_LIMIT_EXCEEDED, ResponseFlag.UPSTREAM_OVERFLOW)
@@ -245,8 +247,9 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
         info.attempted_hosts += (host,)
         info.attempted_connection_ids += (connection.id,)
         info.upstream_connection = connection
-        info.upstream_connect_complete_time = self.connection.dispatcher.monotonic_time()
-        info.upstream_connection_pool_ready_time = info.upstream_connect_complete_time
+        ssl, now = connection.ssl, self.connection.dispatcher.monotonic_time()
+        info.upstream_connect_complete_time = now if ssl is None else ssl.connected_time
+        info.upstream_connection_pool_ready_time = now
         if self._idle_timer is not None:
             self._idle_timer.enable(self._config.idle_timeout)
 
