@@ -210,6 +210,7 @@ class ClusterContext:
         secrets: a `SecretManager`; None where there is none, as in many tests.
         overload: what the overload manager has decided; None if there is none.
         journal: where ejections and health transitions are noted; None when explaining is off.
+        http2_codec: that connections speak HTTP/2 with: `native`, or `h2` for the reference codec.
     """
 
     dispatcher: Dispatcher
@@ -230,6 +231,7 @@ class ClusterContext:
     cluster_manager_stats: ClusterManagerStats | None = None
     secrets: Any = None
     overload: OverloadState | None = None
+    http2_codec: str = "native"
 
 
 @record
@@ -285,6 +287,7 @@ class Cluster:
         "drop_overload",
         "happy_eyeballs",
         "health",
+        "http2_codec",
         "http_options",
         "http_pools",
         "load_assignment",
@@ -319,6 +322,7 @@ class Cluster:
         self.observability_name: str = config.alt_stat_name or config.name
         self.added_via_api = context.added_via_api
         self.dispatcher = context.dispatcher
+        self.http2_codec = context.http2_codec
         self.stopped = False
         self.overload = context.overload
         self.http_pools: Any = None

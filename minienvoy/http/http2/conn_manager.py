@@ -156,7 +156,7 @@ class Http2ConnectionManager(ConnectionManager):
         if self.streams:
             stats.downstream_cx_destroy_active_rq += 1
             stats.downstream_cx_destroy_local_active_rq += 1
-        for stream in tuple(self.streams):
+        for stream in reversed(tuple(self.streams)):
             stream.on_protocol_error(error.details)
         self.check_for_deferred_close(False)
 

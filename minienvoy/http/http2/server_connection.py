@@ -177,6 +177,10 @@ class ServerConnection(Http2Connection):
             return StreamResetReason.PROTOCOL_ERROR, "http2.remote_reset"
         return super()._reset_by_peer(stream, code)
 
+    def _on_reset(self) -> None:
+        if not self._constraints.allows_reset(int(self._connection.dispatcher.monotonic_time())):
+            self._fail(INTERNAL_ERROR)
+
     def on_flush_pending(self, stream: Http2Stream) -> None:
         assert isinstance(stream, ServerStream)
         own: float | None = getattr(stream.decoder, "flush_timeout", None)
