@@ -226,22 +226,23 @@ class PathMatcher:
 
 
 def _lookup(node: _Node, parts: list[str], at: int, method: str) -> _Registered | None:
-    if at == len(parts):
-        found = node.result(method)
-        if found is None and "**" in node.children:
-            # No part at all is matched by it, too.
-            found = node.children["**"].result(method)
-        return found
-    child = node.children.get(parts[at])
-    if child is not None and (found := _lookup(child, parts, at + 1, method)) is not None:
-        return found
-    if node.wildcard:
-        return _lookup(node, parts, at + 1, method)
-    for key in ("*", "**"):
-        child = node.children.get(key)
+    """As deep as the templates are, however long the path is."""
+    while at < len(parts):
+        child = node.children.get(parts[at])
         if child is not None and (found := _lookup(child, parts, at + 1, method)) is not None:
             return found
-    return None
+        if not node.wildcard:
+            for key in ("*", "**"):
+                child = node.children.get(key)
+                if child is not None and (found := _lookup(child, parts, at + 1, method)) is not None:
+                    return found
+            return None
+        at += 1
+    found = node.result(method)
+    if found is None and "**" in node.children:
+        # No part at all is matched by it, too.
+        found = node.children["**"].result(method)
+    return found
 
 
 def unescape(part: bytes, spec: int, plus: bool = False) -> bytes:
