@@ -164,6 +164,10 @@ class Dispatcher:
         finally:
             timer.disable()
 
+    async def pause(self) -> None:
+        """Let everybody else have a turn; for a task that has a lot to do."""
+        await asyncio.sleep(0)
+
     async def stop(self) -> None:
         """Forget every timer and end every task that `create_task` made; return when the loop is done with what was
         closed: it tells of a lost connection, and closes the socket, some turns after it was asked to."""

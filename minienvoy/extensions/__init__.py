@@ -84,6 +84,7 @@ CATALOGUE = {
     "xds.type.matcher.v3.IPMatcher": "matching.custom_matchers",
     "xds.type.matcher.v3.ServerNameMatcher": "matching.custom_matchers",
     # health checkers
+    "envoy.health_checkers.grpc": "health_checkers.grpc",
     "envoy.health_checkers.http": "health_checkers.http",
     "envoy.health_checkers.tcp": "health_checkers.tcp",
     # clusters
@@ -91,9 +92,11 @@ CATALOGUE = {
     "envoy.cluster.strict_dns": "clusters.strict_dns",
     "envoy.cluster.logical_dns": "clusters.logical_dns",
     "envoy.cluster.original_dst": "clusters.original_dst",
+    "envoy.cluster.eds": "clusters.eds",
     "envoy.extensions.clusters.aggregate.v3.ClusterConfig": "clusters.aggregate",
     "envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig": "clusters.dynamic_forward_proxy",
     "envoy.extensions.clusters.dns.v3.DnsCluster": "clusters.dns",
+    "minienvoy.clusters.Kubernetes": "clusters.kubernetes",
     # load balancing policies
     "envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin": (
         "load_balancing_policies.client_side_weighted_round_robin"

@@ -100,6 +100,7 @@ class ActiveStream(UpgradableStream):
     """It goes on with a request that another stream began (`recreate_stream`)."""
     _traced: bool = False
     _lost: bool = False
+    _pauses: int = 0
 
     def __init__(self, manager: ConnectionManager, encoder: ResponseEncoder) -> None:
         self.manager = manager
@@ -439,10 +440,15 @@ class ActiveStream(UpgradableStream):
 
     def pause_request(self, pause: bool) -> None:
         stats = self.config.stats
+        # Several may want it at the same time, such as an upstream and the shadows of the request.
         if pause:
-            stats.downstream_flow_control_paused_reading_total += 1
+            self._pauses += 1
+            if self._pauses == 1:
+                stats.downstream_flow_control_paused_reading_total += 1
         else:
-            stats.downstream_flow_control_resumed_reading_total += 1
+            self._pauses -= 1
+            if self._pauses == 0:
+                stats.downstream_flow_control_resumed_reading_total += 1
         self.encoder.read_disable(pause)
 
     def describe(self) -> None:
@@ -482,12 +488,16 @@ class ActiveStream(UpgradableStream):
             self.downstream_header_bytes_received = meter.header_received
             self.downstream_header_bytes_sent = meter.header_sent
             self.downstream_decompressed_header_bytes_received = meter.decompressed_header_received
+            sent = meter.decompressed_header_sent
+            self.downstream_decompressed_header_bytes_sent = meter.header_sent if sent is None else sent
         if upstream is not None:
             self.upstream_wire_bytes_received = upstream.wire_received
             self.upstream_wire_bytes_sent = upstream.wire_sent
             self.upstream_header_bytes_received = upstream.header_received
             self.upstream_header_bytes_sent = upstream.header_sent
             self.upstream_decompressed_header_bytes_received = upstream.decompressed_header_received
+            sent = upstream.decompressed_header_sent
+            self.upstream_decompressed_header_bytes_sent = upstream.header_sent if sent is None else sent
             self.first_upstream_rx_body_byte_time = upstream.first_body_byte_time
 
     # -- the unusual request

@@ -142,6 +142,8 @@ class Attempts:
         router = self._router
         router.cluster.stats.traffic.retry_or_shadow_abandoned += 1
         self.end_retries()
+        for kept in router.shadows:
+            kept.abandon()
         if router.explain is not NO_EXPLANATION:
             router.explain.decided("retry", None, "the body is larger than the buffer limit")
         if router.upstream is not None:

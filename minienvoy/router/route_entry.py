@@ -138,6 +138,7 @@ class CommonVirtualHost:
         store: for the statistics of routes that have their own.
         virtual_clusters: that its requests are counted by, or None.
         max_body: of direct responses, in bytes.
+        takes_scheme_of_upstream: requests get the scheme that the connection to the upstream stands for.
     """
 
     name: str
@@ -150,6 +151,7 @@ class CommonVirtualHost:
     attempts: AttemptSettings = PLAIN
     rate_limits: RateLimitPolicy | None = None
     max_body: int = MAX_BODY
+    takes_scheme_of_upstream: bool = False
     random: Callable[[], int] = lambda: 0
     runtime: Loader | None = None
     sources: Any = None
@@ -175,6 +177,7 @@ class RouteEntry:
         priority: 0 for the default, 1 for high: which circuit breakers and connections are used.
         shadow_policies: to which clusters copies of requests go.
         attempts: what is said of retries and hedging.
+        takes_scheme_of_upstream: the listener wants it so; only if this is set somebody has to ask.
         tries_once: there is nothing of that, as long as no request asks for it.
         internal_redirect: which redirects of the upstream are followed, or None.
         copies_request: one of these two wants requests.
@@ -223,6 +226,7 @@ class RouteEntry:
         "rewrites",
         "shadow_policies",
         "specifier",
+        "takes_scheme_of_upstream",
         "timeout",
         "timeout_header",
         "tries_once",
@@ -305,7 +309,10 @@ class RouteEntry:
             and (self.grpc_timeouts is None or self.grpc_timeouts.max_timeout is None)
         )
         self.copies_request = bool(self.shadow_policies) or self.internal_redirect is not None
-        self.rewrites = self.path_rewriter is not None or self.host_rewriter is not None
+        self.takes_scheme_of_upstream = common.takes_scheme_of_upstream
+        self.rewrites = (
+            self.path_rewriter is not None or self.host_rewriter is not None or self.takes_scheme_of_upstream
+        )
         if action == "route" and proto.route.WhichOneof("cluster_specifier") == "weighted_clusters":
             # Its entries are copies of what is complete by now.
             here = f"{path}.route.weighted_clusters"

@@ -1,8 +1,8 @@
 """Copies of requests for clusters that only watch.
 
 Envoy: `Router::ShadowWriterImpl`, `ShadowPolicyImpl`; docs "Request mirroring". Fire and forget: a shadow is sent along
-with the request, and nobody looks at the answer. It is given up rather than let it hold anything back: when it has more
-to wait for than the buffer limit, when its upstream reads slower than the request comes, when the request breaks off.
+with the request, and nobody looks at the answer. What becomes of it is nothing to the request; but who is to be told a
+large body twice is read no faster than the slower of the two takes it, as in Envoy.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class ShadowPolicy:
 def shadow_host(host: bytes) -> bytes:
     """`a.test:80` is shadowed by `a.test-shadow:80`."""
     name, colon, port = host.rpartition(b":")
-    if colon and port.isdigit():
+    if colon and (port.isdigit() or not port):
         return b"%b-shadow:%b" % (name, port)
     return host + b"-shadow"
 
@@ -126,8 +126,13 @@ def start_shadows(
     stream: FilterManager,
     timeout: float,
     end_stream: bool,
+    limit: int,
 ) -> list[ShadowRequest]:
-    """Send the shadows of a request on their way; those that want the rest of it are returned."""
+    """Send the shadows of a request on their way; those that want the rest of it are returned.
+
+    Args:
+        limit: bytes that may wait for a shadow's connection before the client has to.
+    """
     started: list[ShadowRequest] = []
     if headers.method == b"CONNECT":
         # A tunnel can not be told twice.
@@ -136,7 +141,7 @@ def start_shadows(
         cluster = config.get_cluster(policy.cluster_of(headers))
         if cluster is None:
             continue
-        shadow = ShadowRequest(cluster, policy.shadow_headers(headers, stream), stream, timeout)
+        shadow = ShadowRequest(cluster, policy.shadow_headers(headers, stream), stream, timeout, limit)
         shadow.start(config, end_stream)
         if not end_stream and not shadow.done:
             started.append(shadow)
@@ -158,9 +163,10 @@ class ShadowRequest:
         "_headers",
         "_host",
         "_limit",
-        "_overflowing",
+        "_paused",
         "_pending",
         "_start",
+        "_stream",
         "_timeout",
         "_timer",
         "_trailers",
@@ -170,11 +176,14 @@ class ShadowRequest:
         "done",
     )
 
-    def __init__(self, cluster: Cluster, headers: RequestHeaderMap, stream: FilterManager, timeout: float) -> None:
+    def __init__(
+        self, cluster: Cluster, headers: RequestHeaderMap, stream: FilterManager, timeout: float, limit: int
+    ) -> None:
         self._cluster = cluster
         self._headers = headers
         self.dispatcher = stream.dispatcher
-        self._limit = stream.buffer_limit
+        self._stream = stream
+        self._limit = limit
         self._start = stream.dispatcher.monotonic_time()
         self._client: CodecClient | None = None
         self._encoder: RequestEncoder | None = None
@@ -183,7 +192,7 @@ class ShadowRequest:
         self._waiting: list[bytes] = []
         self._waiting_size = 0
         self._trailers: HeaderMap | None = None
-        self._complete = self._overflowing = self.done = False
+        self._complete = self._paused = self.done = False
         self._timer: Timer | None = None
         self._timeout = timeout
 
@@ -209,18 +218,19 @@ class ShadowRequest:
     def encode_data(self, data: bytes, end_stream: bool) -> None:
         if self.done:
             return
+        if self._encoder is None:
+            self._waiting.append(data)
+            self._waiting_size += len(data)
+            if self._waiting_size - len(data) <= self._limit < self._waiting_size:
+                self._cluster.stats.traffic.upstream_flow_control_backed_up_total += 1
+                self._on_watermark(True)
         if end_stream:
             self._on_request_complete()
         if self._encoder is not None:
-            if self._overflowing:
-                self.reset()
-            else:
-                self._encoder.encode_data(data, end_stream)
-            return
-        self._waiting.append(data)
-        self._waiting_size += len(data)
-        if self._waiting_size > self._limit:
-            self.reset()
+            self._encoder.encode_data(data, end_stream)
+
+    def abandon(self) -> None:
+        """The request is too large to be sent again; it is not too large to be passed on."""
 
     def encode_trailers(self, trailers: HeaderMap) -> None:
         if self.done:
@@ -256,6 +266,7 @@ class ShadowRequest:
         waiting, self._waiting = self._waiting, []
         trailers = self._trailers
         encoder.encode_headers(self._headers, self._complete and not waiting and trailers is None)
+        self._drain()
         if waiting:
             encoder.encode_data(b"".join(waiting), self._complete and trailers is None)
         if trailers is not None:
@@ -304,13 +315,14 @@ class ShadowRequest:
             self._host.stats.rq_error += 1
             if self._host.outlier is not None:
                 self._host.outlier.put_connect_failure()
-        self._finish(503)
+        self._finish(502 if reason is StreamResetReason.PROTOCOL_ERROR else 503)
 
     # -- inside
 
     def _on_request_complete(self) -> None:
         """The time that the answer may take counts from here."""
         self._complete = True
+        self._on_watermark(False)
         self._start = self.dispatcher.monotonic_time()
         if self._timeout:
             self._timer = self.dispatcher.create_timer(self._on_timeout)
@@ -326,7 +338,17 @@ class ShadowRequest:
             client.pool.on_stream_complete(client, now)
 
     def _on_watermark(self, high: bool) -> None:
-        self._overflowing = high
+        """A shadow that can not keep up makes the request wait, until that is complete."""
+        if high != self._paused and not (high and self._complete):
+            self._paused = high
+            self._stream.pause_request(high)
+
+    def _drain(self) -> None:
+        """What waited for a connection waits no longer."""
+        if self._waiting_size > self._limit:
+            self._waiting_size = 0
+            self._cluster.stats.traffic.upstream_flow_control_drained_total += 1
+            self._on_watermark(False)
 
     def _on_timeout(self) -> None:
         self._cluster.stats.traffic.upstream_rq_timeout += 1
@@ -340,6 +362,8 @@ class ShadowRequest:
     def _finish(self, status: int) -> None:
         """It is over; `status` is that of an answer that Envoy would have made up, 0 if there is none."""
         self.done = True
+        self._drain()
+        self._on_watermark(False)
         self._client = self._pending = self._encoder = None
         self._waiting = []
         if self._timer is not None:

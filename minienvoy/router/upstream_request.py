@@ -196,7 +196,7 @@ class UpstreamRequest:
             self.timers.touch()
         now = self._router.stream.dispatcher.monotonic_time()
         if self._router.attempts is not None:
-            if end_stream:
+            if end_stream and not self._may_be_followed(headers):
                 self._complete(now)
             if not self._router.attempts.takes_headers(self, headers):
                 return
@@ -214,7 +214,7 @@ class UpstreamRequest:
             else:
                 self.reset()
             return
-        if end_stream:
+        if end_stream and not self.done:
             self._complete(now)
         self._router.on_upstream_headers(self, headers, end_stream, now)
 
@@ -264,6 +264,14 @@ class UpstreamRequest:
             self.timers.stop()
         if self._paused_downstream:
             self._resume_downstream()
+
+    def _may_be_followed(self, headers: ResponseHeaderMap) -> bool:
+        """It is a redirect, and not one that is retried."""
+        redirect, attempts = self._router.route_entry.internal_redirect, self._router.attempts
+        if redirect is None or headers.status not in redirect.codes or attempts is None:
+            return False
+        state = attempts.state
+        return state is None or not state.remaining or not state.would_retry_headers(headers)
 
     def _fails_handshake(self, headers: ResponseHeaderMap) -> bool:
         """A WebSocket was asked for, and this is not it."""

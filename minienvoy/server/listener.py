@@ -119,11 +119,15 @@ class ConnectionLimit:
         self.limit: int | None = None
 
     @property
+    def configured(self) -> int:
+        """What is in force; `NO_LIMIT` if nobody has said anything."""
+        if self.limit is not None:
+            return self.limit
+        return self._runtime.snapshot.get_integer("overload.global_downstream_max_connections", NO_LIMIT)
+
+    @property
     def full(self) -> bool:
-        limit = self.limit
-        if limit is None:
-            limit = self._runtime.snapshot.get_integer("overload.global_downstream_max_connections", NO_LIMIT)
-        return self.current >= limit
+        return self.current >= self.configured
 
 
 class Listener:

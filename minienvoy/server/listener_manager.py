@@ -15,6 +15,7 @@ from typing import Any
 
 from .. import logger
 from ..errors import ConfigError
+from ..network.address import Address
 from .drain_manager import DrainManager
 from .factory_context import ServerContext
 from .listener import Listener
@@ -51,6 +52,11 @@ class ListenerManager:
     def listeners(self) -> list[Listener]:
         """Those in use, in the order in which they were added."""
         return list(self._listeners.values())
+
+    def public_addresses(self) -> list[Address]:
+        """Where others than this machine can reach the listeners."""
+        addresses = [address for listener in self.listeners() for address in listener.local_addresses]
+        return [each for each in addresses if not each.path and not each.host.startswith("127.") and each.host != "::1"]
 
     def load(self, configs: Iterable[Any], path: str = "static_resources.listeners") -> None:
         """Add the listeners of the bootstrap.

@@ -17,8 +17,8 @@ of them has removed its scope. Sources that differ and still report one name (a 
 
 `used` (`/stats?usedonly`) is inferred, because a flag would cost every increment: a counter is used if it was ever seen
 above zero, a gauge if it was ever seen different from zero, and both if `USED_WITH` of their struct names a counter
-that is used (a connection that came and went has used the gauge that counts the active ones), or names nothing, for
-what the owner sets when it is made.
+that is used (a connection that came and went has used the gauge that counts the active ones), has a question whose
+answer from the counters is yes, or names nothing, for what the owner sets when it is made.
 """
 
 from __future__ import annotations
@@ -87,8 +87,9 @@ class StatsStruct(metaclass=StatsStructMeta):
     COUNTERS: ClassVar[tuple[str, ...]]
     GAUGES: ClassVar[tuple[str, ...]]
     HISTOGRAMS: ClassVar[tuple[tuple[str, str], ...]]
-    USED_WITH: ClassVar[Mapping[str, str]] = {}
-    """Field to the counter whose use implies the field's, or to the empty string for one that is always used."""
+    USED_WITH: ClassVar[Mapping[str, str | Callable[[Any], bool]]] = {}
+    """Field to the counter whose use implies the field's, to a question about the struct of the counters, or to the
+    empty string for one that is always used."""
 
     def __init__(self) -> None:
         for name in self.COUNTERS:
@@ -412,5 +413,8 @@ class Store:
 
 def _used_with(struct: StatsStruct, entry: _Entry, prefix: str) -> Iterator[str]:
     for field, counter in struct.USED_WITH.items():
-        if not counter or getattr(entry.used_with, counter) or prefix + counter in entry.used:
+        if callable(counter):
+            if counter(entry.used_with):
+                yield prefix + field
+        elif not counter or getattr(entry.used_with, counter) or prefix + counter in entry.used:
             yield prefix + field

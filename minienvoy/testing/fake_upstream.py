@@ -19,6 +19,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self, cast
 
 if TYPE_CHECKING:
+    import ssl
+
     from .threaded_upstream import ThreadedUpstream
 
 _LARGEST_HEAD = 256 * 1024
@@ -124,7 +126,9 @@ def _reason(status: int) -> str:
 class _Upstream:
     """A listening socket on an ephemeral port of the loopback interface, and its connections."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self.tls = tls
+        """What makes it speak TLS, as `testing.ca().issue("users.test").server_context()`; None for no TLS."""
         self.connections = 0
         """How many connections were accepted so far."""
         self._open: set[asyncio.Transport] = set()
@@ -144,7 +148,7 @@ class _Upstream:
     async def start(self) -> Self:
         """Listen; as entering the context does."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._protocol, "127.0.0.1", 0)
+        self._server = await loop.create_server(self._protocol, "127.0.0.1", 0, ssl=self.tls)
         host, port = self._server.sockets[0].getsockname()[:2]
         self._address = f"{host}:{port}"
         return self
@@ -181,7 +185,8 @@ class _Upstream:
         """Undo `refuse`."""
         refusing, self._refusing = self._refusing, None
         if refusing is not None:
-            self._server = await asyncio.get_running_loop().create_server(self._protocol, sock=refusing)
+            loop = asyncio.get_running_loop()
+            self._server = await loop.create_server(self._protocol, sock=refusing, ssl=self.tls)
 
     def opened(self, transport: asyncio.Transport) -> None:
         """A connection was accepted."""
@@ -215,8 +220,9 @@ class FakeUpstream(_Upstream):
         *answers: Answer,
         respond: Callable[[Request], Answer] | None = None,
         paths: Mapping[str, Sequence[Answer]] | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(tls)
         self.requests: list[Request] = []
         """In the order in which they were complete."""
         self._scripts = {"": list(answers) or [Reply()], **{path: list(each) for path, each in (paths or {}).items()}}
@@ -390,8 +396,8 @@ class Conversation:
 class FakeTcpUpstream(_Upstream):
     """A TCP upstream that greets, or sends back what it receives, or both; it ends when the other side has ended."""
 
-    def __init__(self, greeting: bytes = b"", echo: bool = True) -> None:
-        super().__init__()
+    def __init__(self, greeting: bytes = b"", echo: bool = True, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(tls)
         self.greeting = greeting
         self.echo = echo
         self.conversations: list[Conversation] = []

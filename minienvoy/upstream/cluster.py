@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..config.api import type_of, unpack
 from ..config.fields import declared_in, honours
 from ..errors import ConfigError
-from ..explain.explanation import NO_EXPLANATION
+from ..explain.explanation import NO_EXPLANATION, Explanation
 from ..network.transport_socket import (
     UPSTREAM_TRANSPORT_SOCKETS,
     TransportSocketFactory,
@@ -50,6 +50,21 @@ if TYPE_CHECKING:
     from .cluster_manager import ClusterManager
     from .outlier_event_logger import OutlierEventLogger
     from .transport_socket_matcher import TransportSocketMatcher
+
+KUBERNETES: Final = "kubernetes:"
+"""How the `target_uri` of an EDS source begins that is a Kubernetes API server."""
+
+
+def is_kubernetes_source(source: Any) -> bool:
+    """Whether a `ConfigSource` is a Kubernetes API server and no control plane (`extensions/clusters/eds.py`)."""
+    return any(each.google_grpc.target_uri.startswith(KUBERNETES) for each in source.api_config_source.grpc_services)
+
+
+def _only_kubernetes(config: Any, what: str) -> str | None:
+    if is_kubernetes_source(config.eds_cluster_config.eds_config):
+        return None
+    return f"{what} only from Kubernetes (target_uri: {KUBERNETES})"
+
 
 honours(
     "envoy.config.cluster.v3.Cluster",
@@ -100,6 +115,12 @@ honours(
     values={
         "type": ("STATIC", "STRICT_DNS", "LOGICAL_DNS", "ORIGINAL_DST"),
     },
+    when={
+        "type": lambda config: _only_kubernetes(config, "EDS is supported"),
+        "eds_cluster_config": lambda config: _only_kubernetes(config, "supported"),
+    },
+    # Who reads the source looks at all of it.
+    skips={"eds_cluster_config": lambda config: True},
     whole=("metadata",),
 )
 declared_in("minienvoy.upstream.transport_socket_matcher", "envoy.config.cluster.v3.Cluster.TransportSocketMatch")
@@ -358,6 +379,14 @@ class Cluster:
             self.transport_socket_matcher = TransportSocketMatcher(
                 config.transport_socket_matches, context, f"{path}.transport_socket_matches"
             )
+        if self.http_options.negotiates:
+            matcher = self.transport_socket_matcher
+            if self.transport_socket is None or (matcher is not None and matcher.may_be_plain):
+                raise ConfigError(
+                    f"ALPN configured for cluster {self.name} which has a non-ALPN transport socket"
+                    + (" matcher" if self.transport_socket is not None else ""),
+                    path,
+                )
 
     def transport_socket_of(self, host: Host) -> TransportSocketFactory | None:
         """What makes connections to `host` more than plain; None if they are plain."""
@@ -416,6 +445,9 @@ class Cluster:
     def _load_balancer_factory(self, config: Any, context: ClusterContext) -> tuple[str, LoadBalancerFactory]:
         """The name of the policy and its factory; a kind of cluster may bring its own."""
         return cluster_policy(config, context)
+
+    def explain_endpoints(self, explain: Explanation) -> None:
+        """Say what discovery knows of endpoints that are no hosts, where it knows more than the hosts."""
 
     def hosts(self) -> list[Host]:
         """Of all priorities."""
@@ -508,6 +540,7 @@ def _http_options(config: Any, path: str) -> UpstreamHttpProtocolOptions:
         config.http2_protocol_options,
         protocol,
         max_requests,
+        may_speak_http2=config.HasField("http2_protocol_options"),
     )
     for name in sorted(config.typed_extension_protocol_options):
         packed = config.typed_extension_protocol_options[name]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 honours(
     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+    "auto_config",
     "common_http_protocol_options",
     "explicit_http_config",
     "outlier_detection",
@@ -43,6 +44,15 @@ honours(
     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig",
     "http_protocol_options",
     "http2_protocol_options",
+)
+honours(
+    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.AutoHttpConfig",
+    "http_protocol_options",
+    "http2_protocol_options",
+    when={
+        "http3_protocol_options": lambda config: "HTTP/3 is not spoken",
+        "alternate_protocols_cache_options": lambda config: "it is for HTTP/3, which is not spoken",
+    },
 )
 honours(
     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.UseDownstreamHttpConfig",
@@ -73,6 +83,8 @@ class UpstreamProtocol(Enum):
     HTTP2 = 2
     DOWNSTREAM = 3
     """What the client speaks."""
+    ALPN = 4
+    """What TLS agrees on."""
 
 
 @record
@@ -81,6 +93,7 @@ class UpstreamHttpProtocolOptions:
 
     Attributes:
         protocol: what is spoken.
+        may_speak_http2: that is HTTP/2, or can be (`ClusterInfo::Features::HTTP2`).
         http1: for the codec of an HTTP/1 connection.
         http2: for the codec of an HTTP/2 connection.
         idle_timeout: seconds after which a connection without streams is closed.
@@ -91,6 +104,7 @@ class UpstreamHttpProtocolOptions:
     """
 
     protocol: UpstreamProtocol = UpstreamProtocol.HTTP1
+    may_speak_http2: bool = False
     http1: Http1Settings = field(default_factory=Http1Settings)
     http2: Http2Settings = field(default_factory=Http2Settings)
     idle_timeout: float | None = 3600.0
@@ -100,6 +114,11 @@ class UpstreamHttpProtocolOptions:
     error_matcher: ResponsePredicate | None = None
     sni_header: bytes = b""
     auto_san_validation: bool = False
+
+    @property
+    def negotiates(self) -> bool:
+        """TLS says what is spoken."""
+        return self.protocol is UpstreamProtocol.ALPN
 
     @property
     def names_server(self) -> bool:
@@ -122,6 +141,8 @@ class UpstreamHttpProtocolOptions:
         http2: Any,
         protocol: UpstreamProtocol = UpstreamProtocol.HTTP1,
         max_requests_per_connection: int = 0,
+        *,
+        may_speak_http2: bool = False,
     ) -> UpstreamHttpProtocolOptions:
         """From `envoy.config.core.v3.HttpProtocolOptions`, `Http1ProtocolOptions` and `Http2ProtocolOptions`.
 
@@ -133,6 +154,7 @@ class UpstreamHttpProtocolOptions:
         key_formatter, make_key_formatter = header_formatters(http1.header_key_format, "header_key_format")
         return cls(
             protocol=protocol,
+            may_speak_http2=may_speak_http2,
             http2=Http2Settings.from_proto(http2, common, max_headers_size=kilobytes * 1024),
             http1=Http1Settings(
                 enable_trailers=http1.enable_trailers,
@@ -180,6 +202,8 @@ def create_http_protocol_options(config: Any, max_requests_per_connection: int) 
     protocol = UpstreamProtocol.HTTP1
     if kind == "use_downstream_protocol_config":
         protocol = UpstreamProtocol.DOWNSTREAM
+    elif kind == "auto_config":
+        protocol = UpstreamProtocol.ALPN
     elif kind == "explicit_http_config" and chosen.WhichOneof("protocol_config") == "http2_protocol_options":
         protocol = UpstreamProtocol.HTTP2
     options = UpstreamHttpProtocolOptions.from_proto(
@@ -188,6 +212,7 @@ def create_http_protocol_options(config: Any, max_requests_per_connection: int) 
         chosen.http2_protocol_options,
         protocol,
         max_requests_per_connection,
+        may_speak_http2=kind == "auto_config" or chosen.HasField("http2_protocol_options"),
     )
     upstream = config.upstream_http_protocol_options
     if upstream.auto_sni or upstream.auto_san_validation:

@@ -101,7 +101,7 @@ def test_a_list_over_a_limit_is_told_and_leaves_the_table_as_it_should_be(
 
 def test_a_table_that_must_shrink_has_to() -> None:
     ours = decoder(table_size=100)
-    ours.allow_table_size(100)
+    ours.allow_table_size(100, 100)
     with pytest.raises(HpackError):
         ours.decode(b"\x82")
     assert pairs(ours.decode(table_size_update(100) + b"\x82")) == [(b":method", b"GET")]

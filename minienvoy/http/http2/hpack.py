@@ -113,6 +113,7 @@ class Decoder:
 
     __slots__ = (
         "_allowed_table_size",
+        "_due_table_size",
         "_joined",
         "_make_entry",
         "_max_count",
@@ -148,15 +149,20 @@ class Decoder:
         self._max_table_size = DEFAULT_TABLE_SIZE
         self._allowed_table_size = max(table_size, DEFAULT_TABLE_SIZE)
         self._update_due = False
+        self._due_table_size = 0
         self.table: list[Entry] = []
         self.table_size = 0
         self.blocks: dict[bytes, Any] = {}
         self._stable = False
 
-    def allow_table_size(self, size: int) -> None:
-        """The peer has acknowledged our SETTINGS_HEADER_TABLE_SIZE: from here on it is held to it."""
+    def allow_table_size(self, size: int, least: int) -> None:
+        """The peer has acknowledged our SETTINGS_HEADER_TABLE_SIZE: from here on it is held to it.
+
+        `least` is the smallest that was said on the way to `size`: the next block has to begin with one not larger.
+        """
         self._allowed_table_size = size
-        if size < self._max_table_size:
+        if least < self._max_table_size:
+            self._due_table_size = least
             self._update_due = True
             self.blocks.clear()
 
@@ -192,6 +198,8 @@ class Decoder:
                     new_size, at = read_integer(block, at, 31)
                 if not first or new_size > self._allowed_table_size:
                     raise HpackError("a table size that is not allowed")
+                if self._update_due and new_size > self._due_table_size:
+                    raise HpackError("the table was not made smaller")
                 self._max_table_size = new_size
                 self._update_due = False
                 self._evict()

@@ -5,9 +5,10 @@ Envoy: `envoy.config.core.v3.Http2ProtocolOptions`, `Http2::Utility::initializeA
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from ...config.fields import honours
+from ...config.fields import forbids, honours
+from ...errors import ConfigError
 from ...record import record
 from ..http1.settings import ALLOW_UNDERSCORES
 
@@ -34,6 +35,44 @@ honours(
 )
 honours("envoy.config.core.v3.Http2ProtocolOptions.SettingsParameter", "identifier", "value")
 honours("envoy.config.core.v3.KeepaliveSettings", "interval", "timeout", "interval_jitter", "connection_idle_interval")
+
+_NAMED: Final = {1: "hpack_table_size", 3: "max_concurrent_streams", 4: "initial_stream_window_size"}
+"""Settings that have a field of their own."""
+
+
+@forbids("envoy.config.core.v3.Http2ProtocolOptions")
+def check_custom_settings(config: Any, path: str) -> None:
+    """`custom_settings_parameters` that contradict a field, or each other."""
+    where = f"{path}.custom_settings_parameters" if path else "custom_settings_parameters"
+    said: dict[int, int] = {}
+    inconsistent: dict[int, None] = {}
+    collisions: list[str] = []
+    for each in config.custom_settings_parameters:
+        identifier, value = each.identifier.value, each.value.value
+        if said.setdefault(identifier, value) != value:
+            inconsistent[identifier] = None
+        elif identifier == 2 and value == 1:
+            raise ConfigError(
+                "server push is not supported by Envoy and can not be enabled via a SETTINGS parameter.", where
+            )
+        elif identifier == 8:
+            raise ConfigError(
+                'the "allow_connect" SETTINGS parameter must only be configured through the named field', where
+            )
+        elif identifier in _NAMED and config.HasField(_NAMED[identifier]):
+            collisions.append(_NAMED[identifier])
+    if inconsistent:
+        shown = ",".join(f"0x{identifier:02x}" for identifier in inconsistent)
+        raise ConfigError(
+            f"inconsistent HTTP/2 custom SETTINGS parameter(s) detected; identifiers = {{{shown}}}", where
+        )
+    if collisions:
+        raise ConfigError(
+            f"the {{{','.join(dict.fromkeys(collisions))}}} HTTP/2 SETTINGS parameter(s) can not be configured through "
+            "both named and custom parameters",
+            where,
+        )
+
 
 _NUMBERS = (
     "hpack_table_size",
