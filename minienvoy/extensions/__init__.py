@@ -45,6 +45,9 @@ CATALOGUE = {
     "envoy.extensions.filters.http.grpc_http1_reverse_bridge.v3.FilterConfigPerRoute": (
         "filters.http.grpc_http1_reverse_bridge"
     ),
+    "envoy.extensions.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder": (
+        "filters.http.grpc_json_transcoder.filter"
+    ),
     "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig": "filters.http.grpc_stats",
     "envoy.extensions.filters.http.grpc_web.v3.GrpcWeb": "filters.http.grpc_web",
     "envoy.extensions.filters.http.router.v3.Router": "filters.http.router",
