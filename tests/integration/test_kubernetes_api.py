@@ -58,7 +58,8 @@ async def clients() -> AsyncIterator[Any]:
 
     yield make
     for client in made:
-        await client.api.close()
+        client.api.close()
+        await client.dispatcher.stop()
 
 
 async def test_a_token_is_sent_and_the_namespace_is_the_contexts(

@@ -1,7 +1,7 @@
 """The way to an API server: where it is, who we are, and TLS, as kubernetes_asyncio finds them.
 
 No Envoy counterpart. Of the client library only the configuration, the authentication and the connections are used; it
-is imported when the first watch begins, for that takes more than half a second and 60 MB. Its own watch has no
+is imported when the first watch begins, in another thread, for that takes half a second and 50 MB. Its own watch has no
 back-off, hangs on a silent server and reads objects into models twenty times as slowly (`reflector` instead).
 
 Credentials do not last: the token of a pod is read from its file again every minute; whatever a kubeconfig says, with
@@ -11,7 +11,10 @@ was replaced, and after a 401. If that fails, what was there before is used unti
 
 from __future__ import annotations
 
+import asyncio
 import os
+import sys
+from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
@@ -80,6 +83,7 @@ class KubernetesApi:
         self._token_file = ""
         self._token_seen: tuple[int, int] | None = None
         self._look_at_token = 0.0
+        self._connecting = asyncio.Lock()
 
     def default_namespace(self) -> str:
         """Of the pod this runs in, or of the kubeconfig's context; `default` where neither says."""
@@ -136,12 +140,13 @@ class KubernetesApi:
     def forget_credentials(self) -> None:
         self._stale = True
 
-    async def close(self) -> None:
-        """End all connections."""
+    def close(self) -> None:
+        """End all connections, soon."""
         clients, self._retired, self._client = [*self._retired, self._client], [], None
         for client in clients:
             if client is not None:
-                await client.close()
+                # A task for each: whoever stops a server gives every task one step more, and no second one.
+                self._dispatcher.create_task(client.close(), "kubernetes close")
 
     # -- inside
 
@@ -154,6 +159,11 @@ class KubernetesApi:
         )
 
     async def _connected(self) -> Any:
+        # Several watches begin at once; a plugin is to be run for one of them.
+        async with self._connecting:
+            return await self._client_of_now()
+
+    async def _client_of_now(self) -> Any:
         if self._client is not None and not self._stale and not self._expired() and not self._token_replaced():
             return self._client
         try:
@@ -175,6 +185,8 @@ class KubernetesApi:
         return made
 
     async def _make_client(self) -> Any:
+        if EXTRA[0] not in sys.modules:
+            await self._dispatcher.in_thread(lambda: import_module(EXTRA[0]))
         from kubernetes_asyncio import client, config
 
         load_incluster_config: Any = config.load_incluster_config
@@ -195,6 +207,8 @@ class KubernetesApi:
                 )
                 expiry = getattr(loader, "exec_plugin_expiry", None)
                 self._expires = None if expiry is None else expiry.timestamp()
+            # Reading the certificates of the system takes its time, and so did what is above.
+            await self._dispatcher.pause()
             return client.ApiClient(configuration)
         except KubernetesError:
             raise
@@ -241,7 +255,7 @@ def _read_kubeconfig(path: str) -> Any:
     first = path.split(os.pathsep)[0]
     try:
         with open(first, encoding="utf-8") as file:  # noqa: PTH123
-            return yaml.safe_load(file)
+            return yaml.load(file, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except OSError as error:
         raise KubernetesError(f"the kubeconfig {first} can not be read: {error.strerror}") from error
     except yaml.YAMLError as error:

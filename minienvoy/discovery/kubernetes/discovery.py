@@ -118,7 +118,7 @@ class KubernetesDiscovery:
         for subscription in tuple(self.subscriptions):
             subscription.stop()
         for api in self._apis.values():
-            self.dispatcher.create_task(api.close(), "kubernetes close")
+            api.close()
         self._apis.clear()
 
     def _many(self, source: ApiSource, namespace: str) -> bool:

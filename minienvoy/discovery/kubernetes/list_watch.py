@@ -56,8 +56,8 @@ class Api(Protocol):
     def forget_credentials(self) -> None:
         """They were refused: make new ones before the next request."""
 
-    async def close(self) -> None:
-        """End all connections."""
+    def close(self) -> None:
+        """End all connections, soon."""
 
 
 class ListWatch:

@@ -291,9 +291,8 @@ def _refs(fields: Fields, path: str) -> tuple[Ref, ...]:
     given = [bool(service), services is not None, slices is not None, pods is not None]
     if sum(given) != 1:
         raise ConfigError("exactly one of service, services, endpoint_slices and pods is needed", path)
-    if slices is not None or pods is not None:
-        if fields.take("port") is not None:
-            raise ConfigError("the port belongs to what has it", fields.at("port"), remedy="say it beside label_selector")
+    if (slices is not None or pods is not None) and fields.take("port") is not None:
+        raise ConfigError("the port belongs to what has it", fields.at("port"), remedy="say it beside label_selector")
     if slices is not None:
         own = slices.name("namespace") or namespace
         ref = SlicesRef(own, _selector(slices), slices.port("port"))

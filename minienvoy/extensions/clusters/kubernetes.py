@@ -70,6 +70,7 @@ _TLS: Final = ("https", "kubernetes.io/wss")
 class KubernetesCluster(Cluster):
     __slots__ = (
         "_discovery",
+        "_discovery_is_own",
         "_endpoints",
         "_hosts",
         "_names",
@@ -101,6 +102,7 @@ class KubernetesCluster(Cluster):
                 context.dispatcher, context.dns_resolvers.shared(), _FAMILIES[settings.family], self._on_names
             )
         self._discovery = shared_discovery(context)
+        self._discovery_is_own = context.cluster_manager is None
         self._discovery.announce(settings)
         self.subscription = Subscription(self.name, settings, self._discovery, self._on_assignment)
 
@@ -117,6 +119,8 @@ class KubernetesCluster(Cluster):
             self._on_initialized = None
             self._timeout.disable()
             self.subscription.stop()
+            if self._discovery_is_own:
+                self._discovery.stop()
             if self._names is not None:
                 self._names.stop()
 
