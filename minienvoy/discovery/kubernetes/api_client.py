@@ -12,6 +12,7 @@ was replaced, and after a 401. If that fails, what was there before is used unti
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 from importlib import import_module
@@ -187,6 +188,9 @@ class KubernetesApi:
     async def _make_client(self) -> Any:
         if EXTRA[0] not in sys.modules:
             await self._dispatcher.in_thread(lambda: import_module(EXTRA[0]))
+            if gc.get_freeze_count():
+                # Whoever runs the process has told the collector what stays. These 60,000 objects do, too.
+                gc.freeze()
         from kubernetes_asyncio import client, config
 
         load_incluster_config: Any = config.load_incluster_config
