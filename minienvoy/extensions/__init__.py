@@ -81,6 +81,7 @@ CATALOGUE = {
     "xds.type.matcher.v3.IPMatcher": "matching.custom_matchers",
     "xds.type.matcher.v3.ServerNameMatcher": "matching.custom_matchers",
     # health checkers
+    "envoy.health_checkers.grpc": "health_checkers.grpc",
     "envoy.health_checkers.http": "health_checkers.http",
     "envoy.health_checkers.tcp": "health_checkers.tcp",
     # clusters

@@ -488,12 +488,16 @@ class ActiveStream(UpgradableStream):
             self.downstream_header_bytes_received = meter.header_received
             self.downstream_header_bytes_sent = meter.header_sent
             self.downstream_decompressed_header_bytes_received = meter.decompressed_header_received
+            sent = meter.decompressed_header_sent
+            self.downstream_decompressed_header_bytes_sent = meter.header_sent if sent is None else sent
         if upstream is not None:
             self.upstream_wire_bytes_received = upstream.wire_received
             self.upstream_wire_bytes_sent = upstream.wire_sent
             self.upstream_header_bytes_received = upstream.header_received
             self.upstream_header_bytes_sent = upstream.header_sent
             self.upstream_decompressed_header_bytes_received = upstream.decompressed_header_received
+            sent = upstream.decompressed_header_sent
+            self.upstream_decompressed_header_bytes_sent = upstream.header_sent if sent is None else sent
             self.first_upstream_rx_body_byte_time = upstream.first_body_byte_time
 
     # -- the unusual request

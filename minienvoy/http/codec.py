@@ -117,6 +117,8 @@ class ClientConnection(Protocol):
     """The last request has been written to its end."""
     should_close: bool
     """The connection can not carry another request."""
+    half_closes: bool
+    """A FIN of the peer ends what the connection carries; the connection is ended here."""
     close_notified: bool
     """A response has announced that it is the last one."""
     extra_bytes: bool

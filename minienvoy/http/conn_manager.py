@@ -83,7 +83,9 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         self._rearm_idle_timer()
         if config.max_connection_duration:
             self._duration_timer = config.dispatcher.create_timer(self._on_max_connection_duration)
-            self._duration_timer.enable(config.max_connection_duration)
+            self._duration_timer.enable(
+                self._jittered(config.max_connection_duration, config.max_connection_duration_jitter)
+            )
         if config.overload is not None and config.overload.reduces_timeouts:
             config.overload.watchers.add(self._on_overload)
             self._on_overload()
@@ -183,7 +185,7 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
             return
         self.drain_announced = True
         self._drain_timer = self.config.dispatcher.create_timer(self._on_drain_timeout)
-        self._drain_timer.enable(self.config.drain_timeout)
+        self._drain_timer.enable(self._jittered(self.config.drain_timeout, self.config.drain_timeout_jitter))
 
     def check_for_deferred_close(self, skip_delay: bool) -> None:
         """Close if it was decided to and nothing is under way any more.
@@ -283,8 +285,20 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         self.config.stats.downstream_cx_max_duration_reached += 1
         if self.codec is None:
             self.connection.close(ConnectionCloseType.FLUSH_WRITE, "max_connection_duration")
+        elif self.config.http1_safe_max_connection_duration and not self.multiplexed:
+            # A client that sends its next request right now must not meet a closed connection.
+            self.codec.make_streams_by(self._new_last_stream)  # type: ignore[attr-defined]
         else:
             self.start_drain_sequence()
+
+    def _new_last_stream(self, encoder: ResponseEncoder) -> ActiveStream:
+        stream = self.new_stream(encoder)
+        self.draining = stream.saw_connection_close = True
+        return stream
+
+    def _jittered(self, seconds: float, jitter: float) -> float:
+        """Longer by up to the fraction `jitter`, so that not all connections that began together end together."""
+        return seconds * (1.0 + jitter * self.config.draw()) if jitter else seconds
 
     def on_codec_error(self, error: CodecProtocolError) -> None:
         self.config.stats.downstream_cx_protocol_error += 1

@@ -12,6 +12,7 @@ from .header_map import ResponseHeaderMap
 _STATUS_OF_HTTP: Final = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
 _UNKNOWN: Final = 2
 _DEADLINE_EXCEEDED: Final = 4
+_MAX_TIMEOUT: Final = 99_999_999
 
 
 FRAME_HEADER_SIZE: Final = 5
@@ -65,6 +66,17 @@ def make_grpc_reply(headers: ResponseHeaderMap, message: bytes, details: str, gr
     if message:
         headers.set(b"grpc-message", percent_encode(message))
     headers.remove(b"content-length")
+
+
+def grpc_timeout(milliseconds: int) -> bytes:
+    """The value of `grpc-timeout`, in the finest unit that needs no more than eight digits
+    (`Grpc::Common::toGrpcTimeout`)."""
+    count = milliseconds
+    for unit, next_unit in ((b"m", 1000), (b"S", 60), (b"M", 60)):
+        if count <= _MAX_TIMEOUT:
+            return b"%d%s" % (count, unit)
+        count //= next_unit
+    return b"%dH" % min(count, _MAX_TIMEOUT)
 
 
 def percent_encode(message: bytes) -> bytes:

@@ -143,6 +143,7 @@ class SslSocket(asyncio.Protocol, ConnectionCallbacks):
         if self.connection.closed:
             transport.abort()  # type: ignore[attr-defined]
             return
+        self.info.connected_time = self.connection.dispatcher.monotonic_time()
         self._handshake()
 
     def data_received(self, data: bytes) -> None:
@@ -152,6 +153,8 @@ class SslSocket(asyncio.Protocol, ConnectionCallbacks):
         if self.shaken_hands:
             self._read()
         else:
+            if self.info.handshake_begin_time is None:
+                self.info.handshake_begin_time = self.connection.dispatcher.monotonic_time()
             if len(self._noted_in) < _MAX_NOTED:
                 self._noted_in += data
             self._handshake()
@@ -230,6 +233,7 @@ class SslSocket(asyncio.Protocol, ConnectionCallbacks):
         assert raw is not None
         self.shaken_hands = True
         info.session = self.session
+        info.handshake_end_time = self.connection.dispatcher.monotonic_time()
         info.session_reused = bool(self.session.session_reused)
         agreed = read_agreement(bytes(self._noted_in), bytes(self._noted_out), context.server_side)
         self._noted_in.clear()

@@ -23,6 +23,7 @@ from ..http.header_map import (
 )
 
 if TYPE_CHECKING:
+    from ..access_log.command import CommandTable
     from ..access_log.context import Sources
     from ..access_log.formatter import Formatter
     from ..stream_info import StreamInfo
@@ -62,14 +63,19 @@ class HeaderParser:
 
     @classmethod
     def from_proto(
-        cls, to_add: Iterable[Any], to_remove: Iterable[str], path: str, sources: Sources | None
+        cls,
+        to_add: Iterable[Any],
+        to_remove: Iterable[str],
+        path: str,
+        sources: Sources | None,
+        added: CommandTable | None = None,
     ) -> HeaderParser | None:
-        """None if there is nothing to do.
+        """None if there is nothing to do. `added` are commands that whoever asks names itself.
 
         Raises:
             ConfigError: a format that is none, or a header that may not be touched.
         """
-        additions = [_addition(option, f"{path}_to_add[{at}]", sources) for at, option in enumerate(to_add)]
+        additions = [_addition(option, f"{path}_to_add[{at}]", sources, added) for at, option in enumerate(to_add)]
         removals: list[bytes] = []
         for at, name in enumerate(to_remove):
             lower = name.lower()
@@ -124,7 +130,7 @@ class HeaderParser:
             headers.append_entry(item)
 
 
-def _addition(option: Any, path: str, sources: Sources | None) -> _Addition:
+def _addition(option: Any, path: str, sources: Sources | None, added: CommandTable | None) -> _Addition:
     from ..access_log.formatter import compile_format
 
     name = option.header.key.lower()
@@ -138,7 +144,7 @@ def _addition(option: Any, path: str, sources: Sources | None) -> _Addition:
     if name.startswith(":") or name == "host":
         raise ConfigError(":-prefixed or host headers may not be modified", f"{path}.header.key")
     try:
-        formatter = compile_format(value, sources, omit_empty_values=True)
+        formatter = compile_format(value, sources, omit_empty_values=True, added=added or {})
     except ConfigError as error:
         raise ConfigError(error.problem, f"{path}.header.value", remedy=error.remedy) from None
     return _Addition(name.encode(), formatter, action, option.keep_empty_value)

@@ -54,6 +54,8 @@ class ServerContext:
     """`native`, or `h11` for the reference codec."""
     byte_meters: bool = False
     """Some format asks what streams take on the wire: codecs are to count it."""
+    times_routes: bool = False
+    """Some format asks how long it takes to find a route."""
     overload: OverloadState | None = None
     """What the overload manager has decided; None if there is none."""
     global_connections: ConnectionLimit

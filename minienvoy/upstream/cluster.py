@@ -540,6 +540,7 @@ def _http_options(config: Any, path: str) -> UpstreamHttpProtocolOptions:
         config.http2_protocol_options,
         protocol,
         max_requests,
+        may_speak_http2=config.HasField("http2_protocol_options"),
     )
     for name in sorted(config.typed_extension_protocol_options):
         packed = config.typed_extension_protocol_options[name]

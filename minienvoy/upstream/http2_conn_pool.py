@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from ..http.codec import StreamResetReason
 from .conn_pool import PoolFailureReason
 from .http2_codec_client import Http2CodecClient, Http2StreamClient
-from .http_conn_pool import MAX_PRECONNECTED, HttpConnPool, HttpPoolCallbacks, PendingStream, no_codec
+from .http_conn_pool import MAX_PRECONNECTED, HttpConnPool, HttpPoolCallbacks, MakeCodec, PendingStream, no_codec
 from .resource_manager import DEFAULT
 
 if TYPE_CHECKING:
@@ -28,7 +28,11 @@ if TYPE_CHECKING:
 
 
 class Http2ConnPool(HttpConnPool):
-    """As `HttpConnPool`; `_ready` are the connections that have room, who has had it last at the end."""
+    """As `HttpConnPool`; `_ready` are the connections that have room, who has had it last at the end.
+
+    Attributes:
+        counts_bytes: what streams take on the wire is counted on new connections.
+    """
 
     _clients: set[Http2CodecClient]  # type: ignore[assignment]
 
@@ -41,8 +45,10 @@ class Http2ConnPool(HttpConnPool):
         priority: int = DEFAULT,
         key: Hashable = DEFAULT,
         transport_options: TransportSocketOptions | None = None,
+        make_codec: MakeCodec = no_codec,
     ) -> None:
-        super().__init__(cluster, host, no_codec, priority, key, transport_options)
+        super().__init__(cluster, host, make_codec, priority, key, transport_options)
+        self.counts_bytes: bool = getattr(make_codec, "counts_bytes", False)
         self.settings = cluster.http_options.http2
         self.max_concurrent_streams = self.settings.max_concurrent_streams
         self.max_requests = self._max_requests

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from ..network.connection import DetectedCloseType
 from ..network.transport_socket import TransportSocketOptions
 from ..record import replace
 from .codec_client import CodecClient
@@ -67,6 +68,13 @@ MakeCodec = Callable[["ClientConnection", "Http1Settings", Any], Any]
 
 
 NO_OPTIONS: Final = TransportSocketOptions()
+
+
+def ends_here(client: CodecClient) -> bool:
+    """What `client` carries is no HTTP: a FIN of the peer ends that, and then we end the connection."""
+    if not client.busy or not client.codec.half_closes:
+        return False
+    return client.connection.detected_close_type is not DetectedCloseType.REMOTE_RESET
 
 
 class HttpConnPool:
@@ -210,7 +218,7 @@ class HttpConnPool:
     def on_closed(self, client: CodecClient, remote: bool) -> None:
         if client in self._idle:
             self._idle.remove(client)
-        if client.codec.close_notified:
+        if client.requests and client.codec.close_notified:
             self.stats.upstream_cx_close_notify += 1
         self._end_connection(client, remote)
 
@@ -225,7 +233,7 @@ class HttpConnPool:
         self.host.stats.cx_active -= 1
         resources.connections.current -= 1
         stats.upstream_cx_destroy += 1
-        if remote:
+        if remote and not ends_here(client):
             stats.upstream_cx_destroy_remote += 1
         else:
             stats.upstream_cx_destroy_local += 1
@@ -256,7 +264,7 @@ class HttpConnPool:
     def _end_streams(self, client: CodecClient, remote: bool) -> None:
         """The connection is gone, and with it what it carried."""
         if not (remote and client.codec.reads_until_close):
-            self._count_busy(client, remote)
+            self._count_busy(client, remote and not ends_here(client))
         if client.codec.on_connection_closed(remote) and remote:
             self.stats.upstream_cx_protocol_error += 1
 
@@ -454,7 +462,7 @@ def http_conn_pool(
         if http2:
             from .http2_conn_pool import Http2ConnPool
 
-            pool = host.http_pools[key] = Http2ConnPool(cluster, host, priority, key, transport_options)
+            pool = host.http_pools[key] = Http2ConnPool(cluster, host, priority, key, transport_options, make_codec)
             return pool
         if protocol is UpstreamProtocol.ALPN:
             from .mixed_conn_pool import MixedConnPool

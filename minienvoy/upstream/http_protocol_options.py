@@ -93,6 +93,7 @@ class UpstreamHttpProtocolOptions:
 
     Attributes:
         protocol: what is spoken.
+        may_speak_http2: that is HTTP/2, or can be (`ClusterInfo::Features::HTTP2`).
         http1: for the codec of an HTTP/1 connection.
         http2: for the codec of an HTTP/2 connection.
         idle_timeout: seconds after which a connection without streams is closed.
@@ -103,6 +104,7 @@ class UpstreamHttpProtocolOptions:
     """
 
     protocol: UpstreamProtocol = UpstreamProtocol.HTTP1
+    may_speak_http2: bool = False
     http1: Http1Settings = field(default_factory=Http1Settings)
     http2: Http2Settings = field(default_factory=Http2Settings)
     idle_timeout: float | None = 3600.0
@@ -139,6 +141,8 @@ class UpstreamHttpProtocolOptions:
         http2: Any,
         protocol: UpstreamProtocol = UpstreamProtocol.HTTP1,
         max_requests_per_connection: int = 0,
+        *,
+        may_speak_http2: bool = False,
     ) -> UpstreamHttpProtocolOptions:
         """From `envoy.config.core.v3.HttpProtocolOptions`, `Http1ProtocolOptions` and `Http2ProtocolOptions`.
 
@@ -150,6 +154,7 @@ class UpstreamHttpProtocolOptions:
         key_formatter, make_key_formatter = header_formatters(http1.header_key_format, "header_key_format")
         return cls(
             protocol=protocol,
+            may_speak_http2=may_speak_http2,
             http2=Http2Settings.from_proto(http2, common, max_headers_size=kilobytes * 1024),
             http1=Http1Settings(
                 enable_trailers=http1.enable_trailers,
@@ -207,6 +212,7 @@ def create_http_protocol_options(config: Any, max_requests_per_connection: int) 
         chosen.http2_protocol_options,
         protocol,
         max_requests_per_connection,
+        may_speak_http2=kind == "auto_config" or chosen.HasField("http2_protocol_options"),
     )
     upstream = config.upstream_http_protocol_options
     if upstream.auto_sni or upstream.auto_san_validation:

@@ -62,7 +62,10 @@ class TransportSocketMatcher:
 
     def find(self, host: Host) -> TransportSocketMatch | None:
         """None if it is the cluster's own."""
-        found = host.metadata.get(METADATA, {})
+        return self.find_for(host.metadata.get(METADATA, {}))
+
+    def find_for(self, found: Mapping[str, Any]) -> TransportSocketMatch | None:
+        """As `find`, for what a host has under `METADATA`, or what a health check says instead."""
         for match in self._matches:
             if all(key in found and found[key] == value for key, value in match.wanted.items()):
                 return match

@@ -340,6 +340,7 @@ class Bench:
             http1_codec="native",
             overload=None,
             byte_meters=False,
+            times_routes=False,
             health_check_failed=False,
         )
         listener_scope = self.store.scope("listener.127.0.0.1_10000")
@@ -366,10 +367,18 @@ class Bench:
         self.dispatcher.advance(seconds)
         self.turns.settle()
 
-    def create_connection(self, cluster: Cluster, host: Host, address: Address | None = None) -> FakeClientConnection:
+    def create_connection(self, cluster: Cluster, host: Host) -> FakeClientConnection:
         """In place of `upstream.host_connection.create_connection`."""
-        limit = cluster.per_connection_buffer_limit
-        made = FakeClientConnection(cluster.dispatcher, address or host.address, buffer_limit=limit)
+        return self._connection_to(cluster, host.address)
+
+    def create_own_connection(
+        self, cluster: Cluster, host: Host, address: Address, criteria: object, alpn: object
+    ) -> FakeClientConnection:
+        """In place of `upstream.host_connection.create_own_connection`."""
+        return self._connection_to(cluster, address)
+
+    def _connection_to(self, cluster: Cluster, address: Address) -> FakeClientConnection:
+        made = FakeClientConnection(cluster.dispatcher, address, buffer_limit=cluster.per_connection_buffer_limit)
         made.bench = self
         return made
 

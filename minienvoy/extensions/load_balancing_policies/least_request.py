@@ -7,6 +7,7 @@ request". Where weights differ it is a schedule as for round robin, in which a h
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ...config.fields import honours
@@ -31,6 +32,11 @@ honours(
 FULL_SCAN = 1
 COUNT_PENDING = "envoy.reloadable_features.least_request_lb_count_pending_requests"
 """Off in Envoy 1.40 unless the runtime says otherwise."""
+
+
+def _weight_by_requests(host: Host) -> float:
+    """`host_weight` with the settings that nearly everybody has."""
+    return host.weight / (host.stats.rq_active + 1)
 
 
 class LeastRequestLoadBalancer(EdfLoadBalancerBase):
@@ -64,6 +70,10 @@ class LeastRequestLoadBalancer(EdfLoadBalancerBase):
             COUNT_PENDING, False
         )
         super().refresh(source)
+
+    def weight_function(self) -> Callable[[Host], float]:
+        usual = self._bias == 1.0 and not self._slow_start.window and not self._counts_pending
+        return _weight_by_requests if usual else self.host_weight
 
     def host_weight(self, host: Host) -> float:
         weight = float(host.weight)

@@ -10,6 +10,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import CodecProtocolError
+from ...network.connection import ConnectionCloseType
 from ..codec import ResponseDecoder, StreamResetReason
 from ..header_map import (
     CASED,
@@ -69,7 +70,14 @@ _wire_line = itemgetter(2)
 
 
 class ClientConnection(Http1Connection):
-    """One upstream connection."""
+    """One upstream connection.
+
+    Attributes:
+        tunneling: the request ends with the connection, and so does the response, whatever its method is
+            (`enableTcpTunneling`).
+    """
+
+    tunneling = False
 
     def __init__(self, connection: Connection, settings: Http1Settings, stats: Http1CodecStats) -> None:
         super().__init__(connection, settings, stats)
@@ -152,6 +160,9 @@ class ClientConnection(Http1Connection):
             self._write(LAST_CHUNK)
         if end_stream:
             self.request_over = True
+            if self._connect_request or self.tunneling:
+                # The end of a tunnel is told by the end of its connection.
+                self._connection.close(ConnectionCloseType.FLUSH_WRITE)
 
     def encode_trailers(self, trailers: HeaderMap) -> None:
         if self._encode_chunked:
@@ -373,6 +384,11 @@ class ClientConnection(Http1Connection):
     def reads_until_close(self) -> bool:
         """The end of the connection is the end of the body that is being read."""
         return self._state == UNTIL_CLOSE and self._decoder is not None and not self._tunnel
+
+    @property
+    def half_closes(self) -> bool:
+        """To the peer's FIN the connection is ended here, as what it carries is no HTTP."""
+        return self._connect_request or self.tunneling
 
     def on_connection_closed(self, remote: bool) -> bool:
         state = self._state

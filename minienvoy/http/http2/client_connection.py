@@ -19,6 +19,7 @@ from .frames import (
     PREFACE,
     PROTOCOL_ERROR,
     SETTINGS_ENABLE_PUSH,
+    rst_stream,
 )
 from .hpack import encode_entries, encode_field
 from .stream import RESET_CODES, Http2Stream
@@ -100,11 +101,16 @@ class ClientStream(Http2Stream):
         if not self.closed:
             self._send_reset(RESET_CODES.get(reason, INTERNAL_ERROR))
 
+    def _send_reset(self, code: int) -> None:
+        connection = self.connection
+        connection.stats.tx_reset += 1
+        connection.queue_reset(self.id, rst_stream(self.id, code))
+        connection.close_stream(self)
+
 
 class ClientConnection(Http2Connection):
     """One upstream connection."""
 
-    _of_bad_length = StreamResetReason.PROTOCOL_ERROR
     _of_bad_message = StreamResetReason.PROTOCOL_ERROR
 
     def __init__(

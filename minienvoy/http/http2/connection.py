@@ -73,10 +73,11 @@ class Http2Connection(HeaderBlocks):
     Attributes:
         last_stream: the highest number that the peer has opened.
         goaway_received: the peer takes no new streams.
+        goaway_code: why, as the peer says.
     """
 
     protocol = "HTTP/2"
-    extra_bytes = False
+    extra_bytes = half_closes = False
     _hears_of_closed_streams = True
 
     def __init__(
@@ -89,6 +90,7 @@ class Http2Connection(HeaderBlocks):
         """Streams above are not looked at."""
         self.last_stream = 0
         self.goaway_received = False
+        self.goaway_code = NO_ERROR
         self._buffer = b""
         self._greeting = b""
         """Our own first SETTINGS, while the dispatch that sends them lasts."""
@@ -248,7 +250,7 @@ class Http2Connection(HeaderBlocks):
         if stream.expected >= 0:
             stream.expected -= size
             if stream.expected < 0 or (end_stream and stream.expected):
-                self._break_stream(stream, PROTOCOL_ERROR, MESSAGING_RULE, self._of_bad_length)
+                self._break_stream(stream, PROTOCOL_ERROR, self._bad_length, StreamResetReason.PROTOCOL_ERROR)
                 self._consume_of_connection(length)
                 return
         if end_stream:
@@ -311,6 +313,7 @@ class Http2Connection(HeaderBlocks):
         if stream_id:
             self._break_off(UNKNOWN)
         self.goaway_received = True
+        self.goaway_code = int.from_bytes(payload[4:8], "big")
         self._on_peer_leaves(int.from_bytes(payload[:4], "big") & MAX_STREAM_ID)
 
     # -- ends
@@ -326,7 +329,8 @@ class Http2Connection(HeaderBlocks):
             self._break_off(error.details)
         self._break_stream(stream, PROTOCOL_ERROR, error.details, self._of_bad_message)
 
-    _of_bad_length = StreamResetReason.LOCAL_RESET
+    _bad_length = MESSAGING_RULE
+    """What is said of a body that is not as long as its message says."""
     _of_bad_message = StreamResetReason.LOCAL_RESET
 
     def _break_stream(

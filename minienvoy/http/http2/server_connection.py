@@ -125,6 +125,7 @@ class ServerConnection(Http2Connection):
     flush_timeout = 0.0
     """Seconds that a complete response may wait for window; 0 for ever."""
     _of_bad_message = StreamResetReason.PROTOCOL_ERROR
+    _bad_length = "http2.remote_reset"
 
     def __init__(
         self,
@@ -228,6 +229,8 @@ class ServerConnection(Http2Connection):
             headers.method = b"GET"
             headers.add(b"upgrade", protocol)
             headers.add(b"connection", b"upgrade")
+        elif method == b"CONNECT":
+            stream.tunnel = True
         if end_stream:
             if length > 0:
                 self._open(stream)

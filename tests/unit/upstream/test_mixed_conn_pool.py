@@ -34,7 +34,8 @@ def accept(upstream: Upstream, alpn: str) -> Upstream:
 
 def pool_of(b: Bench) -> HttpConnPool:
     assert b.cluster.http_pools
-    return next(iter(b.cluster.http_pools))
+    pool: HttpConnPool = next(iter(b.cluster.http_pools))
+    return pool
 
 
 def statuses(clients: list[Client]) -> list[bytes]:

@@ -80,6 +80,7 @@ class ClientContext:
                 made.verify_mode = ssl.CERT_REQUIRED
             return made
 
+        self._make = make
         self._context = make()
         if not common.alpn_protocols:
             self._contexts = {alpn: make(alpn) for alpn in _SPOKEN}
@@ -94,7 +95,12 @@ class ClientContext:
         self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, info: SslConnectionInfo, options: Any
     ) -> ssl.SSLObject:
         info.sni = name = self._server_name(options)
-        context = self._contexts.get(options.alpn_fallback, self._context)
+        override = options.alpn_override
+        if override:
+            # What a configuration says: there are not many.
+            context = self._contexts.get(override) or self._contexts.setdefault(override, self._make(override))
+        else:
+            context = self._contexts.get(options.alpn_fallback, self._context)
         try:
             return context.wrap_bio(incoming, outgoing, server_side=False, server_hostname=name or None)
         except (ValueError, UnicodeError):
