@@ -119,6 +119,7 @@ class KubernetesCluster(Cluster):
             self._on_initialized = None
             self._timeout.disable()
             self.subscription.stop()
+            self._discovery.withdraw(self.settings)
             if self._discovery_is_own:
                 self._discovery.stop()
             if self._names is not None:
