@@ -5,8 +5,9 @@ is imported when the first watch begins, in another thread, for that takes half 
 back-off, hangs on a silent server and reads objects into models twenty times as slowly (`reflector` instead).
 
 Credentials do not last: the token of a pod is read from its file again every minute; whatever a kubeconfig says, with
-the files, tokens and plugins it names, is read anew when a plugin's credentials are about to expire, when a token file
-was replaced, and after a 401. If that fails, what was there before is used until it works again.
+the files, tokens and plugins it names, is read anew when a plugin's credentials are about to expire, when it or its
+token file is another file, and after a 401 or a failure of TLS. If that does not work, what was there before is used
+until it does.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 log = logger.get("upstream")
 EXTRA: Final = ("kubernetes_asyncio", "aiohttp", "orjson")
 CONNECT_SECONDS: Final = 5.0
-TOKEN_FILE_SECONDS: Final = 60.0
-"""How often the token file of a kubeconfig is looked at."""
+RENEW_AGAIN: Final = 60.0
+"""Seconds until it is tried again to renew credentials, if that did not work."""
 EXPIRY_MARGIN: Final = 60.0
 """A plugin is run this long before its credentials expire."""
 WATCH_LIST_SINCE: Final = (1, 34)
@@ -81,9 +82,8 @@ class KubernetesApi:
         self._stale = False
         self._watch_list: bool | None = None
         self._expires: float | None = None
-        self._token_file = ""
-        self._token_seen: tuple[int, int] | None = None
-        self._look_at_token = 0.0
+        self._files: dict[str, tuple[int, int] | None] = {}
+        """What the kubeconfig consists of, and which files these were when they were read."""
         self._connecting = asyncio.Lock()
 
     def default_namespace(self) -> str:
@@ -112,6 +112,9 @@ class KubernetesApi:
                 _request_timeout=aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS),
             )
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            if isinstance(error, aiohttp.ClientSSLError):
+                # Certificates expire on either side: ours, and the one that we know the server by.
+                self._stale = True
             raise KubernetesError(f"no way to {client.configuration.host}: {error or type(error).__name__}") from error
         # The library keeps the last answer, with all that hangs on it.
         client.last_response = None
@@ -165,7 +168,7 @@ class KubernetesApi:
             return await self._client_of_now()
 
     async def _client_of_now(self) -> Any:
-        if self._client is not None and not self._stale and not self._expired() and not self._token_replaced():
+        if self._client is not None and not self._stale and not self._expired() and not self._replaced():
             return self._client
         try:
             made = await self._make_client()
@@ -174,7 +177,7 @@ class KubernetesApi:
                 raise
             # An expired token is better than none: the server will say what it thinks of it.
             log.warning(f"kubernetes: the credentials can not be renewed: {error}")
-            self._expires = self._dispatcher.wall_time() + EXPIRY_MARGIN + TOKEN_FILE_SECONDS
+            self._expires = self._dispatcher.wall_time() + EXPIRY_MARGIN + RENEW_AGAIN
             self._stale = False
             return self._client
         old, self._client, self._stale = self._client, made, False
@@ -202,7 +205,7 @@ class KubernetesApi:
                 load_incluster_config(client_configuration=configuration)
             else:
                 path = self._kubeconfig()
-                self._note_token_file(_read_kubeconfig(path))
+                self._note_files(path)
                 loader = await config.load_kube_config(
                     config_file=path,
                     context=self._source.context or None,
@@ -229,19 +232,16 @@ class KubernetesApi:
     def _expired(self) -> bool:
         return self._expires is not None and self._dispatcher.wall_time() >= self._expires - EXPIRY_MARGIN
 
-    def _note_token_file(self, kubeconfig: Any) -> None:
-        user = _user_of_context(kubeconfig, self._source.context)
-        name = user.get("tokenFile")
-        directory = os.path.dirname(self._kubeconfig())  # noqa: PTH120
-        self._token_file = os.path.join(directory, name) if isinstance(name, str) and name else ""  # noqa: PTH118
-        self._token_seen = _identity(self._token_file)
+    def _note_files(self, path: str) -> None:
+        first = path.split(os.pathsep)[0]
+        token = _user_of_context(_read_kubeconfig(path), self._source.context).get("tokenFile")
+        names = [first]
+        if isinstance(token, str) and token:
+            names.append(os.path.join(os.path.dirname(first), token))  # noqa: PTH118, PTH120
+        self._files = {name: _identity(name) for name in names}
 
-    def _token_replaced(self) -> bool:
-        now = self._dispatcher.monotonic_time()
-        if not self._token_file or now < self._look_at_token:
-            return False
-        self._look_at_token = now + TOKEN_FILE_SECONDS
-        return _identity(self._token_file) != self._token_seen
+    def _replaced(self) -> bool:
+        return any(_identity(name) != seen for name, seen in self._files.items())
 
 
 def _identity(path: str) -> tuple[int, int] | None:

@@ -1,7 +1,7 @@
 """An assignment as the message that EDS sends.
 
-Envoy: `envoy.config.endpoint.v3.ClusterLoadAssignment`. For whoever serves endpoints to others: minienvoy's own clusters
-take the assignment itself.
+Envoy: `envoy.config.endpoint.v3.ClusterLoadAssignment`. For whoever serves endpoints to others; clusters here take the
+assignment itself.
 """
 
 from __future__ import annotations

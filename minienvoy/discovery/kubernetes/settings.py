@@ -7,8 +7,7 @@ be, is an error with its place and, where one is near, the name that was meant.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from difflib import get_close_matches
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, Final
 
@@ -173,11 +172,8 @@ class Fields:
         if value is None:
             return choices[0]
         if value not in choices:
-            close = get_close_matches(str(value), choices, n=1)
             raise ConfigError(
-                f"{_shown(value)} is not one of {', '.join(choices)}",
-                self.at(name),
-                remedy=f"did you mean '{close[0]}'?" if close else "",
+                f"{_shown(value)} is not one of {', '.join(choices)}", self.at(name), remedy=_meant(str(value), choices)
             )
         return str(value)
 
@@ -220,11 +216,10 @@ class Fields:
     def done(self) -> None:
         for name, value in self._values.items():
             if name not in self._known and value is not None:
-                close = get_close_matches(name, self._known, n=1)
                 raise ConfigError(
                     f"there is no field '{name}'",
                     self.at(name),
-                    remedy=f"did you mean '{close[0]}'?" if close else f"there are {', '.join(sorted(self._known))}",
+                    remedy=_meant(name, self._known) or f"there are {', '.join(sorted(self._known))}",
                 )
 
 
@@ -373,6 +368,13 @@ def _address_rewrite(fields: Fields) -> tuple[AddressRewrite, ...]:
         made.append(AddressRewrite(parsed, host.strip("[]"), int(port) if port.isdigit() else 0))
     # The narrowest network is asked first.
     return tuple(sorted(made, key=lambda each: -each.network.prefixlen))
+
+
+def _meant(text: str, known: Sequence[str]) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(text, known, n=1)
+    return f"did you mean '{close[0]}'?" if close else ""
 
 
 def _shown(value: Any) -> str:
