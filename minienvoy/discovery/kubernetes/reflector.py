@@ -27,7 +27,7 @@ from typing import Any, Final, NamedTuple
 from ...event.random import RandomStream
 from ...stats.store import CounterValue, GaugeValue, StatsStruct
 from ...upstream.backoff_strategy import JitteredExponentialBackOffStrategy
-from .objects import Object, ObjectKey, Resource
+from .objects import Object, ObjectKey, Resource, version_number
 from .store import Store
 
 PAGE: Final = 500
@@ -428,4 +428,5 @@ def _code(status: Any) -> int:
 
 def _older(version: str, than: str) -> bool:
     """Whether the one is before the other; versions that are no numbers can not be compared."""
-    return version.isdigit() and than.isdigit() and int(version) < int(than)
+    number, other = version_number(version), version_number(than)
+    return number is not None and other is not None and number < other

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any, Final
 
 from ...errors import ConfigError
@@ -195,7 +195,8 @@ class Fields:
         if isinstance(value, float) and value.is_integer() and 0 < value < 65536:
             return int(value)
         if isinstance(value, str) and (not value or PORT_NAME.fullmatch(value)):
-            return int(value) if value.isdigit() and 0 < int(value) < 65536 else value
+            number = int(value) if value.isascii() and value.isdigit() and len(value) <= 5 else 0
+            return number if 0 < number < 65536 else value
         raise ConfigError(f"a port's name or number is expected, not {_shown(value)}", self.at(name))
 
     def name(self, name: str) -> str:
@@ -362,12 +363,24 @@ def _address_rewrite(fields: Fields) -> tuple[AddressRewrite, ...]:
             raise ConfigError(f"'{network}' is neither an address nor a network such as 10.0.0.0/8", where) from None
         if not isinstance(target, str) or not target:
             raise ConfigError(f"a host is expected for {network}, not {_shown(target)}", where)
-        host, colon, port = target.rpartition(":")
-        if not colon or target.endswith("]") or (target.count(":") > 1 and not target.startswith("[")):
-            host, port = target, ""
-        made.append(AddressRewrite(parsed, host.strip("[]"), int(port) if port.isdigit() else 0))
+        made.append(_rewrite(parsed, target, where))
     # The narrowest network is asked first.
     return tuple(sorted(made, key=lambda each: -each.network.prefixlen))
+
+
+def _rewrite(network: IPv4Network | IPv6Network, target: str, path: str) -> AddressRewrite:
+    """To `1.2.3.4`, `1.2.3.4:80`, `::1` or `[::1]:80`."""
+    host, port = target, "0"
+    if target.startswith("[") or target.count(":") == 1:
+        host, _, port = target.rpartition(":")
+    try:
+        address = ip_address(host.strip("[]"))
+        number = int(port) if port.isascii() and port.isdigit() else -1
+    except ValueError:
+        number = -1
+    if not 0 <= number < 65536:
+        raise ConfigError(f"'{target}' is no IP address, nor one with a port", path)
+    return AddressRewrite(network, str(address), number)
 
 
 def _meant(text: str, known: Sequence[str]) -> str:

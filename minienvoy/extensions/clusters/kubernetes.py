@@ -82,6 +82,9 @@ class KubernetesCluster(Cluster):
         "subscription",
     )
 
+    default_merge_window = 0.0
+    """Updates have been gathered already; and who is about to end must not get requests for another second."""
+
     def __init__(self, config: Any, settings: KubernetesSettings, path: str, context: ClusterContext) -> None:
         check_installed(path)
         if config.load_assignment.endpoints:
