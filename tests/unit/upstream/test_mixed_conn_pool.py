@@ -27,7 +27,7 @@ def mixed(bench: MakeBench, **cluster: Any) -> Bench:
 
 
 def accept(upstream: Upstream, alpn: str) -> Upstream:
-    upstream.connection.info.ssl = SimpleNamespace(alpn=alpn)
+    upstream.connection.info.ssl = SimpleNamespace(alpn=alpn, connected_time=0.0)
     upstream.accept()
     return upstream
 

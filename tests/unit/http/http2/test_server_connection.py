@@ -199,7 +199,7 @@ def test_a_length_that_the_body_does_not_keep_ends_the_stream() -> None:
     for body in (b"abc", b"abcdef"):
         server = Server()
         got = server.receive(request(*BASE, (b"content-length", b"5"), flags=4) + frame(0, 1, 1, body))
-        assert got[-1] == ("reset", "local reset", "http2.violation.of.messaging.rule")
+        assert got[-1] == ("reset", "protocol error", "http2.remote_reset")
         assert server.frames() == [("RST_STREAM", 0, 1, 1)]
 
 
