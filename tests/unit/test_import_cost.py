@@ -54,7 +54,7 @@ def test_a_configuration_that_follows_kubernetes_does_not_import_the_client_libr
         "except SystemExit: pass"
     )
     tell = f"{program}\nprint('\\0' + ' '.join(sys.modules))"
-    lesson = str(root / "configs" / "20_kubernetes_service.yaml")
+    lesson = str(root / "configs" / "11_kubernetes_service.yaml")
     done = subprocess.run([sys.executable, "-c", tell, lesson], capture_output=True, text=True, check=True, timeout=30)
     loaded = done.stdout.rpartition("\0")[2].split()
     assert "minienvoy.extensions.clusters.kubernetes" in loaded
