@@ -61,7 +61,7 @@ def is_kubernetes_source(source: Any) -> bool:
 
 
 def _only_kubernetes(config: Any, what: str) -> str | None:
-    if is_kubernetes_source(config.eds_cluster_config.eds_config):
+    if config.type == EDS and is_kubernetes_source(config.eds_cluster_config.eds_config):
         return None
     return f"{what} only from Kubernetes (target_uri: {KUBERNETES})"
 

@@ -158,8 +158,11 @@ class KubernetesDiscovery:
         return len(self._services.get((source, namespace), ())) > FEW_SERVICES
 
     def _start(self, source: ApiSource, resource: Resource, namespace: str, labels: str, fields: str) -> Watch:
-        which = (labels or fields).rpartition("=")[2] if labels != SERVICE_NAME else ""
-        name = ".".join(filter(None, ("kubernetes", resource.plural, namespace or "_all", which.replace("/", "_"))))
+        name = ".".join(
+            filter(
+                None, ("kubernetes", self._label(source), resource.plural, namespace or "_all", _which(labels, fields))
+            )
+        )
         scope = self._stats.scope(name)
         reflector = Reflector(
             resource,
@@ -173,3 +176,20 @@ class KubernetesDiscovery:
         list_watch = ListWatch(reflector, self.api(source), self.dispatcher, scope)
         list_watch.start()
         return Watch(list_watch, scope)
+
+    def _label(self, source: ApiSource) -> str:
+        """Of an API server, in statistics: its context, or which it is if it is not the first."""
+        self.api(source)
+        at = list(self._apis).index(source)
+        return _plain(source.context) or (str(at + 1) if at else "")
+
+
+def _which(labels: str, fields: str) -> str:
+    """What is selected, as a part of the name of a statistic: the Service, or the whole selector."""
+    if labels == SERVICE_NAME:
+        return ""
+    return _plain(labels.removeprefix(f"{SERVICE_NAME}=") or fields.removeprefix("metadata.name="))
+
+
+def _plain(text: str) -> str:
+    return "".join(char if char.isalnum() or char == "-" else "_" for char in text)

@@ -297,6 +297,13 @@ async def test_clusters_of_the_same_service_share_their_watches(world: KubeWorld
     assert world.discovery.watches() == []
 
 
+async def test_several_api_servers_are_told_apart(world: KubeWorld) -> None:
+    for name, value in (("c", {}), ("d", {"context": "far"}), ("e", {"kubeconfig": "/other"})):
+        await world.start(value, name)
+    for prefix in ("kubernetes", "kubernetes.far", "kubernetes.3"):
+        assert world.store.value(f"{prefix}.services.shop.web.objects") == 1
+
+
 async def test_many_services_of_a_namespace_are_one_watch(world: KubeWorld) -> None:
     names = [f"s{number}" for number in range(8)]
     for name in names:
@@ -340,6 +347,7 @@ async def test_pods_by_label_without_a_service(world: KubeWorld) -> None:
     await world.settle()
     assert world.hosts() == ["10.0.0.1:8080"]
     assert [path for _, path, _ in world.api.requests] == ["/api/v1/namespaces/shop/pods"] * 2
+    assert world.store.value("kubernetes.pods.shop.app_web.objects") == 1
     world.api.delete("pods", "a")
     await world.advance()
     assert world.hosts() == []
