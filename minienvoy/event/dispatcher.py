@@ -17,7 +17,7 @@ import asyncio
 import heapq
 import time
 from collections.abc import Callable, Coroutine
-from math import ceil
+from math import ceil, inf
 from typing import Any, Protocol, TypeVar
 
 TICK = 0.01
@@ -34,15 +34,19 @@ class Cancellable(Protocol):
 
 
 class Timer:
-    """A deadline that can be armed again and again."""
+    """A deadline that can be armed again and again.
 
-    __slots__ = ("_bucket", "_callback", "_deadline", "_dispatcher")
+    Attributes:
+        deadline: monotonic seconds; infinity while it is not armed.
+    """
+
+    __slots__ = ("_bucket", "_callback", "_dispatcher", "deadline")
 
     def __init__(self, dispatcher: Dispatcher, callback: Callable[[], None]) -> None:
         self._dispatcher = dispatcher
         self._callback = callback
         self._bucket: dict[Timer, None] | None = None
-        self._deadline = 0.0
+        self.deadline = inf
 
     @property
     def enabled(self) -> bool:
@@ -51,7 +55,7 @@ class Timer:
     def enable(self, delay: float) -> None:
         """Fire `delay` seconds from now; an earlier deadline is forgotten."""
         dispatcher = self._dispatcher
-        self._deadline = deadline = dispatcher.monotonic_time() + delay
+        self.deadline = deadline = dispatcher.monotonic_time() + delay
         if self._bucket is not None:
             del self._bucket[self]
         tick = ceil(deadline / TICK - 1e-6)
@@ -61,15 +65,12 @@ class Timer:
         bucket[self] = None
         self._bucket = bucket
 
-    def enabled_before(self, deadline: float) -> bool:
-        """True if it will fire at `deadline` (monotonic seconds) or earlier."""
-        return self._bucket is not None and self._deadline <= deadline
-
     def disable(self) -> None:
         """Do not fire. Disabling a timer that is not armed is fine."""
         if self._bucket is not None:
             del self._bucket[self]
             self._bucket = None
+            self.deadline = inf
 
 
 class LazyTimer:
@@ -94,7 +95,7 @@ class LazyTimer:
         if timer is None:
             timer = self._timer = Timer(self._dispatcher, self._look)
             timer.enable(delay)
-        elif timer._bucket is None or timer._deadline > deadline:
+        elif timer.deadline > deadline:
             timer.enable(delay)
 
     def disable(self) -> None:
@@ -196,6 +197,7 @@ class Dispatcher:
             for bucket in self._buckets.values():
                 for timer in bucket:
                     timer._bucket = None
+                    timer.deadline = inf
             self._buckets.clear()
             self._ticks.clear()
 
@@ -246,4 +248,5 @@ class Dispatcher:
                 timer = next(iter(bucket))
                 del bucket[timer]
                 timer._bucket = None
+                timer.deadline = inf
                 timer._callback()

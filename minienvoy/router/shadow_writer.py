@@ -282,7 +282,7 @@ class ShadowRequest:
 
     # -- from the codec
 
-    def on_request_refused(self, name: str) -> None:
+    def on_request_refused(self, problem: str) -> None:
         self.reset()
 
     def decode_1xx_headers(self, headers: ResponseHeaderMap) -> None:

@@ -66,6 +66,18 @@ def _only_kubernetes(config: Any, what: str) -> str | None:
     return f"{what} only from Kubernetes (target_uri: {KUBERNETES})"
 
 
+_USUAL_POOLS: Final = (
+    "envoy.extensions.upstreams.http.generic.v3.GenericConnectionPoolProto",
+    "envoy.extensions.upstreams.http.http.v3.HttpConnectionPoolProto",
+)
+
+
+def _is_usual_pool(extension: Any) -> str | None:
+    """Requests go out as HTTP, but for those that the route ends here (`connect_config`)."""
+    kind = extension.typed_config.type_url.rpartition("/")[2]
+    return None if kind in _USUAL_POOLS else f"only {' and '.join(_USUAL_POOLS)}"
+
+
 honours(
     "envoy.config.cluster.v3.Cluster",
     "alt_stat_name",
@@ -110,6 +122,7 @@ honours(
     "protocol_selection",
     "upstream_bind_config",
     "upstream_connection_options",
+    "upstream_http_protocol_options",
     "use_tcp_for_dns_lookups",
     "wait_for_warm_on_init",
     values={
@@ -118,9 +131,10 @@ honours(
     when={
         "type": lambda config: _only_kubernetes(config, "EDS is supported"),
         "eds_cluster_config": lambda config: _only_kubernetes(config, "supported"),
+        "upstream_config": lambda config: _is_usual_pool(config.upstream_config),
     },
-    # Who reads the source looks at all of it.
-    skips={"eds_cluster_config": lambda config: True},
+    # Who reads the source looks at all of it; a pool has no settings.
+    skips={"eds_cluster_config": lambda config: True, "upstream_config": lambda config: True},
     whole=("metadata",),
 )
 declared_in("minienvoy.upstream.transport_socket_matcher", "envoy.config.cluster.v3.Cluster.TransportSocketMatch")
@@ -144,8 +158,6 @@ honours(
     "upstream_port_override",
     "metadata_key",
 )
-honours("envoy.type.metadata.v3.MetadataKey", "key", "path")
-honours("envoy.type.metadata.v3.MetadataKey.PathSegment", "key")
 honours("envoy.type.v3.Percent", "value")
 honours("envoy.config.cluster.v3.Cluster.RefreshRate", "base_interval", "max_interval")
 honours("envoy.config.cluster.v3.UpstreamConnectionOptions", "happy_eyeballs_config", "tcp_keepalive")
@@ -339,7 +351,7 @@ class Cluster:
         self.priority_set.update_hosts(self.load_assignment.host_set(0, ()))
         self.priority_set.add_member_update_callback(self._on_member_update)
         if config.track_cluster_stats.per_endpoint_stats:
-            report_endpoints(self.priority_set, scope)
+            report_endpoints(self.priority_set, scope, self.observability_name)
         self.drop_overload = self.load_assignment.drop_overload(context.random.stream(f"cluster.{self.name}.drop"))
         self.updates = UpdateMerger(
             self.priority_set,
@@ -544,7 +556,7 @@ def _http_options(config: Any, path: str) -> UpstreamHttpProtocolOptions:
         protocol,
         max_requests,
         may_speak_http2=config.HasField("http2_protocol_options"),
-    )
+    ).naming_server(config.upstream_http_protocol_options)
     for name in sorted(config.typed_extension_protocol_options):
         packed = config.typed_extension_protocol_options[name]
         where = f'{path}.typed_extension_protocol_options["{name}"]'

@@ -168,7 +168,7 @@ class Http2ConnectionManager(ConnectionManager):
         timer = self._idle_timer
         if timer is None:
             timer = self._idle_timer = self.config.dispatcher.create_timer(self._on_idle_timer)
-        if seconds and not timer.enabled_before(self.config.dispatcher.monotonic_time() + seconds):
+        if seconds and timer.deadline > self.config.dispatcher.monotonic_time() + seconds:
             timer.enable(seconds)
 
     def _on_idle_timer(self) -> None:

@@ -169,9 +169,11 @@ class ServerConnection(Http2Connection):
 
     def on_flush_pending(self, stream: Http2Stream) -> None:
         assert isinstance(stream, ServerStream)
-        if self.flush_timeout and not stream.closed:
+        own: float | None = getattr(stream.decoder, "flush_timeout", None)
+        seconds = self.flush_timeout if own is None else own
+        if seconds and not stream.closed:
             timer = self._connection.dispatcher.create_timer(stream.on_flush_timeout)
-            stream.wait_for_flush(timer, self.flush_timeout)
+            stream.wait_for_flush(timer, seconds)
 
     def _is_idle(self, stream_id: int) -> bool:
         return stream_id > self.last_stream or not stream_id & 1
