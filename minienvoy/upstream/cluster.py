@@ -63,7 +63,7 @@ def is_kubernetes_source(source: Any) -> bool:
 
 
 def _only_kubernetes(config: Any, what: str) -> str | None:
-    if is_kubernetes_source(config.eds_cluster_config.eds_config):
+    if config.type == EDS and is_kubernetes_source(config.eds_cluster_config.eds_config):
         return None
     return f"{what} only from Kubernetes (target_uri: {KUBERNETES})"
 
@@ -389,7 +389,7 @@ class Cluster:
         self.updates = UpdateMerger(
             self.priority_set,
             self.dispatcher,
-            duration_of(config.common_lb_config, "update_merge_window", DEFAULT_WINDOW),
+            duration_of(config.common_lb_config, "update_merge_window", self.default_merge_window),
             context.cluster_manager_stats,
         )
         self.load_balancer: LoadBalancer = create_load_balancer(
@@ -460,6 +460,9 @@ class Cluster:
             on_initialized()
 
         self.start(lambda: self.health.start(on_checked))
+
+    default_merge_window: float = DEFAULT_WINDOW
+    """Seconds in which changes of health are merged, unless the configuration says it."""
 
     await_host: AwaitHost | None = None
     """Only of kinds whose hosts take time to be found; asked when the balancer has none."""
