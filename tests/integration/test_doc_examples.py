@@ -15,7 +15,6 @@ import pytest
 from minienvoy import Proxy, logger
 from minienvoy.testing.fake_upstream import (
     BAD_CHUNK,
-    REFUSE,
     RESET,
     FakeTcpUpstream,
     FakeUpstream,
