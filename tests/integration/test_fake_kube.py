@@ -40,10 +40,15 @@ async def kube() -> AsyncIterator[FakeKube]:
         yield kube
 
 
-async def until(condition: Callable[[], bool]) -> None:
+async def until(kube: FakeKube, condition: Callable[[], bool]) -> None:
+    """Wait for the change after which it holds."""
+    changed = asyncio.Event()
+    stop = kube.store.listen(lambda _: changed.set())
     async with asyncio.timeout(20):
         while not condition():
-            await asyncio.sleep(0.01)
+            changed.clear()
+            await changed.wait()
+    stop()
 
 
 # -- kubectl
@@ -86,14 +91,14 @@ async def test_kubectl_applies_scales_and_waits(kube: FakeKube, kubectl: Kubectl
     assert "3/3" in await kubectl("get", "deployments")
     await kubectl("scale", "deployment/web", "--replicas", "5")
     await kubectl("wait", "--for=condition=Available", "deployment/web", "--timeout", "20s")
-    await until(lambda: ready_endpoints(kube) == 5)
+    await until(kube, lambda: ready_endpoints(kube) == 5)
     assert "10.1." in await kubectl("get", "endpointslices")
     await kubectl("set", "image", "deployment/web", "c=web:2")
     await kubectl("rollout", "status", "deployment/web", "--timeout", "20s")
     assert await kubectl("apply", "-f", "-", stdin=WEB) == "deployment.apps/web configured\nservice/web unchanged\n"
     await kubectl("delete", "deployment", "web")
     await kubectl("wait", "--for=delete", "pod", "-l", "app=web", "--timeout", "20s")
-    await until(lambda: ready_endpoints(kube) == 0)
+    await until(kube, lambda: ready_endpoints(kube) == 0)
 
 
 def ready_endpoints(kube: FakeKube) -> int:
@@ -141,18 +146,18 @@ async def get(kube: FakeKube, path: str, **query: str) -> tuple[int, Any]:
 
 async def test_pods_of_a_deployment_come_and_go_gracefully(kube: FakeKube) -> None:
     kube.apply(WEB)
-    await until(lambda: ready_endpoints(kube) == 3)
+    await until(kube, lambda: ready_endpoints(kube) == 3)
     kube.scale("web", 1)
-    await until(lambda: ready_endpoints(kube) == 1)
+    await until(kube, lambda: ready_endpoints(kube) == 1)
     slices = [kube.get("EndpointSlice", name) for name in kube.names("EndpointSlice")]
     ending = [end["conditions"] for each in slices for end in each["endpoints"] if end["conditions"]["terminating"]]
     assert ending == [{"ready": False, "serving": True, "terminating": True}] * 2
-    await until(lambda: len(kube.names("Pod")) == 1)
+    await until(kube, lambda: len(kube.names("Pod")) == 1)
 
 
 async def test_a_rolling_update_never_has_too_few_pods(kube: FakeKube) -> None:
     kube.apply(WEB)
-    await until(lambda: ready_endpoints(kube) == 3)
+    await until(kube, lambda: ready_endpoints(kube) == 3)
     fewest = 3
 
     def look(_: Any) -> None:
@@ -162,7 +167,7 @@ async def test_a_rolling_update_never_has_too_few_pods(kube: FakeKube) -> None:
     stop = kube.store.listen(look)
     kube.apply(WEB.replace("web:1", "web:2"))
     await until(
-        lambda: len({name.rsplit("-", 2)[-2] for name in kube.names("Pod")}) == 1 and ready_endpoints(kube) == 3
+        kube, lambda: len({name.rsplit("-", 2)[-2] for name in kube.names("Pod")}) == 1 and ready_endpoints(kube) == 3
     )
     stop()
     assert fewest == 3
@@ -171,13 +176,15 @@ async def test_a_rolling_update_never_has_too_few_pods(kube: FakeKube) -> None:
 async def test_it_comes_back_at_the_same_address(kube: FakeKube) -> None:
     kube.apply(WEB)
     before = kube.url
-    async with aiohttp.ClientSession() as session:
-        async with session.get(f"{kube.url}{SLICES}", params={"watch": "true"}) as watch:
-            await watch.content.readline()
-            restarting = asyncio.ensure_future(kube.restart(lose_versions=True))
-            with pytest.raises(aiohttp.ClientError):
-                await watch.content.read()
-            await restarting
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{kube.url}{SLICES}", params={"watch": "true"}) as watch,
+    ):
+        await watch.content.readline()
+        restarting = asyncio.ensure_future(kube.restart(lose_versions=True))
+        with pytest.raises(aiohttp.ClientError):
+            await watch.content.read()
+        await restarting
     assert kube.url == before
     status, events = await get(kube, SLICES, watch="true", resourceVersion="1", timeoutSeconds="1")
     assert (status, events["type"], events["object"]["code"]) == (200, "ERROR", 410)

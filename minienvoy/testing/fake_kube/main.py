@@ -46,7 +46,8 @@ def main(arguments: Sequence[str]) -> int:
             end_delay=float(values["--end-delay"][0]),
             pod_address=_always(values["--address"][0]) if values["--address"] else None,
         )
-        return asyncio.run(_serve(kube, values["-f"], values["--kubeconfig"]))
+        manifests = [Path(file).read_text(encoding="utf-8") for file in values["-f"]]
+        return asyncio.run(_serve(kube, manifests, values["--kubeconfig"]))
     except ModuleNotFoundError as missing:
         sys.stderr.write(f"error: {missing.name} is not installed (pip install 'minienvoy[k8s]')\n")
     except (_UsageError, ValueError, OSError, KeyError) as error:
@@ -78,14 +79,14 @@ def _parse(arguments: Sequence[str]) -> dict[str, list[str]]:
     return values
 
 
-async def _serve(kube: FakeKube, files: Sequence[str], kubeconfigs: Sequence[str]) -> int:
+async def _serve(kube: FakeKube, manifests: Sequence[str], kubeconfigs: Sequence[str]) -> int:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for each in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(each, stopped.set)
     async with kube:
-        for file in files:
-            kube.apply(Path(file).read_text(encoding="utf-8"))
+        for manifest in manifests:
+            kube.apply(manifest)
         for path in kubeconfigs:
             kube.kubeconfig(path)
         sys.stdout.write(f"listening on {kube.url}\n")
