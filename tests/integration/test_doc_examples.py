@@ -16,6 +16,7 @@ from minienvoy import Proxy, logger
 from minienvoy.testing.fake_upstream import (
     BAD_CHUNK,
     REFUSE,
+    REFUSE,
     RESET,
     FakeTcpUpstream,
     FakeUpstream,
@@ -96,6 +97,7 @@ def names(fetch):
         "Proxy": Proxy,
         "FakeUpstream": FakeUpstream,
         "BAD_CHUNK": BAD_CHUNK,
+        "REFUSE": REFUSE,
         "RESET": RESET,
         "cut": cut,
         "delayed": delayed,
