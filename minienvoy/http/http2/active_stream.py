@@ -94,9 +94,36 @@ class Http2ActiveStream(ActiveStream):
         if not self.remote_complete:
             config.stats.downstream_rq_response_before_rq_complete += 1
 
+    # -- a response that waits for the client's window
+
+    def hold_end(self) -> None:
+        """The codec has all of the response and can not send it: the stream is over when the client has taken it."""
+        if self.remote_complete:
+            # In the object, where it stands before the method: nobody else's end has to ask.
+            self._end = self._wait_for_client  # type: ignore[method-assign]
+
+    def _wait_for_client(self) -> None:
+        """The codec limits the time that may take; idle the stream is not."""
+        self.owner.stream_idle_timeout = 0.0
+        self._disable_timers()
+
+    def release_end(self) -> None:
+        """The codec has nothing left of it."""
+        if self._is_held():
+            self._end()
+
+    def _is_held(self) -> bool:
+        """Whether it was, until now."""
+        return self.__dict__.pop("_end", None) is not None
+
+    # -- the end, from the codec
+
     def on_reset_stream(self, reason: StreamResetReason, details: str) -> None:
         if self.ended:
             return
+        if self._is_held():
+            # Whatever it was, it has not come to that.
+            self.response_code_details = None
         self.owner.manager.on_stream_reset(self, reason)
         if reason is StreamResetReason.REMOTE_RESET or reason is StreamResetReason.REMOTE_REFUSED_STREAM_RESET:
             self._lose(ResponseFlag.DOWNSTREAM_REMOTE_RESET if details else 0, details)
@@ -111,6 +138,7 @@ class Http2ActiveStream(ActiveStream):
     def on_protocol_error(self, details: str) -> None:
         """The whole connection ends for what the peer did."""
         if not self.ended:
+            self._is_held()
             self._lose(ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR, details)
 
     def _lose(self, flag: int, details: str) -> None:

@@ -74,7 +74,10 @@ class ServerStream(Http2Stream):
     def on_flush_timeout(self) -> None:
         """The client does not take what it has asked for."""
         self.connection.stats.tx_flush_timeout += 1
+        release = getattr(self.decoder, "release_end", None)
         self._send_reset(INTERNAL_ERROR)
+        if release is not None:
+            release()
 
     def set_request_decoder(self, decoder: RequestDecoder) -> None:
         self.decoder = decoder
@@ -174,6 +177,9 @@ class ServerConnection(Http2Connection):
         if seconds and not stream.closed:
             timer = self._connection.dispatcher.create_timer(stream.on_flush_timeout)
             stream.wait_for_flush(timer, seconds)
+        hold = getattr(stream.decoder, "hold_end", None)
+        if hold is not None and not stream.closed:
+            hold()
 
     def _is_idle(self, stream_id: int) -> bool:
         return stream_id > self.last_stream or not stream_id & 1

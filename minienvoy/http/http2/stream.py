@@ -66,7 +66,6 @@ class Http2Stream:
         "_backed_up",
         "_disabled",
         "_flush_timer",
-        "_reset_after",
         "_trailers",
         "_waiting_size",
         "closed",
@@ -98,7 +97,6 @@ class Http2Stream:
         self.waiting: list[bytes] | None = None
         self._waiting_size = 0
         self._trailers: HeaderMap | None = None
-        self._reset_after = False
         self._backed_up = False
         self._disabled = 0
         self.held = 0
@@ -138,7 +136,7 @@ class Http2Stream:
                 if self.remote_end and not connection.dispatching:
                     connection.close_stream(self)
                     self.decoder = None  # it knows us, too: only the garbage collector could find the two
-                elif self.remote_end or self._reset_after:
+                elif self.remote_end:
                     self.finish()
             return
         if self.waiting is None:
@@ -196,6 +194,8 @@ class Http2Stream:
             if self._flush_timer is not None:
                 self._flush_timer.disable()
                 self._flush_timer = None
+            # Whose response it was waits for that, if it has been given all of it.
+            release = getattr(self.decoder, "release_end", None) if self.local_end else None
             if ends:
                 if not size:
                     connection.queue_data(frame(DATA, END_STREAM, self.id))
@@ -203,6 +203,8 @@ class Http2Stream:
             elif self._trailers is not None:
                 trailers, self._trailers = self._trailers, None
                 self._send_trailers(trailers)
+            if release is not None:
+                release()
         if self._backed_up and self._waiting_size <= connection.buffer_limit // 2:
             self._backed_up = False
             self._tell_feeder(False)
@@ -234,7 +236,7 @@ class Http2Stream:
 
     def _end_sending(self) -> None:
         self.local_end = True
-        if self.remote_end or self._reset_after:
+        if self.remote_end:
             self.finish()
 
     def finish(self) -> None:
@@ -254,14 +256,12 @@ class Http2Stream:
             self.decoder = None
 
     def reset_stream(self, reason: StreamResetReason) -> None:
-        """Give the stream up; what has been encoded to its end is still sent."""
+        """Give the stream up; what has been encoded to its end has been sent, unless it waits for the peer's window."""
         self.decoder = None
         if self.closed:
             return
-        if self.local_end and reason is StreamResetReason.LOCAL_RESET:
-            self._reset_after = True
-            if self.waiting is None:
-                self.finish()
+        if self.local_end and reason is StreamResetReason.LOCAL_RESET and self.waiting is None:
+            self.finish()
         else:
             self._send_reset(RESET_CODES.get(reason, self.reset_code))
 
