@@ -2,7 +2,6 @@
 
 Envoy: `Upstream::OriginalDstCluster`; docs "Service discovery > Original destination". A host comes into being with the
 first request to its address, and is forgotten when nobody has wanted it, or is connected to it, for a cleanup interval.
-Not implemented: the destination of a connection that iptables has redirected.
 """
 
 from __future__ import annotations
@@ -77,8 +76,12 @@ class OriginalDstLoadBalancer:
         headers = context.downstream_headers()
         if self._header is not None and headers is not None:
             header = headers.get(self._header)
-            if header is not None:
-                return self._parsed(header.decode("latin-1")), "header"
+            address = None if header is None else self._parsed(header.decode("latin-1"))
+            if address is not None:
+                return address, "header"
+        connection = None if stream is None else stream.connection
+        if connection is not None and connection.local_address_restored:
+            return connection.local_address, "destination of the connection"
         return None, ""
 
     def _parsed(self, text: str) -> Address | None:

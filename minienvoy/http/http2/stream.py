@@ -35,6 +35,7 @@ from .hpack import encode_entries
 if TYPE_CHECKING:
     from ...event.dispatcher import Timer
     from ..byte_meter import ByteMeter
+    from .active_stream import Http2ActiveStream
     from .connection import Http2Connection
 
 RESET_CODES = {
@@ -60,12 +61,14 @@ class Http2Stream:
         meter: counts the bytes of the stream, where that is wanted.
         tunnel: what is between its ends is no HTTP, and breaks as a connection does.
         remote_end: the peer has sent END_STREAM.
+        zombie: who waits until all that was encoded has left, or nothing more will; None if nobody does.
     """
 
     __slots__ = (
         "_backed_up",
         "_disabled",
         "_flush_timer",
+        "_reset_after",
         "_trailers",
         "_waiting_size",
         "closed",
@@ -83,6 +86,7 @@ class Http2Stream:
         "tunnel",
         "waiting",
         "watermark",
+        "zombie",
     )
 
     def __init__(self, connection: Http2Connection, stream_id: int) -> None:
@@ -97,12 +101,14 @@ class Http2Stream:
         self.waiting: list[bytes] | None = None
         self._waiting_size = 0
         self._trailers: HeaderMap | None = None
+        self._reset_after = False
         self._backed_up = False
         self._disabled = 0
         self.held = 0
         self._flush_timer: Timer | None = None
         self.meter: ByteMeter | None = None
         self.tunnel = False
+        self.zombie: Http2ActiveStream | None = None
 
     # -- sending
 
@@ -136,14 +142,14 @@ class Http2Stream:
                 if self.remote_end and not connection.dispatching:
                     connection.close_stream(self)
                     self.decoder = None  # it knows us, too: only the garbage collector could find the two
-                elif self.remote_end:
+                elif self.remote_end or self._reset_after:
                     self.finish()
             return
         if self.waiting is None:
             self.waiting = []
         if data:
             self.waiting.append(data)
-            self._waiting_size += length
+            self._set_waiting_size(self._waiting_size + length)
         self.local_end = end_stream
         self.pump()
         if end_stream and self.waiting is not None:
@@ -185,7 +191,7 @@ class Http2Stream:
             last = ends and at + length == size
             connection.queue_data(frame(DATA, END_STREAM if last else 0, self.id, data[at : at + length]))
             at += length
-        self._waiting_size = size - at
+        self._set_waiting_size(size - at)
         if at < size:
             self.waiting = [data[at:] if at else data]
             connection.block(self)
@@ -194,8 +200,6 @@ class Http2Stream:
             if self._flush_timer is not None:
                 self._flush_timer.disable()
                 self._flush_timer = None
-            # Whose response it was waits for that, if it has been given all of it.
-            release = getattr(self.decoder, "release_end", None) if self.local_end else None
             if ends:
                 if not size:
                     connection.queue_data(frame(DATA, END_STREAM, self.id))
@@ -203,11 +207,13 @@ class Http2Stream:
             elif self._trailers is not None:
                 trailers, self._trailers = self._trailers, None
                 self._send_trailers(trailers)
-            if release is not None:
-                release()
         if self._backed_up and self._waiting_size <= connection.buffer_limit // 2:
             self._backed_up = False
             self._tell_feeder(False)
+
+    def _set_waiting_size(self, size: int) -> None:
+        self.connection.stats.pending_send_bytes += size - self._waiting_size
+        self._waiting_size = size
 
     def _tell_feeder(self, high: bool) -> None:
         callback = self.watermark
@@ -236,7 +242,7 @@ class Http2Stream:
 
     def _end_sending(self) -> None:
         self.local_end = True
-        if self.remote_end:
+        if self.remote_end or self._reset_after:
             self.finish()
 
     def finish(self) -> None:
@@ -254,14 +260,18 @@ class Http2Stream:
             else:
                 self.connection.close_stream(self)
             self.decoder = None
+        if self.zombie is not None:
+            self.zombie.on_encode_complete()
 
     def reset_stream(self, reason: StreamResetReason) -> None:
-        """Give the stream up; what has been encoded to its end has been sent, unless it waits for the peer's window."""
+        """Give the stream up; what has been encoded to its end is still sent."""
         self.decoder = None
         if self.closed:
             return
-        if self.local_end and reason is StreamResetReason.LOCAL_RESET and self.waiting is None:
-            self.finish()
+        if self.local_end and reason is StreamResetReason.LOCAL_RESET:
+            self._reset_after = True
+            if self.waiting is None:
+                self.finish()
         else:
             self._send_reset(RESET_CODES.get(reason, self.reset_code))
 
@@ -270,6 +280,8 @@ class Http2Stream:
         connection.stats.tx_reset += 1
         connection.queue_data(rst_stream(self.id, code))
         connection.close_stream(self)
+        if self.zombie is not None:
+            self.zombie.on_encode_complete()
 
     # -- receiving
 
@@ -294,7 +306,8 @@ class Http2Stream:
         """The stream is over: the bytes that were held against it are the connection's again."""
         held, self.held = self.held, 0
         self.waiting = None
-        self._waiting_size = 0
+        if self._waiting_size:
+            self._set_waiting_size(0)
         if self._flush_timer is not None:
             self._flush_timer.disable()
             self._flush_timer = None
