@@ -92,14 +92,14 @@ class FilteredStream(ActiveStream):
         if self._decoding is not None:
             self._decoding.trailers(trailers)
 
-    def _end(self) -> None:
+    def _end(self, now: float = 0.0) -> None:
         self.ended = True
         for each in self._filters or ():
             each.on_destroy()
         for iteration in (self._decoding, self._encoding):
             if iteration is not None:
                 iteration.close()
-        super()._end()
+        super()._end(now)
         # As above: a stream that is over keeps no filter, and is kept by none.
         self._filters = self._decoding = self._encoding = None
 
@@ -160,6 +160,14 @@ class FilteredStream(ActiveStream):
         if self._decoding is not None:
             self._decoding.buffer_limit = limit
 
+    def set_encoder_buffer_limit(self, limit: int) -> None:
+        if self._encoding is not None:
+            self._encoding.buffer_limit = limit
+
+    @property
+    def encoder_buffer_limit(self) -> int:
+        return self.buffer_limit if self._encoding is None else self._encoding.buffer_limit
+
     def continue_decoding_from(self, at: int) -> None:
         if self._decoding is not None:
             self._decoding.resume(at)
@@ -187,6 +195,14 @@ class FilteredStream(ActiveStream):
     def inject_decoded_data_from(self, at: int, data: bytes, end_stream: bool) -> None:
         if self._decoding is not None:
             self._decoding.inject_data(at, data, end_stream)
+
+    def replace_decoded_data(self, data: bytes) -> None:
+        if self._decoding is not None:
+            self._decoding.replace_data(data)
+
+    def replace_encoded_data(self, data: bytes) -> None:
+        if self._encoding is not None:
+            self._encoding.replace_data(data)
 
     def decoding_buffer(self) -> bytes:
         return b"" if self._decoding is None else self._decoding.buffer

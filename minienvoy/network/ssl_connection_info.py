@@ -25,6 +25,8 @@ class SslConnectionInfo:
         signature: the algorithm that the peer signed with; empty if that is not known.
         earlier: the session that this one goes on with, if it is accepted; None if there is none.
         chain_error: what OpenSSL has against the peer's chain, if that did not end the handshake.
+        connected_time, handshake_begin_time, handshake_end_time: monotonic seconds; the handshake begins with the first
+            bytes of the peer. None: that has not happened.
     """
 
     session: Any = None
@@ -40,6 +42,9 @@ class SslConnectionInfo:
     chain_error = ""
     version_so_far = "TLSv1.2"
     """What BoringSSL says before a version is agreed on."""
+    connected_time: float | None = None
+    handshake_begin_time: float | None = None
+    handshake_end_time: float | None = None
 
     # -- the session
 

@@ -80,15 +80,15 @@ class TransportSocketOptions:
         verify_san_override: one of these must be in the peer's certificate, instead of what is configured.
         host_name: of the host, for `auto_host_sni`.
         proxy_header: whose connection it is made for (`proxy_protocol_header.ProxyHeader`); None if nobody's.
-        alpn_override: offered whatever the configuration offers.
         alpn_fallback: what the connection will speak; offered if the configuration offers nothing.
+        alpn_override: offered instead of what the configuration offers; empty for that.
     """
 
     server_name_override: str = ""
     verify_san_override: tuple[str, ...] = ()
     host_name: str = ""
+    alpn_fallback: tuple[str, ...] = ()
     alpn_override: tuple[str, ...] = ()
-    alpn_fallback: str = ""
     proxy_header: Any = None
 
 

@@ -79,6 +79,7 @@ honours(
 REQUIRE_ALL: Final = 2
 MAX_NEAR_MISSES: Final = 100
 """Virtual hosts that are named when none matches."""
+_QUERY: Final = ord("?")
 _PATH_PARAMETERS: Final = re.compile(rb";[^/]*")
 
 
@@ -152,6 +153,7 @@ class RouteConfig:
         sources: Any = None,
         random: Callable[[], int] = lambda: 0,
         cluster_exists: Callable[[str], bool] | None = None,
+        takes_scheme_of_upstream: bool = False,
     ) -> None:
         """Raises ConfigError below `path`. With `cluster_exists`, an unknown cluster is such an error."""
         self.name: str = proto.name
@@ -187,6 +189,7 @@ class RouteConfig:
                 attempts=AttemptSettings.of_virtual_host(each, here),
                 rate_limits=RateLimitPolicy.from_protos(each.rate_limits, f"{here}.rate_limits", sources),
                 random=random,
+                takes_scheme_of_upstream=takes_scheme_of_upstream,
                 max_body=body_limit.value if proto.HasField("max_direct_response_body_size_bytes") else MAX_BODY,
                 runtime=runtime,
                 sources=sources,
@@ -283,8 +286,8 @@ class RouteConfig:
             if virtual_host.tree is not None:
                 routes, index = virtual_host.tree.find(headers, stream), None
         path = headers.path
-        if b"?" in path:
-            path = path[: path.index(b"?")]
+        if _QUERY in path:
+            path = path[: path.index(_QUERY)]
         if self._ignore_parameters and b";" in path:
             # Those of every segment, as in `/a;v=1/b`.
             path = _PATH_PARAMETERS.sub(b"", path)

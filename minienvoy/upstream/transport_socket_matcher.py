@@ -59,9 +59,17 @@ class TransportSocketMatcher:
     def factories(self) -> list[TransportSocketFactory | None]:
         return [match.factory for match in self._matches]
 
-    def find(self, host: Host, criteria: Mapping[str, Any] | None = None) -> TransportSocketMatch | None:
-        """None if it is the cluster's own. `criteria`, if there are any, count instead of the host's metadata."""
-        found = criteria or host.metadata.get(METADATA, {})
+    @property
+    def may_be_plain(self) -> bool:
+        """There is a match that nothing can be negotiated with (`allMatchesSupportAlpn`)."""
+        return any(match.factory is None for match in self._matches)
+
+    def find(self, host: Host) -> TransportSocketMatch | None:
+        """None if it is the cluster's own."""
+        return self.find_for(host.metadata.get(METADATA, {}))
+
+    def find_for(self, found: Mapping[str, Any]) -> TransportSocketMatch | None:
+        """As `find`, for what a host has under `METADATA`, or what a health check says instead."""
         for match in self._matches:
             if all(key in found and found[key] == value for key, value in match.wanted.items()):
                 return match

@@ -218,7 +218,7 @@ class DnsCluster(Cluster):
                     )
 
 
-@CLUSTERS.register("envoy.clusters.dns", "envoy.extensions.clusters.dns.v3.DnsCluster")
+@CLUSTERS.register("envoy.cluster.dns", "envoy.extensions.clusters.dns.v3.DnsCluster")
 def create_dns_cluster(config: Any, typed_config: Any, context: ClusterContext) -> Cluster:
     if typed_config.all_addresses_in_single_endpoint:
         from .logical_dns import LogicalDnsCluster

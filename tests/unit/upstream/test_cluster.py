@@ -227,11 +227,7 @@ CHECK = {"timeout": "1s", "interval": "1s", "unhealthy_threshold": 1, "healthy_t
     [
         ({"type": "EDS"}, "type"),
         (
-            {"health_checks": [{**CHECK, "grpc_health_check": {}}]},
-            "health_checks[0].grpc_health_check",
-        ),
-        (
-            {"health_checks": [{**CHECK, "http_health_check": {"path": "/", "codec_client_type": "HTTP2"}}]},
+            {"health_checks": [{**CHECK, "http_health_check": {"path": "/", "codec_client_type": "HTTP3"}}]},
             "health_checks[0].http_health_check.codec_client_type",
         ),
     ],

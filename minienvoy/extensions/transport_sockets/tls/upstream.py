@@ -39,6 +39,8 @@ honours(
     ignored={"enforce_rsa_key_usage": "it always is, as in Envoy"},
 )
 
+_SPOKEN: Final = (("h2",), ("http/1.1",), ("h2", "http/1.1"))
+
 
 class ClientContext(TlsContext):
     """Of one cluster."""
@@ -66,9 +68,9 @@ class ClientContext(TlsContext):
         self._sessions: dict[Any, deque[Any]] = {}
         protocols = self.common.alpn_protocols
         self._context = self._make(protocols)
-        self._contexts: dict[str, Any] = {}
+        self._contexts: dict[tuple[str, ...], Any] = {}
         if not protocols:
-            self._contexts = {alpn: self._make([alpn]) for alpn in ("h2", "http/1.1")}
+            self._contexts = {alpn: self._make(alpn) for alpn in _SPOKEN}
 
     def protocol(self, connection: Any, options: Any = None) -> SslSocket:
         return super().protocol(connection, options or NO_OPTIONS)
@@ -119,10 +121,9 @@ class ClientContext(TlsContext):
 
     def _overriding(self, alpn: tuple[str, ...]) -> Any:
         """Of a health check that offers something else."""
-        key = ",".join(alpn)
-        context = self._contexts.get(key)
+        context = self._contexts.get(alpn)
         if context is None:
-            context = self._contexts[key] = self._make(alpn)
+            context = self._contexts[alpn] = self._make(alpn)
         return context
 
     def _make(self, alpn: Sequence[str]) -> Any:
