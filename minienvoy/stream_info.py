@@ -149,6 +149,10 @@ class HostDescription(Protocol):
     def metadata(self) -> Mapping[str, Any]: ...
 
 
+class StructuredState(dict[str, Any]):
+    """An object of the filter state that is shown as a message, and has neither text nor fields of its own."""
+
+
 class StreamInfo:
     """One stream (or TCP connection) as its access log will tell it.
 
@@ -179,7 +183,9 @@ class StreamInfo:
     upstream_header_bytes_received: int = 0
     upstream_header_bytes_sent: int = 0
     downstream_decompressed_header_bytes_received: int = 0
+    downstream_decompressed_header_bytes_sent: int = 0
     upstream_decompressed_header_bytes_received: int = 0
+    upstream_decompressed_header_bytes_sent: int = 0
     upstream_meter: Any = None
     """The `ByteMeter` of the last attempt, where bytes are counted."""
     connection: ConnectionInfo
@@ -217,7 +223,9 @@ class StreamInfo:
     upstream_request_create_time: float | None = None
     """When the router (or the TCP proxy) asked the connection pool for a connection, the last time it did."""
     first_upstream_rx_body_byte_time: float | None = None
-    downstream_handshake_complete_time: float | None = None
+    route_resolutions: int = 0
+    """How often its route was looked for, and how many seconds that took; both are known where a format asks."""
+    route_resolution_time: float = 0.0
     attempted_hosts: tuple[HostDescription, ...] = ()
     """Hosts that a connection was had to, in the order of the attempts."""
     attempted_connection_ids: tuple[int, ...] = ()

@@ -135,7 +135,15 @@ class ConnectionManagerConfig:
     request_headers_timeout: float = 0.0
     max_stream_duration: float = 0.0
     max_connection_duration: float = 0.0
+    max_connection_duration_jitter: float = 0.0
+    """Of the duration, at most so much is added, as a fraction; `drain_timeout_jitter` likewise."""
+    http1_safe_max_connection_duration: bool = False
     drain_timeout: float = 5.0
+    drain_timeout_jitter: float = 0.0
+    draw: Callable[[], float] = lambda: 0.0
+    """A random number from 0 to 1."""
+    secure_ports: Mapping[int, bool] = field(default_factory=dict)
+    """By the port of a PROXY header: whether the client of the peer has come by TLS (`forward_proto_config`)."""
     delayed_close_timeout: float = 1.0
     max_requests_per_connection: int = 0
     buffer_limit: int = 1024 * 1024
@@ -152,6 +160,8 @@ class ConnectionManagerConfig:
     """What is done with `x-forwarded-client-cert`; None if it is removed."""
     connections: set[ConnectionManager] = field(default_factory=set)
     server_entry: tuple[bytes, bytes, bytes, int] = field(init=False)
+    filtered: bool = field(init=False)
+    """There are more filters than the terminal one."""
     has_stream_timers: bool = field(init=False)
     rewrites_request: bool = field(init=False)
     """Whether more than `x-forwarded-proto` is added to every request."""
@@ -162,6 +172,7 @@ class ConnectionManagerConfig:
 
     def __post_init__(self) -> None:
         self.server_entry = entry(b"server", self.server_name)
+        self.filtered = self.stream_class.filtered
         self.has_stream_timers = any(
             (
                 self.request_timeout,
@@ -178,6 +189,7 @@ class ConnectionManagerConfig:
             or self.via
             or self.tls
             or self.scheme_to_overwrite
+            or self.secure_ports
             or self.original_ip_detections
         )
         self.completes_response = self.always_set_request_id_in_response or self.proxy_status is not None

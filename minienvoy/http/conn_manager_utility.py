@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from ..network.address import Address
-from .header_map import KIND, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
+from .header_map import KIND, ORDINARY, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
 from .original_ip_detection import NOT_DETECTED, Detection, Rejection
 from .path_utility import canonical, has_escaped_slashes, merge_slashes, unescape_slashes
 
@@ -48,6 +48,8 @@ _CONTROL: Final = _bits(
 )
 UNUSUAL: Final = _CONNECTION | _PROXY_HEADERS | _XFF | _XFP | _XFCC | _CONTROL
 """With none of these a request needs only `x-forwarded-proto`, unless the configuration says more."""
+UNUSUAL_ORDINARY: Final = UNUSUAL & ORDINARY
+"""Those of them that have an ordinary name: if a request has other names, it needs to be asked for all of them."""
 RESPONSE_HOP_BY_HOP: Final = _bits("connection upgrade transfer-encoding keep-alive proxy-connection")
 
 FORWARDED_HTTP: Final = entry(b"x-forwarded-proto", b"http")
@@ -62,6 +64,8 @@ def mutate_request_headers(
     the peer's, or why the request is not served."""
     seen = headers.seen
     secure = info.ssl is not None
+    if config.secure_ports and info.local_address is not None and info.local_address is not info.direct_local_address:
+        secure = config.secure_ports.get(info.local_address.port, secure)
     trusted: Address | Rejection | None = None
     if (
         seen & UNUSUAL

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..config.api import type_of, unpack
 from ..errors import ConfigError
-from ..explain.explanation import NO_EXPLANATION
+from ..explain.explanation import NO_EXPLANATION, Explanation
+from ..matchers.value import MetadataMatcher
 from ..network.transport_socket import (
     UPSTREAM_TRANSPORT_SOCKETS,
     TransportSocketFactory,
@@ -24,7 +25,7 @@ from ..network.transport_socket import (
 from ..record import record, replace
 from ..registry import Registry
 from .cluster_health import ClusterHealth
-from .cluster_info import happy_eyeballs, healthy_panic_threshold, http_options, tcp_keepalive
+from .cluster_info import EDS, happy_eyeballs, healthy_panic_threshold, http_options, tcp_keepalive
 from .cluster_stats import ClusterManagerStats, ClusterStats
 from .duration import duration_of
 from .endpoint_stats import report_endpoints
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from ..event.random import RandomGenerator
     from ..explain.journal import Journal
     from ..network.dns import DnsResolvers
+    from ..network.overload_state import OverloadState
     from ..stats.store import Store
     from .cluster_manager import ClusterManager
     from .outlier_event_logger import OutlierEventLogger
@@ -57,8 +59,6 @@ DISCOVERY_TYPES: Final = {
     4: "envoy.cluster.original_dst",
 }
 """`Cluster.DiscoveryType` to the name of the extension."""
-
-EDS: Final = 3
 
 
 @record
@@ -75,7 +75,9 @@ class ClusterContext:
         bind_config: the cluster manager's `BindConfig`, or None.
         access_logs: files for events; None where nothing is written, as in many tests.
         secrets: a `SecretManager`; None where there is none, as in many tests.
+        overload: what the overload manager has decided; None if there is none.
         journal: where ejections and health transitions are noted; None when explaining is off.
+        http2_codec: that connections speak HTTP/2 with: `native`, or `h2` for the reference codec.
     """
 
     dispatcher: Dispatcher
@@ -95,6 +97,8 @@ class ClusterContext:
     journal: Journal | None = None
     cluster_manager_stats: ClusterManagerStats | None = None
     secrets: Any = None
+    overload: OverloadState | None = None
+    http2_codec: str = "native"
 
 
 AwaitHost = Callable[[LoadBalancerContext, Callable[[str], None]], "Callable[[], None] | str | None"]
@@ -122,13 +126,17 @@ class Cluster:
         happy_eyeballs: in which order the addresses of a host are tried (`sorted_addresses`).
         pool_per_downstream_connection: upstream connections are not shared between downstream connections.
         preconnect_ratio: connections that a pool has for each stream, at least one.
+        predictive_preconnect_ratio: connections that all clusters together have for each stream; 0 for no matter.
+        siblings: all clusters, itself included.
         drop_overload: which requests are dropped before a host is chosen; None if none are.
+        overload: what the overload manager has decided; None if there is none.
         orca_load_report: takes what a host tells of its load (host, report); None if nobody wants to know.
     """
 
     __slots__ = (
         "_close_on_host_set_change",
         "_override_host_status",
+        "_preconnect_metadata",
         "added_via_api",
         "code_stats",
         "config",
@@ -137,6 +145,7 @@ class Cluster:
         "drop_overload",
         "happy_eyeballs",
         "health",
+        "http2_codec",
         "http_options",
         "http_pools",
         "load_assignment",
@@ -147,13 +156,16 @@ class Cluster:
         "name",
         "observability_name",
         "orca_load_report",
+        "overload",
         "per_connection_buffer_limit",
         "pool_per_downstream_connection",
         "preconnect_ratio",
+        "predictive_preconnect_ratio",
         "priority_set",
         "random",
         "resource_manager",
         "resource_managers",
+        "siblings",
         "stats",
         "stopped",
         "tcp_keepalive",
@@ -168,7 +180,9 @@ class Cluster:
         self.observability_name: str = config.alt_stat_name or config.name
         self.added_via_api = context.added_via_api
         self.dispatcher = context.dispatcher
+        self.http2_codec = context.http2_codec
         self.stopped = False
+        self.overload = context.overload
         self.http_pools: Any = None
         self.connect_timeout = duration_of(config, "connect_timeout", 5.0)
         self.per_connection_buffer_limit: int = (
@@ -187,6 +201,18 @@ class Cluster:
         policy = config.preconnect_policy
         self.preconnect_ratio = (
             policy.per_upstream_preconnect_ratio.value if policy.HasField("per_upstream_preconnect_ratio") else 1.0
+        )
+        self.predictive_preconnect_ratio: float = policy.predictive_preconnect_ratio.value
+        self._preconnect_metadata = (
+            MetadataMatcher.from_proto(
+                policy.preconnect_enabled_metadata, f"{context.path}.preconnect_policy.preconnect_enabled_metadata"
+            )
+            if policy.HasField("preconnect_enabled_metadata")
+            else None
+        )
+        manager = context.cluster_manager
+        self.siblings: Callable[[], Iterable[Cluster]] = lambda: (
+            (self,) if manager is None else manager.clusters().values()
         )
         self.load_assignment = LoadAssignment.from_proto(config.load_assignment, f"{context.path}.load_assignment")
         self.load_balancer_type, create_load_balancer = self._load_balancer_factory(config, context)
@@ -208,7 +234,7 @@ class Cluster:
         self.stats = ClusterStats(scope)
         self.code_stats = self.stats.codes
         self.resource_managers: tuple[ResourceManager, ResourceManager] = resource_managers(
-            config.circuit_breakers, scope, context.runtime, self.name
+            config.circuit_breakers, scope, context.runtime, self.name, self.dispatcher.monotonic_time
         )
         self.resource_manager = self.resource_managers[DEFAULT]
         self.random = context.random.stream(f"cluster.{self.name}")
@@ -221,7 +247,7 @@ class Cluster:
         self.updates = UpdateMerger(
             self.priority_set,
             self.dispatcher,
-            duration_of(config.common_lb_config, "update_merge_window", DEFAULT_WINDOW),
+            duration_of(config.common_lb_config, "update_merge_window", self.default_merge_window),
             context.cluster_manager_stats,
         )
         self.load_balancer: LoadBalancer = create_load_balancer(
@@ -239,6 +265,10 @@ class Cluster:
             )
         )
         self.orca_load_report = getattr(self.load_balancer, "on_orca_load_report", None)
+        if self.predictive_preconnect_ratio > 1.0 and getattr(self.load_balancer, "peekable", False):
+            from .preconnect import PeekingLoadBalancer
+
+            self.load_balancer = PeekingLoadBalancer(self.load_balancer, self.updates.target)
         try:
             self.health = ClusterHealth(self, config, context)
         except ConfigError:
@@ -289,6 +319,9 @@ class Cluster:
 
         self.start(lambda: self.health.start(on_checked))
 
+    default_merge_window: float = DEFAULT_WINDOW
+    """Seconds in which changes of health are merged, unless the configuration says it."""
+
     await_host: AwaitHost | None = None
     """Only of kinds whose hosts take time to be found; asked when the balancer has none."""
 
@@ -306,6 +339,10 @@ class Cluster:
             drain_pools(self.hosts())
             self.stats.scope.remove()
 
+    def may_preconnect(self, host: Host) -> bool:
+        """Whether the host may have connections before they are needed."""
+        return self._preconnect_metadata is None or self._preconnect_metadata.matches(host.metadata)
+
     def choose_host(self, context: LoadBalancerContext) -> Host | None:
         """For a request that may ask for a certain host; others ask `load_balancer` at once."""
         override = context.override_host()
@@ -322,6 +359,9 @@ class Cluster:
     def _load_balancer_factory(self, config: Any, context: ClusterContext) -> tuple[str, LoadBalancerFactory]:
         """The name of the policy and its factory; a kind of cluster may bring its own."""
         return cluster_policy(config, context)
+
+    def explain_endpoints(self, explain: Explanation) -> None:
+        """Say what discovery knows of endpoints that are no hosts, where it knows more than the hosts."""
 
     def hosts(self) -> list[Host]:
         """Of all priorities."""

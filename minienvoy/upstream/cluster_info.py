@@ -14,6 +14,34 @@ from ..config.fields import declared_in, honours
 from ..record import record
 from .http_protocol_options import PROTOCOL_OPTIONS, UpstreamHttpProtocolOptions, UpstreamProtocol
 
+EDS: Final = 3
+KUBERNETES: Final = "kubernetes:"
+"""How the `target_uri` of an EDS source begins that is a Kubernetes API server."""
+
+
+def is_kubernetes_source(source: Any) -> bool:
+    """Whether a `ConfigSource` is a Kubernetes API server and no control plane (`extensions/clusters/eds.py`)."""
+    return any(each.google_grpc.target_uri.startswith(KUBERNETES) for each in source.api_config_source.grpc_services)
+
+
+def _only_kubernetes(config: Any, what: str) -> str | None:
+    if config.type == EDS and is_kubernetes_source(config.eds_cluster_config.eds_config):
+        return None
+    return f"{what} only from Kubernetes (target_uri: {KUBERNETES})"
+
+
+_USUAL_POOLS: Final = (
+    "envoy.extensions.upstreams.http.generic.v3.GenericConnectionPoolProto",
+    "envoy.extensions.upstreams.http.http.v3.HttpConnectionPoolProto",
+)
+
+
+def _is_usual_pool(extension: Any) -> str | None:
+    """Requests go out as HTTP, but for those that the route ends here (`connect_config`)."""
+    kind = extension.typed_config.type_url.rpartition("/")[2]
+    return None if kind in _USUAL_POOLS else f"only {' and '.join(_USUAL_POOLS)}"
+
+
 honours(
     "envoy.config.cluster.v3.Cluster",
     "alt_stat_name",
@@ -64,6 +92,13 @@ honours(
     values={
         "type": ("STATIC", "STRICT_DNS", "LOGICAL_DNS", "ORIGINAL_DST"),
     },
+    when={
+        "type": lambda config: _only_kubernetes(config, "EDS is supported"),
+        "eds_cluster_config": lambda config: _only_kubernetes(config, "supported"),
+        "upstream_config": lambda config: _is_usual_pool(config.upstream_config),
+    },
+    # Who reads the source looks at all of it; a pool has no settings.
+    skips={"eds_cluster_config": lambda config: True, "upstream_config": lambda config: True},
     whole=("metadata",),
 )
 declared_in("minienvoy.upstream.transport_socket_matcher", "envoy.config.cluster.v3.Cluster.TransportSocketMatch")
@@ -87,12 +122,15 @@ honours(
     "upstream_port_override",
     "metadata_key",
 )
-honours("envoy.type.metadata.v3.MetadataKey", "key", "path")
-honours("envoy.type.metadata.v3.MetadataKey.PathSegment", "key")
 honours("envoy.type.v3.Percent", "value")
 honours("envoy.config.cluster.v3.Cluster.RefreshRate", "base_interval", "max_interval")
 honours("envoy.config.cluster.v3.UpstreamConnectionOptions", "happy_eyeballs_config", "tcp_keepalive")
-honours("envoy.config.cluster.v3.Cluster.PreconnectPolicy", "per_upstream_preconnect_ratio")
+honours(
+    "envoy.config.cluster.v3.Cluster.PreconnectPolicy",
+    "per_upstream_preconnect_ratio",
+    "predictive_preconnect_ratio",
+    "preconnect_enabled_metadata",
+)
 honours("envoy.config.core.v3.TcpKeepalive", "keepalive_interval", "keepalive_probes", "keepalive_time")
 honours(
     "envoy.config.cluster.v3.UpstreamConnectionOptions.HappyEyeballsConfig",

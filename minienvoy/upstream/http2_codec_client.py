@@ -9,26 +9,35 @@ from typing import TYPE_CHECKING
 
 from ..errors import CodecProtocolError
 from ..http.codec import ResponseDecoder, StreamResetReason
-from ..http.http2.client_connection import ClientConnection as Http2ClientConnection
 from ..http.http2.client_connection import ClientConnectionCallbacks, ClientStream
 from ..http.http2.keepalive import Keepalive
+from ..http.http2.selection import client_codec
 from ..network.connection import ConnectionCloseType, ConnectionEvent
 from .codec_client import CodecClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..http.http2.client_connection import ClientConnection as Http2ClientConnection
     from ..network.client_connection import ClientConnection
     from .cluster import Cluster
     from .http2_conn_pool import Http2ConnPool
 
 
 def create_http2_codec(
-    cluster: Cluster, connection: ClientConnection, callbacks: ClientConnectionCallbacks
+    cluster: Cluster,
+    connection: ClientConnection,
+    callbacks: ClientConnectionCallbacks,
+    *,
+    counts_bytes: bool = False,
 ) -> Http2ClientConnection:
-    """The codec of an established connection, with the cluster's settings; it greets the peer."""
+    """The codec of an established connection, with the cluster's settings; it greets the peer.
+
+    With `counts_bytes` it knows what each stream takes on the wire.
+    """
     settings = cluster.http_options.http2
-    codec = Http2ClientConnection(connection, callbacks, settings, cluster.stats.http2(), connection.dispatcher.post)
+    make = client_codec(cluster.http2_codec, counts_bytes)
+    codec = make(connection, callbacks, settings, cluster.stats.http2(), connection.dispatcher.post)
     if settings.keepalive_timeout:
 
         def on_ping_timeout() -> None:
@@ -88,7 +97,8 @@ class Http2CodecClient(CodecClient):
 
     def on_event(self, event: ConnectionEvent) -> None:
         if event is ConnectionEvent.CONNECTED:
-            self.codec = create_http2_codec(self.pool.cluster, self.connection, self)
+            counted = self.pool.counts_bytes
+            self.codec = create_http2_codec(self.pool.cluster, self.connection, self, counts_bytes=counted)
         super().on_event(event)
 
     def on_above_write_buffer_high_watermark(self) -> None:

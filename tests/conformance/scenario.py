@@ -24,6 +24,8 @@ Keys of a case, all optional:
   because Envoy's own end is a race), `own_process: true`, `args` (command line), `body` (see admin.py),
   `as_process: true` (what minienvoy can not do inside the judge's process: signals, a clock that is not the loop's).
 
+* `requires` (what an RFC asks for, see test_h2spec.py).
+
 * `spread: {requests: n}`: the request n times, and how many of them each backend was given, compared as a distribution;
   see spread.py. The transcripts and the log are not compared then.
 

@@ -88,6 +88,8 @@ class Assignment:
         notes: what concerns the cluster as a whole: a Service that is not there, a policy that can not be obeyed.
         app_protocol: what the port speaks, e.g. `kubernetes.io/h2c`; empty if nobody says.
         client_ip_affinity: a Service asks for the same host for the same client.
+        serial: counts the assignments of a cluster.
+        changed: the keys of `hosts` that are not as in the assignment before; None if all may be others.
     """
 
     hosts: Mapping[HostKey, MappedEndpoint]
@@ -95,3 +97,5 @@ class Assignment:
     notes: tuple[str, ...] = ()
     app_protocol: str = ""
     client_ip_affinity: bool = False
+    serial: int = 0
+    changed: frozenset[HostKey] | None = None

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from sys import intern
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 SERVICE_NAME: Final = "kubernetes.io/service-name"
 """The label by which an EndpointSlice belongs to a Service."""
+
+ZONE_LABEL: Final = "topology.kubernetes.io/zone"
+"""Of pods since Kubernetes 1.35, and of nodes always."""
 
 
 class ObjectKey(NamedTuple):
@@ -103,11 +106,40 @@ class Pod(NamedTuple):
     ports: tuple[ContainerPort, ...]
 
 
-Object = EndpointSlice | Service | Pod
+class Object(Protocol):
+    """Anything that a `Store` holds; immutable, and equal when it says the same."""
+
+    @property
+    def key(self) -> ObjectKey: ...
+    @property
+    def version(self) -> str:
+        """Its `resourceVersion`."""
+
+
 Slim = Callable[[Any], "Object | None"]
 """From what `json` makes of an object to what is kept of it; None if it is none."""
 
+
+class Resource(NamedTuple):
+    """A kind of object that can be listed and watched; `group` is empty for the core's."""
+
+    group: str
+    version: str
+    plural: str
+    slim: Slim
+
+    def path(self, namespace: str) -> str:
+        """Where it is listed; in all namespaces if `namespace` is empty."""
+        root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+        return f"{root}/namespaces/{namespace}/{self.plural}" if namespace else f"{root}/{self.plural}"
+
+
 NO_KEY: Final = ObjectKey("", "")
+
+
+def version_number(version: str) -> int | None:
+    """A `resourceVersion` as a number: 64 bits in every server there is, but clients are told not to rely on it."""
+    return int(version) if len(version) <= 20 and version.isascii() and version.isdigit() else None
 
 
 def slim_slice(item: Any) -> EndpointSlice | None:
@@ -276,3 +308,12 @@ def _texts(item: dict[str, Any], field: str) -> dict[str, str]:
 
 def _names(hints: dict[str, Any], field: str) -> tuple[str, ...]:
     return tuple([intern(_text(each, "name")) for each in _list(hints, field) if isinstance(each, dict)])
+
+
+ENDPOINT_SLICES: Final = Resource("discovery.k8s.io", "v1", "endpointslices", slim_slice)
+SERVICES: Final = Resource("", "v1", "services", slim_service)
+
+
+def pods(annotations: Iterable[str] = ()) -> Resource:
+    """Pods, with these annotations."""
+    return Resource("", "v1", "pods", slim_pod(annotations))

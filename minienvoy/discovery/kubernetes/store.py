@@ -76,6 +76,10 @@ class Store:
             self._tell(changed, first=first)
         return count
 
+    def touch(self) -> None:
+        """Nothing changed, but it has become clear that nothing will be known for now."""
+        self._tell(set(), first=True)
+
     def _put(self, item: Object) -> set[ObjectKey]:
         group = group_of(item)
         changed = {group}

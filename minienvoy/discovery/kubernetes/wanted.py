@@ -7,11 +7,12 @@ an endpoint's port, condition and place beside it. The order of the questions is
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from socket import AF_INET, AF_INET6, inet_pton
 from typing import Final, NamedTuple
 
 from ...record import record
 from .mapped import Health
-from .objects import Endpoint, EndpointSlice, ObjectKey, Pod, Service
+from .objects import ZONE_LABEL, Endpoint, EndpointSlice, ObjectKey, Pod, Service
 from .settings import KubernetesSettings, Ref, ServiceRef
 
 ANY_NAME: Final = None
@@ -35,6 +36,7 @@ class Wanted:
         port_name: of the slice's port; None if any name will do.
         port_number: of the slice's port; 0 if any number will do.
         portless: the number to use where a slice has no ports at all (headless, without ports); 0 for none.
+        app_protocol: what the Service says that the port speaks; None if it does not matter.
         problem: why no endpoint can be used at all; empty if that is not so.
         by_hints: `zone` or `node` if endpoints that are meant for elsewhere are not used.
         distribution: priorities by `zone` or `node`; empty for none.
@@ -47,7 +49,7 @@ class Wanted:
     problem: str
     family: str
     headless: bool
-    app_protocol: str
+    app_protocol: str | None
     keep_not_ready: bool
     local_only: bool
     by_hints: str
@@ -81,7 +83,7 @@ def wanted_of(
         problem,
         _wanted_family(settings.family, service, sources),
         service is not None and service.headless,
-        "" if settings.app_protocol == "ignore" else _service_protocol(found),
+        None if settings.app_protocol == "ignore" else _service_protocol(found),
         settings.include_not_ready == "unhealthy",
         local_only,
         "",
@@ -115,7 +117,7 @@ def port_of(source: EndpointSlice, wanted: Wanted) -> tuple[int, str, str]:
         return 0, "", wanted.problem
     if not source.ports:
         if wanted.portless:
-            return wanted.portless, wanted.app_protocol, ""
+            return wanted.portless, wanted.app_protocol or "", ""
         told = "null" if source.ports is None else "none"
         return 0, "", f'port: "{wanted.port_name}" is not in the slice (ports: {told})'
     why = ""
@@ -129,7 +131,8 @@ def port_of(source: EndpointSlice, wanted: Wanted) -> tuple[int, str, str]:
         elif not port.port:
             why = f'port: "{port.name}" has no number'
         else:
-            return port.port, port.app_protocol or wanted.app_protocol, ""
+            protocol = "" if wanted.app_protocol is None else port.app_protocol or wanted.app_protocol
+            return port.port, protocol, ""
     if why:
         return 0, "", why
     told = ", ".join(f"{each.name}:{each.port}" for each in source.ports)
@@ -195,13 +198,16 @@ def _distribution(settings: KubernetesSettings, service: Service | None, zone: s
 
 
 def _zone_of(node: str, sources: Sequence[EndpointSlice | Pod]) -> str:
-    """Who knows its node may learn its zone from an endpoint on the same node."""
+    """Who knows its node may learn its zone from an endpoint, or a pod, on the same node."""
     if node:
         for source in sources:
-            if isinstance(source, EndpointSlice):
-                for endpoint in source.endpoints:
-                    if endpoint.node == node and endpoint.zone:
-                        return endpoint.zone
+            if isinstance(source, Pod):
+                if source.node == node and source.labels.get(ZONE_LABEL):
+                    return source.labels[ZONE_LABEL]
+                continue
+            for endpoint in source.endpoints:
+                if endpoint.node == node and endpoint.zone:
+                    return endpoint.zone
     return ""
 
 
@@ -227,3 +233,12 @@ def _service_protocol(found: Found) -> str:
 
 def family_of(address: str) -> str:
     return "IPv6" if ":" in address else "IPv4"
+
+
+def is_address(text: str, family: str) -> bool:
+    """Whether it is an IP address of the family `IPv4` or `IPv6`."""
+    try:
+        inet_pton(AF_INET6 if family == "IPv6" else AF_INET, text)
+    except (OSError, ValueError):
+        return False
+    return True

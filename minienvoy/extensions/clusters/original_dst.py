@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import ConfigError
 from ...explain.explanation import NO_EXPLANATION
+from ...matchers.metadata_key import metadata_key
 from ...network.address import Address
 from ...upstream.cluster import CLUSTERS, Cluster, ClusterContext
 from ...upstream.duration import duration_of
@@ -36,9 +37,7 @@ class OriginalDstLoadBalancer:
         self._header: bytes | None = None
         if config.use_http_header:
             self._header = (config.http_header_name or "x-envoy-original-dst-host").lower().encode()
-        self._metadata: tuple[str, ...] | None = None
-        if config.HasField("metadata_key"):
-            self._metadata = (config.metadata_key.key, *(each.key for each in config.metadata_key.path))
+        self._metadata = metadata_key(config.metadata_key) if config.HasField("metadata_key") else None
         self._port: int | None = None
         if config.HasField("upstream_port_override"):
             self._port = config.upstream_port_override.value
@@ -67,9 +66,7 @@ class OriginalDstLoadBalancer:
                 if address is not None:
                     return address, "filter state"
             if self._metadata is not None:
-                value: Any = stream._dynamic_metadata
-                for step in self._metadata:
-                    value = value.get(step) if isinstance(value, dict) else None
+                value = self._metadata(stream._dynamic_metadata)
                 if isinstance(value, list) and value:
                     value = value[0]
                 if isinstance(value, str):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..codec import ResponseDecoder, StreamResetReason
-from ..header_map import KIND, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
+from ..header_map import KIND, SUSPECT, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry, refusal
 from .connection import Http2Connection
 from .fields import CONNECTION_HEADERS, MESSAGING_RULE, MessageError, ResponseHead, response_head, trailer_entries
 from .frames import (
@@ -19,6 +19,7 @@ from .frames import (
     PREFACE,
     PROTOCOL_ERROR,
     SETTINGS_ENABLE_PUSH,
+    rst_stream,
 )
 from .hpack import encode_entries, encode_field
 from .stream import RESET_CODES, Http2Stream
@@ -67,6 +68,13 @@ class ClientStream(Http2Stream):
     def encode_headers(self, headers: RequestHeaderMap, end_stream: bool) -> None:
         if self.closed:
             return
+        if headers.seen & SUSPECT and (problem := refusal(headers)):
+            decoder, self.decoder = self.decoder, None
+            # Nothing has been sent of it: there is no stream that could be reset.
+            self.connection.close_stream(self)
+            if decoder is not None:
+                decoder.on_request_refused(problem)
+            return
         entries = headers.entries
         method = headers.method
         self._head_request = method == b"HEAD"
@@ -100,11 +108,16 @@ class ClientStream(Http2Stream):
         if not self.closed:
             self._send_reset(RESET_CODES.get(reason, INTERNAL_ERROR))
 
+    def _send_reset(self, code: int) -> None:
+        connection = self.connection
+        connection.stats.tx_reset += 1
+        connection.queue_reset(self.id, rst_stream(self.id, code))
+        connection.close_stream(self)
+
 
 class ClientConnection(Http2Connection):
     """One upstream connection."""
 
-    _of_bad_length = StreamResetReason.PROTOCOL_ERROR
     _of_bad_message = StreamResetReason.PROTOCOL_ERROR
 
     def __init__(

@@ -57,6 +57,10 @@ class AdminListenerManager(Protocol):
 
 
 class AdminClusterManager(Protocol):
+    @property
+    def singletons(self) -> Mapping[str, Any]:
+        """What clusters share, by name."""
+
     def clusters(self) -> Mapping[str, Cluster]: ...
     def warming_clusters(self) -> Mapping[str, Cluster]: ...
 

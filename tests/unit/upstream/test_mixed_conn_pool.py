@@ -27,14 +27,15 @@ def mixed(bench: MakeBench, **cluster: Any) -> Bench:
 
 
 def accept(upstream: Upstream, alpn: str) -> Upstream:
-    upstream.connection.info.ssl = SimpleNamespace(alpn=alpn)
+    upstream.connection.info.ssl = SimpleNamespace(alpn=alpn, connected_time=0.0)
     upstream.accept()
     return upstream
 
 
 def pool_of(b: Bench) -> HttpConnPool:
     assert b.cluster.http_pools
-    return next(iter(b.cluster.http_pools))
+    pool: HttpConnPool = next(iter(b.cluster.http_pools))
+    return pool
 
 
 def statuses(clients: list[Client]) -> list[bytes]:
