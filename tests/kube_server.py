@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,7 +30,13 @@ class KubeServer:
         minor: the minor version; from 34 on, WatchList is there.
     """
 
-    def __init__(self, *, version: int = 100, minor: int = 30) -> None:
+    def __init__(
+        self, *, version: int = 100, minor: int = 30, certificate: Path | None = None, key: Path | None = None
+    ) -> None:
+        self._tls: ssl.SSLContext | None = None
+        if certificate is not None:
+            self._tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            self._tls.load_cert_chain(certificate, key)
         self.version = version
         self.minor = minor
         self.forget_before = 0
@@ -56,10 +63,10 @@ class KubeServer:
         app.router.add_get("/{path:.*}", self._serve)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self._port, reuse_address=True)
+        site = web.TCPSite(self._runner, "127.0.0.1", self._port, reuse_address=True, ssl_context=self._tls)
         await site.start()
         self._port = self._runner.addresses[0][1]
-        self.url = f"http://127.0.0.1:{self._port}"
+        self.url = f"http{'s' if self._tls else ''}://127.0.0.1:{self._port}"
 
     async def stop(self) -> None:
         """Cut every connection and listen no more; `start` begins again at the same port."""
@@ -75,15 +82,16 @@ class KubeServer:
             if request is not None and request.transport is not None:
                 request.transport.abort()
 
-    def kubeconfig(self, directory: Path, **user: Any) -> str:
+    def kubeconfig(self, directory: Path, *, authority: str = "", **user: Any) -> str:
         """Write one and return its path."""
         path = directory / "kubeconfig"
+        cluster = {"server": self.url, **({"certificate-authority": authority} if authority else {})}
         config = {
             "apiVersion": "v1",
             "kind": "Config",
             "current-context": "here",
             "contexts": [{"name": "here", "context": {"cluster": "c", "user": "u", "namespace": "shop"}}],
-            "clusters": [{"name": "c", "cluster": {"server": self.url}}],
+            "clusters": [{"name": "c", "cluster": cluster}],
             "users": [{"name": "u", "user": user}],
         }
         path.write_text(json.dumps(config))

@@ -12,7 +12,7 @@ Whatever moves only writes `last_activity`; the timer looks at it when it fires,
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..errors import CodecProtocolError
 from ..network.connection import ConnectionCallbacks, ConnectionCloseType, ConnectionEvent
@@ -27,6 +27,9 @@ from .conn_manager_config import ConnectionManagerConfig
 if TYPE_CHECKING:
     from ..event.dispatcher import Timer
     from .header_map import ResponseHeaderMap
+
+
+_STOP: Final = FilterStatus.STOP_ITERATION
 
 
 class ConnectionManager(ReadFilter, ConnectionCallbacks):
@@ -108,7 +111,7 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
             codec.dispatch(data)
         except CodecProtocolError as error:
             self.on_codec_error(error)
-        return FilterStatus.STOP_ITERATION
+        return _STOP
 
     def redispatch(self, data: bytes) -> None:
         self.on_data(data, False)
@@ -165,7 +168,8 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         self.requests += 1
         config = self.config
         config.stats.downstream_rq_http1_total += 1
-        stream = self.stream = config.stream_class(self, encoder)
+        stream_class = config.stream_class
+        stream = self.stream = stream_class(self, encoder)
         self.last_activity = stream.start_monotonic
         self.stream_idle_timeout = config.stream_idle_timeout
         return stream

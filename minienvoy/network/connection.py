@@ -25,6 +25,7 @@ import sys
 from collections.abc import Callable
 from enum import Enum
 from itertools import count
+from types import FunctionType
 from typing import TYPE_CHECKING, cast
 
 from ..explain.explanation import NO_EXPLANATION, Explanation
@@ -85,6 +86,13 @@ def _lose(data: bytes) -> None:
     """What is written to a connection without a transport."""
 
 
+def _copy(function: FunctionType) -> FunctionType:
+    """The same function once more, with what the interpreter learns about its attributes kept apart."""
+    copied = FunctionType(function.__code__.replace(), function.__globals__, function.__name__, function.__defaults__)
+    copied.__qualname__, copied.__doc__ = function.__qualname__, function.__doc__
+    return copied
+
+
 class Connection(asyncio.Protocol):
     """Made before its transport: `connection_made` starts it.
 
@@ -124,6 +132,14 @@ class Connection(asyncio.Protocol):
     _paused: bool = False
     _held: bytes = b""
     _stopped_at: int | None = None
+
+    def __init_subclass__(cls) -> None:
+        # An inline cache of the interpreter knows one class. These two run for every read and write of both sides of
+        # the proxy, so each class has its own: with one for all, every attribute in them is looked up anew.
+        super().__init_subclass__()
+        for each in (Connection.data_received, Connection.write):
+            if getattr(cls, each.__name__) is each:
+                setattr(cls, each.__name__, _copy(cast(FunctionType, each)))
 
     def __init__(self, dispatcher: Dispatcher, info: ConnectionInfo, buffer_limit: int = DEFAULT_BUFFER_LIMIT) -> None:
         self.dispatcher = dispatcher
@@ -185,7 +201,8 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.bytes_received += len(data)
-        self._receive(data, False)
+        receive = self._receive
+        receive(data, False)
 
     def eof_received(self) -> bool:
         """True keeps the transport open for writing."""
@@ -237,7 +254,8 @@ class Connection(asyncio.Protocol):
         """
         if self._writable:
             self.bytes_sent += len(data)
-            self._send(data)
+            send = self._send
+            send(data)
 
     def write_half_close(self) -> None:
         """Send a FIN after what was written; reading goes on. Both directions ended closes the connection."""

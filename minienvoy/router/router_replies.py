@@ -183,12 +183,13 @@ class RouterReplies(RouterContext):
             self.explain.decided("timeout", "route timeout", f"no complete response within {self.timeout:g} s")
         self.time_out("response_timeout")
 
-    def on_request_refused(self, name: str) -> None:
-        """A format has made something of a header that is none."""
+    def on_request_refused(self, problem: str) -> None:
+        """A format, or the configuration, has made something of a header that is none."""
         self.upstream = None
         self.stream.response_flags |= ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR
-        problem = f"invalid header value for: {name}"
-        self._reply(503, problem, f"filter_removed_required_request_headers{{{problem.replace(' ', '_')}}}")
+        self._reply(
+            503, problem.encode("latin-1"), f"filter_removed_required_request_headers{{{problem.replace(' ', '_')}}}"
+        )
 
     def on_handshake_refused(self, upstream: UpstreamRequest, headers: ResponseHeaderMap) -> None:
         """No WebSocket: the client is told in a reply made here, with the upstream's status and headers."""
@@ -294,7 +295,7 @@ class RouterReplies(RouterContext):
         if headers.seen & IMMEDIATE_FAIL and headers.has(b"x-envoy-immediate-health-check-fail"):
             self.cluster.health.on_immediate_failure(upstream.host)
 
-    def _reply(self, status: int, body: str, details: str, overloaded: bool = False) -> None:
+    def _reply(self, status: int, body: str | bytes, details: str, overloaded: bool = False) -> None:
         attempts = self.attempts
         if attempts is not None:
             # Nothing may come of what is still under way.

@@ -97,7 +97,8 @@ class WeightedClusterSpecifier:
         self._cluster_headers = tuple(each.cluster_header.lower().encode() for each in proto.clusters)
         self.cluster_names = tuple(each.name for each in proto.clusters if each.name)
         self._routes = tuple(
-            _entry(each, parent, common, f"{path}.clusters[{index}]") for index, each in enumerate(proto.clusters)
+            _entry(each, parent, common, f"{path}.clusters[{index}]", total)
+            for index, each in enumerate(proto.clusters)
         )
         for index, entry in enumerate(self._routes):
             entry.chosen_of = (self, index)
@@ -149,7 +150,7 @@ def _pick(weights: tuple[int, ...], total: int, value: int) -> int:
     return len(weights) - 1
 
 
-def _entry(proto: Any, parent: RouteEntry, common: CommonVirtualHost, path: str) -> RouteEntry:
+def _entry(proto: Any, parent: RouteEntry, common: CommonVirtualHost, path: str, total: int) -> RouteEntry:
     if bool(proto.name) == bool(proto.cluster_header):
         raise ConfigError(
             "At least one of name or cluster_header need to be specified"
@@ -159,6 +160,7 @@ def _entry(proto: Any, parent: RouteEntry, common: CommonVirtualHost, path: str)
         )
     made = copy.copy(parent)
     made.cluster_name = proto.name
+    made.share = f", weight {proto.weight.value} of {total}"
     made.specifier = None
     sources = common.sources
     request = HeaderParser.from_proto(

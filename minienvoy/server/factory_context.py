@@ -52,6 +52,8 @@ class ServerContext:
     service_cluster: str = ""
     http1_codec: str = "native"
     """`native`, or `h11` for the reference codec."""
+    http2_codec: str = "native"
+    """`native`, or `h2` for the reference codec."""
     byte_meters: bool = False
     """Some format asks what streams take on the wire: codecs are to count it."""
     times_routes: bool = False

@@ -63,9 +63,21 @@ def is_kubernetes_source(source: Any) -> bool:
 
 
 def _only_kubernetes(config: Any, what: str) -> str | None:
-    if is_kubernetes_source(config.eds_cluster_config.eds_config):
+    if config.type == EDS and is_kubernetes_source(config.eds_cluster_config.eds_config):
         return None
     return f"{what} only from Kubernetes (target_uri: {KUBERNETES})"
+
+
+_USUAL_POOLS: Final = (
+    "envoy.extensions.upstreams.http.generic.v3.GenericConnectionPoolProto",
+    "envoy.extensions.upstreams.http.http.v3.HttpConnectionPoolProto",
+)
+
+
+def _is_usual_pool(extension: Any) -> str | None:
+    """Requests go out as HTTP, but for those that the route ends here (`connect_config`)."""
+    kind = extension.typed_config.type_url.rpartition("/")[2]
+    return None if kind in _USUAL_POOLS else f"only {' and '.join(_USUAL_POOLS)}"
 
 
 honours(
@@ -112,6 +124,7 @@ honours(
     "protocol_selection",
     "upstream_bind_config",
     "upstream_connection_options",
+    "upstream_http_protocol_options",
     "use_tcp_for_dns_lookups",
     "wait_for_warm_on_init",
     values={
@@ -120,9 +133,10 @@ honours(
     when={
         "type": lambda config: _only_kubernetes(config, "EDS is supported"),
         "eds_cluster_config": lambda config: _only_kubernetes(config, "supported"),
+        "upstream_config": lambda config: _is_usual_pool(config.upstream_config),
     },
-    # Who reads the source looks at all of it.
-    skips={"eds_cluster_config": lambda config: True},
+    # Who reads the source looks at all of it; a pool has no settings.
+    skips={"eds_cluster_config": lambda config: True, "upstream_config": lambda config: True},
     whole=("metadata",),
 )
 declared_in("minienvoy.upstream.transport_socket_matcher", "envoy.config.cluster.v3.Cluster.TransportSocketMatch")
@@ -146,8 +160,6 @@ honours(
     "upstream_port_override",
     "metadata_key",
 )
-honours("envoy.type.metadata.v3.MetadataKey", "key", "path")
-honours("envoy.type.metadata.v3.MetadataKey.PathSegment", "key")
 honours("envoy.type.v3.Percent", "value")
 honours("envoy.config.cluster.v3.Cluster.RefreshRate", "base_interval", "max_interval")
 honours("envoy.config.cluster.v3.UpstreamConnectionOptions", "happy_eyeballs_config", "tcp_keepalive")
@@ -198,6 +210,7 @@ class ClusterContext:
         secrets: a `SecretManager`; None where there is none, as in many tests.
         overload: what the overload manager has decided; None if there is none.
         journal: where ejections and health transitions are noted; None when explaining is off.
+        http2_codec: that connections speak HTTP/2 with: `native`, or `h2` for the reference codec.
     """
 
     dispatcher: Dispatcher
@@ -218,6 +231,7 @@ class ClusterContext:
     cluster_manager_stats: ClusterManagerStats | None = None
     secrets: Any = None
     overload: OverloadState | None = None
+    http2_codec: str = "native"
 
 
 @record
@@ -273,6 +287,7 @@ class Cluster:
         "drop_overload",
         "happy_eyeballs",
         "health",
+        "http2_codec",
         "http_options",
         "http_pools",
         "load_assignment",
@@ -307,6 +322,7 @@ class Cluster:
         self.observability_name: str = config.alt_stat_name or config.name
         self.added_via_api = context.added_via_api
         self.dispatcher = context.dispatcher
+        self.http2_codec = context.http2_codec
         self.stopped = False
         self.overload = context.overload
         self.http_pools: Any = None
@@ -368,12 +384,12 @@ class Cluster:
         self.priority_set.update_hosts(self.load_assignment.host_set(0, ()))
         self.priority_set.add_member_update_callback(self._on_member_update)
         if config.track_cluster_stats.per_endpoint_stats:
-            report_endpoints(self.priority_set, scope)
+            report_endpoints(self.priority_set, scope, self.observability_name)
         self.drop_overload = self.load_assignment.drop_overload(context.random.stream(f"cluster.{self.name}.drop"))
         self.updates = UpdateMerger(
             self.priority_set,
             self.dispatcher,
-            duration_of(config.common_lb_config, "update_merge_window", DEFAULT_WINDOW),
+            duration_of(config.common_lb_config, "update_merge_window", self.default_merge_window),
             context.cluster_manager_stats,
         )
         self.load_balancer: LoadBalancer = create_load_balancer(
@@ -444,6 +460,9 @@ class Cluster:
             on_initialized()
 
         self.start(lambda: self.health.start(on_checked))
+
+    default_merge_window: float = DEFAULT_WINDOW
+    """Seconds in which changes of health are merged, unless the configuration says it."""
 
     await_host: AwaitHost | None = None
     """Only of kinds whose hosts take time to be found; asked when the balancer has none."""
@@ -578,7 +597,7 @@ def _http_options(config: Any, path: str) -> UpstreamHttpProtocolOptions:
         protocol,
         max_requests,
         may_speak_http2=config.HasField("http2_protocol_options"),
-    )
+    ).naming_server(config.upstream_http_protocol_options)
     for name in sorted(config.typed_extension_protocol_options):
         packed = config.typed_extension_protocol_options[name]
         where = f'{path}.typed_extension_protocol_options["{name}"]'

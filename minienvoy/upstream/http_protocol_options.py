@@ -128,6 +128,15 @@ class UpstreamHttpProtocolOptions:
         """Requests say the server name for TLS."""
         return bool(self.sni_header) or self.auto_san_validation
 
+    def naming_server(self, config: Any) -> UpstreamHttpProtocolOptions:
+        """These, with what an `envoy.config.core.v3.UpstreamHttpProtocolOptions` says."""
+        if not config.auto_sni and not config.auto_san_validation:
+            return self
+        header = config.override_auto_sni_header.lower().encode() or b":authority"
+        return replace(
+            self, sni_header=header if config.auto_sni else b"", auto_san_validation=config.auto_san_validation
+        )
+
     def transport_socket_options(self, headers: RequestHeaderMap) -> TransportSocketOptions:
         """What a request wants of its connection (`Router::Filter::createConnPool`, `auto_sni`)."""
         value = headers.get(self.sni_header or b":authority") or headers.get(b":authority") or b""
@@ -218,14 +227,7 @@ def create_http_protocol_options(config: Any, max_requests_per_connection: int) 
         max_requests_per_connection,
         may_speak_http2=kind == "auto_config" or chosen.HasField("http2_protocol_options"),
     )
-    upstream = config.upstream_http_protocol_options
-    if upstream.auto_sni or upstream.auto_san_validation:
-        header = upstream.override_auto_sni_header.lower().encode() or b":authority"
-        options = replace(
-            options,
-            sni_header=header if upstream.auto_sni else b"",
-            auto_san_validation=upstream.auto_san_validation,
-        )
+    options = options.naming_server(config.upstream_http_protocol_options)
     if not config.outlier_detection.HasField("error_matcher"):
         return options
     matcher = compile_match_predicate(config.outlier_detection.error_matcher, "outlier_detection.error_matcher")

@@ -16,7 +16,6 @@ from minienvoy import Proxy, logger
 from minienvoy.testing.fake_upstream import (
     BAD_CHUNK,
     REFUSE,
-    REFUSE,
     RESET,
     FakeTcpUpstream,
     FakeUpstream,

@@ -358,7 +358,7 @@ class Bench:
         self.config.access_logs = (self.log,)
         if filters:
             self.config.filter_chain = FilterChain([*filters, self.config.filter_chain.make_terminal])
-            self.config.stream_class = FilteredStream
+            self.config.stream_class, self.config.filtered = FilteredStream, True
 
     # -- acting
 

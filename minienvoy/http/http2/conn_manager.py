@@ -156,7 +156,7 @@ class Http2ConnectionManager(ConnectionManager):
         if self.streams:
             stats.downstream_cx_destroy_active_rq += 1
             stats.downstream_cx_destroy_local_active_rq += 1
-        for stream in tuple(self.streams):
+        for stream in reversed(tuple(self.streams)):
             stream.on_protocol_error(error.details)
         self.check_for_deferred_close(False)
 
@@ -168,7 +168,7 @@ class Http2ConnectionManager(ConnectionManager):
         timer = self._idle_timer
         if timer is None:
             timer = self._idle_timer = self.config.dispatcher.create_timer(self._on_idle_timer)
-        if seconds and not timer.enabled_before(self.config.dispatcher.monotonic_time() + seconds):
+        if seconds and timer.deadline > self.config.dispatcher.monotonic_time() + seconds:
             timer.enable(seconds)
 
     def _on_idle_timer(self) -> None:

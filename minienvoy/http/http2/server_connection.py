@@ -177,12 +177,17 @@ class ServerConnection(Http2Connection):
             return StreamResetReason.PROTOCOL_ERROR, "http2.remote_reset"
         return super()._reset_by_peer(stream, code)
 
+    def _on_reset(self) -> None:
+        if not self._constraints.allows_reset(int(self._connection.dispatcher.monotonic_time())):
+            self._fail(INTERNAL_ERROR)
+
     def on_flush_pending(self, stream: Http2Stream) -> None:
         assert isinstance(stream, ServerStream)
-        if self.flush_timeout and not stream.closed:
+        own: float | None = getattr(stream.decoder, "flush_timeout", None)
+        seconds = self.flush_timeout if own is None else own
+        if seconds and not stream.closed:
             timer = self._connection.dispatcher.create_timer(stream.on_flush_timeout)
-            timeout = self.flush_timeout if self.scaled is None else self.scaled(STREAM_FLUSH, self.flush_timeout)
-            stream.wait_for_flush(timer, timeout)
+            stream.wait_for_flush(timer, seconds if self.scaled is None else self.scaled(STREAM_FLUSH, seconds))
 
     def _is_idle(self, stream_id: int) -> bool:
         return stream_id > self.last_stream or not stream_id & 1

@@ -5,7 +5,7 @@ Envoy: `source/extensions/filters/http/router/config.cc`. The filter itself is `
 
 from __future__ import annotations
 
-from functools import partial
+from types import MethodType
 from typing import Any
 
 from ....config.fields import honours
@@ -50,7 +50,8 @@ def create_router(config: Any, context: FactoryContext) -> HttpFilterFactory:
         zone=server.node.locality.zone,
         overload=context.overload,
     )
-    return partial(Router, settings)
+    # As a `partial`, but the interpreter calls a bound method more quickly, and this is done for each request.
+    return MethodType(Router, settings)
 
 
 class _MakeCodec:

@@ -376,16 +376,14 @@ def _codec_maker(config: Any, context: FactoryContext) -> Callable[[ConnectionMa
             return made
         from ....http.http2.conn_manager import Http2ConnectionManager
         from ....http.http2.keepalive import Keepalive
-        from ....http.http2.server_connection import ServerConnection as Http2ServerConnection
+        from ....http.http2.selection import server_codec as http2_server_codec
 
         if not http2_stats:
             http2_stats.append(server.stats.scope("http2").struct(Http2CodecStats))
         manager.__class__ = manager.http2_class()
         assert isinstance(manager, Http2ConnectionManager)
         manager.become()
-        make_http2: type[Http2ServerConnection] = Http2ServerConnection
-        if server.byte_meters:
-            from ....http.http2.metered import MeteredServerConnection as make_http2
+        make_http2 = http2_server_codec(server.http2_codec, server.byte_meters)
         codec = make_http2(manager.connection, manager, http2_settings, http2_stats[0], server.dispatcher.post)
         codec.flush_timeout = flush_timeout
         if manager.config.overload is not None:
