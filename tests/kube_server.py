@@ -10,9 +10,12 @@ import asyncio
 import json
 import ssl
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from aiohttp import web
+
+if TYPE_CHECKING:
+    from minienvoy import Proxy
 
 GROUPS = {
     "endpointslices": ("discovery.k8s.io/v1", "EndpointSlice"),
@@ -110,6 +113,19 @@ class KubeServer:
         item = self.objects.pop((kind, namespace, name))
         gone = {**item, "metadata": {**item["metadata"], "resourceVersion": str(self.version)}}
         self._tell("DELETED", kind, gone)
+
+    async def followed(self, proxy: Proxy) -> None:
+        """Until the proxy has heard of everything, and has made its update of it."""
+        discovery = proxy._server.cluster_manager.singletons["kubernetes"]  # type: ignore[union-attr]
+        for watch in discovery.watches():
+            reflector = watch.reflector
+            kind = reflector.resource.plural
+            newest = max((version for version, _, of, _ in self._log if of == kind), default=0)
+            for _ in range(500):
+                if reflector.stats.connected and int(reflector._version) >= newest:
+                    break
+                await proxy.advance(0.01)
+        await proxy.advance(0.1)
 
     def forget(self) -> None:
         """Compact: watches from before now are told 410."""

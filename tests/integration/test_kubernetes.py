@@ -97,10 +97,10 @@ async def test_pods_are_followed_as_they_come_and_go(kube: KubeServer, tmp_path:
         async with proxy_of(kube, tmp_path, value=rewrite) as proxy:
             assert await bodies(fetch, proxy) == {b"one"}
             kube.put("endpointslices", slice_of("web", "web-1", endpoint("10.1.0.1"), endpoint("10.1.0.2")))
-            await proxy.advance(0.2)
+            await kube.followed(proxy)
             assert await bodies(fetch, proxy) == {b"one", b"two"}
             kube.put("endpointslices", slice_of("web", "web-1", endpoint("10.1.0.2")))
-            await proxy.advance(0.2)
+            await kube.followed(proxy)
             assert await bodies(fetch, proxy) == {b"two"}
 
 
@@ -121,37 +121,37 @@ async def test_a_rollout_of_a_hundred_pods_fails_no_request(kube: KubeServer, tm
                 batch_names = [f"{number + 25 * batch}" for number in range(25)]
                 for name in batch_names:
                     await farm.add(f"new-{name}", ready=False)
-                await proxy.advance(0.2)
+                await kube.followed(proxy)
                 await traffic()
                 for name in batch_names:
                     farm.pods[f"new-{name}"].tell(kube)
                 await proxy.advance(0.04)
                 await traffic()
-                await proxy.advance(0.2)
+                await kube.followed(proxy)
                 for name in batch_names:
                     farm.pods[f"old-{name}"].tell(kube, terminating=True)
                 await traffic()
-                await proxy.advance(0.2)
+                await kube.followed(proxy)
                 await traffic()
                 for name in batch_names:
                     await farm.remove(f"old-{name}")
-                await proxy.advance(0.2)
+                await kube.followed(proxy)
                 await traffic()
             assert {each for each in seen if each.startswith(b"new")}
             assert all(body.startswith(b"new") for body in await bodies(fetch, proxy, 30))
             # To zero, and back before the last one is gone.
             for pod in farm.pods.values():
                 pod.tell(kube, terminating=True)
-            await proxy.advance(2)
+            await kube.followed(proxy)
             await traffic()
             leaving = list(farm.pods)
             for number in range(3):
                 await farm.add(f"again-{number}")
-            await proxy.advance(2)
+            await kube.followed(proxy)
             await traffic()
             for name in leaving:
                 await farm.remove(name)
-            await proxy.advance(0.2)
+            await kube.followed(proxy)
             assert all(body.startswith(b"again") for body in await bodies(fetch, proxy, 10))
             assert proxy.stats["cluster.web.membership_total"] == 3
 
@@ -199,14 +199,14 @@ async def test_tcp_connections_follow_and_old_ones_stay(kube: KubeServer, tmp_pa
             assert await reader.readexactly(1) == b"a"
             first.tell(kube, terminating=True)
             second.tell(kube)
-            await proxy.advance(0.2)
+            await kube.followed(proxy)
             for _ in range(4):
                 _, other = await asyncio.open_connection(*proxy.address("tcp"))
                 other.write(b"b")
                 await proxy.advance(0)
                 other.close()
             first.forget(kube)
-            await proxy.advance(0.2)
+            await kube.followed(proxy)
             writer.write(b"c")
             assert await reader.readexactly(1) == b"c"
             writer.close()
@@ -263,7 +263,7 @@ async def test_every_policy_balances_over_pods(kube: KubeServer, tmp_path: Path,
         async with proxy_of(kube, tmp_path, more=f"    lb_policy: {policy}\n") as proxy:
             assert await bodies(fetch, proxy, 24) == {b"one", b"two"}
             first.tell(kube, terminating=True)
-            await proxy.advance(1.5)
+            await kube.followed(proxy)
             assert await bodies(fetch, proxy) == {b"two"}
 
 
@@ -303,7 +303,7 @@ async def test_why_an_endpoint_is_no_host_can_be_read(kube: KubeServer, tmp_path
         Pod("one", one).tell(kube)
         kube.put("endpointslices", slice_of("web", "x", endpoint("10.0.0.9", ready=False, zone="z1", nodeName="n1")))
         async with proxy_of(kube, tmp_path) as proxy:
-            await proxy.advance(1)
+            await kube.followed(proxy)
             await fetch(proxy.url("web"))
             admin = proxy.url("admin")
             text = (await fetch(f"{admin}/minienvoy/kubernetes?cluster=web")).body.decode().splitlines()

@@ -48,7 +48,7 @@ async def test_11_requests_go_to_the_pods_of_the_service(root: Path, kube: KubeS
             leaving = endpoint("127.0.0.1", ready=False, serving=True, conditions={"terminating": True})
             kube.put("endpointslices", slice_at(one, leaving, name="a"))
             kube.put("endpointslices", slice_at(two, endpoint("127.0.0.1"), name="b"))
-            await proxy.advance(0.1)
+            await kube.followed(proxy)
             assert {(await fetch(url)).body for _ in range(4)} == {b"two"}
             await kube.stop()
             await proxy.advance(300)
@@ -66,7 +66,7 @@ async def test_12_a_subset_of_pods_by_their_label_and_an_eds_source(root: Path, 
             assert {(await fetch(f"{url}/canary")).body for _ in range(4)} == {b"two"}
             assert {(await fetch(url)).body for _ in range(4)} == {b"one"}
             kube.delete("pods", "b", "default")
-            await proxy.advance(0.1)
+            await kube.followed(proxy)
             assert (await fetch(f"{url}/canary")).status == 503
 
 
