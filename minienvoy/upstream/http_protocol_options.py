@@ -188,6 +188,18 @@ def _is_address(name: str) -> bool:
     return True
 
 
+def with_server_names(options: UpstreamHttpProtocolOptions, upstream: Any) -> UpstreamHttpProtocolOptions:
+    """What an `UpstreamHttpProtocolOptions` message says of the server name for TLS."""
+    if not (upstream.auto_sni or upstream.auto_san_validation):
+        return options
+    header = upstream.override_auto_sni_header.lower().encode() or b":authority"
+    return replace(
+        options,
+        sni_header=header if upstream.auto_sni else b"",
+        auto_san_validation=upstream.auto_san_validation,
+    )
+
+
 ProtocolOptionsFactory = Callable[[Any, int], UpstreamHttpProtocolOptions]
 PROTOCOL_OPTIONS: Registry[ProtocolOptionsFactory] = Registry("envoy.upstream_options")
 """(message in `typed_extension_protocol_options`, the cluster's own `max_requests_per_connection`) -> options"""
@@ -214,14 +226,7 @@ def create_http_protocol_options(config: Any, max_requests_per_connection: int) 
         max_requests_per_connection,
         may_speak_http2=kind == "auto_config" or chosen.HasField("http2_protocol_options"),
     )
-    upstream = config.upstream_http_protocol_options
-    if upstream.auto_sni or upstream.auto_san_validation:
-        header = upstream.override_auto_sni_header.lower().encode() or b":authority"
-        options = replace(
-            options,
-            sni_header=header if upstream.auto_sni else b"",
-            auto_san_validation=upstream.auto_san_validation,
-        )
+    options = with_server_names(options, config.upstream_http_protocol_options)
     if not config.outlier_detection.HasField("error_matcher"):
         return options
     matcher = compile_match_predicate(config.outlier_detection.error_matcher, "outlier_detection.error_matcher")
