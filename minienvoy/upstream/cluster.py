@@ -30,7 +30,12 @@ from .cluster_stats import ClusterManagerStats, ClusterStats
 from .duration import duration_of
 from .endpoint_stats import report_endpoints
 from .host import HealthFlag, Host, HostSet, Locality, PrioritySet
-from .http_protocol_options import PROTOCOL_OPTIONS, UpstreamHttpProtocolOptions, UpstreamProtocol
+from .http_protocol_options import (
+    PROTOCOL_OPTIONS,
+    UpstreamHttpProtocolOptions,
+    UpstreamProtocol,
+    with_server_names,
+)
 from .load_assignment import LoadAssignment, plain_metadata
 from .load_balancer import LoadBalancer, LoadBalancerContext, LoadBalancerFactory, LoadBalancerParams, stop_balancer
 from .load_balancer_policy import cluster_policy
@@ -103,6 +108,7 @@ honours(
     "round_robin_lb_config",
     "transport_socket",
     "transport_socket_matches",
+    "upstream_http_protocol_options",
     "typed_dns_resolver_config",
     "typed_extension_protocol_options",
     "connection_pool_per_downstream_connection",
@@ -546,6 +552,7 @@ def _http_options(config: Any, path: str) -> UpstreamHttpProtocolOptions:
         max_requests,
         may_speak_http2=config.HasField("http2_protocol_options"),
     )
+    options = with_server_names(options, config.upstream_http_protocol_options)
     for name in sorted(config.typed_extension_protocol_options):
         packed = config.typed_extension_protocol_options[name]
         where = f'{path}.typed_extension_protocol_options["{name}"]'
