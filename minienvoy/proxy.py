@@ -112,7 +112,8 @@ class Stats(Mapping[str, int]):
             return self._kept
         server.refresh_stats()
         store = server.stats
-        return {sample.name: sample.value for sample in (*store.counters(), *store.gauges())}
+        hosts = (metric.sample for metric in store.host_metrics())
+        return {sample.name: sample.value for sample in (*store.counters(), *store.gauges(), *hosts)}
 
     def _near(self, name: str) -> str:
         from difflib import get_close_matches

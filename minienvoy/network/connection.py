@@ -25,6 +25,7 @@ import sys
 from collections.abc import Callable
 from enum import Enum
 from itertools import count
+from types import FunctionType
 from typing import TYPE_CHECKING, cast
 
 from ..explain.explanation import NO_EXPLANATION, Explanation
@@ -33,6 +34,7 @@ from .filter import FilterStatus, ReadFilter
 
 if TYPE_CHECKING:
     from ..event.dispatcher import Dispatcher, Timer
+    from .splice import Splice
 
 DEFAULT_BUFFER_LIMIT = 1024 * 1024
 """`per_connection_buffer_limit_bytes` when it is not set."""
@@ -84,6 +86,13 @@ def _lose(data: bytes) -> None:
     """What is written to a connection without a transport."""
 
 
+def _copy(function: FunctionType) -> FunctionType:
+    """The same function once more, with what the interpreter learns about its attributes kept apart."""
+    copied = FunctionType(function.__code__.replace(), function.__globals__, function.__name__, function.__defaults__)
+    copied.__qualname__, copied.__doc__ = function.__qualname__, function.__doc__
+    return copied
+
+
 class Connection(asyncio.Protocol):
     """Made before its transport: `connection_made` starts it.
 
@@ -108,6 +117,8 @@ class Connection(asyncio.Protocol):
     transport_failure_reason: str = ""
     detected_close_type: DetectedCloseType = DetectedCloseType.NORMAL
     last_round_trip_time: float | None = None
+    splices: tuple[Splice, ...] = ()
+    """What moves bytes past this connection now."""
     _stream_info: StreamInfo | None = None
     _closing: ConnectionCloseType | None = None
     _delayed_close_timer: Timer | None = None
@@ -121,6 +132,14 @@ class Connection(asyncio.Protocol):
     _paused: bool = False
     _held: bytes = b""
     _stopped_at: int | None = None
+
+    def __init_subclass__(cls) -> None:
+        # An inline cache of the interpreter knows one class. These two run for every read and write of both sides of
+        # the proxy, so each class has its own: with one for all, every attribute in them is looked up anew.
+        super().__init_subclass__()
+        for each in (Connection.data_received, Connection.write):
+            if getattr(cls, each.__name__) is each:
+                setattr(cls, each.__name__, _copy(cast(FunctionType, each)))
 
     def __init__(self, dispatcher: Dispatcher, info: ConnectionInfo, buffer_limit: int = DEFAULT_BUFFER_LIMIT) -> None:
         self.dispatcher = dispatcher
@@ -182,7 +201,8 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.bytes_received += len(data)
-        self._receive(data, False)
+        receive = self._receive
+        receive(data, False)
 
     def eof_received(self) -> bool:
         """True keeps the transport open for writing."""
@@ -234,7 +254,8 @@ class Connection(asyncio.Protocol):
         """
         if self._writable:
             self.bytes_sent += len(data)
-            self._send(data)
+            send = self._send
+            send(data)
 
     def write_half_close(self) -> None:
         """Send a FIN after what was written; reading goes on. Both directions ended closes the connection."""

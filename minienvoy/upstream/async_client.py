@@ -234,7 +234,7 @@ class AsyncStream:
 
     # -- from the codec
 
-    def on_request_refused(self, name: str) -> None:
+    def on_request_refused(self, problem: str) -> None:
         self.reset()
         self._callbacks.on_reset()
 

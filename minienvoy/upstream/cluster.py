@@ -17,6 +17,7 @@ from ..config.api import type_of, unpack
 from ..config.fields import declared_in, honours
 from ..errors import ConfigError
 from ..explain.explanation import NO_EXPLANATION, Explanation
+from ..matchers.value import MetadataMatcher
 from ..network.transport_socket import (
     UPSTREAM_TRANSPORT_SOCKETS,
     TransportSocketFactory,
@@ -30,12 +31,7 @@ from .cluster_stats import ClusterManagerStats, ClusterStats
 from .duration import duration_of
 from .endpoint_stats import report_endpoints
 from .host import HealthFlag, Host, HostSet, Locality, PrioritySet
-from .http_protocol_options import (
-    PROTOCOL_OPTIONS,
-    UpstreamHttpProtocolOptions,
-    UpstreamProtocol,
-    with_server_names,
-)
+from .http_protocol_options import PROTOCOL_OPTIONS, UpstreamHttpProtocolOptions, UpstreamProtocol
 from .load_assignment import LoadAssignment, plain_metadata
 from .load_balancer import LoadBalancer, LoadBalancerContext, LoadBalancerFactory, LoadBalancerParams, stop_balancer
 from .load_balancer_policy import cluster_policy
@@ -51,6 +47,7 @@ if TYPE_CHECKING:
     from ..event.random import RandomGenerator
     from ..explain.journal import Journal
     from ..network.dns import DnsResolvers
+    from ..network.overload_state import OverloadState
     from ..stats.store import Store
     from .cluster_manager import ClusterManager
     from .outlier_event_logger import OutlierEventLogger
@@ -66,9 +63,21 @@ def is_kubernetes_source(source: Any) -> bool:
 
 
 def _only_kubernetes(config: Any, what: str) -> str | None:
-    if is_kubernetes_source(config.eds_cluster_config.eds_config):
+    if config.type == EDS and is_kubernetes_source(config.eds_cluster_config.eds_config):
         return None
     return f"{what} only from Kubernetes (target_uri: {KUBERNETES})"
+
+
+_USUAL_POOLS: Final = (
+    "envoy.extensions.upstreams.http.generic.v3.GenericConnectionPoolProto",
+    "envoy.extensions.upstreams.http.http.v3.HttpConnectionPoolProto",
+)
+
+
+def _is_usual_pool(extension: Any) -> str | None:
+    """Requests go out as HTTP, but for those that the route ends here (`connect_config`)."""
+    kind = extension.typed_config.type_url.rpartition("/")[2]
+    return None if kind in _USUAL_POOLS else f"only {' and '.join(_USUAL_POOLS)}"
 
 
 honours(
@@ -108,7 +117,6 @@ honours(
     "round_robin_lb_config",
     "transport_socket",
     "transport_socket_matches",
-    "upstream_http_protocol_options",
     "typed_dns_resolver_config",
     "typed_extension_protocol_options",
     "connection_pool_per_downstream_connection",
@@ -116,6 +124,7 @@ honours(
     "protocol_selection",
     "upstream_bind_config",
     "upstream_connection_options",
+    "upstream_http_protocol_options",
     "use_tcp_for_dns_lookups",
     "wait_for_warm_on_init",
     values={
@@ -124,9 +133,10 @@ honours(
     when={
         "type": lambda config: _only_kubernetes(config, "EDS is supported"),
         "eds_cluster_config": lambda config: _only_kubernetes(config, "supported"),
+        "upstream_config": lambda config: _is_usual_pool(config.upstream_config),
     },
-    # Who reads the source looks at all of it.
-    skips={"eds_cluster_config": lambda config: True},
+    # Who reads the source looks at all of it; a pool has no settings.
+    skips={"eds_cluster_config": lambda config: True, "upstream_config": lambda config: True},
     whole=("metadata",),
 )
 declared_in("minienvoy.upstream.transport_socket_matcher", "envoy.config.cluster.v3.Cluster.TransportSocketMatch")
@@ -150,12 +160,15 @@ honours(
     "upstream_port_override",
     "metadata_key",
 )
-honours("envoy.type.metadata.v3.MetadataKey", "key", "path")
-honours("envoy.type.metadata.v3.MetadataKey.PathSegment", "key")
 honours("envoy.type.v3.Percent", "value")
 honours("envoy.config.cluster.v3.Cluster.RefreshRate", "base_interval", "max_interval")
 honours("envoy.config.cluster.v3.UpstreamConnectionOptions", "happy_eyeballs_config", "tcp_keepalive")
-honours("envoy.config.cluster.v3.Cluster.PreconnectPolicy", "per_upstream_preconnect_ratio")
+honours(
+    "envoy.config.cluster.v3.Cluster.PreconnectPolicy",
+    "per_upstream_preconnect_ratio",
+    "predictive_preconnect_ratio",
+    "preconnect_enabled_metadata",
+)
 honours("envoy.config.core.v3.TcpKeepalive", "keepalive_interval", "keepalive_probes", "keepalive_time")
 honours(
     "envoy.config.cluster.v3.UpstreamConnectionOptions.HappyEyeballsConfig",
@@ -195,6 +208,7 @@ class ClusterContext:
         bind_config: the cluster manager's `BindConfig`, or None.
         access_logs: files for events; None where nothing is written, as in many tests.
         secrets: a `SecretManager`; None where there is none, as in many tests.
+        overload: what the overload manager has decided; None if there is none.
         journal: where ejections and health transitions are noted; None when explaining is off.
         http2_codec: that connections speak HTTP/2 with: `native`, or `h2` for the reference codec.
     """
@@ -216,6 +230,7 @@ class ClusterContext:
     journal: Journal | None = None
     cluster_manager_stats: ClusterManagerStats | None = None
     secrets: Any = None
+    overload: OverloadState | None = None
     http2_codec: str = "native"
 
 
@@ -253,13 +268,17 @@ class Cluster:
         happy_eyeballs: in which order the addresses of a host are tried (`sorted_addresses`).
         pool_per_downstream_connection: upstream connections are not shared between downstream connections.
         preconnect_ratio: connections that a pool has for each stream, at least one.
+        predictive_preconnect_ratio: connections that all clusters together have for each stream; 0 for no matter.
+        siblings: all clusters, itself included.
         drop_overload: which requests are dropped before a host is chosen; None if none are.
+        overload: what the overload manager has decided; None if there is none.
         orca_load_report: takes what a host tells of its load (host, report); None if nobody wants to know.
     """
 
     __slots__ = (
         "_close_on_host_set_change",
         "_override_host_status",
+        "_preconnect_metadata",
         "added_via_api",
         "code_stats",
         "config",
@@ -279,13 +298,16 @@ class Cluster:
         "name",
         "observability_name",
         "orca_load_report",
+        "overload",
         "per_connection_buffer_limit",
         "pool_per_downstream_connection",
         "preconnect_ratio",
+        "predictive_preconnect_ratio",
         "priority_set",
         "random",
         "resource_manager",
         "resource_managers",
+        "siblings",
         "stats",
         "stopped",
         "tcp_keepalive",
@@ -302,6 +324,7 @@ class Cluster:
         self.dispatcher = context.dispatcher
         self.http2_codec = context.http2_codec
         self.stopped = False
+        self.overload = context.overload
         self.http_pools: Any = None
         self.connect_timeout = duration_of(config, "connect_timeout", 5.0)
         self.per_connection_buffer_limit: int = (
@@ -320,6 +343,18 @@ class Cluster:
         policy = config.preconnect_policy
         self.preconnect_ratio = (
             policy.per_upstream_preconnect_ratio.value if policy.HasField("per_upstream_preconnect_ratio") else 1.0
+        )
+        self.predictive_preconnect_ratio: float = policy.predictive_preconnect_ratio.value
+        self._preconnect_metadata = (
+            MetadataMatcher.from_proto(
+                policy.preconnect_enabled_metadata, f"{context.path}.preconnect_policy.preconnect_enabled_metadata"
+            )
+            if policy.HasField("preconnect_enabled_metadata")
+            else None
+        )
+        manager = context.cluster_manager
+        self.siblings: Callable[[], Iterable[Cluster]] = lambda: (
+            (self,) if manager is None else manager.clusters().values()
         )
         self.load_assignment = LoadAssignment.from_proto(config.load_assignment, f"{context.path}.load_assignment")
         self.load_balancer_type, create_load_balancer = self._load_balancer_factory(config, context)
@@ -341,7 +376,7 @@ class Cluster:
         self.stats = ClusterStats(scope)
         self.code_stats = self.stats.codes
         self.resource_managers: tuple[ResourceManager, ResourceManager] = resource_managers(
-            config.circuit_breakers, scope, context.runtime, self.name
+            config.circuit_breakers, scope, context.runtime, self.name, self.dispatcher.monotonic_time
         )
         self.resource_manager = self.resource_managers[DEFAULT]
         self.random = context.random.stream(f"cluster.{self.name}")
@@ -349,12 +384,12 @@ class Cluster:
         self.priority_set.update_hosts(self.load_assignment.host_set(0, ()))
         self.priority_set.add_member_update_callback(self._on_member_update)
         if config.track_cluster_stats.per_endpoint_stats:
-            report_endpoints(self.priority_set, scope)
+            report_endpoints(self.priority_set, scope, self.observability_name)
         self.drop_overload = self.load_assignment.drop_overload(context.random.stream(f"cluster.{self.name}.drop"))
         self.updates = UpdateMerger(
             self.priority_set,
             self.dispatcher,
-            duration_of(config.common_lb_config, "update_merge_window", DEFAULT_WINDOW),
+            duration_of(config.common_lb_config, "update_merge_window", self.default_merge_window),
             context.cluster_manager_stats,
         )
         self.load_balancer: LoadBalancer = create_load_balancer(
@@ -372,6 +407,10 @@ class Cluster:
             )
         )
         self.orca_load_report = getattr(self.load_balancer, "on_orca_load_report", None)
+        if self.predictive_preconnect_ratio > 1.0 and getattr(self.load_balancer, "peekable", False):
+            from .preconnect import PeekingLoadBalancer
+
+            self.load_balancer = PeekingLoadBalancer(self.load_balancer, self.updates.target)
         try:
             self.health = ClusterHealth(self, config, context)
         except ConfigError:
@@ -422,6 +461,9 @@ class Cluster:
 
         self.start(lambda: self.health.start(on_checked))
 
+    default_merge_window: float = DEFAULT_WINDOW
+    """Seconds in which changes of health are merged, unless the configuration says it."""
+
     await_host: AwaitHost | None = None
     """Only of kinds whose hosts take time to be found; asked when the balancer has none."""
 
@@ -438,6 +480,10 @@ class Cluster:
             self.updates.stop()
             drain_pools(self.hosts())
             self.stats.scope.remove()
+
+    def may_preconnect(self, host: Host) -> bool:
+        """Whether the host may have connections before they are needed."""
+        return self._preconnect_metadata is None or self._preconnect_metadata.matches(host.metadata)
 
     def choose_host(self, context: LoadBalancerContext) -> Host | None:
         """For a request that may ask for a certain host; others ask `load_balancer` at once."""
@@ -551,8 +597,7 @@ def _http_options(config: Any, path: str) -> UpstreamHttpProtocolOptions:
         protocol,
         max_requests,
         may_speak_http2=config.HasField("http2_protocol_options"),
-    )
-    options = with_server_names(options, config.upstream_http_protocol_options)
+    ).naming_server(config.upstream_http_protocol_options)
     for name in sorted(config.typed_extension_protocol_options):
         packed = config.typed_extension_protocol_options[name]
         where = f'{path}.typed_extension_protocol_options["{name}"]'

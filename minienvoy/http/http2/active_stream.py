@@ -59,6 +59,10 @@ class StreamOwner:
     def close_details(self) -> str:
         return self.manager.close_details
 
+    @property
+    def reset_flag(self) -> int:
+        return self.manager.reset_flag
+
     def set_stream_idle_timeout(self, seconds: float) -> None:
         self.stream_idle_timeout = seconds
         self.manager.look_for_idle_within(seconds)
@@ -102,15 +106,16 @@ class Http2ActiveStream(ActiveStream):
         if not self.remote_complete:
             config.stats.downstream_rq_response_before_rq_complete += 1
 
-    def _end(self) -> None:
+    def _end(self, now: float = 0.0) -> None:
         encoder = self.encoder
         if self.zombie:
             self.zombie = False
             encoder.zombie = None
-            super()._end()
+            super()._end(now)
             return
-        if self._lost or not self.remote_complete or (encoder.waiting is None and not encoder.connection.dispatching):
-            super()._end()
+        given = self.local_complete and self.remote_complete and not self._lost
+        if not given or (encoder.waiting is None and not encoder.connection.dispatching):
+            super()._end(now)
             return
         self.ended = self.zombie = True
         encoder.zombie = self

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..codec import ResponseDecoder, StreamResetReason
-from ..header_map import KIND, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
+from ..header_map import KIND, SUSPECT, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry, refusal
 from .connection import Http2Connection
 from .fields import CONNECTION_HEADERS, MESSAGING_RULE, MessageError, ResponseHead, response_head, trailer_entries
 from .frames import (
@@ -70,6 +70,13 @@ class ClientStream(Http2Stream):
 
     def encode_headers(self, headers: RequestHeaderMap, end_stream: bool) -> None:
         if self.closed:
+            return
+        if headers.seen & SUSPECT and (problem := refusal(headers)):
+            decoder, self.decoder = self.decoder, None
+            # Nothing has been sent of it: there is no stream that could be reset.
+            self.connection.close_stream(self)
+            if decoder is not None:
+                decoder.on_request_refused(problem)
             return
         entries = headers.entries
         method = headers.method

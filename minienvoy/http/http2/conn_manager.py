@@ -54,8 +54,7 @@ class Http2ConnectionManager(ConnectionManager):
             self._idle_timer.disable()
             self._idle_timer = None
         self.response_timer = self.config.dispatcher.create_timer(self.on_response_timer)
-        config = self.config
-        self.look_for_idle_within(min(filter(None, (config.idle_timeout, config.stream_idle_timeout)), default=0.0))
+        self.look_for_idle_within(min(self._idle_limits(), default=0.0))
 
     @property
     def has_streams(self) -> bool:
@@ -170,10 +169,11 @@ class Http2ConnectionManager(ConnectionManager):
 
     def look_for_idle_within(self, seconds: float) -> None:
         """A stream has a timeout of its own: see to it that the timer does not sleep longer."""
+        seconds = self._scaled(STREAM_IDLE, seconds)
         timer = self._idle_timer
         if timer is None:
             timer = self._idle_timer = self.config.dispatcher.create_timer(self._on_idle_timer)
-        if seconds and not timer.enabled_before(self.config.dispatcher.monotonic_time() + seconds):
+        if seconds and timer.deadline > self.config.dispatcher.monotonic_time() + seconds:
             timer.enable(seconds)
 
     def _on_idle_timer(self) -> None:

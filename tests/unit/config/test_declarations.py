@@ -123,7 +123,6 @@ NOT_READ = {
     ("matchers/match_tree.py", "prefix_match_map"): "by the name that WhichOneof gives",
     ("matchers/match_tree.py", "and_matcher"): "by the name that WhichOneof gives",
     ("matchers/string.py", "patterns"): "server/stats_settings.py compiles it; it is declared there too",
-    ("server/listener.py", "use_original_dst"): "only as it is by default",
     ("server/listener.py", "enable_mptcp"): "only as it is by default",
     ("server/listener.py", "description"): "for people",
     ("server/listener.py", "protocol"): "TCP is all there is",
