@@ -94,7 +94,7 @@ class Http2Stream:
         self.decoder: Any = None
         self.send_window = connection.peer_initial_window
         self.outstanding = self.consumed = 0
-        self.expected = -1
+        self.expected: float = -1
         self.local_end = self.remote_end = self.closed = False
         self.watermark: Callable[[bool], None] | None = None
         self.waiting: list[bytes] | None = None

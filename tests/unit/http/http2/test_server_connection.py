@@ -485,3 +485,43 @@ def test_any_split_of_the_bytes_is_the_same_conversation() -> None:
         for at in range(0, len(data), size):
             got += server.receive(data[at : at + size])
         assert got == expected
+
+
+def test_resets_fill_a_bucket_that_a_second_refills() -> None:
+    server = Server(stream_reset_burst=2, stream_reset_rate=1)
+
+    def reset(stream: int) -> list[Any]:
+        return server.receive(server.headers(stream, *GET) + rst_stream(stream, 8))
+
+    assert reset(1)[-1] == reset(3)[-1] == ("reset", "remote reset", "http2.remote_reset")
+    server.connection.now += 1
+    assert reset(5)[-1][0] == "reset"
+    server.connection.now += 0.5
+    assert reset(7)[-1] == LOST
+    assert server.frames()[-1] == ("GOAWAY", 0, 0, (7, 2, b""))
+
+
+def test_bytes_that_wait_for_window_are_counted() -> None:
+    server = Server()
+    server.receive(frame(4, 0, 0, b"\0\4\0\0\0\4") + server.headers(1, *GET) + server.headers(3, *GET))
+    server.answer(200, b"0123456789", 0)
+    server.answer(200, b"0123456789", 1)
+    assert server.stats.pending_send_bytes == 12
+    server.receive(window_update(1, 2))
+    assert server.stats.pending_send_bytes == 10
+    server.receive(rst_stream(1, 8))
+    assert server.stats.pending_send_bytes == 6
+    server.codec.on_connection_closed()
+    assert server.stats.pending_send_bytes == 0
+
+
+def test_a_string_that_is_too_long_is_no_header() -> None:
+    block = literal(*BASE) + b"\0\1x\x7f\x82\xff\x03" + b"y" * 65_537
+    frames = frame(1, 1, 1, block[:16_000]) + b"".join(
+        frame(9, 0, 1, block[at : at + 16_000]) for at in range(16_000, 80_000, 16_000)
+    )
+    server = Server(max_headers_size=200_000)
+    assert server.receive(frames + frame(9, 4, 1))[-1] == LOST
+    assert server.frames()[-1][3][1] == 9
+    wide = Server(max_headers_size=200_000, max_field_size=66 * 1024)
+    assert wide.receive(frames + frame(9, 4, 1))[-1][0] == "headers"
