@@ -38,8 +38,15 @@ def _explain(arguments: Sequence[str]) -> int:
     return explain(arguments)
 
 
+def _fake_kube(arguments: Sequence[str]) -> int:
+    from .testing.fake_kube.main import main as fake_kube
+
+    return fake_kube(arguments)
+
+
 SUBCOMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "explain": _explain,
+    "fake-kube": _fake_kube,
     "healthcheck": _healthcheck,
     "simulate": _simulate,
 }

@@ -45,6 +45,9 @@ CATALOGUE = {
     "envoy.extensions.filters.http.grpc_http1_reverse_bridge.v3.FilterConfigPerRoute": (
         "filters.http.grpc_http1_reverse_bridge"
     ),
+    "envoy.extensions.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder": (
+        "filters.http.grpc_json_transcoder.filter"
+    ),
     "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig": "filters.http.grpc_stats",
     "envoy.extensions.filters.http.grpc_web.v3.GrpcWeb": "filters.http.grpc_web",
     "envoy.extensions.filters.http.router.v3.Router": "filters.http.router",
@@ -136,6 +139,8 @@ CATALOGUE = {
     "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext": "transport_sockets.tls.downstream",
     "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext": "transport_sockets.tls.upstream",
     # resource monitors
+    "envoy.extensions.resource_monitors.cgroup_memory.v3.CgroupMemoryConfig": "resource_monitors.cgroup_memory",
+    "envoy.extensions.resource_monitors.cpu_utilization.v3.CpuUtilizationConfig": "resource_monitors.cpu_utilization",
     "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig": (
         "resource_monitors.downstream_connections"
     ),

@@ -230,7 +230,7 @@ class ActiveStream(UpgradableStream):
             return
         self.config.stats.downstream_rq_rx_reset += 1
         self._lost = True
-        self.response_flags |= ResponseFlag.DOWNSTREAM_CONNECTION_TERMINATION
+        self.response_flags |= self.manager.reset_flag
         if self.response_code_details is None or not self.local_complete:
             self.response_code_details = details or self.manager.close_details
         self._end()

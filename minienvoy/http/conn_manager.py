@@ -44,8 +44,12 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
 
     multiplexed = False
     """There may be several streams at the same time."""
+    max_duration: float = 0.0
+    """Seconds that the connection may last; 0 for no limit."""
     close_details: str = "downstream_remote_disconnect"
     """What streams say that the end of the connection cuts short."""
+    reset_flag: int = ResponseFlag.DOWNSTREAM_CONNECTION_TERMINATION
+    """Their response flag."""
     bytes_received_before: int = 0
     bytes_sent_before: int = 0
     _drain_timer: Timer | None = None
@@ -68,6 +72,13 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
     def has_streams(self) -> bool:
         return self.stream is not None
 
+    @classmethod
+    def http2_class(cls) -> type[ConnectionManager]:
+        """What this becomes when the peer speaks HTTP/2."""
+        from .http2.conn_manager import Http2ConnectionManager
+
+        return Http2ConnectionManager
+
     # -- the connection's life
 
     def initialize_read_filter_callbacks(self) -> None:
@@ -86,9 +97,8 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         self._rearm_idle_timer()
         if config.max_connection_duration:
             self._duration_timer = config.dispatcher.create_timer(self._on_max_connection_duration)
-            self._duration_timer.enable(
-                self._jittered(config.max_connection_duration, config.max_connection_duration_jitter)
-            )
+            self.max_duration = self._jittered(config.max_connection_duration, config.max_connection_duration_jitter)
+            self._duration_timer.enable(self.max_duration)
         if config.overload is not None and config.overload.reduces_timeouts:
             config.overload.watchers.add(self._on_overload)
             self._on_overload()
@@ -230,7 +240,7 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         config = self.config
         self._rearm_idle_timer()
         if self._duration_timer is not None and self._duration_timer.enabled:
-            limit = self._scaled(CONNECTION_MAX, config.max_connection_duration)
+            limit = self._scaled(CONNECTION_MAX, self.max_duration)
             self._duration_timer.enable(max(0.0, self.start + limit - config.dispatcher.monotonic_time()))
 
     def _rearm_idle_timer(self) -> None:

@@ -50,6 +50,13 @@ def is_grpc(content_type: bytes | None) -> bool:
     )
 
 
+def is_grpc_response(headers: ResponseHeaderMap, end_stream: bool) -> bool:
+    """Whether these headers begin the answer to a call, or are all of it (`Grpc::Common::isGrpcResponseHeaders`)."""
+    if end_stream:
+        return headers.has(b"grpc-status")
+    return headers.status == 200 and is_grpc(headers.get(b"content-type"))
+
+
 def make_grpc_reply(headers: ResponseHeaderMap, message: bytes, details: str, grpc_status: int | None = None) -> None:
     """Change a reply into what a gRPC client understands: its status stands in headers that end the stream.
 

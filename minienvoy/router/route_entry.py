@@ -164,6 +164,7 @@ class RouteEntry:
 
     Attributes:
         cluster_name: where requests go; empty for a direct response or a redirect.
+        chosen_of: of which weighted clusters this is one, and which.
         specifier: chooses the cluster of a request, if the configuration does not.
         connect_config: ends tunnels here, or None.
         counters: of the route, if it has a `stat_prefix`.
@@ -196,6 +197,7 @@ class RouteEntry:
         "attempts",
         "auto_host_rewrite",
         "changes_response",
+        "chosen_of",
         "cluster_host",
         "cluster_name",
         "cluster_not_found_status",
@@ -250,6 +252,7 @@ class RouteEntry:
         self.metadata = plain_metadata(proto.metadata)
         self.virtual_host_metadata = common.metadata
         self.cluster_name = ""
+        self.chosen_of: tuple[WeightedClusterSpecifier, int] | None = None
         self.cluster_host = b""
         self.share = ""
         self.cluster_not_found_status = 503

@@ -103,6 +103,8 @@ class Router(RouterReplies):
             if cluster.await_host is None or not self._wait_for_host():
                 self.no_healthy_upstream()
             return _STOP
+        if config.overload is not None and self.sheds(config.overload):
+            return _STOP
         attempts: Attempts | None = None
         if not route.tries_once or (seen > ORDINARY and seen & CONTROL):
             attempts = self.attempts = Attempts(self, route.attempts, headers)

@@ -12,12 +12,14 @@ from ..explain.explanation import NO_EXPLANATION
 from ..http.codec import StreamResetReason
 from ..http.grpc import grpc_to_http_status, is_grpc
 from ..http.header_map import KIND, RequestHeaderMap, ResponseHeaderMap, entry
+from ..network.overload_state import FILTER_CHECK
 from ..stream_info import ResponseFlag
 from .attempts import IMMEDIATE_FAIL
 from .router_context import RouterContext
 from .virtual_cluster import AltStatName
 
 if TYPE_CHECKING:
+    from ..network.overload_state import OverloadState
     from ..upstream.cluster import Cluster
     from ..upstream.host import Host
     from .upstream_request import UpstreamRequest
@@ -85,6 +87,19 @@ class RouterReplies(RouterContext):
             self.explain.decided("host", None, details)
         self._reply_no_healthy_upstream(details)
 
+    def sheds(self, overload: OverloadState) -> bool:
+        """Whether the overload manager lets nothing more be asked of upstreams."""
+        if not overload.sheds(FILTER_CHECK):
+            return False
+        if self.explain is not NO_EXPLANATION:
+            percent = overload.values[FILTER_CHECK] * 100
+            self.explain.decided("overload", "refused", f"{FILTER_CHECK} at {percent:.0f} %")
+        self.config.stats.rq_overload_local_reply += 1
+        self.stream.cluster_metadata = self.cluster.metadata
+        self.stream.attempt_count = self.stream.attempt_count or 1
+        self.stream.send_local_reply(503, "envoy overloaded", "overload")
+        return True
+
     def no_pool(self) -> None:
         """The host may be used, but there are too many connection pools."""
         self.upstream = None
@@ -150,7 +165,8 @@ class RouterReplies(RouterContext):
     def on_response_timeout(self) -> None:
         attempts = self.attempts
         self.stream.cluster_metadata = self.cluster.metadata
-        live = [self.upstream] if attempts is None else attempts.live
+        # The oldest first: the room that its connection leaves is for who waits.
+        live = [self.upstream] if attempts is None else attempts.live[::-1]
         for upstream in live:
             self.cluster.stats.traffic.upstream_rq_timeout += 1
             for each in self.tally:

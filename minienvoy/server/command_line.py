@@ -150,6 +150,7 @@ OWN_FLAGS = (
         "What to do if the configuration asks for what minienvoy does not do: 'refuse' (default) to start, or 'warn'.",
     ),
     Flag("http1-codec", STRING, "HTTP/1 codec: 'native' (default), or 'h11', the reference that it is compared with."),
+    Flag("http2-codec", STRING, "HTTP/2 codec: 'native' (default), or 'h2', the reference that it is compared with."),
 )
 
 SUBCOMMANDS = {

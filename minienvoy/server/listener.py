@@ -210,6 +210,7 @@ class Listener:
                 self.traffic_direction,
                 self.address.port,
                 explained=handler != "main_thread",
+                bypass_overload=config.bypass_overload_manager,
             )
             self.access_logs = _access_logs(config.access_log, self.context, f"{path}.access_log")
             self.listener_filters = tuple(

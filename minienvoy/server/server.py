@@ -158,6 +158,7 @@ class Server(ServerContext):
         self.random = RandomGenerator(options.seed)
         self.explanations = explanations
         self.http1_codec = options.http1_codec
+        self.http2_codec = options.http2_codec
         self.start_monotonic = dispatcher.monotonic_time()
         self.state = "INITIALIZING"
         self.health_check_failed = False
@@ -237,6 +238,8 @@ class Server(ServerContext):
                 outlier_event_logger=self._outlier_event_logger(),
                 journal=None if self.explanations is None else self.explanations.journal,
                 secrets=self.secrets,
+                overload=self.overload,
+                http2_codec=self.http2_codec,
             ),
             bootstrap.cluster_manager.local_cluster_name,
         )

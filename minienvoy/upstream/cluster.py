@@ -17,6 +17,7 @@ from ..config.api import type_of, unpack
 from ..config.fields import declared_in, honours
 from ..errors import ConfigError
 from ..explain.explanation import NO_EXPLANATION, Explanation
+from ..matchers.value import MetadataMatcher
 from ..network.transport_socket import (
     UPSTREAM_TRANSPORT_SOCKETS,
     TransportSocketFactory,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from ..event.random import RandomGenerator
     from ..explain.journal import Journal
     from ..network.dns import DnsResolvers
+    from ..network.overload_state import OverloadState
     from ..stats.store import Store
     from .cluster_manager import ClusterManager
     from .outlier_event_logger import OutlierEventLogger
@@ -161,7 +163,12 @@ honours(
 honours("envoy.type.v3.Percent", "value")
 honours("envoy.config.cluster.v3.Cluster.RefreshRate", "base_interval", "max_interval")
 honours("envoy.config.cluster.v3.UpstreamConnectionOptions", "happy_eyeballs_config", "tcp_keepalive")
-honours("envoy.config.cluster.v3.Cluster.PreconnectPolicy", "per_upstream_preconnect_ratio")
+honours(
+    "envoy.config.cluster.v3.Cluster.PreconnectPolicy",
+    "per_upstream_preconnect_ratio",
+    "predictive_preconnect_ratio",
+    "preconnect_enabled_metadata",
+)
 honours("envoy.config.core.v3.TcpKeepalive", "keepalive_interval", "keepalive_probes", "keepalive_time")
 honours(
     "envoy.config.cluster.v3.UpstreamConnectionOptions.HappyEyeballsConfig",
@@ -201,7 +208,9 @@ class ClusterContext:
         bind_config: the cluster manager's `BindConfig`, or None.
         access_logs: files for events; None where nothing is written, as in many tests.
         secrets: a `SecretManager`; None where there is none, as in many tests.
+        overload: what the overload manager has decided; None if there is none.
         journal: where ejections and health transitions are noted; None when explaining is off.
+        http2_codec: that connections speak HTTP/2 with: `native`, or `h2` for the reference codec.
     """
 
     dispatcher: Dispatcher
@@ -221,6 +230,8 @@ class ClusterContext:
     journal: Journal | None = None
     cluster_manager_stats: ClusterManagerStats | None = None
     secrets: Any = None
+    overload: OverloadState | None = None
+    http2_codec: str = "native"
 
 
 @record
@@ -257,13 +268,17 @@ class Cluster:
         happy_eyeballs: in which order the addresses of a host are tried (`sorted_addresses`).
         pool_per_downstream_connection: upstream connections are not shared between downstream connections.
         preconnect_ratio: connections that a pool has for each stream, at least one.
+        predictive_preconnect_ratio: connections that all clusters together have for each stream; 0 for no matter.
+        siblings: all clusters, itself included.
         drop_overload: which requests are dropped before a host is chosen; None if none are.
+        overload: what the overload manager has decided; None if there is none.
         orca_load_report: takes what a host tells of its load (host, report); None if nobody wants to know.
     """
 
     __slots__ = (
         "_close_on_host_set_change",
         "_override_host_status",
+        "_preconnect_metadata",
         "added_via_api",
         "code_stats",
         "config",
@@ -272,6 +287,7 @@ class Cluster:
         "drop_overload",
         "happy_eyeballs",
         "health",
+        "http2_codec",
         "http_options",
         "http_pools",
         "load_assignment",
@@ -282,13 +298,16 @@ class Cluster:
         "name",
         "observability_name",
         "orca_load_report",
+        "overload",
         "per_connection_buffer_limit",
         "pool_per_downstream_connection",
         "preconnect_ratio",
+        "predictive_preconnect_ratio",
         "priority_set",
         "random",
         "resource_manager",
         "resource_managers",
+        "siblings",
         "stats",
         "stopped",
         "tcp_keepalive",
@@ -303,7 +322,9 @@ class Cluster:
         self.observability_name: str = config.alt_stat_name or config.name
         self.added_via_api = context.added_via_api
         self.dispatcher = context.dispatcher
+        self.http2_codec = context.http2_codec
         self.stopped = False
+        self.overload = context.overload
         self.http_pools: Any = None
         self.connect_timeout = duration_of(config, "connect_timeout", 5.0)
         self.per_connection_buffer_limit: int = (
@@ -322,6 +343,18 @@ class Cluster:
         policy = config.preconnect_policy
         self.preconnect_ratio = (
             policy.per_upstream_preconnect_ratio.value if policy.HasField("per_upstream_preconnect_ratio") else 1.0
+        )
+        self.predictive_preconnect_ratio: float = policy.predictive_preconnect_ratio.value
+        self._preconnect_metadata = (
+            MetadataMatcher.from_proto(
+                policy.preconnect_enabled_metadata, f"{context.path}.preconnect_policy.preconnect_enabled_metadata"
+            )
+            if policy.HasField("preconnect_enabled_metadata")
+            else None
+        )
+        manager = context.cluster_manager
+        self.siblings: Callable[[], Iterable[Cluster]] = lambda: (
+            (self,) if manager is None else manager.clusters().values()
         )
         self.load_assignment = LoadAssignment.from_proto(config.load_assignment, f"{context.path}.load_assignment")
         self.load_balancer_type, create_load_balancer = self._load_balancer_factory(config, context)
@@ -343,7 +376,7 @@ class Cluster:
         self.stats = ClusterStats(scope)
         self.code_stats = self.stats.codes
         self.resource_managers: tuple[ResourceManager, ResourceManager] = resource_managers(
-            config.circuit_breakers, scope, context.runtime, self.name
+            config.circuit_breakers, scope, context.runtime, self.name, self.dispatcher.monotonic_time
         )
         self.resource_manager = self.resource_managers[DEFAULT]
         self.random = context.random.stream(f"cluster.{self.name}")
@@ -374,6 +407,10 @@ class Cluster:
             )
         )
         self.orca_load_report = getattr(self.load_balancer, "on_orca_load_report", None)
+        if self.predictive_preconnect_ratio > 1.0 and getattr(self.load_balancer, "peekable", False):
+            from .preconnect import PeekingLoadBalancer
+
+            self.load_balancer = PeekingLoadBalancer(self.load_balancer, self.updates.target)
         try:
             self.health = ClusterHealth(self, config, context)
         except ConfigError:
@@ -443,6 +480,10 @@ class Cluster:
             self.updates.stop()
             drain_pools(self.hosts())
             self.stats.scope.remove()
+
+    def may_preconnect(self, host: Host) -> bool:
+        """Whether the host may have connections before they are needed."""
+        return self._preconnect_metadata is None or self._preconnect_metadata.matches(host.metadata)
 
     def choose_host(self, context: LoadBalancerContext) -> Host | None:
         """For a request that may ask for a certain host; others ask `load_balancer` at once."""

@@ -63,6 +63,7 @@ honours(
     "envoy.config.core.v3.HttpProtocolOptions",
     "idle_timeout",
     "max_connection_duration",
+    "max_connection_duration_jitter",
     "max_headers_count",
     "max_requests_per_connection",
     "max_response_headers_kb",
@@ -98,6 +99,7 @@ class UpstreamHttpProtocolOptions:
         http2: for the codec of an HTTP/2 connection.
         idle_timeout: seconds after which a connection without streams is closed.
         max_connection_duration: seconds after which a connection takes no new stream.
+        max_connection_duration_jitter: percent of it that are added at most, at random.
         sni_header: the header of a request that says the server name for TLS; empty if none does.
         auto_san_validation: that name must be in the certificate.
         error_matcher: which responses outlier detection takes for errors, instead of those with a status of 500 and up.
@@ -109,6 +111,7 @@ class UpstreamHttpProtocolOptions:
     http2: Http2Settings = field(default_factory=Http2Settings)
     idle_timeout: float | None = 3600.0
     max_connection_duration: float | None = None
+    max_connection_duration_jitter: float = 0.0
     max_requests_per_connection: int | None = None
     max_stream_duration: float | None = None
     error_matcher: ResponsePredicate | None = None
@@ -176,6 +179,7 @@ class UpstreamHttpProtocolOptions:
             ),
             idle_timeout=duration_of(common, "idle_timeout", 3600.0) or None,
             max_connection_duration=duration_of(common, "max_connection_duration", 0.0) or None,
+            max_connection_duration_jitter=common.max_connection_duration_jitter.value,
             max_requests_per_connection=max_requests_per_connection or None,
             max_stream_duration=duration_of(common, "max_stream_duration", 0.0) or None,
         )

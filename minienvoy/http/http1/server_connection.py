@@ -137,6 +137,13 @@ class ServerConnection(Http1Connection):
         finally:
             self._dispatching = False
 
+    def abort(self, error: CodecProtocolError) -> None:
+        """Read nothing more: `error` is raised, and there is a stream to answer it on."""
+        self._state = CLOSED
+        if self._decoder is None:
+            self._decoder = self._new_stream(self)
+        raise error
+
     def _read_head(self, data: bytes) -> bytes:
         """What comes after the head; empty when there is nothing left to do for now."""
         if self._buffer:

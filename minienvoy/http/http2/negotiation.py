@@ -72,6 +72,7 @@ class Negotiation(FlowControl):
             settings.max_headers_count,
             settings.hpack_table_size,
             self._joined,
+            settings.max_field_size,
         )
         self._settled = False
         """The peer has sent its first SETTINGS."""

@@ -75,7 +75,7 @@ class OutboundFrames:
     def queue_reset(self, stream_id: int, frames: bytes) -> None:
         """RST_STREAM of a request: it goes before the HEADERS of later ones, and in place of the DATA of its stream."""
         if self.data:
-            self.data = [each for each in self.data if int.from_bytes(each[5:9], "big") != stream_id]
+            self.data[:] = [each for each in self.data if int.from_bytes(each[5:9], "big") != stream_id]
         self.queue(frames)
 
     def queue_control(self, frames: bytes) -> None:

@@ -2,8 +2,8 @@
 
 Envoy: `Extensions::HttpFilters::GrpcStats::GrpcStatsFilter`; docs "gRPC statistics".
 `cluster.NAME.grpc.[SERVICE.METHOD.]{STATUS,success,failure,total,request_message_count,response_message_count}`.
-Calls of Connect (connectrpc.com) are counted there as well: unary ones by their HTTP status and as one message each way,
-streams by what their last message says.
+Calls of Connect (connectrpc.com) are counted there as well: unary ones by their HTTP status and as one message each
+way, streams by what their last message says.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ....http.filter import (
     HttpFilterFactory,
     StreamFilter,
 )
-from ....http.grpc import is_grpc
+from ....http.grpc import is_grpc, is_grpc_response
 from ....http.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
 from ....record import record
 from ....server.factory_context import FactoryContext
@@ -132,7 +132,7 @@ class GrpcStatsFilter(StreamFilter):
 
     def encode_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> FilterHeadersStatus:
         content_type = headers.get(b"content-type")
-        self._grpc_response = headers.has(b"grpc-status") if end_stream else is_grpc(content_type)
+        self._grpc_response = is_grpc_response(headers, end_stream)
         if self._scope is not None:
             if self._connect_unary:
                 charge_outcome(self._scope, self._prefix, headers.status == 200)

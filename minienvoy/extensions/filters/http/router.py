@@ -48,6 +48,7 @@ def create_router(config: Any, context: FactoryContext) -> HttpFilterFactory:
         upstream_logs=_upstream_logs(config, context),
         dynamic_stats=not config.HasField("dynamic_stats") or config.dynamic_stats.value,
         zone=server.node.locality.zone,
+        overload=context.overload,
     )
     # As a `partial`, but the interpreter calls a bound method more quickly, and this is done for each request.
     return MethodType(Router, settings)

@@ -81,15 +81,19 @@ def test_a_head_response_may_announce_a_body_that_does_not_come() -> None:
     assert got == [("headers", [(":status", "200"), ("content-length", "5")], True)]
 
 
-@pytest.mark.parametrize(
-    "pairs", [((":status", "20"),), ((":status", "101"),), (("x", "y"),), ((":status", "200"), (":path", "/"))]
-)
+@pytest.mark.parametrize("pairs", [((":status", "20"),), (("x", "y"),), ((":status", "200"), (":path", "/"))])
 def test_a_response_that_is_none_ends_the_connection(pairs: tuple[tuple[str, str], ...]) -> None:
     client = Client()
     client.request()
     kind, details = client.receive(client.headers(1, *pairs))[-1]
     assert kind == "error"
     assert details.startswith("http2.")
+
+
+def test_an_interim_response_can_not_be_the_end() -> None:
+    client = Client()
+    client.request()
+    assert client.receive(client.headers(1, (":status", "101")))[-1][0] == "error"
 
 
 def test_goaway_refuses_what_the_peer_has_not_looked_at() -> None:

@@ -14,6 +14,8 @@ from minienvoy.http.http2.settings import Http2Settings
 
 from .peer import Client, Decoder
 
+pytestmark = pytest.mark.native_codec
+
 
 class MeteredDecoder(Decoder):
     meter: ByteMeter
@@ -25,7 +27,7 @@ class MeteredDecoder(Decoder):
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> Any:
     made = Client()
-    made.connection.dispatcher = type("Clock", (), {"monotonic_time": lambda self: 7.0})()  # type: ignore[attr-defined]
+    made.connection.monotonic_time = lambda: 7.0  # type: ignore[attr-defined]
     made.codec = MeteredClientConnection(made.connection, made, Http2Settings(), made.stats, made.posted.append)
     made.frames()
     made.receive(frame(4, 0, 0))
