@@ -65,6 +65,7 @@ class Splice:
         source, destination = self._source, self._destination
         if self.running or not hasattr(os, "splice"):
             return False
+        destination.flush()
         if not source.can_hand_over_reading or not destination.is_flushed:
             return False
         sockets = [each.transport.get_extra_info("socket") for each in (source, destination) if each.transport]
