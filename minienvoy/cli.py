@@ -38,10 +38,24 @@ def _explain(arguments: Sequence[str]) -> int:
     return explain(arguments)
 
 
+def _fake_kube(arguments: Sequence[str]) -> int:
+    from .testing.fake_kube.main import main as fake_kube
+
+    return fake_kube(arguments)
+
+
+def _xds_server(arguments: Sequence[str]) -> int:
+    from .discovery.xds_server.main import main as xds_server
+
+    return xds_server(arguments)
+
+
 SUBCOMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "explain": _explain,
+    "fake-kube": _fake_kube,
     "healthcheck": _healthcheck,
     "simulate": _simulate,
+    "xds-server": _xds_server,
 }
 """Name -> what runs it with the rest of the command line; each imports its own module."""
 
@@ -101,6 +115,8 @@ def _run(options: Options) -> int:
         logger.get(name).warning(text)
     log = logger.get("main")
 
+    if options.disabled_extensions:
+        _disable_extensions(options.disabled_extensions)
     if options.mode == "validate":
         from .server.server import validate
 
@@ -126,3 +142,19 @@ def _run(options: Options) -> int:
         # Once more, for whoever turned the log off or sent it to a file.
         sys.stderr.write(f"{error}\n")
         return 1
+
+
+def _disable_extensions(names: tuple[str, ...]) -> None:
+    """`--disable-extensions`: `category/name` each; what is not there is warned of (`OptionsImplBase`)."""
+    from . import logger
+    from .registry import disable
+
+    log = logger.get("misc")
+    for each in names:
+        category, slash, name = each.partition("/")
+        if not slash:
+            log.warning(f"failed to disable invalid extension name '{each}'")
+        elif disable(category, name):
+            log.info(f"disabled extension '{each}'")
+        else:
+            log.warning(f"failed to disable unknown extension '{each}'")

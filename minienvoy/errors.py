@@ -67,3 +67,7 @@ class CodecProtocolError(MinienvoyError):
         super().__init__(details)
         self.details = details
         self.status = status
+
+
+class KubernetesError(MinienvoyError):
+    """The API server can not be asked: there is no way to it, it hung up, or there are no credentials for it."""

@@ -23,6 +23,7 @@ from .record import replace
 if TYPE_CHECKING:
     from .config.loader import LoadedConfig
     from .event.loop_thread import LoopThread
+    from .network.certificate_authority import CertificateAuthority
     from .server.listener import Listener
     from .server.server import Server
     from .threaded_proxy import ThreadedProxy
@@ -38,11 +39,13 @@ class ProxyOptions(TypedDict, total=False):
 
     ports: Literal["as_configured", "ephemeral"]
     endpoints: Mapping[str, Sequence[Endpoint]]
+    certificates: Literal["as_configured", "generated"] | CertificateAuthority
     time: Literal["real", "simulated"]
     seed: int | None
     explain: bool
     unsupported: Literal["refuse", "warn"]
     http1_codec: Literal["native", "h11"]
+    http2_codec: Literal["native", "h2"]
 
 
 _CHOICES = {
@@ -50,6 +53,7 @@ _CHOICES = {
     "time": ("real", "simulated"),
     "unsupported": ("refuse", "warn"),
     "http1_codec": ("native", "h11"),
+    "http2_codec": ("native", "h2"),
 }
 
 
@@ -108,7 +112,8 @@ class Stats(Mapping[str, int]):
             return self._kept
         server.refresh_stats()
         store = server.stats
-        return {sample.name: sample.value for sample in (*store.counters(), *store.gauges())}
+        hosts = (metric.sample for metric in store.host_metrics())
+        return {sample.name: sample.value for sample in (*store.counters(), *store.gauges(), *hosts)}
 
     def _near(self, name: str) -> str:
         from difflib import get_close_matches
@@ -126,13 +131,17 @@ class Proxy:
             test; ask `url` or `address` where it went. "as_configured" leaves them.
         endpoints: cluster name -> its hosts in place of what the file says: each `host:port` (an IP address), the path
             of a unix socket or what `getsockname()` returns. Such a cluster is STATIC.
+        certificates: "generated" replaces the certificates, keys and trusted certificates that come from files and
+            secrets by some of a new authority, `Proxy.ca`, so that a production file runs where those files are not;
+            or an authority, from `minienvoy.testing.ca()`, to do so with. "as_configured" (default) leaves them.
         time: "simulated" stops every timer until `advance`; default "real".
         seed: makes every random choice repeatable; None (default) takes another one each time.
         explain: record decisions (default); off, it costs nothing.
         unsupported: "warn" starts even though the file asks for something that is not honoured; default "refuse".
-        http1_codec: "h11" for the reference codec; default "native".
+        http1_codec, http2_codec: "h11" or "h2" for the reference codec; default "native".
 
     Attributes:
+        ca: the authority of the certificates that were generated; None if none were.
         explain: why each request (and connection) went where it went, oldest first; the last 1000.
     """
 
@@ -146,6 +155,7 @@ class Proxy:
         _check_options(options)
         self._name = config.source.name
         self._options = options
+        self.ca = _authority(options)
         self._config = replace(config, message=self._adapted(config.message))
         self._server: Server | None = None
         self._stats: Stats | None = None
@@ -210,6 +220,7 @@ class Proxy:
                 seed=options.get("seed"),
                 unsupported=options.get("unsupported", "refuse"),
                 http1_codec=options.get("http1_codec", "native"),
+                http2_codec=options.get("http2_codec", "native"),
                 explain=explaining,
             ),
             self._config,
@@ -320,9 +331,11 @@ class Proxy:
         return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host), address.port
 
     def url(self, listener: str | None = None) -> str:
-        """`http://host:port` of a listener; as `address`."""
+        """`http://host:port` of a listener, `https` if its first filter chain speaks TLS; as `address`."""
         host, port = self.address(listener)
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        chains = self._find_listener(listener).filter_chain_manager.filter_chains
+        scheme = "https" if chains and chains[0].transport_socket is not None else "http"
+        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
     async def advance(self, seconds: float) -> None:
         """Move simulated time on; timers fire on the way, each at its own instant, and what that sets in motion on
@@ -351,12 +364,16 @@ class Proxy:
     # -- inside
 
     def _adapted(self, config: Any) -> Any:
-        """A copy of a bootstrap with the ports and the endpoints that the options ask for."""
+        """A copy of a bootstrap with the ports, the endpoints and the certificates that the options ask for."""
         message = type(config)()
         message.CopyFrom(config)
         _replace_endpoints(message, self._options.get("endpoints") or {})
         if self._options.get("ports", "ephemeral") == "ephemeral":
             _make_ports_ephemeral(message)
+        if self.ca is not None:
+            from .server.generated_certificates import generate_certificates
+
+            generate_certificates(message, self.ca)
         return message
 
     @staticmethod
@@ -394,6 +411,19 @@ def _load(config: str | Path | Mapping[str, Any]) -> LoadedConfig:
     if isinstance(config, str) and (": " in config or config[:1] in ("", "{")) and not Path(config).exists():
         raise ConfigError(f"there is no file '{config}'", remedy="YAML of one line needs a line break at its end")
     return load_bootstrap(config)
+
+
+def _authority(options: ProxyOptions) -> CertificateAuthority | None:
+    given = options.get("certificates", "as_configured")
+    if given == "as_configured":
+        return None
+    from .network.certificate_authority import CertificateAuthority
+
+    if isinstance(given, CertificateAuthority):
+        return given
+    if given == "generated":
+        return CertificateAuthority()
+    raise UsageError(f"certificates={given!r}", 'give "generated", "as_configured" or what `testing.ca()` returns')
 
 
 def _check_options(options: ProxyOptions) -> None:

@@ -26,6 +26,7 @@ class Entry(NamedTuple, Generic[Factory]):
 
 _CATALOGUE: dict[str, str] = {}
 _REGISTRIES: dict[str, Registry[Any]] = {}
+_DISABLED: set[tuple[str, str]] = set()
 
 
 def add_to_catalogue(modules: dict[str, str]) -> None:
@@ -39,6 +40,20 @@ def import_home_of(config_type: str) -> bool:
     if module is None:
         return False
     import_module(module)
+    return True
+
+
+def disable(category: str, name: str) -> bool:
+    """No configuration of this process may use that extension from now on (`FactoryRegistry::disableFactory`).
+
+    False if there is none of that name; finding out takes the import of all of them.
+    """
+    for config_type in tuple(_CATALOGUE):
+        import_home_of(config_type)
+    registry = _REGISTRIES.get(category)
+    if registry is None or all(entry.name != name for entry in registry.entries()):
+        return False
+    _DISABLED.add((category, name))
     return True
 
 
@@ -78,7 +93,7 @@ class Registry(Generic[Factory]):
         entry = self._by_type.get(config_type)
         if entry is None and import_home_of(config_type):
             entry = self._by_type.get(config_type)
-        if entry is None:
+        if entry is None or (self.category, entry.name) in _DISABLED:
             raise ConfigError(
                 f"Didn't find a registered implementation for '{name}' with type URL: '{config_type}'"
                 if name

@@ -116,6 +116,7 @@ class ConnectionInfo:
         "ja4_hash",
         "listener_metadata",
         "local_address",
+        "local_address_restored",
         "remote_address",
         "requested_server_name",
         "ssl",
@@ -124,6 +125,8 @@ class ConnectionInfo:
     def __init__(self, local_address: Address | None, remote_address: Address | None, id: int = 0) -> None:
         self.local_address = self.direct_local_address = local_address
         self.remote_address = self.direct_remote_address = remote_address
+        self.local_address_restored = False
+        """`local_address` is where the client wanted to go: a PROXY header or the kernel has said so."""
         self.id = id
         self.requested_server_name = ""
         self.ja3_hash = self.ja4_hash = ""
@@ -144,6 +147,10 @@ class HostDescription(Protocol):
     def hostname(self) -> str: ...
     @property
     def metadata(self) -> Mapping[str, Any]: ...
+
+
+class StructuredState(dict[str, Any]):
+    """An object of the filter state that is shown as a message, and has neither text nor fields of its own."""
 
 
 class StreamInfo:
@@ -176,7 +183,9 @@ class StreamInfo:
     upstream_header_bytes_received: int = 0
     upstream_header_bytes_sent: int = 0
     downstream_decompressed_header_bytes_received: int = 0
+    downstream_decompressed_header_bytes_sent: int = 0
     upstream_decompressed_header_bytes_received: int = 0
+    upstream_decompressed_header_bytes_sent: int = 0
     upstream_meter: Any = None
     """The `ByteMeter` of the last attempt, where bytes are counted."""
     connection: ConnectionInfo
@@ -204,8 +213,9 @@ class StreamInfo:
     last_downstream_tx_byte_time: float | None = None
     upstream_client: Any = None
     """The upstream connection with its codec; what is seldom asked for is looked up in it."""
-    became_grpc: bool = False
-    """A filter has made the request one of gRPC; its client does not know gRPC."""
+    client_speaks_grpc: bool | None = None
+    """Set by who changes the content type of the request, because local replies are in the client's language; None: it
+    is still as it came."""
     upstream_connect_start_time: float | None = None
     upstream_connect_complete_time: float | None = None
     request_complete_time: float | None = None
@@ -213,7 +223,9 @@ class StreamInfo:
     upstream_request_create_time: float | None = None
     """When the router (or the TCP proxy) asked the connection pool for a connection, the last time it did."""
     first_upstream_rx_body_byte_time: float | None = None
-    downstream_handshake_complete_time: float | None = None
+    route_resolutions: int = 0
+    """How often its route was looked for, and how many seconds that took; both are known where a format asks."""
+    route_resolution_time: float = 0.0
     attempted_hosts: tuple[HostDescription, ...] = ()
     """Hosts that a connection was had to, in the order of the attempts."""
     attempted_connection_ids: tuple[int, ...] = ()

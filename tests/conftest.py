@@ -46,14 +46,20 @@ def root() -> Path:
 
 
 @pytest.fixture
-def envoy() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """`envoy("--version")` runs Envoy itself; without its binary (a development dependency) the test is skipped."""
+def envoy_binary() -> str:
+    """Envoy itself; without it (a development dependency) the test is skipped."""
     binary = shutil.which("envoy", path=sysconfig.get_path("scripts")) or shutil.which("envoy")
     if binary is None:
         pytest.skip("Envoy's binary is not installed here")
+    return binary
+
+
+@pytest.fixture
+def envoy(envoy_binary: str) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`envoy("--version")` runs Envoy itself."""
 
     def envoy(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([binary, *arguments], capture_output=True, text=True, timeout=30, check=False)
+        return subprocess.run([envoy_binary, *arguments], capture_output=True, text=True, timeout=30, check=False)
 
     return envoy
 

@@ -102,6 +102,17 @@ def _request_header_command(arguments: Arguments) -> Command:
     return truncated(request_header_text(arguments.argument), arguments.max_length)
 
 
+def _stream_request_header_command(arguments: Arguments) -> Command:
+    """As `%REQ%`, also where a log is given no headers: the stream has them."""
+    read = request_header_text(arguments.argument)
+
+    def text(context: FormatterContext) -> str | None:
+        headers = getattr(context.stream_info, "request_headers", None)
+        return None if headers is None else read(FormatterContext(context.stream_info, headers))
+
+    return truncated(text, arguments.max_length)
+
+
 def _response_command(headers_of: HeadersOf) -> Maker:
     def make(arguments: Arguments) -> Command:
         main, alternative = (name.encode() for name in _header_names(arguments.argument))
@@ -131,6 +142,7 @@ for _names, _maker in (
     for _name in _names:
         COMMANDS[_name] = (PARAMS_REQUIRED | LENGTH_ALLOWED, _maker)
 
+COMMANDS["STREAM_INFO_REQ"] = (PARAMS_REQUIRED | LENGTH_ALLOWED, _stream_request_header_command)
 COMMANDS["REQUEST_HEADERS_BYTES"] = (COMMAND_ONLY, _byte_size_command(_request_headers))
 COMMANDS["RESPONSE_HEADERS_BYTES"] = (COMMAND_ONLY, _byte_size_command(_response_headers))
 COMMANDS["RESPONSE_TRAILERS_BYTES"] = (COMMAND_ONLY, _byte_size_command(_response_trailers))

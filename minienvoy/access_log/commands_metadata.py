@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from ..errors import ConfigError
-from ..stream_info import StreamInfo
+from ..stream_info import StreamInfo, StructuredState
 from .command import (
     LENGTH_ALLOWED,
     PARAMS_OPTIONAL,
@@ -120,6 +120,8 @@ def _filter_state_maker(state_of: Callable[[StreamInfo], dict[str, Any] | None])
             value = None if state is None else state.get(key)
             if value is None or how == "TYPED":
                 return value
+            if isinstance(value, StructuredState):
+                return None
             if how == "PLAIN":
                 return str(value)
             found = value.get(field) if isinstance(value, Mapping) else getattr(value, field, None)

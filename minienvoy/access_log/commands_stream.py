@@ -59,9 +59,10 @@ COMMANDS: Final[CommandTable] = reads(
     {
         "BYTES_RECEIVED": "bytes_received",
         "BYTES_SENT": "bytes_sent",
-        # Both are facts of QUIC.
+        # These are facts of QUIC.
         "BYTES_RETRANSMITTED": lambda info: 0,
         "PACKETS_RETRANSMITTED": lambda info: 0,
+        "DOWNSTREAM_CX_RTT": lambda info: 0,
         "PROTOCOL": "protocol",
         "UPSTREAM_PROTOCOL": "upstream_protocol",
         "CONNECTION_TERMINATION_DETAILS": "connection_termination_details",
@@ -84,6 +85,7 @@ COMMANDS: Final[CommandTable] = reads(
         "CONNECTION_ID": lambda info: info.connection.id,
         "UPSTREAM_CONNECTION_ID": lambda info: 0 if info.upstream_connection is None else info.upstream_connection.id,
         "UPSTREAM_CONNECTION_IDS_ATTEMPTED": lambda info: ",".join(map(str, info.attempted_connection_ids)) or None,
+        "LISTENER_NAME": lambda info: wire(info.listener_name) or None,
         "FILTER_CHAIN_NAME": lambda info: wire(info.filter_chain_name) or None,
         "CUSTOM_FLAGS": "custom_flags",
         # There is no tracer.
@@ -111,14 +113,35 @@ COMMANDS.update(
             "UPSTREAM_HEADER_BYTES_RECEIVED": "upstream_header_bytes_received",
             "UPSTREAM_HEADER_BYTES_SENT": "upstream_header_bytes_sent",
             "UPSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED": "upstream_decompressed_header_bytes_received",
-            # HTTP/1 does not compress headers.
-            "UPSTREAM_DECOMPRESSED_HEADER_BYTES_SENT": "upstream_header_bytes_sent",
+            "UPSTREAM_DECOMPRESSED_HEADER_BYTES_SENT": "upstream_decompressed_header_bytes_sent",
             "DOWNSTREAM_WIRE_BYTES_RECEIVED": "downstream_wire_bytes_received",
             "DOWNSTREAM_WIRE_BYTES_SENT": "downstream_wire_bytes_sent",
             "DOWNSTREAM_HEADER_BYTES_RECEIVED": "downstream_header_bytes_received",
             "DOWNSTREAM_HEADER_BYTES_SENT": "downstream_header_bytes_sent",
             "DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED": "downstream_decompressed_header_bytes_received",
-            "DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_SENT": "downstream_header_bytes_sent",
+            "DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_SENT": "downstream_decompressed_header_bytes_sent",
+        }
+    ).items()
+)
+
+
+def _timing_routes(read: Maker) -> Maker:
+    def make(arguments: Arguments) -> Command:
+        if arguments.sources is not None:
+            arguments.sources.times_routes = True
+        return read(arguments)
+
+    return make
+
+
+COMMANDS.update(
+    (name, (COMMAND_ONLY, _timing_routes(made)))
+    for name, (_, made) in reads(
+        {
+            "ROUTE_RESOLUTION_COUNT": "route_resolutions",
+            "ROUTE_RESOLUTION_TIME_US": lambda info: (
+                int(info.route_resolution_time * 1e6 + 0.05) if info.route_resolutions else None
+            ),
         }
     ).items()
 )

@@ -24,7 +24,16 @@ def milliseconds_between(begin: float | None, end: float | None) -> int | None:
 
 
 def _since_start(end: float | None, info: StreamInfo) -> int | None:
-    return None if end is None else int((end - info.start_monotonic) * 1e3 + 1e-4)
+    if end is None:
+        return None
+    passed = (end - info.start_monotonic) * 1e3
+    # A handshake is over before its first request begins.
+    return int(passed + (1e-4 if passed >= 0 else -1e-4))
+
+
+def _downstream_handshake_end(info: StreamInfo) -> float | None:
+    """Streams know it, a connection does not know it of itself."""
+    return None if info.connection.ssl is None or info.protocol is None else info.connection.ssl.handshake_end_time
 
 
 COMMANDS: Final[CommandTable] = reads(
@@ -35,7 +44,7 @@ COMMANDS: Final[CommandTable] = reads(
         "RESPONSE_TX_DURATION": lambda info: milliseconds_between(
             info.first_upstream_rx_byte_time, info.last_downstream_tx_byte_time
         ),
-        "DOWNSTREAM_HANDSHAKE_DURATION": lambda info: _since_start(info.downstream_handshake_complete_time, info),
+        "DOWNSTREAM_HANDSHAKE_DURATION": lambda info: _since_start(_downstream_handshake_end(info), info),
         "UPSTREAM_CONNECTION_POOL_READY_DURATION": lambda info: milliseconds_between(
             info.upstream_request_create_time, info.upstream_connection_pool_ready_time
         ),
@@ -88,7 +97,11 @@ _TIME_POINTS: Final[dict[str, Callable[[StreamInfo], float | None]]] = {
     "DS_RX_END": lambda info: info.last_downstream_rx_byte_time,
     "US_CX_BEG": lambda info: info.upstream_connect_start_time,
     "US_CX_END": lambda info: info.upstream_connect_complete_time,
-    "US_HS_END": lambda info: None,
+    "US_HS_END": lambda info: (
+        None
+        if info.upstream_connection is None or info.upstream_connection.ssl is None
+        else info.upstream_connection.ssl.handshake_end_time
+    ),
     "US_TX_BEG": lambda info: info.first_upstream_tx_byte_time,
     "US_TX_END": lambda info: info.last_upstream_tx_byte_time,
     "US_RX_BEG": lambda info: info.first_upstream_rx_byte_time,
@@ -96,6 +109,8 @@ _TIME_POINTS: Final[dict[str, Callable[[StreamInfo], float | None]]] = {
     "US_RX_END": lambda info: info.last_upstream_rx_byte_time,
     "DS_TX_BEG": lambda info: info.first_downstream_tx_byte_time,
     "DS_TX_END": lambda info: info.last_downstream_tx_byte_time,
+    "DS_HS_BEG": lambda info: None if info.connection.ssl is None else info.connection.ssl.handshake_begin_time,
+    "DS_HS_END": lambda info: _downstream_handshake_end(info),
     # These two exist for TCP only, where the stream is the connection.
     "DS_CX_BEG": lambda info: info.start_monotonic if info.protocol is None else None,
     "DS_CX_END": lambda info: info.request_complete_time if info.protocol is None else None,
@@ -107,6 +122,8 @@ def _never(info: StreamInfo) -> None:
 
 
 _ORDER: Final = (
+    "DS_HS_BEG",
+    "DS_HS_END",
     "DS_CX_BEG",
     "DS_RX_BEG",
     "DS_RX_END",
@@ -125,7 +142,8 @@ _ORDER: Final = (
 
 
 def _in_order(point: str) -> int:
-    return _ORDER.index(point) if point in _ORDER[1:] else 1
+    """Where a point lies among the others; what filters make counts as the beginning of the request."""
+    return _ORDER.index(point if point in _ORDER and point != "DS_CX_BEG" else "DS_RX_BEG")
 
 
 _PRECISIONS: Final = {"ms": (1e3, 1e-4), "us": (1e6, 0.05), "ns": (1e9, 0.5)}
@@ -149,7 +167,8 @@ def _common_duration(arguments: Arguments) -> Command:
 
     def text(context: FormatterContext) -> int | None:
         begin, end = begin_of(context.stream_info), end_of(context.stream_info)
-        if begin is None or end is None or end < begin or (end == begin and backwards):
+        info = context.stream_info
+        if begin is None or end is None or end < begin or (end == begin and backwards and info.protocol is not None):
             return None
         return int((end - begin) * factor + hair)
 

@@ -35,8 +35,8 @@ def _of_chain(name: str) -> Read:
 
 
 def _of_issuer(name: str) -> Read:
-    """Of the certificate that follows the peer's in what it has shown."""
-    return lambda ssl: getattr(ssl.peer_chain[1], name) if len(ssl.peer_chain) > 1 else None
+    """Of who has signed the peer's certificate."""
+    return lambda ssl: None if (issuer := ssl.issuer) is None else getattr(issuer, name)
 
 
 _DOWNSTREAM: Final[dict[str, Read]] = {

@@ -72,9 +72,11 @@ class Sources(Protocol):
 
     Attributes:
         byte_meters: set by commands that tell what a stream takes on the wire, so that it is counted.
+        times_routes: set by commands that tell how a route was found.
     """
 
     byte_meters: bool
+    times_routes: bool
 
     @property
     def dispatcher(self) -> Dispatcher: ...

@@ -54,7 +54,7 @@ def compile_substitution_format(proto: Any, sources: Sources | None = None, path
         ConfigError: a wrong format, or one that can not be read.
     """
     kind = proto.WhichOneof("format")
-    added = _added_commands(proto.formatters, f"{path}.formatters")
+    added = compile_formatters(proto.formatters, f"{path}.formatters")
     if kind == "json_format":
         return compile_json_format(proto.json_format, sources, proto.omit_empty_values, f"{path}.json_format", added)
     if kind == "text_format":
@@ -65,7 +65,7 @@ def compile_substitution_format(proto: Any, sources: Sources | None = None, path
     return compile_format(text, sources, omit_empty_values=proto.omit_empty_values, path=path, added=added)
 
 
-def _added_commands(formatters: Any, path: str) -> CommandTable:
+def compile_formatters(formatters: Any, path: str) -> CommandTable:
     if not formatters:
         return NO_COMMANDS
     added: CommandTable = {}

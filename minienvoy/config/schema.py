@@ -39,7 +39,7 @@ class _File(NamedTuple):
         return self.symbols.lstrip("-").split(",")
 
 
-def _new_pool() -> Any:
+def new_pool() -> Any:
     """An empty descriptor pool.
 
     The C implementation is asked directly where there is one: `google.protobuf.descriptor_pool` imports the pure-Python
@@ -84,7 +84,7 @@ class Schema:
         for number, package in enumerate(_PACKAGE.findall(index)):
             self._by_package.setdefault(package, []).append(number)
         self._added: set[int] = set()
-        self.pool = _new_pool()
+        self.pool = new_pool()
 
     def _file(self, number: int) -> _File:
         return _File._make(self._lines[number].split(" "))

@@ -18,7 +18,7 @@ import heapq
 import time
 from collections.abc import Callable, Coroutine
 from math import ceil, inf
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from .write_queue import WriteQueue
 
@@ -26,6 +26,9 @@ TICK = 0.01
 _FEWEST_TO_SWEEP = 512
 _TURNS_TO_CLOSE = 3
 """asyncio takes one to tell the protocol and close the socket; a transport that is still being made takes two more."""
+
+
+Result = TypeVar("Result")
 
 
 class Cancellable(Protocol):
@@ -168,6 +171,14 @@ class Dispatcher:
             await done
         finally:
             timer.disable()
+
+    async def pause(self) -> None:
+        """Let everybody else have a turn; for a task that has a lot to do."""
+        await asyncio.sleep(0)
+
+    async def in_thread(self, function: Callable[[], Result]) -> Result:
+        """What `function` comes to, in another thread: for what takes long and can not be done in pieces."""
+        return await self.loop.run_in_executor(None, function)
 
     async def stop(self) -> None:
         """Forget every timer and end every task that `create_task` made; return when the loop is done with what was

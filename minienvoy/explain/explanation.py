@@ -13,6 +13,7 @@ POINTS = (
     "filter_chain",
     "route",
     "cluster",
+    "discovery",
     "subset",
     "priority",
     "host",

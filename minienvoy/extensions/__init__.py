@@ -12,6 +12,7 @@ CATALOGUE = {
     # listener filters
     "envoy.extensions.filters.listener.local_ratelimit.v3.LocalRateLimit": "filters.listener.local_ratelimit",
     "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector": "filters.listener.http_inspector",
+    "envoy.extensions.filters.listener.original_dst.v3.OriginalDst": "filters.listener.original_dst",
     "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol": "filters.listener.proxy_protocol",
     "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector": "filters.listener.tls_inspector",
     # network filters
@@ -38,6 +39,15 @@ CATALOGUE = {
     "envoy.extensions.filters.http.stateful_session.v3.StatefulSession": "filters.http.stateful_session",
     "envoy.extensions.filters.http.stateful_session.v3.StatefulSessionPerRoute": "filters.http.stateful_session",
     "envoy.extensions.filters.http.grpc_http1_bridge.v3.Config": "filters.http.grpc_http1_bridge",
+    "envoy.extensions.filters.http.grpc_http1_reverse_bridge.v3.FilterConfig": (
+        "filters.http.grpc_http1_reverse_bridge"
+    ),
+    "envoy.extensions.filters.http.grpc_http1_reverse_bridge.v3.FilterConfigPerRoute": (
+        "filters.http.grpc_http1_reverse_bridge"
+    ),
+    "envoy.extensions.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder": (
+        "filters.http.grpc_json_transcoder.filter"
+    ),
     "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig": "filters.http.grpc_stats",
     "envoy.extensions.filters.http.grpc_web.v3.GrpcWeb": "filters.http.grpc_web",
     "envoy.extensions.filters.http.router.v3.Router": "filters.http.router",
@@ -75,6 +85,7 @@ CATALOGUE = {
     "xds.type.matcher.v3.IPMatcher": "matching.custom_matchers",
     "xds.type.matcher.v3.ServerNameMatcher": "matching.custom_matchers",
     # health checkers
+    "envoy.health_checkers.grpc": "health_checkers.grpc",
     "envoy.health_checkers.http": "health_checkers.http",
     "envoy.health_checkers.tcp": "health_checkers.tcp",
     # clusters
@@ -82,9 +93,11 @@ CATALOGUE = {
     "envoy.cluster.strict_dns": "clusters.strict_dns",
     "envoy.cluster.logical_dns": "clusters.logical_dns",
     "envoy.cluster.original_dst": "clusters.original_dst",
+    "envoy.cluster.eds": "clusters.eds",
     "envoy.extensions.clusters.aggregate.v3.ClusterConfig": "clusters.aggregate",
     "envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig": "clusters.dynamic_forward_proxy",
     "envoy.extensions.clusters.dns.v3.DnsCluster": "clusters.dns",
+    "minienvoy.clusters.Kubernetes": "clusters.kubernetes",
     # load balancing policies
     "envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin": (
         "load_balancing_policies.client_side_weighted_round_robin"
@@ -118,6 +131,7 @@ CATALOGUE = {
     "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog": "access_loggers.stream",
     "envoy.extensions.access_loggers.stream.v3.StderrAccessLog": "access_loggers.stream",
     # formatters
+    "envoy.extensions.formatter.file_content.v3.FileContent": "formatters.file_content",
     "envoy.extensions.formatter.metadata.v3.Metadata": "formatters.metadata",
     "envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery": "formatters.req_without_query",
     # transport sockets
@@ -125,6 +139,8 @@ CATALOGUE = {
     "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext": "transport_sockets.tls.downstream",
     "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext": "transport_sockets.tls.upstream",
     # resource monitors
+    "envoy.extensions.resource_monitors.cgroup_memory.v3.CgroupMemoryConfig": "resource_monitors.cgroup_memory",
+    "envoy.extensions.resource_monitors.cpu_utilization.v3.CpuUtilizationConfig": "resource_monitors.cpu_utilization",
     "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig": (
         "resource_monitors.downstream_connections"
     ),
@@ -149,6 +165,7 @@ CATALOGUE = {
     "envoy.extensions.internal_redirect.allow_listed_routes.v3.AllowListedRoutesConfig": (
         "internal_redirect.allow_listed_routes"
     ),
+    "envoy.extensions.internal_redirect.filter_state.v3.FilterStateConfig": "internal_redirect.filter_state",
     "envoy.extensions.internal_redirect.previous_routes.v3.PreviousRoutesConfig": "internal_redirect.previous_routes",
     "envoy.extensions.internal_redirect.safe_cross_scheme.v3.SafeCrossSchemeConfig": (
         "internal_redirect.safe_cross_scheme"

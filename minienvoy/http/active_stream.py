@@ -103,6 +103,7 @@ class ActiveStream(UpgradableStream):
     recreated: bool = False
     """It goes on with a request that another stream began (`recreate_stream`)."""
     _lost: bool = False
+    _pauses: int = 0
 
     def __init__(self, manager: ConnectionManager, encoder: ResponseEncoder) -> None:
         self.manager = manager
@@ -229,7 +230,7 @@ class ActiveStream(UpgradableStream):
             return
         self.config.stats.downstream_rq_rx_reset += 1
         self._lost = True
-        self.response_flags |= ResponseFlag.DOWNSTREAM_CONNECTION_TERMINATION
+        self.response_flags |= self.manager.reset_flag
         if self.response_code_details is None or not self.local_complete:
             self.response_code_details = details or self.manager.close_details
         self._end()
@@ -355,7 +356,7 @@ class ActiveStream(UpgradableStream):
             headers = self.request_headers
             if headers is not None:
                 self._route = route = self.config.route_config.route(headers, self)
-                if route is not None and (route.idle_timeout is not None or route.max_stream_duration is not None):
+                if route is not None and route.has_timeouts:
                     self._take_route_timeouts(route)
         return self._route
 
@@ -400,7 +401,10 @@ class ActiveStream(UpgradableStream):
             raw, content_type = local_reply.rewrite(request, headers, self, raw)
             own_type = headers.get(b"content-type") != before
         is_head = request is not None and request.method == b"HEAD"
-        if request is not None and not self.became_grpc and is_grpc(request.get(b"content-type")):
+        speaks_grpc = self.client_speaks_grpc
+        if speaks_grpc is None:
+            speaks_grpc = request is not None and is_grpc(request.get(b"content-type"))
+        if speaks_grpc:
             if content_type[1] == JSON:
                 raw = raw.removesuffix(b"\n")
             make_grpc_reply(headers, b"" if is_head else raw, details, grpc_status)
@@ -445,10 +449,15 @@ class ActiveStream(UpgradableStream):
 
     def pause_request(self, pause: bool) -> None:
         stats = self.config.stats
+        # Several may want it at the same time, such as an upstream and the shadows of the request.
         if pause:
-            stats.downstream_flow_control_paused_reading_total += 1
+            self._pauses += 1
+            if self._pauses == 1:
+                stats.downstream_flow_control_paused_reading_total += 1
         else:
-            stats.downstream_flow_control_resumed_reading_total += 1
+            self._pauses -= 1
+            if self._pauses == 0:
+                stats.downstream_flow_control_resumed_reading_total += 1
         self.encoder.read_disable(pause)
 
     def describe(self) -> None:
@@ -488,12 +497,16 @@ class ActiveStream(UpgradableStream):
             self.downstream_header_bytes_received = meter.header_received
             self.downstream_header_bytes_sent = meter.header_sent
             self.downstream_decompressed_header_bytes_received = meter.decompressed_header_received
+            sent = meter.decompressed_header_sent
+            self.downstream_decompressed_header_bytes_sent = meter.header_sent if sent is None else sent
         if upstream is not None:
             self.upstream_wire_bytes_received = upstream.wire_received
             self.upstream_wire_bytes_sent = upstream.wire_sent
             self.upstream_header_bytes_received = upstream.header_received
             self.upstream_header_bytes_sent = upstream.header_sent
             self.upstream_decompressed_header_bytes_received = upstream.decompressed_header_received
+            sent = upstream.decompressed_header_sent
+            self.upstream_decompressed_header_bytes_sent = upstream.header_sent if sent is None else sent
             self.first_upstream_rx_body_byte_time = upstream.first_body_byte_time
 
     # -- the unusual request

@@ -7,10 +7,15 @@ from __future__ import annotations
 
 
 class ByteMeter:
-    """Bytes so far; to Envoy, `decompressed_header_received` is without trailers."""
+    """Bytes so far.
+
+    Attributes:
+        decompressed_header_sent: only where it is not `header_sent`, that is in HTTP/2.
+    """
 
     __slots__ = (
         "decompressed_header_received",
+        "decompressed_header_sent",
         "first_body_byte_time",
         "header_received",
         "header_sent",
@@ -24,6 +29,7 @@ class ByteMeter:
         self.header_received = 0
         self.header_sent = 0
         self.decompressed_header_received = 0
+        self.decompressed_header_sent: int | None = None
         self.first_body_byte_time: float | None = None
 
     def add(self, other: ByteMeter) -> None:
@@ -33,3 +39,5 @@ class ByteMeter:
         self.header_received += other.header_received
         self.header_sent += other.header_sent
         self.decompressed_header_received += other.decompressed_header_received
+        if other.decompressed_header_sent is not None:
+            self.decompressed_header_sent = (self.decompressed_header_sent or 0) + other.decompressed_header_sent

@@ -48,8 +48,8 @@ class RequestDecoder(StreamDecoder, Protocol):
 
 
 class ResponseDecoder(StreamDecoder, Protocol):
-    def on_request_refused(self, name: str) -> None:
-        """The value of that header can not be sent, and nothing was. Called from inside `encode_headers`."""
+    def on_request_refused(self, problem: str) -> None:
+        """One of its headers can not be sent, and nothing was. Called from inside `encode_headers`."""
 
     def decode_1xx_headers(self, headers: ResponseHeaderMap) -> None: ...
     def decode_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None: ...
@@ -117,6 +117,10 @@ class ClientConnection(Protocol):
     """The last request has been written to its end."""
     should_close: bool
     """The connection can not carry another request."""
+    half_closes: bool
+    """A FIN of the peer ends what the connection carries; the connection is ended here."""
+    close_notified: bool
+    """A response has announced that it is the last one."""
     extra_bytes: bool
     """More came than the response that was asked for."""
 

@@ -44,8 +44,12 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
 
     multiplexed = False
     """There may be several streams at the same time."""
+    max_duration: float = 0.0
+    """Seconds that the connection may last; 0 for no limit."""
     close_details: str = "downstream_remote_disconnect"
     """What streams say that the end of the connection cuts short."""
+    reset_flag: int = ResponseFlag.DOWNSTREAM_CONNECTION_TERMINATION
+    """Their response flag."""
     bytes_received_before: int = 0
     bytes_sent_before: int = 0
     _drain_timer: Timer | None = None
@@ -68,6 +72,13 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
     def has_streams(self) -> bool:
         return self.stream is not None
 
+    @classmethod
+    def http2_class(cls) -> type[ConnectionManager]:
+        """What this becomes when the peer speaks HTTP/2."""
+        from .http2.conn_manager import Http2ConnectionManager
+
+        return Http2ConnectionManager
+
     # -- the connection's life
 
     def initialize_read_filter_callbacks(self) -> None:
@@ -86,7 +97,8 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         self._rearm_idle_timer()
         if config.max_connection_duration:
             self._duration_timer = config.dispatcher.create_timer(self._on_max_connection_duration)
-            self._duration_timer.enable(config.max_connection_duration)
+            self.max_duration = self._jittered(config.max_connection_duration, config.max_connection_duration_jitter)
+            self._duration_timer.enable(self.max_duration)
         if config.overload is not None and config.overload.reduces_timeouts:
             config.overload.watchers.add(self._on_overload)
             self._on_overload()
@@ -187,7 +199,7 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
             return
         self.drain_announced = True
         self._drain_timer = self.config.dispatcher.create_timer(self._on_drain_timeout)
-        self._drain_timer.enable(self.config.drain_timeout)
+        self._drain_timer.enable(self._jittered(self.config.drain_timeout, self.config.drain_timeout_jitter))
 
     def check_for_deferred_close(self, skip_delay: bool) -> None:
         """Close if it was decided to and nothing is under way any more.
@@ -228,7 +240,7 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         config = self.config
         self._rearm_idle_timer()
         if self._duration_timer is not None and self._duration_timer.enabled:
-            limit = self._scaled(CONNECTION_MAX, config.max_connection_duration)
+            limit = self._scaled(CONNECTION_MAX, self.max_duration)
             self._duration_timer.enable(max(0.0, self.start + limit - config.dispatcher.monotonic_time()))
 
     def _rearm_idle_timer(self) -> None:
@@ -287,8 +299,20 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         self.config.stats.downstream_cx_max_duration_reached += 1
         if self.codec is None:
             self.connection.close(ConnectionCloseType.FLUSH_WRITE, "max_connection_duration")
+        elif self.config.http1_safe_max_connection_duration and not self.multiplexed:
+            # A client that sends its next request right now must not meet a closed connection.
+            self.codec.make_streams_by(self._new_last_stream)  # type: ignore[attr-defined]
         else:
             self.start_drain_sequence()
+
+    def _new_last_stream(self, encoder: ResponseEncoder) -> ActiveStream:
+        stream = self.new_stream(encoder)
+        self.draining = stream.saw_connection_close = True
+        return stream
+
+    def _jittered(self, seconds: float, jitter: float) -> float:
+        """Longer by up to the fraction `jitter`, so that not all connections that began together end together."""
+        return seconds * (1.0 + jitter * self.config.draw()) if jitter else seconds
 
     def on_codec_error(self, error: CodecProtocolError) -> None:
         self.config.stats.downstream_cx_protocol_error += 1

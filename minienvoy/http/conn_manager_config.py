@@ -135,7 +135,15 @@ class ConnectionManagerConfig:
     request_headers_timeout: float = 0.0
     max_stream_duration: float = 0.0
     max_connection_duration: float = 0.0
+    max_connection_duration_jitter: float = 0.0
+    """Of the duration, at most so much is added, as a fraction; `drain_timeout_jitter` likewise."""
+    http1_safe_max_connection_duration: bool = False
     drain_timeout: float = 5.0
+    drain_timeout_jitter: float = 0.0
+    draw: Callable[[], float] = lambda: 0.0
+    """A random number from 0 to 1."""
+    secure_ports: Mapping[int, bool] = field(default_factory=dict)
+    """By the port of a PROXY header: whether the client of the peer has come by TLS (`forward_proto_config`)."""
     delayed_close_timeout: float = 1.0
     max_requests_per_connection: int = 0
     buffer_limit: int = 1024 * 1024
@@ -181,6 +189,7 @@ class ConnectionManagerConfig:
             or self.via
             or self.tls
             or self.scheme_to_overwrite
+            or self.secure_ports
             or self.original_ip_detections
         )
         self.completes_response = self.always_set_request_id_in_response or self.proxy_status is not None

@@ -64,6 +64,8 @@ def mutate_request_headers(
     the peer's, or why the request is not served."""
     seen = headers.seen
     secure = info.ssl is not None
+    if config.secure_ports and info.local_address is not None and info.local_address is not info.direct_local_address:
+        secure = config.secure_ports.get(info.local_address.port, secure)
     trusted: Address | Rejection | None = None
     if (
         seen & UNUSUAL

@@ -65,6 +65,14 @@ class Route(Protocol):
         """Seconds; overrides `stream_idle_timeout`; 0 disables it, None leaves it."""
 
     @property
+    def flush_timeout(self) -> float | None:
+        """Seconds; overrides `stream_flush_timeout`."""
+
+    @property
+    def has_timeouts(self) -> bool:
+        """Some of these three are not None."""
+
+    @property
     def max_stream_duration(self) -> float | None:
         """Seconds; 0 disables it, None leaves the connection manager's."""
 
@@ -142,11 +150,18 @@ class StreamDecoderFilterCallbacks(StreamFilterCallbacks, Protocol):
         """Give `data` to the filters after this one, past what is held back: a filter that changes a body takes it with
         STOP_ITERATION_NO_BUFFER and injects another."""
 
+    def replace_decoded_data(self, data: bytes) -> None:
+        """From `decode_data`: what it returns is about `data`, in place of what it was given."""
+
     def decoding_buffer(self) -> bytes:
         """What is held back of the request body."""
 
     def set_decoder_buffer_limit(self, limit: int) -> None:
         """Hold back as many bytes of the request body, whatever the connection's limit is."""
+
+    @property
+    def decoder_buffer_limit(self) -> int:
+        """Bytes of the request body that may be held back; 0 for no limit."""
 
     def on_decoder_filter_above_write_buffer_high_watermark(self) -> None:
         """This filter holds more of the request than it should: make the client wait."""
@@ -168,7 +183,11 @@ class StreamEncoderFilterCallbacks(StreamFilterCallbacks, Protocol):
         """From the hook that sees the end of a response without trailers: trailers for the filters after this one."""
 
     def inject_encoded_data(self, data: bytes, end_stream: bool) -> None: ...
+    def replace_encoded_data(self, data: bytes) -> None: ...
     def encoding_buffer(self) -> bytes: ...
+    def set_encoder_buffer_limit(self, limit: int) -> None: ...
+    @property
+    def encoder_buffer_limit(self) -> int: ...
     def on_encoder_filter_above_write_buffer_high_watermark(self) -> None:
         """This filter holds more of the response than it should: make the upstream wait."""
 

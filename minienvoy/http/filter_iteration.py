@@ -62,6 +62,7 @@ class FilterIteration:
         "_on_overflow",
         "_on_watermark",
         "_over",
+        "_replacement",
         "_resumed",
         "_sink_data",
         "_sink_headers",
@@ -110,6 +111,7 @@ class FilterIteration:
         self._observed_end = False
         self._watermark = False
         self._in_trailers = -1
+        self._replacement: bytes | None = None
 
     @property
     def buffer(self) -> bytes:
@@ -142,6 +144,10 @@ class FilterIteration:
     def add_trailers(self, trailers: HeaderMap) -> None:
         """A filter whose data hook runs, and sees the end of the stream, puts `trailers` behind that."""
         self._trailers = trailers
+
+    def replace_data(self, data: bytes) -> None:
+        """From a data hook: what it returns is about `data`, in place of what it was given."""
+        self._replacement = data
 
     def inject_data(self, at: int, data: bytes, end_stream: bool) -> None:
         """Filter `at` gives `data` to the next one, past what is held back."""
@@ -222,6 +228,8 @@ class FilterIteration:
                 self._inside[at] = 0
                 if self._over():
                     return
+                if self._replacement is not None:
+                    data, self._replacement = self._replacement, None
                 if end_stream and self._trailers is not None:
                     end_stream = False
                     added_at = at

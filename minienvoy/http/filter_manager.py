@@ -207,11 +207,28 @@ class FilterManager(StreamInfo):
     def inject_decoded_data_from(self, at: int, data: bytes, end_stream: bool) -> None:
         """Filter number `at` gives `data` to the next one."""
 
+    def replace_decoded_data(self, data: bytes) -> None:
+        """The filter whose data hook runs goes on with `data`."""
+
+    def replace_encoded_data(self, data: bytes) -> None:
+        """As `replace_decoded_data`, for the response."""
+
     def decoding_buffer(self) -> bytes:
         return b""
 
     def set_decoder_buffer_limit(self, limit: int) -> None:
         self.buffer_limit = limit
+
+    @property
+    def decoder_buffer_limit(self) -> int:
+        return self.buffer_limit
+
+    def set_encoder_buffer_limit(self, limit: int) -> None:
+        """As `set_decoder_buffer_limit`, for the response."""
+
+    @property
+    def encoder_buffer_limit(self) -> int:
+        return self.buffer_limit
 
     def on_decoder_filter_above_write_buffer_high_watermark(self) -> None:
         self.encoder.read_disable(True)
@@ -292,6 +309,12 @@ class FilterCallbacks:
     def inject_decoded_data(self, data: bytes, end_stream: bool) -> None:
         self.stream.inject_decoded_data_from(self._decode_at, data, end_stream)
 
+    def replace_decoded_data(self, data: bytes) -> None:
+        self.stream.replace_decoded_data(data)
+
+    def replace_encoded_data(self, data: bytes) -> None:
+        self.stream.replace_encoded_data(data)
+
     def decoding_buffer(self) -> bytes:
         return self.stream.decoding_buffer()
 
@@ -322,6 +345,17 @@ class FilterCallbacks:
 
     def set_decoder_buffer_limit(self, limit: int) -> None:
         self.stream.set_decoder_buffer_limit(limit)
+
+    @property
+    def decoder_buffer_limit(self) -> int:
+        return self.stream.decoder_buffer_limit
+
+    def set_encoder_buffer_limit(self, limit: int) -> None:
+        self.stream.set_encoder_buffer_limit(limit)
+
+    @property
+    def encoder_buffer_limit(self) -> int:
+        return self.stream.encoder_buffer_limit
 
     def on_decoder_filter_above_write_buffer_high_watermark(self) -> None:
         self.stream.on_decoder_filter_above_write_buffer_high_watermark()

@@ -160,6 +160,14 @@ class FilteredStream(ActiveStream):
         if self._decoding is not None:
             self._decoding.buffer_limit = limit
 
+    def set_encoder_buffer_limit(self, limit: int) -> None:
+        if self._encoding is not None:
+            self._encoding.buffer_limit = limit
+
+    @property
+    def encoder_buffer_limit(self) -> int:
+        return self.buffer_limit if self._encoding is None else self._encoding.buffer_limit
+
     def continue_decoding_from(self, at: int) -> None:
         if self._decoding is not None:
             self._decoding.resume(at)
@@ -187,6 +195,14 @@ class FilteredStream(ActiveStream):
     def inject_decoded_data_from(self, at: int, data: bytes, end_stream: bool) -> None:
         if self._decoding is not None:
             self._decoding.inject_data(at, data, end_stream)
+
+    def replace_decoded_data(self, data: bytes) -> None:
+        if self._decoding is not None:
+            self._decoding.replace_data(data)
+
+    def replace_encoded_data(self, data: bytes) -> None:
+        if self._encoding is not None:
+            self._encoding.replace_data(data)
 
     def decoding_buffer(self) -> bytes:
         return b"" if self._decoding is None else self._decoding.buffer

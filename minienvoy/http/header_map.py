@@ -64,8 +64,9 @@ ORDINARY: Final = 2 * KIND[b"via"] - 1
 CASED: Final = 1 << (len(KIND) + 1)
 """In `HeaderMap.seen`: there is a `key_formatter`. The bit below is the HTTP/1 codec's."""
 SUSPECT: Final = CASED << 1
-"""In `HeaderMap.seen`: a format has put something into these headers that no header may hold."""
+"""In `HeaderMap.seen`: a format, or the configuration, has put something into these headers that none may hold."""
 
+_is_name = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _breaking = re.compile(rb"[\x00\r\n]")
 _forbidden = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -73,6 +74,25 @@ _forbidden = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 def is_valid_value(value: bytes) -> bool:
     """Whether a header may have that value (`HeaderUtility::headerValueIsValid`)."""
     return _forbidden.search(value) is None
+
+
+def suspect(item: Entry) -> Entry:
+    """The same, and marked if it can not be sent to an upstream."""
+    if _is_name(item[0]) is not None and is_valid_value(item[1]):
+        return item
+    return (item[0], item[1], item[2], item[3] | SUSPECT)
+
+
+def refusal(headers: RequestHeaderMap) -> str:
+    """Why an upstream is sent nothing of these (`HeaderUtility::checkValidRequestHeaders`); empty if it may be."""
+    pairs = [(b":authority", headers.authority), (b":path", headers.path)]
+    pairs += [(item[0], item[1]) for item in headers.entries]
+    for name, value in pairs:
+        if name[:1] != b":" and _is_name(name) is None:
+            return f"invalid header name: {name.decode('latin-1')}"
+        if not is_valid_value(value):
+            return f"invalid header value for: {name.decode('latin-1')}"
+    return ""
 
 
 def without_controls(value: bytes) -> bytes:

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import chain
 from struct import Struct
-from typing import Final
+from typing import Any, Final
 
 from .header_map import KIND, Entry
+
+UUID_REQUEST_ID: Final = "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig"
 
 AT_ONCE: Final = 32
 """As many are made together, which takes a third of the time of making them one by one."""
@@ -34,3 +36,9 @@ def _batches(draw: Callable[[int], int]) -> Iterator[list[Entry]]:
             (b"x-request-id", value, b"x-request-id: %b\r\n" % value, _KIND)
             for value in map(b"-".join, _groups(digits))
         ]
+
+
+def is_uuid_request_id(extension: Any) -> str | None:
+    """Whether a `RequestIDExtension` is the default one, whose two settings concern traced requests only."""
+    kind = extension.typed_config.type_url.rpartition("/")[2]
+    return None if kind in ("", UUID_REQUEST_ID) else f"only {UUID_REQUEST_ID} is supported"

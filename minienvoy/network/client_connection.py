@@ -114,7 +114,9 @@ class ClientConnection(Connection):
         return None, error, reason
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.connect_complete_time = self.dispatcher.monotonic_time()
+        ssl = self.info.ssl
+        now = self.dispatcher.monotonic_time()
+        self.connect_complete_time = now if ssl is None or ssl.connected_time is None else ssl.connected_time
         self._stop_connect_timer()
         if self.info.local_address is None:
             sockname = transport.get_extra_info("sockname")

@@ -35,6 +35,7 @@ from .filter import FilterStatus, ReadFilter
 
 if TYPE_CHECKING:
     from ..event.dispatcher import Dispatcher, Timer
+    from .splice import Splice
 
 DEFAULT_BUFFER_LIMIT = 1024 * 1024
 """`per_connection_buffer_limit_bytes` when it is not set."""
@@ -113,6 +114,8 @@ class Connection(asyncio.Protocol):
     transport_failure_reason: str = ""
     detected_close_type: DetectedCloseType = DetectedCloseType.NORMAL
     last_round_trip_time: float | None = None
+    splices: tuple[Splice, ...] = ()
+    """What moves bytes past this connection now."""
     _stream_info: StreamInfo | None = None
     _closing: ConnectionCloseType | None = None
     _delayed_close_timer: Timer | None = None

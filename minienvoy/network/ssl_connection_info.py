@@ -6,10 +6,12 @@ Envoy: `Ssl::ConnectionInfo`, `Extensions::TransportSockets::Tls::ConnectionInfo
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 from .x509 import DNS, EMAIL, IP, OTHER_NAME, URI, Certificate
+
+_DER: Final = 2
 
 
 class SslConnectionInfo:
@@ -21,6 +23,8 @@ class SslConnectionInfo:
         peer_chain: what the peer showed, its own certificate first.
         validated: the peer's certificate was checked and found good.
         sni: the server name that was asked for.
+        connected_time, handshake_begin_time, handshake_end_time: monotonic seconds; the handshake begins with the first
+            bytes of the peer. None: that has not happened.
     """
 
     session: Any = None
@@ -30,6 +34,9 @@ class SslConnectionInfo:
     sni = ""
     group = ""
     session_reused = False
+    connected_time: float | None = None
+    handshake_begin_time: float | None = None
+    handshake_end_time: float | None = None
 
     # -- the session
 
@@ -61,6 +68,14 @@ class SslConnectionInfo:
     @property
     def peer_certificate_presented(self) -> bool:
         return bool(self.peer_chain)
+
+    @property
+    def issuer(self) -> Certificate | None:
+        """Who has signed the peer's certificate: by the chain that was found good, else by what the peer has shown."""
+        verified: Any = getattr(getattr(self.session, "_sslobj", None), "get_verified_chain", tuple)() or ()
+        if len(verified) > 1:
+            return Certificate(verified[1].public_bytes(_DER))
+        return self.peer_chain[1] if len(self.peer_chain) > 1 else None
 
     def _peer_names(self, tag: int) -> tuple[str, ...]:
         return self.peer_chain[0].names(tag) if self.peer_chain else ()

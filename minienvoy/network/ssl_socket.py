@@ -143,6 +143,7 @@ class SslSocket(asyncio.Protocol, ConnectionCallbacks):
         if self.connection.closed:
             transport.abort()  # type: ignore[attr-defined]
             return
+        self.info.connected_time = self.connection.dispatcher.monotonic_time()
         self._handshake()
 
     def data_received(self, data: bytes) -> None:
@@ -152,6 +153,8 @@ class SslSocket(asyncio.Protocol, ConnectionCallbacks):
         if self.shaken_hands:
             self._read()
         else:
+            if self.info.handshake_begin_time is None:
+                self.info.handshake_begin_time = self.connection.dispatcher.monotonic_time()
             if len(self._noted_in) < _MAX_NOTED:
                 self._noted_in += data
             self._handshake()
@@ -230,6 +233,7 @@ class SslSocket(asyncio.Protocol, ConnectionCallbacks):
         assert raw is not None
         self.shaken_hands = True
         info.session = self.session
+        info.handshake_end_time = self.connection.dispatcher.monotonic_time()
         info.session_reused = bool(self.session.session_reused)
         agreed = read_agreement(bytes(self._noted_in), bytes(self._noted_out), context.server_side)
         self._noted_in.clear()
@@ -360,9 +364,13 @@ class SslTransport(asyncio.Transport):
 
     def __init__(self, socket: SslSocket, raw: asyncio.Transport) -> None:
         super().__init__()
-        self._socket = socket
-        self._raw = raw
+        self.socket = socket
         self.write = socket.write  # type: ignore[method-assign, assignment]
+        self.go_through(raw)
+
+    def go_through(self, raw: asyncio.Transport) -> None:
+        """Send and read by `raw` from now on."""
+        self.raw = self.socket.raw = raw
         self.pause_reading = raw.pause_reading  # type: ignore[method-assign]
         self.resume_reading = raw.resume_reading  # type: ignore[method-assign]
         self.get_write_buffer_size = raw.get_write_buffer_size  # type: ignore[method-assign]
@@ -370,29 +378,29 @@ class SslTransport(asyncio.Transport):
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         if name == "ssl_object":
-            return self._socket.session
-        return self._raw.get_extra_info(name, default)
+            return self.socket.session
+        return self.raw.get_extra_info(name, default)
 
     def is_closing(self) -> bool:
-        return self._raw.is_closing()
+        return self.raw.is_closing()
 
     def can_write_eof(self) -> bool:
         return True
 
     def write_eof(self) -> None:
-        self._socket.say_goodbye()
+        self.socket.say_goodbye()
 
     def close(self) -> None:
-        self._socket.say_goodbye()
-        self._raw.close()
+        self.socket.say_goodbye()
+        self.raw.close()
 
     def abort(self) -> None:
         """The end. If everything before it has left, the peer hears that this is all."""
-        if self._raw.is_closing() or self._raw.get_write_buffer_size():
-            self._raw.abort()
+        if self.raw.is_closing() or self.raw.get_write_buffer_size():
+            self.raw.abort()
             return
-        self._socket.say_goodbye()
-        self._socket._leave()
+        self.socket.say_goodbye()
+        self.socket._leave()
 
 
 def peer_chain(session: ssl.SSLObject, over: bool) -> list[bytes]:

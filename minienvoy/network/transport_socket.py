@@ -78,12 +78,14 @@ class TransportSocketOptions:
         verify_san_override: one of these must be in the peer's certificate, instead of what is configured.
         host_name: of the host, for `auto_host_sni`.
         alpn_fallback: what the connection will speak; offered if the configuration offers nothing.
+        alpn_override: offered instead of what the configuration offers; empty for that.
     """
 
     server_name_override: str = ""
     verify_san_override: tuple[str, ...] = ()
     host_name: str = ""
-    alpn_fallback: str = ""
+    alpn_fallback: tuple[str, ...] = ()
+    alpn_override: tuple[str, ...] = ()
 
 
 @record

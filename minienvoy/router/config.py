@@ -153,6 +153,7 @@ class RouteConfig:
         sources: Any = None,
         random: Callable[[], int] = lambda: 0,
         cluster_exists: Callable[[str], bool] | None = None,
+        takes_scheme_of_upstream: bool = False,
     ) -> None:
         """Raises ConfigError below `path`. With `cluster_exists`, an unknown cluster is such an error."""
         self.name: str = proto.name
@@ -188,6 +189,7 @@ class RouteConfig:
                 attempts=AttemptSettings.of_virtual_host(each, here),
                 rate_limits=RateLimitPolicy.from_protos(each.rate_limits, f"{here}.rate_limits", sources),
                 random=random,
+                takes_scheme_of_upstream=takes_scheme_of_upstream,
                 max_body=body_limit.value if proto.HasField("max_direct_response_body_size_bytes") else MAX_BODY,
                 runtime=runtime,
                 sources=sources,

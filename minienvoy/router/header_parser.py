@@ -12,17 +12,18 @@ from ..access_log.context import FormatterContext
 from ..config.fields import honours
 from ..errors import ConfigError
 from ..http.header_map import (
-    SUSPECT,
     Entry,
     HeaderMap,
     RequestHeaderMap,
     ResponseHeaderMap,
     entry,
     is_valid_value,
+    suspect,
     without_controls,
 )
 
 if TYPE_CHECKING:
+    from ..access_log.command import CommandTable
     from ..access_log.context import Sources
     from ..access_log.formatter import Formatter
     from ..stream_info import StreamInfo
@@ -48,7 +49,7 @@ class _Addition:
         self.keep_empty = keep_empty
         self.ready: Entry | None = None
         if formatter.constant is not None:
-            self.ready = entry(name, formatter.constant.encode("latin-1"))
+            self.ready = suspect(entry(name, formatter.constant.encode("latin-1")))
 
 
 class HeaderParser:
@@ -62,14 +63,19 @@ class HeaderParser:
 
     @classmethod
     def from_proto(
-        cls, to_add: Iterable[Any], to_remove: Iterable[str], path: str, sources: Sources | None
+        cls,
+        to_add: Iterable[Any],
+        to_remove: Iterable[str],
+        path: str,
+        sources: Sources | None,
+        added: CommandTable | None = None,
     ) -> HeaderParser | None:
-        """None if there is nothing to do.
+        """None if there is nothing to do. `added` are commands that whoever asks names itself.
 
         Raises:
             ConfigError: a format that is none, or a header that may not be touched.
         """
-        additions = [_addition(option, f"{path}_to_add[{at}]", sources) for at, option in enumerate(to_add)]
+        additions = [_addition(option, f"{path}_to_add[{at}]", sources, added) for at, option in enumerate(to_add)]
         removals: list[bytes] = []
         for at, name in enumerate(to_remove):
             lower = name.lower()
@@ -98,13 +104,11 @@ class HeaderParser:
                 if context is None:
                     context = FormatterContext(stream, request_headers, response_headers)
                 value = each.formatter.format(context).encode("latin-1")
-                if not is_valid_value(value):
-                    if response_headers is None:
-                        # The codec refuses to send it.
-                        headers.seen |= SUSPECT
-                    else:
-                        value = without_controls(value)
-                item = entry(each.name, value)
+                if response_headers is None:
+                    # The codec refuses to send what it may not.
+                    item = suspect(entry(each.name, value))
+                else:
+                    item = entry(each.name, value if is_valid_value(value) else without_controls(value))
             if not item[1] and not each.keep_empty:
                 continue
             action = each.action
@@ -124,7 +128,7 @@ class HeaderParser:
             headers.append_entry(item)
 
 
-def _addition(option: Any, path: str, sources: Sources | None) -> _Addition:
+def _addition(option: Any, path: str, sources: Sources | None, added: CommandTable | None) -> _Addition:
     from ..access_log.formatter import compile_format
 
     name = option.header.key.lower()
@@ -138,7 +142,7 @@ def _addition(option: Any, path: str, sources: Sources | None) -> _Addition:
     if name.startswith(":") or name == "host":
         raise ConfigError(":-prefixed or host headers may not be modified", f"{path}.header.key")
     try:
-        formatter = compile_format(value, sources, omit_empty_values=True)
+        formatter = compile_format(value, sources, omit_empty_values=True, added=added or {})
     except ConfigError as error:
         raise ConfigError(error.problem, f"{path}.header.value", remedy=error.remedy) from None
     return _Addition(name.encode(), formatter, action, option.keep_empty_value)

@@ -33,11 +33,15 @@ class RequestBuffer:
             return
         self._size += len(data)
         if self._size > self._limit:
-            self.overflowed = True
-            self.chunks.clear()
+            self.abandon()
             self._cluster.stats.traffic.retry_or_shadow_abandoned += 1
         elif data:
             self.chunks.append(data)
+
+    def abandon(self) -> None:
+        """It was too much for whoever else wanted it, which has been counted."""
+        self.overflowed = True
+        self.chunks.clear()
 
     def encode_trailers(self, trailers: HeaderMap) -> None:
         """They are not kept."""

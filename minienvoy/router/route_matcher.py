@@ -8,6 +8,7 @@ Paths are matched as they came, without the query.
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from ..config import api
@@ -22,6 +23,8 @@ from ..matchers.query_parameter import compile_query_parameter_matchers, parse_q
 from ..matchers.regex import BytesPredicate, compile_regex
 from ..matchers.string import compile_string_matcher
 from ..matchers.value import MetadataMatcher
+from ..network.address import Address
+from ..network.cidr import CidrSet
 from ..registry import Registry
 
 if TYPE_CHECKING:
@@ -49,7 +52,8 @@ honours(
 honours("envoy.config.route.v3.RouteMatch.GrpcRouteMatchOptions")
 honours("envoy.config.route.v3.RouteMatch.ConnectMatcher")
 honours("envoy.config.route.v3.RouteMatch.TlsContextMatchOptions", "presented", "validated")
-honours("envoy.type.matcher.v3.FilterStateMatcher", "key", "string_match")
+honours("envoy.type.matcher.v3.FilterStateMatcher", "key", "string_match", "address_match")
+honours("envoy.type.matcher.v3.AddressMatcher", "ranges", "invert_match")
 honours("envoy.config.core.v3.RuntimeFractionalPercent", "default_value", "runtime_key")
 honours("envoy.type.v3.FractionalPercent", "numerator", "denominator")
 
@@ -206,19 +210,23 @@ def _stream_predicates(match: Any, path: str) -> list[tuple[str, StreamPredicate
         metadata = MetadataMatcher.from_proto(proto, f"{path}.dynamic_metadata[{at}]")
         found.append((f"dynamic_metadata {proto.filter}", _metadata(metadata)))
     for at, proto in enumerate(match.filter_state):
-        if proto.WhichOneof("matcher") != "string_match":
-            raise ConfigError("only string_match is supported", f"{path}.filter_state[{at}]")
+        if proto.WhichOneof("matcher") == "address_match":
+            ranges = CidrSet.from_protos(proto.address_match.ranges, f"{path}.filter_state[{at}].address_match.ranges")
+            found.append(
+                (f"filter_state {proto.key}", _address_state(proto.key, ranges, not proto.address_match.invert_match))
+            )
+            continue
         test = compile_string_matcher(proto.string_match, f"{path}.filter_state[{at}].string_match")
         found.append((f"filter_state {proto.key}", _filter_state(proto.key, test)))
     return found
 
 
 def _tls(name: str, wanted: bool) -> StreamPredicate:
-    fact = f"peer_certificate_{name}"
+    fact = attrgetter({"presented": "peer_certificate_presented", "validated": "validated"}[name])
 
     def holds(stream: StreamInfo) -> bool:
         ssl = stream.connection.ssl
-        return (ssl is not None and bool(getattr(ssl, fact))) == wanted
+        return (ssl is not None and bool(fact(ssl))) == wanted
 
     return holds
 
@@ -231,6 +239,14 @@ def _filter_state(key: str, test: BytesPredicate) -> StreamPredicate:
     def holds(stream: StreamInfo) -> bool:
         value = (stream._filter_state or {}).get(key)
         return value is not None and test(value if isinstance(value, bytes) else str(value).encode())
+
+    return holds
+
+
+def _address_state(key: str, ranges: CidrSet, wanted: bool) -> StreamPredicate:
+    def holds(stream: StreamInfo) -> bool:
+        value = (stream._filter_state or {}).get(key)
+        return isinstance(value, Address) and (value in ranges) is wanted
 
     return holds
 

@@ -83,7 +83,8 @@ class Router(RouterReplies):
             return _STOP
         self.cluster = cluster
         if explain is not NO_EXPLANATION:
-            explain.decided("cluster", cluster_name, f"route {route}")
+            explain.decided("cluster", cluster_name, f"route {route}{route.share}")
+            cluster.explain_endpoints(explain)
         seen = headers.seen
         if route.counts or (seen > ORDINARY and seen & _ALT_STAT_NAME):
             self.take_tally(headers)
@@ -101,6 +102,8 @@ class Router(RouterReplies):
         if host is None:
             if cluster.await_host is None or not self._wait_for_host():
                 self.no_healthy_upstream()
+            return _STOP
+        if config.overload is not None and self.sheds(config.overload):
             return _STOP
         attempts: Attempts | None = None
         if not route.tries_once or (seen > ORDINARY and seen & CONTROL):
@@ -123,6 +126,9 @@ class Router(RouterReplies):
             stream.cluster_metadata = cluster.metadata
             stream.attempt_count = stream.attempt_count or 1
             route.finalize_request_headers(headers, stream, not config.suppress_envoy_headers)
+            if route.takes_scheme_of_upstream:
+                socket = (host.cluster or cluster).transport_socket_of(host)
+                headers.scheme = b"https" if socket is not None and socket.secure else b"http"
         if route.copies_request:
             self._copy_request(route, headers, end_stream)
         stream.upstream_host = host
@@ -174,7 +180,7 @@ class Router(RouterReplies):
                 self.buffered = []
             self.buffered.append(data)
             self.buffered_size += len(data)
-            if not kept and self.buffered_size > self.stream.buffer_limit and not self._reading_stopped:
+            if not kept and not self._reading_stopped and self._buffers_too_much():
                 # Nobody to give it to yet: make the client wait.
                 self._reading_stopped = True
                 self.cluster.stats.traffic.upstream_flow_control_backed_up_total += 1
@@ -260,11 +266,15 @@ class Router(RouterReplies):
             return False
         # The upstream request sees to its connection when the redirect has been followed.
         upstream, self.upstream = self.upstream, None
+        if self.attempts is not None:
+            self.attempts.live = []
         if policy.follow(self, response):
             if upstream is not None and upstream.host.outlier is not None:
                 upstream.host.outlier.put_http_response_code(response.status)
             return True
         self.upstream = upstream
+        if self.attempts is not None and upstream is not None:
+            self.attempts.live = [upstream]
         return False
 
     def on_upstream_1xx_headers(self, headers: ResponseHeaderMap) -> None:
@@ -371,11 +381,19 @@ class Router(RouterReplies):
         """For other clusters, and to have it when the route follows a redirect."""
         stream = self.stream
         copies: list[ShadowRequest | RequestBuffer] = []
+        limit = stream.buffer_limit if route.attempts.buffer_limit is None else route.attempts.buffer_limit
         if route.shadow_policies:
-            copies += start_shadows(route.shadow_policies, self.config, headers, stream, self.timeout, end_stream)
+            copies += start_shadows(
+                route.shadow_policies, self.config, headers, stream, self.timeout, end_stream, limit
+            )
         if route.internal_redirect is not None and not end_stream:
-            copies.append(RequestBuffer(self.cluster, stream.buffer_limit))
+            copies.append(RequestBuffer(self.cluster, limit))
         self.shadows = copies
+
+    def _buffers_too_much(self) -> bool:
+        """A route may ask for a larger buffer than the connection's; a smaller one is for repeated requests only."""
+        limit = self.stream.buffer_limit
+        return self.buffered_size > max(limit, self.route_entry.attempts.buffer_limit or 0)
 
     def _wait_for_host(self) -> bool:
         """Whether the cluster looks for a host; if it knows already that there is none, that has been answered."""

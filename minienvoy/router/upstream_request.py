@@ -176,9 +176,9 @@ class UpstreamRequest:
 
     # -- from the codec
 
-    def on_request_refused(self, name: str) -> None:
+    def on_request_refused(self, problem: str) -> None:
         self.reset()
-        self._router.on_request_refused(name)
+        self._router.on_request_refused(problem)
 
     def take_meter(self, meter: ByteMeter) -> None:
         """The codec counts bytes, and this is where."""
@@ -199,7 +199,7 @@ class UpstreamRequest:
         monotonic_time = router.stream.dispatcher.monotonic_time
         now = monotonic_time()
         if router.attempts is not None:
-            if end_stream:
+            if end_stream and not self._may_be_followed(headers):
                 self._complete(now)
             if not router.attempts.takes_headers(self, headers):
                 return
@@ -218,7 +218,7 @@ class UpstreamRequest:
             else:
                 self.reset()
             return
-        if end_stream:
+        if end_stream and not self.done:
             self._complete(now)
         router.on_upstream_headers(self, headers, end_stream, now)
 
@@ -270,6 +270,14 @@ class UpstreamRequest:
             self.timers.stop()
         if self._paused_downstream:
             self._resume_downstream()
+
+    def _may_be_followed(self, headers: ResponseHeaderMap) -> bool:
+        """It is a redirect, and not one that is retried."""
+        redirect, attempts = self._router.route_entry.internal_redirect, self._router.attempts
+        if redirect is None or headers.status not in redirect.codes or attempts is None:
+            return False
+        state = attempts.state
+        return state is None or not state.remaining or not state.would_retry_headers(headers)
 
     def _fails_handshake(self, headers: ResponseHeaderMap) -> bool:
         """A WebSocket was asked for, and this is not it."""

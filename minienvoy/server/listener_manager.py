@@ -15,6 +15,7 @@ from typing import Any
 
 from .. import logger
 from ..errors import ConfigError
+from ..network.address import Address
 from .drain_manager import DrainManager
 from .factory_context import ServerContext
 from .listener import Listener
@@ -52,6 +53,11 @@ class ListenerManager:
         """Those in use, in the order in which they were added."""
         return list(self._listeners.values())
 
+    def public_addresses(self) -> list[Address]:
+        """Where others than this machine can reach the listeners."""
+        addresses = [address for listener in self.listeners() for address in listener.local_addresses]
+        return [each for each in addresses if not each.path and not each.host.startswith("127.") and each.host != "::1"]
+
     def load(self, configs: Iterable[Any], path: str = "static_resources.listeners") -> None:
         """Add the listeners of the bootstrap.
 
@@ -88,6 +94,7 @@ class ListenerManager:
             path,
             name,
         )
+        listener.find_listener = self.listener_at
         try:
             self._refuse_duplicate(listener)
             if old is not None and _same_sockets(old, listener):
@@ -111,6 +118,12 @@ class ListenerManager:
             self.stats.listener_create_success += 1
         self._count()
         return True
+
+    def listener_at(self, address: Address) -> Listener | None:
+        """Whose address that is, before any for every host (`ConnectionHandlerImpl::getBalancedHandlerByAddress`)."""
+        listeners = self._listeners.values()
+        found = (each for each in listeners if each.listens_at(address))
+        return next(found, None) or next((each for each in listeners if each.listens_everywhere_at(address)), None)
 
     def remove_listener(self, name: str, *, unlock: bool = False) -> bool:
         """Stop accepting and drain; False if there is no such listener, or it came from the bootstrap.

@@ -6,11 +6,21 @@ planes decide by it what they send, so it names the Envoy that is imitated.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
+from ..http.filter import HTTP_FILTERS
 from ..registry import catalogue, import_home_of, registries
+from ..router.filter_config import ROUTE_FILTER_CONFIGS
 from ..upstream.host import Locality
 from ..version import BUILD_TYPE, ENVOY_VERSION, REVISION, REVISION_STATUS, SSL_VERSION
+
+_NOT_LISTED: Final = (
+    "envoy.filters.http.admin",
+    "envoy.matching.action.filter_chain",
+    "envoy.matching.action.route",
+    "envoy.resource_monitors.global_downstream_max_connections",
+)
+"""Extensions and categories that Envoy has as well and does not tell of."""
 
 
 def set_build_version(node: Any) -> None:
@@ -40,10 +50,19 @@ def add_extensions(node: Any) -> None:
         return
     for config_type in catalogue():
         import_home_of(config_type)
-    for category, registry in sorted(registries().items()):
+    made = registries()
+    per_route = made.pop(ROUTE_FILTER_CONFIGS.category).entries()
+    for category in _NOT_LISTED:
+        made.pop(category, None)
+    for category, registry in sorted(made.items()):
         by_name: dict[str, list[str]] = {}
         for entry in registry.entries():
-            is_message = ".v3." in entry.config_type
-            by_name.setdefault(entry.name, []).extend([entry.config_type] if is_message else [])
+            if entry.name not in _NOT_LISTED:
+                is_message = ".v3." in entry.config_type
+                by_name.setdefault(entry.name, []).extend([entry.config_type] if is_message else [])
+        if category == HTTP_FILTERS.category:
+            for entry in per_route:
+                if entry.name in by_name and entry.config_type not in by_name[entry.name]:
+                    by_name[entry.name].append(entry.config_type)
         for name, types in sorted(by_name.items()):
             node.extensions.add(name=name, category=category, type_urls=types)

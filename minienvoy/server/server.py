@@ -33,7 +33,7 @@ from ..upstream.cluster_manager import ClusterManager
 from .application_log import set_log_format
 from .drain_manager import DrainManager, DrainStrategy
 from .factory_context import ServerContext
-from .listener import ConnectionLimit
+from .listener import NO_LIMIT, ConnectionLimit
 from .listener_manager import ListenerManager
 from .local_info import locality_of, set_build_version
 from .server_stats import (
@@ -92,7 +92,11 @@ declared_in(
     "envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext",
 )
 honours("envoy.config.bootstrap.v3.ClusterManager", "local_cluster_name", "outlier_detection", "upstream_bind_config")
-honours("envoy.config.bootstrap.v3.ClusterManager.OutlierDetection", "event_log_path")
+honours(
+    "envoy.config.bootstrap.v3.ClusterManager.OutlierDetection",
+    "event_log_path",
+    ignored={"event_service": "Envoy does not use it either"},
+)
 honours("envoy.config.bootstrap.v3.LayeredRuntime", "layers")
 honours("envoy.config.bootstrap.v3.RuntimeLayer", "name", "disk_layer", "admin_layer", whole=("static_layer",))
 honours("envoy.config.bootstrap.v3.RuntimeLayer.DiskLayer", "symlink_root", "subdirectory", "append_service_cluster")
@@ -100,6 +104,7 @@ honours("envoy.config.bootstrap.v3.RuntimeLayer.AdminLayer")
 
 _log = logger.get("main")
 _config_log = logger.get("config")
+_admin_log = logger.get("admin")
 
 _DECLARING_MODULES = (
     "minienvoy.server.listener",
@@ -153,6 +158,7 @@ class Server(ServerContext):
         self.random = RandomGenerator(options.seed)
         self.explanations = explanations
         self.http1_codec = options.http1_codec
+        self.http2_codec = options.http2_codec
         self.start_monotonic = dispatcher.monotonic_time()
         self.state = "INITIALIZING"
         self.health_check_failed = False
@@ -201,6 +207,7 @@ class Server(ServerContext):
         )
         self.file_watcher = FileWatcher(self.dispatcher)
         self.secrets = self._secret_manager()
+        _config_log.info(f"loading {len(bootstrap.static_resources.secrets)} static secret(s)")
         self.global_connections = ConnectionLimit(self.runtime)
         if bootstrap.HasField("overload_manager"):
             from .overload_manager import OverloadManager
@@ -231,10 +238,13 @@ class Server(ServerContext):
                 outlier_event_logger=self._outlier_event_logger(),
                 journal=None if self.explanations is None else self.explanations.journal,
                 secrets=self.secrets,
+                overload=self.overload,
+                http2_codec=self.http2_codec,
             ),
             bootstrap.cluster_manager.local_cluster_name,
         )
         self._take_resources()
+        _config_log.info(f"loading {len(self.static_clusters)} cluster(s)")
         self.cluster_manager.load(bootstrap.static_resources.clusters)
         self.drain_manager = DrainManager(
             self.dispatcher,
@@ -253,6 +263,8 @@ class Server(ServerContext):
                 self.admin_listener = create_admin_listener(self)
                 if self._bind:
                     self.admin_listener.bind()
+                    _admin_log.info(f"admin address: {self.admin_listener.local_addresses[0]}")
+            _config_log.info(f"loading {len(self.static_listeners)} listener(s)")
             self.listener_manager.load(bootstrap.static_resources.listeners)
         except BaseException:
             self.listener_manager.stop()
@@ -288,12 +300,11 @@ class Server(ServerContext):
             self._overload_manager.start()
         for path in self.runtime.watched:
             self.file_watcher.add_watch(path, self._reload_runtime)
-        _config_log.info(f"loading {len(self.static_clusters)} cluster(s)")
-        _config_log.info(f"loading {len(self.static_listeners)} listener(s)")
         _log.info("starting main dispatch loop")
         self.cluster_manager.start(lambda: self._start_listeners(on_ready))
 
     def _start_listeners(self, on_ready: Callable[[], None] | None) -> None:
+        logger.get("upstream").info("cm init: all clusters initialized")
         _log.info("all clusters initialized. initializing init manager")
         self.listener_manager.start()
         self.state = "LIVE"
@@ -315,6 +326,7 @@ class Server(ServerContext):
         resources = self.bootstrap.static_resources
         self.static_clusters = [(each, now) for each in resources.clusters]
         self.static_listeners = [(each, now) for each in resources.listeners]
+        self.scoped_routes: list[tuple[Any, float]] = []
         self.route_configs: dict[str, tuple[Any, float]] = self._find_route_configs(now)
 
     def _reload_runtime(self) -> None:
@@ -399,16 +411,19 @@ class Server(ServerContext):
         return ConfigError(error.problem, error.path, self.loaded.source.locate(error.path), error.remedy)
 
     def _make_node(self) -> Any:
-        """The bootstrap's node with what the command line says over it."""
-        node = self.bootstrap.node
+        """The bootstrap's node, which is completed, with what the command line says over it."""
+        set_build_version(self.bootstrap.node)
         options = self.options
+        if not (options.service_node or options.service_cluster or options.service_zone):
+            return self.bootstrap.node
+        node = type(self.bootstrap.node)()
+        node.CopyFrom(self.bootstrap.node)
         if options.service_node:
             node.id = options.service_node
         if options.service_cluster:
             node.cluster = options.service_cluster
         if options.service_zone:
             node.locality.zone = options.service_zone
-        set_build_version(node)
         return node
 
     def _outlier_event_logger(self) -> OutlierEventLogger | None:
@@ -421,7 +436,7 @@ class Server(ServerContext):
         return OutlierEventLogger(self.access_logs.create_access_log(path, field).write, self.dispatcher)
 
     def _find_route_configs(self, now: float) -> dict[str, tuple[Any, float]]:
-        """Route configurations inside connection managers, for `/config_dump`."""
+        """Route configurations inside connection managers, and what chooses among several, for `/config_dump`."""
         found: dict[str, tuple[Any, float]] = {}
         for listener, _ in self.static_listeners:
             chains = [*listener.filter_chains]
@@ -433,6 +448,8 @@ class Server(ServerContext):
                         manager = unpack(each.typed_config)
                         if manager.HasField("route_config"):
                             found[f"{manager.route_config.name}/{len(found)}"] = (manager.route_config, now)
+                        elif manager.HasField("scoped_routes"):
+                            self.scoped_routes.append((manager.scoped_routes, now))
         return found
 
     def _write_admin_address(self) -> None:
@@ -529,6 +546,13 @@ async def _serve(options: Options) -> int:
         Dispatcher(loop),
         explanations=ExplanationLog() if options.explain else None,
     )
+    if server.global_connections.configured == NO_LIMIT:
+        _log.warning(
+            "There is no configured limit to the number of allowed active downstream connections. Configure a limit in "
+            "`envoy.resource_monitors.global_downstream_max_connections` resource monitor."
+        )
+    for address in server.listener_manager.public_addresses():
+        _log.warning(f"listening on {address}, which others can reach: minienvoy is not for the production edge")
     stopped = asyncio.Event()
     server.on_shutdown = stopped.set
     signals = RunHelper(loop, server.shutdown, server.access_logs.reopen)

@@ -115,18 +115,3 @@ class OverloadActionStats(StatsStruct):
     """`envoy.overload_actions.reset_high_memory_stream.*`."""
 
     count: CounterValue
-
-
-class CaresDnsResolverStats(StatsStruct):
-    """`dns.cares.*`; there once a cluster needs the resolver."""
-
-    USED_WITH = {
-        "pending_resolutions": "resolve_total",
-    }
-
-    get_addr_failure: CounterValue
-    not_found: CounterValue
-    pending_resolutions: GaugeValue
-    reinits: CounterValue
-    resolve_total: CounterValue
-    timeouts: CounterValue

@@ -44,8 +44,19 @@ def compile_stats_settings(bootstrap: Any, command_line_tags: tuple[tuple[str, s
             tags.append(TagSpecifier(each.tag_name, regex=each.regex))
             if not each.tag_name:
                 raise ConfigError("tag_name cannot be empty", f"stats_config.stats_tags[{at}].tag_name")
+    if config.stats_tags:
+        from ..stats.tag_extractor import TagProducer
+
+        try:
+            TagProducer(tags)
+        except ConfigError as error:
+            raise error.below("stats_config.stats_tags") from None
     interval = 5.0
     if bootstrap.HasField("stats_flush_interval"):
+        if bootstrap.stats_flush_on_admin:
+            raise ConfigError(
+                "Only one of stats_flush_interval or stats_flush_on_admin should be set!", "stats_flush_on_admin"
+            )
         duration = bootstrap.stats_flush_interval
         interval = duration.seconds + duration.nanos / 1e9
         if not 0.001 <= interval <= 300:

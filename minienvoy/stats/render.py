@@ -1,30 +1,15 @@
-"""Stats as text, JSON and HTML.
+"""Stats as text and JSON.
 
-Envoy: `Server::StatsTextRender`, `StatsJsonRender`, `StatsHtmlRender`.
+Envoy: `Server::StatsTextRender`, `StatsJsonRender`.
 """
 
 from __future__ import annotations
 
-import html
 from math import isnan
 
 from .histogram import QUANTILES, Bucket, Histogram
 from .params import StatsParams
-from .prometheus import CONTENT_TYPE as PROMETHEUS_CONTENT_TYPE
-from .prometheus import render_prometheus
 from .store import HistogramSample, Sample, Store, TextSample
-from .tag_extractor import TagProducer
-
-
-def render_stats(store: Store, tags: TagProducer, params: StatsParams) -> tuple[str, str]:
-    """The content type and the body that answer `/stats`."""
-    if params.format == "prometheus":
-        return PROMETHEUS_CONTENT_TYPE, render_prometheus(store, tags, params)
-    if params.format == "json":
-        return "application/json", render_json(store, params)
-    if params.format == "text":
-        return "text/plain; charset=UTF-8", render_text(store, params)
-    return "text/html; charset=UTF-8", render_html(store, params)
 
 
 def render_text(store: Store, params: StatsParams) -> str:
@@ -43,14 +28,6 @@ def render_json(store: Store, params: StatsParams) -> str:
     if histograms := _histograms(store, params):
         stats.append(f'{{"histograms":{_histograms_json(histograms, params.histogram_buckets)}}}')
     return f'{{"stats":[{",".join(stats)}]}}'
-
-
-def render_html(store: Store, params: StatsParams) -> str:
-    """The text in a page; Envoy's page has a form and scripts around it."""
-    return (
-        "<!DOCTYPE html>\n<html lang='en'>\n<head>\n  <title>Envoy Admin</title>\n</head>\n<body>\n"
-        f"<pre>\n{html.escape(render_text(store, params))}</pre>\n</body>\n</html>\n"
-    )
 
 
 def quantile_summary(histogram: Histogram) -> str:
@@ -79,7 +56,13 @@ def _numbers(store: Store, params: StatsParams) -> list[Sample]:
         samples.extend(store.counters())
     if params.type in ("All", "Gauges"):
         samples.extend(store.gauges())
-    return sorted(sample for sample in samples if params.wants(sample.name, sample.used))
+    hosts = [
+        metric.sample
+        for metric in store.host_metrics()
+        if params.type in ("All", "Gauges" if metric.gauge else "Counters")
+    ]
+    samples.sort()
+    return [sample for sample in (*samples, *hosts) if params.wants(sample.name, sample.used)]
 
 
 def _histograms(store: Store, params: StatsParams) -> list[HistogramSample]:

@@ -17,8 +17,8 @@ of them has removed its scope. Sources that differ and still report one name (a 
 
 `used` (`/stats?usedonly`) is inferred, because a flag would cost every increment: a counter is used if it was ever seen
 above zero, a gauge if it was ever seen different from zero, and both if `USED_WITH` of their struct names a counter
-that is used (a connection that came and went has used the gauge that counts the active ones), or names nothing, for
-what the owner sets when it is made.
+that is used (a connection that came and went has used the gauge that counts the active ones), has a question whose
+answer from the counters is yes, or names nothing, for what the owner sets when it is made.
 """
 
 from __future__ import annotations
@@ -42,6 +42,19 @@ class Sample(NamedTuple):
     name: str
     value: int
     used: bool
+
+
+class HostMetric(NamedTuple):
+    """A number of one endpoint (`Stats::PrimitiveMetricMetadata`): it stands behind all other numbers, and its tags are
+    not found in its name, in which an address has lost its colons."""
+
+    sample: Sample
+    gauge: bool
+    tag_extracted_name: str
+    tags: tuple[tuple[str, str], ...]
+
+
+HostMetricProvider = Callable[[], Iterable[HostMetric]]
 
 
 class TextSample(NamedTuple):
@@ -87,8 +100,9 @@ class StatsStruct(metaclass=StatsStructMeta):
     COUNTERS: ClassVar[tuple[str, ...]]
     GAUGES: ClassVar[tuple[str, ...]]
     HISTOGRAMS: ClassVar[tuple[tuple[str, str], ...]]
-    USED_WITH: ClassVar[Mapping[str, str]] = {}
-    """Field to the counter whose use implies the field's, or to the empty string for one that is always used."""
+    USED_WITH: ClassVar[Mapping[str, str | Callable[[Any], bool]]] = {}
+    """Field to the counter whose use implies the field's, to a question about the struct of the counters, or to the
+    empty string for one that is always used."""
 
     def __init__(self) -> None:
         for name in self.COUNTERS:
@@ -157,6 +171,15 @@ class Provider:
         self.read = read
         self.reset = reset
         self.gauges = gauges
+
+
+class HostMetrics:
+    """What the endpoints of one cluster count, read from them when somebody looks."""
+
+    __slots__ = ("read",)
+
+    def __init__(self, read: HostMetricProvider) -> None:
+        self.read = read
 
 
 class StatsMatcher(Protocol):
@@ -242,6 +265,10 @@ class Scope:
         """
         self._take(object(), "", lambda: Provider(read, reset, gauges))
 
+    def host_metrics(self, read: HostMetricProvider) -> None:
+        """Report what `read()` gives, with whole names."""
+        self._take(object(), "", lambda: HostMetrics(read))
+
     def remove(self) -> None:
         """The owner goes away: forget what no other scope wants."""
         for child in self._children:
@@ -310,6 +337,11 @@ class Store:
         """Every gauge that the matcher lets exist, by name."""
         return self._numbers("GAUGES", Gauge, gauges=True)
 
+    def host_metrics(self) -> list[HostMetric]:
+        """The numbers of endpoints, host by host, as far as clusters report them."""
+        sources = [entry.source for entry in self.entries.values() if isinstance(entry.source, HostMetrics)]
+        return [metric for source in sources for metric in source.read() if self._accepts(metric.sample.name)]
+
     def text_readouts(self) -> list[TextSample]:
         return sorted(
             TextSample(name, entry.source.value, entry.source.used)
@@ -336,6 +368,8 @@ class Store:
                 values = [source.value] if not rest else []
             elif isinstance(source, Provider):
                 values = [value for given, value in source.read() if given == rest]
+            elif isinstance(source, HostMetrics):
+                values = [metric.sample.value for metric in source.read() if metric.sample.name == name]
             else:
                 continue
             for value in values:
@@ -412,5 +446,8 @@ class Store:
 
 def _used_with(struct: StatsStruct, entry: _Entry, prefix: str) -> Iterator[str]:
     for field, counter in struct.USED_WITH.items():
-        if not counter or getattr(entry.used_with, counter) or prefix + counter in entry.used:
+        if callable(counter):
+            if counter(entry.used_with):
+                yield prefix + field
+        elif not counter or getattr(entry.used_with, counter) or prefix + counter in entry.used:
             yield prefix + field

@@ -145,9 +145,7 @@ class RegexTagExtractor:
         try:
             self._regex = re.compile(regex)
         except (re.error, RecursionError, OverflowError) as error:
-            raise ConfigError(f"Invalid regex '{regex}' for stat tag '{name}': {error}") from None
-        if not self._regex.groups:
-            raise ConfigError(f"The regex '{regex}' of stat tag '{name}' has no group", remedy="put the value in ( )")
+            raise ConfigError(f"Invalid regex '{regex}': {error} (of stat tag '{name}')") from None
         self._contains = contains
         self._not_value = not_value
         prefix = re.match(r"\^(\w+)(?=\\\.|\$$)", regex)
@@ -157,7 +155,7 @@ class RegexTagExtractor:
         if self._contains and self._contains not in stat_name:
             return None
         match = self._regex.search(stat_name)
-        if match is None:
+        if match is None or not self._regex.groups:  # without a group nothing is cut out, and there is no value
             return None
         value = match[2] if self._regex.groups > 1 else match[1]
         if value is None or (self._not_value and value == self._not_value):

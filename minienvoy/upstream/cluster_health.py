@@ -31,6 +31,7 @@ honours(
     "custom_health_check",
     "event_log_path",
     "event_logger",
+    "grpc_health_check",
     "healthy_edge_interval",
     "healthy_threshold",
     "http_health_check",
@@ -44,12 +45,14 @@ honours(
     "reuse_connection",
     "tcp_health_check",
     "timeout",
+    "tls_options",
     "unhealthy_edge_interval",
     "unhealthy_interval",
     "unhealthy_threshold",
-    when={"grpc_health_check": lambda check: "gRPC needs HTTP/2, which does not exist here yet"},
+    whole=("transport_socket_match_criteria",),
     ignored={
         "alt_port": "Envoy does not use it either",
+        "event_service": "Envoy does not use it either",
     },
 )
 honours("envoy.config.core.v3.HealthCheck.CustomHealthCheck", "name", "typed_config")
@@ -66,8 +69,11 @@ honours(
     "retriable_statuses",
     "send",
     "service_name_matcher",
-    values={"codec_client_type": ("HTTP1",)},
+    "use_alpn_protocol",
+    values={"codec_client_type": ("HTTP1", "HTTP2")},
 )
+honours("envoy.config.core.v3.HealthCheck.GrpcHealthCheck", "authority", "initial_metadata", "service_name")
+honours("envoy.config.core.v3.HealthCheck.TlsOptions", "alpn_protocols")
 honours("envoy.type.v3.Int64Range", "start", "end")
 honours("envoy.config.core.v3.HealthCheck.TcpHealthCheck", "proxy_protocol_config", "receive", "send")
 honours("envoy.config.core.v3.ProxyProtocolConfig", "version")

@@ -21,7 +21,7 @@ class ClusterTrafficStats(StatsStruct):
 
     USED_WITH = {
         "upstream_cx_active": "upstream_cx_total",
-        "upstream_cx_rx_bytes_buffered": "upstream_cx_total",
+        "upstream_cx_rx_bytes_buffered": lambda traffic: traffic.upstream_cx_total > traffic.upstream_cx_connect_fail,
         "upstream_rq_active": "upstream_rq_total",
         "upstream_rq_pending_active": "upstream_rq_pending_total",
     }
@@ -156,6 +156,10 @@ class TransportSocketMatchStats(StatsStruct):
     total_match_count: CounterValue
 
 
+def _had_http_pools(traffic: ClusterTrafficStats) -> bool:
+    return bool(traffic.upstream_cx_http1_total or traffic.upstream_cx_http2_total)
+
+
 class ClusterCircuitBreakersStats(StatsStruct):
     """`cluster.NAME.circuit_breakers.{default,high}.*`: 1 while the limit is reached.
 
@@ -164,8 +168,8 @@ class ClusterCircuitBreakersStats(StatsStruct):
 
     USED_WITH = {
         "cx_open": "upstream_cx_total",
-        "cx_pool_open": "upstream_cx_http1_total",
-        "rq_open": "upstream_cx_total",
+        "cx_pool_open": _had_http_pools,
+        "rq_open": "upstream_rq_total",
         "rq_pending_open": "upstream_cx_total",
         "rq_retry_open": "upstream_rq_retry",
     }
@@ -178,9 +182,13 @@ class ClusterCircuitBreakersStats(StatsStruct):
 
 
 class HighPriorityCircuitBreakersStats(ClusterCircuitBreakersStats):
-    """`cluster.NAME.circuit_breakers.high.*`: nothing implies their use."""
+    """`cluster.NAME.circuit_breakers.high.*`: the pools of a host are taken down for both priorities together."""
 
-    USED_WITH = {}
+    USED_WITH = {
+        "cx_pool_open": lambda traffic: (
+            traffic.upstream_cx_destroy > 0 and not traffic.upstream_cx_active and _had_http_pools(traffic)
+        )
+    }
 
 
 class ClusterManagerStats(StatsStruct):

@@ -90,8 +90,12 @@ class CodecClient(ReadFilter, ConnectionCallbacks):
     def on_event(self, event: ConnectionEvent) -> None:
         if event is ConnectionEvent.CONNECTED:
             self.ready = True
-            maximum = self.pool.cluster.http_options.max_connection_duration
+            options = self.pool.cluster.http_options
+            maximum = options.max_connection_duration
             if maximum:
+                if options.max_connection_duration_jitter:
+                    jitter = options.max_connection_duration_jitter / 100.0
+                    maximum *= 1.0 + self.pool.cluster.random.random() * jitter
                 self._duration_timer = self.connection.dispatcher.create_timer(self._on_max_duration)
                 self._duration_timer.enable(maximum)
             self.pool.on_connected(self)

@@ -64,8 +64,7 @@ class EdfLoadBalancerBase(ZoneAwareLoadBalancerBase):
         source.unbuilt = False
         if len(hosts) < 2:
             return
-        first = hosts[0].weight
-        if any(host.weight != first for host in hosts) or not self._nobody_starts_slowly():
+        if len({host.weight for host in hosts}) > 1 or not self._nobody_starts_slowly():
             if source.availability is HostAvailability.ALL:
                 source.unbuilt = True  # only panic needs it
             else:

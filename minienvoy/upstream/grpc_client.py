@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from ..http.grpc import http_to_grpc_status
+from ..http.grpc import grpc_timeout, http_to_grpc_status
 from ..http.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
 from .async_client import AsyncClient, AsyncStream
 
@@ -100,7 +100,7 @@ class GrpcClient:
         headers = RequestHeaderMap(b"POST", b"/" + method.encode(), self._authority)
         headers.add(b"te", b"trailers")
         if timeout:
-            headers.add(b"grpc-timeout", b"%dm" % (timeout * 1000))
+            headers.add(b"grpc-timeout", grpc_timeout(round(timeout * 1000)))
         headers.add(b"content-type", b"application/grpc")
         for name, value in self._metadata:
             headers.add(name, value)

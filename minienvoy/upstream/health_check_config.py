@@ -5,17 +5,17 @@ Envoy: `envoy.config.core.v3.HealthCheck`, `HealthCheckerStats`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ..record import record
 from ..stats.store import CounterValue, GaugeValue, StatsStruct
 from .duration import duration_of
+from .load_assignment import plain_struct
 
 
 class HealthCheckerStats(StatsStruct):
     """`cluster.NAME.health_check.*`."""
-
-    USED_WITH = {"degraded": "", "healthy": ""}
 
     attempt: CounterValue
     degraded: GaugeValue
@@ -29,7 +29,12 @@ class HealthCheckerStats(StatsStruct):
 
 @record
 class HealthCheckSettings:
-    """What is common to every kind of check. Times are whole milliseconds, as in Envoy, whose jitter divides them."""
+    """What is common to every kind of check. Times are whole milliseconds, as in Envoy, whose jitter divides them.
+
+    Attributes:
+        alpn_protocols: what a connection that speaks TLS offers, instead of the cluster's; empty for that.
+        transport_socket_criteria: what chooses the transport socket, instead of the host's metadata; None for that.
+    """
 
     timeout: int
     interval: int
@@ -46,6 +51,8 @@ class HealthCheckSettings:
     interval_jitter_percent: int = 0
     always_log_failures: bool = False
     always_log_success: bool = False
+    alpn_protocols: tuple[str, ...] = ()
+    transport_socket_criteria: Mapping[str, Any] | None = None
 
     @classmethod
     def from_proto(cls, config: Any) -> HealthCheckSettings:
@@ -73,4 +80,12 @@ class HealthCheckSettings:
             interval_jitter_percent=config.interval_jitter_percent,
             always_log_failures=config.always_log_health_check_failures,
             always_log_success=config.always_log_health_check_success,
+            alpn_protocols=tuple(
+                name for name in config.tls_options.alpn_protocols if 0 < len(name) < 256 and name.isascii()
+            ),
+            transport_socket_criteria=(
+                plain_struct(config.transport_socket_match_criteria)
+                if config.HasField("transport_socket_match_criteria")
+                else None
+            ),
         )

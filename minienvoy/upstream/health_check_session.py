@@ -28,12 +28,24 @@ class CheckedHost(Protocol):
     health_flags: int
 
 
+class SessionClient(Protocol):
+    """A connection to a host, that questions go over."""
+
+    def ask(self) -> None:
+        """Ask now, or as soon as the connection is established."""
+
+    def close(self) -> None:
+        """End the connection; the session hears nothing any more."""
+
+
 class ActiveHealthCheckSession:
-    """One host under checks. Subclasses override `check`, `on_timeout` and `close`."""
+    """One host under checks. Subclasses make its connection (`new_client`) and say what its end means."""
 
     def __init__(self, checker: HealthChecker, host: Host) -> None:
         self.host = host
         self.stopped = False
+        self._client: SessionClient | None = None
+        """The connection, if there is one: it is kept from check to check."""
         self._checker = checker
         self._state = state = checker.view_of(checker, host)
         self._first_check = True
@@ -50,13 +62,32 @@ class ActiveHealthCheckSession:
 
     def check(self) -> None:
         """Ask the host."""
+        if self._client is None:
+            self._client = self.new_client()
+        self._client.ask()
+
+    def new_client(self) -> SessionClient:
+        """A connection to the host; it may have failed already when this returns."""
         raise NotImplementedError
 
     def on_timeout(self) -> None:
-        """It has not answered: give the question up."""
+        """The host has not answered: give the question up."""
+        self.close()
 
     def close(self) -> None:
         """Let go of the connection, without telling anything."""
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def on_closed(self) -> None:
+        """The connection has ended between two checks: the next one opens another."""
+        self._client = None
+
+    def on_failed(self) -> None:
+        """The connection has ended, and the question with it."""
+        self._client = None
+        self.handle_failure(FailureType.NETWORK)
 
     def handle_success(self, degraded: bool) -> None:
         checker, host, state = self._checker, self.host, self._state

@@ -24,8 +24,6 @@ _SHARED: Final = HealthFlag.FAILED_ACTIVE_HC | HealthFlag.DEGRADED_ACTIVE_HC | H
 class HealthCheckerGroupStats(StatsStruct):
     """`cluster.NAME.health_check.*`: hosts by what all checks together say."""
 
-    USED_WITH = {"degraded": "", "healthy": ""}
-
     degraded: GaugeValue
     healthy: GaugeValue
 

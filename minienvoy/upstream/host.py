@@ -82,6 +82,7 @@ class Host:
         hostname: for `auto_host_rewrite`, health checks and logs; the DNS name for DNS clusters.
         weight: 1-128 is usual; at least 1.
         metadata: `filter_metadata` as plain values.
+        observability_name: for statistics of this endpoint; empty for its address.
         http_pools, tcp_pools: connection pools by their options; they belong to the pools' modules.
     """
 
@@ -99,6 +100,7 @@ class Host:
         "last_hc_pass_time",
         "locality",
         "metadata",
+        "observability_name",
         "outlier",
         "priority",
         "stats",
@@ -120,6 +122,7 @@ class Host:
         health_check_hostname: str = "",
         disable_active_health_check: bool = False,
         addresses: tuple[Address, ...] = (),
+        observability_name: str = "",
     ) -> None:
         self.address = address
         self.addresses = addresses or (address,)
@@ -133,6 +136,7 @@ class Host:
         self.health_check_address = health_check_address or address
         self.health_check_hostname = health_check_hostname
         self.disable_active_health_check = disable_active_health_check
+        self.observability_name = observability_name
         self.stats = HostStats()
         self.outlier: Any = None
         """What the outlier detector keeps about this host."""
@@ -183,9 +187,14 @@ class HostSet:
     ) -> None:
         self.priority = priority
         self.hosts = hosts
-        self.healthy_hosts = tuple(host for host in hosts if host.healthy)
-        self.degraded_hosts = tuple(host for host in hosts if host.degraded)
-        self.excluded_hosts = tuple(host for host in hosts if host.health_flags & HealthFlag.EXCLUDED)
+        # There may be ten thousand, nearly all of them well: the flags that occur tell which lists need to be made.
+        flags = {host.health_flags for host in hosts}
+        well = {each for each in flags if not each & (HealthFlag.UNHEALTHY | HealthFlag.DEGRADED)}
+        degraded = {each for each in flags if each & HealthFlag.DEGRADED and not each & HealthFlag.UNHEALTHY}
+        excluded = {each for each in flags if each & HealthFlag.EXCLUDED}
+        self.healthy_hosts = _with_flags(hosts, flags, well)
+        self.degraded_hosts = _with_flags(hosts, flags, degraded)
+        self.excluded_hosts = _with_flags(hosts, flags, excluded)
         self.overprovisioning_factor = overprovisioning_factor
         """Percent."""
         self.weighted_priority_health = weighted_priority_health
@@ -193,8 +202,23 @@ class HostSet:
         """As configured; None where localities have none, not even zero (`localityWeights`)."""
 
 
+def _with_flags(hosts: tuple[Host, ...], all_flags: set[int], wanted: set[int]) -> tuple[Host, ...]:
+    """The hosts whose flags are among those that are wanted."""
+    if not wanted:
+        return ()
+    return hosts if wanted == all_flags else tuple([host for host in hosts if host.health_flags in wanted])
+
+
 MemberUpdate = Callable[[HostSet, tuple[Host, ...], tuple[Host, ...]], None]
 """(the new set of one priority, hosts that were added, hosts that were removed)"""
+
+
+def _difference(old: tuple[Host, ...], new: tuple[Host, ...]) -> tuple[tuple[Host, ...], tuple[Host, ...]]:
+    """(hosts that are only in `new`, hosts that are only in `old`)"""
+    if old == new:
+        return (), ()
+    before, after = set(old), set(new)
+    return tuple([host for host in new if host not in before]), tuple([host for host in old if host not in after])
 
 
 class PrioritySet:
@@ -211,16 +235,18 @@ class PrioritySet:
         """Called after every change of hosts or of their health."""
         self._callbacks.append(callback)
 
-    def update_hosts(self, host_set: HostSet) -> None:
-        """Put `host_set` in place of the one of its priority; gaps are filled with empty sets."""
+    def update_hosts(self, host_set: HostSet, change: tuple[tuple[Host, ...], tuple[Host, ...]] | None = None) -> None:
+        """Put `host_set` in place of the one of its priority; gaps are filled with empty sets.
+
+        Who knows which hosts are new and which are gone says it by `change`: with thousands, finding out takes longer
+        than all the rest.
+        """
         while len(self.host_sets) <= host_set.priority:
             self.host_sets.append(HostSet(len(self.host_sets), ()))
         old = self.host_sets[host_set.priority].hosts
         self.host_sets[host_set.priority] = host_set
         self._host_map = None
-        before, after = set(old), set(host_set.hosts)
-        added = tuple(host for host in host_set.hosts if host not in before)
-        removed = tuple(host for host in old if host not in after)
+        added, removed = _difference(old, host_set.hosts) if change is None else change
         for callback in tuple(self._callbacks):
             callback(host_set, added, removed)
 
@@ -234,7 +260,8 @@ class PrioritySet:
                 overprovisioning_factor=old.overprovisioning_factor,
                 weighted_priority_health=old.weighted_priority_health,
                 locality_weights=old.locality_weights,
-            )
+            ),
+            ((), ()),
         )
 
     def remove_member_update_callback(self, callback: MemberUpdate) -> None:

@@ -9,17 +9,42 @@ from typing import TYPE_CHECKING
 
 from ..errors import CodecProtocolError
 from ..http.codec import ResponseDecoder, StreamResetReason
-from ..http.http2.client_connection import ClientConnection as Http2ClientConnection
-from ..http.http2.client_connection import ClientStream
+from ..http.http2.client_connection import ClientConnectionCallbacks, ClientStream
 from ..http.http2.keepalive import Keepalive
+from ..http.http2.selection import client_codec
 from ..network.connection import ConnectionCloseType, ConnectionEvent
 from .codec_client import CodecClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..http.http2.client_connection import ClientConnection as Http2ClientConnection
     from ..network.client_connection import ClientConnection
+    from .cluster import Cluster
     from .http2_conn_pool import Http2ConnPool
+
+
+def create_http2_codec(
+    cluster: Cluster,
+    connection: ClientConnection,
+    callbacks: ClientConnectionCallbacks,
+    *,
+    counts_bytes: bool = False,
+) -> Http2ClientConnection:
+    """The codec of an established connection, with the cluster's settings; it greets the peer.
+
+    With `counts_bytes` it knows what each stream takes on the wire.
+    """
+    settings = cluster.http_options.http2
+    make = client_codec(cluster.http2_codec, counts_bytes)
+    codec = make(connection, callbacks, settings, cluster.stats.http2(), connection.dispatcher.post)
+    if settings.keepalive_timeout:
+
+        def on_ping_timeout() -> None:
+            connection.close(ConnectionCloseType.NO_FLUSH, "http2_ping_timeout")
+
+        codec.keepalive = Keepalive(codec, connection.dispatcher, cluster.random.random, on_ping_timeout)
+    return codec
 
 
 class Http2CodecClient(CodecClient):
@@ -39,6 +64,11 @@ class Http2CodecClient(CodecClient):
     def __init__(self, pool: Http2ConnPool, connection: ClientConnection) -> None:
         # The codec greets the peer, which it can not before there is a connection.
         super().__init__(pool, connection, None)  # type: ignore[arg-type]
+        self.begin()
+
+    def begin(self) -> None:
+        """It is known that HTTP/2 is spoken."""
+        pool = self.pool
         self.active = 0
         self.limit = pool.max_concurrent_streams
         self.remaining = pool.max_requests
@@ -67,15 +97,8 @@ class Http2CodecClient(CodecClient):
 
     def on_event(self, event: ConnectionEvent) -> None:
         if event is ConnectionEvent.CONNECTED:
-            pool = self.pool
-            settings = pool.settings
-            self.codec = Http2ClientConnection(
-                self.connection, self, settings, pool.cluster.stats.http2(), self.connection.dispatcher.post
-            )
-            if settings.keepalive_timeout:
-                self.codec.keepalive = Keepalive(
-                    self.codec, self.connection.dispatcher, pool.cluster.random.random, self._on_ping_timeout
-                )
+            counted = self.pool.counts_bytes
+            self.codec = create_http2_codec(self.pool.cluster, self.connection, self, counts_bytes=counted)
         super().on_event(event)
 
     def on_above_write_buffer_high_watermark(self) -> None:
@@ -120,9 +143,6 @@ class Http2CodecClient(CodecClient):
     def _on_max_duration(self) -> None:
         self.pool.stats.upstream_cx_max_duration_reached += 1
         self.pool.retire(self)
-
-    def _on_ping_timeout(self) -> None:
-        self.connection.close(ConnectionCloseType.NO_FLUSH, "http2_ping_timeout")
 
 
 class Http2StreamClient:

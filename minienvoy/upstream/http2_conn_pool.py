@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from ..http.codec import StreamResetReason
 from .conn_pool import PoolFailureReason
 from .http2_codec_client import Http2CodecClient, Http2StreamClient
-from .http_conn_pool import MAX_PRECONNECTED, HttpConnPool, HttpPoolCallbacks, PendingStream, no_codec
+from .http_conn_pool import MAX_PRECONNECTED, HttpConnPool, HttpPoolCallbacks, MakeCodec, PendingStream, no_codec
 from .resource_manager import DEFAULT
 
 if TYPE_CHECKING:
@@ -28,11 +28,15 @@ if TYPE_CHECKING:
 
 
 class Http2ConnPool(HttpConnPool):
-    """As `HttpConnPool`; `_ready` are the connections that have room, who has had it last at the end."""
+    """As `HttpConnPool`; `_ready` are the connections that have room, who has had it last at the end.
+
+    Attributes:
+        counts_bytes: what streams take on the wire is counted on new connections.
+    """
 
     _clients: set[Http2CodecClient]  # type: ignore[assignment]
 
-    alpn = "h2"
+    alpn: tuple[str, ...] = ("h2",)
 
     def __init__(
         self,
@@ -41,8 +45,10 @@ class Http2ConnPool(HttpConnPool):
         priority: int = DEFAULT,
         key: Hashable = DEFAULT,
         transport_options: TransportSocketOptions | None = None,
+        make_codec: MakeCodec = no_codec,
     ) -> None:
-        super().__init__(cluster, host, no_codec, priority, key, transport_options)
+        super().__init__(cluster, host, make_codec, priority, key, transport_options)
+        self.counts_bytes: bool = getattr(make_codec, "counts_bytes", False)
         self.settings = cluster.http_options.http2
         self.max_concurrent_streams = self.settings.max_concurrent_streams
         self.max_requests = self._max_requests
@@ -57,6 +63,18 @@ class Http2ConnPool(HttpConnPool):
                 self._connect_for_pending()
             return None
         return self._wait(callbacks)
+
+    def _made_for(self, host: Host) -> HttpConnPool:
+        return type(self)(self.cluster, host, self._priority, self._key, self._transport_options, self._make_codec)
+
+    def connectivity(self) -> tuple[int, int, int]:
+        active, idle = self._load()
+        return len(self._pending), active, idle + sum(client.room for client in self._connecting_clients)
+
+    def capacity_beyond_connections(self) -> int:
+        """How many more streams its connections have room for than if each were for one."""
+        _, active, room = self.connectivity()
+        return room - (len(self._clients) - active)
 
     def drain(self) -> None:
         self.draining = True
@@ -107,6 +125,7 @@ class Http2ConnPool(HttpConnPool):
             pending = self._pending.popleft()
             self._resources.pending_requests.current -= 1
             self.stats.upstream_rq_pending_active -= 1
+            self.host.stats.rq_pending_active -= 1
             self._attach(client, pending.callbacks)
         self._list(client)
 
@@ -188,12 +207,17 @@ class Http2ConnPool(HttpConnPool):
         """Open connections while more streams wait than those on their way will have room for."""
         ratio = self._preconnect_ratio if self.host.healthy else 1.0
         for _ in range(MAX_PRECONNECTED):
-            coming = sum(client.room for client in self._connecting_clients)
             if ratio <= 1.0:
-                enough = len(self._pending) <= coming
+                enough = len(self._pending) <= sum(client.room for client in self._connecting_clients)
             else:
-                active = sum(client.active for client in self._clients)
-                idle = sum(client.room for client in self._ready)
-                enough = (len(self._pending) + active) * ratio <= coming + idle + active
+                waiting, active, room = self.connectivity()
+                enough = (waiting + active) * ratio <= room + active
+                if not enough and waiting <= room and not self.cluster.may_preconnect(self.host):
+                    self.stats.upstream_cx_preconnect_skipped += 1
+                    return
             if enough or not self._connect_within_limits():
                 return
+
+    def _load(self) -> tuple[int, int]:
+        """Streams that are on their way, and room for more of them."""
+        return sum(client.active for client in self._clients), sum(client.room for client in self._ready)

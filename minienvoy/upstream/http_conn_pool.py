@@ -14,6 +14,8 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from ..network.connection import DetectedCloseType
+from ..network.overload_state import NEW_CONNECTION
 from ..network.transport_socket import TransportSocketOptions
 from ..record import replace
 from .codec_client import CodecClient
@@ -69,11 +71,20 @@ MakeCodec = Callable[["ClientConnection", "Http1Settings", Any], Any]
 NO_OPTIONS: Final = TransportSocketOptions()
 
 
+def ends_here(client: CodecClient) -> bool:
+    """What `client` carries is no HTTP: a FIN of the peer ends that, and then we end the connection."""
+    if not client.busy or not client.codec.half_closes:
+        return False
+    return client.connection.detected_close_type is not DetectedCloseType.REMOTE_RESET
+
+
 class HttpConnPool:
     """Made on the first stream to a host; `draining` once the host has left the cluster."""
 
-    alpn = "http/1.1"
+    alpn: tuple[str, ...] = ("http/1.1",)
     """What its connections speak."""
+    _shed = False
+    """A connection has just been refused by the overload manager."""
 
     def __init__(
         self,
@@ -100,6 +111,7 @@ class HttpConnPool:
         self.idle_timeout = cluster.http_options.idle_timeout
         self.max_stream_duration = cluster.http_options.max_stream_duration
         self._key = key
+        self._priority = priority
         self._transport_options = transport_options
         self._resources.connection_pools.current += 1
         pools_of(cluster).add(self)
@@ -142,6 +154,12 @@ class HttpConnPool:
         stats.upstream_rq_pending_active += 1
         self.host.stats.rq_pending_active += 1
         self._connect_for_pending()
+        if self._shed:
+            self._shed = False
+            pending.cancel()
+            callbacks.on_pool_failure(PoolFailureReason.OVERFLOW, "", None)
+            self._retire_if_idle()
+            return None
         return pending
 
     def cancel(self, pending: PendingStream) -> None:
@@ -151,6 +169,33 @@ class HttpConnPool:
             self.stats.upstream_rq_pending_active -= 1
             self.host.stats.rq_pending_active -= 1
             self.stats.upstream_rq_cancelled += 1
+
+    def sibling(self, host: Host) -> HttpConnPool | None:
+        """The pool of another host for the same kind of streams; None if there are too many pools."""
+        pool: HttpConnPool | None = host.http_pools.get(self._key)
+        if pool is None and self._resources.connection_pools.can_create:
+            pool = host.http_pools[self._key] = self._made_for(host)
+        return pool
+
+    def _made_for(self, host: Host) -> HttpConnPool:
+        return type(self)(self.cluster, host, self._make_codec, self._priority, self._key, self._transport_options)
+
+    def preconnect_one(self, ratio: float) -> bool:
+        """One connection more for the stream that is expected next, unless there are enough (`maybePreconnect`)."""
+        waiting, active, capacity = self.connectivity()
+        if not self.host.healthy:
+            return waiting > capacity and self._connect_within_limits()
+        if (waiting + active + 1) * ratio <= capacity + active:
+            return False
+        if not self.cluster.may_preconnect(self.host):
+            self.stats.upstream_cx_preconnect_skipped += 1
+            return False
+        return self._connect_within_limits()
+
+    def connectivity(self) -> tuple[int, int, int]:
+        """(streams that wait, streams that are under way, streams that connections have room for)"""
+        spare = self._connecting + len(self._idle)
+        return len(self._pending), len(self._clients) - spare, spare
 
     def drain(self) -> None:
         """The host is gone: close what is idle now, and the rest when it has done its duty."""
@@ -210,6 +255,8 @@ class HttpConnPool:
     def on_closed(self, client: CodecClient, remote: bool) -> None:
         if client in self._idle:
             self._idle.remove(client)
+        if client.requests and client.codec.close_notified:
+            self.stats.upstream_cx_close_notify += 1
         self._end_connection(client, remote)
 
     # -- inside
@@ -223,7 +270,7 @@ class HttpConnPool:
         self.host.stats.cx_active -= 1
         resources.connections.current -= 1
         stats.upstream_cx_destroy += 1
-        if remote:
+        if remote and not ends_here(client):
             stats.upstream_cx_destroy_remote += 1
         else:
             stats.upstream_cx_destroy_local += 1
@@ -254,7 +301,7 @@ class HttpConnPool:
     def _end_streams(self, client: CodecClient, remote: bool) -> None:
         """The connection is gone, and with it what it carried."""
         if not (remote and client.codec.reads_until_close):
-            self._count_busy(client, remote)
+            self._count_busy(client, remote and not ends_here(client))
         if client.codec.on_connection_closed(remote) and remote:
             self.stats.upstream_cx_protocol_error += 1
 
@@ -303,7 +350,10 @@ class HttpConnPool:
             self._connect_within_limits()
 
     def _connect_within_limits(self) -> bool:
-        resources = self._resources
+        resources, overload = self._resources, self.cluster.overload
+        if overload is not None and overload.sheds(NEW_CONNECTION):
+            self._shed = True
+            return False
         allowed = resources.connections.can_create and self.host.stats.cx_active < resources.max_connections_per_host
         if not allowed:
             self.stats.upstream_cx_overflow += 1
@@ -387,9 +437,13 @@ class PreconnectingHttpConnPool(HttpConnPool):
     def _preconnect(self) -> None:
         ratio = self.cluster.preconnect_ratio if self.host.healthy else 1.0
         for _ in range(MAX_PRECONNECTED):
-            spare = self._connecting + len(self._idle)
-            active = len(self._clients) - spare
-            if (len(self._pending) + active) * ratio <= spare + active or not self._connect_within_limits():
+            waiting, active, spare = self.connectivity()
+            if (waiting + active) * ratio <= spare + active:
+                return
+            if waiting <= spare and not self.cluster.may_preconnect(self.host):
+                self.stats.upstream_cx_preconnect_skipped += 1
+                return
+            if not self._connect_within_limits():
                 return
 
 
@@ -452,8 +506,21 @@ def http_conn_pool(
         if http2:
             from .http2_conn_pool import Http2ConnPool
 
-            pool = host.http_pools[key] = Http2ConnPool(cluster, host, priority, key, transport_options)
+            kind2 = Http2ConnPool
+            if cluster.predictive_preconnect_ratio > 1.0:
+                from .preconnect import PredictingHttp2ConnPool as kind2
+            pool = host.http_pools[key] = kind2(cluster, host, priority, key, transport_options, make_codec)
+            return pool
+        if protocol is UpstreamProtocol.ALPN:
+            from .mixed_conn_pool import MixedConnPool
+
+            mixed = MixedConnPool
+            if cluster.predictive_preconnect_ratio > 1.0:
+                from .preconnect import PredictingMixedConnPool as mixed
+            pool = host.http_pools[key] = mixed(cluster, host, make_codec, priority, key, transport_options)
             return pool
         kind = HttpConnPool if cluster.preconnect_ratio <= 1.0 else PreconnectingHttpConnPool
+        if cluster.predictive_preconnect_ratio > 1.0:
+            from .preconnect import PredictingHttpConnPool as kind
         pool = host.http_pools[key] = kind(cluster, host, make_codec, priority, key, transport_options)
     return pool

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 honours(
     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+    "auto_config",
     "common_http_protocol_options",
     "explicit_http_config",
     "outlier_detection",
@@ -45,6 +46,15 @@ honours(
     "http2_protocol_options",
 )
 honours(
+    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.AutoHttpConfig",
+    "http_protocol_options",
+    "http2_protocol_options",
+    when={
+        "http3_protocol_options": lambda config: "HTTP/3 is not spoken",
+        "alternate_protocols_cache_options": lambda config: "it is for HTTP/3, which is not spoken",
+    },
+)
+honours(
     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.UseDownstreamHttpConfig",
     "http_protocol_options",
     "http2_protocol_options",
@@ -53,6 +63,7 @@ honours(
     "envoy.config.core.v3.HttpProtocolOptions",
     "idle_timeout",
     "max_connection_duration",
+    "max_connection_duration_jitter",
     "max_headers_count",
     "max_requests_per_connection",
     "max_response_headers_kb",
@@ -73,6 +84,8 @@ class UpstreamProtocol(Enum):
     HTTP2 = 2
     DOWNSTREAM = 3
     """What the client speaks."""
+    ALPN = 4
+    """What TLS agrees on."""
 
 
 @record
@@ -81,20 +94,24 @@ class UpstreamHttpProtocolOptions:
 
     Attributes:
         protocol: what is spoken.
+        may_speak_http2: that is HTTP/2, or can be (`ClusterInfo::Features::HTTP2`).
         http1: for the codec of an HTTP/1 connection.
         http2: for the codec of an HTTP/2 connection.
         idle_timeout: seconds after which a connection without streams is closed.
         max_connection_duration: seconds after which a connection takes no new stream.
+        max_connection_duration_jitter: percent of it that are added at most, at random.
         sni_header: the header of a request that says the server name for TLS; empty if none does.
         auto_san_validation: that name must be in the certificate.
         error_matcher: which responses outlier detection takes for errors, instead of those with a status of 500 and up.
     """
 
     protocol: UpstreamProtocol = UpstreamProtocol.HTTP1
+    may_speak_http2: bool = False
     http1: Http1Settings = field(default_factory=Http1Settings)
     http2: Http2Settings = field(default_factory=Http2Settings)
     idle_timeout: float | None = 3600.0
     max_connection_duration: float | None = None
+    max_connection_duration_jitter: float = 0.0
     max_requests_per_connection: int | None = None
     max_stream_duration: float | None = None
     error_matcher: ResponsePredicate | None = None
@@ -102,9 +119,23 @@ class UpstreamHttpProtocolOptions:
     auto_san_validation: bool = False
 
     @property
+    def negotiates(self) -> bool:
+        """TLS says what is spoken."""
+        return self.protocol is UpstreamProtocol.ALPN
+
+    @property
     def names_server(self) -> bool:
         """Requests say the server name for TLS."""
         return bool(self.sni_header) or self.auto_san_validation
+
+    def naming_server(self, config: Any) -> UpstreamHttpProtocolOptions:
+        """These, with what an `envoy.config.core.v3.UpstreamHttpProtocolOptions` says."""
+        if not config.auto_sni and not config.auto_san_validation:
+            return self
+        header = config.override_auto_sni_header.lower().encode() or b":authority"
+        return replace(
+            self, sni_header=header if config.auto_sni else b"", auto_san_validation=config.auto_san_validation
+        )
 
     def transport_socket_options(self, headers: RequestHeaderMap) -> TransportSocketOptions:
         """What a request wants of its connection (`Router::Filter::createConnPool`, `auto_sni`)."""
@@ -122,6 +153,8 @@ class UpstreamHttpProtocolOptions:
         http2: Any,
         protocol: UpstreamProtocol = UpstreamProtocol.HTTP1,
         max_requests_per_connection: int = 0,
+        *,
+        may_speak_http2: bool = False,
     ) -> UpstreamHttpProtocolOptions:
         """From `envoy.config.core.v3.HttpProtocolOptions`, `Http1ProtocolOptions` and `Http2ProtocolOptions`.
 
@@ -133,6 +166,7 @@ class UpstreamHttpProtocolOptions:
         key_formatter, make_key_formatter = header_formatters(http1.header_key_format, "header_key_format")
         return cls(
             protocol=protocol,
+            may_speak_http2=may_speak_http2,
             http2=Http2Settings.from_proto(http2, common, max_headers_size=kilobytes * 1024),
             http1=Http1Settings(
                 enable_trailers=http1.enable_trailers,
@@ -145,6 +179,7 @@ class UpstreamHttpProtocolOptions:
             ),
             idle_timeout=duration_of(common, "idle_timeout", 3600.0) or None,
             max_connection_duration=duration_of(common, "max_connection_duration", 0.0) or None,
+            max_connection_duration_jitter=common.max_connection_duration_jitter.value,
             max_requests_per_connection=max_requests_per_connection or None,
             max_stream_duration=duration_of(common, "max_stream_duration", 0.0) or None,
         )
@@ -180,6 +215,8 @@ def create_http_protocol_options(config: Any, max_requests_per_connection: int) 
     protocol = UpstreamProtocol.HTTP1
     if kind == "use_downstream_protocol_config":
         protocol = UpstreamProtocol.DOWNSTREAM
+    elif kind == "auto_config":
+        protocol = UpstreamProtocol.ALPN
     elif kind == "explicit_http_config" and chosen.WhichOneof("protocol_config") == "http2_protocol_options":
         protocol = UpstreamProtocol.HTTP2
     options = UpstreamHttpProtocolOptions.from_proto(
@@ -188,15 +225,9 @@ def create_http_protocol_options(config: Any, max_requests_per_connection: int) 
         chosen.http2_protocol_options,
         protocol,
         max_requests_per_connection,
+        may_speak_http2=kind == "auto_config" or chosen.HasField("http2_protocol_options"),
     )
-    upstream = config.upstream_http_protocol_options
-    if upstream.auto_sni or upstream.auto_san_validation:
-        header = upstream.override_auto_sni_header.lower().encode() or b":authority"
-        options = replace(
-            options,
-            sni_header=header if upstream.auto_sni else b"",
-            auto_san_validation=upstream.auto_san_validation,
-        )
+    options = options.naming_server(config.upstream_http_protocol_options)
     if not config.outlier_detection.HasField("error_matcher"):
         return options
     matcher = compile_match_predicate(config.outlier_detection.error_matcher, "outlier_detection.error_matcher")

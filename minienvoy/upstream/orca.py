@@ -8,11 +8,12 @@ Envoy: `Envoy::Orca` (`source/common/orca`), `xds.data.orca.v3.OrcaLoadReport`. 
 from __future__ import annotations
 
 import base64
-import binascii
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
+
+from google.protobuf.message import DecodeError
 
 from ..config.api import message_class
 from ..config.loader import load_dict
@@ -70,23 +71,30 @@ def orca_load_report(headers: HeaderMap) -> OrcaLoadReport | None:
         return None
     try:
         if binary is not None:
-            return _from_message(message_class(_MESSAGE).FromString(base64.b64decode(binary, validate=True)))
+            return read_report(base64.b64decode(binary, validate=True))
         assert value is not None
         kind, _, rest = value.partition(b" ")
         if kind == b"BIN":
-            return _from_message(message_class(_MESSAGE).FromString(base64.b64decode(rest, validate=True)))
+            return read_report(base64.b64decode(rest, validate=True))
         if kind == b"JSON":
             import json
 
             return _from_message(load_dict(json.loads(rest), _MESSAGE).message)
         return _from_text(rest.decode()) if kind == b"TEXT" else None
-    except (ValueError, binascii.Error, ConfigError, ArithmeticError):
+    except (ValueError, ConfigError, ArithmeticError):  # what base64 can not decode is a ValueError
         return None
-    except Exception as error:
-        # protobuf's own error has no public home that both of its implementations share.
-        if type(error).__name__ != "DecodeError":
-            raise
-        return None
+
+
+def read_report(data: bytes) -> OrcaLoadReport:
+    """From the bytes of an `xds.data.orca.v3.OrcaLoadReport`.
+
+    Raises:
+        ValueError: they are none.
+    """
+    try:
+        return _from_message(message_class(_MESSAGE).FromString(data))
+    except DecodeError as error:
+        raise ValueError(str(error)) from None
 
 
 def _from_message(message: Any) -> OrcaLoadReport:

@@ -55,9 +55,17 @@ class TransportSocketMatcher:
             for at, each in enumerate(configs)
         ]
 
+    @property
+    def may_be_plain(self) -> bool:
+        """There is a match that nothing can be negotiated with (`allMatchesSupportAlpn`)."""
+        return any(match.factory is None for match in self._matches)
+
     def find(self, host: Host) -> TransportSocketMatch | None:
         """None if it is the cluster's own."""
-        found = host.metadata.get(METADATA, {})
+        return self.find_for(host.metadata.get(METADATA, {}))
+
+    def find_for(self, found: Mapping[str, Any]) -> TransportSocketMatch | None:
+        """As `find`, for what a host has under `METADATA`, or what a health check says instead."""
         for match in self._matches:
             if all(key in found and found[key] == value for key, value in match.wanted.items()):
                 return match

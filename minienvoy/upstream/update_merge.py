@@ -56,7 +56,8 @@ class UpdateMerger:
             return
         if self.active:
             self._stats.cluster_updated += 1
-        self.target.update_hosts(host_set)
+        # Only changes of health may have been held back, so the target lacks the same hosts as the source did.
+        self.target.update_hosts(host_set, (added, removed))
 
     def _schedule(self, priority: int, mergeable: bool) -> bool:
         """Whether it can wait."""

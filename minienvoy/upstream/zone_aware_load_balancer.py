@@ -53,7 +53,16 @@ class HostsSource:
 class ZoneAwareLoadBalancerBase(LoadBalancerBase):
     """Policies override `refresh` and `pick`."""
 
-    __slots__ = ("_local", "_locality_schedulers", "_only", "_seed", "_sources", "_zone", "locality_config")
+    __slots__ = (
+        "_by_locality",
+        "_local",
+        "_locality_schedulers",
+        "_only",
+        "_seed",
+        "_sources",
+        "_zone",
+        "locality_config",
+    )
 
     def __init__(self, params: LoadBalancerParams, locality_config: LocalityLbConfig = _DEFAULT) -> None:
         super().__init__(params)
@@ -64,6 +73,8 @@ class ZoneAwareLoadBalancerBase(LoadBalancerBase):
         self._zone: ZoneRouting | None = None
         self._only: HostsSource | None = None
         """The source of every request, if it is one and is not in panic."""
+        self._by_locality: tuple[EdfScheduler[int], dict[int, HostsSource]] | None = None
+        """Where it is not one, but those of the localities of one priority, in one availability: which comes next."""
         self._local = params.local_priority_set
         for host_set in self.priority_set.host_sets:
             self._refresh(host_set)
@@ -94,15 +105,14 @@ class ZoneAwareLoadBalancerBase(LoadBalancerBase):
 
     def choose_host(self, context: LoadBalancerContext | None) -> Host | None:
         # The usual case is answered at once: one list, no wish to be told, no second thoughts.
-        only = self._only
-        if only is not None and only.hosts:
-            if context is None:
-                return self.pick(only, None, 0)
-            if (
-                context.explain is NO_EXPLANATION
-                and not context.host_selection_retries
-                and context.retry_priority is None
-            ):
+        if context is None or (
+            context.explain is NO_EXPLANATION and not context.host_selection_retries and context.retry_priority is None
+        ):
+            only = self._only
+            if only is None and self._by_locality is not None:
+                scheduler, sources = self._by_locality
+                only = sources.get(scheduler.pick_and_add() or 0)
+            if only is not None and only.hosts:
                 return self.pick(only, context, 0)
         if context is None:
             return self._choose_once(None)[0]
@@ -246,7 +256,7 @@ class ZoneAwareLoadBalancerBase(LoadBalancerBase):
     def _find_only(self) -> None:
         """Everything goes to one list if one priority takes all 100 percent, in health."""
         load = self.load
-        self._only = None
+        self._only = self._by_locality = None
         for availability, shares in (
             (HostAvailability.HEALTHY, load.healthy),
             (HostAvailability.DEGRADED, load.degraded),
@@ -254,6 +264,15 @@ class ZoneAwareLoadBalancerBase(LoadBalancerBase):
             if 100 not in shares:
                 continue
             priority = shares.index(100)
-            weighted = self._locality_schedulers.get((priority, availability)) is not None
-            if not load.panic[priority] and not weighted and not (priority == 0 and self._zone is not None):
+            if load.panic[priority]:
+                continue
+            scheduler = self._locality_schedulers.get((priority, availability))
+            if scheduler is not None:
+                sources = {
+                    locality: source
+                    for (of, health, locality), source in self._sources.items()
+                    if of == priority and health is availability and locality != ANYWHERE
+                }
+                self._by_locality = scheduler, sources
+            elif not (priority == 0 and self._zone is not None):
                 self._only = self._sources[priority, availability, ANYWHERE]

@@ -24,6 +24,8 @@ Keys of a case, all optional:
   because Envoy's own end is a race), `own_process: true`, `args` (command line), `body` (see admin.py),
   `as_process: true` (what minienvoy can not do inside the judge's process: signals, a clock that is not the loop's).
 
+* `requires` (what an RFC asks for, see test_h2spec.py).
+
 * `spread: {requests: n}`: the request n times, and how many of them each backend was given, compared as a distribution;
   see spread.py. The transcripts and the log are not compared then.
 
@@ -32,8 +34,8 @@ refusal that matter), or `rows` (texts, or pairs of text and words) put into `te
 
 Merging: a mapping is merged key by key, null removes a key, everything else (and `backends`) replaces. `{name}` in a
 string stands for the port of the backend `name`, `{dns}` for that of the name server, `{log}` for the access log file,
-`{dir}` for a directory. In what the client sends, `{address:name}` is the address of that backend, `{base64:name}` the
-same in base64, and `{port:name}` its port.
+`{dir}` for a directory, `{descriptors}` for that of the descriptor sets. In what the client sends, `{address:name}` is
+the address of that backend, `{base64:name}` the same in base64, and `{port:name}` its port.
 
 All cases of a file run in one process, each with listeners, clusters, statistics and files under a prefix of its own
 (`c007_`), so they cannot disturb each other and may run at the same time.
@@ -54,6 +56,7 @@ import yaml
 from . import tls
 
 HERE = Path(__file__).parent
+DESCRIPTORS = HERE / "descriptors"
 SCENARIOS = HERE / "scenarios"
 
 LOG = (
@@ -78,6 +81,8 @@ HTTP_FILTERS = {
     "buffer": "filters.http.buffer.v3.Buffer",
     "fault": "filters.http.fault.v3.HTTPFault",
     "grpc_http1_bridge": "filters.http.grpc_http1_bridge.v3.Config",
+    "grpc_http1_reverse_bridge": "filters.http.grpc_http1_reverse_bridge.v3.FilterConfig",
+    "grpc_json_transcoder": "filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder",
     "grpc_stats": "filters.http.grpc_stats.v3.FilterConfig",
     "grpc_web": "filters.http.grpc_web.v3.GrpcWeb",
     "local_ratelimit": "filters.http.local_ratelimit.v3.LocalRateLimit",
@@ -357,6 +362,7 @@ def resources(case: Case, ports: dict[str, int], directory: Path) -> tuple[list[
         "log": str(case.files["log"]),
         "dir": str(directory),
         "certs": str(tls.CERTIFICATES),
+        "descriptors": str(DESCRIPTORS),
     }
     filled = _fill({"listeners": listeners, "clusters": _clusters(case)}, words)
     _prefix(filled["listeners"], case.id)

@@ -23,7 +23,15 @@ from typing import Self
 from minienvoy import cli
 
 ROOT = Path(__file__).resolve().parents[2]
-_WARM_UP = ["minienvoy", "--mode", "validate", "--config-yaml", "static_resources: {listeners: [], clusters: []}"]
+_WARM_UP = [
+    "minienvoy",
+    "-l",
+    "off",
+    "--mode",
+    "validate",
+    "--config-yaml",
+    "static_resources: {listeners: [], clusters: []}",
+]
 
 
 class Validator:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
@@ -86,3 +88,86 @@ def test_a_pattern_means_the_same(pattern, envoy):
     theirs = envoy("--mode", "validate", "-c", "nope.yaml", "--log-format", pattern).stderr
     message = "error initializing configuration 'nope.yaml': Invalid path: nope.yaml"
     assert compile_pattern(pattern)(LogRecord(0.0, 0.0, 5, "main", message, "server.py", 1, "run")) + "\n" == theirs
+
+
+MAIN_LINES = (
+    "initializing epoch",
+    "admin address: 127.0.0.1:",
+    "loading 0 static secret(s)",
+    "loading 1 cluster(s)",
+    "loading 1 listener(s)",
+    "There is no configured limit to the number of allowed active downstream connections.",
+    "starting main dispatch loop",
+    "cm init: all clusters initialized",
+    "all clusters initialized. initializing init manager",
+    "all dependencies initialized. starting workers",
+    "exiting",
+)
+"""What people and their scripts wait for in the log."""
+
+SMALL = """
+admin: {address: {socket_address: {address: 127.0.0.1, port_value: 0}}}
+static_resources:
+  listeners:
+  - address: {socket_address: {address: 127.0.0.1, port_value: 0}}
+    filter_chains:
+    - filters:
+      - name: http
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: in
+          route_config: {}
+          http_filters:
+          - name: r
+            typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
+  clusters: [{name: a}]
+"""
+
+
+def ours(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "minienvoy", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def log_of_a_life(program: list[str], config: str = SMALL) -> str:
+    """What it logs from its start until it has been told to end, after it was ready."""
+    command = [*program, "--disable-hot-restart", "--config-yaml", config]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            if "starting workers" in line:
+                process.terminate()
+    return "".join(lines)
+
+
+def test_a_life_is_logged_in_the_same_words(envoy_binary):
+    for program in ([envoy_binary], [sys.executable, "-m", "minienvoy"]):
+        log = log_of_a_life(program)
+        assert [line for line in MAIN_LINES if line not in log] == []
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        "envoy.filters.http/envoy.filters.http.router",
+        "envoy.filters.http/nope",
+        "envoy.filters.http.router",
+    ],
+)
+def test_a_disabled_extension_is_not_found(names, envoy):
+    arguments = ("--mode", "validate", "--disable-extensions", names, "--config-yaml", SMALL)
+    theirs, mine = envoy(*arguments), ours(*arguments)
+    assert (mine.returncode, mine.stdout) == (theirs.returncode, theirs.stdout)
+    for line in ("to disable", "disabled extension", "Didn't find a registered implementation for 'r'"):
+        assert (line in mine.stderr) == (line in theirs.stderr)
+
+
+@pytest.mark.parametrize(("host", "warned"), [("127.0.0.1", False), ("0.0.0.0", True)])
+def test_listening_for_others_is_warned_of(host, warned):
+    config = SMALL.replace(
+        "  - address: {socket_address: {address: 127.0.0.1", f"  - address: {{socket_address: {{address: {host}"
+    )
+    log = log_of_a_life([sys.executable, "-m", "minienvoy"], config)
+    assert ("not for the production edge" in log) is warned

@@ -15,6 +15,7 @@ import pytest
 from minienvoy import Proxy, logger
 from minienvoy.testing.fake_upstream import (
     BAD_CHUNK,
+    REFUSE,
     RESET,
     FakeTcpUpstream,
     FakeUpstream,
@@ -24,6 +25,53 @@ from minienvoy.testing.fake_upstream import (
 )
 
 pytestmark = pytest.mark.asyncio
+
+
+TLS = """
+static_resources:
+  listeners:
+  - name: ingress
+    stat_prefix: ingress
+    address: {socket_address: {address: 127.0.0.1, port_value: 443}}
+    filter_chains:
+    - filter_chain_match: {server_names: [users.prod.test]}
+      transport_socket:
+        name: envoy.transport_sockets.tls
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+          require_client_certificate: true
+          common_tls_context:
+            tls_certificate_sds_secret_configs:
+            - {name: server, sds_config: {path_config_source: {path: /etc/envoy/sds/server.yaml}}}
+            validation_context:
+              trusted_ca: {filename: /etc/envoy/ca.crt}
+              match_typed_subject_alt_names: [{san_type: URI, matcher: {prefix: "spiffe://prod/"}}]
+      filters:
+      - name: envoy.filters.network.tcp_proxy
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy
+          stat_prefix: users
+          cluster: users
+    listener_filters:
+    - name: envoy.filters.listener.tls_inspector
+      typed_config:
+        "@type": type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector
+  clusters:
+  - name: users
+    type: STRICT_DNS
+    transport_socket:
+      name: envoy.transport_sockets.tls
+      typed_config:
+        "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
+        sni: users.prod.test
+        common_tls_context:
+          tls_certificates:
+          - certificate_chain: {filename: /etc/envoy/client.crt}
+            private_key: {filename: /etc/envoy/client.key}
+          validation_context:
+            trusted_ca: {filename: /etc/envoy/ca.crt}
+            match_typed_subject_alt_names: [{san_type: DNS, matcher: {exact: users.prod.test}}]
+"""
 
 
 def examples(root, page: str) -> list[str]:
@@ -48,6 +96,7 @@ def names(fetch):
         "Proxy": Proxy,
         "FakeUpstream": FakeUpstream,
         "BAD_CHUNK": BAD_CHUNK,
+        "REFUSE": REFUSE,
         "RESET": RESET,
         "cut": cut,
         "delayed": delayed,
@@ -65,6 +114,7 @@ def project(root, tmp_path, monkeypatch):
     (tmp_path / "deploy" / "envoy.yaml").write_text(
         re.sub(r"\bservice\b", "users", text).replace("name: http", "name: ingress")
     )
+    (tmp_path / "deploy" / "tls.yaml").write_text(TLS)
     (tmp_path / "configs").symlink_to(root / "configs")
     monkeypatch.chdir(tmp_path)
 
@@ -75,8 +125,19 @@ def get(url):
         return SimpleNamespace(status_code=response.status, text=response.read().decode())
 
 
+async def get_over_tls(url, ssl):
+    """As the client of aiohttp, as far as the page needs it."""
+    address = url.removeprefix("https://").rstrip("/").split(":")
+    reader, writer = await asyncio.open_connection(*address, ssl=ssl, server_hostname="users.prod.test")
+    writer.write(b"GET / HTTP/1.1\r\nhost: users.prod.test\r\nconnection: close\r\n\r\n")
+    await reader.readuntil(b"\r\n\r\n")
+    body = await reader.readexactly(5)
+    writer.close()
+    return body.decode()
+
+
 async def test_every_example_about_testing(root, project, names):
-    first, quiet, upstreams, faults, threaded, plugin, simulated = examples(root, "testing.md")
+    first, quiet, upstreams, certificates, faults, threaded, plugin, simulated = examples(root, "testing.md")
     after = await execute(first, names)
     assert after["response"].status == 503
     level = logger.get("router").level
@@ -90,6 +151,8 @@ async def test_every_example_about_testing(root, project, names):
         for _ in range(2):
             await names["client"].get(f"http://{upstream.address}/", headers=[("X-Request-Id", "1")])
         await execute(upstreams, names)
+    after = await execute(certificates, {**names, "client": SimpleNamespace(get=get_over_tls)})
+    assert after["response"] == "hello"
     async with (
         FakeUpstream("one") as users,
         Proxy.from_yaml("deploy/envoy.yaml", endpoints={"users": [users.address]}) as proxy,
@@ -118,6 +181,6 @@ async def test_every_example_about_explanations(root, project, names):
         assert "entry" not in await execute(of_the_journal, names), "no host was ejected"
 
 
-@pytest.mark.parametrize(("page", "count"), [("testing.md", 7), ("explain.md", 2)])
+@pytest.mark.parametrize(("page", "count"), [("testing.md", 8), ("explain.md", 2)])
 async def test_no_example_is_forgotten(root, page, count):
     assert len(examples(root, page)) == count

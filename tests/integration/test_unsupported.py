@@ -150,7 +150,7 @@ async def test_with_permission_it_starts_without_them_and_says_so(command, boots
         answer = await fetch(f"http://{listener}/")
         await fetch(f"{admin}/quitquitquit", "POST")
         assert await process.wait() == 0
-    assert [line for line in lines if line.startswith("warning ")] == [
+    assert [line for line in lines if line.startswith("warning not")] == [
         f"warning not honoured: {line}" for line in told(bootstrap)
     ]
     assert listed == {"unsupported": [{"path": path, "reason": reason} for _, _, path, reason in TOLD]}

@@ -23,8 +23,9 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Bench]]:
         each = Bench(*arguments, **options)
         each.remember()
         made.append(each)
-        for module in ("upstream.http_conn_pool", "extensions.health_checkers.http", "extensions.health_checkers.tcp"):
-            monkeypatch.setattr(f"minienvoy.{module}.create_connection", each.create_connection)
+        monkeypatch.setattr("minienvoy.upstream.http_conn_pool.create_connection", each.create_connection)
+        for module in ("upstream.health_check_client", "extensions.load_balancing_policies.orca_oob"):
+            monkeypatch.setattr(f"minienvoy.{module}.create_own_connection", each.create_own_connection)
         return each
 
     yield make

@@ -10,38 +10,35 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from ...errors import CodecProtocolError, ConfigError
-from ...http.codec import StreamResetReason
+from ...errors import ConfigError
 from ...http.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
-from ...http.http1.selection import client_codec
+from ...http.http2.fields import Http2RequestHeaderMap
 from ...matchers.string import compile_string_matcher
-from ...network.connection import ConnectionCallbacks, ConnectionCloseType, ConnectionEvent
-from ...network.filter import FilterStatus, ReadFilter
 from ...router.header_parser import HeaderParser
 from ...stream_info import StreamInfo
+from ...upstream.health_check_codec_client import CodecChecker, CodecSession, HealthCheckCodecClient, scheme_of
 from ...upstream.health_check_config import HealthCheckSettings
 from ...upstream.health_check_session import ActiveHealthCheckSession
 from ...upstream.health_checker import HEALTH_CHECKERS, HealthChecker, HealthCheckerContext
 from ...upstream.health_transition import FailureType
 from ...upstream.host import HealthFlag, Host
-from ...upstream.host_connection import create_connection
 from ...upstream.payload_matcher import PayloadMatcher, load_payload, load_payloads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ...event.dispatcher import Timer
     from ...matchers.regex import BytesPredicate
-    from ...network.client_connection import ClientConnection
 
 DEFAULT_BUFFER_SIZE: Final = 1024
+_HTTP2: Final = 1
+"""`envoy.type.v3.CodecClientType`"""
 _WITHOUT_BODY: Final = ("GET", "HEAD", "DELETE", "TRACE")
 
 StatusRanges = tuple[tuple[int, int], ...]
 """(first, one after the last)"""
 
 
-class HttpHealthChecker(HealthChecker):
+class HttpHealthChecker(CodecChecker):
     """Attributes:
     payload: what is sent as body; empty for none.
     receive: what the body must hold.
@@ -86,19 +83,31 @@ class HttpHealthChecker(HealthChecker):
         self._method = method.encode()
         self._host = (http.host or context.cluster.name).encode()
         self._path = http.path.encode()
-        self.make_codec = client_codec("native")
+        self._http2 = http.codec_client_type == _HTTP2
+        self._use_alpn: bool = http.use_alpn_protocol
         super().__init__(settings, context)
+        if self._use_alpn and (self.cluster.transport_socket is None or not self.cluster.transport_socket.secure):
+            raise ConfigError(
+                f"use_alpn_protocol configured for the health check of cluster {self.cluster.name} which has a "
+                "non-ALPN transport socket",
+                f"{path}.use_alpn_protocol",
+            )
+
+    def speaks_http2(self, alpn: str) -> bool:
+        return alpn == "h2" if self._use_alpn and alpn in ("h2", "http/1.1") else self._http2
 
     def new_session(self, host: Host) -> ActiveHealthCheckSession:
         return HttpActiveHealthCheckSession(self, host)
 
     def request_headers(self, host: Host) -> RequestHeaderMap:
         hostname = host.health_check_hostname.encode() or self._host
-        headers = RequestHeaderMap(self._method, self._path, hostname)
+        headers = Http2RequestHeaderMap(self._method, self._path, hostname, scheme=scheme_of(self.cluster, host))
+        headers.pseudo_order = (b":method", b":authority", b":path", b":scheme")
         headers.add(b"user-agent", b"Envoy/HC")
         if self._header_parser is not None:
             stream = StreamInfo()
             stream.upstream_host = host
+            stream.protocol = "HTTP/2" if self._http2 else "HTTP/1.1"
             self._header_parser.evaluate(headers, stream, headers, None)
         if self.payload:
             headers.set(b"content-length", b"%d" % len(self.payload))
@@ -113,41 +122,16 @@ class HttpHealthChecker(HealthChecker):
         return self.runtime.snapshot.feature_enabled("health_check.verify_cluster", 100, self._random.getrandbits(64))
 
 
-class HttpActiveHealthCheckSession(ActiveHealthCheckSession):
-    """One host; `_client` is the connection to it, if there is one."""
+class HttpActiveHealthCheckSession(CodecSession):
+    """One host."""
 
     _checker: HttpHealthChecker
 
-    def __init__(self, checker: HttpHealthChecker, host: Host) -> None:
-        super().__init__(checker, host)
-        self._client: HealthCheckClient | None = None
+    def new_client(self) -> HttpHealthCheckClient:
+        return HttpHealthCheckClient(self._checker, self)
 
-    def check(self) -> None:
-        if self._client is None:
-            self._client = HealthCheckClient(self._checker, self)
-        self._client.ask()
-
-    def on_timeout(self) -> None:
-        self.close()
-
-    def close(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            client.close()
-
-    # -- from the client
-
-    def on_closed(self) -> None:
-        """The connection has ended: the next check opens another."""
-        self._client = None
-
-    def on_reset(self) -> None:
-        """The connection has ended before the answer had."""
-        self._client = None
-        self.handle_failure(FailureType.NETWORK)
-
-    def on_response(self, headers: ResponseHeaderMap, body_matches: bool) -> bool:
-        """A whole answer has come; False if the connection is not wanted any more."""
+    def on_response(self, headers: ResponseHeaderMap, body_matches: bool) -> None:
+        """A whole answer has come."""
         checker, host = self._checker, self.host
         status = headers.status
         expected = any(first <= status < end for first, end in checker.expected)
@@ -160,7 +144,6 @@ class HttpActiveHealthCheckSession(ActiveHealthCheckSession):
             self.handle_failure(FailureType.ACTIVE, False, status)
         else:
             self.handle_success(headers.has(b"x-envoy-degraded"))
-        return checker.settings.reuse_connection and not self.stopped
 
     def _is_somebody_else(self, headers: ResponseHeaderMap) -> bool:
         checker = self._checker
@@ -171,80 +154,27 @@ class HttpActiveHealthCheckSession(ActiveHealthCheckSession):
         return not checker.service_name(headers.get(b"x-envoy-upstream-healthchecked-cluster") or b"")
 
 
-class HealthCheckClient(ReadFilter, ConnectionCallbacks):
-    """A connection with its codec (`Http::CodecClient`); it is the `ResponseDecoder` of its answers."""
+class HttpHealthCheckClient(HealthCheckCodecClient):
+    """A connection, and the decoder of its answers."""
+
+    checker: HttpHealthChecker
+    session: HttpActiveHealthCheckSession | None
 
     def __init__(self, checker: HttpHealthChecker, session: HttpActiveHealthCheckSession) -> None:
-        cluster = checker.cluster
-        self._checker = checker
-        self._session: HttpActiveHealthCheckSession | None = session
-        self._host = session.host
-        self._connected = False
-        self._asking = False
         self._headers: ResponseHeaderMap | None = None
         self._looked_at = 0
         self._matcher = PayloadMatcher(checker.receive)
-        self._idle_timeout = cluster.http_options.idle_timeout or 0.0
-        self._idle_timer: Timer | None = None
-        connection: ClientConnection = create_connection(cluster, self._host, self._host.health_check_address)
-        self._codec = checker.make_codec(connection, cluster.http_options.http1, cluster.stats.http1())
-        connection.add_callbacks(self)
-        connection.add_read_filter(self)
-        connection.connect()
+        super().__init__(checker, session)
 
-    def ask(self) -> None:
-        self._asking = True
+    def send(self) -> None:
+        checker = self.checker
         self._headers = None
         self._looked_at = 0
         self._matcher.reset()
-        if self._idle_timer is not None:
-            self._idle_timer.disable()
-        if self._connected:
-            self._send()
-
-    def close(self) -> None:
-        """End the connection; the session hears nothing any more."""
-        self._session = None
-        self._codec.abandon()
-        self._stop_idle_timer()
-        self.connection.close(ConnectionCloseType.NO_FLUSH)
-
-    # -- from the connection
-
-    def on_event(self, event: ConnectionEvent) -> None:
-        if event is ConnectionEvent.CONNECTED:
-            self._connected = True
-            if self._asking:
-                self._send()
-            return
-        self._stop_idle_timer()
-        if self._connected:
-            # An answer that ends with its connection is complete now; another one is reset.
-            self._codec.on_connection_closed(event is ConnectionEvent.REMOTE_CLOSE)
-        session, self._session = self._session, None
-        if session is not None:
-            if self._asking:
-                self._asking = False
-                session.on_reset()
-            else:
-                session.on_closed()
-
-    def on_data(self, data: bytes, end_stream: bool) -> FilterStatus:
-        try:
-            self._codec.dispatch(data)
-            broken: bool = self._codec.extra_bytes
-        except CodecProtocolError:
-            broken = True
-            self._codec.abandon()
-        if broken and self._session is not None:
-            self._checker.cluster.stats.traffic.upstream_cx_protocol_error += 1
-            self.connection.close(ConnectionCloseType.NO_FLUSH)
-        return FilterStatus.STOP_ITERATION
-
-    # -- from the codec
-
-    def decode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
-        """Not the answer yet."""
+        encoder = self.new_stream()
+        encoder.encode_headers(checker.request_headers(self.host), not checker.payload)
+        if checker.payload:
+            encoder.encode_data(checker.payload, True)
 
     def decode_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None:
         self._headers = headers
@@ -252,7 +182,7 @@ class HealthCheckClient(ReadFilter, ConnectionCallbacks):
             self._on_complete()
 
     def decode_data(self, data: bytes, end_stream: bool) -> None:
-        limit = self._checker.buffer_size
+        limit = self.checker.buffer_size
         if limit:
             data = data[: limit - self._looked_at]
             self._looked_at += len(data)
@@ -264,40 +194,12 @@ class HealthCheckClient(ReadFilter, ConnectionCallbacks):
     def decode_trailers(self, trailers: HeaderMap) -> None:
         self._on_complete()
 
-    def on_reset_stream(self, reason: StreamResetReason, details: str) -> None:
-        """The end of the connection tells the session."""
-
-    # -- inside
-
-    def _send(self) -> None:
-        checker = self._checker
-        encoder = self._codec.new_stream(self)
-        encoder.encode_headers(checker.request_headers(self._host), not checker.payload)
-        if checker.payload:
-            encoder.encode_data(checker.payload, True)
-
     def _on_complete(self) -> None:
-        session, headers = self._session, self._headers
-        self._asking = False
-        if session is None or headers is None:
-            return
-        keep = session.on_response(headers, self._matcher.matched)
-        if self._session is not None and (not keep or self._codec.should_close):
-            if self._codec.extra_bytes:
-                return  # the end of the connection is about to be counted as what it is
-            session.close()
-        elif self._session is not None and self._idle_timeout:
-            if self._idle_timer is None:
-                self._idle_timer = self._checker.dispatcher.create_timer(self._on_idle)
-            self._idle_timer.enable(self._idle_timeout)
-
-    def _on_idle(self) -> None:
-        self._checker.cluster.stats.traffic.upstream_cx_idle_timeout += 1
-        self.connection.close(ConnectionCloseType.NO_FLUSH)
-
-    def _stop_idle_timer(self) -> None:
-        if self._idle_timer is not None:
-            self._idle_timer.disable()
+        self.complete()
+        session, headers = self.session, self._headers
+        if session is not None and headers is not None:
+            session.on_response(headers, self._matcher.matched)
+            self.leave()
 
 
 def _ranges(configs: Iterable[Any], kind: str, path: str) -> StatusRanges:

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from ...network.connection import ConnectionCallbacks, ConnectionCloseType, ConnectionEvent
-from ...network.filter import FilterStatus, ReadFilter
+from ...network.filter import FilterStatus
+from ...upstream.health_check_client import HealthCheckClient
 from ...upstream.health_check_config import HealthCheckSettings
 from ...upstream.health_check_session import ActiveHealthCheckSession
 from ...upstream.health_checker import HEALTH_CHECKERS, HealthChecker, HealthCheckerContext
-from ...upstream.health_transition import FailureType
 from ...upstream.host import Host
-from ...upstream.host_connection import create_connection
 from ...upstream.payload_matcher import PayloadMatcher, load_payload, load_payloads
 
 if TYPE_CHECKING:
@@ -64,22 +62,8 @@ class TcpHealthChecker(HealthChecker):
 class TcpActiveHealthCheckSession(ActiveHealthCheckSession):
     _checker: TcpHealthChecker
 
-    def __init__(self, checker: TcpHealthChecker, host: Host) -> None:
-        super().__init__(checker, host)
-        self._client: TcpHealthCheckClient | None = None
-
-    def check(self) -> None:
-        if self._client is None:
-            self._client = TcpHealthCheckClient(self._checker, self)
-        self._client.ask()
-
-    def on_timeout(self) -> None:
-        self.close()
-
-    def close(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            client.close()
+    def new_client(self) -> TcpHealthCheckClient:
+        return TcpHealthCheckClient(self._checker, self)
 
     def on_found(self) -> None:
         self.handle_success(False)
@@ -92,64 +76,39 @@ class TcpActiveHealthCheckSession(ActiveHealthCheckSession):
         self.handle_success(False)
 
     def on_closed(self) -> None:
-        """The connection has ended from the other side, during a check or between two."""
-        self._client = None
-        self.handle_failure(FailureType.NETWORK)
+        """Between two checks, too, the end of the connection is a failure."""
+        self.on_failed()
 
 
-class TcpHealthCheckClient(ReadFilter, ConnectionCallbacks):
+class TcpHealthCheckClient(HealthCheckClient[TcpHealthChecker, TcpActiveHealthCheckSession]):
     def __init__(self, checker: TcpHealthChecker, session: TcpActiveHealthCheckSession) -> None:
-        self._checker = checker
-        self._session: TcpActiveHealthCheckSession | None = session
         self._matcher = PayloadMatcher(checker.receive)
-        self._connected = self._asking = False
         self._unmatched = 0
-        connection: ClientConnection = create_connection(
-            checker.cluster, session.host, session.host.health_check_address
-        )
-        self._client = connection
-        connection.add_callbacks(self)
-        connection.add_read_filter(self)
-        connection.connect()
+        super().__init__(checker, session)
 
-    def ask(self) -> None:
-        if self._connected:
-            self.connection.write(self._checker.question(self._client))
-        else:
-            self._asking = True
+    def send(self) -> None:
+        self.client.write(self.checker.question(self.client))
 
-    def close(self) -> None:
-        """End the connection; the session hears nothing any more."""
-        self._session = None
-        self.connection.close(ConnectionCloseType.NO_FLUSH)
-
-    def on_event(self, event: ConnectionEvent) -> None:
-        session = self._session
-        if session is None:
-            return
-        if event is not ConnectionEvent.CONNECTED:
-            self._session = None
-            session.on_closed()
-        elif not self._checker.receive:
-            session.on_connected()
-        else:
-            self._connected = True
-            if self._asking:
-                self.connection.write(self._checker.question(self._client))
+    def on_connected(self) -> None:
+        if self.checker.receive:
+            super().on_connected()
+        elif self.session is not None:
+            self.session.on_connected()
 
     def on_data(self, data: bytes, end_stream: bool) -> FilterStatus:
-        session = self._session
-        if session is None or not self._checker.receive:
+        session = self.session
+        if session is None or not self.checker.receive:
             return FilterStatus.STOP_ITERATION
         if self._matcher.feed(data):
             self._matcher.reset()
             self._unmatched = 0
+            self.asking = False
             session.on_found()
             return FilterStatus.STOP_ITERATION
         self._unmatched += len(data)
-        if self._unmatched > self.connection.buffer_limit:
+        if self._unmatched > self.client.buffer_limit:
             # Envoy keeps what it is looking at, and no more than that.
-            self.connection.read_disable(True)
+            self.client.read_disable(True)
         return FilterStatus.STOP_ITERATION
 
 

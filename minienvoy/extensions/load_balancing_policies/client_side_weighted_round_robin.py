@@ -18,6 +18,7 @@ from ...upstream.load_balancer import LOAD_BALANCERS, LoadBalancerFactory, LoadB
 from ...upstream.locality_lb_config import LocalityLbConfig
 from ...upstream.orca import OrcaLoadReport
 from ...upstream.slow_start import SlowStartConfig
+from .orca_oob import OobReportingConfig, OrcaOobManager
 from .round_robin import RoundRobinLoadBalancer
 
 TYPE: Final = (
@@ -31,7 +32,9 @@ honours(
     "error_utilization_penalty",
     "metric_names_for_computing_utilization",
     "slow_start_config",
-    values={"enable_oob_load_report": (False,)},
+    "enable_oob_load_report",
+    "oob_reporting_config",
+    "oob_reporting_period",
 )
 _MAX_WEIGHT: Final = 2**32 - 1
 
@@ -81,7 +84,7 @@ class HostOrcaData:
 
 
 class ClientSideWeightedRoundRobinLoadBalancer(RoundRobinLoadBalancer):
-    __slots__ = ("_data", "_orca", "_timer")
+    __slots__ = ("_data", "_oob", "_orca", "_timer")
 
     policy = "client-side weighted round robin"
 
@@ -91,33 +94,46 @@ class ClientSideWeightedRoundRobinLoadBalancer(RoundRobinLoadBalancer):
         orca: OrcaWeightConfig,
         locality_config: LocalityLbConfig,
         slow_start: SlowStartConfig,
+        oob: OobReportingConfig | None = None,
     ) -> None:
+        """With `oob` hosts are asked for reports beside the requests."""
+        self._oob: OrcaOobManager | None = None
         self._orca = orca
         self._data: dict[Host, HostOrcaData] = {}
         super().__init__(params, locality_config, slow_start)
         assert params.dispatcher is not None
         self._timer = params.dispatcher.create_timer(self._on_timer)
         self._timer.enable(orca.weight_update_period)
+        if oob is not None:
+            assert params.scope is not None
+            self._oob = OrcaOobManager(oob, params.dispatcher, params.random, params.scope, self.on_orca_load_report)
+            self._oob.update(self.priority_set.hosts())
 
     def stop(self) -> None:
         super().stop()
         self._timer.disable()
+        if self._oob is not None:
+            self._oob.stop()
 
-    def on_orca_load_report(self, host: Host, report: OrcaLoadReport) -> None:
+    def on_orca_load_report(self, host: Host, report: OrcaLoadReport) -> bool:
+        """Whether the report is of use."""
         weight = self._orca.weight(report)
         if weight is None:
-            return
+            return False
         now = self._now()
         data = self._data.setdefault(host, HostOrcaData())
         data.weight = weight
         data.updated = now
         if data.non_empty_since is None:
             data.non_empty_since = now
+        return True
 
     def on_update(self, host_set: HostSet, added: tuple[Host, ...]) -> None:
         known = set(self.priority_set.hosts())
         for host in [each for each in self._data if each not in known]:
             del self._data[host]
+        if self._oob is not None:
+            self._oob.update(known)
         self._update_weights()
         super().on_update(host_set, added)
 
@@ -159,7 +175,8 @@ def _median(ordered: list[int]) -> int:
 def weighted_round_robin(config: Any, locality: LocalityLbConfig) -> LoadBalancerFactory:
     orca = OrcaWeightConfig.from_proto(config)
     slow_start = SlowStartConfig.from_proto(config.slow_start_config)
-    return lambda params: ClientSideWeightedRoundRobinLoadBalancer(params, orca, locality, slow_start)
+    oob = OobReportingConfig.from_proto(config) if config.enable_oob_load_report.value else None
+    return lambda params: ClientSideWeightedRoundRobinLoadBalancer(params, orca, locality, slow_start, oob)
 
 
 @LOAD_BALANCERS.register("envoy.load_balancing_policies.client_side_weighted_round_robin", TYPE)

@@ -7,6 +7,7 @@ request". Where weights differ it is a schedule as for round robin, in which a h
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ...config.fields import honours
@@ -33,10 +34,16 @@ COUNT_PENDING = "envoy.reloadable_features.least_request_lb_count_pending_reques
 """Off in Envoy 1.40 unless the runtime says otherwise."""
 
 
+def _weight_by_requests(host: Host) -> float:
+    """`host_weight` with the settings that nearly everybody has."""
+    return host.weight / (host.stats.rq_active + 1)
+
+
 class LeastRequestLoadBalancer(EdfLoadBalancerBase):
     """`choice_count` hosts are compared; 0 compares all."""
 
     __slots__ = ("_bias", "_bias_setting", "_choice_count", "_counts_pending")
+    peekable = True  # it can say whom it will choose next
 
     def __init__(
         self,
@@ -64,6 +71,10 @@ class LeastRequestLoadBalancer(EdfLoadBalancerBase):
             COUNT_PENDING, False
         )
         super().refresh(source)
+
+    def weight_function(self) -> Callable[[Host], float]:
+        usual = self._bias == 1.0 and not self._slow_start.window and not self._counts_pending
+        return _weight_by_requests if usual else self.host_weight
 
     def host_weight(self, host: Host) -> float:
         weight = float(host.weight)

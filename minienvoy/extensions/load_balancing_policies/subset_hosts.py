@@ -21,6 +21,8 @@ Values = tuple[tuple[str, Any], ...]
 
 def hashable(value: Any) -> Any:
     """A value of metadata as something that can be looked up; `true`, `1` and `"1"` differ."""
+    if type(value) is str:
+        return ("str", value)
     if isinstance(value, list):
         return ("list", *map(hashable, value))
     if isinstance(value, dict):
@@ -29,6 +31,9 @@ def hashable(value: Any) -> Any:
 
 
 def values_of(criteria: Mapping[str, Any]) -> Values:
+    if len(criteria) == 1:
+        ((name, value),) = criteria.items()
+        return ((name, hashable(value)),)
     return tuple((name, hashable(criteria[name])) for name in sorted(criteria))
 
 
@@ -46,17 +51,16 @@ def matches(host: Host, labels: Mapping[str, Any], list_as_any: bool) -> bool:
 
 
 class Subset:
-    """`name` is for explanations."""
+    """Attributes:
+    name: for explanations.
+    active: it has hosts, in whatever health.
+    """
 
-    __slots__ = ("name",)
+    __slots__ = ("active", "name")
 
     def __init__(self, name: str) -> None:
         self.name = name
-
-    @property
-    def active(self) -> bool:
-        """It has hosts, in whatever health."""
-        raise NotImplementedError
+        self.active = False
 
     def update(self, host_set: HostSet, members: Collection[Host]) -> None:
         """Of the hosts of `host_set` these belong here now."""
@@ -78,14 +82,11 @@ class SingleHostSubset(Subset):
         super().__init__(name)
         self._hosts: dict[int, Host] = {}
 
-    @property
-    def active(self) -> bool:
-        return bool(self._hosts)
-
     def update(self, host_set: HostSet, members: Collection[Host]) -> None:
         self._hosts.pop(host_set.priority, None)
         for host in members:
             self._hosts[host_set.priority] = host
+        self.active = bool(self._hosts)
 
     def choose_host(self, context: LoadBalancerContext | None) -> Host | None:
         return self._hosts[min(self._hosts)] if self._hosts else None
@@ -105,15 +106,12 @@ class PrioritySubset(Subset):
         self._priority_set.update_hosts(self._filtered(params.priority_set.host_sets[0], ()))
         self._balancer = create(replace(params, priority_set=self._priority_set))
 
-    @property
-    def active(self) -> bool:
-        return any(host_set.hosts for host_set in self._priority_set.host_sets)
-
     def update(self, host_set: HostSet, members: Collection[Host]) -> None:
         known = self._priority_set.host_sets
         if not members and (len(known) <= host_set.priority or not known[host_set.priority].hosts):
             return
         self._priority_set.update_hosts(self._filtered(host_set, members))
+        self.active = any(host_set.hosts for host_set in self._priority_set.host_sets)
 
     def choose_host(self, context: LoadBalancerContext | None) -> Host | None:
         return self._balancer.choose_host(context)

@@ -10,6 +10,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import CodecProtocolError
+from ...network.connection import ConnectionCloseType
 from ..codec import ResponseDecoder, StreamResetReason
 from ..header_map import (
     CASED,
@@ -21,8 +22,8 @@ from ..header_map import (
     HeaderMap,
     RequestHeaderMap,
     ResponseHeaderMap,
-    is_valid_value,
     join_repeated,
+    refusal,
 )
 from .chunked import LAST_CHUNK, ChunkedReader
 from .codec import (
@@ -70,7 +71,14 @@ _wire_line = itemgetter(2)
 
 
 class ClientConnection(Http1Connection):
-    """One upstream connection."""
+    """One upstream connection.
+
+    Attributes:
+        tunneling: the request ends with the connection, and so does the response, whatever its method is
+            (`enableTcpTunneling`).
+    """
+
+    tunneling = False
 
     def __init__(self, connection: Connection, settings: Http1Settings, stats: Http1CodecStats) -> None:
         super().__init__(connection, settings, stats)
@@ -84,6 +92,8 @@ class ClientConnection(Http1Connection):
         self._tunnel = False
         self.should_close = False
         """The peer (or a broken message) rules out another request on this connection."""
+        self.close_notified = False
+        """A response has announced that it is the last one (`HeaderUtility::shouldCloseConnection`)."""
         self.extra_bytes = False
         """More came than the response that was asked for."""
 
@@ -122,24 +132,15 @@ class ClientConnection(Http1Connection):
             write = self._write
             write(b"".join([line, *map(_wire_line, headers.entries), framing]))
         else:
-            if seen & SUSPECT and self._refuses(headers):
+            if seen & SUSPECT and (problem := refusal(headers)):
+                if self._decoder is not None:
+                    self._decoder.on_request_refused(problem)
                 return
             formatter = self._formatter_of(headers)
             host = b"host" if formatter is None else formatter(b"host")
             line = b"%b %b HTTP/1.1\r\n%b: %b\r\n" % (method, target, host, headers.authority)
             self._write(line + self._format(headers, framing))
         self.request_over = end_stream
-
-    def _refuses(self, headers: RequestHeaderMap) -> bool:
-        """Nothing is sent if some header is none (`HeaderUtility::checkValidRequestHeaders`)."""
-        pairs = [(b":authority", headers.authority), (b":path", headers.path)]
-        pairs += [(item[0], item[1]) for item in headers.entries]
-        refused = next((name for name, value in pairs if not is_valid_value(value)), None)
-        if refused is None:
-            return False
-        if self._decoder is not None:
-            self._decoder.on_request_refused(refused.decode("latin-1"))
-        return True
 
     def encode_data(self, data: bytes, end_stream: bool) -> None:
         if data:
@@ -152,6 +153,9 @@ class ClientConnection(Http1Connection):
             self._write(LAST_CHUNK)
         if end_stream:
             self.request_over = True
+            if self._connect_request or self.tunneling:
+                # The end of a tunnel is told by the end of its connection.
+                self._connection.close(ConnectionCloseType.FLUSH_WRITE)
 
     def encode_trailers(self, trailers: HeaderMap) -> None:
         if self._encode_chunked:
@@ -234,7 +238,7 @@ class ClientConnection(Http1Connection):
             headers.key_formatter = self._make_key_formatter(data[: len(data) - len(rest)])
             headers.seen |= CASED
         if close:
-            self.should_close = True
+            self.should_close = self.close_notified = True
         if status < 200 and status != 101:
             decoder.decode_1xx_headers(headers)
             return rest if self._state == HEAD else b""
@@ -371,6 +375,11 @@ class ClientConnection(Http1Connection):
     def reads_until_close(self) -> bool:
         """The end of the connection is the end of the body that is being read."""
         return self._state == UNTIL_CLOSE and self._decoder is not None and not self._tunnel
+
+    @property
+    def half_closes(self) -> bool:
+        """To the peer's FIN the connection is ended here, as what it carries is no HTTP."""
+        return self._connect_request or self.tunneling
 
     def on_connection_closed(self, remote: bool) -> bool:
         state = self._state

@@ -6,11 +6,12 @@ Envoy: `Http1::ServerConnectionImpl`, `Http1::ResponseEncoderImpl`.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import CodecProtocolError
-from ..codec import RequestDecoder, ServerConnectionCallbacks, StreamResetReason
+from ..codec import RequestDecoder, ResponseEncoder, ServerConnectionCallbacks, StreamResetReason
 from ..codes import STATUS_LINES, reason_phrase
 from ..header_map import CASED, JOINED, ORDINARY, Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap, join_repeated
 from .chunked import LAST_CHUNK, ChunkedReader
@@ -85,9 +86,13 @@ class ServerConnection(Http1Connection):
         """The response under way is the last one: no request is read after it. Its owner says so."""
         self._head = b""
         self._callbacks = callbacks
-        self._new_stream = callbacks.new_stream
+        self._new_stream: Callable[[ResponseEncoder], RequestDecoder] = callbacks.new_stream
         self.http_10 = False
         """The request under way is HTTP/1.0 (or calls itself anything but 1.1), and that is accepted."""
+
+    def make_streams_by(self, new_stream: Callable[[ResponseEncoder], RequestDecoder]) -> None:
+        """Streams from now on are made by somebody else than the callbacks' `new_stream`."""
+        self._new_stream = new_stream
 
     # -- reading requests
 
@@ -131,6 +136,13 @@ class ServerConnection(Http1Connection):
             raise
         finally:
             self._dispatching = False
+
+    def abort(self, error: CodecProtocolError) -> None:
+        """Read nothing more: `error` is raised, and there is a stream to answer it on."""
+        self._state = CLOSED
+        if self._decoder is None:
+            self._decoder = self._new_stream(self)
+        raise error
 
     def _read_head(self, data: bytes) -> bytes:
         """What comes after the head; empty when there is nothing left to do for now."""

@@ -113,9 +113,11 @@ class Decoder:
 
     __slots__ = (
         "_allowed_table_size",
+        "_due_table_size",
         "_joined",
         "_make_entry",
         "_max_count",
+        "_max_field_size",
         "_max_size",
         "_max_table_size",
         "_stable",
@@ -134,29 +136,37 @@ class Decoder:
         max_count: int,
         table_size: int = DEFAULT_TABLE_SIZE,
         joined: int = 0,
+        max_field_size: int = 64 * 1024,
     ) -> None:
         """`make_entry` judges a name and a value; `static` has its verdicts on the static table, from index 1 on.
 
         `max_size` is in bytes, names and values; `max_count` in headers. `table_size` is what our
         SETTINGS allow the peer. `joined` are the kinds of headers that count once, however often they come.
+        `max_field_size` is that of a name or a value, as it is coded.
         """
         self._make_entry = make_entry
         self._static = static
         self._max_size = max_size
         self._max_count = max_count
         self._joined = joined
+        self._max_field_size = max_field_size
         self._max_table_size = DEFAULT_TABLE_SIZE
         self._allowed_table_size = max(table_size, DEFAULT_TABLE_SIZE)
         self._update_due = False
+        self._due_table_size = 0
         self.table: list[Entry] = []
         self.table_size = 0
         self.blocks: dict[bytes, Any] = {}
         self._stable = False
 
-    def allow_table_size(self, size: int) -> None:
-        """The peer has acknowledged our SETTINGS_HEADER_TABLE_SIZE: from here on it is held to it."""
+    def allow_table_size(self, size: int, least: int) -> None:
+        """The peer has acknowledged our SETTINGS_HEADER_TABLE_SIZE: from here on it is held to it.
+
+        `least` is the smallest that was said on the way to `size`: the next block has to begin with one not larger.
+        """
         self._allowed_table_size = size
-        if size < self._max_table_size:
+        if least < self._max_table_size:
+            self._due_table_size = least
             self._update_due = True
             self.blocks.clear()
 
@@ -192,6 +202,8 @@ class Decoder:
                     new_size, at = read_integer(block, at, 31)
                 if not first or new_size > self._allowed_table_size:
                     raise HpackError("a table size that is not allowed")
+                if self._update_due and new_size > self._due_table_size:
+                    raise HpackError("the table was not made smaller")
                 self._max_table_size = new_size
                 self._update_due = False
                 self._evict()
@@ -288,6 +300,8 @@ class Decoder:
         length = byte & 127
         if length == 127:
             length, at = read_integer(block, at, 127)
+            if length > self._max_field_size:
+                raise HpackError("a string is too long")
         end = at + length
         if end > len(block):
             raise CutShort("a string is cut short")

@@ -11,15 +11,20 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from ..byte_meter import ByteMeter
-from ..codec import RequestDecoder
+from ..codec import RequestDecoder, ResponseDecoder
+from ..header_map import KIND
+from .client_connection import ClientConnection, ClientStream
+from .fields import CONNECTION_HEADERS
 from .frames import HEADERS
 from .server_connection import ServerConnection, ServerStream
 
 if TYPE_CHECKING:
-    from ..header_map import HeaderMap, RequestHeaderMap
+    from ..header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
     from .stream import Http2Stream
 
 _FRAME_HEAD: Final = 9
+_STATUS: Final = len(":status200")
+_UPGRADE: Final = KIND[b"upgrade"]
 
 
 class _Counted(list[bytes]):
@@ -46,17 +51,7 @@ class _Measured:
         self._encoder = encoder
 
     def decode_headers(self, headers: RequestHeaderMap, end_stream: bool) -> None:
-        pseudo = sum(
-            len(name) + len(value)
-            for name, value in (
-                (b":method", headers.method),
-                (b":path", headers.path),
-                (b":authority", headers.authority),
-                (b":scheme", headers.scheme),
-            )
-            if value
-        )
-        self._encoder.meter.decompressed_header_received += pseudo + _size(headers)
+        self._encoder.meter.decompressed_header_received += _pseudo_size(headers) + _size(headers)
         self._encoder.decoder = self._decoder
         self._decoder.decode_headers(headers, end_stream)
 
@@ -64,8 +59,48 @@ class _Measured:
         return getattr(self._decoder, name)
 
 
+def _pseudo_size(headers: RequestHeaderMap) -> int:
+    return sum(
+        len(name) + len(value)
+        for name, value in (
+            (b":method", headers.method),
+            (b":path", headers.path),
+            (b":authority", headers.authority),
+            (b":scheme", headers.scheme),
+        )
+        if value
+    )
+
+
 def _size(headers: HeaderMap) -> int:
     return sum(len(item[0]) + len(item[1]) for item in headers.entries)
+
+
+def _sent_size(headers: HeaderMap) -> int:
+    """What HTTP/2 has no use for is not sent."""
+    return sum(len(item[0]) + len(item[1]) for item in headers.entries if not item[3] & CONNECTION_HEADERS)
+
+
+class _MeteredServerStream(ServerStream):
+    """Measures what it sends before that is compressed."""
+
+    __slots__ = ()
+
+    def _sends(self, size: int) -> None:
+        if self.meter is not None and not self.closed and not self.local_end:
+            self.meter.decompressed_header_sent = (self.meter.decompressed_header_sent or 0) + size
+
+    def encode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
+        self._sends(_STATUS + _sent_size(headers))
+        super().encode_1xx_headers(headers)
+
+    def encode_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None:
+        self._sends(_STATUS + _sent_size(headers))
+        super().encode_headers(headers, end_stream)
+
+    def encode_trailers(self, trailers: HeaderMap) -> None:
+        self._sends(_size(trailers))
+        super().encode_trailers(trailers)
 
 
 class MeteredServerConnection(ServerConnection):
@@ -79,6 +114,7 @@ class MeteredServerConnection(ServerConnection):
         self._head_size = 0
 
     def _new_metered_stream(self, encoder: Any) -> RequestDecoder:
+        encoder.__class__ = _MeteredServerStream
         meter = encoder.meter = ByteMeter()
         self._count_head(meter)
         return cast("RequestDecoder", _Measured(self._make_stream(encoder), encoder))
@@ -113,6 +149,100 @@ class MeteredServerConnection(ServerConnection):
     def _count_sent(self, frames: bytes) -> None:
         stream = self.streams.get(int.from_bytes(frames[5:9], "big"))
         if isinstance(stream, ServerStream) and stream.meter is not None:
+            stream.meter.wire_sent += len(frames)
+            if frames[3] == HEADERS:
+                stream.meter.header_sent += len(frames)
+
+
+class _MeteredClientStream(ClientStream):
+    """Measures what it sends before that is compressed."""
+
+    __slots__ = ()
+
+    def encode_headers(self, headers: RequestHeaderMap, end_stream: bool) -> None:
+        if self.meter is not None and not self.closed:
+            size = _pseudo_size(headers) + _sent_size(headers)
+            self.meter.decompressed_header_sent = (self.meter.decompressed_header_sent or 0) + size
+        super().encode_headers(headers, end_stream)
+
+    def encode_trailers(self, trailers: HeaderMap) -> None:
+        if self.meter is not None and not self.closed and not self.local_end:
+            self.meter.decompressed_header_sent = (self.meter.decompressed_header_sent or 0) + _size(trailers)
+        super().encode_trailers(trailers)
+
+
+class _Watched:
+    """Stands before a decoder: measures headers and notes when the first byte of a body has come."""
+
+    __slots__ = ("_decoder", "_meter", "_now")
+
+    def __init__(self, decoder: ResponseDecoder, meter: ByteMeter, now: Callable[[], float]) -> None:
+        self._decoder = decoder
+        self._meter = meter
+        self._now = now
+
+    def decode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
+        self._meter.decompressed_header_received += _STATUS + _size(headers)
+        self._decoder.decode_1xx_headers(headers)
+
+    def decode_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None:
+        self._meter.decompressed_header_received += _STATUS + _sent_size(headers)
+        self._decoder.decode_headers(headers, end_stream)
+
+    def decode_data(self, data: bytes, end_stream: bool) -> None:
+        if data and self._meter.first_body_byte_time is None:
+            self._meter.first_body_byte_time = self._now()
+        self._decoder.decode_data(data, end_stream)
+
+    def decode_trailers(self, trailers: HeaderMap) -> None:
+        self._meter.decompressed_header_received += _size(trailers)
+        self._decoder.decode_trailers(trailers)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._decoder, name)
+
+
+class MeteredClientConnection(ClientConnection):
+    """The upstream side; only who takes the meter of a stream has it counted."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.data = _Counted(self._count_sent)
+
+    def new_stream(self, decoder: ResponseDecoder) -> ClientStream:
+        take = getattr(decoder, "take_meter", None)
+        if take is None:
+            return super().new_stream(decoder)
+        meter = ByteMeter()
+        take(meter)
+        watched = _Watched(decoder, meter, self._connection.dispatcher.monotonic_time)
+        stream = super().new_stream(cast("ResponseDecoder", watched))
+        stream.__class__ = _MeteredClientStream
+        stream.meter = meter
+        return stream
+
+    def _count_received(self, stream_id: int, size: int, is_header: bool) -> None:
+        stream = self.streams.get(stream_id)
+        if isinstance(stream, ClientStream) and stream.meter is not None:
+            stream.meter.wire_received += _FRAME_HEAD + size
+            if is_header:
+                stream.meter.header_received += _FRAME_HEAD + size
+
+    def _on_header_block(self, stream_id: int, block: bytes, end_stream: bool) -> None:
+        self._count_received(stream_id, len(block), True)
+        super()._on_header_block(stream_id, block, end_stream)
+
+    def _on_data(self, stream_id: int, flags: int, payload: bytes) -> None:
+        self._count_received(stream_id, len(payload), False)
+        super()._on_data(stream_id, flags, payload)
+
+    def queue(self, frames: bytes) -> None:
+        self._count_sent(frames)
+        super().queue(frames)
+
+    def _count_sent(self, frames: bytes) -> None:
+        stream = self.streams.get(int.from_bytes(frames[5:9], "big")) if len(frames) >= _FRAME_HEAD else None
+        if isinstance(stream, ClientStream) and stream.meter is not None:
             stream.meter.wire_sent += len(frames)
             if frames[3] == HEADERS:
                 stream.meter.header_sent += len(frames)

@@ -5,9 +5,10 @@ Envoy: `envoy.config.core.v3.Http2ProtocolOptions`, `Http2::Utility::initializeA
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from ...config.fields import honours
+from ...config.fields import forbids, honours
+from ...errors import ConfigError
 from ...record import record
 from ..http1.settings import ALLOW_UNDERSCORES
 
@@ -27,13 +28,55 @@ honours(
     "override_stream_error_on_invalid_http_message",
     "custom_settings_parameters",
     "connection_keepalive",
+    "max_header_field_size_kb",
+    "stream_reset_burst",
+    "stream_reset_rate",
     ignored={
+        "disallow_obs_text": "Envoy was seen to take and to refuse the same bytes with it and without it",
         "use_oghttp2_codec": "there is one codec, which does what nghttp2 does",
         "enable_huffman_encoding": "header values are sent as they are, which costs bytes and saves time",
     },
 )
 honours("envoy.config.core.v3.Http2ProtocolOptions.SettingsParameter", "identifier", "value")
 honours("envoy.config.core.v3.KeepaliveSettings", "interval", "timeout", "interval_jitter", "connection_idle_interval")
+
+_NAMED: Final = {1: "hpack_table_size", 3: "max_concurrent_streams", 4: "initial_stream_window_size"}
+"""Settings that have a field of their own."""
+
+
+@forbids("envoy.config.core.v3.Http2ProtocolOptions")
+def check_custom_settings(config: Any, path: str) -> None:
+    """`custom_settings_parameters` that contradict a field, or each other."""
+    where = f"{path}.custom_settings_parameters" if path else "custom_settings_parameters"
+    said: dict[int, int] = {}
+    inconsistent: dict[int, None] = {}
+    collisions: list[str] = []
+    for each in config.custom_settings_parameters:
+        identifier, value = each.identifier.value, each.value.value
+        if said.setdefault(identifier, value) != value:
+            inconsistent[identifier] = None
+        elif identifier == 2 and value == 1:
+            raise ConfigError(
+                "server push is not supported by Envoy and can not be enabled via a SETTINGS parameter.", where
+            )
+        elif identifier == 8:
+            raise ConfigError(
+                'the "allow_connect" SETTINGS parameter must only be configured through the named field', where
+            )
+        elif identifier in _NAMED and config.HasField(_NAMED[identifier]):
+            collisions.append(_NAMED[identifier])
+    if inconsistent:
+        shown = ",".join(f"0x{identifier:02x}" for identifier in inconsistent)
+        raise ConfigError(
+            f"inconsistent HTTP/2 custom SETTINGS parameter(s) detected; identifiers = {{{shown}}}", where
+        )
+    if collisions:
+        raise ConfigError(
+            f"the {{{','.join(dict.fromkeys(collisions))}}} HTTP/2 SETTINGS parameter(s) can not be configured through "
+            "both named and custom parameters",
+            where,
+        )
+
 
 _NUMBERS = (
     "hpack_table_size",
@@ -45,6 +88,8 @@ _NUMBERS = (
     "max_consecutive_inbound_frames_with_empty_payload",
     "max_inbound_priority_frames_per_stream",
     "max_inbound_window_update_frames_per_data_frame_sent",
+    "stream_reset_burst",
+    "stream_reset_rate",
 )
 
 
@@ -68,6 +113,8 @@ class Http2Settings:
         keepalive_idle_interval: PING before a stream is opened after so many seconds of silence; 0 for never.
         max_headers_size: names and values of a message (`max_request_headers_kb`).
         max_headers_count: pseudo-headers are counted.
+        max_field_size: a name or a value, as it is coded.
+        stream_reset_burst, stream_reset_rate: resets of the client at once, and in a second for longer.
         underscores: what to do with a name that has one (`headers_with_underscores_action`).
     """
 
@@ -89,6 +136,9 @@ class Http2Settings:
     keepalive_idle_interval: float = 0.0
     max_headers_size: int = 60 * 1024
     max_headers_count: int = 100
+    max_field_size: int = 64 * 1024
+    stream_reset_burst: int = 1000
+    stream_reset_rate: int = 33
     underscores: int = ALLOW_UNDERSCORES
 
     @classmethod
@@ -106,8 +156,10 @@ class Http2Settings:
         elif stream_errors is None:
             stream_errors = proto.stream_error_on_invalid_http_messaging
         keepalive = proto.connection_keepalive
+        field_size = proto.max_header_field_size_kb.value if proto.HasField("max_header_field_size_kb") else 64
         return cls(
             **given,
+            max_field_size=field_size * 1024,
             allow_connect=proto.allow_connect,
             stream_error_on_invalid_http_message=stream_errors,
             custom_settings=tuple(

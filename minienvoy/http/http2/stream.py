@@ -35,6 +35,7 @@ from .hpack import encode_entries
 if TYPE_CHECKING:
     from ...event.dispatcher import Timer
     from ..byte_meter import ByteMeter
+    from .active_stream import Http2ActiveStream
     from .connection import Http2Connection
 
 RESET_CODES = {
@@ -60,13 +61,13 @@ class Http2Stream:
         meter: counts the bytes of the stream, where that is wanted.
         tunnel: what is between its ends is no HTTP, and breaks as a connection does.
         remote_end: the peer has sent END_STREAM.
+        zombie: who waits until all that was encoded has left, or nothing more will; None if nobody does.
     """
 
     __slots__ = (
         "_backed_up",
         "_disabled",
         "_flush_timer",
-        "_reset_after",
         "_trailers",
         "_waiting_size",
         "closed",
@@ -84,6 +85,7 @@ class Http2Stream:
         "tunnel",
         "waiting",
         "watermark",
+        "zombie",
     )
 
     def __init__(self, connection: Http2Connection, stream_id: int) -> None:
@@ -92,19 +94,19 @@ class Http2Stream:
         self.decoder: Any = None
         self.send_window = connection.peer_initial_window
         self.outstanding = self.consumed = 0
-        self.expected = -1
+        self.expected: float = -1
         self.local_end = self.remote_end = self.closed = False
         self.watermark: Callable[[bool], None] | None = None
         self.waiting: list[bytes] | None = None
         self._waiting_size = 0
         self._trailers: HeaderMap | None = None
-        self._reset_after = False
         self._backed_up = False
         self._disabled = 0
         self.held = 0
         self._flush_timer: Timer | None = None
         self.meter: ByteMeter | None = None
         self.tunnel = False
+        self.zombie: Http2ActiveStream | None = None
 
     # -- sending
 
@@ -138,14 +140,14 @@ class Http2Stream:
                 if self.remote_end and not connection.dispatching:
                     connection.close_stream(self)
                     self.decoder = None  # it knows us, too: only the garbage collector could find the two
-                elif self.remote_end or self._reset_after:
+                elif self.remote_end:
                     self.finish()
             return
         if self.waiting is None:
             self.waiting = []
         if data:
             self.waiting.append(data)
-            self._waiting_size += length
+            self._set_waiting_size(self._waiting_size + length)
         self.local_end = end_stream
         self.pump()
         if end_stream and self.waiting is not None:
@@ -187,7 +189,7 @@ class Http2Stream:
             last = ends and at + length == size
             connection.queue_data(frame(DATA, END_STREAM if last else 0, self.id, data[at : at + length]))
             at += length
-        self._waiting_size = size - at
+        self._set_waiting_size(size - at)
         if at < size:
             self.waiting = [data[at:] if at else data]
             connection.block(self)
@@ -206,6 +208,10 @@ class Http2Stream:
         if self._backed_up and self._waiting_size <= connection.buffer_limit // 2:
             self._backed_up = False
             self._tell_feeder(False)
+
+    def _set_waiting_size(self, size: int) -> None:
+        self.connection.stats.pending_send_bytes += size - self._waiting_size
+        self._waiting_size = size
 
     def _tell_feeder(self, high: bool) -> None:
         callback = self.watermark
@@ -234,7 +240,7 @@ class Http2Stream:
 
     def _end_sending(self) -> None:
         self.local_end = True
-        if self.remote_end or self._reset_after:
+        if self.remote_end:
             self.finish()
 
     def finish(self) -> None:
@@ -252,16 +258,16 @@ class Http2Stream:
             else:
                 self.connection.close_stream(self)
             self.decoder = None
+        if self.zombie is not None:
+            self.zombie.on_encode_complete()
 
     def reset_stream(self, reason: StreamResetReason) -> None:
-        """Give the stream up; what has been encoded to its end is still sent."""
+        """Give the stream up; what has been encoded to its end has been sent, unless it waits for the peer's window."""
         self.decoder = None
         if self.closed:
             return
-        if self.local_end and reason is StreamResetReason.LOCAL_RESET:
-            self._reset_after = True
-            if self.waiting is None:
-                self.finish()
+        if self.local_end and reason is StreamResetReason.LOCAL_RESET and self.waiting is None:
+            self.finish()
         else:
             self._send_reset(RESET_CODES.get(reason, self.reset_code))
 
@@ -270,6 +276,8 @@ class Http2Stream:
         connection.stats.tx_reset += 1
         connection.queue_data(rst_stream(self.id, code))
         connection.close_stream(self)
+        if self.zombie is not None:
+            self.zombie.on_encode_complete()
 
     # -- receiving
 
@@ -294,7 +302,8 @@ class Http2Stream:
         """The stream is over: the bytes that were held against it are the connection's again."""
         held, self.held = self.held, 0
         self.waiting = None
-        self._waiting_size = 0
+        if self._waiting_size:
+            self._set_waiting_size(0)
         if self._flush_timer is not None:
             self._flush_timer.disable()
             self._flush_timer = None

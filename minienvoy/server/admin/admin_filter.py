@@ -70,7 +70,7 @@ class AdminFilter(StreamDecoderFilter):
         )
         callbacks = self.decoder_callbacks
         callbacks.encode_headers(response.header_map(), False, "admin_filter_response")
-        callbacks.encode_data(response.body, True)
+        callbacks.encode_data(response.rendered(), True)
 
 
 def create_admin_filter_factory(run: Callable[[AdminRequest], AdminResponse]) -> HttpFilterFactory:

@@ -57,6 +57,10 @@ class AdminListenerManager(Protocol):
 
 
 class AdminClusterManager(Protocol):
+    @property
+    def singletons(self) -> Mapping[str, Any]:
+        """What clusters share, by name."""
+
     def clusters(self) -> Mapping[str, Cluster]: ...
     def warming_clusters(self) -> Mapping[str, Cluster]: ...
 
@@ -128,6 +132,10 @@ class AdminServer(Protocol):
     @property
     def route_configs(self) -> Mapping[str, tuple[Any, float]]:
         """`RouteConfiguration` messages inside listeners, by any key, each with the wall time it was taken at."""
+
+    @property
+    def scoped_routes(self) -> Sequence[tuple[Any, float]]:
+        """`ScopedRoutes` messages inside listeners, each with the wall time it was taken at."""
 
     def fail_health_check(self, fail: bool) -> None: ...
     def shutdown(self) -> None:

@@ -29,7 +29,7 @@ class ConfigTracker:
             "bootstrap": self._bootstrap,
             "clusters": self._clusters,
             "listeners": self._listeners,
-            "route_scopes": lambda matcher: _new("ScopedRoutesConfigDump"),
+            "route_scopes": self._route_scopes,
             "routes": self._routes,
             "secrets": self._secrets,
         }
@@ -57,9 +57,9 @@ class ConfigTracker:
     def _bootstrap(self, matcher: NameMatcher) -> Any:
         server = self._server
         dump = _new("BootstrapConfigDump")
+        # The node as it was configured: what the command line says instead is in /server_info.
+        add_extensions(server.bootstrap.node)
         dump.bootstrap.CopyFrom(server.bootstrap)
-        add_extensions(server.node)
-        dump.bootstrap.node.CopyFrom(server.node)
         dispatcher = server.dispatcher
         timestamp(dispatcher.wall_time() - dispatcher.monotonic_time() + server.start_monotonic, dump.last_updated)
         return dump
@@ -91,6 +91,18 @@ class ConfigTracker:
         for config, updated in self._server.route_configs.values():
             if matcher(config.name):
                 _add(dump.static_route_configs, "route_config", config, updated)
+        return dump
+
+    def _route_scopes(self, matcher: NameMatcher) -> Any:
+        """Scopes are what is named; who chooses among them is told in any case."""
+        dump = _new("ScopedRoutesConfigDump")
+        for config, updated in self._server.scoped_routes:
+            entry = dump.inline_scoped_route_configs.add()
+            entry.name = config.name
+            for scope in config.scoped_route_configurations_list.scoped_route_configurations:
+                if matcher(scope.name):
+                    pack(scope, entry.scoped_route_configs.add())
+            timestamp(updated, entry.last_updated)
         return dump
 
     def _secrets(self, matcher: NameMatcher) -> Any:

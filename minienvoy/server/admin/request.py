@@ -6,6 +6,7 @@ Envoy: `Server::AdminStream`, `Http::Utility::QueryParamsMulti`, `Utility::popul
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from ...http.header_map import ResponseHeaderMap
@@ -82,11 +83,19 @@ class AdminRequest:
 
 @record(frozen=False)
 class AdminResponse:
-    """An answer. `headers` are what the handler itself says, in order; `header_map` adds what all answers have."""
+    """An answer. `headers` are what the handler itself says, in order; `header_map` adds what all answers have.
+
+    `body` may be what renders it (Envoy: `Admin::Request::nextChunk`): it is asked when the head has been given to the
+    connection manager, so what is told of statistics counts this very answer.
+    """
 
     status: int = 200
-    body: bytes = b""
+    body: bytes | Callable[[], bytes] = b""
     headers: list[tuple[str, str]] = field(default_factory=list)
+
+    def rendered(self) -> bytes:
+        """The body; asked for once, when the head is on its way."""
+        return self.body if isinstance(self.body, bytes) else self.body()
 
     def header_map(self) -> ResponseHeaderMap:
         headers = ResponseHeaderMap(self.status)

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from ...record import replace
 from ...stats.params import NameFilter, StatsParams, StatsParamsError, parse_stats_params
-from ...stats.render import render_stats, render_text
+from ...stats.prometheus import render_prometheus
+from ...stats.render import render_json, render_text
 from ...stats.tag_extractor import TagProducer
 from .admin_html import stats_page
 from .name_filter import compile_name_filter
-from .request import HTML, TEXT, AdminRequest, AdminResponse, ok, text_response
+from .request import HTML, JSON, TEXT, AdminRequest, AdminResponse, ok, text_response
 
 if TYPE_CHECKING:
     from .admin_server import AdminServer
@@ -69,12 +70,15 @@ class StatsHandler:
         if params.format in ("html", "active-html"):
             page = stats_page(self._params, query, render_text(server.stats, params))
             return text_response(page, content_type=HTML)
+        if params.format in ("text", "json"):
+            content_type = JSON if params.format == "json" else TEXT
+            render = render_json if params.format == "json" else render_text
+            return AdminResponse(200, lambda: render(server.stats, params).encode(), [("content-type", content_type)])
         if self._tags is None:
             # Its regexes take a while to compile, and only Prometheus wants them: not at start.
             self._tags = TagProducer(server.tag_settings.tags, server.tag_settings.use_all_default_tags)
-        content_type, text = render_stats(server.stats, self._tags, params)
-        # Envoy's admin says no version of Prometheus' text format.
-        return text_response(text, content_type=TEXT if params.format == "prometheus" else content_type)
+        # Envoy's admin says no version of Prometheus' text format, and renders it before it sends a head.
+        return text_response(render_prometheus(server.stats, self._tags, params))
 
 
 def _parse(query: Mapping[str, str]) -> StatsParams:

@@ -14,6 +14,7 @@ from .config_dump_handler import ConfigDumpHandler
 from .explain_handler import ExplainHandler
 from .faults_handler import FaultsHandler
 from .init_dump_handler import InitDumpHandler
+from .kubernetes_handler import KubernetesHandler
 from .listeners_handler import ListenersHandler
 from .profiling_handler import ProfilingHandler
 from .request import AdminRequest, AdminResponse, ok, text_response
@@ -62,6 +63,7 @@ def make_url_handlers(
     config_dump = ConfigDumpHandler(config_tracker)
     explain = ExplainHandler(server)
     faults = FaultsHandler(server)
+    kubernetes = KubernetesHandler(server)
     init_dump = InitDumpHandler(server)
     listeners = ListenersHandler(server)
     profiling = ProfilingHandler()
@@ -168,6 +170,13 @@ def make_url_handlers(
             "/minienvoy/unsupported",
             "print what the configuration asks for and minienvoy does not do",
             explain.handler_unsupported,
+            listed=False,
+        ),
+        UrlHandler(
+            "/minienvoy/kubernetes",
+            "print which pods are hosts, which are not, and why",
+            kubernetes.handler_kubernetes,
+            params=(_text("cluster", "The cluster"), _choice("format", "Format to use", "text", "json")),
             listed=False,
         ),
         UrlHandler(

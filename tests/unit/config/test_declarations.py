@@ -51,7 +51,8 @@ READ_FOR = {
         "server/listener_manager.py",
     ),
     "server/server.py": ("config/runtime.py", "network/dns.py", "server/stats_settings.py"),
-    "upstream/cluster.py": (
+    "upstream/cluster_info.py": (
+        "upstream/cluster.py",
         "extensions/clusters/dns.py",
         "extensions/clusters/original_dst.py",
         "network/dns.py",
@@ -86,8 +87,12 @@ READ_FOR = {
         "extensions/load_balancing_policies/own_hash_policy.py",
         "upstream/thread_aware_load_balancer.py",
     ),
+    "extensions/load_balancing_policies/client_side_weighted_round_robin.py": (
+        "extensions/load_balancing_policies/orca_oob.py",
+    ),
     "extensions/load_balancing_policies/subset_config.py": ("extensions/load_balancing_policies/subset.py",),
     "upstream/cluster_health.py": (
+        "extensions/health_checkers/grpc.py",
         "extensions/health_checkers/http.py",
         "extensions/health_checkers/tcp.py",
         "upstream/health_check_config.py",
@@ -102,11 +107,6 @@ READ_FOR = {
 NOT_READ = {
     ("router/header_parser.py", "raw_value"): "Envoy ignores it too",
     ("extensions/clusters/dynamic_forward_proxy.py", "allow_coalesced_connections"): "only as it is by default",
-    (
-        "extensions/load_balancing_policies/client_side_weighted_round_robin.py",
-        "enable_oob_load_report",
-    ): "only as it is by default",
-    ("extensions/filters/network/http_connection_manager.py", "match_upstream"): "only as it is by default",
     (
         "extensions/filters/listener/tls_inspector.py",
         "close_connection_on_client_hello_parsing_errors",
@@ -124,14 +124,14 @@ NOT_READ = {
     ("matchers/match_tree.py", "prefix_match_map"): "by the name that WhichOneof gives",
     ("matchers/match_tree.py", "and_matcher"): "by the name that WhichOneof gives",
     ("matchers/string.py", "patterns"): "server/stats_settings.py compiles it; it is declared there too",
-    ("server/listener.py", "use_original_dst"): "only as it is by default",
     ("server/listener.py", "enable_mptcp"): "only as it is by default",
     ("server/listener.py", "description"): "for people",
     ("server/listener.py", "protocol"): "TCP is all there is",
     ("server/listener.py", "use_proxy_proto"): "only as it is by default",
     ("server/stats_settings.py", "inclusion_list"): "by the name that WhichOneof gives",
-    ("upstream/cluster.py", "protocol"): "TCP is all there is",
-    ("upstream/cluster_health.py", "codec_client_type"): "only HTTP/1",
+    ("upstream/cluster_info.py", "protocol"): "TCP is all there is",
+    ("upstream/http_protocol_options.py", "alternate_protocols_cache_options"): "refused: it is for HTTP/3",
+    ("upstream/http_protocol_options.py", "http3_protocol_options"): "refused",
     ("upstream/load_assignment.py", "cluster_name"): "only a subscription would ask for it",
 }
 """Declared fields that no code names, and why that is right."""

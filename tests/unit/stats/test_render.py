@@ -5,9 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from minienvoy.stats.params import StatsParams, parse_stats_params
-from minienvoy.stats.render import json_number, render_html, render_json, render_stats, render_text
+from minienvoy.stats.render import json_number, render_json, render_text
 from minienvoy.stats.store import Store
-from minienvoy.stats.tag_extractor import TagProducer
 
 Recordings = Callable[[str], str]
 
@@ -86,25 +85,6 @@ def test_only_what_is_asked_for(small_store: Store, query: dict[str, str], names
 
 def test_json_of_nothing() -> None:
     assert render_json(Store(), StatsParams()) == '{"stats":[]}'
-
-
-def test_html_is_escaped(small_store: Store) -> None:
-    page = render_html(small_store, StatsParams())
-    assert "t: &quot;x&quot;&lt;y&gt;&quot;" in page
-
-
-@pytest.mark.parametrize(
-    ("format_name", "content_type"),
-    [
-        ("text", "text/plain; charset=UTF-8"),
-        ("json", "application/json"),
-        ("prometheus", "text/plain; version=0.0.4; charset=utf-8"),
-        ("html", "text/html; charset=UTF-8"),
-    ],
-)
-def test_content_types(small_store: Store, format_name: str, content_type: str) -> None:
-    answer = render_stats(small_store, TagProducer(), parse_stats_params({"format": format_name}))
-    assert answer[0] == content_type
 
 
 @pytest.mark.parametrize(

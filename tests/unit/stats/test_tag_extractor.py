@@ -77,12 +77,16 @@ def test_rules_of_the_configuration() -> None:
     [
         (TagSpecifier("mine"), "No regex specified for tag specifier and no default regex for name: 'mine'"),
         (TagSpecifier("mine", regex="("), "Invalid regex"),
-        (TagSpecifier("mine", regex="a"), "has no group"),
     ],
 )
 def test_rules_that_can_not_be_used_are_refused(specifier: TagSpecifier, problem: str) -> None:
     with pytest.raises(ConfigError, match=problem.replace("(", r"\(")):
         TagProducer([specifier])
+
+
+def test_a_rule_without_a_group_says_nothing() -> None:
+    producer = TagProducer([TagSpecifier("mine", regex="a")], use_all_default_tags=False)
+    assert producer.tagged("cluster.a.x").tags == ()
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

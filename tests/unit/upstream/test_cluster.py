@@ -10,7 +10,8 @@ from minienvoy.errors import ConfigError
 from minienvoy.http.http1.header_formatter import proper_case_words
 from minienvoy.network.address import Address
 from minienvoy.stats.store import Store
-from minienvoy.upstream.cluster import Cluster, ClusterContext, TcpKeepalive, create_cluster
+from minienvoy.upstream.cluster import Cluster, ClusterContext, create_cluster
+from minienvoy.upstream.cluster_info import TcpKeepalive
 from minienvoy.upstream.host import HostSet
 
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -227,16 +228,8 @@ CHECK = {"timeout": "1s", "interval": "1s", "unhealthy_threshold": 1, "healthy_t
     [
         ({"type": "EDS"}, "type"),
         (
-            {"health_checks": [{**CHECK, "grpc_health_check": {}}]},
-            "health_checks[0].grpc_health_check",
-        ),
-        (
-            {"health_checks": [{**CHECK, "http_health_check": {"path": "/", "codec_client_type": "HTTP2"}}]},
+            {"health_checks": [{**CHECK, "http_health_check": {"path": "/", "codec_client_type": "HTTP3"}}]},
             "health_checks[0].http_health_check.codec_client_type",
-        ),
-        (
-            {"health_checks": [{**CHECK, "tcp_health_check": {}, "transport_socket_match_criteria": {"a": "b"}}]},
-            "health_checks[0].transport_socket_match_criteria",
         ),
     ],
 )

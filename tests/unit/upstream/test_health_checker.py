@@ -59,7 +59,7 @@ class ScriptedChecker(HealthChecker):
         return ScriptedSession(self, host)
 
 
-@HEALTH_CHECKERS.register("scripted", SCRIPTED)
+@HEALTH_CHECKERS.register("test.scripted", SCRIPTED)
 def create_scripted(config: Any, settings: HealthCheckSettings, context: HealthCheckerContext) -> HealthChecker:
     return ScriptedChecker(settings, context)
 

@@ -23,14 +23,14 @@ from ....http.grpc import http_to_grpc_status, is_grpc, percent_encode
 from ....http.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
 from ....server.factory_context import FactoryContext
 from ....stats.store import Scope
-from ..common.grpc_counts import charge, counts_of, method_prefix
+from ..common.grpc_counts import charge, counts_of, service_and_method
 
 CONFIG_TYPE: Final = "envoy.extensions.filters.http.grpc_web.v3.GrpcWeb"
 _BINARY: Final = (b"application/grpc-web", b"application/grpc-web+proto")
 _TEXT: Final = (b"application/grpc-web-text", b"application/grpc-web-text+proto")
 _TRAILERS: Final = 0x80
-_MAX_WORDS: Final = 8192
-"""Bytes of a body that becomes a `grpc-message`."""
+_MAX_WORDS: Final = 16384
+"""Bytes of a body in several pieces that become a `grpc-message`; what comes in one piece becomes one as a whole."""
 
 honours(CONFIG_TYPE)
 
@@ -38,8 +38,9 @@ honours(CONFIG_TYPE)
 class GrpcWebFilter(StreamFilter):
     """One stream."""
 
-    def __init__(self, clusters: Any) -> None:
+    def __init__(self, clusters: Any, other_statuses: set[bytes]) -> None:
         self._clusters = clusters
+        self._other_statuses = other_statuses
         self._scope: Scope | None = None
         self._prefix = ""
         self._is_web = self._text_request = self._text_response = False
@@ -47,7 +48,8 @@ class GrpcWebFilter(StreamFilter):
         self._frames = b""
         self._refused: ResponseHeaderMap | None = None
         """Headers of a response that is no gRPC; its body becomes the message."""
-        self._words = b""
+        self._words: list[bytes] = []
+        self._words_size = 0
 
     def decode_headers(self, headers: RequestHeaderMap, end_stream: bool) -> FilterHeadersStatus:
         kind = headers.get(b"content-type")
@@ -55,16 +57,19 @@ class GrpcWebFilter(StreamFilter):
             return FilterHeadersStatus.CONTINUE
         self._is_web = True
         # What the proxy itself answers is made into what the client understands on its way back.
-        self.decoder_callbacks.stream_info.became_grpc = True
-        self._scope = counts_of(self.decoder_callbacks, self._clusters, "grpc-web")
-        self._prefix = method_prefix(headers.path)
+        self.decoder_callbacks.stream_info.client_speaks_grpc = False
+        called = service_and_method(headers.path)
+        if called is not None:
+            self._scope = counts_of(self.decoder_callbacks, self._clusters, "grpc-web")
+            self._prefix = f"{called[0]}.{called[1]}."
         # The length of the body is about to change.
         headers.remove(b"content-length")
         headers.set(b"content-type", b"application/grpc")
         self._text_request = kind in _TEXT
         self._text_response = headers.get(b"accept") in _TEXT
         headers.set(b"te", b"trailers")
-        headers.set(b"grpc-accept-encoding", b"identity")
+        if not headers.has(b"grpc-accept-encoding"):
+            headers.set(b"grpc-accept-encoding", b"identity")
         return FilterHeadersStatus.CONTINUE
 
     def decode_data(self, data: bytes, end_stream: bool) -> FilterDataStatus:
@@ -73,37 +78,40 @@ class GrpcWebFilter(StreamFilter):
         encoded = self._encoded + data
         whole = len(encoded) // 4 * 4
         self._encoded = encoded[whole:]
-        try:
-            if end_stream and self._encoded:
-                raise binascii.Error
-            # Every message may have been encoded by itself, padding and all.
-            decoded = b"".join(base64.b64decode(part, validate=True) for part in _base64_parts(encoded[:whole]))
-        except binascii.Error:
-            self.decoder_callbacks.send_local_reply(
-                400, "Bad gRPC-web request, invalid base64 data.", "grpc_base_64_decode_failed"
-            )
-            return FilterDataStatus.STOP_ITERATION_NO_BUFFER
-        self.decoder_callbacks.inject_decoded_data(decoded, end_stream)
+        problem = "_bad_size" if end_stream and self._encoded else ""
+        if not problem:
+            try:
+                decoded = base64.b64decode(encoded[:whole], validate=True)
+            except binascii.Error:
+                decoded = b""
+            # Padding stands at the end alone, and nothing is left over in it.
+            if base64.b64encode(decoded) == encoded[:whole]:
+                self.decoder_callbacks.replace_decoded_data(decoded)
+                return FilterDataStatus.CONTINUE if decoded or end_stream else FilterDataStatus.STOP_ITERATION_NO_BUFFER
+        self.decoder_callbacks.send_local_reply(
+            400, "Bad gRPC-web request, invalid base64 data.", f"grpc_base_64_decode_failed{problem}"
+        )
         return FilterDataStatus.STOP_ITERATION_NO_BUFFER
 
     def encode_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> FilterHeadersStatus:
         if not self._is_web:
             return FilterHeadersStatus.CONTINUE
-        if end_stream and self._scope is not None:
-            charge(self._scope, self._prefix, headers)
-        is_call = headers.has(b"grpc-status") if end_stream else is_grpc(headers.get(b"content-type"))
+        if self._scope is not None:
+            charge(self._scope, self._prefix, headers, self._other_statuses)
+        content_type = headers.get(b"content-type")
+        is_call = headers.status == 200 and (is_grpc(content_type) or _is_web(content_type))
         headers.set(b"content-type", b"application/grpc-web%b+proto" % (b"-text" if self._text_response else b""))
-        if is_call and headers.status == 200:
-            return FilterHeadersStatus.CONTINUE
-        if end_stream:
-            headers.set(b"grpc-status", b"%d" % http_to_grpc_status(headers.status))
+        if is_call or end_stream:
             return FilterHeadersStatus.CONTINUE
         self._refused = headers
         return FilterHeadersStatus.STOP_ITERATION
 
     def encode_data(self, data: bytes, end_stream: bool) -> FilterDataStatus:
         if self._refused is not None:
-            self._words = (self._words + data)[:_MAX_WORDS]
+            # What is above the limit is dropped at the end, but no more of it comes here.
+            if end_stream or self._words_size < _MAX_WORDS:
+                self._words.append(data)
+                self._words_size += len(data)
             if end_stream:
                 self._tell_refusal(self._refused)
                 self.encoder_callbacks.inject_encoded_data(b"", True)
@@ -114,8 +122,9 @@ class GrpcWebFilter(StreamFilter):
         return FilterDataStatus.STOP_ITERATION_NO_BUFFER
 
     def _tell_refusal(self, headers: ResponseHeaderMap) -> None:
-        if self._words:
-            headers.set(b"grpc-message", percent_encode(self._words))
+        words = self._words[0] if len(self._words) == 1 else b"".join(self._words)[:_MAX_WORDS]
+        if words:
+            headers.set(b"grpc-message", percent_encode(words))
         headers.set(b"grpc-status", b"%d" % http_to_grpc_status(headers.status))
         headers.remove(b"content-length")
         headers.add(b"content-length", b"0")
@@ -139,7 +148,7 @@ class GrpcWebFilter(StreamFilter):
             self._tell_refusal(self._refused)
             return FilterTrailersStatus.CONTINUE
         if self._scope is not None:
-            charge(self._scope, self._prefix, trailers)
+            charge(self._scope, self._prefix, trailers, self._other_statuses)
         block = b"".join(b"%b:%b\r\n" % (item[0], item[1]) for item in trailers.entries)
         last = bytes([_TRAILERS]) + len(block).to_bytes(4, "big") + block
         self.encoder_callbacks.add_encoded_data(base64.b64encode(last) if self._text_response else last)
@@ -148,14 +157,13 @@ class GrpcWebFilter(StreamFilter):
         return FilterTrailersStatus.CONTINUE
 
 
-def _base64_parts(encoded: bytes) -> list[bytes]:
-    """Cut behind padding, at a multiple of four."""
-    if b"=" not in encoded[:-2]:
-        return [encoded]
-    return [encoded[at : at + 4] for at in range(0, len(encoded), 4)]
+def _is_web(content_type: bytes | None) -> bool:
+    """Whether a response is gRPC-Web already."""
+    return content_type is not None and content_type.partition(b";")[0].rstrip().lower() in _BINARY
 
 
 @HTTP_FILTERS.register("envoy.filters.http.grpc_web", CONFIG_TYPE)
 def create_grpc_web(proto: Any, context: FactoryContext) -> HttpFilterFactory:
     clusters = context.server.cluster_manager.clusters
-    return lambda: GrpcWebFilter(clusters)
+    other_statuses: set[bytes] = set()
+    return lambda: GrpcWebFilter(clusters, other_statuses)

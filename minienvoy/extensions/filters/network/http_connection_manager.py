@@ -35,7 +35,7 @@ from ....http.http1.settings import Http1Settings
 from ....http.http2.settings import Http2Settings
 from ....http.original_ip_detection import ORIGINAL_IP_DETECTION
 from ....http.proxy_status import ProxyStatus
-from ....http.request_id import request_id_maker
+from ....http.request_id import is_uuid_request_id, request_id_maker
 from ....http.shedding_stream import SheddingFilteredStream, SheddingStream
 from ....matchers.string import compile_string_matcher
 from ....network.filter import NETWORK_FILTERS, NetworkFilterFactory
@@ -58,15 +58,6 @@ AUTO, HTTP1, HTTP2, HTTP3 = range(4)
 """`HttpConnectionManager.CodecType`."""
 _MAGIC: Final = b"PRI * HTTP/2"
 
-_UUID: Final = "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig"
-
-
-def _is_uuid(extension: Any) -> str | None:
-    """The default one; its two settings concern traced requests only."""
-    kind = extension.typed_config.type_url.rpartition("/")[2]
-    return None if kind in ("", _UUID) else f"only {_UUID} is supported"
-
-
 honours(
     CONFIG_TYPE,
     "stat_prefix",
@@ -86,6 +77,9 @@ honours(
     "request_timeout",
     "request_headers_timeout",
     "drain_timeout",
+    "drain_timeout_jitter",
+    "forward_proto_config",
+    "http1_safe_max_connection_duration",
     "delayed_close_timeout",
     "access_log",
     "use_remote_address",
@@ -110,18 +104,21 @@ honours(
     "flush_access_log_on_new_request",
     "local_reply_config",
     "proxy_status_config",
+    "record_route_resolution_stats",
     "scheme_header_transformation",
     "original_ip_detection_extensions",
     "early_header_mutation_extensions",
     "upgrade_configs",
     "forward_client_cert_details",
     "set_current_client_cert_details",
-    when={"request_id_extension": lambda config: _is_uuid(config.request_id_extension)},
+    when={"request_id_extension": lambda config: is_uuid_request_id(config.request_id_extension)},
     skips={"request_id_extension": lambda config: True},
     values={
         "codec_type": ("AUTO", "HTTP1", "HTTP2"),
     },
     ignored={
+        "add_proxy_protocol_connection_state": "no upstream connection begins with a PROXY header that it would be in",
+        "path_normalization_options": "Envoy does not implement them either",
         "represent_ipv4_remote_address_as_ipv4_mapped_ipv6": "Envoy was seen to forward and log the same addresses",
     },
 )
@@ -138,6 +135,7 @@ honours(
 )
 honours(f"{CONFIG_TYPE}.SetCurrentClientCertDetails", "subject", "cert", "chain", "dns", "uri")
 honours(f"{CONFIG_TYPE}.UpgradeConfig", "upgrade_type", "enabled")
+honours(f"{CONFIG_TYPE.rpartition('.')[0]}.ForwardProtoConfig", "https_destination_ports", "http_destination_ports")
 honours(f"{CONFIG_TYPE.rpartition('.')[0]}.LocalReplyConfig", "mappers", "body_format")
 honours(
     f"{CONFIG_TYPE.rpartition('.')[0]}.ResponseMapper",
@@ -156,11 +154,12 @@ honours(
     "use_node_id",
     "literal_proxy_name",
 )
-honours("envoy.config.core.v3.SchemeHeaderTransformation", "scheme_to_overwrite", values={"match_upstream": (False,)})
+honours("envoy.config.core.v3.SchemeHeaderTransformation", "scheme_to_overwrite", "match_upstream")
 honours(
     "envoy.config.core.v3.HttpProtocolOptions",
     "idle_timeout",
     "max_connection_duration",
+    "max_connection_duration_jitter",
     "max_headers_count",
     "max_stream_duration",
     "headers_with_underscores_action",
@@ -177,6 +176,7 @@ honours(
     "allow_custom_methods",
     "ignore_http_11_upgrade",
     ignored={
+        "use_balsa_parser": "there is one parser, which does what Envoy's default does",
         "override_stream_error_on_invalid_http_message": "an invalid message ends an HTTP/1 connection in any case",
     },
 )
@@ -217,7 +217,11 @@ def check_connection_manager(config: Any, path: str) -> None:
 @NETWORK_FILTERS.register("envoy.filters.network.http_connection_manager", CONFIG_TYPE)
 def create_http_connection_manager(config: Any, context: FactoryContext) -> NetworkFilterFactory:
     compiled = compile_connection_manager(config, context)
-    return lambda: ConnectionManager(compiled)
+    if compiled.overload is None:
+        return lambda: ConnectionManager(compiled)
+    from ....http.shedding_connection import SheddingConnectionManager
+
+    return lambda: SheddingConnectionManager(compiled)
 
 
 def compile_connection_manager(config: Any, context: FactoryContext, path: str = "") -> ConnectionManagerConfig:
@@ -233,7 +237,7 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
     route_config = _route_config(config, server, join)
     common, http1 = config.common_http_protocol_options, config.http_protocol_options
     # The admin interface is for whoever wants to know what is wrong.
-    overload = server.overload if config.stat_prefix != "admin" else None
+    overload = context.overload if config.stat_prefix != "admin" else None
     internal = config.internal_address_config if config.HasField("internal_address_config") else None
     filters_context = context.for_http_filters(http_scope)
     filter_chain = create_filter_chain(config.http_filters, filters_context, f"{join}http_filters")
@@ -307,7 +311,15 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         request_headers_timeout=_timeout(config, "request_headers_timeout", 0.0),
         max_stream_duration=_timeout(common, "max_stream_duration", 0.0),
         max_connection_duration=_timeout(common, "max_connection_duration", 0.0),
+        max_connection_duration_jitter=common.max_connection_duration_jitter.value / 100,
+        http1_safe_max_connection_duration=config.http1_safe_max_connection_duration,
         drain_timeout=_timeout(config, "drain_timeout", 5.0),
+        drain_timeout_jitter=config.drain_timeout_jitter.value / 100,
+        draw=server.random.stream(f"http.{config.stat_prefix}.jitter").random,
+        secure_ports={
+            **dict.fromkeys(config.forward_proto_config.http_destination_ports, False),
+            **dict.fromkeys(config.forward_proto_config.https_destination_ports, True),
+        },
         delayed_close_timeout=_timeout(config, "delayed_close_timeout", 1.0),
         max_requests_per_connection=common.max_requests_per_connection.value,
         access_log_flush_interval=_timeout(
@@ -325,6 +337,13 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         client_cert=_client_cert(config),
     )
     report_bytes(compiled, http_scope)
+    if config.record_route_resolution_stats or server.times_routes:
+        from ....http.route_resolution import RouteResolutionRecorder, RouteResolutionStats, TimedRouteConfig
+
+        compiled.route_config = TimedRouteConfig(route_config, server.dispatcher)
+        if config.record_route_resolution_stats:
+            recorder = RouteResolutionRecorder(http_scope.struct(RouteResolutionStats))
+            compiled.access_logs = (*compiled.access_logs, recorder)
     return compiled
 
 
@@ -357,18 +376,18 @@ def _codec_maker(config: Any, context: FactoryContext) -> Callable[[ConnectionMa
             return made
         from ....http.http2.conn_manager import Http2ConnectionManager
         from ....http.http2.keepalive import Keepalive
-        from ....http.http2.server_connection import ServerConnection as Http2ServerConnection
+        from ....http.http2.selection import server_codec as http2_server_codec
 
         if not http2_stats:
             http2_stats.append(server.stats.scope("http2").struct(Http2CodecStats))
-        manager.__class__ = Http2ConnectionManager
+        manager.__class__ = manager.http2_class()
         assert isinstance(manager, Http2ConnectionManager)
         manager.become()
-        make_http2: type[Http2ServerConnection] = Http2ServerConnection
-        if server.byte_meters:
-            from ....http.http2.metered import MeteredServerConnection as make_http2
+        make_http2 = http2_server_codec(server.http2_codec, server.byte_meters)
         codec = make_http2(manager.connection, manager, http2_settings, http2_stats[0], server.dispatcher.post)
         codec.flush_timeout = flush_timeout
+        if manager.config.overload is not None:
+            codec.scaled = manager.config.overload.scaled
         if http2_settings.keepalive_interval:
             codec.keepalive = Keepalive(codec, server.dispatcher, draw, manager.on_keepalive_timeout)
         return codec
@@ -381,17 +400,25 @@ def _speaks_http2(connection: Connection, data: bytes) -> bool:
     """By what ALPN agreed on; without it, by the first bytes (`ConnectionManagerUtility::determineNextProtocol`)."""
     ssl = connection.info.ssl
     protocol = ssl.alpn if ssl is not None else ""
-    return protocol == "h2" if protocol in ("h2", "http/1.1", "http/1.0") else data.startswith(_MAGIC)
+    return protocol == "h2" if protocol else data.startswith(_MAGIC)
 
 
 def _route_config(config: Any, server: ServerContext, join: str) -> RouteConfig | ScopedConfig:
-    manager = server.cluster_manager
+    manager, scheme = server.cluster_manager, config.scheme_header_transformation
     random = _random_integer(server.random.stream(f"http.{config.stat_prefix}.route").getrandbits)
 
     def make(proto: Any, path: str) -> RouteConfig:
         validate = not proto.HasField("validate_clusters") or proto.validate_clusters.value
         exists = (lambda name: manager.get(name) is not None) if validate else None
-        return RouteConfig(proto, path, runtime=server.runtime, sources=server, random=random, cluster_exists=exists)
+        return RouteConfig(
+            proto,
+            path,
+            runtime=server.runtime,
+            sources=server,
+            random=random,
+            cluster_exists=exists,
+            takes_scheme_of_upstream=scheme.match_upstream and not scheme.scheme_to_overwrite,
+        )
 
     kind = config.WhichOneof("route_specifier")
     if kind == "route_config":

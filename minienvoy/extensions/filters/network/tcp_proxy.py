@@ -7,7 +7,7 @@ Envoy: `TcpProxy::Filter`, `TcpProxy::UpstreamDrainManager`; docs "TCP proxy".
                  of one side resets the other; who can not take more stops the reading of the other side
     flushing     the client is gone: what it had sent still goes upstream
 
-Not implemented: `tunneling_config`, `on_demand`.
+Not implemented: `on_demand`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ....network.connection import (
     DetectedCloseType,
 )
 from ....network.filter import NETWORK_FILTERS, FilterStatus, NetworkFilterFactory, ReadFilter
-from ....stream_info import AccessLogType, ResponseFlag, StreamInfo
+from ....stream_info import AccessLogType, ConnectionInfo, ResponseFlag, StreamInfo
 from ....upstream.conn_pool import PoolFailureReason
 from ....upstream.host import Host
 from ....upstream.tcp_conn_pool import PendingConnection, tcp_conn_pool
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ....server.factory_context import FactoryContext
     from ....upstream.cluster import Cluster
     from ....upstream.load_balancer import OverrideHost, RetryPriority
+    from .tcp_proxy_tunnel import HttpUpstream
 
 # `TcpProxy::UpstreamFailureReason`, as it stands in %DOWNSTREAM_LOCAL_CLOSE_REASON%, with Envoy's spelling.
 CONNECT_FAILED, NO_HEALTHY_UPSTREAM, RESOURCE_LIMIT_EXCEEDED, NO_ROUTE = range(4)
@@ -45,13 +46,16 @@ CONNECT_FAILED, NO_HEALTHY_UPSTREAM, RESOURCE_LIMIT_EXCEEDED, NO_ROUTE = range(4
 PER_CONNECTION_CLUSTER: Final = "envoy.tcp_proxy.cluster"
 """In the filter state of a connection: the cluster that a filter before this one has chosen."""
 
+DISABLE_TUNNELING: Final = "envoy.tcp_proxy.disable_tunneling"
+"""Likewise: true for a connection that is to have no tunnel."""
+
 
 class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
     """The downstream side; it is also what the load balancer asks (`LoadBalancerContext`)."""
 
     explain: Explanation = NO_EXPLANATION
-    _upstream: Upstream | None = None
-    _connecting: PendingConnection | None = None
+    _upstream: Upstream | HttpUpstream | None = None
+    _connecting: PendingConnection | HttpUpstream | None = None
     _cluster: Cluster | None = None
     _idle_timer: LazyTimer | None = None
     _max_duration_timer: Timer | None = None
@@ -61,6 +65,8 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
     _early_data: bytes | None = None
     _early_end_stream = False
     _early_reading = True
+    _splices_up = True
+    """Bulk from the client need not pass through here."""
 
     def __init__(self, config: TcpProxyConfig) -> None:
         self._config = config
@@ -109,7 +115,7 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
         upstream.write(data)
         if end_stream:
             upstream.connection.write_half_close()
-        elif size >= BULK_CHUNK:
+        elif size >= BULK_CHUNK and self._splices_up:
             upstream.on_bulk_up(size)
         if self._idle_timer is not None:
             self._idle_timer.enable(self._config.idle_timeout)
@@ -163,6 +169,8 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
         self._stream_info.cluster_metadata = cluster.metadata
         if not self._attempts:
             self.explain.decided("cluster", cluster.name, "tcp_proxy")
+            if self.explain is not NO_EXPLANATION:
+                cluster.explain_endpoints(self.explain)
         if not cluster.resource_manager.connections.can_create:
             stats.upstream_cx_overflow += 1
             self._give_up(RESOURCE_LIMIT_EXCEEDED, ResponseFlag.UPSTREAM_OVERFLOW)
@@ -179,6 +187,14 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
             self._stream_info.attempt_count = self._attempts
             now = self.connection.dispatcher.monotonic_time()
             self._stream_info.upstream_connect_start_time = self._stream_info.upstream_request_create_time = now
+            tunneling = self._config.tunneling
+            if tunneling is not None and (state is None or not state.get(DISABLE_TUNNELING)):
+                from .tcp_proxy_tunnel import HttpUpstream
+
+                tunnel = HttpUpstream(self, tunneling, cluster, host)
+                if tunnel.start():
+                    self._connecting = tunnel
+                return
             client = tcp_conn_pool(cluster, host).new_connection(self)
             if client is not None:
                 self._connecting = client
@@ -208,31 +224,46 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
         self._retry_timer = self._timer(self._establish_upstream_connection, self._config.random.random() * ceiling)
 
     def on_pool_ready(self, connection: Connection, host: Host) -> None:
-        self._connecting = None
-        config, info = self._config, self._stream_info
         assert self._cluster is not None
+        self._on_connected(connection.info, host)
+        upstream = Upstream(self, connection, host.cluster or self._cluster, self._config, self._idle_timer)
+        self._upstream = upstream
+        connection.add_callbacks(upstream)
+        connection.add_read_filter(upstream)
+        self._begin(upstream)
+
+    def on_tunnel_ready(self, tunnel: HttpUpstream, host: Host) -> None:
+        """The upstream has granted it."""
+        self._on_connected(tunnel.info, host)
+        self._upstream = tunnel
+        self._begin(tunnel)
+
+    def _on_connected(self, connection: ConnectionInfo, host: Host) -> None:
+        self._connecting = None
+        info = self._stream_info
         if self.explain is not NO_EXPLANATION:
             self.explain.decided("connection", host, "new")
         if host.outlier is not None:
             host.outlier.put_connected_finally()
         info.upstream_host = host
         info.attempted_hosts += (host,)
-        info.attempted_connection_ids += (connection.info.id,)
-        info.upstream_connection = connection.info
-        info.upstream_connect_complete_time = self.connection.dispatcher.monotonic_time()
-        info.upstream_connection_pool_ready_time = info.upstream_connect_complete_time
+        info.attempted_connection_ids += (connection.id,)
+        info.upstream_connection = connection
+        ssl, now = connection.ssl, self.connection.dispatcher.monotonic_time()
+        info.upstream_connect_complete_time = now if ssl is None else ssl.connected_time
+        info.upstream_connection_pool_ready_time = now
         if self._idle_timer is not None:
-            self._idle_timer.enable(config.idle_timeout)
-        self._upstream = Upstream(self, connection, host.cluster or self._cluster, config, self._idle_timer)
-        connection.add_callbacks(self._upstream)
-        connection.add_read_filter(self._upstream)
-        if config.flush_on_connected:
+            self._idle_timer.enable(self._config.idle_timeout)
+
+    def _begin(self, upstream: Upstream | HttpUpstream) -> None:
+        """Pass on what the client has to say."""
+        if self._config.flush_on_connected:
             self._log(AccessLogType.TCP_UPSTREAM_CONNECTED)
         early, self._early_data = self._early_data, None
         if early is None:
             self.connection.read_disable(False)
         else:
-            self._release_early_data(self._upstream, early)
+            self._release_early_data(upstream, early)
 
     def on_upstream_closed(self, connection: Connection) -> None:
         """The upstream connection has ended, not because the client's did."""
@@ -244,6 +275,23 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
             self.connection.close(ConnectionCloseType.ABORT_RESET)
         else:
             self.connection.close(ConnectionCloseType.FLUSH_WRITE)
+
+    # -- from a tunnel
+
+    def on_tunnel_data(self, data: bytes) -> None:
+        self._stats.downstream_cx_tx_bytes_total += len(data)
+        self.connection.write(data)
+        if self._idle_timer is not None:
+            self._idle_timer.enable(self._config.idle_timeout)
+
+    def on_tunnel_closed(self, reset: bool) -> None:
+        """It has ended, not because the client's connection did."""
+        if self._idle_timer is not None:
+            self._idle_timer.close()
+            self._idle_timer = None
+        if reset:
+            self._stream_info.set_response_flag(ResponseFlag.UPSTREAM_REMOTE_RESET)
+        self.connection.close(ConnectionCloseType.ABORT_RESET if reset else ConnectionCloseType.FLUSH_WRITE)
 
     # -- what a load balancer asks
 
@@ -290,7 +338,7 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
         if first:
             self._establish_upstream_connection()
 
-    def _release_early_data(self, upstream: Upstream, early: bytes) -> None:
+    def _release_early_data(self, upstream: Upstream | HttpUpstream, early: bytes) -> None:
         upstream.stats.upstream_cx_tx_bytes_total += len(early)
         upstream.write(early)
         if self._early_end_stream:
@@ -349,4 +397,9 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
 @NETWORK_FILTERS.register("envoy.filters.network.tcp_proxy", TYPE)
 def create_tcp_proxy_filter(config: Any, context: FactoryContext) -> NetworkFilterFactory:
     settings = TcpProxyConfig.from_proto(config, context)
-    return lambda: TcpProxyFilter(settings)
+    overload = context.overload
+    if overload is None:
+        return lambda: TcpProxyFilter(settings)
+    from .tcp_proxy_shedding import SheddingTcpProxyFilter
+
+    return lambda: SheddingTcpProxyFilter(settings, overload)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
-from ....config.fields import honours
+from ....config.fields import declared_in, honours
 from ....errors import ConfigError
 from ....record import record
 from ....stats.store import CounterValue, GaugeValue, StatsStruct
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ....event.random import RandomStream
     from ....server.factory_context import FactoryContext
     from ....stream_info import StreamInfo
+    from .tcp_proxy_tunneling_config import TunnelingConfig
 
 TYPE: Final = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 DEFAULT_IDLE_TIMEOUT: Final = 3600.0
@@ -41,9 +42,11 @@ honours(
     "max_downstream_connection_duration",
     "max_downstream_connection_duration_jitter_percentage",
     "max_early_data_bytes",
+    "tunneling_config",
     values={"upstream_connect_mode": ("IMMEDIATE", "ON_DOWNSTREAM_DATA")},
     whole=("metadata_match",),
 )
+declared_in("minienvoy.extensions.filters.network.tcp_proxy_tunneling_config", f"{TYPE}.TunnelingConfig")
 honours(f"{TYPE}.WeightedCluster", "clusters")
 honours(f"{TYPE}.WeightedCluster.ClusterWeight", "name", "weight", whole=("metadata_match",))
 honours(
@@ -104,6 +107,7 @@ class TcpProxyConfig:
         backoff: (base, maximum) interval between connect attempts; None tries again at once.
         hash_method: what balancers that hash go by; None if nothing is told.
         max_early_data: bytes; None connects upstream before the client has sent anything.
+        tunneling: how the upstream is asked for a tunnel; None if it is connected to.
         connect_on_data: connect when the client has sent something (`upstream_connect_mode`).
     """
 
@@ -123,6 +127,7 @@ class TcpProxyConfig:
     connect_on_data: bool
     max_early_data: int
     hash_method: Callable[[StreamInfo], int | None] | None = None
+    tunneling: TunnelingConfig | None = None
 
     @classmethod
     def from_proto(cls, config: Any, context: FactoryContext) -> TcpProxyConfig:
@@ -151,6 +156,7 @@ class TcpProxyConfig:
             _connects_on_data(config),
             config.max_early_data_bytes.value,
             _hash_method(config.hash_policy),
+            _tunneling(config, context),
         )
 
     def pick_route(self) -> TcpRoute:
@@ -232,3 +238,11 @@ def _access_logs(configs: Any, context: FactoryContext) -> tuple[AccessLog, ...]
     from ....access_log.access_log import create_access_logs
 
     return tuple(create_access_logs(configs, context))
+
+
+def _tunneling(config: Any, context: FactoryContext) -> TunnelingConfig | None:
+    if not config.HasField("tunneling_config"):
+        return None
+    from .tcp_proxy_tunneling_config import TunnelingConfig
+
+    return TunnelingConfig.from_proto(config.tunneling_config, config.stat_prefix, context)

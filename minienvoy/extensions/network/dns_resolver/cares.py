@@ -54,6 +54,8 @@ DEFAULT_QUERY_TRIES = 4
 class CaresDnsResolverStats(StatsStruct):
     """`dns.cares.*`, of all resolvers together. Lookups are counted when they end."""
 
+    USED_WITH = {"pending_resolutions": "resolve_total"}
+
     get_addr_failure: CounterValue
     not_found: CounterValue
     pending_resolutions: GaugeValue

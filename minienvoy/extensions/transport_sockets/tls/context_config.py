@@ -8,7 +8,6 @@ Keys are handed to OpenSSL through a file in memory, never through one on a disk
 
 from __future__ import annotations
 
-import os
 import ssl
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
@@ -16,6 +15,7 @@ from typing import Any, Final, NamedTuple
 from ....config.data_source import read_data_source
 from ....config.fields import honours
 from ....errors import ConfigError
+from ....network.memory_file import MemoryFile
 from ....network.ssl_stats import SslStats
 from ....network.x509 import Certificate, certificates_of
 from .cert_validator import CertValidator
@@ -116,31 +116,6 @@ class TlsCertificate:
                         f"{self.path}.private_key",
                     ) from None
                 raise ConfigError("Failed to load private key", f"{self.path}.private_key") from None
-
-
-class MemoryFile:
-    """Bytes as a file that is on no disk, for a library that only takes names of files."""
-
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-        self._descriptor = -1
-        self._name = ""
-
-    def __enter__(self) -> str:
-        if hasattr(os, "memfd_create"):
-            self._descriptor = os.memfd_create("minienvoy")
-            os.write(self._descriptor, self._content)
-            return f"/proc/self/fd/{self._descriptor}"
-        import tempfile
-
-        self._descriptor, self._name = tempfile.mkstemp()  # only its owner may read it
-        os.write(self._descriptor, self._content)
-        return self._name
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._descriptor)
-        if self._name:
-            os.unlink(self._name)  # noqa: PTH108
 
 
 def read_certificates(config: Any, path: str) -> list[TlsCertificate]:

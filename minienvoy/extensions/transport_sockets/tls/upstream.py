@@ -42,6 +42,8 @@ honours(
     ignored={"max_session_keys": "no session is kept: every connection has a whole handshake"},
 )
 
+_SPOKEN: Final = (("h2",), ("http/1.1",), ("h2", "http/1.1"))
+
 
 class ClientContext:
     """Of one cluster."""
@@ -68,19 +70,20 @@ class ClientContext:
             raise ConfigError("Multiple TLS certificates are not supported for client contexts", where)
         self.shown_certificates = shown_certificates(certificates, self.validator, stats, names)
         self._certificate: Certificate | None = certificates[0].certificate if certificates else None
-        self._contexts: dict[str, ssl.SSLContext] = {}
+        self._contexts: dict[tuple[str, ...], ssl.SSLContext] = {}
 
-        def make(alpn: str = "") -> ssl.SSLContext:
+        def make(alpn: tuple[str, ...] = ()) -> ssl.SSLContext:
             made = create_context(common, where, certificates, self.validator, server_side=False)
             if alpn:
-                made.set_alpn_protocols([alpn])
+                made.set_alpn_protocols(alpn)
             if self.validator.verifies_chain and not self.validator.accepts_untrusted:
                 made.verify_mode = ssl.CERT_REQUIRED
             return made
 
+        self._make = make
         self._context = make()
         if not common.alpn_protocols:
-            self._contexts = {alpn: make(alpn) for alpn in ("h2", "http/1.1")}
+            self._contexts = {alpn: make(alpn) for alpn in _SPOKEN}
 
     def protocol(self, connection: Connection, options: Any = None) -> SslSocket:
         return SslSocket(connection, self, options or NO_OPTIONS)
@@ -92,7 +95,12 @@ class ClientContext:
         self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, info: SslConnectionInfo, options: Any
     ) -> ssl.SSLObject:
         info.sni = name = self._server_name(options)
-        context = self._contexts.get(options.alpn_fallback, self._context)
+        override = options.alpn_override
+        if override:
+            # What a configuration says: there are not many.
+            context = self._contexts.get(override) or self._contexts.setdefault(override, self._make(override))
+        else:
+            context = self._contexts.get(options.alpn_fallback, self._context)
         try:
             return context.wrap_bio(incoming, outgoing, server_side=False, server_hostname=name or None)
         except (ValueError, UnicodeError):

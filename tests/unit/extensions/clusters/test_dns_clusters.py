@@ -213,7 +213,7 @@ class TestLogical:
 
 def dns_cluster(**fields: Any) -> dict[str, Any]:
     name = "envoy.extensions.clusters.dns.v3.DnsCluster"
-    return {"name": "envoy.clusters.dns", "typed_config": {"@type": f"type.googleapis.com/{name}", **fields}}
+    return {"name": "envoy.cluster.dns", "typed_config": {"@type": f"type.googleapis.com/{name}", **fields}}
 
 
 def test_dns_cluster_is_strict(world: Any, locality: Locality) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from minienvoy.extensions.health_checkers.http import HttpHealthCheckClient
 from minienvoy.upstream.host import HealthFlag
 from tests.unit.http_bench import GET, OK, Bench
 
@@ -194,7 +195,8 @@ def test_an_endless_body_takes_no_memory_and_no_longer_than_the_timeout(bench: M
     session = next(iter(b.cluster.health.checker.sessions.values()))  # type: ignore[union-attr]
     for _ in range(200):
         b.upstream.send(b"x" * 65536)
-    client = session._client  # type: ignore[attr-defined]
+    client = session._client
+    assert isinstance(client, HttpHealthCheckClient)
     assert len(client._matcher._tail) < 2
     b.advance(1.02)
     assert b.upstream.closed
@@ -232,3 +234,14 @@ def test_requests_go_on_while_a_check_waits(bench: MakeBench) -> None:
     b.upstream.send(OK)
     assert client.received().endswith(b"ok")
     assert b.stats("cluster.upstream_cx_total", "cluster.upstream_rq_total") == [1, 1]
+
+
+def test_a_header_that_can_not_be_sent_fails_the_check(bench: MakeBench) -> None:
+    header = {"header": {"key": "x-a", "value": "%UPSTREAM_METADATA(a:b)%"}}
+    http = {"path": "/", "request_headers_to_add": [header]}
+    b = bench(cluster={"health_checks": [{**_check(), "initial_jitter": "0.001s", "http_health_check": http}]})
+    b.cluster.hosts()[0].metadata = {"a": {"b": "1\n2"}}
+    b.advance(0.02)
+    assert b.upstream.closed
+    assert b.upstream.received() == b""
+    assert b.stats("cluster.health_check.attempt", "cluster.health_check.network_failure") == [1, 1]

@@ -93,6 +93,7 @@ class Server:
         self.static_listeners = [(each, taken) for each in bootstrap.static_resources.listeners]
         self.static_clusters = [(each, taken) for each in bootstrap.static_resources.clusters]
         self.route_configs: dict[str, tuple[Any, float]] = {}
+        self.scoped_routes: list[tuple[Any, float]] = []
         self.shut_down = False
 
     def fail_health_check(self, fail: bool) -> None:
@@ -133,6 +134,8 @@ def ask(admin: Admin) -> Ask:
     """`ask("/ready")`, `ask("/logging?level=debug", "POST")`."""
 
     def ask(target: str, method: str = "GET", content_type: str = "", body: bytes = b"") -> AdminResponse:
-        return admin.run(AdminRequest.from_parts(method, target, content_type, body))
+        response = admin.run(AdminRequest.from_parts(method, target, content_type, body))
+        response.body = response.rendered()
+        return response
 
     return ask

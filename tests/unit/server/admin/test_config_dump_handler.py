@@ -23,7 +23,7 @@ def without_times(value):
 def server(make_server):
     server = make_server(recorded("config_dump.yaml"))
     node = json.loads(recorded("config_dump.json"))["configs"][0]["bootstrap"]["node"]
-    server.node = load_message(json.dumps(node), "envoy.config.core.v3.Node").message
+    server.bootstrap.node.CopyFrom(load_message(json.dumps(node), "envoy.config.core.v3.Node").message)
     listener = server.bootstrap.static_resources.listeners[0]
     packed = listener.filter_chains[0].filters[0].typed_config
     name = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -195,3 +195,21 @@ def test_a_subscription_says_what_it_has(admin, ask):
         "configs": [{"@type": "type.googleapis.com/envoy.admin.v3.ListenersConfigDump.DynamicListener", "name": "a"}]
     }
     assert ask("/config_dump?resource=dynamic_listeners&name_regex=b").body == b"{}\n"
+
+
+def test_the_node_is_dumped_as_configured_whatever_the_command_line_says(ask, server):
+    server.node.id = "from the command line"
+    node = json.loads(ask("/config_dump").body)["configs"][0]["bootstrap"]["node"]
+    assert node["id"] == "n1"
+
+
+def test_scopes_are_found_by_their_own_name(ask, server):
+    name = "envoy.extensions.filters.network.http_connection_manager.v3.ScopedRoutes"
+    scope = "name: {0}, key: {{fragments: [{{string_key: {0}}}]}}, route_configuration: {{name: r{0}}}"
+    scopes = f"[{{{scope.format('a')}}}, {{{scope.format('b')}}}]"
+    text = f"name: scopes\nscoped_route_configurations_list: {{scoped_route_configurations: {scopes}}}"
+    server.scoped_routes = [(load_message(text, name).message, 1_700_000_000.0)]
+    [one] = dump(ask, "resource=inline_scoped_route_configs&name_regex=b")["configs"]
+    assert one["name"] == "scopes"
+    assert [each["name"] for each in one["scoped_route_configs"]] == ["b"]
+    assert one["last_updated"] == "2023-11-14T22:13:20Z"

@@ -1,0 +1,131 @@
+"""The windows of an HTTP/2 connection: what the peer may send, what it takes.
+
+Envoy: the flow control of the nghttp2 session (`nghttp2_session_consume`, `nghttp2_session_update_recv_*_window_size`);
+`Http2::ConnectionImpl::StreamImpl::readDisable`, docs "Flow control".
+
+A peer gets window again for what the owner has taken, in pieces of half a window. A stream that waits for window of the
+connection gets its turn when there is some again, who has waited longest first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from ...errors import CodecProtocolError
+from .frames import DEFAULT_WINDOW, FRAME_SIZE_ERROR, MAX_WINDOW, window_update
+from .outbound import OutboundFrames
+
+if TYPE_CHECKING:
+    from ...network.connection import Connection
+    from ..codec_stats import Http2CodecStats
+    from .settings import Http2Settings
+    from .stream import Http2Stream
+
+UNKNOWN: Final = "http2.unknown.nghttp2.error"
+
+
+class FlowControl(OutboundFrames):
+    """The windows of both directions.
+
+    Attributes:
+        streams: that are open, by their number.
+        send_window: bytes the peer takes now, of all streams together.
+        peer_initial_window: of a new stream.
+    """
+
+    def __init__(
+        self, connection: Connection, settings: Http2Settings, stats: Http2CodecStats, post: Callable[[Any], None]
+    ) -> None:
+        super().__init__(connection, settings, stats, post)
+        self.streams: dict[int, Http2Stream] = {}
+        self.send_window = DEFAULT_WINDOW
+        self.peer_initial_window = DEFAULT_WINDOW
+        self._initial_window = settings.initial_stream_window_size
+        self._window = max(DEFAULT_WINDOW, settings.initial_connection_window_size)
+        self._outstanding = 0
+        """Bytes of DATA that the peer has not been given window for again."""
+        self._consumed = 0
+        """Those among them that it can be given window for."""
+        self._blocked: dict[Http2Stream, None] = {}
+        """Streams that wait for window, the longest first."""
+
+    def _is_idle(self, stream_id: int) -> bool:
+        """The stream has not been opened yet."""
+        raise NotImplementedError
+
+    def _fail(self, code: int, debug: bytes = b"") -> NoReturn:
+        """The framing is broken: say so, and end."""
+        raise NotImplementedError
+
+    def _break_off(self, details: str) -> NoReturn:
+        """A rule of streams or messages is broken."""
+        raise CodecProtocolError(details)
+
+    def block(self, stream: Http2Stream) -> None:
+        """`stream` has to wait for window."""
+        self._blocked[stream] = None
+
+    def consume(self, stream: Http2Stream, length: int) -> None:
+        """The owner has taken `length` bytes: give the peer as much window again, in not too small pieces."""
+        self._consume_of_connection(length)
+        if not stream.remote_end and not stream.closed:
+            stream.consumed = consumed = stream.consumed + length
+            if consumed * 2 >= self._initial_window:
+                self.queue(window_update(stream.id, consumed))
+                stream.outstanding -= consumed
+                stream.consumed = 0
+
+    def _consume_of_connection(self, length: int) -> None:
+        self._consumed = consumed = self._consumed + length
+        if consumed * 2 >= self._window:
+            self.queue(window_update(0, consumed))
+            self._outstanding -= consumed
+            self._consumed = 0
+
+    def _change_initial_window(self, value: int) -> None:
+        difference = value - self.peer_initial_window
+        self.peer_initial_window = value
+        for stream in tuple(self.streams.values()):
+            stream.send_window += difference
+            if stream.send_window > MAX_WINDOW:
+                self._break_off(UNKNOWN)
+        if difference > 0:
+            self._unblock()
+
+    def _on_window_update(self, stream_id: int, flags: int, payload: bytes) -> None:
+        self._constraints.on_window_update(self.data_frames_sent)
+        if len(payload) != 4:
+            self._fail(FRAME_SIZE_ERROR)
+        increment = int.from_bytes(payload, "big") & MAX_WINDOW
+        if not stream_id:
+            self.send_window += increment
+            if not increment or self.send_window > MAX_WINDOW:
+                self._break_off(UNKNOWN)
+            if self._blocked:
+                self._unblock()
+            return
+        stream = self.streams.get(stream_id)
+        if stream is None:
+            if self._is_idle(stream_id):
+                self._break_off(UNKNOWN)
+            return
+        stream.send_window += increment
+        if not increment or stream.send_window > MAX_WINDOW:
+            self._break_off(UNKNOWN)
+        stream.pump()
+
+    def _unblock(self) -> None:
+        """There is window again: every stream that waited gets its turn, who waited longest first."""
+        blocked, self._blocked = self._blocked, {}
+        for stream in blocked:
+            if stream.closed:
+                continue
+            if self.send_window > 0:
+                stream.pump()
+            else:
+                self._blocked[stream] = None
+
+    def _more_window(self) -> bytes:
+        more = self._window - DEFAULT_WINDOW
+        return window_update(0, more) if more > 0 else b""

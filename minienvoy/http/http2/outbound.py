@@ -1,0 +1,136 @@
+"""What leaves an HTTP/2 connection: in which order, in how few writes, and how much of it may lie unread.
+
+Envoy: `Http2::ConnectionImpl::sendPendingFrames`, `addOutboundFrameFragment`; nghttp2's outbound queues.
+
+Whatever is written while bytes of the peer are read, and whatever is written in the same turn of the event loop
+otherwise, leaves in one write: many streams share a connection, and a system call for each of their answers would cost
+more than the answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ...errors import CodecProtocolError
+from .flood import ProtocolConstraints
+from .frames import RST_STREAM
+
+if TYPE_CHECKING:
+    from ...network.connection import Connection
+    from ..codec_stats import Http2CodecStats
+    from .settings import Http2Settings
+
+
+class OutboundFrames:
+    """The writing half of a connection.
+
+    Attributes:
+        dispatching: bytes of the peer are being read.
+        data_frames_sent: so far.
+    """
+
+    def __init__(
+        self, connection: Connection, settings: Http2Settings, stats: Http2CodecStats, post: Callable[[Any], None]
+    ) -> None:
+        """`post` calls back when what is going on now is done (`Dispatcher.post`)."""
+        self.settings = settings
+        self.stats = stats
+        self.buffer_limit = connection.buffer_limit or 1 << 20
+        self._connection = connection
+        self._post = post
+        self._write = connection.write
+        self.on_flood: Callable[[CodecProtocolError], None] | None = None
+        """Told when a limit is passed while nothing is read; put there by the owner."""
+        self._constraints = ProtocolConstraints(settings, stats)
+        self.data_frames_sent = 0
+        self._out: list[bytes] = []
+        self._urgent: list[bytes] = []
+        self.data: list[bytes] = []
+        """As nghttp2 has it, what one dispatch leads to is sorted: PING and SETTINGS, then HEADERS and the like, then
+        DATA of all streams and what ends them."""
+        self._dropped: set[int] = set()
+        """Streams that were reset in this dispatch: nothing else of them leaves any more."""
+        self._unread_frames = 0
+        self._control_frames = 0
+        self._max_control_frames = settings.max_outbound_control_frames
+        self._flush_posted = False
+        self.dispatching = False
+        self._over = False
+        """No more is read."""
+
+    def queue(self, frames: bytes) -> None:
+        """Write `frames` in this turn of the event loop."""
+        self._out.append(frames)
+        if not self.dispatching and not self._flush_posted:
+            self._flush_posted = True
+            self._post(self._on_posted)
+
+    def queue_data(self, frames: bytes) -> None:
+        """DATA, or what may not overtake it."""
+        if self.dispatching:
+            self.data.append(frames)
+        else:
+            self.queue(frames)
+
+    def queue_reset(self, stream_id: int, frames: bytes) -> None:
+        """RST_STREAM of a request: it goes before the HEADERS of later ones, and in place of the DATA of its stream."""
+        if self.data:
+            self.data[:] = [each for each in self.data if int.from_bytes(each[5:9], "big") != stream_id]
+        self.queue(frames)
+
+    def queue_control(self, frames: bytes) -> None:
+        """A frame that answers the peer: too many of them unread are a flood."""
+        self._count_control()
+        self.queue(frames)
+
+    def _queue_urgent(self, frames: bytes) -> None:
+        self._count_control()
+        if self.dispatching:
+            self._urgent.append(frames)
+        else:
+            self.queue(frames)
+
+    def _count_control(self) -> None:
+        self._control_frames += 1
+        if self._control_frames > self._max_control_frames and self.dispatching:
+            self._constraints.on_outbound_flood(True)
+
+    def _sort(self) -> None:
+        if self._urgent or self.data:
+            self._out = [*self._urgent, *self._out, *self.data]
+            self._urgent.clear()
+            self.data.clear()
+        if self._dropped:
+            dropped = self._dropped
+            self._out = [
+                each for each in self._out if each[3] == RST_STREAM or int.from_bytes(each[5:9], "big") not in dropped
+            ]
+            dropped.clear()
+
+    def flush(self) -> None:
+        """Write now what is queued."""
+        out = self._out
+        if out:
+            self._out = []
+            self._write(out[0] if len(out) == 1 else b"".join(out))
+        if self._connection.is_flushed:
+            self._control_frames = self._unread_frames = 0
+        elif out:
+            self._unread_frames += len(out)
+            if self._unread_frames > self.settings.max_outbound_frames and not self._over:
+                self._over = True
+                self._post(self._on_unread)
+
+    def _on_unread(self) -> None:
+        """The peer lets pile up what it has asked for."""
+        try:
+            self._constraints.on_outbound_flood(False)
+        except CodecProtocolError as error:
+            if self.on_flood is not None:
+                self.on_flood(error)
+
+    def _on_posted(self) -> None:
+        self._flush_posted = False
+        if self._out:
+            self.flush()
