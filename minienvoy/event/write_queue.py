@@ -13,6 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+MOST_BYTES: Final = 16 * 1024
+"""What is written in larger pieces leaves at once: waiting would gain little, and take memory."""
+MOST_CHUNKS: Final = 64
 MOST_WAITING: Final = 64
 """Connections: with as many, they have waited for long enough (2 ms or so), and nothing is gained by more."""
 
@@ -25,7 +28,7 @@ class WriteBuffer:
     """What one connection has still to give to its transport.
 
     Attributes:
-        chunks: in their order; it is in the queue if there are any.
+        chunks: in their order, up to `MOST_CHUNKS`; it is in the queue if there are any.
         send: takes them.
     """
 

@@ -28,7 +28,7 @@ from itertools import count
 from types import FunctionType
 from typing import TYPE_CHECKING, cast
 
-from ..event.write_queue import MOST_WAITING, WriteBuffer, lose
+from ..event.write_queue import MOST_BYTES, MOST_CHUNKS, MOST_WAITING, WriteBuffer, lose
 from ..explain.explanation import NO_EXPLANATION, Explanation
 from ..stream_info import ConnectionInfo, StreamInfo
 from .filter import FilterStatus, ReadFilter
@@ -251,11 +251,14 @@ class Connection(asyncio.Protocol):
         Ignored unless the connection is open for writing.
         """
         if self._writable:
-            self.bytes_sent += len(data)
+            size = len(data)
+            self.bytes_sent += size
             buffer = self.write_buffer
             chunks = buffer.chunks
             chunks.append(data)
-            if len(chunks) == 1:
+            if size > MOST_BYTES or len(chunks) > MOST_CHUNKS:
+                buffer.flush()
+            elif len(chunks) == 1:
                 queue = self._write_queue
                 waiting = queue.waiting
                 waiting.append(buffer)

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from minienvoy.event.simulated import SimulatedDispatcher
-from minienvoy.event.write_queue import MOST_WAITING, WriteQueue
+from minienvoy.event.write_queue import MOST_BYTES, MOST_CHUNKS, MOST_WAITING, WriteQueue
 from minienvoy.network.address import Address
 from minienvoy.network.connection import (
     Connection,
@@ -554,3 +554,16 @@ def test_each_class_of_connections_has_its_own_copy_of_the_busiest_methods() -> 
     assert Other.write.__code__.co_code == Connection.write.__code__.co_code
     assert Other.data_received.__qualname__ == "Connection.data_received"
     assert Further.write.__qualname__.endswith("Further.write")
+
+
+def test_large_pieces_leave_at_once_and_in_order_and_so_do_many_small_ones() -> None:
+    b = in_turns()
+    b.connection.write(b"1")
+    b.connection.write(b"2" * (MOST_BYTES + 1))
+    assert b.transport.flush() == b"1" + b"2" * (MOST_BYTES + 1)
+    for _ in range(MOST_CHUNKS + 1):
+        b.connection.write(b"3")
+    assert b.transport.flush() == b"3" * (MOST_CHUNKS + 1)
+    b.connection.write(b"4")
+    b.turns.turn()
+    assert b.transport.buffer == b"4"
