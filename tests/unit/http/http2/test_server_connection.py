@@ -487,6 +487,15 @@ def test_any_split_of_the_bytes_is_the_same_conversation() -> None:
         assert got == expected
 
 
+def test_nothing_begins_on_a_connection_that_ended_while_it_was_written_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by the soak: a stream of nobody, which nobody would ever have ended."""
+    server = Server()
+    server.codec.shutdown_notice()
+    monkeypatch.setattr(server.codec, "_write", lambda data: server.codec.on_connection_closed())
+    assert server.receive(server.headers(1, *GET)) == []
+    assert server.codec.streams == {}
+
+
 def test_resets_fill_a_bucket_that_a_second_refills() -> None:
     server = Server(stream_reset_burst=2, stream_reset_rate=1)
 
