@@ -20,6 +20,8 @@ from collections.abc import Callable, Coroutine
 from math import ceil, inf
 from typing import Any, Protocol, TypeVar
 
+from .write_queue import WriteQueue
+
 TICK = 0.01
 _FEWEST_TO_SWEEP = 512
 _TURNS_TO_CLOSE = 3
@@ -136,6 +138,8 @@ class Dispatcher:
         self._wake_up_tick = 0
         self._fired = -1
         self._tasks: set[asyncio.Task[Any]] = set()
+        self.write_queue = self._create_write_queue()
+        """Of all connections of this loop."""
 
     def wall_time(self) -> float:
         """Seconds since the epoch."""
@@ -200,6 +204,9 @@ class Dispatcher:
                     timer.deadline = inf
             self._buckets.clear()
             self._ticks.clear()
+
+    def _create_write_queue(self) -> WriteQueue:
+        return WriteQueue(self.loop.call_soon)
 
     def _new_bucket(self, tick: int) -> dict[Timer, None]:
         if tick <= self._fired:

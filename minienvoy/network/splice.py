@@ -68,6 +68,7 @@ class Splice:
         source, destination = self._source, self._destination
         if self.running or not hasattr(os, "splice"):
             return False
+        destination.flush()
         if not source.can_hand_over_reading or not destination.is_flushed:
             return False
         if source.transport is None or destination.transport is None:

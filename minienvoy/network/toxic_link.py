@@ -56,7 +56,7 @@ class ToxicLink(asyncio.Protocol, asyncio.Transport):
             return
         connection.transport = self
         if connection._writable:
-            connection._send = self.write
+            connection.write_buffer.send = self.write
 
     def set_toxics(self, toxics: list[Toxic]) -> None:
         """Those of both directions, in their order; whether this connection has one is drawn once."""

@@ -80,9 +80,9 @@ class RouterReplies(RouterContext):
         stream.send_local_reply(503, words, words.replace(" ", "_"), modify if tells else None)
         return True
 
-    def no_healthy_upstream(self, details: str = "no_healthy_upstream") -> None:
-        """No host may be used, for the first attempt or for another one."""
-        self.cluster.stats.traffic.upstream_cx_none_healthy += 1
+    def no_healthy_upstream(self, details: str = "no_healthy_upstream", waited: bool = False) -> None:
+        """No host may be used, for the first attempt or for another one; Envoy does not count it if it has `waited`."""
+        self.cluster.stats.traffic.upstream_cx_none_healthy += not waited
         if self.explain is not NO_EXPLANATION:
             self.explain.decided("host", None, details)
         self._reply_no_healthy_upstream(details)

@@ -125,6 +125,7 @@ class Http2ConnPool(HttpConnPool):
             pending = self._pending.popleft()
             self._resources.pending_requests.current -= 1
             self.stats.upstream_rq_pending_active -= 1
+            self.host.stats.rq_pending_active -= 1
             self._attach(client, pending.callbacks)
         self._list(client)
 

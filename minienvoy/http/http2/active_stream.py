@@ -113,7 +113,8 @@ class Http2ActiveStream(ActiveStream):
             encoder.zombie = None
             super()._end(now)
             return
-        if self._lost or not self.remote_complete or (encoder.waiting is None and not encoder.connection.dispatching):
+        given = self.local_complete and self.remote_complete and not self._lost
+        if not given or (encoder.waiting is None and not encoder.connection.dispatching):
             super()._end(now)
             return
         self.ended = self.zombie = True

@@ -109,6 +109,8 @@ class Http2Connection(HeaderBlocks):
             self._buffer = b""
         if self._out:
             self.flush()
+            if self._over:
+                return  # the connection could not take it, and has ended: what comes is for nobody
         self.dispatching = True
         try:
             at = self._begin(data)

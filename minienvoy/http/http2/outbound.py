@@ -53,6 +53,7 @@ class OutboundFrames:
         """Streams that were reset in this dispatch: nothing else of them leaves any more."""
         self._unread_frames = 0
         self._control_frames = 0
+        self._max_control_frames = settings.max_outbound_control_frames
         self._flush_posted = False
         self.dispatching = False
         self._over = False
@@ -92,7 +93,7 @@ class OutboundFrames:
 
     def _count_control(self) -> None:
         self._control_frames += 1
-        if self._control_frames > self.settings.max_outbound_control_frames and self.dispatching:
+        if self._control_frames > self._max_control_frames and self.dispatching:
             self._constraints.on_outbound_flood(True)
 
     def _sort(self) -> None:

@@ -68,7 +68,6 @@ class Http2Stream:
         "_backed_up",
         "_disabled",
         "_flush_timer",
-        "_reset_after",
         "_trailers",
         "_waiting_size",
         "closed",
@@ -95,13 +94,12 @@ class Http2Stream:
         self.decoder: Any = None
         self.send_window = connection.peer_initial_window
         self.outstanding = self.consumed = 0
-        self.expected = -1
+        self.expected: float = -1
         self.local_end = self.remote_end = self.closed = False
         self.watermark: Callable[[bool], None] | None = None
         self.waiting: list[bytes] | None = None
         self._waiting_size = 0
         self._trailers: HeaderMap | None = None
-        self._reset_after = False
         self._backed_up = False
         self._disabled = 0
         self.held = 0
@@ -142,7 +140,7 @@ class Http2Stream:
                 if self.remote_end and not connection.dispatching:
                     connection.close_stream(self)
                     self.decoder = None  # it knows us, too: only the garbage collector could find the two
-                elif self.remote_end or self._reset_after:
+                elif self.remote_end:
                     self.finish()
             return
         if self.waiting is None:
@@ -242,7 +240,7 @@ class Http2Stream:
 
     def _end_sending(self) -> None:
         self.local_end = True
-        if self.remote_end or self._reset_after:
+        if self.remote_end:
             self.finish()
 
     def finish(self) -> None:
@@ -264,14 +262,12 @@ class Http2Stream:
             self.zombie.on_encode_complete()
 
     def reset_stream(self, reason: StreamResetReason) -> None:
-        """Give the stream up; what has been encoded to its end is still sent."""
+        """Give the stream up; what has been encoded to its end has been sent, unless it waits for the peer's window."""
         self.decoder = None
         if self.closed:
             return
-        if self.local_end and reason is StreamResetReason.LOCAL_RESET:
-            self._reset_after = True
-            if self.waiting is None:
-                self.finish()
+        if self.local_end and reason is StreamResetReason.LOCAL_RESET and self.waiting is None:
+            self.finish()
         else:
             self._send_reset(RESET_CODES.get(reason, self.reset_code))
 

@@ -55,7 +55,8 @@ READ_FOR = {
         "server/listener_manager.py",
     ),
     "server/server.py": ("config/runtime.py", "network/dns.py", "server/stats_settings.py"),
-    "upstream/cluster.py": (
+    "upstream/cluster_info.py": (
+        "upstream/cluster.py",
         "extensions/clusters/dns.py",
         "extensions/clusters/original_dst.py",
         "network/dns.py",
@@ -124,7 +125,7 @@ NOT_READ = {
     ("server/listener.py", "protocol"): "TCP is all there is",
     ("server/listener.py", "use_proxy_proto"): "only as it is by default",
     ("server/stats_settings.py", "inclusion_list"): "by the name that WhichOneof gives",
-    ("upstream/cluster.py", "protocol"): "TCP is all there is",
+    ("upstream/cluster_info.py", "protocol"): "TCP is all there is",
     ("upstream/http_protocol_options.py", "alternate_protocols_cache_options"): "refused: it is for HTTP/3",
     ("upstream/http_protocol_options.py", "http3_protocol_options"): "refused",
     ("upstream/load_assignment.py", "cluster_name"): "only a subscription would ask for it",

@@ -137,3 +137,24 @@ def test_a_response_to_nothing_that_was_asked_is_an_error() -> None:
     client = Client()
     assert client.receive(client.response(1))[-1][0] == "error"
     assert client.frames()[-1][0] == "GOAWAY"
+
+
+@pytest.mark.parametrize("frames", [frame(0, 0, 1, b"ok"), frame(0, 1, 1, b"ok"), frame(0, 1, 1)])
+def test_a_body_before_its_headers_is_not_passed_on(frames: bytes) -> None:
+    client = Client()
+    client.request()
+    got = client.receive(frames)
+    assert [event[0] for event in got] in (["reset"], ["error"])
+
+
+@pytest.mark.parametrize(("method", "status"), [(b"GET", 204), (b"GET", 304), (b"HEAD", 200)])
+def test_a_body_where_none_may_be_is_not_passed_on(method: bytes, status: int) -> None:
+    client = Client()
+    client.request(method)
+    client.receive(client.response(1, status=status, end=False))
+    assert client.receive(frame(0, 1, 1, b"HTTP/1.1 200 OK"))[-1][0] in ("reset", "error")
+    assert not any(event[0] == "data" for event in client.events)
+
+
+def test_a_server_has_no_push_to_allow() -> None:
+    assert Client().receive(frame(4, 0, 0, b"\0\2\0\0\0\1"))[-1][0] == "error"

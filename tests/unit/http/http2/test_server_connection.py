@@ -394,14 +394,13 @@ def test_an_answer_before_the_end_of_the_request_is_followed_by_a_reset_without_
     assert server.frames() == [("HEADERS", 5, 1, [(":status", "403")]), ("RST_STREAM", 0, 1, 0)]
 
 
-def test_a_reset_waits_for_the_answer_that_waits_for_window() -> None:
+def test_a_reset_does_not_wait_for_an_answer_that_waits_for_window() -> None:
     server = Server()
     server.receive(settings_frame([(4, 3)]) + server.headers(1, *POST, end=False))
     server.answer(403, b"no!!")
-    server.streams[0].reset_stream(StreamResetReason.LOCAL_RESET)
     server.frames()
-    server.receive(window_update(1, 1))
-    assert server.frames() == [("DATA", 1, 1, b"!"), ("RST_STREAM", 0, 1, 0)]
+    server.streams[0].reset_stream(StreamResetReason.LOCAL_RESET)
+    assert server.frames() == [("RST_STREAM", 0, 1, 2)]
 
 
 def test_the_peers_reset_reaches_the_decoder() -> None:
@@ -486,3 +485,52 @@ def test_any_split_of_the_bytes_is_the_same_conversation() -> None:
         for at in range(0, len(data), size):
             got += server.receive(data[at : at + size])
         assert got == expected
+
+
+def test_nothing_begins_on_a_connection_that_ended_while_it_was_written_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by the soak: a stream of nobody, which nobody would ever have ended."""
+    server = Server()
+    server.codec.shutdown_notice()
+    monkeypatch.setattr(server.codec, "_write", lambda data: server.codec.on_connection_closed())
+    assert server.receive(server.headers(1, *GET)) == []
+    assert server.codec.streams == {}
+
+
+def test_resets_fill_a_bucket_that_a_second_refills() -> None:
+    server = Server(stream_reset_burst=2, stream_reset_rate=1)
+
+    def reset(stream: int) -> list[Any]:
+        return server.receive(server.headers(stream, *GET) + rst_stream(stream, 8))
+
+    assert reset(1)[-1] == reset(3)[-1] == ("reset", "remote reset", "http2.remote_reset")
+    server.connection.now += 1
+    assert reset(5)[-1][0] == "reset"
+    server.connection.now += 0.5
+    assert reset(7)[-1] == LOST
+    assert server.frames()[-1] == ("GOAWAY", 0, 0, (7, 2, b""))
+
+
+def test_bytes_that_wait_for_window_are_counted() -> None:
+    server = Server()
+    server.receive(frame(4, 0, 0, b"\0\4\0\0\0\4") + server.headers(1, *GET) + server.headers(3, *GET))
+    server.answer(200, b"0123456789", 0)
+    server.answer(200, b"0123456789", 1)
+    assert server.stats.pending_send_bytes == 12
+    server.receive(window_update(1, 2))
+    assert server.stats.pending_send_bytes == 10
+    server.receive(rst_stream(1, 8))
+    assert server.stats.pending_send_bytes == 6
+    server.codec.on_connection_closed()
+    assert server.stats.pending_send_bytes == 0
+
+
+def test_a_string_that_is_too_long_is_no_header() -> None:
+    block = literal(*BASE) + b"\0\1x\x7f\x82\xff\x03" + b"y" * 65_537
+    frames = frame(1, 1, 1, block[:16_000]) + b"".join(
+        frame(9, 0, 1, block[at : at + 16_000]) for at in range(16_000, 80_000, 16_000)
+    )
+    server = Server(max_headers_size=200_000)
+    assert server.receive(frames + frame(9, 4, 1))[-1] == LOST
+    assert server.frames()[-1][3][1] == 9
+    wide = Server(max_headers_size=200_000, max_field_size=66 * 1024)
+    assert wide.receive(frames + frame(9, 4, 1))[-1][0] == "headers"
