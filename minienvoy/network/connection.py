@@ -233,7 +233,7 @@ class Connection(asyncio.Protocol):
         """The transport goes to TLS, and `connection_made` brings another one."""
         self.transport = None
         self._writable = False
-        self._send = _lose
+        self._send = lose
 
     def _go_on_over_tls(self, transport: asyncio.Transport) -> None:
         limit = self.buffer_limit or sys.maxsize
