@@ -190,13 +190,12 @@ class Connection(asyncio.Protocol):
         if self.closed:
             self.transport.abort()
             return
-        if self._started:
-            self._go_on_over_tls(self.transport)
-            return
         limit = self.buffer_limit or sys.maxsize
         self.transport.set_write_buffer_limits(limit, limit // 2)
         self.write_buffer.send = self.transport.write
         self._writable = True
+        if self._started:
+            return  # it goes on over TLS
         for callbacks in tuple(self._callbacks):
             callbacks.on_event(ConnectionEvent.CONNECTED)
         self._started = True
@@ -231,15 +230,10 @@ class Connection(asyncio.Protocol):
 
     def pause_for_tls(self) -> None:
         """The transport goes to TLS, and `connection_made` brings another one."""
+        self.write_buffer.flush()
         self.transport = None
         self._writable = False
-        self._send = lose
-
-    def _go_on_over_tls(self, transport: asyncio.Transport) -> None:
-        limit = self.buffer_limit or sys.maxsize
-        transport.set_write_buffer_limits(limit, limit // 2)
-        self._send = transport.write
-        self._writable = True
+        self.write_buffer.send = lose
 
     def pause_writing(self) -> None:
         self.above_high_watermark = True
