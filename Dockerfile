@@ -4,15 +4,17 @@
 #   docker build -t minienvoy .
 #   docker run --rm -p 10000:10000 -v "$PWD/envoy.yaml:/etc/envoy/envoy.yaml:ro" minienvoy
 #   docker run --rm minienvoy --version
+#   docker build -t minienvoy --build-arg EXTRAS=[k8s] .      with what discovery in Kubernetes needs
 ARG PYTHON_VERSION=3.13
 
 FROM python:${PYTHON_VERSION}-slim AS builder
 WORKDIR /build
+ARG EXTRAS=
 COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY schema ./schema
 COPY minienvoy ./minienvoy
 RUN python -m venv /opt/minienvoy
-RUN /opt/minienvoy/bin/pip install --no-cache-dir --no-compile .
+RUN /opt/minienvoy/bin/pip install --no-cache-dir --no-compile ".${EXTRAS}"
 # Compiled here, because nothing can be written at run time; and nothing is installed at run time either.
 RUN /opt/minienvoy/bin/python -m compileall -q /opt/minienvoy/lib
 RUN /opt/minienvoy/bin/pip uninstall --yes --quiet pip

@@ -38,10 +38,31 @@ def _explain(arguments: Sequence[str]) -> int:
     return explain(arguments)
 
 
+def _fake_kube(arguments: Sequence[str]) -> int:
+    from .testing.fake_kube.main import main as fake_kube
+
+    return fake_kube(arguments)
+
+
+def _kubernetes(arguments: Sequence[str]) -> int:
+    from .ingress.main import main as kubernetes
+
+    return kubernetes(arguments)
+
+
+def _xds_server(arguments: Sequence[str]) -> int:
+    from .discovery.xds_server.main import main as xds_server
+
+    return xds_server(arguments)
+
+
 SUBCOMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "explain": _explain,
+    "fake-kube": _fake_kube,
     "healthcheck": _healthcheck,
+    "kubernetes": _kubernetes,
     "simulate": _simulate,
+    "xds-server": _xds_server,
 }
 """Name -> what runs it with the rest of the command line; each imports its own module."""
 

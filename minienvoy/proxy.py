@@ -45,6 +45,7 @@ class ProxyOptions(TypedDict, total=False):
     explain: bool
     unsupported: Literal["refuse", "warn"]
     http1_codec: Literal["native", "h11"]
+    http2_codec: Literal["native", "h2"]
 
 
 _CHOICES = {
@@ -52,6 +53,7 @@ _CHOICES = {
     "time": ("real", "simulated"),
     "unsupported": ("refuse", "warn"),
     "http1_codec": ("native", "h11"),
+    "http2_codec": ("native", "h2"),
 }
 
 
@@ -110,7 +112,8 @@ class Stats(Mapping[str, int]):
             return self._kept
         server.refresh_stats()
         store = server.stats
-        return {sample.name: sample.value for sample in (*store.counters(), *store.gauges())}
+        hosts = (metric.sample for metric in store.host_metrics())
+        return {sample.name: sample.value for sample in (*store.counters(), *store.gauges(), *hosts)}
 
     def _near(self, name: str) -> str:
         from difflib import get_close_matches
@@ -135,7 +138,7 @@ class Proxy:
         seed: makes every random choice repeatable; None (default) takes another one each time.
         explain: record decisions (default); off, it costs nothing.
         unsupported: "warn" starts even though the file asks for something that is not honoured; default "refuse".
-        http1_codec: "h11" for the reference codec; default "native".
+        http1_codec, http2_codec: "h11" or "h2" for the reference codec; default "native".
 
     Attributes:
         ca: the authority of the certificates that were generated; None if none were.
@@ -217,6 +220,7 @@ class Proxy:
                 seed=options.get("seed"),
                 unsupported=options.get("unsupported", "refuse"),
                 http1_codec=options.get("http1_codec", "native"),
+                http2_codec=options.get("http2_codec", "native"),
                 explain=explaining,
             ),
             self._config,

@@ -116,6 +116,7 @@ class ConnectionInfo:
         "ja4_hash",
         "listener_metadata",
         "local_address",
+        "local_address_restored",
         "remote_address",
         "requested_server_name",
         "ssl",
@@ -124,6 +125,8 @@ class ConnectionInfo:
     def __init__(self, local_address: Address | None, remote_address: Address | None, id: int = 0) -> None:
         self.local_address = self.direct_local_address = local_address
         self.remote_address = self.direct_remote_address = remote_address
+        self.local_address_restored = False
+        """`local_address` is where the client wanted to go: a PROXY header or the kernel has said so."""
         self.id = id
         self.requested_server_name = ""
         self.ja3_hash = self.ja4_hash = ""

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from aiohttp import web
+
+if TYPE_CHECKING:
+    from minienvoy import Proxy
 
 GROUPS = {
     "endpointslices": ("discovery.k8s.io/v1", "EndpointSlice"),
@@ -29,7 +33,13 @@ class KubeServer:
         minor: the minor version; from 34 on, WatchList is there.
     """
 
-    def __init__(self, *, version: int = 100, minor: int = 30) -> None:
+    def __init__(
+        self, *, version: int = 100, minor: int = 30, certificate: Path | None = None, key: Path | None = None
+    ) -> None:
+        self._tls: ssl.SSLContext | None = None
+        if certificate is not None:
+            self._tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            self._tls.load_cert_chain(certificate, key)
         self.version = version
         self.minor = minor
         self.forget_before = 0
@@ -56,10 +66,10 @@ class KubeServer:
         app.router.add_get("/{path:.*}", self._serve)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self._port, reuse_address=True)
+        site = web.TCPSite(self._runner, "127.0.0.1", self._port, reuse_address=True, ssl_context=self._tls)
         await site.start()
         self._port = self._runner.addresses[0][1]
-        self.url = f"http://127.0.0.1:{self._port}"
+        self.url = f"http{'s' if self._tls else ''}://127.0.0.1:{self._port}"
 
     async def stop(self) -> None:
         """Cut every connection and listen no more; `start` begins again at the same port."""
@@ -75,15 +85,16 @@ class KubeServer:
             if request is not None and request.transport is not None:
                 request.transport.abort()
 
-    def kubeconfig(self, directory: Path, **user: Any) -> str:
+    def kubeconfig(self, directory: Path, *, authority: str = "", **user: Any) -> str:
         """Write one and return its path."""
         path = directory / "kubeconfig"
+        cluster = {"server": self.url, **({"certificate-authority": authority} if authority else {})}
         config = {
             "apiVersion": "v1",
             "kind": "Config",
             "current-context": "here",
             "contexts": [{"name": "here", "context": {"cluster": "c", "user": "u", "namespace": "shop"}}],
-            "clusters": [{"name": "c", "cluster": {"server": self.url}}],
+            "clusters": [{"name": "c", "cluster": cluster}],
             "users": [{"name": "u", "user": user}],
         }
         path.write_text(json.dumps(config))
@@ -102,6 +113,19 @@ class KubeServer:
         item = self.objects.pop((kind, namespace, name))
         gone = {**item, "metadata": {**item["metadata"], "resourceVersion": str(self.version)}}
         self._tell("DELETED", kind, gone)
+
+    async def followed(self, proxy: Proxy) -> None:
+        """Until the proxy has heard of everything, and has made its update of it."""
+        discovery = proxy._server.cluster_manager.singletons["kubernetes"]  # type: ignore[union-attr]
+        for watch in discovery.watches():
+            reflector = watch.reflector
+            kind = reflector.resource.plural
+            newest = max((version for version, _, of, _ in self._log if of == kind), default=0)
+            for _ in range(500):
+                if reflector.stats.connected and int(reflector._version) >= newest:
+                    break
+                await proxy.advance(0.01)
+        await proxy.advance(0.1)
 
     def forget(self) -> None:
         """Compact: watches from before now are told 410."""

@@ -86,7 +86,7 @@ class FakeApi:
     def forget_credentials(self) -> None:
         self.forgotten += 1
 
-    async def close(self) -> None:
+    def close(self) -> None:
         self.closed = True
 
     async def get(self, path: str, query: tuple[tuple[str, str], ...]) -> FakeResponse:

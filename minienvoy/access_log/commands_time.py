@@ -24,7 +24,11 @@ def milliseconds_between(begin: float | None, end: float | None) -> int | None:
 
 
 def _since_start(end: float | None, info: StreamInfo) -> int | None:
-    return None if end is None else int((end - info.start_monotonic) * 1e3 + 1e-4)
+    if end is None:
+        return None
+    passed = (end - info.start_monotonic) * 1e3
+    # A handshake is over before its first request begins.
+    return int(passed + (1e-4 if passed >= 0 else -1e-4))
 
 
 def _downstream_handshake_end(info: StreamInfo) -> float | None:

@@ -24,6 +24,7 @@ from ..http.http1.selection import server_codec
 from ..network.address import Address
 from ..network.connection import Connection, ConnectionCloseType, next_connection_id
 from ..network.socket import ConnectionSocket
+from ..network.ssl_connection_info import SslConnectionInfo
 from ..server.server import Server
 from ..stream_info import ConnectionInfo
 from ..upstream.host import Host
@@ -53,13 +54,6 @@ class _NoFiles(AccessLogManager):
 
 class _DryServer(Server):
     make_access_logs = _NoFiles
-
-
-class _PlainTls:
-    """What an https URL makes of a connection: TLS without a client certificate."""
-
-    peer_certificate_presented = False
-    peer_certificate_validated = False
 
 
 class _Recorder:
@@ -110,7 +104,8 @@ class DryRun:
         accepted.detected_transport_protocol = "tls" if request.tls else "raw_buffer"
         if request.tls:
             info.requested_server_name = request.server_name.lower()
-            info.ssl = _PlainTls()
+            # TLS without a client certificate, before anything is agreed on.
+            info.ssl = SslConnectionInfo()
         info.listener_metadata = listener.metadata
         chain = listener.filter_chain_manager.find(accepted, decided)
         outcome.decisions = decided.decisions

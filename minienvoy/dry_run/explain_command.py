@@ -46,7 +46,13 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("url", nargs="?", help="where the request goes: http://host[:port]/path?query, or a path with -H 'host: ...'")
+    add(
+        "url",
+        nargs="*",
+        metavar="URL",
+        help="where the request goes: http://host[:port]/path?query, or a path with -H 'host: ...';"
+        " the method may stand before it",
+    )
     add("-c", "--config-path", metavar="FILE", help="the configuration: a bootstrap; for --check also routes alone")
     add("--config-yaml", metavar="TEXT", help="configuration that is merged over the file")
     add("-X", "--request", metavar="METHOD", default="", help="default GET, or POST with -d")
@@ -71,15 +77,22 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str]) -> int:
     """The result is the exit code; what is wrong with what was given goes to standard error."""
     try:
-        given = _parser().parse_args(list(arguments))
+        given = _parser().parse_intermixed_args(list(arguments))
     except SystemExit as end:
         return int(end.code or 0)
     logger.set_level(logger.WARNING)
     try:
         if given.check:
             return _check(given)
-        if given.url is None:
+        if len(given.url) == 2 and given.url[0].isalpha() and given.url[0].isupper():
+            method = given.url.pop(0)
+            given.request = given.request or method
+        if not given.url:
             raise UsageError("there is no URL to explain", "give one, or a file of tests with --check")
+        if len(given.url) > 1:
+            raise UsageError(
+                f"one URL at a time, not {' and '.join(given.url)}", "quote a URL that has & or blanks in it"
+            )
         return _explain(given)
     except MinienvoyError as error:
         sys.stderr.write(f"error: {error}\n")
@@ -115,7 +128,7 @@ def _load(given: Any) -> LoadedConfig:
 
 def _explain(given: Any) -> int:
     request = Request.from_url(
-        given.url,
+        given.url[0],
         given.request,
         [_header(each) for each in given.header],
         given.data.encode(),

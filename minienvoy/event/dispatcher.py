@@ -17,8 +17,10 @@ import asyncio
 import heapq
 import time
 from collections.abc import Callable, Coroutine
-from math import ceil
-from typing import Any, Protocol
+from math import ceil, inf
+from typing import Any, Protocol, TypeVar
+
+from .write_queue import WriteQueue
 
 TICK = 0.01
 _FEWEST_TO_SWEEP = 512
@@ -26,20 +28,27 @@ _TURNS_TO_CLOSE = 3
 """asyncio takes one to tell the protocol and close the socket; a transport that is still being made takes two more."""
 
 
+Result = TypeVar("Result")
+
+
 class Cancellable(Protocol):
     def cancel(self) -> object: ...
 
 
 class Timer:
-    """A deadline that can be armed again and again."""
+    """A deadline that can be armed again and again.
 
-    __slots__ = ("_bucket", "_callback", "_deadline", "_dispatcher")
+    Attributes:
+        deadline: monotonic seconds; infinity while it is not armed.
+    """
+
+    __slots__ = ("_bucket", "_callback", "_dispatcher", "deadline")
 
     def __init__(self, dispatcher: Dispatcher, callback: Callable[[], None]) -> None:
         self._dispatcher = dispatcher
         self._callback = callback
         self._bucket: dict[Timer, None] | None = None
-        self._deadline = 0.0
+        self.deadline = inf
 
     @property
     def enabled(self) -> bool:
@@ -48,7 +57,7 @@ class Timer:
     def enable(self, delay: float) -> None:
         """Fire `delay` seconds from now; an earlier deadline is forgotten."""
         dispatcher = self._dispatcher
-        self._deadline = deadline = dispatcher.monotonic_time() + delay
+        self.deadline = deadline = dispatcher.monotonic_time() + delay
         if self._bucket is not None:
             del self._bucket[self]
         tick = ceil(deadline / TICK - 1e-6)
@@ -58,15 +67,12 @@ class Timer:
         bucket[self] = None
         self._bucket = bucket
 
-    def enabled_before(self, deadline: float) -> bool:
-        """True if it will fire at `deadline` (monotonic seconds) or earlier."""
-        return self._bucket is not None and self._deadline <= deadline
-
     def disable(self) -> None:
         """Do not fire. Disabling a timer that is not armed is fine."""
         if self._bucket is not None:
             del self._bucket[self]
             self._bucket = None
+            self.deadline = inf
 
 
 class LazyTimer:
@@ -91,7 +97,7 @@ class LazyTimer:
         if timer is None:
             timer = self._timer = Timer(self._dispatcher, self._look)
             timer.enable(delay)
-        elif timer._bucket is None or timer._deadline > deadline:
+        elif timer.deadline > deadline:
             timer.enable(delay)
 
     def disable(self) -> None:
@@ -132,6 +138,8 @@ class Dispatcher:
         self._wake_up_tick = 0
         self._fired = -1
         self._tasks: set[asyncio.Task[Any]] = set()
+        self.write_queue = self._create_write_queue()
+        """Of all connections of this loop."""
 
     def wall_time(self) -> float:
         """Seconds since the epoch."""
@@ -168,6 +176,10 @@ class Dispatcher:
         """Let everybody else have a turn; for a task that has a lot to do."""
         await asyncio.sleep(0)
 
+    async def in_thread(self, function: Callable[[], Result]) -> Result:
+        """What `function` comes to, in another thread: for what takes long and can not be done in pieces."""
+        return await self.loop.run_in_executor(None, function)
+
     async def stop(self) -> None:
         """Forget every timer and end every task that `create_task` made; return when the loop is done with what was
         closed: it tells of a lost connection, and closes the socket, some turns after it was asked to."""
@@ -189,8 +201,12 @@ class Dispatcher:
             for bucket in self._buckets.values():
                 for timer in bucket:
                     timer._bucket = None
+                    timer.deadline = inf
             self._buckets.clear()
             self._ticks.clear()
+
+    def _create_write_queue(self) -> WriteQueue:
+        return WriteQueue(self.loop.call_soon)
 
     def _new_bucket(self, tick: int) -> dict[Timer, None]:
         if tick <= self._fired:
@@ -239,4 +255,5 @@ class Dispatcher:
                 timer = next(iter(bucket))
                 del bucket[timer]
                 timer._bucket = None
+                timer.deadline = inf
                 timer._callback()

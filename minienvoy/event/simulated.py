@@ -17,6 +17,7 @@ import stat
 import sys
 
 from .dispatcher import TICK, Dispatcher
+from .write_queue import WriteQueue
 
 QUIET_TURNS = 12
 """Turns of the loop in which a peer may be at work without touching a socket: an `await` takes one."""
@@ -44,6 +45,10 @@ class SimulatedDispatcher(Dispatcher):
         self._wall_at_zero = wall_time
         self._hopeless: set[int] = set()
         self.monotonic_time = lambda: self._now
+
+    def _create_write_queue(self) -> WriteQueue:
+        # There may be no loop that turns: what is written leaves at once.
+        return WriteQueue(lambda flush: flush())
 
     def wall_time(self) -> float:
         return self._wall_at_zero + self._now

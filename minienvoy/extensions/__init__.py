@@ -12,6 +12,7 @@ CATALOGUE = {
     # listener filters
     "envoy.extensions.filters.listener.local_ratelimit.v3.LocalRateLimit": "filters.listener.local_ratelimit",
     "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector": "filters.listener.http_inspector",
+    "envoy.extensions.filters.listener.original_dst.v3.OriginalDst": "filters.listener.original_dst",
     "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol": "filters.listener.proxy_protocol",
     "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector": "filters.listener.tls_inspector",
     # network filters
@@ -130,6 +131,7 @@ CATALOGUE = {
     "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog": "access_loggers.stream",
     "envoy.extensions.access_loggers.stream.v3.StderrAccessLog": "access_loggers.stream",
     # formatters
+    "envoy.extensions.formatter.file_content.v3.FileContent": "formatters.file_content",
     "envoy.extensions.formatter.metadata.v3.Metadata": "formatters.metadata",
     "envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery": "formatters.req_without_query",
     # transport sockets
@@ -137,6 +139,8 @@ CATALOGUE = {
     "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext": "transport_sockets.tls.downstream",
     "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext": "transport_sockets.tls.upstream",
     # resource monitors
+    "envoy.extensions.resource_monitors.cgroup_memory.v3.CgroupMemoryConfig": "resource_monitors.cgroup_memory",
+    "envoy.extensions.resource_monitors.cpu_utilization.v3.CpuUtilizationConfig": "resource_monitors.cpu_utilization",
     "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig": (
         "resource_monitors.downstream_connections"
     ),
@@ -161,6 +165,7 @@ CATALOGUE = {
     "envoy.extensions.internal_redirect.allow_listed_routes.v3.AllowListedRoutesConfig": (
         "internal_redirect.allow_listed_routes"
     ),
+    "envoy.extensions.internal_redirect.filter_state.v3.FilterStateConfig": "internal_redirect.filter_state",
     "envoy.extensions.internal_redirect.previous_routes.v3.PreviousRoutesConfig": "internal_redirect.previous_routes",
     "envoy.extensions.internal_redirect.safe_cross_scheme.v3.SafeCrossSchemeConfig": (
         "internal_redirect.safe_cross_scheme"

@@ -24,6 +24,7 @@ from .conn_manager_utility import (
     PATH_REJECTED,
     RESPONSE_HOP_BY_HOP,
     UNUSUAL,
+    UNUSUAL_ORDINARY,
     mutate_request_headers,
     mutate_response_headers,
     normalize_path,
@@ -33,7 +34,7 @@ from .conn_manager_utility import (
 from .filter import Route
 from .filter_manager import ModifyHeaders
 from .grpc import is_grpc, make_grpc_reply
-from .header_map import KIND, Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
+from .header_map import KIND, ORDINARY, Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
 from .local_reply import JSON, TEXT
 from .original_ip_detection import Rejection
 from .recreate_stream import recreate_stream
@@ -44,11 +45,8 @@ if TYPE_CHECKING:
     from .byte_meter import ByteMeter
     from .conn_manager import ConnectionManager
 
-_SERVER: Final = KIND[b"server"]
-_DATE: Final = KIND[b"date"]
-_CONNECTION: Final = KIND[b"connection"]
-_EXPECT: Final = KIND[b"expect"]
-_UPGRADE: Final = KIND[b"upgrade"]
+_DATE_AND_SERVER: Final = KIND[b"date"] | KIND[b"server"]
+_OF_CONNECTION: Final = KIND[b"connection"] | KIND[b"expect"] | KIND[b"upgrade"]
 _REQUEST_ID: Final = KIND[b"x-request-id"]
 _FORCE_TRACE: Final = KIND[b"x-envoy-force-trace"]
 _KEEP_ALIVE: Final = entry(b"connection", b"keep-alive")
@@ -63,6 +61,8 @@ _CLASSES: Final = (
 DIRECT_RESPONSE: Final = "direct_response"
 """The details of what a route answers by itself: it has seen to the headers."""
 _PASS_THROUGH: Final = ServerHeaderTransformation.PASS_THROUGH
+_SLASH: Final = ord("/")
+_HASH: Final = ord("#")
 
 
 class ActiveStream(UpgradableStream):
@@ -73,15 +73,18 @@ class ActiveStream(UpgradableStream):
     __slots__ = (
         "_route",
         "_route_known",
+        "_traced",
         "_upgrade",
         "buffer_limit",
         "config",
         "connection",
         "dispatcher",
         "downstream_connection",
+        "duration_timer",
         "encoder",
         "ended",
         "explain",
+        "is_health_check",
         "is_local_reply",
         "local_complete",
         "manager",
@@ -91,6 +94,7 @@ class ActiveStream(UpgradableStream):
         "saw_connection_close",
         "start_monotonic",
         "terminal",
+        "upstream_override_host",
         "watermark_callbacks",
     )
 
@@ -98,7 +102,6 @@ class ActiveStream(UpgradableStream):
     """There are more filters than the terminal one; a class knows."""
     recreated: bool = False
     """It goes on with a request that another stream began (`recreate_stream`)."""
-    _traced: bool = False
     _lost: bool = False
     _pauses: int = 0
 
@@ -110,10 +113,12 @@ class ActiveStream(UpgradableStream):
         self.connection = connection.info
         self.dispatcher = config.dispatcher
         self.buffer_limit = connection.buffer_limit
-        self.start_monotonic = config.dispatcher.monotonic_time()
-        self.ended = self.remote_complete = self.local_complete = self.is_local_reply = False
-        self.response_started = self.saw_connection_close = self._upgrade = self._route_known = False
+        monotonic_time = config.dispatcher.monotonic_time
+        self.start_monotonic = monotonic_time()
+        self.ended = self.remote_complete = self.local_complete = self.is_local_reply = self.is_health_check = False
+        self.response_started = self.saw_connection_close = self._upgrade = self._route_known = self._traced = False
         self._route = self.terminal = self.watermark_callbacks = self.response_timeout_callback = None
+        self.duration_timer = self.upstream_override_host = None
         self.explain = NO_EXPLANATION
         stats = config.stats
         stats.downstream_rq_total += 1
@@ -137,17 +142,18 @@ class ActiveStream(UpgradableStream):
         self.request_headers = headers
         if end_stream:
             self.remote_complete = True
-            self.last_downstream_rx_byte_time = self.dispatcher.monotonic_time()
+            monotonic_time = self.dispatcher.monotonic_time
+            self.last_downstream_rx_byte_time = monotonic_time()
         if config.has_stream_timers:
             self._on_headers_complete(end_stream)
-        encoder = self.encoder
-        if headers.seen & (_EXPECT | _CONNECTION | _UPGRADE) or encoder.http_10:
+        seen = headers.seen
+        if self.encoder.http_10 or (seen > ORDINARY and seen & _OF_CONNECTION):
             self._look_at_connection_headers(headers)
         if headers.no_authority:
             self.send_local_reply(400, "", "missing_host_header")
             return
         path = headers.path
-        if path[:1] != b"/":
+        if not path or path[0] != _SLASH:
             if headers.method != b"CONNECT":
                 config.stats.downstream_rq_non_relative_path += 1
                 self.send_local_reply(404, "", "absolute_path_rejected" if path else "missing_path_rejected")
@@ -156,7 +162,7 @@ class ActiveStream(UpgradableStream):
         if headers.method == b"QUERY" and not headers.has(b"content-type"):
             self.send_local_reply(400, "", "query_missing_content_type")
             return
-        if b"#" in path:
+        if _HASH in path:
             config.stats.downstream_rq_failed_path_normalization += 1
             self.send_local_reply(400, "", "path_normalization_failed")
             return
@@ -164,7 +170,7 @@ class ActiveStream(UpgradableStream):
             return
         seen = headers.seen
         client_cert = None
-        if seen & UNUSUAL or config.rewrites_request:
+        if seen & UNUSUAL_ORDINARY or (seen > ORDINARY and seen & UNUSUAL) or config.rewrites_request:
             client_cert = config.client_cert
             trusted = mutate_request_headers(headers, config, self.connection, self._upgrade)
             if trusted is not None and not self._trust(trusted):
@@ -178,22 +184,24 @@ class ActiveStream(UpgradableStream):
             if seen & _REQUEST_ID:
                 set_request_id(headers, config)
             else:
-                headers.entries.append(config.new_request_id())
+                new_request_id = config.new_request_id
+                headers.entries.append(new_request_id())
                 headers.seen = seen | _REQUEST_ID
         if client_cert is not None:
             client_cert.mutate(headers, self.connection.ssl)
         if self._upgrade and not self._allow_upgrade(headers):
             return
-        if headers.seen & _FORCE_TRACE:
+        if headers.seen > ORDINARY and headers.seen & _FORCE_TRACE:
             self._traced = headers.has(b"x-envoy-force-trace")
         if self.explain is not NO_EXPLANATION:
             self.explain.request_id = (headers.get(b"x-request-id") or b"").decode("latin-1")
         if config.flush_access_log_on_new_request:
             self._log_start()
-        if self.filtered:
+        if config.filtered:
             self._start_filters(headers, end_stream)
         else:
-            terminal = self.terminal = config.filter_chain.make_terminal()
+            make_terminal = config.filter_chain.make_terminal
+            terminal = self.terminal = make_terminal()
             terminal.decoder_callbacks = self
             terminal.decode_headers(headers, end_stream)
 
@@ -222,7 +230,7 @@ class ActiveStream(UpgradableStream):
             return
         self.config.stats.downstream_rq_rx_reset += 1
         self._lost = True
-        self.response_flags |= ResponseFlag.DOWNSTREAM_CONNECTION_TERMINATION
+        self.response_flags |= self.manager.reset_flag
         if self.response_code_details is None or not self.local_complete:
             self.response_code_details = details or self.manager.close_details
         self._end()
@@ -260,19 +268,20 @@ class ActiveStream(UpgradableStream):
         config = self.config
         manager = self.manager
         entries = headers.entries
-        now = self.dispatcher.monotonic_time()
+        monotonic_time = self.dispatcher.monotonic_time
+        now = monotonic_time()
         self.response_code_details = details
         date = config.date
         date_entry = date.entry if now < date.stale_at else date.refresh(now)
         seen = headers.seen
-        if seen & (_DATE | _SERVER):
+        if seen & _DATE_AND_SERVER:
             self._set_date_and_server(headers, date_entry)
         else:
             entries.append(date_entry)
             if config.server_transformation is not _PASS_THROUGH:
                 entries.append(config.server_entry)
-            headers.seen = seen | _DATE | _SERVER
-        if seen & RESPONSE_HOP_BY_HOP or config.via:
+            headers.seen = seen | _DATE_AND_SERVER
+        if (seen > ORDINARY and seen & RESPONSE_HOP_BY_HOP) or config.via:
             mutate_response_headers(headers, config, self._upgrade)
         if config.completes_response or self._traced:
             self._complete_headers(headers)
@@ -285,7 +294,7 @@ class ActiveStream(UpgradableStream):
             or config.drain_state.active
         ):
             self._decide_on_connection(headers)
-        elif self.protocol == "HTTP/1.0":
+        elif self.encoder.http_10:
             entries.append(_KEEP_ALIVE)
         status = headers.status
         self.response_code = status
@@ -308,7 +317,7 @@ class ActiveStream(UpgradableStream):
             self.last_downstream_tx_byte_time = now
             self.encoder.encode_headers(headers, True)
             if not self.ended:
-                self._end()
+                self._end(now)
         else:
             self.encoder.encode_headers(headers, False)
             if self._upgrade and config.flush_log_on_tunnel_successfully_established and self._opens_tunnel(headers):
@@ -318,13 +327,14 @@ class ActiveStream(UpgradableStream):
         if self.ended:
             return
         self.bytes_sent += len(data)
-        self.manager.last_activity = now = self.dispatcher.monotonic_time()
+        monotonic_time = self.dispatcher.monotonic_time
+        self.manager.last_activity = now = monotonic_time()
         if end_stream:
             self.local_complete = True
             self.last_downstream_tx_byte_time = now
             self.encoder.encode_data(data, True)
             if not self.ended:
-                self._end()
+                self._end(now)
         else:
             self.encoder.encode_data(data, False)
 
@@ -346,7 +356,7 @@ class ActiveStream(UpgradableStream):
             headers = self.request_headers
             if headers is not None:
                 self._route = route = self.config.route_config.route(headers, self)
-                if route is not None and (route.idle_timeout is not None or route.max_stream_duration is not None):
+                if route is not None and route.has_timeouts:
                     self._take_route_timeouts(route)
         return self._route
 
@@ -427,15 +437,14 @@ class ActiveStream(UpgradableStream):
     def recreate_stream(self, headers: ResponseHeaderMap, body: bytes) -> bool:
         return recreate_stream(self, headers, body)
 
-    def start_response_timeout(self, seconds: float, callback: Callable[[], None]) -> None:
+    def start_response_timeout(self, now: float, seconds: float, callback: Callable[[], None]) -> None:
         self.response_timeout_callback = callback
-        dispatcher = self.dispatcher
-        self.response_deadline = deadline = dispatcher.monotonic_time() + seconds
+        self.response_deadline = deadline = now + seconds
         timer = self.manager.response_timer
         if timer is None:
-            timer = self.manager.response_timer = dispatcher.create_timer(self.manager.on_response_timer)
+            timer = self.manager.response_timer = self.dispatcher.create_timer(self.manager.on_response_timer)
         # Armed for an earlier stream it fires early, and looks again: most streams never arm it.
-        if not timer.enabled_before(deadline):
+        if timer.deadline > deadline:
             timer.enable(seconds)
 
     def pause_request(self, pause: bool) -> None:
@@ -602,8 +611,8 @@ class ActiveStream(UpgradableStream):
 
     # -- the end
 
-    def _end(self) -> None:
-        """The stream is over."""
+    def _end(self, now: float = 0.0) -> None:
+        """The stream is over. Who knows what time it is says so (monotonic seconds)."""
         self.ended = True
         config = self.config
         if not self.remote_complete and not self._lost:
@@ -616,13 +625,15 @@ class ActiveStream(UpgradableStream):
             terminal.on_destroy()
         # Filters know their stream: let go of them, or only the garbage collector could.
         self.terminal = self.watermark_callbacks = self.response_timeout_callback = None
-        self.request_complete_time = now = self.dispatcher.monotonic_time()
+        if not now:
+            now = self.dispatcher.monotonic_time()
+        self.request_complete_time = now
         stats = config.stats
         stats.downstream_rq_active -= 1
         if self._upgrade and self._counted_upgrade:
             stats.downstream_cx_upgrades_active -= 1
         if self.local_complete:
-            stats.downstream_rq_time.record(int((now - self.start_monotonic) * 1000))
+            stats.downstream_rq_time.record(int((now - self.start_monotonic) * 1000.0))
         if config.access_logs:
             self._log(AccessLogType.DOWNSTREAM_END)
         if config.explanations is not None:

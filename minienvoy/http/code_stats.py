@@ -64,11 +64,7 @@ class CodeStats:
         split = self._internal_time if internal else self._external_time
         if split is None:
             split = self._new_time(internal)
-        total = self._time
-        if total is None:
-            total = self._time = self._scope.histogram("upstream_rq_time", "ms")
         split.record(milliseconds)
-        total.record(milliseconds)
 
     def charge_category(self, category: str, status: int) -> None:
         """Also count under `canary`, `retry` or `zone.FROM.TO`."""
@@ -81,11 +77,15 @@ class CodeStats:
         self._scope.histogram(f"{category}.upstream_rq_time", "ms").record(milliseconds)
 
     def _new_time(self, internal: bool) -> Histogram:
+        if self._time is None:
+            self._time = self._scope.histogram("upstream_rq_time", "ms")
+        split = self._scope.histogram(f"{'internal' if internal else 'external'}.upstream_rq_time", "ms")
+        split.become_part_of(self._time)
         if internal:
-            self._internal_time = self._scope.histogram("internal.upstream_rq_time", "ms")
-            return self._internal_time
-        self._external_time = self._scope.histogram("external.upstream_rq_time", "ms")
-        return self._external_time
+            self._internal_time = split
+        else:
+            self._external_time = split
+        return split
 
     def _read(self) -> Iterator[tuple[str, int]]:
         total = dict(self._external)

@@ -48,8 +48,8 @@ class RequestDecoder(StreamDecoder, Protocol):
 
 
 class ResponseDecoder(StreamDecoder, Protocol):
-    def on_request_refused(self, name: str) -> None:
-        """The value of that header can not be sent, and nothing was. Called from inside `encode_headers`."""
+    def on_request_refused(self, problem: str) -> None:
+        """One of its headers can not be sent, and nothing was. Called from inside `encode_headers`."""
 
     def decode_1xx_headers(self, headers: ResponseHeaderMap) -> None: ...
     def decode_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None: ...

@@ -12,7 +12,7 @@ Whatever moves only writes `last_activity`; the timer looks at it when it fires,
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..errors import CodecProtocolError
 from ..network.connection import ConnectionCallbacks, ConnectionCloseType, ConnectionEvent
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from .header_map import ResponseHeaderMap
 
 
+_STOP: Final = FilterStatus.STOP_ITERATION
+
+
 class ConnectionManager(ReadFilter, ConnectionCallbacks):
     """One downstream connection.
 
@@ -41,8 +44,12 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
 
     multiplexed = False
     """There may be several streams at the same time."""
+    max_duration: float = 0.0
+    """Seconds that the connection may last; 0 for no limit."""
     close_details: str = "downstream_remote_disconnect"
     """What streams say that the end of the connection cuts short."""
+    reset_flag: int = ResponseFlag.DOWNSTREAM_CONNECTION_TERMINATION
+    """Their response flag."""
     bytes_received_before: int = 0
     bytes_sent_before: int = 0
     _drain_timer: Timer | None = None
@@ -65,6 +72,13 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
     def has_streams(self) -> bool:
         return self.stream is not None
 
+    @classmethod
+    def http2_class(cls) -> type[ConnectionManager]:
+        """What this becomes when the peer speaks HTTP/2."""
+        from .http2.conn_manager import Http2ConnectionManager
+
+        return Http2ConnectionManager
+
     # -- the connection's life
 
     def initialize_read_filter_callbacks(self) -> None:
@@ -83,9 +97,8 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         self._rearm_idle_timer()
         if config.max_connection_duration:
             self._duration_timer = config.dispatcher.create_timer(self._on_max_connection_duration)
-            self._duration_timer.enable(
-                self._jittered(config.max_connection_duration, config.max_connection_duration_jitter)
-            )
+            self.max_duration = self._jittered(config.max_connection_duration, config.max_connection_duration_jitter)
+            self._duration_timer.enable(self.max_duration)
         if config.overload is not None and config.overload.reduces_timeouts:
             config.overload.watchers.add(self._on_overload)
             self._on_overload()
@@ -98,7 +111,7 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
             codec.dispatch(data)
         except CodecProtocolError as error:
             self.on_codec_error(error)
-        return FilterStatus.STOP_ITERATION
+        return _STOP
 
     def redispatch(self, data: bytes) -> None:
         self.on_data(data, False)
@@ -155,7 +168,8 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         self.requests += 1
         config = self.config
         config.stats.downstream_rq_http1_total += 1
-        stream = self.stream = config.stream_class(self, encoder)
+        stream_class = config.stream_class
+        stream = self.stream = stream_class(self, encoder)
         self.last_activity = stream.start_monotonic
         self.stream_idle_timeout = config.stream_idle_timeout
         return stream
@@ -226,7 +240,7 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         config = self.config
         self._rearm_idle_timer()
         if self._duration_timer is not None and self._duration_timer.enabled:
-            limit = self._scaled(CONNECTION_MAX, config.max_connection_duration)
+            limit = self._scaled(CONNECTION_MAX, self.max_duration)
             self._duration_timer.enable(max(0.0, self.start + limit - config.dispatcher.monotonic_time()))
 
     def _rearm_idle_timer(self) -> None:

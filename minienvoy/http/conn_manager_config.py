@@ -160,6 +160,8 @@ class ConnectionManagerConfig:
     """What is done with `x-forwarded-client-cert`; None if it is removed."""
     connections: set[ConnectionManager] = field(default_factory=set)
     server_entry: tuple[bytes, bytes, bytes, int] = field(init=False)
+    filtered: bool = field(init=False)
+    """There are more filters than the terminal one."""
     has_stream_timers: bool = field(init=False)
     rewrites_request: bool = field(init=False)
     """Whether more than `x-forwarded-proto` is added to every request."""
@@ -170,6 +172,7 @@ class ConnectionManagerConfig:
 
     def __post_init__(self) -> None:
         self.server_entry = entry(b"server", self.server_name)
+        self.filtered = self.stream_class.filtered
         self.has_stream_timers = any(
             (
                 self.request_timeout,

@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from ..network.address import Address
-from .header_map import KIND, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
+from .header_map import KIND, ORDINARY, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
 from .original_ip_detection import NOT_DETECTED, Detection, Rejection
 from .path_utility import canonical, has_escaped_slashes, merge_slashes, unescape_slashes
 
@@ -48,6 +48,8 @@ _CONTROL: Final = _bits(
 )
 UNUSUAL: Final = _CONNECTION | _PROXY_HEADERS | _XFF | _XFP | _XFCC | _CONTROL
 """With none of these a request needs only `x-forwarded-proto`, unless the configuration says more."""
+UNUSUAL_ORDINARY: Final = UNUSUAL & ORDINARY
+"""Those of them that have an ordinary name: if a request has other names, it needs to be asked for all of them."""
 RESPONSE_HOP_BY_HOP: Final = _bits("connection upgrade transfer-encoding keep-alive proxy-connection")
 
 FORWARDED_HTTP: Final = entry(b"x-forwarded-proto", b"http")

@@ -65,6 +65,14 @@ class Route(Protocol):
         """Seconds; overrides `stream_idle_timeout`; 0 disables it, None leaves it."""
 
     @property
+    def flush_timeout(self) -> float | None:
+        """Seconds; overrides `stream_flush_timeout`."""
+
+    @property
+    def has_timeouts(self) -> bool:
+        """Some of these three are not None."""
+
+    @property
     def max_stream_duration(self) -> float | None:
         """Seconds; 0 disables it, None leaves the connection manager's."""
 

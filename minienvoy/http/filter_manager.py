@@ -161,8 +161,9 @@ class FilterManager(StreamInfo):
         """
         raise NotImplementedError
 
-    def start_response_timeout(self, seconds: float, callback: Callable[[], None]) -> None:
-        """Call back in `seconds`, unless the stream has ended by then or `response_timeout_callback` was taken away."""
+    def start_response_timeout(self, now: float, seconds: float, callback: Callable[[], None]) -> None:
+        """Call back `seconds` after `now`, unless the stream has ended by then or `response_timeout_callback` was taken
+        away."""
         raise NotImplementedError
 
     def pause_request(self, pause: bool) -> None:

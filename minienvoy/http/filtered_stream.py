@@ -92,14 +92,14 @@ class FilteredStream(ActiveStream):
         if self._decoding is not None:
             self._decoding.trailers(trailers)
 
-    def _end(self) -> None:
+    def _end(self, now: float = 0.0) -> None:
         self.ended = True
         for each in self._filters or ():
             each.on_destroy()
         for iteration in (self._decoding, self._encoding):
             if iteration is not None:
                 iteration.close()
-        super()._end()
+        super()._end(now)
         # As above: a stream that is over keeps no filter, and is kept by none.
         self._filters = self._decoding = self._encoding = None
 

@@ -7,6 +7,9 @@ immutable and shared: the HTTP/1 codec keeps a bounded cache of the lines it has
 "inline headers" are here: names that the machinery itself looks for have a bit, a map knows which bits may be in it
 (`seen`), and a look-up for one that is not there costs one `and`. The pseudo-headers are attributes.
 
+Bits of the names that most messages have, and by which nobody decides anything, come first: `seen <= ORDINARY` says in
+one comparison that a message has no others. They fit into one digit of Python's numbers, whose arithmetic is quick.
+
 Inside the proxy values are bytes; `headers["x-user"]` gives and takes `str` (latin-1, so that any byte survives).
 """
 
@@ -22,16 +25,19 @@ Entry = tuple[bytes, bytes, bytes, int]
 
 def _kinds() -> dict[bytes, int]:
     names = (
+        # The ordinary ones. Where one of these does decide something, it is asked for by its own bit.
+        b"host content-length content-type date server x-forwarded-proto x-request-id x-envoy-expected-rq-timeout-ms "
+        b"x-envoy-upstream-service-time accept accept-encoding access-control-allow-credentials "
+        b"access-control-allow-origin age authorization cache-control content-encoding etag expires if-modified-since "
+        b"if-none-match last-modified location origin pragma referer upgrade-insecure-requests user-agent vary via "
         # What the HTTP/1 codec itself must look at.
-        b"host content-length transfer-encoding connection upgrade expect keep-alive proxy-connection te trailer "
-        b"http2-settings upgrade-insecure-requests "
-        # What the connection manager rewrites or reads on every request or response.
-        b"x-forwarded-for x-forwarded-proto x-forwarded-host x-forwarded-port x-forwarded-client-cert x-request-id "
-        b"x-client-trace-id via server date user-agent content-type x-envoy-upstream-service-time "
+        b"transfer-encoding connection upgrade expect keep-alive proxy-connection te trailer http2-settings "
+        # What the connection manager rewrites or reads.
+        b"x-forwarded-for x-forwarded-host x-forwarded-port x-forwarded-client-cert x-client-trace-id "
         # Envoy's own headers.
         b"x-envoy-internal x-envoy-external-address x-envoy-force-trace x-envoy-retry-on x-envoy-retry-grpc-on "
         b"x-envoy-max-retries x-envoy-upstream-rq-timeout-ms x-envoy-upstream-rq-per-try-timeout-ms "
-        b"x-envoy-expected-rq-timeout-ms x-envoy-ip-tags x-envoy-decorator-operation "
+        b"x-envoy-ip-tags x-envoy-decorator-operation "
         b"x-envoy-downstream-service-cluster x-envoy-downstream-service-node x-envoy-original-path "
         b"x-envoy-original-host x-envoy-original-url x-envoy-attempt-count x-envoy-upstream-alt-stat-name "
         b"x-envoy-upstream-rq-timeout-alt-response x-envoy-hedge-on-per-try-timeout x-envoy-retriable-status-codes "
@@ -40,12 +46,10 @@ def _kinds() -> dict[bytes, int]:
         b"x-envoy-upstream-healthchecked-cluster x-envoy-upstream-canary x-envoy-degraded x-envoy-local-overloaded "
         b"grpc-timeout grpc-status grpc-message "
         # What is only joined when it comes twice.
-        b"accept accept-encoding access-control-allow-credentials access-control-allow-headers "
-        b"access-control-allow-methods access-control-allow-origin access-control-allow-private-network "
+        b"access-control-allow-headers access-control-allow-methods access-control-allow-private-network "
         b"access-control-expose-headers access-control-max-age access-control-request-headers "
-        b"access-control-request-method access-control-request-private-network age authentication authorization "
-        b"cache-control content-encoding etag expires grpc-accept-encoding if-match if-modified-since if-none-match "
-        b"if-range if-unmodified-since last-modified location origin pragma proxy-status referer vary"
+        b"access-control-request-method access-control-request-private-network authentication grpc-accept-encoding "
+        b"if-match if-range if-unmodified-since proxy-status"
     )
     return {name: 1 << bit for bit, name in enumerate(names.split())}
 
@@ -53,12 +57,16 @@ def _kinds() -> dict[bytes, int]:
 KIND: Final[dict[bytes, int]] = _kinds()
 """Header name -> its bit in `Entry[3]` and `HeaderMap.seen`; every other name has kind 0."""
 
+ORDINARY: Final = 2 * KIND[b"via"] - 1
+"""The bits of the ordinary names: `seen` is greater if there may be any other."""
+
 
 CASED: Final = 1 << (len(KIND) + 1)
 """In `HeaderMap.seen`: there is a `key_formatter`. The bit below is the HTTP/1 codec's."""
 SUSPECT: Final = CASED << 1
-"""In `HeaderMap.seen`: a format has put something into these headers that no header may hold."""
+"""In `HeaderMap.seen`: a format, or the configuration, has put something into these headers that none may hold."""
 
+_is_name = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _breaking = re.compile(rb"[\x00\r\n]")
 _forbidden = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -66,6 +74,25 @@ _forbidden = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 def is_valid_value(value: bytes) -> bool:
     """Whether a header may have that value (`HeaderUtility::headerValueIsValid`)."""
     return _forbidden.search(value) is None
+
+
+def suspect(item: Entry) -> Entry:
+    """The same, and marked if it can not be sent to an upstream."""
+    if _is_name(item[0]) is not None and is_valid_value(item[1]):
+        return item
+    return (item[0], item[1], item[2], item[3] | SUSPECT)
+
+
+def refusal(headers: RequestHeaderMap) -> str:
+    """Why an upstream is sent nothing of these (`HeaderUtility::checkValidRequestHeaders`); empty if it may be."""
+    pairs = [(b":authority", headers.authority), (b":path", headers.path)]
+    pairs += [(item[0], item[1]) for item in headers.entries]
+    for name, value in pairs:
+        if name[:1] != b":" and _is_name(name) is None:
+            return f"invalid header name: {name.decode('latin-1')}"
+        if not is_valid_value(value):
+            return f"invalid header value for: {name.decode('latin-1')}"
+    return ""
 
 
 def without_controls(value: bytes) -> bytes:

@@ -5,28 +5,37 @@ Envoy: `Extensions::RequestId::UUIDRequestIDExtension`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
+from struct import Struct
 from typing import Any, Final
 
 from .header_map import KIND, Entry
 
 UUID_REQUEST_ID: Final = "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig"
 
-_KIND = KIND[b"x-request-id"]
+AT_ONCE: Final = 32
+"""As many are made together, which takes a third of the time of making them one by one."""
+_BITS: Final = 128 * AT_ONCE
+_RANDOM: Final = sum((2**128 - 1 - (0xF000 << 64 | 3 << 62)) << 128 * at for at in range(AT_ONCE))
+_VERSION_AND_VARIANT: Final = sum((0x4000 << 64 | 2 << 62) << 128 * at for at in range(AT_ONCE))
+
+_groups: Final = Struct("8s4s4s4s12s").iter_unpack
+_KIND: Final = KIND[b"x-request-id"]
 
 
 def request_id_maker(draw: Callable[[int], int]) -> Callable[[], Entry]:
     """Makes headers with random UUIDs (version 4, variant 1) from what `draw(bits)` gives, in one call."""
-    variants = "89ab"
+    return chain.from_iterable(_batches(draw)).__next__
 
-    def make() -> Entry:
-        digits = f"{draw(128):032x}"
-        value = (
-            f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variants[ord(digits[16]) & 3]}{digits[17:20]}-{digits[20:]}"
-        ).encode()
-        return (b"x-request-id", value, b"x-request-id: " + value + b"\r\n", _KIND)
 
-    return make
+def _batches(draw: Callable[[int], int]) -> Iterator[list[Entry]]:
+    while True:
+        digits = b"%0*x" % (_BITS // 4, draw(_BITS) & _RANDOM | _VERSION_AND_VARIANT)
+        yield [
+            (b"x-request-id", value, b"x-request-id: %b\r\n" % value, _KIND)
+            for value in map(b"-".join, _groups(digits))
+        ]
 
 
 def is_uuid_request_id(extension: Any) -> str | None:

@@ -31,6 +31,8 @@ class StreamTimers(FilterManager):
     request_timer: Timer | None = None
     duration_timer: Timer | None = None
     log_timer: Timer | None = None
+    flush_timeout: float | None = None
+    """Seconds that a client may take for what waits for its window, if the route has a limit of its own."""
 
     def _arm_timers(self) -> None:
         config, create = self.config, self.dispatcher.create_timer
@@ -65,6 +67,8 @@ class StreamTimers(FilterManager):
     def _take_route_timeouts(self, route: Route) -> None:
         if route.idle_timeout is not None:
             self.manager.set_stream_idle_timeout(route.idle_timeout)
+        if route.flush_timeout is not None:
+            self.flush_timeout = route.flush_timeout
         if route.max_stream_duration:
             self._arm_duration(route.max_stream_duration)
         elif route.max_stream_duration == 0 and self.duration_timer is not None:

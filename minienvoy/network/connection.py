@@ -25,14 +25,17 @@ import sys
 from collections.abc import Callable
 from enum import Enum
 from itertools import count
+from types import FunctionType
 from typing import TYPE_CHECKING, cast
 
+from ..event.write_queue import MOST_BYTES, MOST_CHUNKS, MOST_WAITING, WriteBuffer, lose
 from ..explain.explanation import NO_EXPLANATION, Explanation
 from ..stream_info import ConnectionInfo, StreamInfo
 from .filter import FilterStatus, ReadFilter
 
 if TYPE_CHECKING:
     from ..event.dispatcher import Dispatcher, Timer
+    from .splice import Splice
 
 DEFAULT_BUFFER_LIMIT = 1024 * 1024
 """`per_connection_buffer_limit_bytes` when it is not set."""
@@ -80,8 +83,11 @@ def _discard(data: bytes, end_stream: bool) -> None:
     """The connection is closed: nobody is there to read. A function, for a bound method would be a reference cycle."""
 
 
-def _lose(data: bytes) -> None:
-    """What is written to a connection without a transport."""
+def _copy(function: FunctionType) -> FunctionType:
+    """The same function once more, with what the interpreter learns about its attributes kept apart."""
+    copied = FunctionType(function.__code__.replace(), function.__globals__, function.__name__, function.__defaults__)
+    copied.__qualname__, copied.__doc__ = function.__qualname__, function.__doc__
+    return copied
 
 
 class Connection(asyncio.Protocol):
@@ -108,6 +114,8 @@ class Connection(asyncio.Protocol):
     transport_failure_reason: str = ""
     detected_close_type: DetectedCloseType = DetectedCloseType.NORMAL
     last_round_trip_time: float | None = None
+    splices: tuple[Splice, ...] = ()
+    """What moves bytes past this connection now."""
     _stream_info: StreamInfo | None = None
     _closing: ConnectionCloseType | None = None
     _delayed_close_timer: Timer | None = None
@@ -121,6 +129,14 @@ class Connection(asyncio.Protocol):
     _paused: bool = False
     _held: bytes = b""
     _stopped_at: int | None = None
+
+    def __init_subclass__(cls) -> None:
+        # An inline cache of the interpreter knows one class. These two run for every read and write of both sides of
+        # the proxy, so each class has its own: with one for all, every attribute in them is looked up anew.
+        super().__init_subclass__()
+        for each in (Connection.data_received, Connection.write):
+            if getattr(cls, each.__name__) is each:
+                setattr(cls, each.__name__, _copy(cast(FunctionType, each)))
 
     def __init__(self, dispatcher: Dispatcher, info: ConnectionInfo, buffer_limit: int = DEFAULT_BUFFER_LIMIT) -> None:
         self.dispatcher = dispatcher
@@ -136,7 +152,8 @@ class Connection(asyncio.Protocol):
         self._filters: list[ReadFilter] = []
         self._receive: Callable[[bytes, bool], object] = self._hold
         self._writable = False
-        self._send: Callable[[bytes], None] = _lose
+        self.write_buffer = WriteBuffer()
+        self._write_queue = dispatcher.write_queue
 
     # -- setting up
 
@@ -173,7 +190,7 @@ class Connection(asyncio.Protocol):
             return
         limit = self.buffer_limit or sys.maxsize
         self.transport.set_write_buffer_limits(limit, limit // 2)
-        self._send = self.transport.write
+        self.write_buffer.send = self.transport.write
         self._writable = True
         for callbacks in tuple(self._callbacks):
             callbacks.on_event(ConnectionEvent.CONNECTED)
@@ -182,7 +199,8 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.bytes_received += len(data)
-        self._receive(data, False)
+        receive = self._receive
+        receive(data, False)
 
     def eof_received(self) -> bool:
         """True keeps the transport open for writing."""
@@ -198,13 +216,13 @@ class Connection(asyncio.Protocol):
         return not self.closed
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.write_buffer.send = lose
         if not self.closed:
             if isinstance(exc, ConnectionError):
                 self.detected_close_type = DetectedCloseType.REMOTE_RESET
             flushed = self._closing is not None and exc is None
             self._end(ConnectionEvent.LOCAL_CLOSE if flushed else ConnectionEvent.REMOTE_CLOSE)
         self.transport = None
-        self._send = _lose
 
     def pause_writing(self) -> None:
         self.above_high_watermark = True
@@ -228,19 +246,37 @@ class Connection(asyncio.Protocol):
         return self._read_half_closed and self._write_half_closed
 
     def write(self, data: bytes) -> None:
-        """Queue `data`; it leaves at the end of this turn of the event loop.
+        """Queue `data`; it leaves at the end of this turn of the event loop (see `event.write_queue`).
 
         Ignored unless the connection is open for writing.
         """
         if self._writable:
-            self.bytes_sent += len(data)
-            self._send(data)
+            size = len(data)
+            self.bytes_sent += size
+            buffer = self.write_buffer
+            chunks = buffer.chunks
+            chunks.append(data)
+            if size > MOST_BYTES or len(chunks) > MOST_CHUNKS:
+                buffer.flush()
+            elif len(chunks) == 1:
+                queue = self._write_queue
+                waiting = queue.waiting
+                waiting.append(buffer)
+                if len(waiting) == 1:
+                    queue.call_soon(queue.flush)
+                elif len(waiting) == MOST_WAITING:
+                    queue.flush()
+
+    def flush(self) -> None:
+        """Give what was written to the transport now."""
+        self.write_buffer.flush()
 
     def write_half_close(self) -> None:
         """Send a FIN after what was written; reading goes on. Both directions ended closes the connection."""
         transport = self.transport
         if not self._writable or transport is None:
             return
+        self.flush()
         self._writable = False
         self._write_half_closed = True
         if self._read_half_closed:
@@ -269,7 +305,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_flushed(self) -> bool:
-        """Open for writing, and everything that was written has left the transport."""
+        """Open for writing, and everything that the transport was given has left it."""
         return self._writable and self.transport is not None and not self.transport.get_write_buffer_size()
 
     @property
@@ -308,6 +344,7 @@ class Connection(asyncio.Protocol):
             return
         if reason:
             self.local_close_reason = reason
+        self.flush()
         transport = self.transport
         if transport is None or kind is ConnectionCloseType.NO_FLUSH:
             self._end(ConnectionEvent.LOCAL_CLOSE)
@@ -402,6 +439,7 @@ class Connection(asyncio.Protocol):
         self.close(ConnectionCloseType.FLUSH_WRITE)
 
     def _end_after_both_sides(self) -> None:
+        self.flush()
         if self.transport is not None and self.transport.get_write_buffer_size():
             self._flush_and_close()
         else:
@@ -448,6 +486,7 @@ class Connection(asyncio.Protocol):
         """Tell everybody, once, and let go of the transport."""
         if self.closed:
             return
+        self.flush()
         self.closed = True
         self._writable = False
         self._receive = _discard

@@ -16,10 +16,34 @@ REJECT_INCOMING_CONNECTIONS: Final = "envoy.overload_actions.reject_incoming_con
 REDUCE_TIMEOUTS: Final = "envoy.overload_actions.reduce_timeouts"
 TCP_LISTENER_ACCEPT: Final = "envoy.load_shed_points.tcp_listener_accept"
 DECODE_HEADERS: Final = "envoy.load_shed_points.http_connection_manager_decode_headers"
+CREATING_CODEC: Final = "envoy.load_shed_points.hcm_ondata_creating_codec"
+HTTP1_ABORT_DISPATCH: Final = "envoy.load_shed_points.http1_server_abort_dispatch"
+GO_AWAY: Final = "envoy.load_shed_points.http2_server_go_away_on_dispatch"
+GO_AWAY_AND_CLOSE: Final = "envoy.load_shed_points.http2_server_go_away_and_close_on_dispatch"
+FILTER_CHECK: Final = "envoy.load_shed_points.http_downstream_filter_check"
+NEW_CONNECTION: Final = "envoy.load_shed_points.connection_pool_new_connection"
+TCP_PROXY_ON_DATA: Final = "envoy.load_shed_points.tcp_proxy_on_data"
+TCP_PROXY_CONNECT: Final = "envoy.load_shed_points.tcp_proxy_upstream_connect"
+LOAD_SHED_POINTS: Final = (
+    TCP_LISTENER_ACCEPT,
+    DECODE_HEADERS,
+    CREATING_CODEC,
+    HTTP1_ABORT_DISPATCH,
+    GO_AWAY,
+    GO_AWAY_AND_CLOSE,
+    FILTER_CHECK,
+    NEW_CONNECTION,
+    TCP_PROXY_ON_DATA,
+    TCP_PROXY_CONNECT,
+    "envoy.load_shed_points.http3_server_go_away_on_dispatch",
+    "envoy.load_shed_points.http3_server_go_away_and_close_on_dispatch",
+)
+"""All of them; those of HTTP/3 never come up, as there is none here."""
 
 CONNECTION_IDLE: Final = "HTTP_DOWNSTREAM_CONNECTION_IDLE"
 STREAM_IDLE: Final = "HTTP_DOWNSTREAM_STREAM_IDLE"
 CONNECTION_MAX: Final = "HTTP_DOWNSTREAM_CONNECTION_MAX"
+STREAM_FLUSH: Final = "HTTP_DOWNSTREAM_STREAM_FLUSH"
 
 
 class ScaledMinimum(NamedTuple):

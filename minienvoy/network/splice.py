@@ -5,7 +5,8 @@ which costs less CPU than reading and writing, so the TCP proxy uses it once a d
 
 One direction of two connections is taken over: the transport of the source stops reading, and duplicates of both file
 descriptors are watched instead. Whatever was written to the destination's transport must have left it before; nobody
-else may write to it from then on. A FIN, and nothing else, gives the source back to its transport, which then reads it.
+else may write to it from then on. A FIN gives the source back to its transport, which then reads it; so does
+`give_back`, for who wants to see the bytes after all.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class Splice:
         "_destination",
         "_destination_fd",
         "_dispatcher",
+        "_given_back",
         "_in_pipe",
         "_moved",
         "_pipe",
@@ -55,6 +57,7 @@ class Splice:
         self._pipe: tuple[int, int] | None = None
         self._source_fd = self._destination_fd = -1
         self._in_pipe = 0
+        self._given_back: list[Callable[[], None]] = []
 
     @property
     def running(self) -> bool:
@@ -65,8 +68,13 @@ class Splice:
         source, destination = self._source, self._destination
         if self.running or not hasattr(os, "splice"):
             return False
+        destination.flush()
         if not source.can_hand_over_reading or not destination.is_flushed:
             return False
+        if source.transport is None or destination.transport is None:
+            return False
+        if getattr(source.transport, "bad_network", False) or getattr(destination.transport, "bad_network", False):
+            return False  # bytes that do not pass through this process can not be made to suffer
         sockets = [each.transport.get_extra_info("socket") for each in (source, destination) if each.transport]
         if len(sockets) != 2 or None in sockets or source.info.ssl or destination.info.ssl:
             return False
@@ -81,6 +89,9 @@ class Splice:
         self._source_fd, self._destination_fd, *pipe = opened
         self._pipe = (pipe[0], pipe[1])
         self._enlarge(pipe[1])
+        source.splices += (self,)
+        destination.splices += (self,)
+        self._given_back.clear()
         source.hand_over_reading(True)
         self._dispatcher.loop.add_reader(self._source_fd, self._on_readable)
         return True
@@ -95,6 +106,21 @@ class Splice:
         for fd in (self._source_fd, self._destination_fd, *self._pipe):
             os.close(fd)
         self._pipe = None
+        for connection in (self._source, self._destination):
+            connection.splices = tuple(each for each in connection.splices if each is not self)
+
+    def give_back(self, then: Callable[[], None]) -> None:
+        """Let the transport of the source read again when the pipe is empty, and call `then`."""
+        self._given_back.append(then)
+        if not self._in_pipe:
+            self._finish_giving_back()
+
+    def _finish_giving_back(self) -> None:
+        waiting, self._given_back = self._given_back, []
+        self.stop()
+        self._source.hand_over_reading(False)
+        for then in waiting:
+            then()
 
     @staticmethod
     def _enlarge(fd: int) -> None:
@@ -130,8 +156,11 @@ class Splice:
     def _on_writable(self) -> None:
         if self._empty_pipe() and self._pipe is not None:
             self._dispatcher.loop.remove_writer(self._destination_fd)
-            self._dispatcher.loop.add_reader(self._source_fd, self._on_readable)
             self._blocked(False)
+            if self._given_back:
+                self._finish_giving_back()
+            else:
+                self._dispatcher.loop.add_reader(self._source_fd, self._on_readable)
 
     def _empty_pipe(self) -> bool:
         """Move on what is in the pipe; True if nothing is left in it."""

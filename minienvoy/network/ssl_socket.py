@@ -364,9 +364,13 @@ class SslTransport(asyncio.Transport):
 
     def __init__(self, socket: SslSocket, raw: asyncio.Transport) -> None:
         super().__init__()
-        self._socket = socket
-        self._raw = raw
+        self.socket = socket
         self.write = socket.write  # type: ignore[method-assign, assignment]
+        self.go_through(raw)
+
+    def go_through(self, raw: asyncio.Transport) -> None:
+        """Send and read by `raw` from now on."""
+        self.raw = self.socket.raw = raw
         self.pause_reading = raw.pause_reading  # type: ignore[method-assign]
         self.resume_reading = raw.resume_reading  # type: ignore[method-assign]
         self.get_write_buffer_size = raw.get_write_buffer_size  # type: ignore[method-assign]
@@ -374,29 +378,29 @@ class SslTransport(asyncio.Transport):
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         if name == "ssl_object":
-            return self._socket.session
-        return self._raw.get_extra_info(name, default)
+            return self.socket.session
+        return self.raw.get_extra_info(name, default)
 
     def is_closing(self) -> bool:
-        return self._raw.is_closing()
+        return self.raw.is_closing()
 
     def can_write_eof(self) -> bool:
         return True
 
     def write_eof(self) -> None:
-        self._socket.say_goodbye()
+        self.socket.say_goodbye()
 
     def close(self) -> None:
-        self._socket.say_goodbye()
-        self._raw.close()
+        self.socket.say_goodbye()
+        self.raw.close()
 
     def abort(self) -> None:
         """The end. If everything before it has left, the peer hears that this is all."""
-        if self._raw.is_closing() or self._raw.get_write_buffer_size():
-            self._raw.abort()
+        if self.raw.is_closing() or self.raw.get_write_buffer_size():
+            self.raw.abort()
             return
-        self._socket.say_goodbye()
-        self._socket._leave()
+        self.socket.say_goodbye()
+        self.socket._leave()
 
 
 def peer_chain(session: ssl.SSLObject, over: bool) -> list[bytes]:

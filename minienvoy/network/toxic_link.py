@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from .connection import Connection
+from .ssl_socket import SslTransport
 from .toxic import DOWNSTREAM, UPSTREAM, Chain, Item, Mark, Toxic
 
 if TYPE_CHECKING:
@@ -23,10 +24,18 @@ _MOST_UNDER_WAY: Final = 1024 * 1024
 class ToxicLink(asyncio.Protocol, asyncio.Transport):
     """Made for a connection that has a transport."""
 
+    bad_network = True
+    """Bytes have to come through here."""
+
     def __init__(self, connection: Connection, random: RandomStream) -> None:
         transport = connection.transport
         assert transport is not None
         self._connection = connection
+        self._upper: Any = connection
+        """Who is told what comes: the connection, or its TLS session, whose records suffer as bytes do."""
+        if isinstance(transport, SslTransport):
+            self._upper = transport.socket
+            transport = transport.raw
         self._transport: asyncio.Transport = transport
         self._random = random
         self._to_us = Chain(connection.dispatcher, random, self._deliver)
@@ -42,9 +51,12 @@ class ToxicLink(asyncio.Protocol, asyncio.Transport):
         self._high = connection.buffer_limit or sys.maxsize
         self._low = self._high // 2
         transport.set_protocol(self)
+        if self._upper is not connection:
+            cast(SslTransport, connection.transport).go_through(self)
+            return
         connection.transport = self
         if connection._writable:
-            connection._send = self.write
+            connection.write_buffer.send = self.write
 
     def set_toxics(self, toxics: list[Toxic]) -> None:
         """Those of both directions, in their order; whether this connection has one is drawn once."""
@@ -170,7 +182,7 @@ class ToxicLink(asyncio.Protocol, asyncio.Transport):
             self._deliver_arrived()
 
     def _deliver_arrived(self) -> None:
-        connection = self._connection
+        connection = self._upper
         while self._arrived and not self._told and not self._ended:
             item = self._arrived[0]
             if self._reader_paused and isinstance(item, bytes):
@@ -197,14 +209,14 @@ class ToxicLink(asyncio.Protocol, asyncio.Transport):
             return
         self._end()
         self._transport.close()
-        self._connection.eof_received()
+        self._upper.eof_received()
         self._tell_lost(None)
 
     def _tell_lost(self, exc: Exception | None) -> None:
         if not self._told:
             self._told = True
             self._end()
-            self._connection.connection_lost(exc)
+            self._upper.connection_lost(exc)
 
     def _end(self) -> None:
         self._ended = True
@@ -235,9 +247,12 @@ class ToxicLink(asyncio.Protocol, asyncio.Transport):
         full = self._transport_full or waiting > (self._low if self._full else self._high)
         if full != self._full and not self._told:
             self._full = full
-            (self._connection.pause_writing if full else self._connection.resume_writing)()
+            (self._upper.pause_writing if full else self._upper.resume_writing)()
 
 
 def link_of(connection: Connection) -> ToxicLink | None:
     """The bad network of a connection; None if it has none."""
-    return cast("ToxicLink | None", connection.transport) if isinstance(connection.transport, ToxicLink) else None
+    transport = connection.transport
+    if isinstance(transport, SslTransport):
+        transport = transport.raw
+    return transport if isinstance(transport, ToxicLink) else None

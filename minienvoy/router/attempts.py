@@ -68,6 +68,7 @@ class Attempts:
         "_router",
         "_slow",
         "_started",
+        "_tried_clusters",
         "count",
         "hedges",
         "is_retry",
@@ -102,6 +103,7 @@ class Attempts:
         self._slow: list[UpstreamRequest] = []
         self._clients: dict[UpstreamRequest, CodecClient] = {}
         self._started = False
+        self._tried_clusters: set[int] = set()
 
     def take_policy(self, headers: RequestHeaderMap) -> None:
         """The headers are as the upstream gets them, but for those that are for the router alone."""
@@ -110,6 +112,8 @@ class Attempts:
         asked = headers.seen & CONTROL
         if policy.retry_on or (asked and (headers.has(b"x-envoy-retry-on") or headers.has(b"x-envoy-retry-grpc-on"))):
             self.state = RetryState(router.config, policy, router.cluster, router.route_entry.priority, router.tally)
+            if policy.refresh_cluster and router.route_entry.chosen_of is not None:
+                self.state.refresh = self._refresh_cluster
             if asked or policy.retriable_request_headers:
                 self.state.take_headers(headers)
         if asked:
@@ -282,7 +286,7 @@ class Attempts:
 
     def _decide_late(self, state: RetryState, headers: ResponseHeaderMap) -> RetryStatus:
         """A response without a body is over before it is heard of; Envoy still counts its request, for a budget."""
-        if state.resource.budget_percent is None:
+        if not state.resource.counts_active:
             return state.should_retry_headers(headers, self._try_again)
         requests = self._router.cluster.resource_managers[self._router.route_entry.priority].requests
         requests.current += 1
@@ -365,6 +369,24 @@ class Attempts:
             router.explain.decided("retry", None, f"{state.rule}, but {status.value}{why}")
 
     # -- the next one
+
+    def _refresh_cluster(self) -> Cluster:
+        """Choose another of the weighted clusters, with all that the route says of it."""
+        router = self._router
+        old = router.route_entry
+        if old.chosen_of is not None:
+            specifier, index = old.chosen_of
+            self._tried_clusters.add(index)
+            chosen = specifier.another(
+                self._tried_clusters, router.request_headers, router.config.random.getrandbits(64)
+            )
+            cluster = router.config.get_cluster(chosen.cluster_name)
+            if cluster is not None:
+                router.route_entry = router.stream._route = chosen
+                router.cluster = cluster
+                if router.explain is not NO_EXPLANATION:
+                    router.explain.decided("cluster", cluster.name, "refresh_cluster_on_retry")
+        return router.cluster
 
     def _try_again(self, because_of_timeout: bool = False) -> None:
         router = self._router

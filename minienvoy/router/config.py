@@ -79,6 +79,7 @@ honours(
 REQUIRE_ALL: Final = 2
 MAX_NEAR_MISSES: Final = 100
 """Virtual hosts that are named when none matches."""
+_QUERY: Final = ord("?")
 _PATH_PARAMETERS: Final = re.compile(rb";[^/]*")
 
 
@@ -285,8 +286,8 @@ class RouteConfig:
             if virtual_host.tree is not None:
                 routes, index = virtual_host.tree.find(headers, stream), None
         path = headers.path
-        if b"?" in path:
-            path = path[: path.index(b"?")]
+        if _QUERY in path:
+            path = path[: path.index(_QUERY)]
         if self._ignore_parameters and b";" in path:
             # Those of every segment, as in `/a;v=1/b`.
             path = _PATH_PARAMETERS.sub(b"", path)

@@ -12,13 +12,13 @@ from ..access_log.context import FormatterContext
 from ..config.fields import honours
 from ..errors import ConfigError
 from ..http.header_map import (
-    SUSPECT,
     Entry,
     HeaderMap,
     RequestHeaderMap,
     ResponseHeaderMap,
     entry,
     is_valid_value,
+    suspect,
     without_controls,
 )
 
@@ -49,7 +49,7 @@ class _Addition:
         self.keep_empty = keep_empty
         self.ready: Entry | None = None
         if formatter.constant is not None:
-            self.ready = entry(name, formatter.constant.encode("latin-1"))
+            self.ready = suspect(entry(name, formatter.constant.encode("latin-1")))
 
 
 class HeaderParser:
@@ -104,13 +104,11 @@ class HeaderParser:
                 if context is None:
                     context = FormatterContext(stream, request_headers, response_headers)
                 value = each.formatter.format(context).encode("latin-1")
-                if not is_valid_value(value):
-                    if response_headers is None:
-                        # The codec refuses to send it.
-                        headers.seen |= SUSPECT
-                    else:
-                        value = without_controls(value)
-                item = entry(each.name, value)
+                if response_headers is None:
+                    # The codec refuses to send what it may not.
+                    item = suspect(entry(each.name, value))
+                else:
+                    item = entry(each.name, value if is_valid_value(value) else without_controls(value))
             if not item[1] and not each.keep_empty:
                 continue
             action = each.action

@@ -54,7 +54,7 @@ class HostWait:
         self.cancel = None
         router.upstream = None
         if details:
-            router.no_healthy_upstream(details)
+            router.no_healthy_upstream(details, waited=True)
             return
         # The request begins anew, with what has come of it; it is the same one.
         router.config.stats.rq_total -= 1

@@ -16,6 +16,7 @@ from ..config.fields import honours
 from ..errors import ConfigError
 from ..http.header_map import RequestHeaderMap
 from ..matchers.header import compile_header_matchers, matches_all
+from ..matchers.metadata_key import metadata_key
 from ..matchers.query_parameter import compile_query_parameter_matchers, parse_query
 from ..network.cidr import CidrRange, CidrSet
 from ..record import record
@@ -53,6 +54,7 @@ honours(
     "dynamic_metadata",
     "metadata",
     "remote_address_match",
+    "extension",
 )
 for _empty in ("SourceCluster", "DestinationCluster", "RemoteAddress"):
     honours(f"{_TYPE}.Action.{_empty}")
@@ -93,8 +95,6 @@ honours(
     "skip_if_absent",
     values={"source": ("DYNAMIC", "ROUTE_ENTRY", "CLUSTER_ENTRY")},
 )
-honours("envoy.type.metadata.v3.MetadataKey", "key", "path")
-honours("envoy.type.metadata.v3.MetadataKey.PathSegment", "key")
 honours(f"{_TYPE}.Override", "dynamic_metadata", "rate_limit")
 honours(f"{_TYPE}.Override.DynamicMetadata", "metadata_key")
 honours(f"{_TYPE}.Override.RateLimitOverride", "requests_per_unit", "unit")
@@ -240,6 +240,10 @@ def _action(proto: Any, path: str, server: Any) -> Action:
     kind = proto.WhichOneof("action_specifier")
     if kind == "metadata":
         return _metadata(proto.metadata, server)
+    if kind == "extension":
+        from .rate_limit_input import input_action
+
+        return input_action(proto.extension, f"{path}.extension", server)
     make = _ACTIONS.get(kind)
     if make is None:
         raise ConfigError(f"{kind} is not supported", path)
@@ -378,21 +382,6 @@ def _metadata_action(
         return (key, default) if default else absent
 
     return action
-
-
-def metadata_key(proto: Any) -> Callable[[Mapping[str, Any] | None], Any]:
-    """Looks up what an `envoy.type.metadata.v3.MetadataKey` points to; None if it is not there."""
-    path = (proto.key, *(segment.key for segment in proto.path))
-
-    def find(metadata: Mapping[str, Any] | None) -> Any:
-        value: Any = metadata
-        for key in path:
-            if not isinstance(value, Mapping):
-                return None
-            value = value.get(key)
-        return value
-
-    return find
 
 
 def _override(proto: Any) -> Callable[[Subject], RateLimitOverride | None]:

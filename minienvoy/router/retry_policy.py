@@ -38,6 +38,7 @@ honours(
     "rate_limited_retry_back_off",
     "retriable_headers",
     "retriable_request_headers",
+    "refresh_cluster_on_retry",
 )
 honours("envoy.config.route.v3.RetryPolicy.RetryBackOff", "base_interval", "max_interval")
 honours("envoy.config.route.v3.RetryPolicy.RateLimitedRetryBackOff", "reset_headers", "max_interval")
@@ -145,6 +146,7 @@ class RetryPolicy:
         retry_on: bits of `RetryOn`.
         per_try_timeout, per_try_idle_timeout: 0 for none.
         retriable_request_headers: one of them has to match, or the request is not retried at all.
+        refresh_cluster: a retry goes to another cluster of a weighted route.
         reset_headers: what responses may say about when to come again, up to `reset_max_interval` from now.
     """
 
@@ -162,6 +164,7 @@ class RetryPolicy:
     host_predicates: tuple[Callable[[], RetryHostPredicate], ...] = ()
     host_selection_max_attempts: int = 1
     retry_priority: Callable[[], AttemptedRetryPriority] | None = None
+    refresh_cluster: bool = False
 
     @classmethod
     def from_proto(cls, proto: Any, path: str) -> RetryPolicy:
@@ -196,6 +199,7 @@ class RetryPolicy:
             ),
             host_selection_max_attempts=proto.host_selection_retry_max_attempts or 1,
             retry_priority=priority,
+            refresh_cluster=proto.refresh_cluster_on_retry,
         )
 
 

@@ -57,6 +57,7 @@ class RetryState:
     enabled: something may be retried, so a body has to be kept.
     rule: why the last attempt was retried, or would have been; empty if nothing asks for it.
     back_off: seconds that the retry waits.
+    refresh: called before a retry that is no hedge; answers which cluster it goes to. None: to the same.
     heeds_hosts: which hosts were tried makes a difference.
     remaining: retries left.
     """
@@ -66,6 +67,7 @@ class RetryState:
         "_back_off",
         "_callback",
         "_config",
+        "_hedging",
         "_limited",
         "_retriable_header_names",
         "_status_codes",
@@ -78,6 +80,7 @@ class RetryState:
         "host_predicates",
         "policy",
         "priority",
+        "refresh",
         "remaining",
         "resource",
         "retry_on",
@@ -107,6 +110,8 @@ class RetryState:
             self.retry_priority = None if policy.retry_priority is None else policy.retry_priority()
         self.back_off = 0.0
         self.rule = ""
+        self.refresh: Callable[[], Cluster] | None = None
+        self._hedging = False
         self._config = config
         self._armed = self._tried = False
         self._callback: Callable[[], None] | None = None
@@ -138,7 +143,9 @@ class RetryState:
 
     def should_hedge(self, callback: Callable[[], None]) -> RetryStatus:
         """An attempt is slow, but goes on: whatever is retried, this is."""
-        return self._should_retry("hedge_on_per_try_timeout", callback)
+        status = self._should_retry("hedge_on_per_try_timeout", callback)
+        self._hedging = status is RetryStatus.YES
+        return status
 
     def would_retry_headers(self, headers: ResponseHeaderMap) -> str:
         """The rule that retries such a response; empty if there is none."""
@@ -211,6 +218,7 @@ class RetryState:
         if not self._config.use_retry():
             return RetryStatus.NO
         self._armed = True
+        self._hedging = False
         self._callback = callback
         self.resource.current += 1
         self.resource.touched = True
@@ -243,6 +251,8 @@ class RetryState:
 
     def _on_timer(self) -> None:
         self._tried = True
+        if self.refresh is not None and not self._hedging:
+            self.cluster = self.refresh()
         stats = self.cluster.stats.traffic
         stats.upstream_rq_retry += 1
         for each in self._tally:

@@ -66,6 +66,7 @@ honours(
     "cluster_not_found_response_code",
     "timeout",
     "idle_timeout",
+    "flush_timeout",
     "max_stream_duration",
     "prefix_rewrite",
     "regex_rewrite",
@@ -90,7 +91,6 @@ honours(
     whole=("metadata_match",),
     ignored={
         "early_data_policy": "there is no early data of TLS or QUIC",
-        "flush_timeout": "HTTP/1 hands whole responses to the connection, which has delayed_close_timeout",
         "retry_policy_typed_config": "Envoy does not read it either",
     },
 )
@@ -164,6 +164,7 @@ class RouteEntry:
 
     Attributes:
         cluster_name: where requests go; empty for a direct response or a redirect.
+        chosen_of: of which weighted clusters this is one, and which.
         specifier: chooses the cluster of a request, if the configuration does not.
         connect_config: ends tunnels here, or None.
         counters: of the route, if it has a `stat_prefix`.
@@ -185,6 +186,7 @@ class RouteEntry:
         timeout: seconds for the whole response, 0 for none.
         timeout_header: `x-envoy-expected-rq-timeout-ms` for that timeout.
         direct_response: answers in place of an upstream, or None.
+        share: in words, what part of the requests goes to this cluster, where several share them.
         cluster_host: the host that a weighted cluster puts in place of the request's.
         metadata_match: keys and values that hosts are to have in their metadata's `envoy.lb`.
         upgrades: which upgrades (names in lower case) this route lets through or does not, whatever else is configured.
@@ -195,6 +197,7 @@ class RouteEntry:
         "attempts",
         "auto_host_rewrite",
         "changes_response",
+        "chosen_of",
         "cluster_host",
         "cluster_name",
         "cluster_not_found_status",
@@ -205,7 +208,9 @@ class RouteEntry:
         "depends",
         "direct_response",
         "filter_configs",
+        "flush_timeout",
         "grpc_timeouts",
+        "has_timeouts",
         "hash_policy",
         "host_rewriter",
         "idle_timeout",
@@ -225,6 +230,7 @@ class RouteEntry:
         "response_parsers",
         "rewrites",
         "shadow_policies",
+        "share",
         "specifier",
         "takes_scheme_of_upstream",
         "timeout",
@@ -246,11 +252,15 @@ class RouteEntry:
         self.metadata = plain_metadata(proto.metadata)
         self.virtual_host_metadata = common.metadata
         self.cluster_name = ""
+        self.chosen_of: tuple[WeightedClusterSpecifier, int] | None = None
         self.cluster_host = b""
+        self.share = ""
         self.cluster_not_found_status = 503
         self.specifier: ClusterSpecifier | None = None
         self.timeout = DEFAULT_TIMEOUT
         self.idle_timeout: float | None = None
+        self.flush_timeout: float | None = None
+        self.has_timeouts = False
         self.max_stream_duration: float | None = None
         self.path_rewriter: PathRewriter | None = None
         self.host_rewriter: HostRewriter | None = None
@@ -335,12 +345,15 @@ class RouteEntry:
         if timeout is not None:
             self.timeout = timeout
         self.idle_timeout = seconds(action, "idle_timeout")
+        self.flush_timeout = seconds(action, "flush_timeout")
         self.connect_config = connect_config(action.upgrade_configs, f"{path}.upgrade_configs")
         self.upgrades = _upgrades(action.upgrade_configs, f"{path}.upgrade_configs")
         if action.HasField("max_stream_duration"):
             self.max_stream_duration = seconds(action.max_stream_duration, "max_stream_duration")
             # It takes the place of the older fields, whether they are set or not.
             self.timeout = 0.0
+        limits = (self.idle_timeout, self.flush_timeout, self.max_stream_duration)
+        self.has_timeouts = any(each is not None for each in limits)
         self.grpc_timeouts = grpc_timeouts(action, seconds)
         self.internal_redirect = internal_redirect_policy(action, self.name, path)
         self.priority = action.priority
@@ -368,6 +381,7 @@ class RouteEntry:
         if duration is not None:
             chosen = copy.copy(chosen)
             chosen.max_stream_duration = duration
+            chosen.has_timeouts = True
         if chosen.max_stream_duration and is_grpc(headers.get(b"content-type")):
             set_grpc_timeout(headers, chosen.max_stream_duration)
         return chosen

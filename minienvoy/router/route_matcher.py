@@ -8,6 +8,7 @@ Paths are matched as they came, without the query.
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from ..config import api
@@ -221,11 +222,11 @@ def _stream_predicates(match: Any, path: str) -> list[tuple[str, StreamPredicate
 
 
 def _tls(name: str, wanted: bool) -> StreamPredicate:
-    fact = f"peer_certificate_{name}"
+    fact = attrgetter({"presented": "peer_certificate_presented", "validated": "validated"}[name])
 
     def holds(stream: StreamInfo) -> bool:
         ssl = stream.connection.ssl
-        return (ssl is not None and bool(getattr(ssl, fact))) == wanted
+        return (ssl is not None and bool(fact(ssl))) == wanted
 
     return holds
 

@@ -12,7 +12,7 @@ from ..explain.explanation import NO_EXPLANATION
 from ..http.codec import RequestEncoder
 from ..http.filter import FilterDataStatus, FilterHeadersStatus, FilterTrailersStatus
 from ..http.grpc import grpc_to_http_status, is_grpc
-from ..http.header_map import KIND, Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
+from ..http.header_map import KIND, ORDINARY, Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
 from ..stream_info import ResponseFlag
 from ..upstream.http_conn_pool import http_conn_pool
 from .attempts import CONTROL, IMMEDIATE_FAIL, Attempts
@@ -37,7 +37,6 @@ _TIMEOUT_HEADER: Final = KIND[b"x-envoy-upstream-rq-timeout-ms"]
 _EXPECTED_TIMEOUT: Final = KIND[b"x-envoy-expected-rq-timeout-ms"]
 _ALT_STAT_NAME: Final = KIND[b"x-envoy-upstream-alt-stat-name"]
 _CANARY: Final = KIND[b"x-envoy-upstream-canary"]
-_TIMEOUTS: Final = _TIMEOUT_HEADER | _EXPECTED_TIMEOUT
 _SERVICE_TIME: Final = KIND[b"x-envoy-upstream-service-time"]
 
 
@@ -73,7 +72,8 @@ class Router(RouterReplies):
             answer_directly(route.direct_response, route, stream, headers, stats)
             return _STOP
         cluster_name = route.cluster_name
-        cluster = config.get_cluster(cluster_name)
+        get_cluster = config.get_cluster
+        cluster = get_cluster(cluster_name)
         if cluster is None:
             stats.no_cluster += 1
             if explain is not NO_EXPLANATION:
@@ -83,12 +83,13 @@ class Router(RouterReplies):
             return _STOP
         self.cluster = cluster
         if explain is not NO_EXPLANATION:
-            explain.decided("cluster", cluster_name, f"route {route}")
+            explain.decided("cluster", cluster_name, f"route {route}{route.share}")
             cluster.explain_endpoints(explain)
-        if route.counts or headers.seen & _ALT_STAT_NAME:
+        seen = headers.seen
+        if route.counts or (seen > ORDINARY and seen & _ALT_STAT_NAME):
             self.take_tally(headers)
         self.timeout = route.timeout
-        if headers.seen & _INTERNAL:
+        if seen > ORDINARY and seen & _INTERNAL:
             self.internal = headers.has(b"x-envoy-internal")
         if config.strict_check_headers and self.fails_strict_check(headers):
             return _STOP
@@ -102,14 +103,22 @@ class Router(RouterReplies):
             if cluster.await_host is None or not self._wait_for_host():
                 self.no_healthy_upstream()
             return _STOP
+        if config.overload is not None and self.sheds(config.overload):
+            return _STOP
         attempts: Attempts | None = None
-        if headers.seen & CONTROL or not route.tries_once:
+        if not route.tries_once or (seen > ORDINARY and seen & CONTROL):
             attempts = self.attempts = Attempts(self, route.attempts, headers)
-        if headers.seen & _TIMEOUTS or not route.plain_timeout or config.suppress_envoy_headers:
+        seen = headers.seen
+        if (
+            seen & _EXPECTED_TIMEOUT
+            or (seen > ORDINARY and seen & _TIMEOUT_HEADER)
+            or not route.plain_timeout
+            or config.suppress_envoy_headers
+        ):
             final_timeout(self, headers)
         else:
             headers.entries.append(route.timeout_header)
-            headers.seen |= _EXPECTED_TIMEOUT
+            headers.seen = seen | _EXPECTED_TIMEOUT
         if attempts is not None and attempts.settings.count_in_request:
             attempts.mark_request(headers)
         if route.rewrites or route.request_parsers:
@@ -124,16 +133,21 @@ class Router(RouterReplies):
             self._copy_request(route, headers, end_stream)
         stream.upstream_host = host
         stream.watermark_callbacks = self._on_downstream_watermark
-        upstream = self.upstream = config.make_upstream_request(self, host)
+        make_upstream_request = config.make_upstream_request
+        upstream = self.upstream = make_upstream_request(self, host)
         if attempts is not None:
             attempts.take_policy(headers)
             attempts.live.append(upstream)
         if route.connect_config is not None and headers.method in route.connect_config.methods:
             pending = self._new_tunnel(route.connect_config, upstream)
         else:
-            pool = host.http_pools.get(route.priority) or http_conn_pool(
-                cluster, host, config.make_codec, route.priority, stream.downstream_connection, stream.protocol, headers
-            )
+            try:
+                pool = host.http_pools[route.priority]
+            except KeyError:
+                connection = stream.downstream_connection
+                pool = http_conn_pool(
+                    cluster, host, config.make_codec, route.priority, connection, stream.protocol, headers
+                )
             if pool is None:
                 self.no_pool()
                 return _STOP
@@ -143,10 +157,11 @@ class Router(RouterReplies):
             stream.upstream_request_create_time = stream.dispatcher.monotonic_time()
         if end_stream:
             if self.upstream is not None:
-                # The time that the upstream may take counts from here.
-                self._complete_time = stream.dispatcher.monotonic_time()
+                # The time that the upstream may take counts from here; if it has its request, that was sent just now.
+                now = stream.first_upstream_tx_byte_time if pending is None else stream.upstream_request_create_time
+                self._complete_time = now = now or stream.dispatcher.monotonic_time()
                 if self.timeout:
-                    stream.start_response_timeout(self.timeout, self.on_response_timeout)
+                    stream.start_response_timeout(now, self.timeout, self.on_response_timeout)
             elif attempts is not None:
                 self._complete_time = stream.dispatcher.monotonic_time()
         return _STOP
@@ -281,12 +296,14 @@ class Router(RouterReplies):
         stream.first_upstream_rx_byte_time = stream.last_upstream_rx_byte_time = now
         self.response_started = True
         status = headers.status
-        outcome = self.outcome_of(headers) if headers.seen & GRPC_STATUS else status
+        seen = headers.seen
+        notable = seen > ORDINARY
+        outcome = self.outcome_of(headers) if notable and seen & GRPC_STATUS else status
         if not stream.is_health_check:
             dynamic, host = self.config.dynamic_stats, upstream.host
             if dynamic:
                 cluster.code_stats.charge_response(status, self.internal)
-                if self.tally or headers.seen & _CANARY or host.canary or self.config.zone:
+                if self.tally or (notable and seen & _CANARY) or host.canary or self.config.zone:
                     self.canary = host.canary or headers.get(b"x-envoy-upstream-canary") == b"true"
                     self.charge_others(status, host)
             if status >= 500:
@@ -297,12 +314,12 @@ class Router(RouterReplies):
                 host.stats.rq_error += 1
             else:
                 host.stats.rq_success += 1
-        if attempts is None and (upstream.host.outlier is not None or headers.seen & IMMEDIATE_FAIL):
+        if attempts is None and (upstream.host.outlier is not None or (notable and seen & IMMEDIATE_FAIL)):
             self.tell_detectors(upstream, headers)
         if cluster.orca_load_report is not None:
             self.take_orca_load_report(headers)
         if self._complete_time is not None and not self.config.suppress_envoy_headers:
-            elapsed = int((now - self._complete_time) * 1000)
+            elapsed = int((now - self._complete_time) * 1000.0)
             item = _SERVICE_TIMES[elapsed] if elapsed < 64 else entry(b"x-envoy-upstream-service-time", b"%d" % elapsed)
             if headers.seen & _SERVICE_TIME:
                 headers.set(item[0], item[1])
@@ -330,7 +347,7 @@ class Router(RouterReplies):
         if self._complete_time is not None:
             stream.response_timeout_callback = None
             if not stream.is_health_check and self.config.dynamic_stats:
-                elapsed = int((now - self._complete_time) * 1000)
+                elapsed = int((now - self._complete_time) * 1000.0)
                 self.cluster.code_stats.charge_timing(elapsed, self.internal)
                 if self.tally or self.canary or self.config.zone:
                     self.charge_time_of_others(elapsed)
@@ -411,7 +428,7 @@ class Router(RouterReplies):
         if self.upstream is None:
             return
         if self.timeout:
-            stream.start_response_timeout(self.timeout, self.on_response_timeout)
+            stream.start_response_timeout(self._complete_time, self.timeout, self.on_response_timeout)
         if attempts is not None:
             attempts.on_request_complete()
 

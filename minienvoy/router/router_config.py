@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..event.random import RandomStream
     from ..http.conn_manager_stats import RouterStats
     from ..http.header_map import RequestHeaderMap
+    from ..network.overload_state import OverloadState
     from ..upstream.cluster_manager import ClusterManager
 
 BASE_INTERVAL: Final = 25
@@ -45,6 +46,7 @@ class RouterConfig:
     """Attributes:
     dynamic_stats: responses are counted by their codes, and times recorded.
     make_codec: makes the upstream codec of a new connection.
+    overload: what the overload manager has decided; None: nobody decides anything.
     random: the sequence of back-offs, `router.retry`.
     respect_expected_rq_timeout: what an Envoy before has told of the timeout is obeyed.
     strict_check_headers: headers that are looked at before anything else.
@@ -62,6 +64,7 @@ class RouterConfig:
         "get_cluster",
         "make_codec",
         "make_upstream_request",
+        "overload",
         "random",
         "respect_expected_rq_timeout",
         "stats",
@@ -85,9 +88,11 @@ class RouterConfig:
         upstream_logs: UpstreamLogs | None = None,
         dynamic_stats: bool = True,
         zone: str = "",
+        overload: OverloadState | None = None,
     ) -> None:
         self.dynamic_stats = dynamic_stats
         self.zone = zone
+        self.overload = overload
         self.upstream_logs = upstream_logs
         self.make_upstream_request = UpstreamRequest if upstream_logs is None else LoggedUpstreamRequest
         self.get_cluster = cluster_manager.get

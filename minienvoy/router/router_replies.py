@@ -12,12 +12,14 @@ from ..explain.explanation import NO_EXPLANATION
 from ..http.codec import StreamResetReason
 from ..http.grpc import grpc_to_http_status, is_grpc
 from ..http.header_map import KIND, RequestHeaderMap, ResponseHeaderMap, entry
+from ..network.overload_state import FILTER_CHECK
 from ..stream_info import ResponseFlag
 from .attempts import IMMEDIATE_FAIL
 from .router_context import RouterContext
 from .virtual_cluster import AltStatName
 
 if TYPE_CHECKING:
+    from ..network.overload_state import OverloadState
     from ..upstream.cluster import Cluster
     from ..upstream.host import Host
     from .upstream_request import UpstreamRequest
@@ -78,12 +80,25 @@ class RouterReplies(RouterContext):
         stream.send_local_reply(503, words, words.replace(" ", "_"), modify if tells else None)
         return True
 
-    def no_healthy_upstream(self, details: str = "no_healthy_upstream") -> None:
-        """No host may be used, for the first attempt or for another one."""
-        self.cluster.stats.traffic.upstream_cx_none_healthy += 1
+    def no_healthy_upstream(self, details: str = "no_healthy_upstream", waited: bool = False) -> None:
+        """No host may be used, for the first attempt or for another one; Envoy does not count it if it has `waited`."""
+        self.cluster.stats.traffic.upstream_cx_none_healthy += not waited
         if self.explain is not NO_EXPLANATION:
             self.explain.decided("host", None, details)
         self._reply_no_healthy_upstream(details)
+
+    def sheds(self, overload: OverloadState) -> bool:
+        """Whether the overload manager lets nothing more be asked of upstreams."""
+        if not overload.sheds(FILTER_CHECK):
+            return False
+        if self.explain is not NO_EXPLANATION:
+            percent = overload.values[FILTER_CHECK] * 100
+            self.explain.decided("overload", "refused", f"{FILTER_CHECK} at {percent:.0f} %")
+        self.config.stats.rq_overload_local_reply += 1
+        self.stream.cluster_metadata = self.cluster.metadata
+        self.stream.attempt_count = self.stream.attempt_count or 1
+        self.stream.send_local_reply(503, "envoy overloaded", "overload")
+        return True
 
     def no_pool(self) -> None:
         """The host may be used, but there are too many connection pools."""
@@ -150,7 +165,8 @@ class RouterReplies(RouterContext):
     def on_response_timeout(self) -> None:
         attempts = self.attempts
         self.stream.cluster_metadata = self.cluster.metadata
-        live = [self.upstream] if attempts is None else attempts.live
+        # The oldest first: the room that its connection leaves is for who waits.
+        live = [self.upstream] if attempts is None else attempts.live[::-1]
         for upstream in live:
             self.cluster.stats.traffic.upstream_rq_timeout += 1
             for each in self.tally:
@@ -167,12 +183,13 @@ class RouterReplies(RouterContext):
             self.explain.decided("timeout", "route timeout", f"no complete response within {self.timeout:g} s")
         self.time_out("response_timeout")
 
-    def on_request_refused(self, name: str) -> None:
-        """A format has made something of a header that is none."""
+    def on_request_refused(self, problem: str) -> None:
+        """A format, or the configuration, has made something of a header that is none."""
         self.upstream = None
         self.stream.response_flags |= ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR
-        problem = f"invalid header value for: {name}"
-        self._reply(503, problem, f"filter_removed_required_request_headers{{{problem.replace(' ', '_')}}}")
+        self._reply(
+            503, problem.encode("latin-1"), f"filter_removed_required_request_headers{{{problem.replace(' ', '_')}}}"
+        )
 
     def on_handshake_refused(self, upstream: UpstreamRequest, headers: ResponseHeaderMap) -> None:
         """No WebSocket: the client is told in a reply made here, with the upstream's status and headers."""
@@ -278,7 +295,7 @@ class RouterReplies(RouterContext):
         if headers.seen & IMMEDIATE_FAIL and headers.has(b"x-envoy-immediate-health-check-fail"):
             self.cluster.health.on_immediate_failure(upstream.host)
 
-    def _reply(self, status: int, body: str, details: str, overloaded: bool = False) -> None:
+    def _reply(self, status: int, body: str | bytes, details: str, overloaded: bool = False) -> None:
         attempts = self.attempts
         if attempts is not None:
             # Nothing may come of what is still under way.

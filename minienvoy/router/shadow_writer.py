@@ -13,18 +13,14 @@ from typing import TYPE_CHECKING, Any
 from ..config.fields import honours
 from ..config.runtime import RuntimeFractionalPercent
 from ..errors import ConfigError
-from ..http.codec import RequestEncoder, StreamResetReason
 from ..http.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
-from ..upstream.conn_pool import PoolFailureReason
-from ..upstream.http_conn_pool import PendingStream, http_conn_pool
+from ..upstream.async_client import AsyncStream
 from .header_parser import HeaderParser
 
 if TYPE_CHECKING:
-    from ..event.dispatcher import Timer
     from ..http.filter_manager import FilterManager
     from ..upstream.cluster import Cluster
-    from ..upstream.codec_client import CodecClient
-    from ..upstream.host import Host
+    from ..upstream.http_conn_pool import MakeCodec
     from .route_entry import CommonVirtualHost
     from .router_config import RouterConfig
 
@@ -46,9 +42,10 @@ class ShadowPolicy:
 
     Attributes:
         cluster_name: where shadows go; empty if a header tells.
+        local_address: what `x-forwarded-for` says of this machine.
     """
 
-    __slots__ = ("_cluster_header", "_enabled", "_host", "_local_address", "_mutations", "_suffix", "cluster_name")
+    __slots__ = ("_cluster_header", "_enabled", "_host", "_mutations", "_suffix", "cluster_name", "local_address")
 
     def __init__(self, proto: Any, path: str, common: CommonVirtualHost) -> None:
         """Raises ConfigError below `path`."""
@@ -58,7 +55,7 @@ class ShadowPolicy:
         self._cluster_header = proto.cluster_header.lower().encode()
         self._host = proto.host_rewrite_literal.encode()
         self._suffix = not proto.disable_shadow_host_suffix_append
-        self._local_address = getattr(common.sources, "local_address", "127.0.0.1").encode()
+        self.local_address = getattr(common.sources, "local_address", "127.0.0.1").encode()
         self._enabled: Callable[[], bool] = lambda: True
         if proto.HasField("runtime_fraction"):
             self._enabled = _fraction(proto.runtime_fraction, common)
@@ -92,10 +89,6 @@ class ShadowPolicy:
             made.authority = self._host
         elif self._suffix:
             made.authority = shadow_host(made.authority)
-        made.set(b"x-envoy-internal", b"true")
-        before = made.get(b"x-forwarded-for")
-        address = self._local_address
-        made.set(b"x-forwarded-for", b"%b,%b" % (before, address) if before else address)
         return made
 
 
@@ -141,232 +134,79 @@ def start_shadows(
         cluster = config.get_cluster(policy.cluster_of(headers))
         if cluster is None:
             continue
-        shadow = ShadowRequest(cluster, policy.shadow_headers(headers, stream), stream, timeout, limit)
-        shadow.start(config, end_stream)
+        shadow = ShadowRequest(cluster, config.make_codec, policy.local_address, stream, timeout, limit)
+        shadow.start(policy.shadow_headers(headers, stream), end_stream)
         if not end_stream and not shadow.done:
             started.append(shadow)
     return started
 
 
 class ShadowRequest:
-    """One shadow, from the host that is chosen for it to the end of an answer that is dropped.
+    """One shadow, from the host that is chosen for it to the end of an answer that is dropped."""
 
-    Attributes:
-        done: it is complete, or was given up.
-    """
-
-    __slots__ = (
-        "_client",
-        "_cluster",
-        "_complete",
-        "_encoder",
-        "_headers",
-        "_host",
-        "_limit",
-        "_paused",
-        "_pending",
-        "_start",
-        "_stream",
-        "_timeout",
-        "_timer",
-        "_trailers",
-        "_waiting",
-        "_waiting_size",
-        "dispatcher",
-        "done",
-    )
+    __slots__ = ("_complete", "_paused", "_stream", "_upstream")
 
     def __init__(
-        self, cluster: Cluster, headers: RequestHeaderMap, stream: FilterManager, timeout: float, limit: int
+        self, cluster: Cluster, make_codec: MakeCodec, address: bytes, stream: FilterManager, timeout: float, limit: int
     ) -> None:
-        self._cluster = cluster
-        self._headers = headers
-        self.dispatcher = stream.dispatcher
         self._stream = stream
-        self._limit = limit
-        self._start = stream.dispatcher.monotonic_time()
-        self._client: CodecClient | None = None
-        self._encoder: RequestEncoder | None = None
-        self._pending: PendingStream | None = None
-        self._host: Host | None = None
-        self._waiting: list[bytes] = []
-        self._waiting_size = 0
-        self._trailers: HeaderMap | None = None
-        self._complete = self._paused = self.done = False
-        self._timer: Timer | None = None
-        self._timeout = timeout
+        self._complete = self._paused = False
+        self._upstream = AsyncStream(cluster, make_codec, self, timeout, address, limit)
+        self._upstream.above_watermark = self._on_watermark
 
-    def start(self, config: RouterConfig, end_stream: bool) -> None:
-        if end_stream:
-            self._on_request_complete()
-        cluster = self._cluster
-        host = self._host = cluster.load_balancer.choose_host(None)
-        if host is None:
-            cluster.stats.traffic.upstream_cx_none_healthy += 1
-            self._finish(503)
-            return
-        pool = host.http_pools.get(0) or http_conn_pool(cluster, host, config.make_codec, headers=self._headers)
-        if pool is None:
-            self._finish(503)
-            return
-        pending = pool.new_stream(self)
-        if pending is not None and not self.done:
-            self._pending = pending
+    @property
+    def done(self) -> bool:
+        """It is complete, or was given up."""
+        return self._upstream.done
+
+    def start(self, headers: RequestHeaderMap, end_stream: bool) -> None:
+        self._upstream.send_headers(headers, end_stream)
 
     # -- the rest of the request
 
     def encode_data(self, data: bytes, end_stream: bool) -> None:
         if self.done:
             return
-        if self._encoder is None:
-            self._waiting.append(data)
-            self._waiting_size += len(data)
-            if self._waiting_size - len(data) <= self._limit < self._waiting_size:
-                self._cluster.stats.traffic.upstream_flow_control_backed_up_total += 1
-                self._on_watermark(True)
-        if end_stream:
+        waits = not self._upstream.connected
+        if end_stream and not waits:
             self._on_request_complete()
-        if self._encoder is not None:
-            self._encoder.encode_data(data, end_stream)
+        self._upstream.send_data(data, end_stream)
+        if end_stream and waits:
+            self._on_request_complete()
+
+    def encode_trailers(self, trailers: HeaderMap) -> None:
+        if not self.done:
+            self._on_request_complete()
+            self._upstream.send_trailers(HeaderMap(trailers.entries[:], trailers.seen))
 
     def abandon(self) -> None:
         """The request is too large to be sent again; it is not too large to be passed on."""
 
-    def encode_trailers(self, trailers: HeaderMap) -> None:
-        if self.done:
-            return
-        self._on_request_complete()
-        copy = HeaderMap(trailers.entries[:], trailers.seen)
-        if self._encoder is not None:
-            self._encoder.encode_trailers(copy)
-        else:
-            self._trailers = copy
-
     def reset(self) -> None:
         """Give it up."""
-        if self.done:
-            return
-        client, pending = self._client, self._pending
-        self._finish(0)
-        if pending is not None:
-            pending.cancel()
-        if client is not None:
-            client.watermark = None
-            client.reset_stream(StreamResetReason.LOCAL_RESET)
+        self._upstream.reset()
+        self._on_watermark(False)
 
-    # -- from the pool
+    # -- the answer, for which nobody waits
 
-    def on_pool_ready(self, client: CodecClient) -> None:
-        self._pending = None
-        self._client = client
-        if self._host is not None and self._host.outlier is not None:
-            self._host.outlier.put_connected()
-        client.watermark = self._on_watermark
-        encoder = self._encoder = client.codec.new_stream(self)
-        waiting, self._waiting = self._waiting, []
-        trailers = self._trailers
-        encoder.encode_headers(self._headers, self._complete and not waiting and trailers is None)
-        self._drain()
-        if waiting:
-            encoder.encode_data(b"".join(waiting), self._complete and trailers is None)
-        if trailers is not None:
-            encoder.encode_trailers(trailers)
+    def on_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None: ...
+    def on_data(self, data: bytes, end_stream: bool) -> None: ...
+    def on_trailers(self, trailers: HeaderMap) -> None: ...
 
-    def on_pool_failure(self, reason: PoolFailureReason, details: str, host: Host | None) -> None:
-        self._pending = None
-        if host is not None:
-            host.stats.rq_error += 1
-            if host.outlier is not None and reason is not PoolFailureReason.OVERFLOW:
-                host.outlier.put_connect_failure()
-        self._finish(503)
+    def on_complete(self) -> None:
+        self._on_watermark(False)
 
-    # -- from the codec
-
-    def on_request_refused(self, name: str) -> None:
-        self.reset()
-
-    def decode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
-        """Nobody waits for it."""
-
-    def decode_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None:
-        status = headers.status
-        self._cluster.code_stats.charge_response(status, True)
-        if self._host is not None:
-            if status >= 500:
-                self._host.stats.rq_error += 1
-            else:
-                self._host.stats.rq_success += 1
-            if self._host.outlier is not None:
-                self._host.outlier.put_http_response_code(status)
-        if end_stream:
-            self._on_response_complete()
-
-    def decode_data(self, data: bytes, end_stream: bool) -> None:
-        if end_stream:
-            self._on_response_complete()
-
-    def decode_trailers(self, trailers: HeaderMap) -> None:
-        self._on_response_complete()
-
-    def on_reset_stream(self, reason: StreamResetReason, details: str) -> None:
-        if self.done:
-            return
-        if self._host is not None:
-            self._host.stats.rq_error += 1
-            if self._host.outlier is not None:
-                self._host.outlier.put_connect_failure()
-        self._finish(502 if reason is StreamResetReason.PROTOCOL_ERROR else 503)
+    def on_reset(self) -> None:
+        self._on_watermark(False)
 
     # -- inside
 
     def _on_request_complete(self) -> None:
-        """The time that the answer may take counts from here."""
         self._complete = True
         self._on_watermark(False)
-        self._start = self.dispatcher.monotonic_time()
-        if self._timeout:
-            self._timer = self.dispatcher.create_timer(self._on_timeout)
-            self._timer.enable(self._timeout)
-
-    def _on_response_complete(self) -> None:
-        now = self.dispatcher.monotonic_time()
-        client = self._client
-        self._cluster.code_stats.charge_timing(int((now - self._start) * 1000), True)
-        self._finish(0)
-        if client is not None:
-            client.watermark = None
-            client.pool.on_stream_complete(client, now)
 
     def _on_watermark(self, high: bool) -> None:
         """A shadow that can not keep up makes the request wait, until that is complete."""
         if high != self._paused and not (high and self._complete):
             self._paused = high
             self._stream.pause_request(high)
-
-    def _drain(self) -> None:
-        """What waited for a connection waits no longer."""
-        if self._waiting_size > self._limit:
-            self._waiting_size = 0
-            self._cluster.stats.traffic.upstream_flow_control_drained_total += 1
-            self._on_watermark(False)
-
-    def _on_timeout(self) -> None:
-        self._cluster.stats.traffic.upstream_rq_timeout += 1
-        self._cluster.code_stats.charge_response(504, True)
-        if self._host is not None:
-            self._host.stats.rq_timeout += 1
-            if self._host.outlier is not None:
-                self._host.outlier.put_timeout()
-        self.reset()
-
-    def _finish(self, status: int) -> None:
-        """It is over; `status` is that of an answer that Envoy would have made up, 0 if there is none."""
-        self.done = True
-        self._drain()
-        self._on_watermark(False)
-        self._client = self._pending = self._encoder = None
-        self._waiting = []
-        if self._timer is not None:
-            self._timer.disable()
-        if status:
-            self._cluster.code_stats.charge_response(status, True)

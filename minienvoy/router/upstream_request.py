@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..explain.explanation import NO_EXPLANATION
 from ..http.codec import RequestEncoder, StreamResetReason
-from ..http.header_map import KIND, HeaderMap, ResponseHeaderMap
+from ..http.header_map import KIND, ORDINARY, HeaderMap, ResponseHeaderMap
 from ..upstream.conn_pool import PoolFailureReason
 from .attempt_timers import AttemptTimers
 
@@ -80,7 +80,8 @@ class UpstreamRequest:
             self.host.outlier.put_connected()
         stream = router.stream
         connection = client.connection
-        now = stream.dispatcher.monotonic_time()
+        monotonic_time = stream.dispatcher.monotonic_time
+        now = monotonic_time()
         stream.first_upstream_tx_byte_time = now
         stream.upstream_client = client
         if router.explain is not NO_EXPLANATION:
@@ -180,9 +181,9 @@ class UpstreamRequest:
 
     # -- from the codec
 
-    def on_request_refused(self, name: str) -> None:
+    def on_request_refused(self, problem: str) -> None:
         self.reset()
-        self._router.on_request_refused(name)
+        self._router.on_request_refused(problem)
 
     def take_meter(self, meter: ByteMeter) -> None:
         """The codec counts bytes, and this is where."""
@@ -199,20 +200,23 @@ class UpstreamRequest:
         self.headers_received = True
         if self.timers is not None:
             self.timers.touch()
-        now = self._router.stream.dispatcher.monotonic_time()
-        if self._router.attempts is not None:
+        router = self._router
+        monotonic_time = router.stream.dispatcher.monotonic_time
+        now = monotonic_time()
+        if router.attempts is not None:
             if end_stream and not self._may_be_followed(headers):
                 self._complete(now)
-            if not self._router.attempts.takes_headers(self, headers):
+            if not router.attempts.takes_headers(self, headers):
                 return
-        if self._router.request_headers.seen & _UPGRADE and self._fails_handshake(headers):
+        seen = router.request_headers.seen
+        if seen > ORDINARY and seen & _UPGRADE and self._fails_handshake(headers):
             # Whoever was promised a tunnel has no use for a body.
             headers.remove(b"content-length")
             headers.remove(b"transfer-encoding")
             self.reset()
-            self._router.on_handshake_refused(self, headers)
+            router.on_handshake_refused(self, headers)
             return
-        if self._router.route_entry.internal_redirect is not None and self._router.follow_redirect(headers):
+        if router.route_entry.internal_redirect is not None and router.follow_redirect(headers):
             # The next request has been started by now: it could not have this connection, which was not free yet.
             if end_stream:
                 self._complete(now)
@@ -221,16 +225,18 @@ class UpstreamRequest:
             return
         if end_stream and not self.done:
             self._complete(now)
-        self._router.on_upstream_headers(self, headers, end_stream, now)
+        router.on_upstream_headers(self, headers, end_stream, now)
 
     def decode_data(self, data: bytes, end_stream: bool) -> None:
+        stream = self._router.stream
         if end_stream:
-            now = self._router.stream.dispatcher.monotonic_time()
+            monotonic_time = stream.dispatcher.monotonic_time
+            now = monotonic_time()
             self._complete(now)
             self._router.on_upstream_complete(now)
         elif self.timers is not None:
             self.timers.touch()
-        self._router.stream.encode_data(data, end_stream)
+        stream.encode_data(data, end_stream)
 
     def decode_trailers(self, trailers: HeaderMap) -> None:
         now = self._router.stream.dispatcher.monotonic_time()

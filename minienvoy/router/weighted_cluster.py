@@ -97,37 +97,60 @@ class WeightedClusterSpecifier:
         self._cluster_headers = tuple(each.cluster_header.lower().encode() for each in proto.clusters)
         self.cluster_names = tuple(each.name for each in proto.clusters if each.name)
         self._routes = tuple(
-            _entry(each, parent, common, f"{path}.clusters[{index}]") for index, each in enumerate(proto.clusters)
+            _entry(each, parent, common, f"{path}.clusters[{index}]", total)
+            for index, each in enumerate(proto.clusters)
         )
+        for index, entry in enumerate(self._routes):
+            entry.chosen_of = (self, index)
 
     def route(
         self, parent: RouteEntry, headers: RequestHeaderMap, stream: StreamInfo, random: Callable[[], int]
     ) -> RouteEntry:
         weights, total = self._weights, self._total
         if self._runtime is not None:
-            snapshot = self._runtime.snapshot
-            weights = tuple(snapshot.get_integer(*pair) for pair in zip(self._keys, weights, strict=True))
+            weights = self._current_weights()
             total = sum(weights)
         told = headers.get(self._header) if self._header else None
         hashed = parent.hash_policy if self._use_hash_policy else None
         value = hashed.generate_hash(headers, stream, None) if hashed is not None else None
         if value is None:
             value = int(told) if told is not None and told.isdigit() and len(told) <= 20 else random()
-        # Weights that are all 0 in the runtime leave the last cluster.
-        value = value % total if total else 0
-        chosen = len(weights) - 1
-        for index, weight in enumerate(weights):
-            if value < weight:
-                chosen = index
-                break
-            value -= weight
+        return self._entry(_pick(weights, total, value), headers)
+
+    def another(self, tried: set[int], headers: RequestHeaderMap, value: int) -> RouteEntry:
+        """For a retry: one that was not tried, by weight; when all were, they are all there again."""
+        weights = self._current_weights()
+        left = tuple(0 if index in tried else weight for index, weight in enumerate(weights))
+        if not any(left):
+            tried.clear()
+            left = weights
+        return self._entry(_pick(left, sum(left), value), headers)
+
+    def _current_weights(self) -> tuple[int, ...]:
+        if self._runtime is None:
+            return self._weights
+        snapshot = self._runtime.snapshot
+        return tuple(snapshot.get_integer(*pair) for pair in zip(self._keys, self._weights, strict=True))
+
+    def _entry(self, chosen: int, headers: RequestHeaderMap) -> RouteEntry:
         name = self._cluster_headers[chosen]
         if name:
             return with_cluster(self._routes[chosen], headers.get(name) or b"")
         return self._routes[chosen]
 
 
-def _entry(proto: Any, parent: RouteEntry, common: CommonVirtualHost, path: str) -> RouteEntry:
+def _pick(weights: tuple[int, ...], total: int, value: int) -> int:
+    """The index that any number falls on."""
+    # Weights that are all 0 in the runtime leave the last cluster.
+    value = value % total if total else 0
+    for index, weight in enumerate(weights):
+        if value < weight:
+            return index
+        value -= weight
+    return len(weights) - 1
+
+
+def _entry(proto: Any, parent: RouteEntry, common: CommonVirtualHost, path: str, total: int) -> RouteEntry:
     if bool(proto.name) == bool(proto.cluster_header):
         raise ConfigError(
             "At least one of name or cluster_header need to be specified"
@@ -137,6 +160,7 @@ def _entry(proto: Any, parent: RouteEntry, common: CommonVirtualHost, path: str)
         )
     made = copy.copy(parent)
     made.cluster_name = proto.name
+    made.share = f", weight {proto.weight.value} of {total}"
     made.specifier = None
     sources = common.sources
     request = HeaderParser.from_proto(

@@ -225,9 +225,20 @@ class ActiveTcpListener:
         if listener.context.explanations is not None:
             explain = Explanation()
             explain.decided("listener", listener.name, f"accepted on {local}")
-        accepted = ConnectionSocket(raw, info)
-        if listener.listener_filters:
-            ActiveTcpSocket(self, accepted, explain).start()
+        self._take(ConnectionSocket(raw, info), explain, listener.hands_off)
+
+    def take(self, accepted: ConnectionSocket, explain: Explanation) -> None:
+        """A connection that another listener has accepted, and that was going to an address of this one."""
+        if len(self.connections) + len(self.sockets) >= self.listener.connection_limit():
+            self.stats.downstream_cx_overflow += 1
+            accepted.raw.close()
+            return
+        explain.decided("listener", self.listener.name, f"the connection was going to {accepted.local_address}")
+        self._take(accepted, explain, False)
+
+    def _take(self, accepted: ConnectionSocket, explain: Explanation, hands_off: bool) -> None:
+        if self.listener.listener_filters:
+            ActiveTcpSocket(self, accepted, explain, hands_off).start()
         else:
             self.new_connection(accepted, explain)
 

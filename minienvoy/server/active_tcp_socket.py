@@ -25,9 +25,15 @@ LOOK_AGAIN = 0.05
 
 
 class ActiveTcpSocket:
-    """Runs the filters in order; ends in a connection or in a closed socket."""
+    """Runs the filters in order; ends in a connection or in a closed socket.
 
-    def __init__(self, active_listener: ActiveTcpListener, accepted: ConnectionSocket, explain: Explanation) -> None:
+    With `hands_off` it is the connection of another listener if that has the address it was going to.
+    """
+
+    def __init__(
+        self, active_listener: ActiveTcpListener, accepted: ConnectionSocket, explain: Explanation, hands_off: bool
+    ) -> None:
+        self._hands_off = hands_off
         self.active_listener = active_listener
         self.accepted = accepted
         self.explain = explain
@@ -81,7 +87,13 @@ class ActiveTcpSocket:
 
     def _done(self) -> None:
         self._leave()
-        self.active_listener.new_connection(self.accepted, self.explain)
+        accepted, find = self.accepted, self.active_listener.listener.find_listener
+        if self._hands_off and accepted.info.local_address_restored and find is not None:
+            other = find(accepted.local_address)
+            if other is not None:
+                other.take(accepted, self.explain)
+                return
+        self.active_listener.new_connection(accepted, self.explain)
 
     def _leave(self) -> None:
         self._unwatch()

@@ -150,12 +150,16 @@ OWN_FLAGS = (
         "What to do if the configuration asks for what minienvoy does not do: 'refuse' (default) to start, or 'warn'.",
     ),
     Flag("http1-codec", STRING, "HTTP/1 codec: 'native' (default), or 'h11', the reference that it is compared with."),
+    Flag("http2-codec", STRING, "HTTP/2 codec: 'native' (default), or 'h2', the reference that it is compared with."),
 )
 
 SUBCOMMANDS = {
     "explain": "What becomes of a request, and why, without a socket; --check FILE runs tests of routes.",
     "healthcheck": "Ask a running server whether it is ready.",
+    "fake-kube": "A Kubernetes API server in memory, which kubectl works against.",
+    "kubernetes": "Ingress and Gateway API objects as the configuration, followed live.",
     "simulate": "Many requests over a cluster, in simulated time and without a socket: which host gets which share.",
+    "xds-server": "Serves what Kubernetes tells, and a file, over xDS: for real Envoys.",
 }
 """First argument -> what it does; each has a --help of its own."""
 

@@ -52,6 +52,8 @@ class ServerContext:
     service_cluster: str = ""
     http1_codec: str = "native"
     """`native`, or `h11` for the reference codec."""
+    http2_codec: str = "native"
+    """`native`, or `h2` for the reference codec."""
     byte_meters: bool = False
     """Some format asks what streams take on the wire: codecs are to count it."""
     times_routes: bool = False
@@ -85,6 +87,7 @@ class FactoryContext:
         drain_close: as in `ServerContext`, and also true while only this listener drains.
         listener_port: as configured.
         filter_name: of the filter that is being made, as the configuration has it: routes call it by that.
+        overload: as in `ServerContext`; None where the overload manager has no say (`bypass_overload_manager`).
         secure: connections of the filter chain that is being made are encrypted.
         explanations: as in `ServerContext`; None for the admin interface, whose requests nobody asks about.
         traffic_direction: `UNSPECIFIED`, `INBOUND` or `OUTBOUND`.
@@ -98,6 +101,7 @@ class FactoryContext:
         "listener_name",
         "listener_port",
         "listener_scope",
+        "overload",
         "scope",
         "secure",
         "server",
@@ -115,6 +119,7 @@ class FactoryContext:
         listener_port: int = 0,
         *,
         explained: bool = True,
+        bypass_overload: bool = False,
     ) -> None:
         self.server = server
         self.scope = scope
@@ -124,6 +129,7 @@ class FactoryContext:
         self.traffic_direction = traffic_direction
         self.listener_port = listener_port
         self.explained = explained
+        self.overload = None if bypass_overload else server.overload
         self.http_scope = scope
         self.filter_name = ""
         self.secure = False
@@ -143,6 +149,7 @@ class FactoryContext:
             self.traffic_direction,
             self.listener_port,
             explained=self.explained,
+            bypass_overload=self.overload is None,
         )
         mine.http_scope = http_scope
         return mine

@@ -31,9 +31,13 @@ from .listener_stats import ListenerExtensionConfigStats, ListenerStats, PerHand
 if TYPE_CHECKING:
     from ..access_log.access_log import AccessLog
     from ..config.runtime import Loader
+    from ..explain.explanation import Explanation
+    from ..network.socket import ConnectionSocket
     from .drain_manager import DrainManager
 
 NO_LIMIT: Final = 2**64 - 1
+ORIGINAL_DST: Final = "envoy.extensions.filters.listener.original_dst.v3.OriginalDst"
+"""The filter that `use_original_dst` brings."""
 TRAFFIC_DIRECTIONS: Final = ("UNSPECIFIED", "INBOUND", "OUTBOUND")
 
 honours(
@@ -64,7 +68,8 @@ honours(
     "ignore_global_conn_limit",
     "bypass_overload_manager",
     "deprecated_v1",
-    values={"use_original_dst": (False,), "enable_mptcp": (False,)},
+    "use_original_dst",
+    values={"enable_mptcp": (False,)},
     whole=("metadata",),
     ignored={
         "connection_balance_config": "there is one worker in a process",
@@ -141,6 +146,8 @@ class Listener:
         metadata: `filter_metadata` as plain values; None if there is none.
         drain_manager: its own, below the server's.
         active: it accepts connections.
+        hands_off: what was going to another address goes to the listener of that (`use_original_dst`).
+        find_listener: who has an address; put there by the manager.
     """
 
     def __init__(
@@ -170,6 +177,7 @@ class Listener:
         )
         self.metadata = plain_metadata(config.metadata) if config.HasField("metadata") else None
         self.transparent = config.transparent.value
+        self.hands_off: bool = config.use_original_dst.value
         self.traffic_direction = TRAFFIC_DIRECTIONS[config.traffic_direction]
         self.per_connection_buffer_limit = (
             config.per_connection_buffer_limit_bytes.value
@@ -202,15 +210,20 @@ class Listener:
                 self.traffic_direction,
                 self.address.port,
                 explained=handler != "main_thread",
+                bypass_overload=config.bypass_overload_manager,
             )
             self.access_logs = _access_logs(config.access_log, self.context, f"{path}.access_log")
             self.listener_filters = tuple(
                 create_extensions(LISTENER_FILTERS, config.listener_filters, f"{path}.listener_filters", self.context)
             )
+            if self.hands_off:
+                entry = LISTENER_FILTERS.find(ORIGINAL_DST, f"{path}.use_original_dst")
+                self.listener_filters += (entry.factory(None, self.context),)
             self.filter_chain_manager = _filter_chain_manager(config, self.address, self.context, path)
         except BaseException:
             self.scope.remove()
             raise
+        self.find_listener: Callable[[Address], Listener | None] | None = None
         self._limit_key = f"envoy.resource_limits.listener.{config.name}.connection_limit"
         self.active = False
         self._sockets: list[socket.socket] = []
@@ -261,6 +274,22 @@ class Listener:
     def _on_overload(self) -> None:
         if self.overload is not None:
             self._active_listener.pause(self.overload.saturated(STOP_ACCEPTING_CONNECTIONS))
+
+    def listens_at(self, address: Address) -> bool:
+        """It is whose listener `address` is, bound or not."""
+        return self.active and address in self._served()
+
+    def listens_everywhere_at(self, address: Address) -> bool:
+        """The same, if it is for any host."""
+        hosts = ("::",) if ":" in address.host else ("0.0.0.0", "::")
+        return self.active and any(each.port == address.port and each.host in hosts for each in self._served())
+
+    def take(self, accepted: ConnectionSocket, explain: Explanation) -> None:
+        """A connection that another listener has accepted, and that was going to an address of this one."""
+        self._active_listener.take(accepted, explain)
+
+    def _served(self) -> list[Address]:
+        return self.local_addresses if self.bind_to_port else [settings.address for settings in self.settings]
 
     def stop_accepting(self) -> None:
         """Close the sockets: who connects is refused. Connections that exist go on."""

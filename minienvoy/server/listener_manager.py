@@ -94,6 +94,7 @@ class ListenerManager:
             path,
             name,
         )
+        listener.find_listener = self.listener_at
         try:
             self._refuse_duplicate(listener)
             if old is not None and _same_sockets(old, listener):
@@ -117,6 +118,12 @@ class ListenerManager:
             self.stats.listener_create_success += 1
         self._count()
         return True
+
+    def listener_at(self, address: Address) -> Listener | None:
+        """Whose address that is, before any for every host (`ConnectionHandlerImpl::getBalancedHandlerByAddress`)."""
+        listeners = self._listeners.values()
+        found = (each for each in listeners if each.listens_at(address))
+        return next(found, None) or next((each for each in listeners if each.listens_everywhere_at(address)), None)
 
     def remove_listener(self, name: str, *, unlock: bool = False) -> bool:
         """Stop accepting and drain; False if there is no such listener, or it came from the bootstrap.

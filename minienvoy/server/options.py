@@ -43,6 +43,7 @@ class Options:
         explain: record an `Explanation` of every request.
         unsupported: `refuse` configuration that asks for what minienvoy does not do, or `warn` of it.
         http1_codec: `native` or `h11`.
+        http2_codec: `native` or `h2`.
         warnings: what to log once logging works, as pairs of component and text.
     """
 
@@ -92,6 +93,7 @@ class Options:
     explain: bool = False
     unsupported: Literal["refuse", "warn"] = "refuse"
     http1_codec: Literal["native", "h11"] = "native"
+    http2_codec: Literal["native", "h2"] = "native"
     warnings: tuple[tuple[str, str], ...] = ()
 
     def command_line_options(self) -> dict[str, object]:
@@ -238,6 +240,10 @@ class Options:
             http1_codec=cast(
                 Literal["native", "h11"],
                 choice("http1-codec", ("native", "h11"), "unknown --http1-codec '{}', one of native, h11"),
+            ),
+            http2_codec=cast(
+                Literal["native", "h2"],
+                choice("http2-codec", ("native", "h2"), "unknown --http2-codec '{}', one of native, h2"),
             ),
             warnings=tuple(warnings),
         )

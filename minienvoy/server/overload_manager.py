@@ -19,14 +19,14 @@ from ..errors import ConfigError
 from ..network.overload_state import (
     CONNECTION_IDLE,
     CONNECTION_MAX,
-    DECODE_HEADERS,
     DISABLE_HTTP_KEEPALIVE,
+    LOAD_SHED_POINTS,
     REDUCE_TIMEOUTS,
     REJECT_INCOMING_CONNECTIONS,
     STOP_ACCEPTING_CONNECTIONS,
     STOP_ACCEPTING_REQUESTS,
+    STREAM_FLUSH,
     STREAM_IDLE,
-    TCP_LISTENER_ACCEPT,
     OverloadState,
     ScaledMinimum,
 )
@@ -42,7 +42,8 @@ log = logger.get("main")
 REFRESH_INTERVAL: Final = 1.0
 SHRINK_HEAP: Final = "envoy.overload_actions.shrink_heap"
 RESET_STREAMS: Final = "envoy.overload_actions.reset_high_memory_stream"
-TIMERS: Final = (CONNECTION_IDLE, STREAM_IDLE, CONNECTION_MAX, "TRANSPORT_SOCKET_CONNECT")
+CLOSE_IDLE: Final = "envoy.overload_actions.close_idle_http_connections"
+TIMERS: Final = (CONNECTION_IDLE, STREAM_IDLE, CONNECTION_MAX, STREAM_FLUSH, "TRANSPORT_SOCKET_CONNECT")
 """Those that can be made shorter; a connection without TLS never waits for its transport socket."""
 ACTIONS: Final = (
     STOP_ACCEPTING_REQUESTS,
@@ -52,6 +53,7 @@ ACTIONS: Final = (
     SHRINK_HEAP,
     REDUCE_TIMEOUTS,
     RESET_STREAMS,
+    CLOSE_IDLE,
 )
 """What Envoy knows."""
 
@@ -71,7 +73,7 @@ honours("envoy.config.overload.v3.ScaledTrigger", "scaling_threshold", "saturati
 honours(
     "envoy.config.overload.v3.LoadShedPoint",
     "triggers",
-    values={"name": (TCP_LISTENER_ACCEPT, DECODE_HEADERS)},
+    values={"name": LOAD_SHED_POINTS},
 )
 
 
@@ -198,6 +200,8 @@ class OverloadManager:
             log.info(f"{name} has no effect: what Python does not need it gives back by itself")
         elif name == RESET_STREAMS:
             log.info(f"{name} has no effect: Python's memory is not accounted for by streams")
+        elif name == CLOSE_IDLE:
+            log.info(f"{name} has no effect: it concerns connections of HTTP/3")
         if name == REDUCE_TIMEOUTS:
             if not proto.HasField("typed_config"):
                 raise ConfigError(f'Overload action "{name}" requires typed_config', path)

@@ -92,7 +92,11 @@ declared_in(
     "envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext",
 )
 honours("envoy.config.bootstrap.v3.ClusterManager", "local_cluster_name", "outlier_detection", "upstream_bind_config")
-honours("envoy.config.bootstrap.v3.ClusterManager.OutlierDetection", "event_log_path")
+honours(
+    "envoy.config.bootstrap.v3.ClusterManager.OutlierDetection",
+    "event_log_path",
+    ignored={"event_service": "Envoy does not use it either"},
+)
 honours("envoy.config.bootstrap.v3.LayeredRuntime", "layers")
 honours("envoy.config.bootstrap.v3.RuntimeLayer", "name", "disk_layer", "admin_layer", whole=("static_layer",))
 honours("envoy.config.bootstrap.v3.RuntimeLayer.DiskLayer", "symlink_root", "subdirectory", "append_service_cluster")
@@ -154,6 +158,7 @@ class Server(ServerContext):
         self.random = RandomGenerator(options.seed)
         self.explanations = explanations
         self.http1_codec = options.http1_codec
+        self.http2_codec = options.http2_codec
         self.start_monotonic = dispatcher.monotonic_time()
         self.state = "INITIALIZING"
         self.health_check_failed = False
@@ -233,6 +238,8 @@ class Server(ServerContext):
                 outlier_event_logger=self._outlier_event_logger(),
                 journal=None if self.explanations is None else self.explanations.journal,
                 secrets=self.secrets,
+                overload=self.overload,
+                http2_codec=self.http2_codec,
             ),
             bootstrap.cluster_manager.local_cluster_name,
         )

@@ -72,8 +72,9 @@ def _read(arguments: Sequence[str]) -> dict[str, Any]:
     rest = iter(arguments)
     for argument in rest:
         value = next(rest, None)
-        if value is None:
+        if value is None and argument in (*numbers, *texts, "--event", "--match"):
             raise _UsageError(f"{argument}: a value is missing")
+        value = value or ""
         if argument in numbers:
             name, kind, least, most = numbers[argument]
             values[name] = _number(argument, value, kind, least, most)
@@ -87,7 +88,10 @@ def _read(arguments: Sequence[str]) -> dict[str, Any]:
                 raise _UsageError(f"--match: '{value}' is not key=value")
             values["match"][key] = wanted
         else:
-            raise _UsageError(f"{argument}: no such flag")
+            from .timeline import closest
+
+            near = closest(argument, [*numbers, *texts, "--event", "--match"])
+            raise _UsageError(f"{argument}: no such flag{f' ({near})' if near else ''}")
     if not values["path"]:
         raise _UsageError("-c: which configuration?")
     if values["format"] not in ("text", "json"):
@@ -104,7 +108,7 @@ def main(arguments: Sequence[str]) -> int:
         values = _read(arguments)
         sys.stdout.write(_run(values))
     except _UsageError as wrong:
-        sys.stderr.write(f"minienvoy simulate: {wrong}\n\n{USAGE}")
+        sys.stderr.write(f"minienvoy simulate: {wrong}\n`minienvoy simulate --help` tells what there is\n")
         return 1
     except (MinienvoyError, OSError) as error:
         sys.stderr.write(f"minienvoy simulate: {error}\n")

@@ -28,6 +28,13 @@ def text_report(simulation: Simulation, phases: Sequence[Phase]) -> str:
             )
         before = phases[number - 1] if number else None
         lines += [f"  {row}" for row in _rows(phase, before)]
+        if phase.why_nobody:
+            lines.append(f"  no host: {phase.why_nobody}")
+        if not phase.requests:
+            end = settings.requests / settings.rate
+            lines.append(
+                f"  the last request is sent before {end:g} s; more --requests, or a lower --rate, take longer"
+            )
         if phase.failed:
             lines.append(f"  failed: {phase.failed} requests went to a host that was down")
     return "\n".join(lines) + "\n"
@@ -73,6 +80,7 @@ def _phase(phase: Phase) -> dict[str, object]:
         "requests": total,
         "failed": phase.failed,
         "no_host": phase.counts.get("", 0),
+        "why_no_host": phase.why_nobody,
         "hosts": {
             name: {"requests": count, "share": round(count / total, 6)}
             for name, count in sorted(phase.counts.items())

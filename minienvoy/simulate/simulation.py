@@ -15,12 +15,13 @@ from ..config.api import message_class
 from ..errors import ConfigError
 from ..event.random import RandomGenerator
 from ..event.simulated import SimulatedDispatcher
+from ..explain.explanation import NO_EXPLANATION, Explanation
 from ..stats.store import Store
 from ..upstream import xx_hash
 from ..upstream.cluster import Cluster, ClusterContext, create_cluster
 from ..upstream.host import HealthFlag, Host
 from ..upstream.load_balancer import LoadBalancerContextBase
-from .timeline import Event, apply
+from .timeline import Event, apply, closest
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class Phase:
         what: the event it begins with.
         counts: requests by host; the empty name is of those for which there was no host.
         failed: requests that went to a host which was down.
+        why_nobody: why there was no host for the first request that had none.
         moved: of the keys of a policy that hashes, the part that has another host than before the event; None where
             the policy does not hash.
         moved_needlessly: of those, the part whose former host is still there and healthy.
@@ -52,6 +54,7 @@ class Phase:
     what: str
     counts: dict[str, int] = field(default_factory=dict)
     failed: int = 0
+    why_nobody: str = ""
     moved: float | None = None
     moved_needlessly: float | None = None
 
@@ -61,11 +64,12 @@ class Phase:
 
 
 class Request(LoadBalancerContextBase):
-    __slots__ = ("_criteria", "_key")
+    __slots__ = ("_criteria", "_key", "explain")
 
     def __init__(self, key: int, criteria: dict[str, Any]) -> None:
         self._key = key
         self._criteria = criteria
+        self.explain = NO_EXPLANATION
 
     def compute_hash_key(self) -> int | None:
         return self._key
@@ -122,6 +126,7 @@ class Simulation:
             name = "" if host is None else host.hostname or str(host)
             phase.counts[name] = phase.counts.get(name, 0) + 1
             if host is None:
+                phase.why_nobody = phase.why_nobody or self._why_nobody()
                 continue
             if host.health_flags & HealthFlag.FAILED_ACTIVE_HC:
                 phase.failed += 1
@@ -133,6 +138,19 @@ class Simulation:
 
     def _choose(self, key: int) -> Host | None:
         return self.cluster.load_balancer.choose_host(Request(key, self.settings.criteria))
+
+    def _why_nobody(self) -> str:
+        request = Request(self._keys[0], self.settings.criteria)
+        request.explain = explain = Explanation()
+        self.cluster.load_balancer.choose_host(request)
+        for decision in reversed(explain.decisions):
+            if decision.point == "priority":
+                return decision.because
+        if not self.cluster.hosts():
+            return "the cluster has no hosts"
+        if self.policy == "subset" and "subset" not in explain:
+            return "no subset matches, and nobody is the fallback; say --match key=value"
+        return ""
 
     def _move_to(self, now: float, under_way: list[tuple[float, int, Host]]) -> None:
         while under_way and under_way[0][0] <= now:
@@ -170,12 +188,23 @@ def find_cluster(clusters: Sequence[Any], name: str) -> Any:
         return clusters[0]
     found = [cluster for cluster in clusters if cluster.name == name]
     if not found:
-        raise ConfigError(f"there is no cluster '{name}'", remedy=f"clusters are {names}")
+        near = closest(name, [cluster.name for cluster in clusters])
+        raise ConfigError(f"there is no cluster '{name}'", remedy=near or f"clusters are {names}")
     return found[0]
 
 
 def _without_names(config: Any) -> Any:
-    """The cluster with an address of its own for every name: nobody is asked."""
+    """The cluster with an address of its own for every name: nobody is asked.
+
+    Raises:
+        ConfigError: it is of a kind whose hosts come with the requests, or from other clusters.
+    """
+    if not config.HasField("load_assignment"):
+        kind = config.cluster_type.name if config.HasField("cluster_type") else ""
+        raise ConfigError(
+            f"the hosts of cluster '{config.name}' are not in its configuration{f' ({kind})' if kind else ''}",
+            remedy="simulate a cluster that has a load_assignment",
+        )
     copy = message_class(config.DESCRIPTOR.full_name)()
     copy.CopyFrom(config)
     if copy.HasField("cluster_type"):

@@ -5,7 +5,7 @@ No Envoy counterpart. An event is a line such as `40 down 10.0.0.2:80`: seconds 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,6 +23,9 @@ FLAGS: Final[Mapping[str, int]] = {
 }
 """What makes a host less than healthy; `up` takes all of it away."""
 KINDS: Final = (*FLAGS, "up", "add", "remove", "weight")
+_MORE_WORDS: Final = {"weight": (1, 1), "add": (0, 2)}
+"""Kind to the least and the most words after the host; the others have none."""
+_SYNTAX: Final = {"weight": "SECONDS weight HOST WEIGHT", "add": "SECONDS add HOST [WEIGHT [PRIORITY]]"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,18 @@ class Event:
         return f"{self.host} {self.kind}{more}"
 
 
+MOST_NAMED: Final = 20
+"""Hosts that a message lists."""
+
+
+def closest(word: str, words: Sequence[str]) -> str:
+    """Which of `words` may have been meant; empty if none is near."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, words, n=1, cutoff=0.7)
+    return f"did you mean {near[0]}?" if near else ""
+
+
 def parse_event(line: str) -> Event:
     """`SECONDS KIND HOST [WEIGHT [PRIORITY]]`.
 
@@ -49,14 +64,20 @@ def parse_event(line: str) -> Event:
     words = line.split()
     if not 3 <= len(words) <= 5:
         raise ConfigError(f"'{line}' is no event", remedy="say SECONDS KIND HOST [WEIGHT [PRIORITY]]")
+    if words[1] not in KINDS:
+        raise ConfigError(
+            f"'{line}': nothing is called '{words[1]}'",
+            remedy=closest(words[1], KINDS) or f"one of {', '.join(KINDS)}",
+        )
+    least, most = _MORE_WORDS.get(words[1], (0, 0))
+    if not least <= len(words) - 3 <= most:
+        raise ConfigError(f"'{line}' is no event", remedy=f"say {_SYNTAX.get(words[1], f'SECONDS {words[1]} HOST')}")
     try:
         at = float(words[0].removesuffix("s"))
         weight = int(words[3]) if len(words) > 3 else 1
         priority = int(words[4]) if len(words) > 4 else 0
     except ValueError:
         raise ConfigError(f"'{line}': that is no number") from None
-    if words[1] not in KINDS:
-        raise ConfigError(f"'{line}': nothing is called '{words[1]}'", remedy=f"one of {', '.join(KINDS)}")
     if not (0.0 <= at < float("inf")) or not 1 <= weight < 2**32 or not 0 <= priority <= 128:
         raise ConfigError(f"'{line}': a number is out of range")
     return Event(at, words[1], words[2], weight, priority)
@@ -76,7 +97,11 @@ def apply(event: Event, cluster: Cluster, now: float) -> None:
         _set_hosts(cluster, event.priority, lambda each: (*each, _new_host(event, each)))
         return
     if not found:
-        raise ConfigError(f"{event}: there is no such host", remedy=f"hosts are {', '.join(map(str, hosts))}")
+        names = [host.hostname or host.address.text for host in hosts]
+        raise ConfigError(
+            f"{event}: there is no such host",
+            remedy=closest(event.host, names) or f"hosts are {', '.join(names[:MOST_NAMED])}",
+        )
     for host in found:
         if event.kind == "remove":
             _set_hosts(cluster, host.priority, lambda each, gone=host: tuple(o for o in each if o is not gone))  # type: ignore[misc]
@@ -113,5 +138,6 @@ def event_from_mapping(value: Any) -> Event:
         return parse_event(value)
     if not isinstance(value, dict) or not {"at", "what", "host"} <= value.keys():
         raise ConfigError(f"'{value}' is no event", remedy="say at, what and host")
-    words = [value["at"], value["what"], value["host"], value.get("weight", 1), value.get("priority", 0)]
+    words = [value["at"], value["what"], value["host"]]
+    words += [value[name] for name in ("weight", "priority") if name in value]
     return parse_event(" ".join(map(str, words)))

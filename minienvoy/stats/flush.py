@@ -93,7 +93,8 @@ class StatsFlusher:
 
     def _snapshot(self) -> MetricSnapshot:
         before = self._latched
-        samples = self._store.counters()
+        hosts = self._store.host_metrics()
+        samples = [*self._store.counters(), *(metric.sample for metric in hosts if not metric.gauge)]
         self._latched = {sample.name: sample.value for sample in samples}
         counters = []
         for sample in samples:
@@ -102,7 +103,7 @@ class StatsFlusher:
             counters.append(CounterSnapshot(sample, grown if grown >= 0 else sample.value))
         return MetricSnapshot(
             counters,
-            self._store.gauges(),
+            [*self._store.gauges(), *(metric.sample for metric in hosts if metric.gauge)],
             self._store.text_readouts(),
             self._store.histograms(),
             self._dispatcher.wall_time(),

@@ -110,7 +110,17 @@ class HistogramStatistics:
 class Histogram:
     """Samples, by value: integers from 0 on (milliseconds, microseconds, bytes, or no unit)."""
 
-    __slots__ = ("_cumulative", "_interval", "_pending", "_recorded", "supported_buckets", "unit", "used")
+    __slots__ = (
+        "_cumulative",
+        "_interval",
+        "_parts",
+        "_pending",
+        "_recorded",
+        "_whole",
+        "supported_buckets",
+        "unit",
+        "used",
+    )
 
     def __init__(self, unit: str = "unspecified") -> None:
         self.unit = unit
@@ -121,6 +131,14 @@ class Histogram:
         self._recorded: dict[tuple[int, int], int] = {}
         self._interval: dict[tuple[int, int], int] = {}
         self._cumulative: dict[tuple[int, int], int] = {}
+        self._whole: Histogram | None = None
+        self._parts: list[Histogram] = []
+
+    def become_part_of(self, whole: Histogram) -> None:
+        """What is recorded here counts there, too: one `record` serves both. To say so twice is fine."""
+        if self._whole is not whole:
+            self._whole = whole
+            whole._parts.append(self)
 
     def record(self, value: int) -> None:
         """Count one sample in the histogram's unit."""
@@ -133,8 +151,9 @@ class Histogram:
 
     def merge(self) -> None:
         """Make what was recorded since the last merge visible; that is the new interval."""
-        if self._pending:
-            self._fold()
+        for histogram in (self, *self._parts):
+            if histogram._pending:
+                histogram._fold()
         self._interval, self._recorded = self._recorded, {}
         cumulative = self._cumulative
         for key, count in self._interval.items():
@@ -150,10 +169,10 @@ class Histogram:
         return HistogramStatistics(self._cumulative.items(), self.supported_buckets)
 
     def _fold(self) -> None:
-        recorded = self._recorded
         for value, count in self._pending.items():
             key = bucket_of(value)
-            recorded[key] = recorded.get(key, 0) + count
+            for histogram in (self,) if self._whole is None else (self, self._whole):
+                histogram._recorded[key] = histogram._recorded.get(key, 0) + count
         self._pending.clear()
 
 

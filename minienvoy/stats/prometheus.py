@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 
 from .histogram import QUANTILES, Histogram
 from .params import StatsParams
-from .store import HistogramSample, Sample, Store, TextSample
+from .store import HistogramSample, HostMetric, Sample, Store, TextSample
 from .tag_extractor import Tag, TagProducer
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -55,7 +55,21 @@ def render_prometheus(store: Store, tags: TagProducer, params: StatsParams) -> s
         _render(lines, tags, histograms, "summary", _summary)
     else:
         _render(lines, tags, histograms, "histogram", _buckets)
+    hosts = [metric for metric in store.host_metrics() if params.wants(metric.sample.name, metric.sample.used)]
+    _render_hosts(lines, [metric for metric in hosts if not metric.gauge], "counter")
+    _render_hosts(lines, [metric for metric in hosts if metric.gauge], "gauge")
     return "".join(lines)
+
+
+def _render_hosts(lines: list[str], metrics: list[HostMetric], kind: str) -> None:
+    groups: dict[str, list[HostMetric]] = {}
+    for metric in metrics:
+        groups.setdefault(metric.tag_extracted_name, []).append(metric)
+    for extracted, group in sorted(groups.items()):
+        name = metric_name(extracted)
+        lines.append(f"# TYPE {name} {kind}\n")
+        for metric in group:
+            _number(lines, name, tuple(Tag(*each) for each in metric.tags), metric.sample)
 
 
 def _render(

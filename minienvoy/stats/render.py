@@ -56,7 +56,13 @@ def _numbers(store: Store, params: StatsParams) -> list[Sample]:
         samples.extend(store.counters())
     if params.type in ("All", "Gauges"):
         samples.extend(store.gauges())
-    return sorted(sample for sample in samples if params.wants(sample.name, sample.used))
+    hosts = [
+        metric.sample
+        for metric in store.host_metrics()
+        if params.type in ("All", "Gauges" if metric.gauge else "Counters")
+    ]
+    samples.sort()
+    return [sample for sample in (*samples, *hosts) if params.wants(sample.name, sample.used)]
 
 
 def _histograms(store: Store, params: StatsParams) -> list[HistogramSample]:

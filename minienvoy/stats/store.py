@@ -44,6 +44,19 @@ class Sample(NamedTuple):
     used: bool
 
 
+class HostMetric(NamedTuple):
+    """A number of one endpoint (`Stats::PrimitiveMetricMetadata`): it stands behind all other numbers, and its tags are
+    not found in its name, in which an address has lost its colons."""
+
+    sample: Sample
+    gauge: bool
+    tag_extracted_name: str
+    tags: tuple[tuple[str, str], ...]
+
+
+HostMetricProvider = Callable[[], Iterable[HostMetric]]
+
+
 class TextSample(NamedTuple):
     name: str
     value: str
@@ -160,6 +173,15 @@ class Provider:
         self.gauges = gauges
 
 
+class HostMetrics:
+    """What the endpoints of one cluster count, read from them when somebody looks."""
+
+    __slots__ = ("read",)
+
+    def __init__(self, read: HostMetricProvider) -> None:
+        self.read = read
+
+
 class StatsMatcher(Protocol):
     """Which stats may exist (`stats_matcher` of `stats_config`)."""
 
@@ -243,6 +265,10 @@ class Scope:
         """
         self._take(object(), "", lambda: Provider(read, reset, gauges))
 
+    def host_metrics(self, read: HostMetricProvider) -> None:
+        """Report what `read()` gives, with whole names."""
+        self._take(object(), "", lambda: HostMetrics(read))
+
     def remove(self) -> None:
         """The owner goes away: forget what no other scope wants."""
         for child in self._children:
@@ -311,6 +337,11 @@ class Store:
         """Every gauge that the matcher lets exist, by name."""
         return self._numbers("GAUGES", Gauge, gauges=True)
 
+    def host_metrics(self) -> list[HostMetric]:
+        """The numbers of endpoints, host by host, as far as clusters report them."""
+        sources = [entry.source for entry in self.entries.values() if isinstance(entry.source, HostMetrics)]
+        return [metric for source in sources for metric in source.read() if self._accepts(metric.sample.name)]
+
     def text_readouts(self) -> list[TextSample]:
         return sorted(
             TextSample(name, entry.source.value, entry.source.used)
@@ -337,6 +368,8 @@ class Store:
                 values = [source.value] if not rest else []
             elif isinstance(source, Provider):
                 values = [value for given, value in source.read() if given == rest]
+            elif isinstance(source, HostMetrics):
+                values = [metric.sample.value for metric in source.read() if metric.sample.name == name]
             else:
                 continue
             for value in values:

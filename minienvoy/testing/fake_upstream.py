@@ -13,15 +13,33 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Self, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from .fake_server import FakeServer
+from .script import BAD_CHUNK, OK, REFUSE, RESET, Answer, Refused, Reply, Script, bytes_of, cut, delayed, reply_of
 
 if TYPE_CHECKING:
     import ssl
 
     from .threaded_upstream import ThreadedUpstream
+
+__all__ = [
+    "BAD_CHUNK",
+    "OK",
+    "REFUSE",
+    "RESET",
+    "Answer",
+    "Conversation",
+    "FakeTcpUpstream",
+    "FakeUpstream",
+    "Refused",
+    "Reply",
+    "Request",
+    "cut",
+    "delayed",
+]
 
 _LARGEST_HEAD = 256 * 1024
 _LARGEST_BODY = 64 * 1024 * 1024
@@ -51,173 +69,17 @@ class Request:
         return any(given.lower() == name.lower() for given, _ in self.headers)
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What to answer.
-
-    Attributes:
-        headers: after the status line; `content-length` is added when neither it nor `transfer-encoding` is there.
-        raw: bytes to send instead of all that.
-        hang: answer nothing and keep the connection.
-        close: end the connection after the answer.
-        reset: break the connection off after the answer (RST).
-        delay: seconds before the answer.
-        drip: (bytes, seconds): so many bytes of the answer at once, and so long between them.
-    """
-
-    body: bytes = b""
-    status: int = 200
-    headers: tuple[tuple[str, str], ...] = ()
-    raw: bytes | None = None
-    hang: bool = False
-    close: bool = False
-    reset: bool = False
-    delay: float = 0.0
-    drip: tuple[int, float] | None = None
-
-    def encode(self, head_only: bool = False) -> bytes:
-        """The answer as bytes; `head_only` for HEAD."""
-        if self.raw is not None:
-            return self.raw
-        headers = list(self.headers)
-        if not {"content-length", "transfer-encoding"} & {name.lower() for name, _ in headers}:
-            headers.append(("content-length", str(len(self.body))))
-        lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
-        head = f"HTTP/1.1 {self.status} {_reason(self.status)}\r\n{lines}\r\n".encode("latin-1")
-        return head if head_only else head + self.body
-
-
-Answer = Reply | bytes | str | int
-
-OK = Reply(b"ok")
-RESET = Reply(raw=b"", reset=True)
-"""No answer: the connection breaks off."""
-BAD_CHUNK = Reply(raw=b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\nnonsense\r\n")
-
-
-def delayed(seconds: float, answer: Answer = OK) -> Reply:
-    """`answer`, but later."""
-    return replace(_reply(answer), delay=seconds)
-
-
-def cut(body: bytes, after: int, reset: bool = False) -> Reply:
-    """An answer that ends after so many bytes of its body, with a FIN or with a RST."""
-    head = f"HTTP/1.1 200 OK\r\ncontent-length: {len(body)}\r\n\r\n".encode()
-    return Reply(raw=head + body[:after], close=True, reset=reset)
-
-
-def _reply(answer: Answer) -> Reply:
-    if isinstance(answer, Reply):
-        return answer
-    if isinstance(answer, int):
-        return Reply(status=answer)
-    return Reply(answer.encode() if isinstance(answer, str) else answer)
-
-
-def _reason(status: int) -> str:
-    from http import HTTPStatus
-
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Unknown"
-
-
-class _Upstream:
-    """A listening socket on an ephemeral port of the loopback interface, and its connections."""
-
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
-        self.tls = tls
-        """What makes it speak TLS, as `testing.ca().issue("users.test").server_context()`; None for no TLS."""
-        self.connections = 0
-        """How many connections were accepted so far."""
-        self._open: set[asyncio.Transport] = set()
-        self._drained: asyncio.Future[None] | None = None
-        self._server: asyncio.Server | None = None
-        self._refusing: socket.socket | None = None
-        self._address = ""
-
-    @property
-    def address(self) -> str:
-        """`127.0.0.1:<port>`, also after the upstream has stopped."""
-        return self._address
-
-    def _protocol(self) -> asyncio.Protocol:
-        raise NotImplementedError
-
-    async def start(self) -> Self:
-        """Listen; as entering the context does."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._protocol, "127.0.0.1", 0, ssl=self.tls)
-        host, port = self._server.sockets[0].getsockname()[:2]
-        self._address = f"{host}:{port}"
-        return self
-
-    async def stop(self) -> None:
-        """Stop listening and abort every connection; as leaving the context does."""
-        refusing, self._refusing = self._refusing, None
-        if refusing is not None:
-            refusing.close()
-        if self._server is not None:
-            self._server.close()
-            for transport in list(self._open):
-                transport.abort()
-            if self._open:
-                self._drained = asyncio.get_running_loop().create_future()
-                await self._drained
-            await self._server.wait_closed()
-            self._server = None
-
-    def refuse(self) -> None:
-        """Nobody listens any more and who is connected is dropped, until `listen`; the port stays ours."""
-        server, self._server = self._server, None
-        if server is not None:
-            port = server.sockets[0].getsockname()[1]
-            server.close()
-            for transport in list(self._open):
-                transport.abort()
-            # One that is bound and does not listen.
-            self._refusing = socket.socket()
-            self._refusing.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self._refusing.bind(("127.0.0.1", port))
-
-    async def listen(self) -> None:
-        """Undo `refuse`."""
-        refusing, self._refusing = self._refusing, None
-        if refusing is not None:
-            loop = asyncio.get_running_loop()
-            self._server = await loop.create_server(self._protocol, sock=refusing, ssl=self.tls)
-
-    def opened(self, transport: asyncio.Transport) -> None:
-        """A connection was accepted."""
-        self.connections += 1
-        self._open.add(transport)
-
-    def lost(self, transport: asyncio.Transport) -> None:
-        """A connection is gone."""
-        self._open.discard(transport)
-        if self._drained is not None and not self._open:
-            self._drained.set_result(None)
-            self._drained = None
-
-    async def __aenter__(self) -> Self:
-        return await self.start()
-
-    async def __aexit__(self, *error: object) -> None:
-        await self.stop()
-
-
-class FakeUpstream(_Upstream):
+class FakeUpstream(FakeServer):
     """An HTTP/1.1 upstream with a script.
 
     It answers with `answers` in turn, over all connections, and keeps to the last one when they are used up; a `str` or
-    `bytes` is a 200 with that body, an `int` a status without one. A path of `paths` (without its query) has answers of
-    its own. With `respond`, that function answers instead.
+    `bytes` is a 200 with that body, an `int` a status without one; at `REFUSE` nobody listens for a while. A path of
+    `paths` (without its query) has answers of its own. With `respond`, that function answers instead.
     """
 
     def __init__(
         self,
-        *answers: Answer,
+        *answers: Answer | Refused,
         respond: Callable[[Request], Answer] | None = None,
         paths: Mapping[str, Sequence[Answer]] | None = None,
         tls: ssl.SSLContext | None = None,
@@ -225,8 +87,8 @@ class FakeUpstream(_Upstream):
         super().__init__(tls)
         self.requests: list[Request] = []
         """In the order in which they were complete."""
-        self._scripts = {"": list(answers) or [Reply()], **{path: list(each) for path, each in (paths or {}).items()}}
-        self._asked: Counter[str] = Counter()
+        self.script = Script(answers)
+        self._scripts = {path: Script(each) for path, each in (paths or {}).items()}
         self._respond = respond
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
 
@@ -254,56 +116,35 @@ class FakeUpstream(_Upstream):
             if count <= len(self.requests) and not waiter.done():
                 waiter.set_result(None)
         if self._respond is not None:
-            return _reply(self._respond(request))
+            return reply_of(self._respond(request))
         path = request.path.partition("?")[0]
-        if path not in self._scripts:
-            path = ""
-        self._asked[path] += 1
-        script = self._scripts[path]
-        return _reply(script[min(self._asked[path], len(script)) - 1])
+        return reply_of(self._scripts.get(path, self.script).take())
 
 
-class _HttpConnection(asyncio.Protocol):
-    def __init__(self, upstream: FakeUpstream) -> None:
-        self._upstream = upstream
-        self._received = b""
+class _Connection(asyncio.Protocol):
+    """Gives answers, one after the other."""
+
+    def __init__(self, upstream: FakeServer) -> None:
+        self._server = upstream
         self._later: asyncio.TimerHandle | None = None
-        """An answer is under way: the next request waits for it."""
+        """An answer is under way: the next one waits for it."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none, but does as one does
-        self._upstream.opened(self._transport)
-        self._number = self._upstream.connections
+        self._server.opened(self._transport)
+        self._number = self._server.connections
 
     def connection_lost(self, error: Exception | None) -> None:
         if self._later is not None:
             self._later.cancel()
-        self._upstream.lost(self._transport)
+        self._server.lost(self._transport)
 
-    def data_received(self, data: bytes) -> None:
-        self._received += data
-        self._serve()
-
-    def _serve(self) -> None:
-        while self._later is None and not self._transport.is_closing():
-            try:
-                parsed = _parse(self._received, self._number)
-            except ValueError as error:
-                self._transport.write(Reply(str(error).encode(), 400, close=True).encode())
-                self._transport.close()
-                return
-            if parsed is None:
-                return
-            request, self._received = parsed
-            reply = self._upstream.answer(request)
-            if reply.hang:
-                return
-            data = reply.encode(head_only=request.method == "HEAD")
-            if reply.delay or reply.drip:
-                self._wait(reply.delay, data, reply)
-            else:
-                self._transport.write(data)
-                self._end(reply)
+    def _give(self, data: bytes, reply: Reply) -> None:
+        if reply.delay or reply.drip:
+            self._wait(reply.delay, data, reply)
+        else:
+            self._transport.write(data)
+            self._end(reply)
 
     def _wait(self, seconds: float, data: bytes, reply: Reply) -> None:
         self._later = asyncio.get_running_loop().call_later(seconds, self._go_on, data, reply)
@@ -325,6 +166,40 @@ class _HttpConnection(asyncio.Protocol):
             self._transport.abort()
         elif reply.close:
             self._transport.close()
+        if seconds := self._server.script.take_refusal():
+            self._transport.close()
+            self._server.refuse_for(seconds)
+
+    def _serve(self) -> None:
+        """Answer what has come meanwhile."""
+        raise NotImplementedError
+
+
+class _HttpConnection(_Connection):
+    def __init__(self, upstream: FakeUpstream) -> None:
+        super().__init__(upstream)
+        self._upstream = upstream
+        self._received = b""
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        self._serve()
+
+    def _serve(self) -> None:
+        while self._later is None and not self._transport.is_closing():
+            try:
+                parsed = _parse(self._received, self._number)
+            except ValueError as error:
+                self._transport.write(Reply(str(error).encode(), 400, close=True).encode())
+                self._transport.close()
+                return
+            if parsed is None:
+                return
+            request, self._received = parsed
+            reply = self._upstream.answer(request)
+            if reply.hang:
+                return
+            self._give(reply.encode(head_only=request.method == "HEAD"), reply)
 
 
 def _parse(data: bytes, connection: int) -> tuple[Request, bytes] | None:
@@ -393,13 +268,29 @@ class Conversation:
     ended: bool = False
 
 
-class FakeTcpUpstream(_Upstream):
-    """A TCP upstream that greets, or sends back what it receives, or both; it ends when the other side has ended."""
+class FakeTcpUpstream(FakeServer):
+    """A TCP upstream that greets, or sends back what it receives, or both; it ends when the other side has ended.
 
-    def __init__(self, greeting: bytes = b"", echo: bool = True, tls: ssl.SSLContext | None = None) -> None:
+    With `answers` it has a script as `FakeUpstream` has one: what one read brings is answered with the next step, over
+    all connections.
+    """
+
+    def __init__(
+        self,
+        greeting: bytes = b"",
+        echo: bool = True,
+        answers: Sequence[Answer | Refused] = (),
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """
+        Raises:
+            ValueError: an answer is a status.
+        """
         super().__init__(tls)
         self.greeting = greeting
-        self.echo = echo
+        self.echo = echo and not answers
+        self.scripted = bool(answers)
+        self.script = Script([each if isinstance(each, Refused) else bytes_of(each) for each in answers])
         self.conversations: list[Conversation] = []
         """In the order in which connections were accepted."""
 
@@ -407,25 +298,35 @@ class FakeTcpUpstream(_Upstream):
         return _TcpConnection(self)
 
 
-class _TcpConnection(asyncio.Protocol):
+class _TcpConnection(_Connection):
     def __init__(self, upstream: FakeTcpUpstream) -> None:
+        super().__init__(upstream)
         self._upstream = upstream
         self._conversation = Conversation()
+        self._unanswered = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none, but does as one does
-        self._upstream.opened(self._transport)
+        super().connection_made(transport)
         self._upstream.conversations.append(self._conversation)
         if self._upstream.greeting:
             self._transport.write(self._upstream.greeting)
 
-    def connection_lost(self, error: Exception | None) -> None:
-        self._upstream.lost(self._transport)
-
     def data_received(self, data: bytes) -> None:
         self._conversation.data += data
-        if self._upstream.echo:
+        if self._upstream.scripted:
+            self._unanswered += 1
+            self._serve()
+        elif self._upstream.echo:
             self._transport.write(data)
+
+    def _serve(self) -> None:
+        while self._unanswered and self._later is None and not self._transport.is_closing():
+            self._unanswered -= 1
+            reply = bytes_of(self._upstream.script.take())
+            if reply.hang:
+                self._unanswered = 0
+                return
+            self._give(reply.raw or b"", reply)
 
     def eof_received(self) -> None:
         self._conversation.ended = True

@@ -9,6 +9,9 @@ pools, which it uses as the router does.
 
 What goes wrong before a response is a response, as Envoy has it: 503 without a host or a connection, 504 when it takes
 too long. Only a stream that breaks off in the middle of its response is a failure.
+
+What waits for a connection is bounded: above the limit whoever sends is told to stop (`above_watermark`), and if there
+is nobody to be told the stream is given up.
 """
 
 from __future__ import annotations
@@ -54,9 +57,11 @@ class AsyncCallbacks(Protocol):
 class AsyncClient:
     """Of one server; every call names its cluster."""
 
-    def __init__(self, clusters: Clusters, make_codec: MakeCodec) -> None:
+    def __init__(self, clusters: Clusters, make_codec: MakeCodec, local_address: bytes = b"127.0.0.1") -> None:
+        """`local_address` is what `x-forwarded-for` says."""
         self._clusters = clusters
         self._make_codec = make_codec
+        self._local_address = local_address
 
     def send(
         self,
@@ -83,7 +88,8 @@ class AsyncClient:
 
     def start(self, cluster: str, callbacks: AsyncStreamCallbacks, timeout: float = 0.0) -> AsyncStream:
         """A stream that nothing has been sent on yet; `timeout` counts from when its request is complete."""
-        return AsyncStream(self._clusters.clusters().get(cluster), self._make_codec, callbacks, timeout)
+        found = self._clusters.clusters().get(cluster)
+        return AsyncStream(found, self._make_codec, callbacks, timeout, self._local_address)
 
 
 class AsyncStream:
@@ -94,8 +100,19 @@ class AsyncStream:
     """
 
     def __init__(
-        self, cluster: Cluster | None, make_codec: MakeCodec, callbacks: AsyncStreamCallbacks, timeout: float
+        self,
+        cluster: Cluster | None,
+        make_codec: MakeCodec,
+        callbacks: AsyncStreamCallbacks,
+        timeout: float,
+        local_address: bytes,
+        limit: int | None = None,
     ) -> None:
+        """`limit` is how many bytes may wait for a connection, by default the cluster's buffer limit."""
+        if limit is None:
+            limit = 0 if cluster is None else cluster.per_connection_buffer_limit
+        self._limit = limit
+        self._local_address = local_address
         self._cluster = cluster
         self._make_codec = make_codec
         self._callbacks = callbacks
@@ -107,11 +124,17 @@ class AsyncStream:
         self._pending: PendingStream | None = None
         self._headers: RequestHeaderMap | None = None
         self._waiting: list[bytes] = []
+        self._waiting_size = 0
         self._trailers: HeaderMap | None = None
         self._complete = self._responded = self.done = False
         self._start = 0.0
         self.above_watermark: Callable[[bool], None] | None = None
         """Told (True) to stop sending and (False) to go on."""
+
+    @property
+    def connected(self) -> bool:
+        """It has been given a connection."""
+        return self._encoder is not None
 
     # -- sending
 
@@ -119,6 +142,11 @@ class AsyncStream:
         cluster = self._cluster
         self._headers = headers
         headers.set(b"x-envoy-internal", b"true")
+        before = headers.get(b"x-forwarded-for")
+        address = self._local_address
+        headers.set(b"x-forwarded-for", b"%b,%b" % (before, address) if before else address)
+        if self._timeout:
+            headers.set(b"x-envoy-expected-rq-timeout-ms", b"%d" % round(self._timeout * 1000))
         if end_stream:
             self._on_request_complete()
         host = None if cluster is None else cluster.load_balancer.choose_host(None)
@@ -128,7 +156,7 @@ class AsyncStream:
             self._answer(503, b"no healthy upstream")
             return
         self._host = host
-        pool = host.http_pools.get(0) or http_conn_pool(cluster, host, self._make_codec)
+        pool = host.http_pools.get(0) or http_conn_pool(cluster, host, self._make_codec, headers=headers)
         if pool is None:
             self._answer(503, b"no healthy upstream")
             return
@@ -143,8 +171,12 @@ class AsyncStream:
             self._on_request_complete()
         if self._encoder is not None:
             self._encoder.encode_data(data, end_stream)
-        else:
-            self._waiting.append(data)
+            return
+        before = self._waiting_size
+        self._waiting.append(data)
+        self._waiting_size += len(data)
+        if before <= self._limit < self._waiting_size:
+            self._on_too_much_waiting()
 
     def send_trailers(self, trailers: HeaderMap) -> None:
         if self.done or self._complete:
@@ -186,6 +218,7 @@ class AsyncStream:
         waiting, self._waiting = self._waiting, []
         trailers = self._trailers
         encoder.encode_headers(headers, self._complete and not waiting and trailers is None)
+        self._drain()
         if waiting:
             encoder.encode_data(b"".join(waiting), self._complete and trailers is None)
         if trailers is not None:
@@ -201,7 +234,7 @@ class AsyncStream:
 
     # -- from the codec
 
-    def on_request_refused(self, name: str) -> None:
+    def on_request_refused(self, problem: str) -> None:
         self.reset()
         self._callbacks.on_reset()
 
@@ -246,9 +279,26 @@ class AsyncStream:
             self._host.stats.rq_error += 1
             if self._host.outlier is not None:
                 self._host.outlier.put_connect_failure()
-        self._fail(reason.value)
+        self._fail(reason.value, 502 if reason is StreamResetReason.PROTOCOL_ERROR else 503)
 
     # -- inside
+
+    def _on_too_much_waiting(self) -> None:
+        if self._cluster is not None:
+            self._cluster.stats.traffic.upstream_flow_control_backed_up_total += 1
+        if self.above_watermark is not None:
+            self.above_watermark(True)
+        elif not self._complete:
+            self.reset()
+            self._callbacks.on_reset()
+
+    def _drain(self) -> None:
+        """What waited for a connection waits no longer."""
+        if self._waiting_size > self._limit:
+            self._waiting_size = 0
+            if self._cluster is not None:
+                self._cluster.stats.traffic.upstream_flow_control_drained_total += 1
+            self._on_watermark(False)
 
     def _on_watermark(self, high: bool) -> None:
         if self.above_watermark is not None:
@@ -290,13 +340,13 @@ class AsyncStream:
             client.watermark = None
             client.pool.on_stream_complete(client, now)
 
-    def _fail(self, reason: str) -> None:
+    def _fail(self, reason: str, status: int = 503) -> None:
         if self._responded:
             self._finish()
             self._callbacks.on_reset()
         else:
             words = "upstream connect error or disconnect/reset before headers. reset reason: "
-            self._answer(503, f"{words}{reason}".encode())
+            self._answer(status, f"{words}{reason}".encode())
 
     def _answer(self, status: int, body: bytes) -> None:
         """There is no response: this is what is told in its place."""
@@ -312,6 +362,7 @@ class AsyncStream:
 
     def _finish(self) -> None:
         self.done = True
+        self._drain()
         self._client = self._pending = self._encoder = None
         self._waiting = []
         if self._timer is not None:

@@ -1,6 +1,6 @@
 """A cluster: where requests can go, how they are spread and how the hosts are spoken to.
 
-Envoy: `Upstream::Cluster`, `ClusterInfo`, `ClusterImplBase`; docs "Cluster manager".
+Envoy: `Upstream::Cluster`, `ClusterImplBase`; docs "Cluster manager".
 
 `Cluster` is compiled from `envoy.config.cluster.v3.Cluster` once; requests use its slots only. What kind of discovery
 it has is a subclass, found through `CLUSTERS`: by the canonical extension name for the values of `Cluster.type`, by the
@@ -9,14 +9,13 @@ type of the configuration for `cluster_type`.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from ..config.api import type_of, unpack
-from ..config.fields import declared_in, honours
 from ..errors import ConfigError
 from ..explain.explanation import NO_EXPLANATION, Explanation
+from ..matchers.value import MetadataMatcher
 from ..network.transport_socket import (
     UPSTREAM_TRANSPORT_SOCKETS,
     TransportSocketFactory,
@@ -26,11 +25,11 @@ from ..network.transport_socket import (
 from ..record import record, replace
 from ..registry import Registry
 from .cluster_health import ClusterHealth
+from .cluster_info import EDS, happy_eyeballs, healthy_panic_threshold, http_options, tcp_keepalive
 from .cluster_stats import ClusterManagerStats, ClusterStats
 from .duration import duration_of
 from .endpoint_stats import report_endpoints
 from .host import HealthFlag, Host, HostSet, Locality, PrioritySet
-from .http_protocol_options import PROTOCOL_OPTIONS, UpstreamHttpProtocolOptions, UpstreamProtocol
 from .load_assignment import LoadAssignment, plain_metadata
 from .load_balancer import LoadBalancer, LoadBalancerContext, LoadBalancerFactory, LoadBalancerParams, stop_balancer
 from .load_balancer_policy import cluster_policy
@@ -46,120 +45,11 @@ if TYPE_CHECKING:
     from ..event.random import RandomGenerator
     from ..explain.journal import Journal
     from ..network.dns import DnsResolvers
+    from ..network.overload_state import OverloadState
     from ..stats.store import Store
     from .cluster_manager import ClusterManager
     from .outlier_event_logger import OutlierEventLogger
     from .transport_socket_matcher import TransportSocketMatcher
-
-KUBERNETES: Final = "kubernetes:"
-"""How the `target_uri` of an EDS source begins that is a Kubernetes API server."""
-
-
-def is_kubernetes_source(source: Any) -> bool:
-    """Whether a `ConfigSource` is a Kubernetes API server and no control plane (`extensions/clusters/eds.py`)."""
-    return any(each.google_grpc.target_uri.startswith(KUBERNETES) for each in source.api_config_source.grpc_services)
-
-
-def _only_kubernetes(config: Any, what: str) -> str | None:
-    if is_kubernetes_source(config.eds_cluster_config.eds_config):
-        return None
-    return f"{what} only from Kubernetes (target_uri: {KUBERNETES})"
-
-
-honours(
-    "envoy.config.cluster.v3.Cluster",
-    "alt_stat_name",
-    "circuit_breakers",
-    "close_connections_on_host_health_failure",
-    "cleanup_interval",
-    "cluster_type",
-    "common_http_protocol_options",
-    "common_lb_config",
-    "connect_timeout",
-    "dns_failure_refresh_rate",
-    "dns_jitter",
-    "dns_lookup_family",
-    "dns_refresh_rate",
-    "dns_resolution_config",
-    "dns_resolvers",
-    "health_checks",
-    "http2_protocol_options",
-    "http_protocol_options",
-    "lb_policy",
-    "lb_subset_config",
-    "least_request_lb_config",
-    "ignore_health_on_host_removal",
-    "load_assignment",
-    "load_balancing_policy",
-    "maglev_lb_config",
-    "max_requests_per_connection",
-    "name",
-    "outlier_detection",
-    "original_dst_lb_config",
-    "per_connection_buffer_limit_bytes",
-    "respect_dns_ttl",
-    "track_cluster_stats",
-    "ring_hash_lb_config",
-    "round_robin_lb_config",
-    "transport_socket",
-    "transport_socket_matches",
-    "typed_dns_resolver_config",
-    "typed_extension_protocol_options",
-    "connection_pool_per_downstream_connection",
-    "preconnect_policy",
-    "protocol_selection",
-    "upstream_bind_config",
-    "upstream_connection_options",
-    "use_tcp_for_dns_lookups",
-    "wait_for_warm_on_init",
-    values={
-        "type": ("STATIC", "STRICT_DNS", "LOGICAL_DNS", "ORIGINAL_DST"),
-    },
-    when={
-        "type": lambda config: _only_kubernetes(config, "EDS is supported"),
-        "eds_cluster_config": lambda config: _only_kubernetes(config, "supported"),
-    },
-    # Who reads the source looks at all of it.
-    skips={"eds_cluster_config": lambda config: True},
-    whole=("metadata",),
-)
-declared_in("minienvoy.upstream.transport_socket_matcher", "envoy.config.cluster.v3.Cluster.TransportSocketMatch")
-honours("envoy.config.cluster.v3.Cluster.CustomClusterType", "name", "typed_config")
-honours(
-    "envoy.config.cluster.v3.Cluster.CommonLbConfig",
-    "close_connections_on_host_set_change",
-    "consistent_hashing_lb_config",
-    "healthy_panic_threshold",
-    "ignore_new_hosts_until_first_hc",
-    "locality_weighted_lb_config",
-    "override_host_status",
-    "update_merge_window",
-    "zone_aware_lb_config",
-)
-honours("envoy.config.core.v3.HealthStatusSet", "statuses")
-honours(
-    "envoy.config.cluster.v3.Cluster.OriginalDstLbConfig",
-    "use_http_header",
-    "http_header_name",
-    "upstream_port_override",
-    "metadata_key",
-)
-honours("envoy.type.metadata.v3.MetadataKey", "key", "path")
-honours("envoy.type.metadata.v3.MetadataKey.PathSegment", "key")
-honours("envoy.type.v3.Percent", "value")
-honours("envoy.config.cluster.v3.Cluster.RefreshRate", "base_interval", "max_interval")
-honours("envoy.config.cluster.v3.UpstreamConnectionOptions", "happy_eyeballs_config", "tcp_keepalive")
-honours("envoy.config.cluster.v3.Cluster.PreconnectPolicy", "per_upstream_preconnect_ratio")
-honours("envoy.config.core.v3.TcpKeepalive", "keepalive_interval", "keepalive_probes", "keepalive_time")
-honours(
-    "envoy.config.cluster.v3.UpstreamConnectionOptions.HappyEyeballsConfig",
-    "first_address_family_version",
-    "first_address_family_count",
-)
-honours("envoy.config.core.v3.SocketAddress", "address", "port_value", values={"protocol": ("TCP",)})
-
-USE_DOWNSTREAM_PROTOCOL: Final = 1
-"""`Cluster.ClusterProtocolSelection`."""
 
 DISCOVERY_TYPES: Final = {
     0: "envoy.cluster.static",
@@ -169,10 +59,6 @@ DISCOVERY_TYPES: Final = {
     4: "envoy.cluster.original_dst",
 }
 """`Cluster.DiscoveryType` to the name of the extension."""
-
-EDS: Final = 3
-_FAMILIES: Final = {1: socket.AF_INET, 2: socket.AF_INET6}
-"""`FirstAddressFamilyVersion` to the family."""
 
 
 @record
@@ -189,7 +75,9 @@ class ClusterContext:
         bind_config: the cluster manager's `BindConfig`, or None.
         access_logs: files for events; None where nothing is written, as in many tests.
         secrets: a `SecretManager`; None where there is none, as in many tests.
+        overload: what the overload manager has decided; None if there is none.
         journal: where ejections and health transitions are noted; None when explaining is off.
+        http2_codec: that connections speak HTTP/2 with: `native`, or `h2` for the reference codec.
     """
 
     dispatcher: Dispatcher
@@ -209,15 +97,8 @@ class ClusterContext:
     journal: Journal | None = None
     cluster_manager_stats: ClusterManagerStats | None = None
     secrets: Any = None
-
-
-@record
-class TcpKeepalive:
-    """`envoy.config.core.v3.TcpKeepalive`; None leaves a setting to the kernel. Times are seconds."""
-
-    probes: int | None = None
-    time: int | None = None
-    interval: int | None = None
+    overload: OverloadState | None = None
+    http2_codec: str = "native"
 
 
 AwaitHost = Callable[[LoadBalancerContext, Callable[[str], None]], "Callable[[], None] | str | None"]
@@ -245,13 +126,17 @@ class Cluster:
         happy_eyeballs: in which order the addresses of a host are tried (`sorted_addresses`).
         pool_per_downstream_connection: upstream connections are not shared between downstream connections.
         preconnect_ratio: connections that a pool has for each stream, at least one.
+        predictive_preconnect_ratio: connections that all clusters together have for each stream; 0 for no matter.
+        siblings: all clusters, itself included.
         drop_overload: which requests are dropped before a host is chosen; None if none are.
+        overload: what the overload manager has decided; None if there is none.
         orca_load_report: takes what a host tells of its load (host, report); None if nobody wants to know.
     """
 
     __slots__ = (
         "_close_on_host_set_change",
         "_override_host_status",
+        "_preconnect_metadata",
         "added_via_api",
         "code_stats",
         "config",
@@ -260,6 +145,7 @@ class Cluster:
         "drop_overload",
         "happy_eyeballs",
         "health",
+        "http2_codec",
         "http_options",
         "http_pools",
         "load_assignment",
@@ -270,13 +156,16 @@ class Cluster:
         "name",
         "observability_name",
         "orca_load_report",
+        "overload",
         "per_connection_buffer_limit",
         "pool_per_downstream_connection",
         "preconnect_ratio",
+        "predictive_preconnect_ratio",
         "priority_set",
         "random",
         "resource_manager",
         "resource_managers",
+        "siblings",
         "stats",
         "stopped",
         "tcp_keepalive",
@@ -291,7 +180,9 @@ class Cluster:
         self.observability_name: str = config.alt_stat_name or config.name
         self.added_via_api = context.added_via_api
         self.dispatcher = context.dispatcher
+        self.http2_codec = context.http2_codec
         self.stopped = False
+        self.overload = context.overload
         self.http_pools: Any = None
         self.connect_timeout = duration_of(config, "connect_timeout", 5.0)
         self.per_connection_buffer_limit: int = (
@@ -302,14 +193,26 @@ class Cluster:
         self.metadata: Mapping[str, Mapping[str, Any]] = (
             plain_metadata(config.metadata) if config.HasField("metadata") else {}
         )
-        self.http_options = _http_options(config, context.path)
-        self.tcp_keepalive = _tcp_keepalive(config.upstream_connection_options)
+        self.http_options = http_options(config, context.path)
+        self.tcp_keepalive = tcp_keepalive(config.upstream_connection_options)
         self.local_address_selector = local_address_selector(config, context.bind_config, context.path)
-        self.happy_eyeballs = _happy_eyeballs(config.upstream_connection_options)
+        self.happy_eyeballs = happy_eyeballs(config.upstream_connection_options)
         self.pool_per_downstream_connection: bool = config.connection_pool_per_downstream_connection
         policy = config.preconnect_policy
         self.preconnect_ratio = (
             policy.per_upstream_preconnect_ratio.value if policy.HasField("per_upstream_preconnect_ratio") else 1.0
+        )
+        self.predictive_preconnect_ratio: float = policy.predictive_preconnect_ratio.value
+        self._preconnect_metadata = (
+            MetadataMatcher.from_proto(
+                policy.preconnect_enabled_metadata, f"{context.path}.preconnect_policy.preconnect_enabled_metadata"
+            )
+            if policy.HasField("preconnect_enabled_metadata")
+            else None
+        )
+        manager = context.cluster_manager
+        self.siblings: Callable[[], Iterable[Cluster]] = lambda: (
+            (self,) if manager is None else manager.clusters().values()
         )
         self.load_assignment = LoadAssignment.from_proto(config.load_assignment, f"{context.path}.load_assignment")
         self.load_balancer_type, create_load_balancer = self._load_balancer_factory(config, context)
@@ -331,7 +234,7 @@ class Cluster:
         self.stats = ClusterStats(scope)
         self.code_stats = self.stats.codes
         self.resource_managers: tuple[ResourceManager, ResourceManager] = resource_managers(
-            config.circuit_breakers, scope, context.runtime, self.name
+            config.circuit_breakers, scope, context.runtime, self.name, self.dispatcher.monotonic_time
         )
         self.resource_manager = self.resource_managers[DEFAULT]
         self.random = context.random.stream(f"cluster.{self.name}")
@@ -339,12 +242,12 @@ class Cluster:
         self.priority_set.update_hosts(self.load_assignment.host_set(0, ()))
         self.priority_set.add_member_update_callback(self._on_member_update)
         if config.track_cluster_stats.per_endpoint_stats:
-            report_endpoints(self.priority_set, scope)
+            report_endpoints(self.priority_set, scope, self.observability_name)
         self.drop_overload = self.load_assignment.drop_overload(context.random.stream(f"cluster.{self.name}.drop"))
         self.updates = UpdateMerger(
             self.priority_set,
             self.dispatcher,
-            duration_of(config.common_lb_config, "update_merge_window", DEFAULT_WINDOW),
+            duration_of(config.common_lb_config, "update_merge_window", self.default_merge_window),
             context.cluster_manager_stats,
         )
         self.load_balancer: LoadBalancer = create_load_balancer(
@@ -352,7 +255,7 @@ class Cluster:
                 self.updates.target,
                 self.stats.lb,
                 context.random.stream(f"cluster.{self.name}.lb"),
-                _healthy_panic_threshold(common),
+                healthy_panic_threshold(common),
                 context.dispatcher,
                 context.runtime,
                 context.local_priority_set,
@@ -362,6 +265,10 @@ class Cluster:
             )
         )
         self.orca_load_report = getattr(self.load_balancer, "on_orca_load_report", None)
+        if self.predictive_preconnect_ratio > 1.0 and getattr(self.load_balancer, "peekable", False):
+            from .preconnect import PeekingLoadBalancer
+
+            self.load_balancer = PeekingLoadBalancer(self.load_balancer, self.updates.target)
         try:
             self.health = ClusterHealth(self, config, context)
         except ConfigError:
@@ -412,6 +319,9 @@ class Cluster:
 
         self.start(lambda: self.health.start(on_checked))
 
+    default_merge_window: float = DEFAULT_WINDOW
+    """Seconds in which changes of health are merged, unless the configuration says it."""
+
     await_host: AwaitHost | None = None
     """Only of kinds whose hosts take time to be found; asked when the balancer has none."""
 
@@ -428,6 +338,10 @@ class Cluster:
             self.updates.stop()
             drain_pools(self.hosts())
             self.stats.scope.remove()
+
+    def may_preconnect(self, host: Host) -> bool:
+        """Whether the host may have connections before they are needed."""
+        return self._preconnect_metadata is None or self._preconnect_metadata.matches(host.metadata)
 
     def choose_host(self, context: LoadBalancerContext) -> Host | None:
         """For a request that may ask for a certain host; others ask `load_balancer` at once."""
@@ -527,51 +441,3 @@ def create_cluster(config: Any, context: ClusterContext) -> Cluster:
     path = f"{context.path}.cluster_type.typed_config"
     entry = CLUSTERS.find(type_of(config.cluster_type.typed_config, path), path, config.cluster_type.name)
     return entry.factory(config, unpack(config.cluster_type.typed_config, path, validate=True), context)
-
-
-def _http_options(config: Any, path: str) -> UpstreamHttpProtocolOptions:
-    max_requests: int = config.max_requests_per_connection.value
-    protocol = UpstreamProtocol.HTTP2 if config.HasField("http2_protocol_options") else UpstreamProtocol.HTTP1
-    if config.protocol_selection == USE_DOWNSTREAM_PROTOCOL:
-        protocol = UpstreamProtocol.DOWNSTREAM
-    options = UpstreamHttpProtocolOptions.from_proto(
-        config.common_http_protocol_options,
-        config.http_protocol_options,
-        config.http2_protocol_options,
-        protocol,
-        max_requests,
-        may_speak_http2=config.HasField("http2_protocol_options"),
-    )
-    for name in sorted(config.typed_extension_protocol_options):
-        packed = config.typed_extension_protocol_options[name]
-        where = f'{path}.typed_extension_protocol_options["{name}"]'
-        options = PROTOCOL_OPTIONS.find(type_of(packed, where), where).factory(
-            unpack(packed, where, validate=True), max_requests
-        )
-    return options
-
-
-def _tcp_keepalive(options: Any) -> TcpKeepalive | None:
-    if not options.HasField("tcp_keepalive"):
-        return None
-    keepalive = options.tcp_keepalive
-    return TcpKeepalive(
-        *(
-            getattr(keepalive, field).value if keepalive.HasField(field) else None
-            for field in ("keepalive_probes", "keepalive_time", "keepalive_interval")
-        )
-    )
-
-
-def _happy_eyeballs(options: Any) -> tuple[int | None, int]:
-    """(the family that is tried first, None for that of the first address; how many of it before one of the other)"""
-    settings = options.happy_eyeballs_config
-    count = settings.first_address_family_count.value if settings.HasField("first_address_family_count") else 1
-    return _FAMILIES.get(settings.first_address_family_version), count
-
-
-def _healthy_panic_threshold(common: Any) -> int:
-    """Percent; Envoy rounds to whole ones."""
-    if not common.HasField("healthy_panic_threshold"):
-        return 50
-    return min(100, int(common.healthy_panic_threshold.value + 0.5))

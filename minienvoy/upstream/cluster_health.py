@@ -52,6 +52,7 @@ honours(
     whole=("transport_socket_match_criteria",),
     ignored={
         "alt_port": "Envoy does not use it either",
+        "event_service": "Envoy does not use it either",
     },
 )
 honours("envoy.config.core.v3.HealthCheck.CustomHealthCheck", "name", "typed_config")

@@ -6,7 +6,7 @@ Envoy: `Http::CodecClient`, `Http::HttpConnPoolImplBase`'s `ActiveClient`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..errors import CodecProtocolError
 from ..http.codec import StreamResetReason
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from ..http.codec import ClientConnection as ClientCodec
     from ..network.client_connection import ClientConnection
     from .http_conn_pool import HttpConnPool
+
+
+_STOP: Final = FilterStatus.STOP_ITERATION
 
 
 class CodecClient(ReadFilter, ConnectionCallbacks):
@@ -82,13 +85,17 @@ class CodecClient(ReadFilter, ConnectionCallbacks):
             if self.codec.extra_bytes:
                 self.pool.stats.upstream_cx_protocol_error += 1
                 self.close()
-        return FilterStatus.STOP_ITERATION
+        return _STOP
 
     def on_event(self, event: ConnectionEvent) -> None:
         if event is ConnectionEvent.CONNECTED:
             self.ready = True
-            maximum = self.pool.cluster.http_options.max_connection_duration
+            options = self.pool.cluster.http_options
+            maximum = options.max_connection_duration
             if maximum:
+                if options.max_connection_duration_jitter:
+                    jitter = options.max_connection_duration_jitter / 100.0
+                    maximum *= 1.0 + self.pool.cluster.random.random() * jitter
                 self._duration_timer = self.connection.dispatcher.create_timer(self._on_max_duration)
                 self._duration_timer.enable(maximum)
             self.pool.on_connected(self)

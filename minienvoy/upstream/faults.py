@@ -120,6 +120,11 @@ class Faults:
         toxics = self._toxics(cluster, endpoint)
         if not toxics or connection.closed or connection.transport is None or link_of(connection) is not None:
             return
+        if connection.splices:
+            # Bytes go past this process: once they do not any more, the network can be bad.
+            for splice in connection.splices:
+                splice.give_back(lambda: self.link(cluster, endpoint, connection))
+            return
         link = ToxicLink(connection, self._random)
         self._links[link] = (cluster, endpoint)
         link.set_toxics(toxics)

@@ -82,6 +82,7 @@ class Host:
         hostname: for `auto_host_rewrite`, health checks and logs; the DNS name for DNS clusters.
         weight: 1-128 is usual; at least 1.
         metadata: `filter_metadata` as plain values.
+        observability_name: for statistics of this endpoint; empty for its address.
         http_pools, tcp_pools: connection pools by their options; they belong to the pools' modules.
     """
 
@@ -99,6 +100,7 @@ class Host:
         "last_hc_pass_time",
         "locality",
         "metadata",
+        "observability_name",
         "outlier",
         "priority",
         "stats",
@@ -120,6 +122,7 @@ class Host:
         health_check_hostname: str = "",
         disable_active_health_check: bool = False,
         addresses: tuple[Address, ...] = (),
+        observability_name: str = "",
     ) -> None:
         self.address = address
         self.addresses = addresses or (address,)
@@ -133,6 +136,7 @@ class Host:
         self.health_check_address = health_check_address or address
         self.health_check_hostname = health_check_hostname
         self.disable_active_health_check = disable_active_health_check
+        self.observability_name = observability_name
         self.stats = HostStats()
         self.outlier: Any = None
         """What the outlier detector keeps about this host."""

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 
 from ..errors import CodecProtocolError
 from ..http.codec import ResponseDecoder, StreamResetReason
-from ..http.http2.client_connection import ClientConnection as Http2ClientConnection
 from ..http.http2.client_connection import ClientConnectionCallbacks, ClientStream
 from ..http.http2.keepalive import Keepalive
+from ..http.http2.selection import client_codec
 from ..network.connection import ConnectionCloseType, ConnectionEvent
 from .codec_client import CodecClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..http.http2.client_connection import ClientConnection as Http2ClientConnection
     from ..network.client_connection import ClientConnection
     from .cluster import Cluster
     from .http2_conn_pool import Http2ConnPool
@@ -35,9 +36,7 @@ def create_http2_codec(
     With `counts_bytes` it knows what each stream takes on the wire.
     """
     settings = cluster.http_options.http2
-    make: type[Http2ClientConnection] = Http2ClientConnection
-    if counts_bytes:
-        from ..http.http2.metered import MeteredClientConnection as make
+    make = client_codec(cluster.http2_codec, counts_bytes)
     codec = make(connection, callbacks, settings, cluster.stats.http2(), connection.dispatcher.post)
     if settings.keepalive_timeout:
 

@@ -64,6 +64,18 @@ class Http2ConnPool(HttpConnPool):
             return None
         return self._wait(callbacks)
 
+    def _made_for(self, host: Host) -> HttpConnPool:
+        return type(self)(self.cluster, host, self._priority, self._key, self._transport_options, self._make_codec)
+
+    def connectivity(self) -> tuple[int, int, int]:
+        active, idle = self._load()
+        return len(self._pending), active, idle + sum(client.room for client in self._connecting_clients)
+
+    def capacity_beyond_connections(self) -> int:
+        """How many more streams its connections have room for than if each were for one."""
+        _, active, room = self.connectivity()
+        return room - (len(self._clients) - active)
+
     def drain(self) -> None:
         self.draining = True
         self._drain_clients()
@@ -113,6 +125,7 @@ class Http2ConnPool(HttpConnPool):
             pending = self._pending.popleft()
             self._resources.pending_requests.current -= 1
             self.stats.upstream_rq_pending_active -= 1
+            self.host.stats.rq_pending_active -= 1
             self._attach(client, pending.callbacks)
         self._list(client)
 
@@ -194,12 +207,14 @@ class Http2ConnPool(HttpConnPool):
         """Open connections while more streams wait than those on their way will have room for."""
         ratio = self._preconnect_ratio if self.host.healthy else 1.0
         for _ in range(MAX_PRECONNECTED):
-            coming = sum(client.room for client in self._connecting_clients)
             if ratio <= 1.0:
-                enough = len(self._pending) <= coming
+                enough = len(self._pending) <= sum(client.room for client in self._connecting_clients)
             else:
-                active, idle = self._load()
-                enough = (len(self._pending) + active) * ratio <= coming + idle + active
+                waiting, active, room = self.connectivity()
+                enough = (waiting + active) * ratio <= room + active
+                if not enough and waiting <= room and not self.cluster.may_preconnect(self.host):
+                    self.stats.upstream_cx_preconnect_skipped += 1
+                    return
             if enough or not self._connect_within_limits():
                 return
 

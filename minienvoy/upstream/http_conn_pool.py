@@ -15,6 +15,7 @@ from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..network.connection import DetectedCloseType
+from ..network.overload_state import NEW_CONNECTION
 from ..network.transport_socket import TransportSocketOptions
 from ..record import replace
 from .codec_client import CodecClient
@@ -82,6 +83,8 @@ class HttpConnPool:
 
     alpn: tuple[str, ...] = ("http/1.1",)
     """What its connections speak."""
+    _shed = False
+    """A connection has just been refused by the overload manager."""
 
     def __init__(
         self,
@@ -108,6 +111,7 @@ class HttpConnPool:
         self.idle_timeout = cluster.http_options.idle_timeout
         self.max_stream_duration = cluster.http_options.max_stream_duration
         self._key = key
+        self._priority = priority
         self._transport_options = transport_options
         self._resources.connection_pools.current += 1
         pools_of(cluster).add(self)
@@ -150,6 +154,12 @@ class HttpConnPool:
         stats.upstream_rq_pending_active += 1
         self.host.stats.rq_pending_active += 1
         self._connect_for_pending()
+        if self._shed:
+            self._shed = False
+            pending.cancel()
+            callbacks.on_pool_failure(PoolFailureReason.OVERFLOW, "", None)
+            self._retire_if_idle()
+            return None
         return pending
 
     def cancel(self, pending: PendingStream) -> None:
@@ -159,6 +169,33 @@ class HttpConnPool:
             self.stats.upstream_rq_pending_active -= 1
             self.host.stats.rq_pending_active -= 1
             self.stats.upstream_rq_cancelled += 1
+
+    def sibling(self, host: Host) -> HttpConnPool | None:
+        """The pool of another host for the same kind of streams; None if there are too many pools."""
+        pool: HttpConnPool | None = host.http_pools.get(self._key)
+        if pool is None and self._resources.connection_pools.can_create:
+            pool = host.http_pools[self._key] = self._made_for(host)
+        return pool
+
+    def _made_for(self, host: Host) -> HttpConnPool:
+        return type(self)(self.cluster, host, self._make_codec, self._priority, self._key, self._transport_options)
+
+    def preconnect_one(self, ratio: float) -> bool:
+        """One connection more for the stream that is expected next, unless there are enough (`maybePreconnect`)."""
+        waiting, active, capacity = self.connectivity()
+        if not self.host.healthy:
+            return waiting > capacity and self._connect_within_limits()
+        if (waiting + active + 1) * ratio <= capacity + active:
+            return False
+        if not self.cluster.may_preconnect(self.host):
+            self.stats.upstream_cx_preconnect_skipped += 1
+            return False
+        return self._connect_within_limits()
+
+    def connectivity(self) -> tuple[int, int, int]:
+        """(streams that wait, streams that are under way, streams that connections have room for)"""
+        spare = self._connecting + len(self._idle)
+        return len(self._pending), len(self._clients) - spare, spare
 
     def drain(self) -> None:
         """The host is gone: close what is idle now, and the rest when it has done its duty."""
@@ -313,7 +350,10 @@ class HttpConnPool:
             self._connect_within_limits()
 
     def _connect_within_limits(self) -> bool:
-        resources = self._resources
+        resources, overload = self._resources, self.cluster.overload
+        if overload is not None and overload.sheds(NEW_CONNECTION):
+            self._shed = True
+            return False
         allowed = resources.connections.can_create and self.host.stats.cx_active < resources.max_connections_per_host
         if not allowed:
             self.stats.upstream_cx_overflow += 1
@@ -397,9 +437,13 @@ class PreconnectingHttpConnPool(HttpConnPool):
     def _preconnect(self) -> None:
         ratio = self.cluster.preconnect_ratio if self.host.healthy else 1.0
         for _ in range(MAX_PRECONNECTED):
-            spare = self._connecting + len(self._idle)
-            active = len(self._clients) - spare
-            if (len(self._pending) + active) * ratio <= spare + active or not self._connect_within_limits():
+            waiting, active, spare = self.connectivity()
+            if (waiting + active) * ratio <= spare + active:
+                return
+            if waiting <= spare and not self.cluster.may_preconnect(self.host):
+                self.stats.upstream_cx_preconnect_skipped += 1
+                return
+            if not self._connect_within_limits():
                 return
 
 
@@ -462,13 +506,21 @@ def http_conn_pool(
         if http2:
             from .http2_conn_pool import Http2ConnPool
 
-            pool = host.http_pools[key] = Http2ConnPool(cluster, host, priority, key, transport_options, make_codec)
+            kind2 = Http2ConnPool
+            if cluster.predictive_preconnect_ratio > 1.0:
+                from .preconnect import PredictingHttp2ConnPool as kind2
+            pool = host.http_pools[key] = kind2(cluster, host, priority, key, transport_options, make_codec)
             return pool
         if protocol is UpstreamProtocol.ALPN:
             from .mixed_conn_pool import MixedConnPool
 
-            pool = host.http_pools[key] = MixedConnPool(cluster, host, make_codec, priority, key, transport_options)
+            mixed = MixedConnPool
+            if cluster.predictive_preconnect_ratio > 1.0:
+                from .preconnect import PredictingMixedConnPool as mixed
+            pool = host.http_pools[key] = mixed(cluster, host, make_codec, priority, key, transport_options)
             return pool
         kind = HttpConnPool if cluster.preconnect_ratio <= 1.0 else PreconnectingHttpConnPool
+        if cluster.predictive_preconnect_ratio > 1.0:
+            from .preconnect import PredictingHttpConnPool as kind
         pool = host.http_pools[key] = kind(cluster, host, make_codec, priority, key, transport_options)
     return pool

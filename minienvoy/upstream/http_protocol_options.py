@@ -63,6 +63,7 @@ honours(
     "envoy.config.core.v3.HttpProtocolOptions",
     "idle_timeout",
     "max_connection_duration",
+    "max_connection_duration_jitter",
     "max_headers_count",
     "max_requests_per_connection",
     "max_response_headers_kb",
@@ -98,6 +99,7 @@ class UpstreamHttpProtocolOptions:
         http2: for the codec of an HTTP/2 connection.
         idle_timeout: seconds after which a connection without streams is closed.
         max_connection_duration: seconds after which a connection takes no new stream.
+        max_connection_duration_jitter: percent of it that are added at most, at random.
         sni_header: the header of a request that says the server name for TLS; empty if none does.
         auto_san_validation: that name must be in the certificate.
         error_matcher: which responses outlier detection takes for errors, instead of those with a status of 500 and up.
@@ -109,6 +111,7 @@ class UpstreamHttpProtocolOptions:
     http2: Http2Settings = field(default_factory=Http2Settings)
     idle_timeout: float | None = 3600.0
     max_connection_duration: float | None = None
+    max_connection_duration_jitter: float = 0.0
     max_requests_per_connection: int | None = None
     max_stream_duration: float | None = None
     error_matcher: ResponsePredicate | None = None
@@ -124,6 +127,15 @@ class UpstreamHttpProtocolOptions:
     def names_server(self) -> bool:
         """Requests say the server name for TLS."""
         return bool(self.sni_header) or self.auto_san_validation
+
+    def naming_server(self, config: Any) -> UpstreamHttpProtocolOptions:
+        """These, with what an `envoy.config.core.v3.UpstreamHttpProtocolOptions` says."""
+        if not config.auto_sni and not config.auto_san_validation:
+            return self
+        header = config.override_auto_sni_header.lower().encode() or b":authority"
+        return replace(
+            self, sni_header=header if config.auto_sni else b"", auto_san_validation=config.auto_san_validation
+        )
 
     def transport_socket_options(self, headers: RequestHeaderMap) -> TransportSocketOptions:
         """What a request wants of its connection (`Router::Filter::createConnPool`, `auto_sni`)."""
@@ -167,6 +179,7 @@ class UpstreamHttpProtocolOptions:
             ),
             idle_timeout=duration_of(common, "idle_timeout", 3600.0) or None,
             max_connection_duration=duration_of(common, "max_connection_duration", 0.0) or None,
+            max_connection_duration_jitter=common.max_connection_duration_jitter.value,
             max_requests_per_connection=max_requests_per_connection or None,
             max_stream_duration=duration_of(common, "max_stream_duration", 0.0) or None,
         )
@@ -214,14 +227,7 @@ def create_http_protocol_options(config: Any, max_requests_per_connection: int) 
         max_requests_per_connection,
         may_speak_http2=kind == "auto_config" or chosen.HasField("http2_protocol_options"),
     )
-    upstream = config.upstream_http_protocol_options
-    if upstream.auto_sni or upstream.auto_san_validation:
-        header = upstream.override_auto_sni_header.lower().encode() or b":authority"
-        options = replace(
-            options,
-            sni_header=header if upstream.auto_sni else b"",
-            auto_san_validation=upstream.auto_san_validation,
-        )
+    options = options.naming_server(config.upstream_http_protocol_options)
     if not config.outlier_detection.HasField("error_matcher"):
         return options
     matcher = compile_match_predicate(config.outlier_detection.error_matcher, "outlier_detection.error_matcher")

@@ -42,6 +42,7 @@ honours(
     ignored={
         "metadata": "nothing looks at the metadata of a locality",
         "proximity": "Envoy does not use it either",
+        "load_balancer_endpoints": "Envoy does not use it either",
     },
 )
 honours("envoy.config.core.v3.Locality", "region", "sub_zone", "zone")
@@ -49,7 +50,14 @@ honours(
     "envoy.config.endpoint.v3.LbEndpoint", "endpoint", "health_status", "load_balancing_weight", whole=("metadata",)
 )
 honours("envoy.config.endpoint.v3.Endpoint.AdditionalAddress", "address")
-honours("envoy.config.endpoint.v3.Endpoint", "additional_addresses", "address", "health_check_config", "hostname")
+honours(
+    "envoy.config.endpoint.v3.Endpoint",
+    "additional_addresses",
+    "address",
+    "health_check_config",
+    "hostname",
+    "observability_name",
+)
 honours(
     "envoy.config.endpoint.v3.Endpoint.HealthCheckConfig",
     "address",
@@ -83,6 +91,7 @@ class EndpointSettings:
         health_check_port: instead of that address's, or of the endpoint's; 0 for no other.
         health_check_hostname: the `host` of HTTP health checks; empty for the check's own.
         config_path: of the address, for errors.
+        observability_name: for statistics; empty for the address.
     """
 
     target: str
@@ -98,6 +107,7 @@ class EndpointSettings:
     health_check_hostname: str = ""
     disable_active_health_check: bool = False
     config_path: str = ""
+    observability_name: str = ""
 
     def host_at(
         self,
@@ -126,6 +136,7 @@ class EndpointSettings:
             health_check_hostname=self.health_check_hostname,
             disable_active_health_check=self.disable_active_health_check,
             addresses=addresses,
+            observability_name=self.observability_name,
         )
 
 
@@ -276,6 +287,7 @@ def _endpoint_settings(config: Any, path: str) -> EndpointSettings:
         check.hostname,
         check.disable_active_health_check,
         path,
+        endpoint.observability_name,
     )
 
 

@@ -37,10 +37,17 @@ class OverrideHost(NamedTuple):
     status: int = 503
 
 
+PriorityOf = Callable[[Host], "int | None"]
+"""None if it is in none of the sets that are asked about (`RetryPriority::PriorityMappingFunc`)."""
+
+
 class RetryPriority(Protocol):
     """Spreads the load of a retry over the priorities in another way (`Upstream::RetryPriority`)."""
 
-    def determine_priority_load(self, host_sets: Sequence[HostSet], load: PriorityLoad) -> PriorityLoad: ...
+    def determine_priority_load(
+        self, host_sets: Sequence[HostSet], load: PriorityLoad, priority_of: PriorityOf
+    ) -> PriorityLoad:
+        """`priority_of` says which of `host_sets` a host that was tried is in."""
 
 
 class LoadBalancerContext(Protocol):

@@ -77,7 +77,11 @@ class LoadBalancerBase:
         """`load`, unless it is a retry that wants another."""
         if context is None or context.retry_priority is None:
             return self.load
-        return context.retry_priority.determine_priority_load(self.priority_set.host_sets, self.load)
+        return context.retry_priority.determine_priority_load(self.priority_set.host_sets, self.load, self.priority_of)
+
+    def priority_of(self, host: Host) -> int | None:
+        """Which of the priorities that this balances over `host` is in."""
+        return host.priority
 
     def _on_member_update(self, host_set: HostSet, added: tuple[Host, ...], removed: tuple[Host, ...]) -> None:
         self.load = priority_load(self.priority_set.host_sets, self.params.panic_threshold)

@@ -127,6 +127,9 @@ class MixedConnPool(Http2ConnPool):
 
     # -- inside
 
+    def _made_for(self, host: Host) -> HttpConnPool:
+        return HttpConnPool._made_for(self, host)
+
     def _connect(self) -> None:
         client = UndecidedClient(self, self._create_connection())
         self._connecting_clients.append(client)  # type: ignore[arg-type]

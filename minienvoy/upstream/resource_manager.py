@@ -11,6 +11,8 @@ at when it changes, not when somebody asks.
 from __future__ import annotations
 
 import weakref
+from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from ..config.fields import forbids, honours
@@ -32,7 +34,12 @@ honours(
     "retry_budget",
     "track_remaining",
 )
-honours("envoy.config.cluster.v3.CircuitBreakers.Thresholds.RetryBudget", "budget_percent", "min_retry_concurrency")
+honours(
+    "envoy.config.cluster.v3.CircuitBreakers.Thresholds.RetryBudget",
+    "budget_interval",
+    "budget_percent",
+    "min_retry_concurrency",
+)
 
 
 @forbids("envoy.config.cluster.v3.CircuitBreakers")
@@ -84,11 +91,52 @@ class Resource:
         return f"{self.current} of {self.max}"
 
 
+class RecentResource(Resource):
+    """One that remembers, to a hundredth of `interval` (seconds), how often it was counted within that time."""
+
+    __slots__ = ("_buckets", "_current", "_now", "_width", "interval")
+
+    def __init__(self, max: int, interval: float, now: Callable[[], float]) -> None:
+        self._current = 0
+        self._now = now
+        self._buckets: deque[list[float]] = deque()
+        self._width = interval / 100
+        self.interval = interval
+        super().__init__(max)
+
+    @property
+    def current(self) -> int:
+        return self._current
+
+    @current.setter
+    def current(self, value: int) -> None:
+        if value > self._current:
+            now = self._now()
+            self._forget(now)
+            if self._buckets and now - self._buckets[-1][0] < self._width:
+                self._buckets[-1][1] += value - self._current
+            else:
+                self._buckets.append([now, value - self._current])
+        self._current = value
+
+    @property
+    def recent(self) -> int:
+        """How often, as of now."""
+        self._forget(self._now())
+        return int(sum(count for _, count in self._buckets))
+
+    def _forget(self, now: float) -> None:
+        buckets = self._buckets
+        while buckets and now - buckets[0][0] > self.interval:
+            buckets.popleft()
+
+
 class Retries(Resource):
     """Retries under way: up to a number, or to a part of the requests (`RetryBudgetImpl`).
 
     Attributes:
-        budget_percent: of active and pending requests, None if there is no budget.
+        budget_percent: of active and pending requests, None if there is no budget; of those that have begun within
+            the budget's interval, if it has one.
         min_retry_concurrency: however few requests there are.
     """
 
@@ -106,9 +154,17 @@ class Retries(Resource):
         """As of now."""
         if self.budget_percent is None:
             return self.max
+        active = self._active
+        if isinstance(active, RecentResource):
+            return max(int(self.budget_percent / 100 * active.recent), self.min_retry_concurrency)
         return max(
-            int(self.budget_percent / 100 * (self._active.current + self._pending.current)), self.min_retry_concurrency
+            int(self.budget_percent / 100 * (active.current + self._pending.current)), self.min_retry_concurrency
         )
+
+    @property
+    def counts_active(self) -> bool:
+        """The budget depends on which requests are under way."""
+        return self.budget_percent is not None and not isinstance(self._active, RecentResource)
 
     @property
     def can_create(self) -> bool:
@@ -156,10 +212,11 @@ class ResourceManager:
         max_connection_pools: int = UNLIMITED,
         track_remaining: bool = False,
         max_connections_per_host: int = UNLIMITED,
+        requests: Resource | None = None,
     ) -> None:
         self.connections = Resource(max_connections)
         self.pending_requests = Resource(max_pending_requests)
-        self.requests = Resource(max_requests)
+        self.requests = requests or Resource(max_requests)
         self.retries = Retries(max_retries, self.requests, self.pending_requests)
         self.connection_pools = Resource(max_connection_pools)
         self.track_remaining = track_remaining
@@ -175,19 +232,24 @@ class ResourceManager:
         }
 
     @classmethod
-    def from_proto(cls, thresholds: Any, per_host: Any = None) -> ResourceManager:
-        """From one or two `envoy.config.cluster.v3.CircuitBreakers.Thresholds`."""
+    def from_proto(
+        cls, thresholds: Any, per_host: Any = None, now: Callable[[], float] | None = None
+    ) -> ResourceManager:
+        """From one or two `envoy.config.cluster.v3.CircuitBreakers.Thresholds`; `now` is a clock in seconds."""
 
         def limit(field: str, default: int) -> int:
             return getattr(thresholds, field).value if thresholds.HasField(field) else default
 
+        max_requests = limit("max_requests", 1024)
+        interval = _interval(thresholds.retry_budget)
         made = cls(
             limit("max_connections", 1024),
             limit("max_pending_requests", 1024),
-            limit("max_requests", 1024),
+            max_requests,
             limit("max_retries", 3),
             limit("max_connection_pools", UNLIMITED),
             thresholds.track_remaining,
+            requests=RecentResource(max_requests, interval, now) if interval and now is not None else None,
         )
         if per_host is not None and per_host.HasField("max_connections"):
             made.max_connections_per_host = per_host.max_connections.value
@@ -247,8 +309,18 @@ class ResourceManager:
         )
 
 
+def _interval(budget: Any) -> float:
+    """Seconds, in whole milliseconds; 0 if a budget goes by what is under way."""
+    milliseconds: int = budget.budget_interval.seconds * 1000 + budget.budget_interval.nanos // 1_000_000
+    return milliseconds / 1000
+
+
 def resource_managers(
-    circuit_breakers: Any, scope: Scope, runtime: Loader | None = None, cluster_name: str = ""
+    circuit_breakers: Any,
+    scope: Scope,
+    runtime: Loader | None = None,
+    cluster_name: str = "",
+    now: Callable[[], float] | None = None,
 ) -> tuple[ResourceManager, ResourceManager]:
     """One for each routing priority; where a priority is configured twice the first counts, as in Envoy."""
     managers = []
@@ -257,7 +329,7 @@ def resource_managers(
         per_host = _first(circuit_breakers.per_host_thresholds, priority)
         if thresholds is None and per_host is not None:
             thresholds = type(per_host)()
-        manager = ResourceManager() if thresholds is None else ResourceManager.from_proto(thresholds, per_host)
+        manager = ResourceManager() if thresholds is None else ResourceManager.from_proto(thresholds, per_host, now)
         if runtime is not None:
             _follow_runtime(manager, runtime, f"circuit_breakers.{cluster_name}.{name}")
         scope.scope(f"circuit_breakers.{name}").provider(manager.gauges, gauges=True)

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 from ..network.client_connection import ClientConnection
 from ..network.connection import ConnectionCallbacks, ConnectionCloseType, ConnectionEvent
+from ..network.overload_state import NEW_CONNECTION
 from .cluster import Cluster
 from .conn_pool import PoolFailureReason
 from .host import Host
@@ -37,7 +38,7 @@ class TcpPoolCallbacks(Protocol):
 class TcpConnPool:
     """To `host`, for one routing priority."""
 
-    __slots__ = ("_clients", "_idle", "_waiting", "cluster", "host", "resources")
+    __slots__ = ("_clients", "_idle", "_key", "_waiting", "cluster", "host", "resources")
 
     def __init__(self, cluster: Cluster, host: Host, priority: int = DEFAULT) -> None:
         self._clients: set[ActiveTcpClient] = set()
@@ -45,6 +46,7 @@ class TcpConnPool:
         self._waiting: deque[PendingConnection] = deque()
         self.cluster = cluster
         self.host = host
+        self._key = (cluster, priority)
         self.resources = cluster.resource_managers[priority]
 
     def new_connection(self, callbacks: TcpPoolCallbacks) -> PendingConnection | None:
@@ -63,7 +65,17 @@ class TcpConnPool:
         self.host.stats.rq_pending_active += 1
         pending_requests.current += 1
         request = PendingConnection(self, callbacks)
-        if not self._connect(request):
+        overload = self.cluster.overload
+        if overload is not None and overload.sheds(NEW_CONNECTION):
+            self.stop_pending()
+            stats.upstream_rq_cancelled += 1
+            callbacks.on_pool_failure(PoolFailureReason.OVERFLOW, "", self.host)
+            return None
+        if self._spare_connecting() > len(self._waiting):
+            # One is on its way that nobody has asked for yet.
+            self._waiting.append(request)
+            self.preconnect()
+        elif not self._connect(request):
             self._waiting.append(request)
         else:
             self.preconnect()
@@ -76,9 +88,35 @@ class TcpConnPool:
             return
         for _ in range(MAX_PRECONNECTED):
             spare = sum(not client.wanted for client in self._clients)
-            wanted = len(self._clients) - spare
-            if wanted * ratio <= len(self._clients) or not self._connect(None):
+            wanted = len(self._clients) - spare + len(self._waiting)
+            if wanted * ratio <= len(self._clients):
                 return
+            if not self.cluster.may_preconnect(self.host):
+                self.cluster.stats.traffic.upstream_cx_preconnect_skipped += 1
+                return
+            if not self._connect(None):
+                return
+
+    def _spare_connecting(self) -> int:
+        return sum(not client.wanted for client in self._clients) - len(self._idle)
+
+    def sibling(self, host: Host) -> TcpConnPool:
+        """The pool of another host for the same kind of requests."""
+        pool: TcpConnPool | None = host.tcp_pools.get(self._key)
+        if pool is None:
+            pool = host.tcp_pools[self._key] = type(self)(self.cluster, host, self._key[1])
+        return pool
+
+    def preconnect_one(self, ratio: float) -> bool:
+        """One connection more for the request that is expected next, unless there are enough (`maybePreconnect`)."""
+        spare = sum(not client.wanted for client in self._clients)
+        wanted = len(self._clients) - spare + len(self._waiting)
+        if not self.host.healthy or (wanted + 1) * ratio <= len(self._clients):
+            return False
+        if not self.cluster.may_preconnect(self.host):
+            self.cluster.stats.traffic.upstream_cx_preconnect_skipped += 1
+            return False
+        return self._connect(None)
 
     def on_idle(self, client: ActiveTcpClient) -> None:
         """A connection that nobody has asked for yet is there."""
@@ -181,13 +219,13 @@ class ActiveTcpClient(ConnectionCallbacks):
         wanted: there is, or was, such a request; without it the connection is in stock.
     """
 
-    __slots__ = ("_callbacks", "_connected", "_pool", "_start", "connection", "wanted")
+    __slots__ = ("_callbacks", "_connected", "_pool", "_start", "_up", "connection", "wanted")
 
     def __init__(self, pool: TcpConnPool, callbacks: TcpPoolCallbacks | None) -> None:
         self.wanted = callbacks is not None
         self._pool = pool
         self._callbacks: TcpPoolCallbacks | None = callbacks
-        self._connected = False
+        self._connected = self._up = False
         self._start = pool.cluster.dispatcher.monotonic_time()
         self.connection = create_connection(pool.cluster, pool.host)
         self.connection.half_close = True
@@ -223,6 +261,7 @@ class ActiveTcpClient(ConnectionCallbacks):
     def _on_connected(self) -> None:
         cluster = self._pool.cluster
         stats = cluster.stats.traffic
+        self._up = True
         stats.upstream_cx_connect_ms.record(int((cluster.dispatcher.monotonic_time() - self._start) * 1000.0))
         if self.wanted:
             self._pool.stop_pending()
@@ -272,7 +311,7 @@ class ActiveTcpClient(ConnectionCallbacks):
             pool.serve_waiting()
             return
         if not self.wanted:
-            pool.serve_waiting()
+            self._on_spare_closed(remote)
             return
         pool.stop_pending()
         if callbacks is None:
@@ -281,14 +320,28 @@ class ActiveTcpClient(ConnectionCallbacks):
         stats.upstream_cx_connect_fail += 1
         host.cx_connect_fail += 1
         stats.upstream_rq_pending_failure_eject += 1
-        if self.connection.bind_failed:
-            stats.bind_errors += 1
-        reason = PoolFailureReason.REMOTE_CONNECTION_FAILURE if remote else PoolFailureReason.LOCAL_CONNECTION_FAILURE
-        if self.connection.connect_timed_out:
-            stats.upstream_cx_connect_timeout += 1
-            reason = PoolFailureReason.TIMEOUT
+        reason = self._failure(remote)
         callbacks.on_pool_failure(reason, self.connection.transport_failure_reason, pool.host)
         pool.fail_waiting(reason, self.connection.transport_failure_reason)
+
+    def _on_spare_closed(self, remote: bool) -> None:
+        """Nobody had asked for it; if it did not come up, those who wait in this pool will not get one either."""
+        pool = self._pool
+        if self._up:
+            pool.serve_waiting()
+            return
+        pool.cluster.stats.traffic.upstream_cx_connect_fail += 1
+        pool.host.stats.cx_connect_fail += 1
+        pool.fail_waiting(self._failure(remote), self.connection.transport_failure_reason)
+
+    def _failure(self, remote: bool) -> PoolFailureReason:
+        stats = self._pool.cluster.stats.traffic
+        if self.connection.bind_failed:
+            stats.bind_errors += 1
+        if self.connection.connect_timed_out:
+            stats.upstream_cx_connect_timeout += 1
+            return PoolFailureReason.TIMEOUT
+        return PoolFailureReason.REMOTE_CONNECTION_FAILURE if remote else PoolFailureReason.LOCAL_CONNECTION_FAILURE
 
 
 def tcp_conn_pool(cluster: Cluster, host: Host, priority: int = DEFAULT) -> TcpConnPool:
@@ -297,5 +350,8 @@ def tcp_conn_pool(cluster: Cluster, host: Host, priority: int = DEFAULT) -> TcpC
     key = (cluster, priority)
     pool: TcpConnPool | None = host.tcp_pools.get(key)
     if pool is None:
-        pool = host.tcp_pools[key] = TcpConnPool(cluster, host, priority)
+        kind = TcpConnPool
+        if cluster.predictive_preconnect_ratio > 1.0:
+            from .preconnect import PredictingTcpConnPool as kind
+        pool = host.tcp_pools[key] = kind(cluster, host, priority)
     return pool

@@ -1,8 +1,8 @@
-"""What the RFCs ask of the 146 cases of the scenario `h2_spec`, and who does it: Envoy by its recorded answers, minienvoy
-by those that it gives now.
+"""What the RFCs ask of the 146 cases of the scenario `h2_spec`, and who does it.
 
-The cases are those that h2spec has for servers; its rules are kept: a connection error is met by GOAWAY with the right code,
-or by the end of the connection; a stream error by either of them, too.
+Envoy is judged by its recorded answers, minienvoy by those that it gives now. The cases are those that h2spec has for
+servers; its rules are kept: a connection error is met by GOAWAY with the right code, or by the end of the connection; a
+stream error by either of them, too.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ import pytest
 from minienvoy import Proxy, logger
 from minienvoy.testing.fake_upstream import (
     BAD_CHUNK,
+    REFUSE,
     RESET,
     FakeTcpUpstream,
     FakeUpstream,
@@ -95,6 +96,7 @@ def names(fetch):
         "Proxy": Proxy,
         "FakeUpstream": FakeUpstream,
         "BAD_CHUNK": BAD_CHUNK,
+        "REFUSE": REFUSE,
         "RESET": RESET,
         "cut": cut,
         "delayed": delayed,

@@ -221,6 +221,10 @@ def test_envoy_takes_every_lesson_as_we_do(name, root, envoy):
     path = str(root / "configs" / name)
     validate(Options(config_path=path))
     answer = envoy("-c", path, "--mode", "validate", "--use-dynamic-base-id")
+    if "kubernetes" in name:
+        # The type of cluster is minienvoy's own; there is nothing else that Envoy does not take.
+        assert answer.stderr.rstrip().endswith("cluster factory implementation for type: 'xds.type.v3.TypedStruct'")
+        return
     assert (answer.returncode, answer.stdout) == (0, f"configuration '{path}' OK\n")
 
 

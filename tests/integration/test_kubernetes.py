@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import pytest_asyncio
 
@@ -96,10 +97,10 @@ async def test_pods_are_followed_as_they_come_and_go(kube: KubeServer, tmp_path:
         async with proxy_of(kube, tmp_path, value=rewrite) as proxy:
             assert await bodies(fetch, proxy) == {b"one"}
             kube.put("endpointslices", slice_of("web", "web-1", endpoint("10.1.0.1"), endpoint("10.1.0.2")))
-            await proxy.advance(0.2)
+            await kube.followed(proxy)
             assert await bodies(fetch, proxy) == {b"one", b"two"}
             kube.put("endpointslices", slice_of("web", "web-1", endpoint("10.1.0.2")))
-            await proxy.advance(0.2)
+            await kube.followed(proxy)
             assert await bodies(fetch, proxy) == {b"two"}
 
 
@@ -120,37 +121,37 @@ async def test_a_rollout_of_a_hundred_pods_fails_no_request(kube: KubeServer, tm
                 batch_names = [f"{number + 25 * batch}" for number in range(25)]
                 for name in batch_names:
                     await farm.add(f"new-{name}", ready=False)
-                await proxy.advance(0.2)
+                await kube.followed(proxy)
                 await traffic()
                 for name in batch_names:
                     farm.pods[f"new-{name}"].tell(kube)
                 await proxy.advance(0.04)
                 await traffic()
-                await proxy.advance(0.2)
+                await kube.followed(proxy)
                 for name in batch_names:
                     farm.pods[f"old-{name}"].tell(kube, terminating=True)
                 await traffic()
-                await proxy.advance(0.2)
+                await kube.followed(proxy)
                 await traffic()
                 for name in batch_names:
                     await farm.remove(f"old-{name}")
-                await proxy.advance(0.2)
+                await kube.followed(proxy)
                 await traffic()
             assert {each for each in seen if each.startswith(b"new")}
             assert all(body.startswith(b"new") for body in await bodies(fetch, proxy, 30))
             # To zero, and back before the last one is gone.
             for pod in farm.pods.values():
                 pod.tell(kube, terminating=True)
-            await proxy.advance(2)
+            await kube.followed(proxy)
             await traffic()
             leaving = list(farm.pods)
             for number in range(3):
                 await farm.add(f"again-{number}")
-            await proxy.advance(2)
+            await kube.followed(proxy)
             await traffic()
             for name in leaving:
                 await farm.remove(name)
-            await proxy.advance(0.2)
+            await kube.followed(proxy)
             assert all(body.startswith(b"again") for body in await bodies(fetch, proxy, 10))
             assert proxy.stats["cluster.web.membership_total"] == 3
 
@@ -167,7 +168,13 @@ class PodFarm:
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        for pod in (*self.pods.values(), *self._gone):
+        self._gone += self.pods.values()
+        await self.close_removed()
+
+    async def close_removed(self) -> None:
+        """Those that nobody is told of any more listen no more, and their connections end."""
+        gone, self._gone = self._gone, []
+        for pod in gone:
             await pod.upstream.stop()
 
     async def add(self, name: str, *, ready: bool = True) -> None:
@@ -192,14 +199,14 @@ async def test_tcp_connections_follow_and_old_ones_stay(kube: KubeServer, tmp_pa
             assert await reader.readexactly(1) == b"a"
             first.tell(kube, terminating=True)
             second.tell(kube)
-            await proxy.advance(0.2)
+            await kube.followed(proxy)
             for _ in range(4):
                 _, other = await asyncio.open_connection(*proxy.address("tcp"))
                 other.write(b"b")
                 await proxy.advance(0)
                 other.close()
             first.forget(kube)
-            await proxy.advance(0.2)
+            await kube.followed(proxy)
             writer.write(b"c")
             assert await reader.readexactly(1) == b"c"
             writer.close()
@@ -256,7 +263,7 @@ async def test_every_policy_balances_over_pods(kube: KubeServer, tmp_path: Path,
         async with proxy_of(kube, tmp_path, more=f"    lb_policy: {policy}\n") as proxy:
             assert await bodies(fetch, proxy, 24) == {b"one", b"two"}
             first.tell(kube, terminating=True)
-            await proxy.advance(1.5)
+            await kube.followed(proxy)
             assert await bodies(fetch, proxy) == {b"two"}
 
 
@@ -296,7 +303,7 @@ async def test_why_an_endpoint_is_no_host_can_be_read(kube: KubeServer, tmp_path
         Pod("one", one).tell(kube)
         kube.put("endpointslices", slice_of("web", "x", endpoint("10.0.0.9", ready=False, zone="z1", nodeName="n1")))
         async with proxy_of(kube, tmp_path) as proxy:
-            await proxy.advance(1)
+            await kube.followed(proxy)
             await fetch(proxy.url("web"))
             admin = proxy.url("admin")
             text = (await fetch(f"{admin}/minienvoy/kubernetes?cluster=web")).body.decode().splitlines()
@@ -311,6 +318,13 @@ async def test_why_an_endpoint_is_no_host_can_be_read(kube: KubeServer, tmp_path
             assert [each["excluded_because"] for each in told["endpoints"]] == ["", "condition: not ready"]
             assert (told["synced"], told["stale_seconds"], told["watches"][0]["connected"]) == (True, 0, True)
             assert (await fetch(f"{admin}/minienvoy/kubernetes?cluster=none")).status == 404
+            for path in ("/config_dump", "/config_dump?include_eds", "/clusters?format=json"):
+                assert json.loads((await fetch(admin + path)).body)
+            listed = (await fetch(f"{admin}/clusters")).body.decode()
+            assert f"web::{one.address}::health_flags::healthy\n" in listed
+            stats = (await fetch(f"{admin}/stats?filter=kubernetes")).body.decode().splitlines()
+            assert "kubernetes.endpointslices.shop.web.objects: 2" in stats
+            assert "kubernetes.services.shop.web.stale_seconds: 0" in stats
             decision = proxy.explain.last()["discovery"]
             assert decision.chose == "1 of 2 endpoints are hosts"
             assert decision.because == "/minienvoy/kubernetes?cluster=web tells why the others are not"
@@ -335,3 +349,50 @@ async def test_no_cluster_no_page(tmp_path: Path, fetch: Any) -> None:
     async with Proxy.from_yaml(text) as proxy:
         answer = await fetch(f"{proxy.url('admin')}/minienvoy/kubernetes")
         assert (answer.status, answer.body) == (200, b"no cluster follows Kubernetes\n")
+
+
+async def test_a_rollout_under_concurrent_traffic_in_real_time_fails_no_request(
+    kube: KubeServer, tmp_path: Path
+) -> None:
+    """Kept-alive connections on both sides, TCP beside HTTP, and pods that stop listening half a second after they were
+    told to end."""
+    text = LISTENERS.replace("KUBECONFIG", kube.kubeconfig(tmp_path))
+    answers: list[int] = []
+    told: list[bytes] = []
+    over = False
+
+    async def ask(session: aiohttp.ClientSession, url: str) -> None:
+        while not over:
+            async with session.get(url) as response:
+                await response.read()
+                answers.append(response.status)
+            await asyncio.sleep(0.002)
+
+    async def talk(address: tuple[str, int]) -> None:
+        while not over:
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+            told.append(await reader.readline())
+            writer.close()
+            await asyncio.sleep(0.01)
+
+    async with PodFarm(kube) as farm, asyncio.timeout(60):
+        for number in range(10):
+            await farm.add(f"old-{number}")
+        async with Proxy.from_yaml(text) as proxy, aiohttp.ClientSession() as session:
+            clients = [asyncio.ensure_future(ask(session, proxy.url("web"))) for _ in range(8)]
+            clients += [asyncio.ensure_future(talk(proxy.address("tcp"))) for _ in range(2)]
+            for number in range(10):
+                await farm.add(f"new-{number}", ready=False)
+                await asyncio.sleep(0.05)
+                farm.pods[f"new-{number}"].tell(kube)
+                await asyncio.sleep(0.1)
+                farm.pods[f"old-{number}"].tell(kube, terminating=True)
+                await asyncio.sleep(0.5)
+                await farm.remove(f"old-{number}")
+                await farm.close_removed()
+            over = True
+            await asyncio.gather(*clients)
+    assert len(answers) > 500
+    assert set(answers) == {200}
+    assert set(told) == {b"HTTP/1.1 200 OK\r\n"}

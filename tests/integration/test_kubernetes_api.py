@@ -58,7 +58,8 @@ async def clients() -> AsyncIterator[Any]:
 
     yield make
     for client in made:
-        await client.api.close()
+        client.api.close()
+        await client.dispatcher.stop()
 
 
 async def test_a_token_is_sent_and_the_namespace_is_the_contexts(
@@ -94,9 +95,29 @@ async def test_a_token_file_is_read_again_when_it_is_another(kube: KubeServer, t
     await client.ask()
     (tmp_path / "next").write_text("two")
     (tmp_path / "next").replace(token)
-    client.dispatcher.advance(61)
     await client.ask()
     assert kube.tokens == ["Bearer one", "Bearer two"]
+
+
+async def test_a_kubeconfig_is_read_again_when_it_is_another(kube: KubeServer, tmp_path: Path, clients: Any) -> None:
+    client = clients(kube.kubeconfig(tmp_path, token="one"))
+    await client.ask()
+    kube.kubeconfig(tmp_path, token="two")
+    await client.ask()
+    await client.ask()
+    assert kube.tokens == ["Bearer one", "Bearer two", "Bearer two"]
+
+
+async def test_the_server_is_known_by_its_certificate(root: Path, tmp_path: Path, clients: Any) -> None:
+    tls = root / "tests/data/tls"
+    async with KubeServer(certificate=tls / "server.pem", key=tls / "server.key") as kube:
+        path = kube.kubeconfig(tmp_path, authority=str(tls / "other_ca.pem"))
+        client = clients(path)
+        with pytest.raises(KubernetesError, match="certificate verify failed"):
+            await client.ask()
+        kube.kubeconfig(tmp_path, authority=str(tls / "ca.pem"), token="secret")
+        assert await client.ask() == 200
+        assert kube.tokens == ["Bearer secret"]
 
 
 def plugin(directory: Path, *, seconds: float = 3600.0, fail: str = "") -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""The HTTP/2 codec against python-hyper's `h2`: what one says, the other hears, however the bytes are cut."""
+"""The HTTP/2 codec against python-hyper's `h2`: what one says, the other hears, however the bytes are cut.
+
+Both as two ends of one connection, and as two codecs that are told the same.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,13 @@ from typing import Any
 import h2.config
 import h2.connection
 import h2.events
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minienvoy.http.header_map import HeaderMap, ResponseHeaderMap, entry
-from tests.unit.http.http2.peer import Server
+from minienvoy.http.http2.frames import frame
+from tests.unit.http.http2.peer import CODEC, GET, Client, Peer, Server
 
 NAMES = st.from_regex(r"x-[a-z0-9-]{1,12}", fullmatch=True)
 VALUES = st.from_regex(r"[!-~]([ -~]{0,30}[!-~])?", fullmatch=True)
@@ -124,3 +129,90 @@ def test_any_bytes_end_the_same_way_however_they_are_cut(noise: bytes, cuts: lis
     for piece in pieces(said, cuts):
         in_pieces += cut.receive(piece)
     assert joined(in_pieces) == at_once
+
+
+NOISE = st.lists(
+    st.one_of(
+        st.tuples(st.just(6), st.sampled_from([0, 1]), st.just(0), st.binary(min_size=8, max_size=8)),
+        st.tuples(
+            st.just(8), st.just(0), st.sampled_from([0, 1, 3]), st.integers(1, 9).map(lambda n: n.to_bytes(4, "big"))
+        ),
+        st.tuples(st.just(4), st.just(0), st.just(0), st.sampled_from([b"", b"\0\4\0\1\0\0", b"\0\3\0\0\0\7"])),
+        st.tuples(st.just(2), st.just(0), st.sampled_from([1, 3, 5]), st.just(b"\0\0\0\0\5")),
+        st.tuples(st.integers(11, 40), st.integers(0, 255), st.integers(0, 5), st.binary(max_size=20)),
+        st.tuples(st.just(3), st.just(0), st.just(1), st.sampled_from([b"\0\0\0\0", b"\0\0\0\7", b"\0\0\0\x08"])),
+    ),
+    max_size=5,
+)
+
+
+def with_codec(name: str, make: type[Peer]) -> Any:
+    CODEC.name = name
+    try:
+        return make()
+    finally:
+        CODEC.name = "native"
+
+
+@given(MESSAGES, NOISE, CUTS)
+@settings(max_examples=80, deadline=None)
+def test_both_codecs_tell_the_same_of_the_same_frames(messages: list[Any], noise: list[Any], cuts: list[int]) -> None:
+    said = requests(client(), messages) + b"".join(frame(*each) for each in noise)
+    transcripts = []
+    for name in ("native", "h2"):
+        server, heard = with_codec(name, Server), []
+        server.frames()
+        for piece in pieces(said, cuts):
+            heard += server.receive(piece)
+        for stream in server.streams:
+            stream.encode_headers(ResponseHeaderMap(200), False)
+            stream.encode_data(b"hello", False)
+            stream.encode_trailers(HeaderMap([entry(b"t", b"1")]))
+        transcripts.append((joined(heard), server.frames(), sorted(server.codec.streams)))
+    assert transcripts[0] == transcripts[1]
+
+
+@given(MESSAGES, CUTS)
+@settings(max_examples=80, deadline=None)
+def test_both_codecs_tell_the_same_of_the_same_responses(messages: list[Any], cuts: list[int]) -> None:
+    peer = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
+    peer.initiate_connection()
+    transcripts = []
+    said = b""
+    for name in ("native", "h2"):
+        asking, heard = with_codec(name, Client), []
+        for _ in messages:
+            asking.request()
+        asking.run()
+        if not said:
+            hello = bytes(asking.connection.written)
+            said = responses(peer, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0) + hello, messages)
+        asked = asking.frames()
+        for piece in pieces(said, cuts):
+            heard += asking.receive(piece)
+        transcripts.append((asked, joined(heard), asking.frames(), asking.heard))
+    assert transcripts[0] == transcripts[1]
+
+
+def responses(peer: h2.connection.H2Connection, asked: bytes, messages: list[Any]) -> bytes:
+    """What `h2` says to these requests, one stream after the other."""
+    peer.receive_data(asked)
+    for number, (headers, body, trailers) in enumerate(messages):
+        stream = 2 * number + 1
+        peer.send_headers(stream, [(":status", "200"), *headers], end_stream=not body and not trailers)
+        for at, data in enumerate(body):
+            peer.send_data(stream, data, end_stream=at == len(body) - 1 and not trailers)
+        if trailers:
+            peer.send_headers(stream, trailers, end_stream=True)
+    return peer.data_to_send()
+
+
+@pytest.mark.parametrize("name", ["native", "h2"])
+def test_windows_are_kept_alike(name: str) -> None:
+    server = with_codec(name, Server)
+    server.receive(frame(4, 0, 0, b"\0\4\0\0\0\x05") + server.headers(1, *GET))
+    server.frames()
+    server.answer(200, b"hello world")
+    assert server.frames() == [("HEADERS", 4, 1, [(":status", "200")]), ("DATA", 0, 1, b"hello")]
+    server.receive(frame(8, 0, 1, b"\0\0\0\x64"))
+    assert server.frames() == [("DATA", 1, 1, b" world")]

@@ -32,6 +32,7 @@ POLICIES = {
     "random.v3.Random": {},
     "ring_hash.v3.RingHash": {},
     "maglev.v3.Maglev": {"table_size": 251},
+    "client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin": {},
 }
 FLAGS = (
     0,
@@ -56,6 +57,16 @@ class Request(LoadBalancerContextBase):
 
     def compute_hash_key(self) -> int | None:
         return self.key
+
+
+class Labelled(LoadBalancerContextBase):
+    __slots__ = ("value",)
+
+    def __init__(self, value: str) -> None:
+        self.value = value
+
+    def metadata_match_criteria(self) -> Any:
+        return {"v": self.value}
 
 
 KEYS = [Request(xx_hash64(b"key%d" % number)) for number in range(200)]
@@ -132,6 +143,43 @@ def test_round_robin_gives_shares_by_weights(weights: list[int], seed: int) -> N
     chosen = [balancer.choose_host(None) for _ in range(rounds * sum(weights))]
     for host in hosts:
         assert abs(chosen.count(host) - rounds * host.weight) <= 2
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.integers(1, 20), min_size=2, max_size=8), st.integers(0, 2**64 - 1))
+def test_idle_hosts_get_shares_by_weights_under_least_request(weights: list[int], seed: int) -> None:
+    balancer, priority_set = world("least_request.v3.LeastRequest", {}, seed)
+    hosts = hosts_of([0] * len(weights), weights)
+    if len(set(weights)) == 1:
+        return  # then two are drawn, and the idler one is taken
+    priority_set.update_hosts(HostSet(0, hosts))
+    rounds = 20
+    chosen = [balancer.choose_host(None) for _ in range(rounds * sum(weights))]
+    for host in hosts:
+        assert abs(chosen.count(host) - rounds * host.weight) <= 2
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(FLAGS)), max_size=9), st.integers(0, 2**32))
+def test_a_subset_is_never_left(labels: list[tuple[str, int]], seed: int) -> None:
+    child = {"@type": "type.googleapis.com/envoy.extensions.load_balancing_policies.random.v3.Random"}
+    policies = {"policies": [{"typed_extension_config": {"name": "child", "typed_config": child}}]}
+    config = {"subset_selectors": [{"keys": ["v"]}], "subset_lb_policy": policies}
+    balancer, priority_set = world("subset.v3.Subset", config, seed)
+    hosts = tuple(
+        Host(Address("10.0.0.1", port + 1), health_flags=flags, metadata={"envoy.lb": {"v": value}})
+        for port, (value, flags) in enumerate(labels)
+    )
+    priority_set.update_hosts(HostSet(0, hosts))
+    for value in "abcd":
+        members = [host for host in hosts if host.metadata["envoy.lb"]["v"] == value]
+        usable = [host for host in members if not host.health_flags & HealthFlag.UNHEALTHY]
+        for _ in range(5):
+            host = balancer.choose_host(Labelled(value))
+            assert (host is None) == (not members)
+            assert host is None or host in members
+            if host is not None and len(usable) * 2 > len(members):
+                assert host in usable
 
 
 @settings(deadline=None, max_examples=40)

@@ -24,10 +24,12 @@ from minienvoy.http.conn_manager_config import ConnectionManagerConfig
 from minienvoy.http.filter import HttpFilterFactory
 from minienvoy.http.filter_manager import FilterChain
 from minienvoy.http.filtered_stream import FilteredStream
+from minienvoy.http.shedding_connection import SheddingConnectionManager
 from minienvoy.network.address import Address
 from minienvoy.network.client_connection import ClientConnection
 from minienvoy.network.connection import DEFAULT_BUFFER_LIMIT, Connection
 from minienvoy.network.drain_decision import DrainState
+from minienvoy.network.overload_state import OverloadState
 from minienvoy.server.factory_context import FactoryContext
 from minienvoy.stats.store import Store
 from minienvoy.stream_info import ConnectionInfo, StreamInfo
@@ -218,7 +220,8 @@ class Client(Peer):
         super().__init__(bench)
         info = ConnectionInfo(Address("127.0.0.1", 10000), Address(remote, 40000), len(bench.clients) + 1)
         self.connection = Connection(bench.dispatcher, info, buffer_limit)
-        self.manager = ConnectionManager(bench.config)
+        kind = ConnectionManager if bench.config.overload is None else SheddingConnectionManager
+        self.manager = kind(bench.config)
         self.connection.add_read_filter(self.manager)
         self.transport = FakeTransport(bench.turns)
         self.transport.connection = self.connection
@@ -308,6 +311,7 @@ class Bench:
         accepts: bool = True,
         buffer_limit: int = DEFAULT_BUFFER_LIMIT,
         router: dict[str, Any] | None = None,
+        overload: OverloadState | None = None,
     ) -> None:
         self.turns = Turns()
         self.dispatcher = SimulatedDispatcher(cast(asyncio.AbstractEventLoop, self.turns))
@@ -321,7 +325,7 @@ class Bench:
         self.drain_state = DrainState()
         random = RandomGenerator(7)
         self.runtime = _runtime(runtime or {})
-        context = ClusterContext(self.dispatcher, random, self.store, self.runtime)
+        context = ClusterContext(self.dispatcher, random, self.store, self.runtime, overload=overload)
         self.cluster_manager = ClusterManager(context)
         self.cluster_manager.load([_cluster("a", endpoints, cluster or {}), _cluster("empty", (), {})])
         self.cluster_manager.start(lambda: None)
@@ -338,7 +342,7 @@ class Bench:
             local_address="192.0.2.2",
             service_cluster="service",
             http1_codec="native",
-            overload=None,
+            overload=overload,
             byte_meters=False,
             times_routes=False,
             health_check_failed=False,
@@ -354,7 +358,7 @@ class Bench:
         self.config.access_logs = (self.log,)
         if filters:
             self.config.filter_chain = FilterChain([*filters, self.config.filter_chain.make_terminal])
-            self.config.stream_class = FilteredStream
+            self.config.stream_class, self.config.filtered = FilteredStream, True
 
     # -- acting
 

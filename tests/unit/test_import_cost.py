@@ -45,3 +45,17 @@ def test_a_name_that_is_not_public_is_an_attribute_error():
 
     with pytest.raises(AttributeError, match="no attribute 'Nope'"):
         minienvoy.Nope
+
+
+def test_a_configuration_that_follows_kubernetes_does_not_import_the_client_library(root):
+    program = (
+        "import sys; from minienvoy.cli import main\n"
+        "try: main(['minienvoy', '--mode', 'validate', '-c', sys.argv[1]])\n"
+        "except SystemExit: pass"
+    )
+    tell = f"{program}\nprint('\\0' + ' '.join(sys.modules))"
+    lesson = str(root / "configs" / "11_kubernetes_service.yaml")
+    done = subprocess.run([sys.executable, "-c", tell, lesson], capture_output=True, text=True, check=True, timeout=30)
+    loaded = done.stdout.rpartition("\0")[2].split()
+    assert "minienvoy.extensions.clusters.kubernetes" in loaded
+    assert {"kubernetes_asyncio", "aiohttp", "orjson"}.isdisjoint(loaded)

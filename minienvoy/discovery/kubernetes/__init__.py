@@ -5,5 +5,5 @@ No Envoy counterpart: control planes do this and send Envoy the result by EDS. `
     api_client  -->  list_watch  -->  reflector  -->  store  -->  mapping  -->  extensions/clusters/kubernetes
     (sockets)        (a task)         (no I/O)                    (pure)         (hosts)
 
-`discovery` holds the watches that clusters share.
+`discovery` holds the watches that clusters share, `subscription` is what one cluster hears of them.
 """

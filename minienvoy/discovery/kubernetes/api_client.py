@@ -1,17 +1,22 @@
 """The way to an API server: where it is, who we are, and TLS, as kubernetes_asyncio finds them.
 
 No Envoy counterpart. Of the client library only the configuration, the authentication and the connections are used; it
-is imported when the first watch begins, for that takes more than half a second and 60 MB. Its own watch has no
+is imported when the first watch begins, in another thread, for that takes half a second and 50 MB. Its own watch has no
 back-off, hangs on a silent server and reads objects into models twenty times as slowly (`reflector` instead).
 
 Credentials do not last: the token of a pod is read from its file again every minute; whatever a kubeconfig says, with
-the files, tokens and plugins it names, is read anew when a plugin's credentials are about to expire, when a token file
-was replaced, and after a 401. If that fails, what was there before is used until it works again.
+the files, tokens and plugins it names, is read anew when a plugin's credentials are about to expire, when it or its
+token file is another file, and after a 401 or a failure of TLS. If that does not work, what was there before is used
+until it does.
 """
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
+import sys
+from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,8 +30,8 @@ if TYPE_CHECKING:
 log = logger.get("upstream")
 EXTRA: Final = ("kubernetes_asyncio", "aiohttp", "orjson")
 CONNECT_SECONDS: Final = 5.0
-TOKEN_FILE_SECONDS: Final = 60.0
-"""How often the token file of a kubeconfig is looked at."""
+RENEW_AGAIN: Final = 60.0
+"""Seconds until it is tried again to renew credentials, if that did not work."""
 EXPIRY_MARGIN: Final = 60.0
 """A plugin is run this long before its credentials expire."""
 WATCH_LIST_SINCE: Final = (1, 34)
@@ -77,9 +82,9 @@ class KubernetesApi:
         self._stale = False
         self._watch_list: bool | None = None
         self._expires: float | None = None
-        self._token_file = ""
-        self._token_seen: tuple[int, int] | None = None
-        self._look_at_token = 0.0
+        self._files: dict[str, tuple[int, int] | None] = {}
+        """What the kubeconfig consists of, and which files these were when they were read."""
+        self._connecting = asyncio.Lock()
 
     def default_namespace(self) -> str:
         """Of the pod this runs in, or of the kubeconfig's context; `default` where neither says."""
@@ -107,6 +112,9 @@ class KubernetesApi:
                 _request_timeout=aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS),
             )
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            if isinstance(error, aiohttp.ClientSSLError):
+                # Certificates expire on either side: ours, and the one that we know the server by.
+                self._stale = True
             raise KubernetesError(f"no way to {client.configuration.host}: {error or type(error).__name__}") from error
         # The library keeps the last answer, with all that hangs on it.
         client.last_response = None
@@ -136,12 +144,13 @@ class KubernetesApi:
     def forget_credentials(self) -> None:
         self._stale = True
 
-    async def close(self) -> None:
-        """End all connections."""
+    def close(self) -> None:
+        """End all connections, soon."""
         clients, self._retired, self._client = [*self._retired, self._client], [], None
         for client in clients:
             if client is not None:
-                await client.close()
+                # A task for each: whoever stops a server gives every task one step more, and no second one.
+                self._dispatcher.create_task(client.close(), "kubernetes close")
 
     # -- inside
 
@@ -154,7 +163,12 @@ class KubernetesApi:
         )
 
     async def _connected(self) -> Any:
-        if self._client is not None and not self._stale and not self._expired() and not self._token_replaced():
+        # Several watches begin at once; a plugin is to be run for one of them.
+        async with self._connecting:
+            return await self._client_of_now()
+
+    async def _client_of_now(self) -> Any:
+        if self._client is not None and not self._stale and not self._expired() and not self._replaced():
             return self._client
         try:
             made = await self._make_client()
@@ -163,7 +177,7 @@ class KubernetesApi:
                 raise
             # An expired token is better than none: the server will say what it thinks of it.
             log.warning(f"kubernetes: the credentials can not be renewed: {error}")
-            self._expires = self._dispatcher.wall_time() + EXPIRY_MARGIN + TOKEN_FILE_SECONDS
+            self._expires = self._dispatcher.wall_time() + EXPIRY_MARGIN + RENEW_AGAIN
             self._stale = False
             return self._client
         old, self._client, self._stale = self._client, made, False
@@ -175,6 +189,11 @@ class KubernetesApi:
         return made
 
     async def _make_client(self) -> Any:
+        if EXTRA[0] not in sys.modules:
+            await self._dispatcher.in_thread(lambda: import_module(EXTRA[0]))
+            if gc.get_freeze_count():
+                # Whoever runs the process has told the collector what stays. These 60,000 objects do, too.
+                gc.freeze()
         from kubernetes_asyncio import client, config
 
         load_incluster_config: Any = config.load_incluster_config
@@ -186,7 +205,7 @@ class KubernetesApi:
                 load_incluster_config(client_configuration=configuration)
             else:
                 path = self._kubeconfig()
-                self._note_token_file(_read_kubeconfig(path))
+                self._note_files(path)
                 loader = await config.load_kube_config(
                     config_file=path,
                     context=self._source.context or None,
@@ -195,6 +214,8 @@ class KubernetesApi:
                 )
                 expiry = getattr(loader, "exec_plugin_expiry", None)
                 self._expires = None if expiry is None else expiry.timestamp()
+            # Reading the certificates of the system takes its time, and so did what is above.
+            await self._dispatcher.pause()
             return client.ApiClient(configuration)
         except KubernetesError:
             raise
@@ -211,19 +232,16 @@ class KubernetesApi:
     def _expired(self) -> bool:
         return self._expires is not None and self._dispatcher.wall_time() >= self._expires - EXPIRY_MARGIN
 
-    def _note_token_file(self, kubeconfig: Any) -> None:
-        user = _user_of_context(kubeconfig, self._source.context)
-        name = user.get("tokenFile")
-        directory = os.path.dirname(self._kubeconfig())  # noqa: PTH120
-        self._token_file = os.path.join(directory, name) if isinstance(name, str) and name else ""  # noqa: PTH118
-        self._token_seen = _identity(self._token_file)
+    def _note_files(self, path: str) -> None:
+        first = path.split(os.pathsep)[0]
+        token = _user_of_context(_read_kubeconfig(path), self._source.context).get("tokenFile")
+        names = [first]
+        if isinstance(token, str) and token:
+            names.append(os.path.join(os.path.dirname(first), token))  # noqa: PTH118, PTH120
+        self._files = {name: _identity(name) for name in names}
 
-    def _token_replaced(self) -> bool:
-        now = self._dispatcher.monotonic_time()
-        if not self._token_file or now < self._look_at_token:
-            return False
-        self._look_at_token = now + TOKEN_FILE_SECONDS
-        return _identity(self._token_file) != self._token_seen
+    def _replaced(self) -> bool:
+        return any(_identity(name) != seen for name, seen in self._files.items())
 
 
 def _identity(path: str) -> tuple[int, int] | None:
@@ -241,7 +259,7 @@ def _read_kubeconfig(path: str) -> Any:
     first = path.split(os.pathsep)[0]
     try:
         with open(first, encoding="utf-8") as file:  # noqa: PTH123
-            return yaml.safe_load(file)
+            return yaml.load(file, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except OSError as error:
         raise KubernetesError(f"the kubeconfig {first} can not be read: {error.strerror}") from error
     except yaml.YAMLError as error:

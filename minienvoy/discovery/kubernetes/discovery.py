@@ -8,6 +8,7 @@ than a hundred connections.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -62,13 +63,22 @@ class KubernetesDiscovery:
         self._make_api = make_api
         self._apis: dict[ApiSource, Api] = {}
         self._watches: dict[tuple[ApiSource, str, str, str, str, tuple[str, ...]], Watch] = {}
-        self._services: dict[tuple[ApiSource, str], set[str]] = {}
+        self._services: dict[tuple[ApiSource, str], Counter[str]] = {}
 
     def announce(self, settings: KubernetesSettings) -> None:
         """Clusters say what they will ask for before the first one starts, so that it is known how much it is."""
         for ref in settings.refs:
             if isinstance(ref, ServiceRef):
-                self._services.setdefault((settings.source, ref.key.namespace), set()).add(ref.key.name)
+                self._services.setdefault((settings.source, ref.key.namespace), Counter())[ref.key.name] += 1
+
+    def withdraw(self, settings: KubernetesSettings) -> None:
+        """A cluster that has announced itself is gone."""
+        for ref in settings.refs:
+            if isinstance(ref, ServiceRef):
+                services = self._services[settings.source, ref.key.namespace]
+                services[ref.key.name] -= 1
+                if not services[ref.key.name]:
+                    del services[ref.key.name]
 
     def api(self, source: ApiSource) -> Api:
         if source not in self._apis:
@@ -80,7 +90,7 @@ class KubernetesDiscovery:
 
     def slices_of(self, source: ApiSource, asked: str, key: ObjectKey, listener: StoreListener) -> Watch:
         """The slices of a Service; `asked` is the namespace as the configuration has it."""
-        return self._watch(
+        return self.watch(
             source,
             ENDPOINT_SLICES,
             key.namespace,
@@ -91,17 +101,40 @@ class KubernetesDiscovery:
     def service(self, source: ApiSource, asked: str, key: ObjectKey, listener: StoreListener) -> Watch:
         """The Service itself."""
         field = "" if self._many(source, asked) else f"metadata.name={key.name}"
-        return self._watch(source, SERVICES, key.namespace, listener, "", field)
+        return self.watch(source, SERVICES, key.namespace, listener, "", field)
 
     def slices(self, source: ApiSource, namespace: str, selector: str, listener: StoreListener) -> Watch:
         """The slices that a label selector finds."""
-        return self._watch(source, ENDPOINT_SLICES, namespace, listener, selector)
+        return self.watch(source, ENDPOINT_SLICES, namespace, listener, selector)
 
     def pods(
         self, source: ApiSource, namespace: str, selector: str, annotations: tuple[str, ...], listener: StoreListener
     ) -> Watch:
         """The pods that a label selector finds, with some of their annotations; no selector finds all."""
-        return self._watch(source, pods(annotations), namespace, listener, selector, annotations=annotations)
+        return self.watch(source, pods(annotations), namespace, listener, selector, annotations=annotations)
+
+    def watch(
+        self,
+        source: ApiSource,
+        resource: Resource,
+        namespace: str,
+        listener: StoreListener,
+        labels: str = "",
+        fields: str = "",
+        annotations: tuple[str, ...] = (),
+    ) -> Watch:
+        """Any kind of objects. `labels` and `fields` are selectors; `annotations` are those that `resource` keeps.
+
+        `listener` is told of changes until it is released; a watch that is there already may know everything.
+        """
+        key = (source, f"{resource.group}/{resource.plural}", namespace, labels, fields, annotations)
+        watch = self._watches.get(key)
+        if watch is None:
+            watch = self._watches[key] = self._start(source, resource, namespace, labels, fields)
+        if listener not in watch.users:
+            watch.users.append(listener)
+            watch.store.add_listener(listener)
+        return watch
 
     def release(self, watch: Watch, listener: StoreListener) -> None:
         """`listener` need not hear of it any more."""
@@ -118,34 +151,18 @@ class KubernetesDiscovery:
         for subscription in tuple(self.subscriptions):
             subscription.stop()
         for api in self._apis.values():
-            self.dispatcher.create_task(api.close(), "kubernetes close")
+            api.close()
         self._apis.clear()
 
     def _many(self, source: ApiSource, namespace: str) -> bool:
         return len(self._services.get((source, namespace), ())) > FEW_SERVICES
 
-    def _watch(
-        self,
-        source: ApiSource,
-        resource: Resource,
-        namespace: str,
-        listener: StoreListener,
-        labels: str = "",
-        fields: str = "",
-        annotations: tuple[str, ...] = (),
-    ) -> Watch:
-        key = (source, resource.plural, namespace, labels, fields, annotations)
-        watch = self._watches.get(key)
-        if watch is None:
-            watch = self._watches[key] = self._start(source, resource, namespace, labels, fields)
-        if listener not in watch.users:
-            watch.users.append(listener)
-            watch.store.add_listener(listener)
-        return watch
-
     def _start(self, source: ApiSource, resource: Resource, namespace: str, labels: str, fields: str) -> Watch:
-        which = (labels or fields).rpartition("=")[2] if labels != SERVICE_NAME else ""
-        name = ".".join(filter(None, ("kubernetes", resource.plural, namespace or "_all", which.replace("/", "_"))))
+        name = ".".join(
+            filter(
+                None, ("kubernetes", self._label(source), resource.plural, namespace or "_all", _which(labels, fields))
+            )
+        )
         scope = self._stats.scope(name)
         reflector = Reflector(
             resource,
@@ -159,3 +176,20 @@ class KubernetesDiscovery:
         list_watch = ListWatch(reflector, self.api(source), self.dispatcher, scope)
         list_watch.start()
         return Watch(list_watch, scope)
+
+    def _label(self, source: ApiSource) -> str:
+        """Of an API server, in statistics: its context, or which it is if it is not the first."""
+        self.api(source)
+        at = list(self._apis).index(source)
+        return _plain(source.context) or (str(at + 1) if at else "")
+
+
+def _which(labels: str, fields: str) -> str:
+    """What is selected, as a part of the name of a statistic: the Service, or the whole selector."""
+    if labels == SERVICE_NAME:
+        return ""
+    return _plain(labels.removeprefix(f"{SERVICE_NAME}=") or fields.removeprefix("metadata.name="))
+
+
+def _plain(text: str) -> str:
+    return "".join(char if char.isalnum() or char == "-" else "_" for char in text)

@@ -56,8 +56,8 @@ class Api(Protocol):
     def forget_credentials(self) -> None:
         """They were refused: make new ones before the next request."""
 
-    async def close(self) -> None:
-        """End all connections."""
+    def close(self) -> None:
+        """End all connections, soon."""
 
 
 class ListWatch:
@@ -109,11 +109,14 @@ class ListWatch:
             if reflector.watch_list is None:
                 reflector.watch_list = await self._has_watch_list()
             await self._exchange(reflector.next_request())
-        except KubernetesError as error:
-            problem = str(error)
         except TimeoutError:
             problem = f"nothing was heard of the server for {SILENCE:.0f} seconds"
             return reflector.ended(problem, self._dispatcher.monotonic_time() - began)
+        except KubernetesError as error:
+            problem = str(error)
+        except Exception as error:
+            # Whatever a server has thought of that nobody here has: the next answer may be better.
+            problem = f"the answer is not understood: {type(error).__name__}: {error}"
         delay = reflector.ended(problem, self._dispatcher.monotonic_time() - began)
         if reflector.worked:
             # Whatever happened while the connection was there has been told.

@@ -137,6 +137,11 @@ class Resource(NamedTuple):
 NO_KEY: Final = ObjectKey("", "")
 
 
+def version_number(version: str) -> int | None:
+    """A `resourceVersion` as a number: 64 bits in every server there is, but clients are told not to rely on it."""
+    return int(version) if len(version) <= 20 and version.isascii() and version.isdigit() else None
+
+
 def slim_slice(item: Any) -> EndpointSlice | None:
     metadata = _dict(item, "metadata")
     key = _key(metadata)

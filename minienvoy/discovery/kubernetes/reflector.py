@@ -20,13 +20,13 @@ only after a change was heard or a watch lasted ten seconds; watches begin at le
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from ...event.random import RandomStream
 from ...stats.store import CounterValue, GaugeValue, StatsStruct
 from ...upstream.backoff_strategy import JitteredExponentialBackOffStrategy
+from .answers import code_of, is_older, parsed, text_of
 from .objects import Object, ObjectKey, Resource
 from .store import Store
 
@@ -123,6 +123,7 @@ class Reflector:
         self._probe = False
         self._asked = _NOTHING
         self._kind = ""
+        self._status = 0
         self._rest = b""
         self._heard = 0
         self._over = False
@@ -193,9 +194,9 @@ class Reflector:
     def listed(self, body: bytes, retry_after: float | None = None) -> Iterator[None]:
         """The whole body of an answer that is no watch. Pauses now and then, so that others have their turn."""
         if self._status != 200:
-            self._refuse(self._status, _parsed(body), retry_after)
+            self._refuse(self._status, parsed(body), retry_after)
             return
-        page = _parsed(body)
+        page = parsed(body)
         metadata = page.get("metadata") if isinstance(page, dict) else None
         version = metadata.get("resourceVersion") if isinstance(metadata, dict) else None
         if not isinstance(version, str) or not version or not str(page.get("kind", "")).endswith("List"):
@@ -205,7 +206,7 @@ class Reflector:
             return
         if self._kind == "probe":
             self._probe = False
-            if _older(version, self._version):
+            if is_older(version, self._version):
                 self._forget(f"the server is at version {version}, which is before {self._version}")
             self._wait = 0.0
             return
@@ -219,7 +220,7 @@ class Reflector:
                 self._listed[slim.key] = slim
             if at % OBJECTS_AT_ONCE == OBJECTS_AT_ONCE - 1:
                 yield
-        self._continue = _text(metadata, "continue")
+        self._continue = text_of(metadata, "continue")
         self._wait = 0.0
         if not self._continue:
             self._synced(version)
@@ -279,18 +280,18 @@ class Reflector:
     # -- inside
 
     def _line(self, line: bytes) -> None:
-        event = _parsed(line) if line.strip() else None
+        event = parsed(line) if line.strip() else None
         kind = event.get("type") if isinstance(event, dict) else None
         item = event.get("object") if isinstance(event, dict) else None
         if not isinstance(item, dict):
             self.stats.malformed += 1
             return
         if kind == "ERROR":
-            self._refuse(_code(item), item, None)
+            self._refuse(code_of(item), item, None)
             self._over = True
             return
         metadata = item.get("metadata")
-        version = _text(metadata, "resourceVersion")
+        version = text_of(metadata, "resourceVersion")
         if kind == "BOOKMARK":
             self._bookmark(metadata, version)
             return
@@ -328,7 +329,7 @@ class Reflector:
             self._synced(version)
 
     def _went_back(self, version: str) -> bool:
-        if not _older(version, self._version):
+        if not is_older(version, self._version):
             return False
         self._forget(f"the server went back to version {version} from {self._version}")
         self._over = True
@@ -349,7 +350,7 @@ class Reflector:
         self.stats.objects = len(self.store)
 
     def _refuse(self, status: int, answer: Any, retry_after: float | None) -> None:
-        message = _text(answer, "message") or f"the server answers {status}"
+        message = text_of(answer, "message") or f"the server answers {status}"
         if status == 410:
             # Pages of a list that took too long are asked for in one piece.
             self._paged = not self._continue
@@ -377,7 +378,7 @@ class Reflector:
             self._wait = max(self._wait, min(retry_after, LONGEST_RETRY_AFTER))
 
     def _what_is_forbidden(self, message: str) -> str:
-        verb = {"watch": "watch"}.get(self._kind, "list")
+        verb = "watch" if self._kind == "watch" else "list"
         group = f' in the API group "{self.resource.group}"'
         where = f'in the namespace "{self.namespace}"' if self.namespace else "in all namespaces"
         return (
@@ -398,34 +399,3 @@ class Reflector:
 
 
 _NOTHING: Final = Request("", (), watch=False)
-
-
-def _parsed(text: bytes) -> Any:
-    """What the JSON says; None if it is none."""
-    from orjson import JSONDecodeError, loads
-
-    # A page makes a hundred thousand dicts, none of them garbage: looking for garbage would take longer than reading.
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        return loads(text)
-    except JSONDecodeError:
-        return None
-    finally:
-        if collecting:
-            gc.enable()
-
-
-def _text(item: Any, field: str) -> str:
-    value = item.get(field) if isinstance(item, dict) else None
-    return value if isinstance(value, str) else ""
-
-
-def _code(status: Any) -> int:
-    value = status.get("code")
-    return value if isinstance(value, int) else 500
-
-
-def _older(version: str, than: str) -> bool:
-    """Whether the one is before the other; versions that are no numbers can not be compared."""
-    return version.isdigit() and than.isdigit() and int(version) < int(than)

@@ -11,9 +11,9 @@ from ipaddress import ip_address
 from typing import Final, NamedTuple
 
 from .mapped import FQDN, Health, HostKey, MappedEndpoint
-from .objects import ZONE_LABEL, Endpoint, EndpointSlice, ObjectKey, Pod, Service
+from .objects import ZONE_LABEL, Endpoint, EndpointSlice, ObjectKey, Pod, Service, version_number
 from .settings import AddressRewrite, KubernetesSettings
-from .wanted import Wanted, elsewhere, family_of, health_of, port_of, port_of_pod, priority_of
+from .wanted import Wanted, elsewhere, family_of, health_of, is_address, port_of, port_of_pod, priority_of
 
 MOST_WEIGHT: Final = 128
 Hints = list[tuple[tuple[str, ...], tuple[str, ...]]]
@@ -71,7 +71,7 @@ class ResultMaker:
         port, protocol, problem = port_of(source, wanted)
         if not problem and wanted.family and source.address_type not in (wanted.family, FQDN):
             problem = f"family: {source.address_type}, {wanted.family} is wanted"
-        version = int(source.version) if source.version.isdigit() else 0
+        version = version_number(source.version) or 0
         service = wanted.service if wanted.service.name else ObjectKey(source.key.namespace, source.service)
         mapped = []
         hints = []
@@ -82,8 +82,10 @@ class ResultMaker:
             health, condition, excluded = health_of(endpoint, wanted)
             if problem:
                 excluded = problem
-            elif not address:
+            elif not text:
                 excluded = "address: there is none"
+            elif source.address_type != FQDN and not is_address(text, source.address_type):
+                excluded = f"address: {text} is none of the type {source.address_type}"
             elif not excluded:
                 if health is Health.HEALTHY:
                     hints.append((endpoint.hint_zones, endpoint.hint_nodes))
@@ -123,7 +125,7 @@ class ResultMaker:
         port, problem = port_of_pod(pod, wanted)
         zone = pod.labels.get(ZONE_LABEL, "")
         family = wanted.family or (family_of(pod.addresses[0]) if pod.addresses else "")
-        addresses = [each for each in pod.addresses if family_of(each) == family]
+        addresses = [each for each in pod.addresses if is_address(each, family)]
         if not excluded and not addresses:
             excluded = f"family: none of {', '.join(pod.addresses)} is {family}"
         text = addresses[0] if addresses else "".join(pod.addresses[:1])
@@ -151,7 +153,7 @@ class ResultMaker:
                 pod.uid,
                 ObjectKey("", ""),
                 pod.key,
-                int(pod.version) if pod.version.isdigit() else 0,
+                version_number(pod.version) or 0,
                 "",
                 self._labels(pod),
                 others,

@@ -1,24 +1,18 @@
 """What a cluster says of its pods: the `value` of its TypedStruct, compiled.
 
-No Envoy counterpart. Nothing that is set is ignored here either: a field that does not exist, or a value that can not
-be, is an error with its place and, where one is near, the name that was meant.
+No Envoy counterpart. The fields are described in `docs/kubernetes.md`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from difflib import get_close_matches
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any, Final
 
 from ...errors import ConfigError
 from ...record import record
 from .objects import ObjectKey
-
-NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
-PORT_NAME: Final = re.compile(r"[a-zA-Z0-9]([-a-zA-Z0-9]{0,62})?")
-DURATION: Final = re.compile(r"([0-9]+(\.[0-9]+)?)s")
+from .value_fields import NAME, Fields, shown
 
 FAMILIES: Final = ("auto", "v4", "v6", "all")
 NOT_READY: Final = ("drop", "unhealthy")
@@ -129,105 +123,6 @@ class KubernetesSettings:
         )
 
 
-class Fields:
-    """The fields of a plain mapping, each taken once; `done` complains of those that nobody took."""
-
-    def __init__(self, values: Mapping[str, Any], path: str) -> None:
-        self._values = values
-        self._path = path
-        self._known: list[str] = []
-
-    def at(self, name: str) -> str:
-        return f"{self._path}.{name}"
-
-    def take(self, name: str) -> Any:
-        """The value of a field, None if it is not set."""
-        self._known.append(name)
-        return self._values.get(name)
-
-    def text(self, name: str, default: str = "") -> str:
-        value = self.take(name)
-        if value is None:
-            return default
-        if not isinstance(value, str):
-            raise ConfigError(f"a text is expected, not {_shown(value)}", self.at(name))
-        return value
-
-    def texts(self, name: str) -> tuple[str, ...]:
-        value = self.take(name)
-        if value is None:
-            return ()
-        if not isinstance(value, list) or not all(isinstance(each, str) and each for each in value):
-            raise ConfigError(f"a list of texts is expected, not {_shown(value)}", self.at(name))
-        return tuple(value)
-
-    def flag(self, name: str) -> bool:
-        value = self.take(name)
-        if value is not None and not isinstance(value, bool):
-            raise ConfigError(f"true or false is expected, not {_shown(value)}", self.at(name))
-        return bool(value)
-
-    def choice(self, name: str, choices: tuple[str, ...]) -> str:
-        """One of `choices`; the first if it is not set."""
-        value = self.take(name)
-        if value is None:
-            return choices[0]
-        if value not in choices:
-            close = get_close_matches(str(value), choices, n=1)
-            raise ConfigError(
-                f"{_shown(value)} is not one of {', '.join(choices)}",
-                self.at(name),
-                remedy=f"did you mean '{close[0]}'?" if close else "",
-            )
-        return str(value)
-
-    def seconds(self, name: str, default: float) -> float:
-        value = self.take(name)
-        if value is None:
-            return default
-        if isinstance(value, str) and (match := DURATION.fullmatch(value)):
-            return float(match[1])
-        if isinstance(value, float) and value >= 0:
-            return value
-        raise ConfigError(f"a duration such as 15s is expected, not {_shown(value)}", self.at(name))
-
-    def port(self, name: str) -> str | int:
-        """A port's name, possibly empty, or its number; must be set."""
-        value = self.take(name)
-        if value is None:
-            raise ConfigError("a port is needed, by its name or its number", self.at(name))
-        if isinstance(value, float) and value.is_integer() and 0 < value < 65536:
-            return int(value)
-        if isinstance(value, str) and (not value or PORT_NAME.fullmatch(value)):
-            return int(value) if value.isdigit() and 0 < int(value) < 65536 else value
-        raise ConfigError(f"a port's name or number is expected, not {_shown(value)}", self.at(name))
-
-    def name(self, name: str) -> str:
-        """Of a Kubernetes object; empty if it is not set."""
-        value = self.text(name)
-        if value and not NAME.fullmatch(value):
-            raise ConfigError(f"'{value}' can not be the name of a Kubernetes object", self.at(name))
-        return value
-
-    def below(self, name: str) -> Fields | None:
-        value = self.take(name)
-        if value is None:
-            return None
-        if not isinstance(value, dict):
-            raise ConfigError(f"fields are expected, not {_shown(value)}", self.at(name))
-        return Fields(value, self.at(name))
-
-    def done(self) -> None:
-        for name, value in self._values.items():
-            if name not in self._known and value is not None:
-                close = get_close_matches(name, self._known, n=1)
-                raise ConfigError(
-                    f"there is no field '{name}'",
-                    self.at(name),
-                    remedy=f"did you mean '{close[0]}'?" if close else f"there are {', '.join(sorted(self._known))}",
-                )
-
-
 def from_values(values: Mapping[str, Any], path: str) -> KubernetesSettings:
     """From the `value` of the TypedStruct at `path`.
 
@@ -291,9 +186,8 @@ def _refs(fields: Fields, path: str) -> tuple[Ref, ...]:
     given = [bool(service), services is not None, slices is not None, pods is not None]
     if sum(given) != 1:
         raise ConfigError("exactly one of service, services, endpoint_slices and pods is needed", path)
-    if slices is not None or pods is not None:
-        if fields.take("port") is not None:
-            raise ConfigError("the port belongs to what has it", fields.at("port"), remedy="say it beside label_selector")
+    if (slices is not None or pods is not None) and fields.take("port") is not None:
+        raise ConfigError("the port belongs to what has it", fields.at("port"), remedy="say it beside label_selector")
     if slices is not None:
         own = slices.name("namespace") or namespace
         ref = SlicesRef(own, _selector(slices), slices.port("port"))
@@ -305,7 +199,7 @@ def _refs(fields: Fields, path: str) -> tuple[Ref, ...]:
         return (ServiceRef(_service_key(service, namespace, fields.at("service")), fields.port("port")),)
     where = fields.at("services")
     if not isinstance(services, list) or not services:
-        raise ConfigError(f"a list of services is expected, not {_shown(services)}", where)
+        raise ConfigError(f"a list of services is expected, not {shown(services)}", where)
     shared = fields.port("port") if fields.take("port") is not None else None
     return tuple(_one_of(each, namespace, shared, f"{where}[{at}]") for at, each in enumerate(services))
 
@@ -314,7 +208,7 @@ def _one_of(item: Any, namespace: str, port: str | int | None, path: str) -> Ser
     if isinstance(item, str):
         item = {"service": item}
     if not isinstance(item, dict):
-        raise ConfigError(f"a service is expected, not {_shown(item)}", path)
+        raise ConfigError(f"a service is expected, not {shown(item)}", path)
     fields = Fields(item, path)
     service = fields.text("service")
     key = _service_key(service, fields.name("namespace") or namespace, fields.at("service"))
@@ -359,7 +253,7 @@ def _address_rewrite(fields: Fields) -> tuple[AddressRewrite, ...]:
     if value is None:
         return ()
     if not isinstance(value, dict):
-        raise ConfigError(f"networks and their hosts are expected, not {_shown(value)}", where)
+        raise ConfigError(f"networks and their hosts are expected, not {shown(value)}", where)
     made = []
     for network, target in value.items():
         try:
@@ -367,16 +261,22 @@ def _address_rewrite(fields: Fields) -> tuple[AddressRewrite, ...]:
         except ValueError:
             raise ConfigError(f"'{network}' is neither an address nor a network such as 10.0.0.0/8", where) from None
         if not isinstance(target, str) or not target:
-            raise ConfigError(f"a host is expected for {network}, not {_shown(target)}", where)
-        host, colon, port = target.rpartition(":")
-        if not colon or target.endswith("]") or (target.count(":") > 1 and not target.startswith("[")):
-            host, port = target, ""
-        made.append(AddressRewrite(parsed, host.strip("[]"), int(port) if port.isdigit() else 0))
+            raise ConfigError(f"a host is expected for {network}, not {shown(target)}", where)
+        made.append(_rewrite(parsed, target, where))
     # The narrowest network is asked first.
     return tuple(sorted(made, key=lambda each: -each.network.prefixlen))
 
 
-def _shown(value: Any) -> str:
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return "a list" if isinstance(value, list) else "fields" if isinstance(value, dict) else repr(value)
+def _rewrite(network: IPv4Network | IPv6Network, target: str, path: str) -> AddressRewrite:
+    """To `1.2.3.4`, `1.2.3.4:80`, `::1` or `[::1]:80`."""
+    host, port = target, "0"
+    if target.startswith("[") or target.count(":") == 1:
+        host, _, port = target.rpartition(":")
+    try:
+        address = ip_address(host.strip("[]"))
+        number = int(port) if port.isascii() and port.isdigit() else -1
+    except ValueError:
+        number = -1
+    if not 0 <= number < 65536:
+        raise ConfigError(f"'{target}' is no IP address, nor one with a port", path)
+    return AddressRewrite(network, str(address), number)

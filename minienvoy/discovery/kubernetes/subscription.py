@@ -234,6 +234,9 @@ class Subscription:
             if self._dirty:
                 self._timer.enable(BATCH)
             return
+        except BaseException:
+            self._work = None
+            raise
         self._discovery.dispatcher.post(self._go_on)
 
     def _steps(self) -> Iterator[None]:

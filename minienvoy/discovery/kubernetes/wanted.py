@@ -7,6 +7,7 @@ an endpoint's port, condition and place beside it. The order of the questions is
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from socket import AF_INET, AF_INET6, inet_pton
 from typing import Final, NamedTuple
 
 from ...record import record
@@ -232,3 +233,12 @@ def _service_protocol(found: Found) -> str:
 
 def family_of(address: str) -> str:
     return "IPv6" if ":" in address else "IPv4"
+
+
+def is_address(text: str, family: str) -> bool:
+    """Whether it is an IP address of the family `IPv4` or `IPv6`."""
+    try:
+        inet_pton(AF_INET6 if family == "IPv6" else AF_INET, text)
+    except (OSError, ValueError):
+        return False
+    return True

@@ -22,6 +22,7 @@ from ...upstream.load_balancer import (
     LoadBalancerFactory,
     LoadBalancerParams,
     OverrideHost,
+    PriorityOf,
 )
 from ...upstream.load_balancer_base import HostAvailability, LoadBalancerBase
 from ...upstream.priority_load import PriorityLoad
@@ -44,7 +45,9 @@ class OnlyPriority:
         self._priority = priority
         self._availability = availability
 
-    def determine_priority_load(self, host_sets: Sequence[HostSet], load: PriorityLoad) -> PriorityLoad:
+    def determine_priority_load(
+        self, host_sets: Sequence[HostSet], load: PriorityLoad, priority_of: PriorityOf
+    ) -> PriorityLoad:
         none, full = [0] * len(host_sets), [0] * len(host_sets)
         full[self._priority] = 100
         if self._availability is HostAvailability.DEGRADED:
@@ -108,6 +111,10 @@ class AggregateLoadBalancer(LoadBalancerBase):
                     sets.append(_at(len(sets), host_set))
         for priority in range(max(len(sets), len(self.priority_set.host_sets))):
             self.priority_set.update_hosts(sets[priority] if priority < len(sets) else HostSet(priority, ()))
+
+    def priority_of(self, host: Host) -> int | None:
+        place = (host.cluster, host.priority)
+        return self.places.index(place) if place in self.places else None
 
     def choose_host(self, context: LoadBalancerContext | None) -> Host | None:
         if not self.places:

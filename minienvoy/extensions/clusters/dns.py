@@ -29,27 +29,31 @@ honours(
     "dns_failure_refresh_rate",
     "dns_jitter",
     "dns_lookup_family",
+    "dns_min_refresh_rate",
     "dns_refresh_rate",
     "respect_dns_ttl",
     "typed_dns_resolver_config",
 )
+_LEAST_TTL = "dns_min_refresh_rate"
 DEFAULT_REFRESH_RATE = 5.0
 """Seconds."""
 
 
 @record
 class DnsSettings:
-    """Times are seconds. `failure_refresh_rate` is (base, maximum), or None for the refresh rate."""
+    """Times are seconds. `failure_refresh_rate` is (base, maximum), or None for the refresh rate; a TTL that is less
+    than `least_ttl` counts as that."""
 
     refresh_rate: float
     failure_refresh_rate: tuple[float, float] | None
     jitter: float
     respect_ttl: bool
     family: DnsLookupFamily
+    least_ttl: float = 0.0
 
     @classmethod
     def from_proto(cls, config: Any, path: str) -> DnsSettings:
-        """From a `Cluster` or a `DnsCluster`, which have the same fields."""
+        """From a `Cluster` or a `DnsCluster`, which have the same fields but for the least TTL."""
         failure = None
         if config.HasField("dns_failure_refresh_rate"):
             rate = config.dns_failure_refresh_rate
@@ -66,6 +70,7 @@ class DnsSettings:
             duration_of(config, "dns_jitter", 0.0),
             config.respect_dns_ttl,
             _lookup_family(config),
+            duration_of(config, _LEAST_TTL, 0.0) if _LEAST_TTL in config.DESCRIPTOR.fields_by_name else 0.0,
         )
 
 
@@ -129,7 +134,8 @@ class ResolveTarget:
             cluster.failure_back_off.reset()
             delay = settings.refresh_rate
             if settings.respect_ttl:
-                delay = min((each.ttl for each in responses), default=0.0) or delay
+                ttl = min((each.ttl for each in responses), default=0.0)
+                delay = max(ttl, settings.least_ttl) if ttl else delay
             if settings.jitter:
                 delay += cluster.random.random() * settings.jitter
         else:

@@ -2,7 +2,7 @@
 
 Envoy: `Extensions::Clusters::DynamicForwardProxy::Cluster`; docs "Dynamic forward proxy". The HTTP filter of that name
 looks a name up before the request comes here, or, without the filter, the cluster does; it has a host for each name of
-the cache that both share. Not implemented: `sub_clusters_config`.
+the cache that both share. With `sub_clusters_config` it has a cluster for each name instead (`sub_clusters`).
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from ...upstream.host import Host, HostSet
 from ...upstream.load_balancer import LoadBalancerContext, LoadBalancerFactory, LoadBalancerParams
 from ..common.dns_cache import CachedHost, DnsCache, dns_cache_manager, host_key
 from .cluster_provided_lb import require_cluster_provided
+from .sub_clusters import SubClusters
 
 TYPE: Final = "envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig"
 honours(
     TYPE,
     "dns_cache_config",
+    "sub_clusters_config",
     values={"allow_coalesced_connections": (False,)},
     ignored={"allow_insecure_cluster_options": "it allows what is only insecure with TLS"},
 )
@@ -30,6 +32,7 @@ CLUSTER_TYPE_NAME: Final = "envoy.clusters.dynamic_forward_proxy"
 DYNAMIC_HOST: Final = "envoy.upstream.dynamic_host"
 DYNAMIC_PORT: Final = "envoy.upstream.dynamic_port"
 DEFAULT_PORT: Final = 80
+SECURE_PORT: Final = 443
 
 
 def wanted_authority(context: LoadBalancerContext) -> str:
@@ -54,6 +57,10 @@ class DynamicForwardProxyLoadBalancer:
         authority = wanted_authority(context) if context is not None else ""
         if not authority or context is None:
             return None
+        sub_clusters = self._cluster.sub_clusters
+        if sub_clusters is not None:
+            found = sub_clusters.find(authority)
+            return None if found is None else found.load_balancer.choose_host(context)
         host = self._cluster.host_for(host_key(authority, DEFAULT_PORT))
         if host is not None and context.explain is not NO_EXPLANATION:
             context.explain.decided("host", host, f"the address of {authority}")
@@ -61,7 +68,12 @@ class DynamicForwardProxyLoadBalancer:
 
 
 class DynamicForwardProxyCluster(Cluster):
-    __slots__ = ("_hosts", "cache")
+    """Attributes:
+    cache: the names, where each is a host.
+    sub_clusters: where each is a cluster; None where `cache` is.
+    """
+
+    __slots__ = ("_hosts", "cache", "sub_clusters")
 
     def __init__(self, config: Any, typed_config: Any, context: ClusterContext) -> None:
         require_cluster_provided(config, context, "dynamic forward proxy")
@@ -70,20 +82,38 @@ class DynamicForwardProxyCluster(Cluster):
         path = f"{context.path}.cluster_type.typed_config.dns_cache_config"
         self._hosts: dict[str, Host] = {}
         super().__init__(config, context)
-        self.cache: DnsCache = dns_cache_manager(context.cluster_manager).get_cache(
-            typed_config.dns_cache_config, context, path
-        )
+        self.cache: DnsCache | None = None
+        self.sub_clusters: SubClusters | None = None
+        if typed_config.HasField("sub_clusters_config"):
+            secure = self.transport_socket is not None and self.transport_socket.secure
+            self.sub_clusters = SubClusters(
+                config,
+                typed_config.sub_clusters_config,
+                context.cluster_manager,
+                context.dispatcher,
+                SECURE_PORT if secure else DEFAULT_PORT,
+            )
+        else:
+            self.cache = dns_cache_manager(context.cluster_manager).get_cache(
+                typed_config.dns_cache_config, context, path
+            )
 
     def start(self, on_initialized: Callable[[], None]) -> None:
-        self.cache.add_user(self)
+        if self.cache is not None:
+            self.cache.add_user(self)
+        if self.sub_clusters is not None:
+            self.sub_clusters.start()
         on_initialized()
 
     def stop(self) -> None:
         super().stop()
-        self.cache.remove_user(self)
+        if self.cache is not None:
+            self.cache.remove_user(self)
+        if self.sub_clusters is not None:
+            self.sub_clusters.stop()
 
     def host_for(self, key: str) -> Host | None:
-        cached = self.cache.get(key)
+        cached = None if self.cache is None else self.cache.get(key)
         if cached is None:
             return None
         cached.touch()
@@ -94,17 +124,21 @@ class DynamicForwardProxyCluster(Cluster):
     ) -> Callable[[], None] | str | None:
         """Look the request's name up: the HTTP filter, which would have done so, is not there."""
         authority = wanted_authority(context)
-        if not authority:
+        if not authority or self.cache is None:
             return None
         cached = self.cache.load(authority, DEFAULT_PORT)
         if cached is None:
             return "dns_cache_overflow"
-        if cached.resolved:
+        first, cached.awaited = not cached.awaited, True
+        if cached.resolved and not first:
             return _failure(cached)
 
         def on_resolved(host: CachedHost) -> None:
             on_host("" if host.addresses else _failure(host))
 
+        if cached.resolved:
+            # The filter knows already; in Envoy the cluster's own look-up is another one.
+            return cached.tell_soon(on_resolved)
         cached.wait(on_resolved)
         return lambda: cached.stop_waiting(on_resolved)
 

@@ -25,7 +25,8 @@ from typing import Any, Final
 from ...config.api import struct_to_dict
 from ...discovery.kubernetes.settings import from_source
 from ...errors import ConfigError
-from ...upstream.cluster import CLUSTERS, KUBERNETES, Cluster, ClusterContext, is_kubernetes_source
+from ...upstream.cluster import CLUSTERS, Cluster, ClusterContext
+from ...upstream.cluster_info import KUBERNETES, is_kubernetes_source
 from ...upstream.duration import duration_of
 from .kubernetes import KubernetesCluster
 

@@ -70,6 +70,7 @@ _TLS: Final = ("https", "kubernetes.io/wss")
 class KubernetesCluster(Cluster):
     __slots__ = (
         "_discovery",
+        "_discovery_is_own",
         "_endpoints",
         "_hosts",
         "_names",
@@ -80,6 +81,9 @@ class KubernetesCluster(Cluster):
         "settings",
         "subscription",
     )
+
+    default_merge_window = 0.0
+    """Updates have been gathered already; and who is about to end must not get requests for another second."""
 
     def __init__(self, config: Any, settings: KubernetesSettings, path: str, context: ClusterContext) -> None:
         check_installed(path)
@@ -101,6 +105,7 @@ class KubernetesCluster(Cluster):
                 context.dispatcher, context.dns_resolvers.shared(), _FAMILIES[settings.family], self._on_names
             )
         self._discovery = shared_discovery(context)
+        self._discovery_is_own = context.cluster_manager is None
         self._discovery.announce(settings)
         self.subscription = Subscription(self.name, settings, self._discovery, self._on_assignment)
 
@@ -117,6 +122,9 @@ class KubernetesCluster(Cluster):
             self._on_initialized = None
             self._timeout.disable()
             self.subscription.stop()
+            self._discovery.withdraw(self.settings)
+            if self._discovery_is_own:
+                self._discovery.stop()
             if self._names is not None:
                 self._names.stop()
 

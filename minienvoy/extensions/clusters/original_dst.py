@@ -2,7 +2,6 @@
 
 Envoy: `Upstream::OriginalDstCluster`; docs "Service discovery > Original destination". A host comes into being with the
 first request to its address, and is forgotten when nobody has wanted it, or is connected to it, for a cleanup interval.
-Not implemented: the destination of a connection that iptables has redirected.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import ConfigError
 from ...explain.explanation import NO_EXPLANATION
+from ...matchers.metadata_key import metadata_key
 from ...network.address import Address
 from ...upstream.cluster import CLUSTERS, Cluster, ClusterContext
 from ...upstream.duration import duration_of
@@ -37,9 +37,7 @@ class OriginalDstLoadBalancer:
         self._header: bytes | None = None
         if config.use_http_header:
             self._header = (config.http_header_name or "x-envoy-original-dst-host").lower().encode()
-        self._metadata: tuple[str, ...] | None = None
-        if config.HasField("metadata_key"):
-            self._metadata = (config.metadata_key.key, *(each.key for each in config.metadata_key.path))
+        self._metadata = metadata_key(config.metadata_key) if config.HasField("metadata_key") else None
         self._port: int | None = None
         if config.HasField("upstream_port_override"):
             self._port = config.upstream_port_override.value
@@ -68,9 +66,7 @@ class OriginalDstLoadBalancer:
                 if address is not None:
                     return address, "filter state"
             if self._metadata is not None:
-                value: Any = stream._dynamic_metadata
-                for step in self._metadata:
-                    value = value.get(step) if isinstance(value, dict) else None
+                value = self._metadata(stream._dynamic_metadata)
                 if isinstance(value, list) and value:
                     value = value[0]
                 if isinstance(value, str):
@@ -80,8 +76,12 @@ class OriginalDstLoadBalancer:
         headers = context.downstream_headers()
         if self._header is not None and headers is not None:
             header = headers.get(self._header)
-            if header is not None:
-                return self._parsed(header.decode("latin-1")), "header"
+            address = None if header is None else self._parsed(header.decode("latin-1"))
+            if address is not None:
+                return address, "header"
+        connection = None if stream is None else stream.connection
+        if connection is not None and connection.local_address_restored:
+            return connection.local_address, "destination of the connection"
         return None, ""
 
     def _parsed(self, text: str) -> Address | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from ...config.fields import honours
 from ...errors import ConfigError
 from ...network.address import Address
+from ...network.cidr import CidrSet
 from ...network.dns import ActiveDnsQuery, DnsLookupFamily, DnsResponse, ResolutionStatus
 from ...stats.store import CounterValue, GaugeValue, StatsStruct
 from ...upstream.backoff_strategy import BackOffStrategy, FixedBackOffStrategy, JitteredExponentialBackOffStrategy
@@ -41,7 +42,9 @@ honours(
     "typed_dns_resolver_config",
     "preresolve_hostnames",
     "dns_query_timeout",
+    "resolved_address_filter",
 )
+honours("envoy.type.matcher.v3.AddressMatcher", "invert_match", "ranges")
 honours("envoy.extensions.common.dynamic_forward_proxy.v3.DnsCacheCircuitBreakers", "max_pending_requests")
 
 _SINGLETON: Final = "dns_cache_manager"
@@ -76,6 +79,8 @@ class CachedHost:
     Attributes:
         key: `name:port`.
         addresses: in the order of the answer; empty while there has been none.
+        awaited: a cluster has waited for it.
+        denied: there was an answer, and none of its addresses may be gone to.
         resolved: it has been looked up once, with whatever result.
         details: of the last failure.
         last_used: monotonic seconds.
@@ -88,7 +93,9 @@ class CachedHost:
         "_timer",
         "_waiting",
         "addresses",
+        "awaited",
         "back_off",
+        "denied",
         "details",
         "key",
         "last_used",
@@ -103,7 +110,7 @@ class CachedHost:
         self.name = name
         self.port = port
         self.addresses: tuple[Address, ...] = ()
-        self.resolved = False
+        self.resolved = self.denied = self.awaited = False
         self.details = ""
         self.last_used = cache.dispatcher.monotonic_time()
         self.back_off = cache.new_back_off()
@@ -118,6 +125,12 @@ class CachedHost:
     def wait(self, callback: Callable[[CachedHost], None]) -> None:
         """Called once, when the first look-up is over."""
         self._waiting.append(callback)
+
+    def tell_soon(self, callback: Callable[[CachedHost], None]) -> Callable[[], None]:
+        """What is known already, in the next turn of the event loop; returns what prevents it."""
+        timer = self._cache.dispatcher.create_timer(lambda: callback(self))
+        timer.enable(0.0)
+        return timer.disable
 
     def stop_waiting(self, callback: Callable[[CachedHost], None]) -> None:
         if callback in self._waiting:
@@ -165,7 +178,11 @@ class CachedHost:
         else:
             stats.dns_query_success += 1
         self.details = details
-        addresses = tuple(dict.fromkeys(Address(each.host, self.port) for each in responses))
+        answered = tuple(dict.fromkeys(Address(each.host, self.port) for each in responses))
+        addresses = tuple(address for address in answered if cache.allows(address))
+        self.denied = bool(answered) and not addresses
+        if self.denied:
+            self.details = "address_denied"
         first, self.resolved = not self.resolved, True
         if addresses and addresses != self.addresses:
             changed = not self.addresses or addresses[0] != self.addresses[0]
@@ -207,6 +224,10 @@ class DnsCache:
         self.query_timeout = duration_of(config, "dns_query_timeout", 5.0)
         self.max_hosts: int = config.max_hosts.value if config.HasField("max_hosts") else 1024
         self.disable_refresh_on_failure: bool = config.disable_dns_refresh_on_failure
+        self._denied = CidrSet.from_protos(
+            config.resolved_address_filter.ranges, f"{path}.resolved_address_filter.ranges"
+        )
+        self._denies_others: bool = config.resolved_address_filter.invert_match
         breaker = config.dns_cache_circuit_breaker
         self.pending_requests = Resource(
             breaker.max_pending_requests.value if breaker.HasField("max_pending_requests") else 1024
@@ -230,6 +251,10 @@ class DnsCache:
         self, name: str, callback: Callable[[ResolutionStatus, str, list[DnsResponse]], None]
     ) -> ActiveDnsQuery | None:
         return (self._own_resolver or self._resolvers.shared()).resolve(name, self._family, callback)
+
+    def allows(self, address: Address) -> bool:
+        """Whether a name may lead to `address`: not to one in the ranges of the filter, or, inverted, to no other."""
+        return not self._denied or (address in self._denied) is self._denies_others
 
     def get(self, key: str) -> CachedHost | None:
         """The host `name:port`; None if nobody has asked for it."""

@@ -43,6 +43,7 @@ class LeastRequestLoadBalancer(EdfLoadBalancerBase):
     """`choice_count` hosts are compared; 0 compares all."""
 
     __slots__ = ("_bias", "_bias_setting", "_choice_count", "_counts_pending")
+    peekable = True  # it can say whom it will choose next
 
     def __init__(
         self,

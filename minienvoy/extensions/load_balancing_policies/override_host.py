@@ -14,6 +14,7 @@ from ...config.api import validate_any_payload
 from ...config.fields import honours
 from ...errors import ConfigError
 from ...explain.explanation import NO_EXPLANATION
+from ...matchers.metadata_key import metadata_key
 from ...upstream.host import Host
 from ...upstream.load_balancer import (
     LOAD_BALANCERS,
@@ -28,8 +29,6 @@ from ...upstream.load_balancer_policy import child_policy
 TYPE: Final = "envoy.extensions.load_balancing_policies.override_host.v3.OverrideHost"
 honours(TYPE, "override_host_sources", "selected_host_key", "fallback_policy")
 honours(f"{TYPE}.OverrideHostSource", "header", "metadata")
-honours("envoy.type.metadata.v3.MetadataKey", "key", "path")
-honours("envoy.type.metadata.v3.MetadataKey.PathSegment", "key")
 
 STATE: Final = "envoy.load_balancing_policies.override_host"
 """The key of a stream's filter state at which the addresses that are left stand."""
@@ -96,7 +95,10 @@ def put_metadata(metadata: dict[str, Any], path: Path, value: Any) -> None:
     metadata[last] = value
 
 
-def _metadata_path(key: Any) -> Path:
+def _path_to_write(key: Any, path: str) -> Path:
+    for at, segment in enumerate(key.path):
+        if segment.WhichOneof("segment") != "key":
+            raise ConfigError("an element of a list can not be written to", f"{path}.path[{at}]")
     return (key.key, *(segment.key for segment in key.path))
 
 
@@ -114,13 +116,11 @@ def _source(config: Any, path: str) -> Source:
             return None if value is None else value.decode("latin-1")
 
         return of_header
-    steps = _metadata_path(config.metadata)
+    find = metadata_key(config.metadata)
 
     def of_metadata(context: LoadBalancerContext) -> str | None:
         stream = context.request_stream_info()
-        value: Any = None if stream is None else stream.dynamic_metadata
-        for step in steps:
-            value = value.get(step) if isinstance(value, dict) else None
+        value = None if stream is None else find(stream.dynamic_metadata)
         return value if isinstance(value, str) else None
 
     return of_metadata
@@ -133,7 +133,9 @@ def create_override_host(config: Any, context: Any) -> LoadBalancerFactory:
         _source(each, f"{context.path}.override_host_sources[{index}]")
         for index, each in enumerate(config.override_host_sources)
     )
-    selected = _metadata_path(config.selected_host_key) if config.HasField("selected_host_key") else None
+    selected: Path | None = None
+    if config.HasField("selected_host_key"):
+        selected = _path_to_write(config.selected_host_key, f"{context.path}.selected_host_key")
     fallback = child_policy(
         config.fallback_policy,
         context,

@@ -20,6 +20,7 @@ honours(TYPE, "locality_lb_config")
 
 class RandomLoadBalancer(ZoneAwareLoadBalancerBase):
     __slots__ = ()
+    peekable = True  # it can say whom it will choose next
 
     policy = "random"
 

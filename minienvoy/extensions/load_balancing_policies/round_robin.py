@@ -30,6 +30,7 @@ _weight: Callable[[Host], float] = attrgetter("weight")
 
 class RoundRobinLoadBalancer(EdfLoadBalancerBase):
     __slots__ = ()
+    peekable = True  # it can say whom it will choose next
 
     policy = "round robin"
 

@@ -15,14 +15,15 @@ from ..codec import ResponseDecoder, StreamResetReason
 from ..header_map import (
     CASED,
     KIND,
+    ORDINARY,
     RESPONSE_JOINED,
     SUSPECT,
     Entry,
     HeaderMap,
     RequestHeaderMap,
     ResponseHeaderMap,
-    is_valid_value,
     join_repeated,
+    refusal,
 )
 from .chunked import LAST_CHUNK, ChunkedReader
 from .codec import (
@@ -109,7 +110,7 @@ class ClientConnection(Http1Connection):
         seen = headers.seen
         connect = self._connect_request = method == b"CONNECT"
         self._head_request = method == b"HEAD"
-        upgrade = self._upgrade_request = bool(seen & UPGRADE)
+        upgrade = self._upgrade_request = seen > ORDINARY and bool(seen & UPGRADE)
         self._encode_chunked = False
         if seen & CONTENT_LENGTH:
             framing = b"\r\n"
@@ -126,28 +127,20 @@ class ClientConnection(Http1Connection):
             target = headers.authority
         elif settings.send_fully_qualified_url:
             target = b"%b://%b%b" % (headers.scheme, headers.authority, target)
-        if settings.key_formatter is None and not seen & _UNUSUAL:
+        if settings.key_formatter is None and (seen <= ORDINARY or not seen & _UNUSUAL):
             line = b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (method, target, headers.authority)
-            self._write(b"".join([line, *map(_wire_line, headers.entries), framing]))
+            write = self._write
+            write(b"".join([line, *map(_wire_line, headers.entries), framing]))
         else:
-            if seen & SUSPECT and self._refuses(headers):
+            if seen & SUSPECT and (problem := refusal(headers)):
+                if self._decoder is not None:
+                    self._decoder.on_request_refused(problem)
                 return
             formatter = self._formatter_of(headers)
             host = b"host" if formatter is None else formatter(b"host")
             line = b"%b %b HTTP/1.1\r\n%b: %b\r\n" % (method, target, host, headers.authority)
             self._write(line + self._format(headers, framing))
         self.request_over = end_stream
-
-    def _refuses(self, headers: RequestHeaderMap) -> bool:
-        """Nothing is sent if some header is none (`HeaderUtility::checkValidRequestHeaders`)."""
-        pairs = [(b":authority", headers.authority), (b":path", headers.path)]
-        pairs += [(item[0], item[1]) for item in headers.entries]
-        refused = next((name for name, value in pairs if not is_valid_value(value)), None)
-        if refused is None:
-            return False
-        if self._decoder is not None:
-            self._decoder.on_request_refused(refused.decode("latin-1"))
-        return True
 
     def encode_data(self, data: bytes, end_stream: bool) -> None:
         if data:
@@ -219,9 +212,8 @@ class ClientConnection(Http1Connection):
             data = self._buffer + data
             self._buffer = b""
         response: _Response | None = None
-        end = data.find(b"\r\n\r\n")
-        if 0 < end <= self._max_quick_head:
-            head = data[:end]
+        head, blank_line, rest = data.partition(b"\r\n\r\n")
+        if blank_line and 0 < len(head) <= self._max_quick_head:
             response = _RESPONSES.get(head)
             if response is None:
                 response = self._parse_quickly(head)
@@ -229,7 +221,6 @@ class ClientConnection(Http1Connection):
                 raise CodecProtocolError("http1.too_many_headers", 431)
         if response is not None:
             self._scanned = 0
-            rest = data[end + 4 :]
         else:
             if data[0] != _FIRST_BYTE:
                 raise CodecProtocolError(CODEC_ERROR)
@@ -242,7 +233,7 @@ class ClientConnection(Http1Connection):
         status, entries, seen, length, chunked, close, _ = response
         decoder = self._decoder
         assert decoder is not None
-        headers = ResponseHeaderMap(status, entries[:], seen)
+        headers = ResponseHeaderMap(status, entries.copy(), seen)
         if self._make_key_formatter is not None:
             headers.key_formatter = self._make_key_formatter(data[: len(data) - len(rest)])
             headers.seen |= CASED

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ...errors import CodecProtocolError
 from ..codec import RequestDecoder, ResponseEncoder, ServerConnectionCallbacks, StreamResetReason
 from ..codes import STATUS_LINES, reason_phrase
-from ..header_map import CASED, JOINED, Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap, join_repeated
+from ..header_map import CASED, JOINED, ORDINARY, Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap, join_repeated
 from .chunked import LAST_CHUNK, ChunkedReader
 from .codec import (
     BOTH_LENGTHS,
@@ -86,7 +86,7 @@ class ServerConnection(Http1Connection):
         """The response under way is the last one: no request is read after it. Its owner says so."""
         self._head = b""
         self._callbacks = callbacks
-        self._new_stream = callbacks.new_stream
+        self._new_stream: Callable[[ResponseEncoder], RequestDecoder] = callbacks.new_stream
         self.http_10 = False
         """The request under way is HTTP/1.0 (or calls itself anything but 1.1), and that is accepted."""
 
@@ -137,6 +137,13 @@ class ServerConnection(Http1Connection):
         finally:
             self._dispatching = False
 
+    def abort(self, error: CodecProtocolError) -> None:
+        """Read nothing more: `error` is raised, and there is a stream to answer it on."""
+        self._state = CLOSED
+        if self._decoder is None:
+            self._decoder = self._new_stream(self)
+        raise error
+
     def _read_head(self, data: bytes) -> bytes:
         """What comes after the head; empty when there is nothing left to do for now."""
         if self._buffer:
@@ -144,9 +151,8 @@ class ServerConnection(Http1Connection):
             self._buffer = b""
         try:
             request: _Request | None = None
-            end = data.find(b"\r\n\r\n")
-            if 0 < end <= self._max_quick_head:
-                head = data[:end]
+            head, blank_line, rest = data.partition(b"\r\n\r\n")
+            if blank_line and 0 < len(head) <= self._max_quick_head:
                 request = _REQUESTS.get(head)
                 if request is None:
                     request = self._parse_quickly(head)
@@ -155,7 +161,6 @@ class ServerConnection(Http1Connection):
             if request is not None:
                 self.http_10 = False
                 self._scanned = 0
-                rest = data[end + 4 :]
             else:
                 # Empty lines before a request are skipped, as many as there are; a request has begun with them.
                 data = data.lstrip(b"\r\n")
@@ -172,10 +177,10 @@ class ServerConnection(Http1Connection):
             raise
         method, path, authority, scheme, entries, seen, length, chunked, raw, _ = request
         if authority is None:
-            headers = RequestHeaderMap(method, path, b"", entries[:], seen, scheme)
+            headers = RequestHeaderMap(method, path, b"", entries.copy(), seen, scheme)
             headers.no_authority = True
         else:
-            headers = RequestHeaderMap(method, path, authority, entries[:], seen, scheme)
+            headers = RequestHeaderMap(method, path, authority, entries.copy(), seen, scheme)
         if self._make_key_formatter is not None:
             headers.key_formatter = self._make_key_formatter(data[: len(data) - len(rest)])
             headers.seen |= CASED
@@ -183,7 +188,8 @@ class ServerConnection(Http1Connection):
         self._connect_request = method == b"CONNECT"
         decoder = self._decoder
         if decoder is None:
-            decoder = self._decoder = self._new_stream(self)
+            new_stream = self._new_stream
+            decoder = self._decoder = new_stream(self)
         if raw:
             self._state = UNTIL_CLOSE
             decoder.decode_headers(headers, False)
@@ -357,19 +363,21 @@ class ServerConnection(Http1Connection):
         else:
             framing = self._chunked_line
             self._encode_chunked = not self._head_request
-        line = STATUS_LINES.get(status)
-        if line is None:
+        try:
+            line = STATUS_LINES[status]
+        except KeyError:
             line = b"HTTP/1.1 %d %b\r\n" % (status, reason_phrase(status))
         if self.http_10:
             line = b"HTTP/1.0" + line[8:]
-        if self._settings.key_formatter is None and not seen & CASED:
+        if self._settings.key_formatter is None and (seen <= ORDINARY or not seen & CASED):
             head = b"".join([line, *map(_wire_line, headers.entries), framing])
         else:
             if seen & CASED and headers.key_formatter.reason:
                 line = b"%b %d %b\r\n" % (line[:8], status, headers.key_formatter.reason)
             head = line + self._format(headers, framing)
         if end_stream:
-            self._write(head)
+            write = self._write
+            write(head)
             self._complete_response()
         elif headers.body_follows and not self._head_request:
             self._head = head
@@ -382,10 +390,11 @@ class ServerConnection(Http1Connection):
             # Head and body leave in one write.
             self._head = b""
         if data and not self._head_request:
+            write = self._write
             if self._encode_chunked:
-                self._write(b"%b%x\r\n%b\r\n%b" % (head, len(data), data, LAST_CHUNK if end_stream else b""))
+                write(b"%b%x\r\n%b\r\n%b" % (head, len(data), data, LAST_CHUNK if end_stream else b""))
             else:
-                self._write(head + data if head else data)
+                write(head + data if head else data)
         elif end_stream and self._encode_chunked:
             self._write(head + LAST_CHUNK)
         elif head:

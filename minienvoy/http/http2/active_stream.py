@@ -2,6 +2,10 @@
 
 Envoy: `Http::ConnectionManagerImpl::ActiveStream`, of which one class serves all protocols. What is different here:
 the end of a stream says nothing about its connection, and every stream has its own timers.
+
+A stream that has been given its whole response is not over before that has left: it waits for the client's window, or
+for the end of the bytes at hand. Meanwhile nothing happens to it any more (to Envoy it is a zombie), but what the
+client does is told in its log line. Only a stream whose request is not complete is over at once: it is reset.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from ..shedding_stream import SheddingFilteredStream, SheddingStream
 
 if TYPE_CHECKING:
     from .conn_manager import Http2ConnectionManager
+    from .server_connection import ServerStream
 
 
 class StreamOwner:
@@ -54,6 +59,10 @@ class StreamOwner:
     def close_details(self) -> str:
         return self.manager.close_details
 
+    @property
+    def reset_flag(self) -> int:
+        return self.manager.reset_flag
+
     def set_stream_idle_timeout(self, seconds: float) -> None:
         self.stream_idle_timeout = seconds
         self.manager.look_for_idle_within(seconds)
@@ -76,6 +85,9 @@ class Http2ActiveStream(ActiveStream):
     """Used where `FilterChain.factories` is empty."""
 
     protocol = "HTTP/2"
+    zombie: bool = False
+    """All has been said, and not all has left."""
+    encoder: ServerStream
 
     @property
     def owner(self) -> StreamOwner:
@@ -94,7 +106,31 @@ class Http2ActiveStream(ActiveStream):
         if not self.remote_complete:
             config.stats.downstream_rq_response_before_rq_complete += 1
 
+    def _end(self, now: float = 0.0) -> None:
+        encoder = self.encoder
+        if self.zombie:
+            self.zombie = False
+            encoder.zombie = None
+            super()._end(now)
+            return
+        given = self.local_complete and self.remote_complete and not self._lost
+        if not given or (encoder.waiting is None and not encoder.connection.dispatching):
+            super()._end(now)
+            return
+        self.ended = self.zombie = True
+        encoder.zombie = self
+        self.owner.stream_idle_timeout = 0.0
+        self.response_timeout_callback = None
+        self._disable_timers()
+
+    def on_encode_complete(self) -> None:
+        """The codec has sent the last of it, or sends no more (`onCodecEncodeComplete`, `onCodecLowLevelReset`)."""
+        self._end()
+
     def on_reset_stream(self, reason: StreamResetReason, details: str) -> None:
+        if self.zombie:
+            self.ended = False
+            self.response_code_details = None
         if self.ended:
             return
         self.owner.manager.on_stream_reset(self, reason)
@@ -110,7 +146,7 @@ class Http2ActiveStream(ActiveStream):
 
     def on_protocol_error(self, details: str) -> None:
         """The whole connection ends for what the peer did."""
-        if not self.ended:
+        if not self.ended or self.zombie:
             self._lose(ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR, details)
 
     def _lose(self, flag: int, details: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..codec import ResponseDecoder, StreamResetReason
-from ..header_map import KIND, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
+from ..header_map import KIND, SUSPECT, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry, refusal
 from .connection import Http2Connection
 from .fields import CONNECTION_HEADERS, MESSAGING_RULE, MessageError, ResponseHead, response_head, trailer_entries
 from .frames import (
@@ -34,6 +34,8 @@ _CONNECTION_UPGRADE: Final = entry(b"connection", b"upgrade")
 
 
 _PEERS: Final = {CONNECT_ERROR: StreamResetReason.CONNECT_ERROR, PROTOCOL_ERROR: StreamResetReason.PROTOCOL_ERROR}
+_NO_DATA_YET: Final = 0.5
+"""Less than one byte, and more than none: neither DATA nor the end of the stream may come before the response."""
 _OURS: Final = (StreamResetReason.LOCAL_RESET, StreamResetReason.PROTOCOL_ERROR)
 
 
@@ -62,11 +64,19 @@ class ClientStream(Http2Stream):
         super().__init__(connection, stream_id)
         self.decoder = decoder
         self._head_request = self._responded = False
+        self.expected = _NO_DATA_YET
         self._upgrade = b""
         """What the request asked for, as HTTP/1 has it."""
 
     def encode_headers(self, headers: RequestHeaderMap, end_stream: bool) -> None:
         if self.closed:
+            return
+        if headers.seen & SUSPECT and (problem := refusal(headers)):
+            decoder, self.decoder = self.decoder, None
+            # Nothing has been sent of it: there is no stream that could be reset.
+            self.connection.close_stream(self)
+            if decoder is not None:
+                decoder.on_request_refused(problem)
             return
         entries = headers.entries
         method = headers.method
@@ -112,6 +122,7 @@ class ClientConnection(Http2Connection):
     """One upstream connection."""
 
     _of_bad_message = StreamResetReason.PROTOCOL_ERROR
+    _most_push = 0
 
     def __init__(
         self,
@@ -123,6 +134,8 @@ class ClientConnection(Http2Connection):
     ) -> None:
         super().__init__(connection, settings, stats, post)
         self._callbacks = callbacks
+        # Envoy counts only what clients make it answer. An upstream that does not read is bounded here, too.
+        self._max_control_frames = max(settings.max_outbound_control_frames, settings.max_outbound_frames)
         self._next_stream = 1
         self.queue(PREFACE + self._hello([(SETTINGS_ENABLE_PUSH, 0)], settings.max_concurrent_streams))
         self.queue(self._more_window())
@@ -214,7 +227,8 @@ class ClientConnection(Http2Connection):
                 return
             self._end_receiving(stream)
         else:
-            stream.expected = -1 if bodiless else length
+            # Not a byte may come where no body is: it would be taken for the next response further on.
+            stream.expected = 0 if bodiless else length
         if decoder is not None:
             decoder.decode_headers(headers, end_stream)
 

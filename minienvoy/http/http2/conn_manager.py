@@ -54,8 +54,7 @@ class Http2ConnectionManager(ConnectionManager):
             self._idle_timer.disable()
             self._idle_timer = None
         self.response_timer = self.config.dispatcher.create_timer(self.on_response_timer)
-        config = self.config
-        self.look_for_idle_within(min(filter(None, (config.idle_timeout, config.stream_idle_timeout)), default=0.0))
+        self.look_for_idle_within(min(self._idle_limits(), default=0.0))
 
     @property
     def has_streams(self) -> bool:
@@ -139,7 +138,12 @@ class Http2ConnectionManager(ConnectionManager):
     def start_drain_sequence(self) -> None:
         if not self.drain_announced:
             self.codec.shutdown_notice()
-            super().start_drain_sequence()
+            if self.config.drain_timeout:
+                super().start_drain_sequence()
+            else:
+                # Both steps at once, before the response that they are announced with.
+                self.drain_announced = True
+                self._on_drain_timeout()
 
     def check_for_deferred_close(self, skip_delay: bool) -> None:
         if self.draining and not self.streams and not self.connection.closed:
@@ -157,7 +161,7 @@ class Http2ConnectionManager(ConnectionManager):
         if self.streams:
             stats.downstream_cx_destroy_active_rq += 1
             stats.downstream_cx_destroy_local_active_rq += 1
-        for stream in tuple(self.streams):
+        for stream in reversed(tuple(self.streams)):
             stream.on_protocol_error(error.details)
         self.check_for_deferred_close(False)
 
@@ -165,10 +169,11 @@ class Http2ConnectionManager(ConnectionManager):
 
     def look_for_idle_within(self, seconds: float) -> None:
         """A stream has a timeout of its own: see to it that the timer does not sleep longer."""
+        seconds = self._scaled(STREAM_IDLE, seconds)
         timer = self._idle_timer
         if timer is None:
             timer = self._idle_timer = self.config.dispatcher.create_timer(self._on_idle_timer)
-        if seconds and not timer.enabled_before(self.config.dispatcher.monotonic_time() + seconds):
+        if seconds and timer.deadline > self.config.dispatcher.monotonic_time() + seconds:
             timer.enable(seconds)
 
     def _on_idle_timer(self) -> None:

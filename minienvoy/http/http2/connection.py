@@ -109,37 +109,12 @@ class Http2Connection(HeaderBlocks):
             self._buffer = b""
         if self._out:
             self.flush()
+            if self._over:
+                return  # the connection could not take it, and has ended: what comes is for nobody
         self.dispatching = True
         try:
-            size = len(data)
             at = self._begin(data)
-            if at < 0:
-                self._buffer = data
-                return
-            while size - at >= 9:
-                high, low, kind, flags, stream_id = read_header(data, at)
-                length = high << 8 | low
-                if not self._settled:
-                    self._expect_settings(kind, flags)
-                if length > MAX_FRAME:
-                    self._fail(FRAME_SIZE_ERROR, b"too large frame size")
-                end = at + 9 + length
-                if self._block is not None and (kind != CONTINUATION or stream_id != self._block_stream):
-                    self._fail(PROTOCOL_ERROR, b"unexpected non-CONTINUATION frame or stream_id is invalid")
-                if end > size:
-                    break
-                if kind == HEADERS and flags & ~END_STREAM == END_HEADERS and length and not self._constraints.empty:
-                    self._on_header_block(stream_id & MAX_STREAM_ID, data[at + 9 : end], flags != END_HEADERS)
-                elif kind == HEADERS:
-                    self._on_headers(stream_id & MAX_STREAM_ID, flags, data[at + 9 : end])
-                elif kind == DATA:
-                    self._on_data(stream_id & MAX_STREAM_ID, flags, data[at + 9 : end])
-                elif kind <= CONTINUATION:
-                    _HANDLERS[kind](self, stream_id & MAX_STREAM_ID, flags, data[at + 9 : end])
-                at = end
-                if self._over:
-                    break
-            self._buffer = data[at:]
+            self._buffer = data if at < 0 else self._read(data, at)
         except CodecProtocolError as error:
             # Nothing that was to answer these bytes leaves any more, as nothing has left yet.
             self._out = [self._greeting + error.farewell] if isinstance(error, _FramingError) else []
@@ -161,6 +136,34 @@ class Http2Connection(HeaderBlocks):
                 self._sort()
             if self._out:
                 self.flush()
+
+    def _read(self, data: bytes, at: int) -> bytes:
+        """Take the frames from `at`; what is left is the beginning of another one."""
+        size = len(data)
+        while size - at >= 9:
+            high, low, kind, flags, stream_id = read_header(data, at)
+            length = high << 8 | low
+            if not self._settled:
+                self._expect_settings(kind, flags)
+            if length > MAX_FRAME:
+                self._fail(FRAME_SIZE_ERROR, b"too large frame size")
+            end = at + 9 + length
+            if self._block is not None and (kind != CONTINUATION or stream_id != self._block_stream):
+                self._fail(PROTOCOL_ERROR, b"unexpected non-CONTINUATION frame or stream_id is invalid")
+            if end > size:
+                break
+            if kind == HEADERS and flags & ~END_STREAM == END_HEADERS and length and not self._constraints.empty:
+                self._on_header_block(stream_id & MAX_STREAM_ID, data[at + 9 : end], flags != END_HEADERS)
+            elif kind == HEADERS:
+                self._on_headers(stream_id & MAX_STREAM_ID, flags, data[at + 9 : end])
+            elif kind == DATA:
+                self._on_data(stream_id & MAX_STREAM_ID, flags, data[at + 9 : end])
+            elif kind <= CONTINUATION:
+                _HANDLERS[kind](self, stream_id & MAX_STREAM_ID, flags, data[at + 9 : end])
+            at = end
+            if self._over:
+                break
+        return data[at:]
 
     def go_away(self) -> None:
         """Take no more streams; those that are open go on."""
@@ -184,7 +187,8 @@ class Http2Connection(HeaderBlocks):
         streams, self.streams = self.streams, {}
         self.stats.streams_active -= len(streams)
         self._blocked.clear()
-        for stream in streams.values():
+        for stream in reversed(streams.values()):
+            # As in Envoy, the last one first.
             self._abandon(stream, reason, "")
 
     # -- for streams
@@ -271,15 +275,18 @@ class Http2Connection(HeaderBlocks):
         if len(payload) != 4:
             self._fail(FRAME_SIZE_ERROR)
         stream = self.streams.get(stream_id)
-        if stream is None:
-            if not stream_id or self._is_idle(stream_id):
-                self._break_off(UNKNOWN)
-            return
-        self.stats.rx_reset += 1
-        self._dropped.add(stream_id)
-        reason, details = self._reset_by_peer(stream, int.from_bytes(payload, "big"))
-        self.close_stream(stream)
-        self._abandon(stream, reason, details)
+        if stream is not None:
+            self.stats.rx_reset += 1
+            self._dropped.add(stream_id)
+            reason, details = self._reset_by_peer(stream, int.from_bytes(payload, "big"))
+            self.close_stream(stream)
+            self._abandon(stream, reason, details)
+        elif not stream_id or self._is_idle(stream_id):
+            self._break_off(UNKNOWN)
+        self._on_reset()
+
+    def _on_reset(self) -> None:
+        """The peer has reset a stream, or one that is over already."""
 
     def _reset_by_peer(self, stream: Http2Stream, code: int) -> tuple[StreamResetReason, str]:
         if code == REFUSED_STREAM:
@@ -351,7 +358,7 @@ class Http2Connection(HeaderBlocks):
     def _abandon(self, stream: Http2Stream, reason: StreamResetReason, details: str) -> None:
         stream.closed = True
         stream.forget()
-        decoder, stream.decoder = stream.decoder, None
+        decoder, stream.decoder = stream.zombie or stream.decoder, None
         if decoder is not None:
             decoder.on_reset_stream(reason, details)
 

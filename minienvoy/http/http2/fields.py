@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-from ..header_map import JOINED, KIND, RESPONSE_JOINED, Entry, RequestHeaderMap, entry, join_repeated
+from ..header_map import CASED, JOINED, KIND, RESPONSE_JOINED, Entry, RequestHeaderMap, entry, join_repeated
 from .hpack import STATIC_TABLE
 
 INVALID_FIELD: Final = "http2.invalid.header.field"
@@ -112,6 +112,13 @@ class Http2RequestHeaderMap(RequestHeaderMap):
     __slots__ = ("pseudo_order",)
 
     pseudo_order: tuple[bytes, ...]  # type: ignore[misc]
+
+    def copy(self) -> RequestHeaderMap:
+        copied = Http2RequestHeaderMap(self.method, self.path, self.authority, self.entries[:], self.seen, self.scheme)
+        copied.pseudo_order = self.pseudo_order
+        if self.seen & CASED:
+            copied.key_formatter = self.key_formatter
+        return copied
 
 
 class RequestHead(NamedTuple):

@@ -28,12 +28,23 @@ class ProtocolConstraints:
         opened_streams: so far.
     """
 
-    __slots__ = ("_settings", "_stats", "empty", "opened_streams", "priority", "window_updates")
+    __slots__ = (
+        "_reset_second",
+        "_resets_left",
+        "_settings",
+        "_stats",
+        "empty",
+        "opened_streams",
+        "priority",
+        "window_updates",
+    )
 
     def __init__(self, settings: Http2Settings, stats: Http2CodecStats) -> None:
         self._settings = settings
         self._stats = stats
         self.empty = self.priority = self.window_updates = self.opened_streams = 0
+        self._resets_left = settings.stream_reset_burst
+        self._reset_second = 0
 
     def on_empty_frame(self) -> None:
         self.empty += 1
@@ -61,3 +72,14 @@ class ProtocolConstraints:
             raise Flood("codec_error:Flooding_was_detected_in_this_HTTP/2_session,_and_it_must_be_closed")
         self._stats.outbound_flood += 1
         raise Flood("http2.outbound_frames_flood")
+
+    def allows_reset(self, second: int) -> bool:
+        """Whether the peer may reset a stream now; as nghttp2's, the bucket is filled once in a second of the clock."""
+        if second != self._reset_second:
+            gained = (second - self._reset_second) * self._settings.stream_reset_rate
+            self._resets_left = min(self._resets_left + gained, self._settings.stream_reset_burst)
+            self._reset_second = second
+        if not self._resets_left:
+            return False
+        self._resets_left -= 1
+        return True

@@ -121,7 +121,7 @@ class HeaderBlocks(Negotiation):
         """There is more of a header block than may be, and it goes on: read it for the table's sake only."""
         stream = self.streams.get(self._block_stream)
         if stream is not None:
-            self.stats.header_overflow += 1
+            self.stats.header_list_size_too_large += 1
             self._break_stream(stream, INTERNAL_ERROR, "http2.header_list_size_too_large")
         try:
             return self._decoder.skip(block)
@@ -135,7 +135,11 @@ class HeaderBlocks(Negotiation):
         except HpackError:
             self._fail(COMPRESSION_ERROR)
         except HeaderListTooLarge as problem:
-            self.stats.header_overflow += 1
-            self.too_large = "http2.too_many_headers" if problem.too_many else "http2.header_list_size_too_large"
+            if problem.too_many:
+                self.stats.header_overflow += 1
+                self.too_large = "http2.too_many_headers"
+            else:
+                self.stats.header_list_size_too_large += 1
+                self.too_large = "http2.header_list_size_too_large"
             self.part = problem.entries
             return None

@@ -117,6 +117,7 @@ class Decoder:
         "_joined",
         "_make_entry",
         "_max_count",
+        "_max_field_size",
         "_max_size",
         "_max_table_size",
         "_stable",
@@ -135,17 +136,20 @@ class Decoder:
         max_count: int,
         table_size: int = DEFAULT_TABLE_SIZE,
         joined: int = 0,
+        max_field_size: int = 64 * 1024,
     ) -> None:
         """`make_entry` judges a name and a value; `static` has its verdicts on the static table, from index 1 on.
 
         `max_size` is in bytes, names and values; `max_count` in headers. `table_size` is what our
         SETTINGS allow the peer. `joined` are the kinds of headers that count once, however often they come.
+        `max_field_size` is that of a name or a value, as it is coded.
         """
         self._make_entry = make_entry
         self._static = static
         self._max_size = max_size
         self._max_count = max_count
         self._joined = joined
+        self._max_field_size = max_field_size
         self._max_table_size = DEFAULT_TABLE_SIZE
         self._allowed_table_size = max(table_size, DEFAULT_TABLE_SIZE)
         self._update_due = False
@@ -296,6 +300,8 @@ class Decoder:
         length = byte & 127
         if length == 127:
             length, at = read_integer(block, at, 127)
+            if length > self._max_field_size:
+                raise HpackError("a string is too long")
         end = at + length
         if end > len(block):
             raise CutShort("a string is cut short")

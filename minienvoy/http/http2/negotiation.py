@@ -52,6 +52,8 @@ class Negotiation(FlowControl):
         table_update: what the next header block has to begin with.
     """
 
+    _most_push = 1
+    """A client may allow push; a server has nothing to allow."""
     _joined = 0
     """Kinds of headers that are one, however often they come."""
 
@@ -72,6 +74,7 @@ class Negotiation(FlowControl):
             settings.max_headers_count,
             settings.hpack_table_size,
             self._joined,
+            settings.max_field_size,
         )
         self._settled = False
         """The peer has sent its first SETTINGS."""
@@ -106,7 +109,7 @@ class Negotiation(FlowControl):
                 if not MAX_FRAME <= value < 1 << 24:
                     self._break_off(UNKNOWN)
             elif identifier == SETTINGS_ENABLE_PUSH:
-                if value > 1:
+                if value > self._most_push:
                     self._break_off(UNKNOWN)
             elif identifier == SETTINGS_ENABLE_CONNECT_PROTOCOL:
                 if value > 1:

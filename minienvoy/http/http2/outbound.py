@@ -61,6 +61,7 @@ class OutboundFrames:
         """Of each write behind bytes that had not left: where it ends, its frames, the control frames among them."""
         self._unread_controls = 0
         self._control_frames = 0
+        self._max_control_frames = settings.max_outbound_control_frames
         self._flush_posted = False
         self.dispatching = False
         self._over = False
@@ -83,7 +84,7 @@ class OutboundFrames:
     def queue_reset(self, stream_id: int, frames: bytes) -> None:
         """RST_STREAM of a request: it goes before the HEADERS of later ones, and in place of the DATA of its stream."""
         if self.data:
-            self.data = [each for each in self.data if int.from_bytes(each[5:9], "big") != stream_id]
+            self.data[:] = [each for each in self.data if int.from_bytes(each[5:9], "big") != stream_id]
         self.queue(frames)
 
     def queue_control(self, frames: bytes) -> None:
@@ -100,7 +101,7 @@ class OutboundFrames:
 
     def _count_control(self) -> None:
         self._control_frames += 1
-        if self._control_frames > self.settings.max_outbound_control_frames and self.dispatching:
+        if self._control_frames > self._max_control_frames and self.dispatching:
             self._constraints.on_outbound_flood(True)
 
     def _sort(self) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import CodecProtocolError
+from ...network.overload_state import STREAM_FLUSH
 from ..codec import RequestDecoder, ServerConnectionCallbacks, StreamResetReason
 from ..header_map import JOINED, Entry, HeaderMap, ResponseHeaderMap
 from ..http1.settings import ALLOW_UNDERSCORES, REJECT_UNDERSCORES
@@ -124,6 +125,8 @@ class ServerConnection(Http2Connection):
     _joined = JOINED
     flush_timeout = 0.0
     """Seconds that a complete response may wait for window; 0 for ever."""
+    scaled: Callable[[str, float], float] | None = None
+    """Makes that shorter when the server runs short of something."""
     _of_bad_message = StreamResetReason.PROTOCOL_ERROR
     _bad_length = "http2.remote_reset"
 
@@ -160,6 +163,13 @@ class ServerConnection(Http2Connection):
         self.stats.nghttp2_downstream_connections += 1
         return len(PREFACE)
 
+    def say_hello(self) -> None:
+        """Before bytes of the peer are dispatched, if there is something to tell it that can not wait for them."""
+        if not self._said_hello:
+            self._said_hello = True
+            self.queue(self._hello([], self.settings.max_concurrent_streams))
+            self.queue(self._more_window())
+
     def _reset_by_peer(self, stream: Http2Stream, code: int) -> tuple[StreamResetReason, str]:
         if code == NO_ERROR and stream.remote_end:
             return StreamResetReason.REMOTE_RESET, ""
@@ -167,11 +177,17 @@ class ServerConnection(Http2Connection):
             return StreamResetReason.PROTOCOL_ERROR, "http2.remote_reset"
         return super()._reset_by_peer(stream, code)
 
+    def _on_reset(self) -> None:
+        if not self._constraints.allows_reset(int(self._connection.dispatcher.monotonic_time())):
+            self._fail(INTERNAL_ERROR)
+
     def on_flush_pending(self, stream: Http2Stream) -> None:
         assert isinstance(stream, ServerStream)
-        if self.flush_timeout and not stream.closed:
+        own: float | None = getattr(stream.decoder, "flush_timeout", None)
+        seconds = self.flush_timeout if own is None else own
+        if seconds and not stream.closed:
             timer = self._connection.dispatcher.create_timer(stream.on_flush_timeout)
-            stream.wait_for_flush(timer, self.flush_timeout)
+            stream.wait_for_flush(timer, seconds if self.scaled is None else self.scaled(STREAM_FLUSH, seconds))
 
     def _is_idle(self, stream_id: int) -> bool:
         return stream_id > self.last_stream or not stream_id & 1

@@ -28,7 +28,11 @@ honours(
     "override_stream_error_on_invalid_http_message",
     "custom_settings_parameters",
     "connection_keepalive",
+    "max_header_field_size_kb",
+    "stream_reset_burst",
+    "stream_reset_rate",
     ignored={
+        "disallow_obs_text": "Envoy was seen to take and to refuse the same bytes with it and without it",
         "use_oghttp2_codec": "there is one codec, which does what nghttp2 does",
         "enable_huffman_encoding": "header values are sent as they are, which costs bytes and saves time",
     },
@@ -84,6 +88,8 @@ _NUMBERS = (
     "max_consecutive_inbound_frames_with_empty_payload",
     "max_inbound_priority_frames_per_stream",
     "max_inbound_window_update_frames_per_data_frame_sent",
+    "stream_reset_burst",
+    "stream_reset_rate",
 )
 
 
@@ -107,6 +113,8 @@ class Http2Settings:
         keepalive_idle_interval: PING before a stream is opened after so many seconds of silence; 0 for never.
         max_headers_size: names and values of a message (`max_request_headers_kb`).
         max_headers_count: pseudo-headers are counted.
+        max_field_size: a name or a value, as it is coded.
+        stream_reset_burst, stream_reset_rate: resets of the client at once, and in a second for longer.
         underscores: what to do with a name that has one (`headers_with_underscores_action`).
     """
 
@@ -128,6 +136,9 @@ class Http2Settings:
     keepalive_idle_interval: float = 0.0
     max_headers_size: int = 60 * 1024
     max_headers_count: int = 100
+    max_field_size: int = 64 * 1024
+    stream_reset_burst: int = 1000
+    stream_reset_rate: int = 33
     underscores: int = ALLOW_UNDERSCORES
 
     @classmethod
@@ -145,8 +156,10 @@ class Http2Settings:
         elif stream_errors is None:
             stream_errors = proto.stream_error_on_invalid_http_messaging
         keepalive = proto.connection_keepalive
+        field_size = proto.max_header_field_size_kb.value if proto.HasField("max_header_field_size_kb") else 64
         return cls(
             **given,
+            max_field_size=field_size * 1024,
             allow_connect=proto.allow_connect,
             stream_error_on_invalid_http_message=stream_errors,
             custom_settings=tuple(

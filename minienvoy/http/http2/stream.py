@@ -36,6 +36,7 @@ from .hpack import encode_entries
 if TYPE_CHECKING:
     from ...event.dispatcher import Timer
     from ..byte_meter import ByteMeter
+    from .active_stream import Http2ActiveStream
     from .connection import Http2Connection
 
 RESET_CODES = {
@@ -61,13 +62,13 @@ class Http2Stream:
         meter: counts the bytes of the stream, where that is wanted.
         tunnel: what is between its ends is no HTTP, and breaks as a connection does.
         remote_end: the peer has sent END_STREAM.
+        zombie: who waits until all that was encoded has left, or nothing more will; None if nobody does.
     """
 
     __slots__ = (
         "_backed_up",
         "_disabled",
         "_flush_timer",
-        "_reset_after",
         "_trailers",
         "_waiting_at",
         "_waiting_size",
@@ -86,6 +87,7 @@ class Http2Stream:
         "tunnel",
         "waiting",
         "watermark",
+        "zombie",
     )
 
     def __init__(self, connection: Http2Connection, stream_id: int) -> None:
@@ -94,7 +96,7 @@ class Http2Stream:
         self.decoder: Any = None
         self.send_window = connection.peer_initial_window
         self.outstanding = self.consumed = 0
-        self.expected = -1
+        self.expected: float = -1
         self.local_end = self.remote_end = self.closed = False
         self.watermark: Callable[[bool], None] | None = None
         self.waiting: deque[bytes] | None = None
@@ -102,13 +104,13 @@ class Http2Stream:
         """Bytes of the first piece that have left already."""
         self._waiting_size = 0
         self._trailers: HeaderMap | None = None
-        self._reset_after = False
         self._backed_up = False
         self._disabled = 0
         self.held = 0
         self._flush_timer: Timer | None = None
         self.meter: ByteMeter | None = None
         self.tunnel = False
+        self.zombie: Http2ActiveStream | None = None
 
     # -- sending
 
@@ -142,14 +144,14 @@ class Http2Stream:
                 if self.remote_end and not connection.dispatching:
                     connection.close_stream(self)
                     self.decoder = None  # it knows us, too: only the garbage collector could find the two
-                elif self.remote_end or self._reset_after:
+                elif self.remote_end:
                     self.finish()
             return
         if self.waiting is None:
             self.waiting = deque()
         if data:
             self.waiting.append(data)
-            self._waiting_size += length
+            self._set_waiting_size(self._waiting_size + length)
         self.local_end = end_stream
         self.pump()
         if end_stream and self.waiting is not None:
@@ -189,7 +191,7 @@ class Http2Stream:
             left -= length
             last = ends and not left
             connection.queue_data(frame(DATA, END_STREAM if last else 0, self.id, self._take_waiting(length)))
-        self._waiting_size = left
+        self._set_waiting_size(left)
         if left:
             connection.block(self)
         else:
@@ -226,6 +228,10 @@ class Http2Stream:
             waiting.popleft()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
+    def _set_waiting_size(self, size: int) -> None:
+        self.connection.stats.pending_send_bytes += size - self._waiting_size
+        self._waiting_size = size
+
     def _tell_feeder(self, high: bool) -> None:
         callback = self.watermark
         if callback is None:
@@ -253,7 +259,7 @@ class Http2Stream:
 
     def _end_sending(self) -> None:
         self.local_end = True
-        if self.remote_end or self._reset_after:
+        if self.remote_end:
             self.finish()
 
     def finish(self) -> None:
@@ -271,16 +277,16 @@ class Http2Stream:
             else:
                 self.connection.close_stream(self)
             self.decoder = None
+        if self.zombie is not None:
+            self.zombie.on_encode_complete()
 
     def reset_stream(self, reason: StreamResetReason) -> None:
-        """Give the stream up; what has been encoded to its end is still sent."""
+        """Give the stream up; what has been encoded to its end has been sent, unless it waits for the peer's window."""
         self.decoder = None
         if self.closed:
             return
-        if self.local_end and reason is StreamResetReason.LOCAL_RESET:
-            self._reset_after = True
-            if self.waiting is None:
-                self.finish()
+        if self.local_end and reason is StreamResetReason.LOCAL_RESET and self.waiting is None:
+            self.finish()
         else:
             self._send_reset(RESET_CODES.get(reason, self.reset_code))
 
@@ -289,6 +295,8 @@ class Http2Stream:
         connection.stats.tx_reset += 1
         connection.queue_data(rst_stream(self.id, code))
         connection.close_stream(self)
+        if self.zombie is not None:
+            self.zombie.on_encode_complete()
 
     # -- receiving
 
@@ -313,7 +321,9 @@ class Http2Stream:
         """The stream is over: the bytes that were held against it are the connection's again."""
         held, self.held = self.held, 0
         self.waiting = None
-        self._waiting_size = self._waiting_at = 0
+        self._waiting_at = 0
+        if self._waiting_size:
+            self._set_waiting_size(0)
         if self._flush_timer is not None:
             self._flush_timer.disable()
             self._flush_timer = None

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
+from minienvoy.access_log.context import FormatterContext
 from minienvoy.access_log.formatter import DEFAULT_FORMAT, compile_format, default_formatter
 from minienvoy.errors import ConfigError
+from minienvoy.network.ssl_connection_info import SslConnectionInfo
+from minienvoy.stream_info import ConnectionInfo, StreamInfo
 
 PROXIED = """\
 START_TIME | 2026-11-23T17:07:19.265Z
@@ -315,3 +320,20 @@ def test_a_unix_socket_has_a_path_and_no_port(text_of, tcp):
     assert text_of("DOWNSTREAM_REMOTE_ADDRESS", tcp) == "/run/x.sock"
     assert text_of("DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT(8)", tcp) == "/run/x.sock"
     assert text_of("DOWNSTREAM_REMOTE_PORT", tcp) == "-"
+
+
+def test_what_happened_before_the_request_is_before_it() -> None:
+    stream = StreamInfo()
+    stream.protocol, stream.start_monotonic = "HTTP/1.1", 10.0
+    stream.connection = ConnectionInfo(None, None)
+    stream.connection.ssl = SslConnectionInfo()
+    ask = partial(_formatted, stream)
+    assert ask("%DOWNSTREAM_HANDSHAKE_DURATION% %COMMON_DURATION(DS_HS_BEG:DS_HS_END)%") == "- -"
+    stream.connection.ssl.handshake_begin_time, stream.connection.ssl.handshake_end_time = 9.0, 9.5
+    assert ask("%DOWNSTREAM_HANDSHAKE_DURATION%") == "-500"
+    assert ask("%COMMON_DURATION(DS_HS_BEG:DS_HS_END)% %COMMON_DURATION(DS_HS_END:DS_RX_BEG)%") == "500 500"
+    assert ask("%COMMON_DURATION(DS_RX_BEG:DS_HS_END)%") == "-"
+
+
+def _formatted(stream: StreamInfo, text: str) -> str:
+    return compile_format(text, None).format(FormatterContext(stream))

@@ -191,6 +191,19 @@ def test_the_text_has_everything_that_people_ask_for(config: str, capsys: pytest
         assert part in text
 
 
+def test_the_method_may_stand_before_the_url(explain: Any) -> None:
+    assert explain("PUT", "http://shop.test:10000/cart/7")["request"]["method"] == "PUT"
+    assert explain("PUT", "-X", "POST", "http://shop.test:10000/cart/7")["request"]["method"] == "POST"
+
+
+def test_a_cluster_that_was_drawn_tells_its_share(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "weights.yaml"
+    clusters = "{clusters: [{name: cart, weight: 3}, {name: canary, weight: 0}]}"
+    path.write_text(CONFIG.replace("{cluster: cart, prefix", f"{{weighted_clusters: {clusters}, prefix"))
+    assert main(["minienvoy", "explain", "-c", str(path), "http://shop.test:10000/cart/7"]) == 0
+    assert "cluster       cart: route cart, weight 3 of 3" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -201,6 +214,7 @@ def test_the_text_has_everything_that_people_ask_for(config: str, capsys: pytest
         (("-H", "nonsense", "http://a.test/"), "is no header"),
         (("--source", "me", "http://a.test/"), "'me' is no IP address"),
         ((), "there is no URL to explain"),
+        (("http://a.test/", "b=1"), "one URL at a time, not http://a.test/ and b=1"),
         (("--nope",), "unrecognized arguments: --nope"),
     ],
 )

@@ -752,3 +752,43 @@ def test_an_explanation_tells_what_happened_to_a_request(bench: MakeBench) -> No
         "local_reply",
     ]
     assert str(explanation["timeout"]) == "timeout: stream_idle_timeout, because reached after 2.000 s"
+
+
+# -- lifetimes
+
+
+def test_a_jitter_makes_a_connection_live_longer_and_never_shorter(bench: MakeBench) -> None:
+    b = bench(hcm=common(max_connection_duration="10s", max_connection_duration_jitter={"value": 50}))
+    b.config.draw = lambda: 0.5
+    client = b.client()
+    b.advance(12.4)
+    assert not client.gone
+    b.advance(0.2)
+    assert client.gone
+
+
+def test_a_jitter_makes_a_drain_take_longer(bench: MakeBench) -> None:
+    b = bench(
+        DIRECT,
+        hcm=common(max_connection_duration="1s") | {"drain_timeout": "4s", "drain_timeout_jitter": {"value": 100}},
+    )
+    b.config.draw = lambda: 0.25
+    client = b.client().send(GET)
+    b.advance(1 + 4.9)
+    assert not client.gone
+    b.advance(0.2 + 1)
+    assert client.gone
+
+
+def test_a_safe_end_is_told_with_the_next_response(bench: MakeBench) -> None:
+    b = bench(hcm=common(max_connection_duration="1s") | {"http1_safe_max_connection_duration": True})
+    client = b.client().send(GET)
+    b.advance(2)
+    b.upstream.send(OK)
+    assert b"connection: close" not in client.received()
+    b.advance(20)
+    assert not client.gone
+    client.send(GET)
+    b.upstream.send(OK)
+    assert b"connection: close" in client.received()
+    assert client.gone

@@ -2,7 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from minienvoy.http.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry, join_repeated
+from minienvoy.http.header_map import (
+    KIND,
+    ORDINARY,
+    HeaderMap,
+    RequestHeaderMap,
+    ResponseHeaderMap,
+    entry,
+    join_repeated,
+)
 
 
 def test_headers_keep_their_order_and_their_repetitions() -> None:
@@ -102,3 +110,12 @@ def test_repetitions_are_joined_where_the_first_stands() -> None:
 
 def test_a_map_shows_what_it_holds() -> None:
     assert repr(HeaderMap.of([("a", "b")])) == "HeaderMap([('a', 'b')])"
+
+
+def test_ordinary_kinds_are_those_of_the_least_bits_and_fit_into_one_digit() -> None:
+    kinds = list(KIND.values())
+    ordinary = [kind for kind in kinds if kind <= ORDINARY]
+    assert kinds == sorted(kinds)
+    assert sum(ordinary) == ORDINARY < 2**30
+    assert {b"content-length", b"x-request-id"} <= {name for name, kind in KIND.items() if kind <= ORDINARY}
+    assert not any(KIND[name] <= ORDINARY for name in (b"connection", b"transfer-encoding", b"x-forwarded-for", b"te"))

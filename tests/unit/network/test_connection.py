@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
+import pytest
+
 from minienvoy.event.simulated import SimulatedDispatcher
+from minienvoy.event.write_queue import MOST_BYTES, MOST_CHUNKS, MOST_WAITING, WriteQueue
 from minienvoy.network.address import Address
 from minienvoy.network.connection import (
     Connection,
@@ -472,3 +475,95 @@ def test_closed_connection_is_freed_without_the_garbage_collector() -> None:
         assert gone() is None
     finally:
         gc.enable()
+
+
+# -- what is written leaves at the end of the turn, or before the connection ends
+
+
+def in_turns(*, half_close: bool = False) -> Bench:
+    """A bench whose event loop turns, as a real one does."""
+    b = Bench(half_close=half_close)
+    b.dispatcher.write_queue = WriteQueue(b.turns.call_soon)
+    b.connection = Connection(b.dispatcher, b.connection.info, 1000)
+    b.connection.half_close = half_close
+    b.connection.add_callbacks(b.filter)
+    b.connection.add_read_filter(b.filter)
+    return b.start()
+
+
+def test_writes_of_a_turn_leave_together_at_its_end() -> None:
+    b = in_turns()
+    b.connection.write(b"1")
+    b.connection.write(b"2")
+    assert (b.transport.buffer, b.connection.bytes_sent) == (b"", 2)
+    b.turns.turn()
+    assert b.transport.buffer == b"12"
+
+
+@pytest.mark.parametrize("kind", list(ConnectionCloseType))
+def test_what_was_written_is_given_to_the_transport_before_the_connection_is_closed(kind: ConnectionCloseType) -> None:
+    b = in_turns()
+    b.connection.write(b"1")
+    b.connection.close(kind)
+    assert b.transport.buffer == b"1"
+    b.turns.turn()
+    assert b.transport.buffer == b"1"
+
+
+def test_what_was_written_is_given_to_the_transport_before_its_own_end() -> None:
+    b = in_turns(half_close=True)
+    b.connection.write(b"1")
+    b.connection.write_half_close()
+    assert (b.transport.buffer, b.calls) == (b"1", ["eof"])
+
+
+def test_what_was_written_is_given_to_the_transport_when_the_peer_ends_the_connection() -> None:
+    b = in_turns()
+    b.connection.write(b"1")
+    assert not b.connection.eof_received()
+    assert (b.transport.buffer, b.calls, b.heard) == (b"1", ["abort"], ["REMOTE_CLOSE"])
+
+
+def test_what_was_written_on_a_connection_that_is_lost_is_lost() -> None:
+    b = in_turns()
+    b.connection.write(b"1")
+    b.connection.connection_lost(None)
+    b.turns.turn()
+    assert b.transport.buffer == b""
+
+
+def test_a_long_turn_does_not_keep_what_was_written_waiting_for_its_end() -> None:
+    many = [in_turns() for _ in range(MOST_WAITING)]
+    for b in many:
+        b.connection._write_queue = many[0].dispatcher.write_queue
+    for b in many[:-1]:
+        b.connection.write(b"1")
+    assert not any(b.transport.buffer for b in many)
+    many[-1].connection.write(b"1")
+    assert all(b.transport.buffer == b"1" for b in many)
+
+
+def test_each_class_of_connections_has_its_own_copy_of_the_busiest_methods() -> None:
+    class Other(Connection):
+        pass
+
+    class Further(Other):
+        def write(self, data: bytes) -> None: ...
+
+    assert Other.write is not Connection.write
+    assert Other.write.__code__.co_code == Connection.write.__code__.co_code
+    assert Other.data_received.__qualname__ == "Connection.data_received"
+    assert Further.write.__qualname__.endswith("Further.write")
+
+
+def test_large_pieces_leave_at_once_and_in_order_and_so_do_many_small_ones() -> None:
+    b = in_turns()
+    b.connection.write(b"1")
+    b.connection.write(b"2" * (MOST_BYTES + 1))
+    assert b.transport.flush() == b"1" + b"2" * (MOST_BYTES + 1)
+    for _ in range(MOST_CHUNKS + 1):
+        b.connection.write(b"3")
+    assert b.transport.flush() == b"3" * (MOST_CHUNKS + 1)
+    b.connection.write(b"4")
+    b.turns.turn()
+    assert b.transport.buffer == b"4"

@@ -20,7 +20,8 @@ class Router:
         self.config.stats.rq_total += 1
         self.happened.append(("begins anew", headers is self.request_headers, end_stream))
 
-    def no_healthy_upstream(self, details: str) -> None:
+    def no_healthy_upstream(self, details: str, waited: bool) -> None:
+        assert waited
         self.happened.append(details)
 
 

@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from minienvoy.config.schema import message_class
+from minienvoy.extensions.internal_redirect import filter_state
+from minienvoy.router.internal_redirect import RedirectTarget
 from tests.unit.http_bench import GET, OK, Bench
 
 MakeBench = Callable[..., Bench]
@@ -87,3 +90,21 @@ def test_a_redirect_is_explained(bench: MakeBench) -> None:
     first, second = b.explanations
     assert first["internal_redirect"].chose == "/new"
     assert second["internal_redirect"].because == "too_many_redirects"
+
+
+@pytest.mark.parametrize(
+    ("state", "if_absent", "followed"),
+    [
+        ({}, False, False),
+        ({}, True, True),
+        ({"k": True}, False, True),
+        ({"k": False}, True, False),
+        ({"k": 1}, True, True),
+    ],
+)
+def test_a_filter_may_decide_whether_a_redirect_is_followed(
+    state: dict[str, Any], if_absent: bool, followed: bool
+) -> None:
+    config = message_class(filter_state.CONFIG_TYPE)(redirect_enabled_key="k", redirect_if_absent=if_absent)
+    accepts = filter_state.create_filter_state(config, "route")
+    assert accepts(RedirectTarget("other", False, False, state)) is followed

@@ -125,8 +125,8 @@ def test_limits_are_kept_by_stage() -> None:
     assert made.of_stage(1) == ()
 
 
-def test_an_extension_is_not_supported() -> None:
-    with pytest.raises(ConfigError, match="extension is not supported"):
+def test_expressions_are_not_supported() -> None:
+    with pytest.raises(ConfigError, match="Didn't find a registered implementation"):
         policy({"actions": [{"extension": {"name": "x", "typed_config": {"@type": EXPRESSION, "text": "a"}}}]})
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from minienvoy.stream_info import ResponseFlag
+from minienvoy.upstream.resource_manager import RecentResource
 from tests.unit.http_bench import GET, OK, Bench, Upstream
 
 MakeBench = Callable[..., Bench]
@@ -393,3 +394,79 @@ def test_a_redirect_within_is_followed_after_a_retry(bench: MakeBench) -> None:
     assert len(b.upstreams) == 2, "the first was not free yet when the redirect was followed"
     b.upstreams[0].send(OK)
     assert client.received().startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+# -- budgets of the recent past, other clusters
+
+
+def test_a_budget_may_go_by_the_requests_of_the_recent_past(bench: MakeBench) -> None:
+    budget = {"budget_percent": {"value": 10}, "min_retry_concurrency": 0, "budget_interval": "3600s"}
+    b = bench(retrying(), cluster={"circuit_breakers": {"thresholds": [{"retry_budget": budget}]}})
+    client = b.client()
+    for _ in range(9):
+        client.send(GET)
+        b.upstream.send(OK)
+    client.received()
+    b.advance(3599)
+    client.send(GET)
+    b.upstream.send(NO)
+    assert client.received() == b""  # one of ten
+    b.advance(0.1)
+    b.upstream.send(OK)
+    assert client.received().startswith(b"HTTP/1.1 200 ")
+    b.advance(3601)
+    client.send(GET)
+    b.upstream.send(NO)
+    assert client.received().startswith(b"HTTP/1.1 503 ")
+    assert attempts(b) == ["None, because 5xx: 503, but too many retries under way (0 of 0)"]
+
+
+def test_what_is_remembered_of_a_busy_hour_is_bounded() -> None:
+    now = [0.0]
+    resource = RecentResource(10**6, 3600.0, lambda: now[0])
+    for _ in range(20_000):
+        now[0] += 0.5
+        resource.current += 1
+        resource.current -= 1
+    assert len(resource._buckets) <= 101
+    assert abs(resource.recent - 7200) <= 144
+
+
+def test_a_retry_may_go_to_another_of_the_weighted_clusters(bench: MakeBench) -> None:
+    routes = retrying(refresh_cluster_on_retry=True)
+    del routes[0]["route"]["cluster"]
+    routes[0]["route"]["weighted_clusters"] = {
+        "clusters": [{"name": "a", "weight": 1_000_000}, {"name": "empty", "weight": 1}]
+    }
+    b = bench(routes)
+    client = b.client().send(GET)
+    b.upstream.send(NO)
+    b.advance(0.1)
+    assert client.received().endswith(b"no healthy upstream")
+    assert [each.chose for each in b.explanations.last().all("cluster")] == ["a", "empty"]
+    assert b.explanations.last().all("cluster")[-1].because == "refresh_cluster_on_retry"
+
+
+# -- what an explanation says of breakers
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "words"),
+    [
+        ({"max_connections": 1, "max_pending_requests": 0}, "pending requests 0 of 0"),
+        ({"max_requests": 1}, "requests 1 of 1"),
+    ],
+)
+def test_a_breaker_that_is_open_is_told_with_its_counts(
+    bench: MakeBench, thresholds: dict[str, int], words: str
+) -> None:
+    b = bench(cluster={"circuit_breakers": {"thresholds": [thresholds]}})
+    if "max_requests" in thresholds:
+        b.client().send(GET)
+    refused = b.client().send(GET)
+    assert b"x-envoy-overloaded: true" in refused.received()
+    decision = b.explanations.last()["connection"]
+    assert decision.chose is None
+    assert words in decision.because
+    for upstream in b.upstreams:
+        upstream.send(OK)

@@ -55,7 +55,7 @@ def test_what_the_client_has_shown_of_itself(
     context: dict[str, bool],
     matches: bool,
 ) -> None:
-    facts = ssl and SimpleNamespace(peer_certificate_presented=ssl[0], peer_certificate_validated=ssl[1])
+    facts = ssl and SimpleNamespace(peer_certificate_presented=ssl[0], validated=ssl[1])
     stream.connection = SimpleNamespace(ssl=facts)  # type: ignore[assignment]
     assert bool(route_config(answering(tls_context=context)).route(request_headers(), stream)) is matches
 

@@ -133,4 +133,5 @@ def test_help_says_what_has_no_effect_and_what_is_ours():
         "--explain",
         "--unsupported",
         "--http1-codec",
+        "--http2-codec",
     ]

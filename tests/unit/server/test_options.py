@@ -46,8 +46,9 @@ def test_a_tag_has_a_name_and_a_value():
 
 
 def test_our_own_flags_have_values_too():
-    asked = options("--seed", "7", "--explain", "--unsupported", "warn", "--http1-codec", "h11")
-    assert (asked.seed, asked.explain, asked.unsupported, asked.http1_codec) == (7, True, "warn", "h11")
+    asked = options("--seed", "7", "--explain", "--unsupported", "warn", "--http1-codec", "h11", "--http2-codec", "h2")
+    assert (asked.seed, asked.explain, asked.unsupported) == (7, True, "warn")
+    assert (asked.http1_codec, asked.http2_codec) == ("h11", "h2")
 
 
 def test_flags_that_envoy_warns_of_are_remembered():
@@ -88,6 +89,7 @@ def test_flags_that_envoy_warns_of_are_remembered():
         (["--stats-tag", "ä:b"], "misformatted stats-tag 'ä:b' contains invalid char in 'ä'"),
         (["--unsupported", "x"], "unknown --unsupported 'x', one of refuse, warn"),
         (["--http1-codec", "x"], "unknown --http1-codec 'x', one of native, h11"),
+        (["--http2-codec", "x"], "unknown --http2-codec 'x', one of native, h2"),
     ],
 )
 def test_a_value_that_makes_no_sense_is_refused_in_envoys_words(arguments, problem):

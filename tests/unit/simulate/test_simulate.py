@@ -108,7 +108,10 @@ def test_text_has_a_row_for_each_host_and_what_changed(simulate: Simulate) -> No
     told = simulate("--requests", "600", "--event", "3 down 10.0.0.1:80", "--event", "9 up 10.0.0.1:80")
     assert "cluster users: round robin, 600 requests" in told
     assert "10.0.0.1:80        0    0.0%   -33.3%" in told
-    assert told.endswith("9 s  10.0.0.1:80 up\n  no requests\n")
+    assert told.endswith(
+        "9 s  10.0.0.1:80 up\n  no requests\n"
+        "  the last request is sent before 6 s; more --requests, or a lower --rate, take longer\n"
+    )
 
 
 def test_nobody_may_be_chosen(simulate: Simulate) -> None:
@@ -130,6 +133,9 @@ def test_subsets_take_requests_that_match(simulate: Simulate) -> None:
         ("40 down", "is no event"),
         ("x down a:1", "is no number"),
         ("40 explode a:1", "nothing is called 'explode'"),
+        ("40 dwon a:1", "did you mean down?"),
+        ("40 weight a:1", "say SECONDS weight HOST WEIGHT"),
+        ("40 down a:1 5", "say SECONDS down HOST"),
         ("-1 down a:1", "out of range"),
         ("40 weight a:1 0", "out of range"),
         ("nan down a:1", "out of range"),
@@ -146,7 +152,10 @@ def test_an_event_that_is_none_is_refused(line: str, words: str) -> None:
         (("--event", "1 down 9.9.9.9:9"), "there is no such host"),
         (("--event", "1 add 10.0.0.1:80"), "it is there already"),
         (("--event", "1 add somewhere"), "is not an address with a port"),
+        (("--event", "1 down 10.0.0.22:80"), "did you mean 10.0.0.2:80?"),
         (("--cluster", "nope"), "there is no cluster 'nope'"),
+        (("--cluster", "user"), "did you mean users?"),
+        (("--request", "1"), "did you mean --requests?"),
         (("--requests", "0"), "not a number from 1"),
         (("--format", "xml"), "neither text nor json"),
         (("--match", "x"), "not key=value"),
@@ -164,3 +173,18 @@ def test_events_come_from_a_file_too(simulate: Simulate, tmp_path: Path) -> None
     events.write_text("- {at: 1, what: down, host: '10.0.0.1:80'}\n- 2 up 10.0.0.1:80\n")
     told = simulate("--requests", "300", "--format", "json", "--events", str(events))
     assert [phase["at"] for phase in told["phases"]] == [0.0, 1.0, 2.0]
+
+
+def test_why_there_was_no_host_is_told(simulate: Simulate) -> None:
+    fields = "common_lb_config: {healthy_panic_threshold: {value: 0}}"
+    down = [word for host in (1, 2, 3) for word in ("--event", f"1 down 10.0.0.{host}:80")]
+    assert "no host: no healthy hosts" in simulate("--requests", "300", *down, fields=fields)
+    subset = "lb_subset_config: {subset_selectors: [{keys: [v]}]}"
+    assert "say --match" in simulate("--requests", "10", fields=subset)
+
+
+def test_a_cluster_whose_hosts_are_elsewhere_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "envoy.yaml"
+    path.write_text("static_resources: {clusters: [{name: a, type: ORIGINAL_DST, lb_policy: CLUSTER_PROVIDED}]}")
+    assert main(["minienvoy", "simulate", "-c", str(path)]) == 1
+    assert "the hosts of cluster 'a' are not in its configuration" in capsys.readouterr().err

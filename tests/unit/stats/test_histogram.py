@@ -85,3 +85,20 @@ def test_many_different_values_without_a_merge_stay_bounded_and_counted() -> Non
         assert len(histogram._pending) <= MAX_PENDING
     histogram.merge()
     assert histogram.cumulative_statistics().sample_count == 10 * MAX_PENDING
+
+
+def test_what_is_recorded_in_a_part_counts_in_the_whole_whichever_is_merged_first() -> None:
+    for first in (0, 1):
+        whole, inside, outside = Histogram("ms"), Histogram("ms"), Histogram("ms")
+        for part in (inside, outside, outside):
+            part.become_part_of(whole)
+        for value in range(MAX_PENDING + 2):
+            outside.record(value)
+        inside.record(5)
+        for histogram in ((whole, inside, outside), (inside, outside, whole))[first]:
+            histogram.merge()
+        counts = [each.interval_statistics().sample_count for each in (whole, inside, outside)]
+        assert counts == [MAX_PENDING + 3, 1, MAX_PENDING + 2]
+        whole.merge()
+        assert whole.interval_statistics().sample_count == 0
+        assert whole.cumulative_statistics().sample_count == MAX_PENDING + 3

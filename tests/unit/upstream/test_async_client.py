@@ -60,7 +60,8 @@ def test_a_request_and_its_response(bench: MakeBench) -> None:
     b, heard = bench(), Heard()
     ask(b, heard, b"hello")
     assert b.upstream.received() == (
-        b"POST /ask HTTP/1.1\r\nhost: host\r\ncontent-length: 5\r\nx-envoy-internal: true\r\n\r\nhello"
+        b"POST /ask HTTP/1.1\r\nhost: host\r\ncontent-length: 5\r\nx-envoy-internal: true\r\n"
+        b"x-forwarded-for: 127.0.0.1\r\n\r\nhello"
     )
     b.upstream.send(OK)
     assert heard.events == [(200, b"ok")]
@@ -188,3 +189,66 @@ def test_messages_come_out_whole_however_they_are_split() -> None:
         assert decoder.empty
     with pytest.raises(ValueError, match="message"):
         GrpcDecoder(4).feed(grpc_frame(b"hello"))
+
+
+def test_a_timeout_is_told_and_who_asked_before_is_not_forgotten(bench: MakeBench) -> None:
+    b, heard = bench(), Heard()
+    headers = RequestHeaderMap(b"GET", b"/ask", b"host")
+    headers.add(b"x-forwarded-for", b"1.2.3.4")
+    client_of(b).send("a", headers, b"", heard, timeout=0.25)
+    b.turns.settle()
+    assert b.upstream.received().endswith(
+        b"x-forwarded-for: 1.2.3.4,127.0.0.1\r\nx-envoy-internal: true\r\nx-envoy-expected-rq-timeout-ms: 250\r\n\r\n"
+    )
+
+
+def test_what_waits_for_a_connection_is_bounded(bench: MakeBench) -> None:
+    b = bench(accepts=False, cluster={"per_connection_buffer_limit_bytes": {"value": 100}})
+    heard = StreamHeard()
+    stream = client_of(b).start("a", heard)
+    stream.send_headers(RequestHeaderMap(b"POST", b"/", b"a"), False)
+    stream.send_data(b"x" * 100, False)
+    assert heard.events == []
+    stream.send_data(b"x", False)
+    assert heard.events == ["reset"]
+    assert stream.done
+    assert b.stat("cluster.upstream_rq_pending_active") == 0
+
+
+def test_who_can_stop_is_told_to_and_goes_on_when_there_is_a_connection(bench: MakeBench) -> None:
+    b = bench(accepts=False, cluster={"per_connection_buffer_limit_bytes": {"value": 100}})
+    heard = StreamHeard()
+    told: list[bool] = []
+    stream = client_of(b).start("a", heard)
+    stream.above_watermark = told.append
+    stream.send_headers(RequestHeaderMap(b"POST", b"/", b"a"), False)
+    for _ in range(3):
+        stream.send_data(b"x" * 60, False)
+    assert told == [True]
+    b.upstream.accept()
+    assert told[:2] == [True, False]
+    names = ("cluster.upstream_flow_control_backed_up_total", "cluster.upstream_flow_control_drained_total")
+    assert b.stats(*names) == [1, 1]
+    assert heard.events == []
+
+
+class StreamHeard:
+    """What comes of a stream, in a word each."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def on_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None:
+        self.events.append(f"headers {headers.status}")
+
+    def on_data(self, data: bytes, end_stream: bool) -> None:
+        self.events.append(f"data {len(data)}")
+
+    def on_trailers(self, trailers: HeaderMap) -> None:
+        self.events.append("trailers")
+
+    def on_complete(self) -> None:
+        self.events.append("complete")
+
+    def on_reset(self) -> None:
+        self.events.append("reset")

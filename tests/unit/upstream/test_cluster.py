@@ -10,7 +10,8 @@ from minienvoy.errors import ConfigError
 from minienvoy.http.http1.header_formatter import proper_case_words
 from minienvoy.network.address import Address
 from minienvoy.stats.store import Store
-from minienvoy.upstream.cluster import Cluster, ClusterContext, TcpKeepalive, create_cluster
+from minienvoy.upstream.cluster import Cluster, ClusterContext, create_cluster
+from minienvoy.upstream.cluster_info import TcpKeepalive
 from minienvoy.upstream.host import HostSet
 
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"

@@ -233,3 +233,14 @@ def test_more_connections_than_are_needed_where_that_is_wanted(bench: MakeBench)
     b = bench(cluster={**options, "preconnect_policy": {"per_upstream_preconnect_ratio": 2.0}})
     b.client().send(GET)
     assert len(b.upstreams) == 2
+
+
+def test_a_host_forgets_who_has_waited_for_it(bench: MakeBench) -> None:
+    b = bench(accepts=False, cluster=http2())
+    client = b.client().send(GET)
+    (host,) = b.cluster.hosts()
+    assert host.stats.rq_pending_active == 1
+    b.upstream.accept()
+    assert host.stats.rq_pending_active == 0
+    answer(b, b.upstream.send(settings_frame([])), 1)
+    assert status(client) == b"200"

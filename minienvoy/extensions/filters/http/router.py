@@ -5,7 +5,7 @@ Envoy: `source/extensions/filters/http/router/config.cc`. The filter itself is `
 
 from __future__ import annotations
 
-from functools import partial
+from types import MethodType
 from typing import Any
 
 from ....config.fields import honours
@@ -48,8 +48,10 @@ def create_router(config: Any, context: FactoryContext) -> HttpFilterFactory:
         upstream_logs=_upstream_logs(config, context),
         dynamic_stats=not config.HasField("dynamic_stats") or config.dynamic_stats.value,
         zone=server.node.locality.zone,
+        overload=context.overload,
     )
-    return partial(Router, settings)
+    # As a `partial`, but the interpreter calls a bound method more quickly, and this is done for each request.
+    return MethodType(Router, settings)
 
 
 class _MakeCodec:

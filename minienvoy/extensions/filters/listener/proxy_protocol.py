@@ -113,6 +113,8 @@ class ProxyProtocol(ListenerFilter):
         except OSError:
             return self._refuse()
         if header.remote is not None:
+            if header.local != socket.info.local_address:
+                socket.info.local_address_restored = True
             socket.info.remote_address, socket.info.local_address = header.remote, header.local
         return FilterStatus.CONTINUE
 

@@ -217,7 +217,11 @@ def check_connection_manager(config: Any, path: str) -> None:
 @NETWORK_FILTERS.register("envoy.filters.network.http_connection_manager", CONFIG_TYPE)
 def create_http_connection_manager(config: Any, context: FactoryContext) -> NetworkFilterFactory:
     compiled = compile_connection_manager(config, context)
-    return lambda: ConnectionManager(compiled)
+    if compiled.overload is None:
+        return lambda: ConnectionManager(compiled)
+    from ....http.shedding_connection import SheddingConnectionManager
+
+    return lambda: SheddingConnectionManager(compiled)
 
 
 def compile_connection_manager(config: Any, context: FactoryContext, path: str = "") -> ConnectionManagerConfig:
@@ -233,7 +237,7 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
     route_config = _route_config(config, server, join)
     common, http1 = config.common_http_protocol_options, config.http_protocol_options
     # The admin interface is for whoever wants to know what is wrong.
-    overload = server.overload if config.stat_prefix != "admin" else None
+    overload = context.overload if config.stat_prefix != "admin" else None
     internal = config.internal_address_config if config.HasField("internal_address_config") else None
     filters_context = context.for_http_filters(http_scope)
     filter_chain = create_filter_chain(config.http_filters, filters_context, f"{join}http_filters")
@@ -372,18 +376,18 @@ def _codec_maker(config: Any, context: FactoryContext) -> Callable[[ConnectionMa
             return made
         from ....http.http2.conn_manager import Http2ConnectionManager
         from ....http.http2.keepalive import Keepalive
-        from ....http.http2.server_connection import ServerConnection as Http2ServerConnection
+        from ....http.http2.selection import server_codec as http2_server_codec
 
         if not http2_stats:
             http2_stats.append(server.stats.scope("http2").struct(Http2CodecStats))
-        manager.__class__ = Http2ConnectionManager
+        manager.__class__ = manager.http2_class()
         assert isinstance(manager, Http2ConnectionManager)
         manager.become()
-        make_http2: type[Http2ServerConnection] = Http2ServerConnection
-        if server.byte_meters:
-            from ....http.http2.metered import MeteredServerConnection as make_http2
+        make_http2 = http2_server_codec(server.http2_codec, server.byte_meters)
         codec = make_http2(manager.connection, manager, http2_settings, http2_stats[0], server.dispatcher.post)
         codec.flush_timeout = flush_timeout
+        if manager.config.overload is not None:
+            codec.scaled = manager.config.overload.scaled
         if http2_settings.keepalive_interval:
             codec.keepalive = Keepalive(codec, server.dispatcher, draw, manager.on_keepalive_timeout)
         return codec

@@ -65,6 +65,8 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
     _early_data: bytes | None = None
     _early_end_stream = False
     _early_reading = True
+    _splices_up = True
+    """Bulk from the client need not pass through here."""
 
     def __init__(self, config: TcpProxyConfig) -> None:
         self._config = config
@@ -113,7 +115,7 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
         upstream.write(data)
         if end_stream:
             upstream.connection.write_half_close()
-        elif size >= BULK_CHUNK:
+        elif size >= BULK_CHUNK and self._splices_up:
             upstream.on_bulk_up(size)
         if self._idle_timer is not None:
             self._idle_timer.enable(self._config.idle_timeout)
@@ -395,4 +397,9 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
 @NETWORK_FILTERS.register("envoy.filters.network.tcp_proxy", TYPE)
 def create_tcp_proxy_filter(config: Any, context: FactoryContext) -> NetworkFilterFactory:
     settings = TcpProxyConfig.from_proto(config, context)
-    return lambda: TcpProxyFilter(settings)
+    overload = context.overload
+    if overload is None:
+        return lambda: TcpProxyFilter(settings)
+    from .tcp_proxy_shedding import SheddingTcpProxyFilter
+
+    return lambda: SheddingTcpProxyFilter(settings, overload)

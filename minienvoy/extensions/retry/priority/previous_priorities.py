@@ -13,6 +13,7 @@ from typing import Any, Final
 from ....config.fields import honours
 from ....router.retry_policy import RETRY_PRIORITIES, AttemptedRetryPriority
 from ....upstream.host import Host, HostSet
+from ....upstream.load_balancer import PriorityOf
 from ....upstream.priority_load import PriorityLoad, availability, spread
 
 CONFIG_TYPE: Final = "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig"
@@ -32,10 +33,13 @@ class PreviousPriorities:
     def on_host_attempted(self, host: Host) -> None:
         self._attempted.append(host)
 
-    def determine_priority_load(self, host_sets: Sequence[HostSet], load: PriorityLoad) -> PriorityLoad:
+    def determine_priority_load(
+        self, host_sets: Sequence[HostSet], load: PriorityLoad, priority_of: PriorityOf
+    ) -> PriorityLoad:
         attempted = len(self._attempted)
         if attempted >= self._update_frequency and attempted % self._update_frequency == 0:
-            self._excluded.update(host.priority for host in self._attempted)
+            found = map(priority_of, self._attempted)
+            self._excluded.update(priority for priority in found if priority is not None)
             self._load = self._adjusted(host_sets, load)
         return load if self._load is None else self._load
 

@@ -101,7 +101,7 @@ async def test_a_terminating_pod_drains_and_serves_what_it_has(world: KubeWorld)
     assert cluster.hosts()[0].health_flags == HealthFlag.EDS_STATUS_DRAINING
     assert drained == ["connections"]
     world.api.put("endpointslices", web(leaving))
-    await world.advance(1.2)
+    await world.advance()
     assert world.healthy() == ["10.0.0.1:8080"]
     world.api.put("endpointslices", web())
     await world.advance()
@@ -197,7 +197,11 @@ def nothing_there(path: str, query: dict[str, str]) -> FakeResponse:
     return FakeResponse(200, b'{"kind":"Status","status":"Failure"}')
 
 
-FAULTS = [down, of_500, html, half, silence, empty, nothing_there]
+def beyond_us(path: str, query: dict[str, str]) -> FakeResponse:
+    raise RecursionError("a hundred thousand brackets")
+
+
+FAULTS = [down, beyond_us, of_500, html, half, silence, empty, nothing_there]
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=[each.__name__ for each in FAULTS])
@@ -244,6 +248,19 @@ async def test_credentials_are_renewed_after_401(world: KubeWorld) -> None:
     assert world.api.forgotten == 2
 
 
+async def test_an_error_of_ours_does_not_end_it(world: KubeWorld) -> None:
+    world.api.put("endpointslices", web(pod("10.0.0.1")))
+    cluster = await world.start()
+    apply, cluster.subscription._on_update = cluster.subscription._on_update, lambda assignment: iter(1, 1 / 0)
+    world.api.put("endpointslices", web(pod("10.0.0.2")))
+    with pytest.raises(ZeroDivisionError):
+        await world.advance()
+    cluster.subscription._on_update = apply
+    world.api.put("endpointslices", web(pod("10.0.0.3")))
+    await world.advance()
+    assert world.hosts() == ["10.0.0.3:8080"]
+
+
 async def test_a_service_that_may_not_be_looked_at_is_done_without(world: KubeWorld) -> None:
     world.api.put("endpointslices", web(pod("10.0.0.1")))
     world.api.answer = lambda path, query: FakeResponse(403, b"{}") if path.endswith("services") else None
@@ -278,6 +295,13 @@ async def test_clusters_of_the_same_service_share_their_watches(world: KubeWorld
     world.clusters["d"].stop()
     await world.settle()
     assert world.discovery.watches() == []
+
+
+async def test_several_api_servers_are_told_apart(world: KubeWorld) -> None:
+    for name, value in (("c", {}), ("d", {"context": "far"}), ("e", {"kubeconfig": "/other"})):
+        await world.start(value, name)
+    for prefix in ("kubernetes", "kubernetes.far", "kubernetes.3"):
+        assert world.store.value(f"{prefix}.services.shop.web.objects") == 1
 
 
 async def test_many_services_of_a_namespace_are_one_watch(world: KubeWorld) -> None:
@@ -323,6 +347,7 @@ async def test_pods_by_label_without_a_service(world: KubeWorld) -> None:
     await world.settle()
     assert world.hosts() == ["10.0.0.1:8080"]
     assert [path for _, path, _ in world.api.requests] == ["/api/v1/namespaces/shop/pods"] * 2
+    assert world.store.value("kubernetes.pods.shop.app_web.objects") == 1
     world.api.delete("pods", "a")
     await world.advance()
     assert world.hosts() == []

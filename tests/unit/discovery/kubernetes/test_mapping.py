@@ -291,6 +291,13 @@ def test_names_are_endpoints_too() -> None:
     assert [(each.address, each.family) for each in mapped(item).hosts.values()] == [("db.example.com", "FQDN")]
 
 
+@pytest.mark.parametrize("address", ["example.com", "1.2.3", "::1", "10.0.0.1:80", "10.0.0.1\0", " ", "٣.0.0.1"])
+def test_what_is_no_address_is_not_connected_to(address: str) -> None:
+    assert list(why(mapped(slice_of("web", "a", endpoint(address)))).values()) == [
+        f"address: {address} is none of the type IPv4"
+    ]
+
+
 # 7: headless, ExternalName
 
 

@@ -53,11 +53,11 @@ def test_an_eds_resource_names_service_and_port() -> None:
 
 def test_narrower_networks_are_rewritten_first() -> None:
     settings = from_values(
-        {**WEB, "address_rewrite": {"10.0.0.0/8": "a", "10.1.0.0/16": "b:1", "fd00::/8": "::1"}}, "v"
+        {**WEB, "address_rewrite": {"10.0.0.0/8": "127.0.0.1", "10.1.0.0/16": "[::2]:1", "fd00::/8": "::1"}}, "v"
     )
     assert [(str(each.network), each.host, each.port) for each in settings.address_rewrite] == [
-        ("10.1.0.0/16", "b", 1),
-        ("10.0.0.0/8", "a", 0),
+        ("10.1.0.0/16", "::2", 1),
+        ("10.0.0.0/8", "127.0.0.1", 0),
         ("fd00::/8", "::1", 0),
     ]
 
@@ -83,6 +83,10 @@ def test_narrower_networks_are_rewritten_first() -> None:
         ({**WEB, "pod_labels": "app"}, "value.pod_labels", "a list of texts"),
         ({**WEB, "address_rewrite": {"10.0.0.1/8": "a"}}, "value.address_rewrite", "neither an address nor a network"),
         ({**WEB, "address_rewrite": {"10.0.0.1": 1.0}}, "value.address_rewrite", "a host is expected for 10.0.0.1"),
+        ({**WEB, "address_rewrite": {"10.0.0.1": "localhost:80"}}, "value.address_rewrite", "'localhost:80' is no IP"),
+        ({**WEB, "address_rewrite": {"10.0.0.1": "::1:99999999"}}, "value.address_rewrite", "is no IP address"),
+        ({**WEB, "address_rewrite": {"10.0.0.1": "1.2.3.4:x"}}, "value.address_rewrite", "is no IP address"),
+        ({**WEB, "address_rewrite": {"10.0.0.1": "[::1]:70000"}}, "value.address_rewrite", "nor one with a port"),
         ({**WEB, "address_rewrite": ["a"]}, "value.address_rewrite", "networks and their hosts"),
         ({"services": [], "port": "http"}, "value.services", "a list of services is expected"),
         ({"services": ["a/b", 1.0], "port": "http"}, "value.services[1]", "a service is expected, not 1"),

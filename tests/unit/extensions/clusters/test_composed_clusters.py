@@ -186,7 +186,15 @@ def test_an_address_that_is_none(text: str) -> None:
 def test_every_endpoint_has_statistics_if_that_is_wanted(world: World) -> None:
     world.load(plain("one", 1, track_cluster_stats={"per_endpoint_stats": True}))
     world.cluster("one").hosts()[0].stats.rq_total = 5
-    counters = {sample.name: sample.value for sample in world.store.counters()}
-    gauges = {sample.name: sample.value for sample in world.store.gauges()}
-    assert counters["cluster.one.endpoint.127.0.0.1_1.rq_total"] == 5
-    assert gauges["cluster.one.endpoint.127.0.0.1_1.healthy"] == 1
+    metrics = {metric.sample.name: metric for metric in world.store.host_metrics()}
+    requests = metrics["cluster.one.endpoint.127.0.0.1_1.rq_total"]
+    assert (requests.sample.value, requests.gauge, requests.tag_extracted_name) == (
+        5,
+        False,
+        "cluster.endpoint.rq_total",
+    )
+    assert requests.tags == (("envoy.cluster_name", "one"), ("envoy.endpoint_address", "127.0.0.1:1"))
+    assert metrics["cluster.one.endpoint.127.0.0.1_1.healthy"].gauge
+    assert world.store.value("cluster.one.endpoint.127.0.0.1_1.healthy") == 1
+    world.cluster("one").stop()
+    assert world.store.host_metrics() == []

@@ -346,3 +346,59 @@ def test_panic_may_fail_traffic(make_world: Callable[..., World]) -> None:
     world.update(host(1), host(2, flags=SICK), host(3, flags=SICK))
     assert balancer.choose_host(None) is None
     assert world.stats.lb_healthy_panic == 1
+
+
+WEIGHTED = "client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin"
+WEIGHTED_CHILD = {
+    "policies": [
+        {
+            "typed_extension_config": {
+                "name": "child",
+                "typed_config": {"@type": f"type.googleapis.com/envoy.extensions.load_balancing_policies.{WEIGHTED}"},
+            }
+        }
+    ]
+}
+OVERRIDE = {"override_host_sources": [{"header": "x-to"}], "fallback_policy": CHILD}
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "words"),
+    [
+        (ROUND_ROBIN, {}, "round robin over 2 of 3 hosts"),
+        (LEAST, {}, "least request of 2 over 2 of 3 hosts"),
+        (LEAST, {"selection_method": "FULL_SCAN"}, "least request of all over 2 of 3 hosts"),
+        (RANDOM, {}, "random over 2 of 3 hosts"),
+        ("ring_hash.v3.RingHash", {}, "ring hash over 2 of 3 hosts by hash 0000000000000005"),
+        ("maglev.v3.Maglev", {}, "maglev over 2 of 3 hosts by hash 0000000000000005"),
+        (WEIGHTED, {}, "client-side weighted round robin over 2 of 3 hosts"),
+        (
+            "wrr_locality.v3.WrrLocality",
+            {"endpoint_picking_policy": WEIGHTED_CHILD},
+            "client-side weighted round robin over 2 of 3 hosts",
+        ),
+        (SUBSET, {"subset_lb_policy": CHILD, "fallback_policy": "ANY_ENDPOINT"}, "round robin over 2 of 3 hosts"),
+        ("override_host.v3.OverrideHost", OVERRIDE, "round robin over 2 of 3 hosts"),
+    ],
+)
+def test_every_policy_explains_who_was_picked_of_whom_and_who_could_not_be(
+    world: World, kind: str, config: dict[str, Any], words: str
+) -> None:
+    balancer = world.balancer(kind, **config)
+    world.update(host(1), host(2, flags=SICK), host(3))
+    explain = Explanation()
+    picked = balancer.choose_host(Request(5, explain=explain))
+    decision = explain["host"]
+    assert picked is not None
+    assert (decision.chose, decision.because) == (picked, words)
+    assert [str(each) for each in decision.rejected] == ["127.0.0.1:2: /failed_active_hc"]
+    assert balancer.choose_host(Request(5)) in world.priority_set.host_sets[0].healthy_hosts
+
+
+def test_a_host_that_is_asked_for_is_explained(world: World) -> None:
+    balancer = world.balancer("override_host.v3.OverrideHost", **OVERRIDE)
+    world.update(host(1), host(2))
+    stream = Stream("127.0.0.1:2")
+    stream.explain = explain = Explanation()
+    balancer.choose_host(stream)
+    assert (str(explain["host"].chose), explain["host"].because) == ("127.0.0.1:2", "the request names it")

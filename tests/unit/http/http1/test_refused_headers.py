@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from minienvoy.http.header_map import SUSPECT, RequestHeaderMap, is_valid_value, without_controls
+from minienvoy.http.header_map import SUSPECT, RequestHeaderMap, entry, is_valid_value, suspect, without_controls
 from minienvoy.testing.transcript import Client
 
 
@@ -37,7 +37,22 @@ def request(path: bytes = b"/", authority: bytes = b"a", value: bytes = b"1") ->
     ],
 )
 def test_the_first_header_that_is_none_is_told_and_nothing_is_written(headers: RequestHeaderMap, name: str) -> None:
-    assert refused(headers) == ([name], b"")
+    assert refused(headers) == ([f"invalid header value for: {name}"], b"")
+
+
+def test_a_name_that_is_none_is_told() -> None:
+    headers = request()
+    headers.add(b"x y", b"1")
+    assert refused(headers) == (["invalid header name: x y"], b"")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "marked"), [(b"x", b"1", False), (b"x y", b"1", True), (b"x", b"a\x01", True)]
+)
+def test_an_entry_that_can_not_be_sent_is_marked(name: bytes, value: bytes, marked: bool) -> None:
+    item = suspect(entry(name, value))
+    assert bool(item[3] & SUSPECT) == marked
+    assert item[:3] == entry(name, value)[:3]
 
 
 def test_a_suspicion_that_is_unfounded_does_no_harm() -> None:

@@ -11,14 +11,23 @@ from minienvoy.errors import CodecProtocolError
 from minienvoy.http.codec import StreamResetReason
 from minienvoy.http.codec_stats import Http2CodecStats
 from minienvoy.http.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
-from minienvoy.http.http2.client_connection import ClientConnection, ClientStream
+from minienvoy.http.http2.client_connection import ClientStream
 from minienvoy.http.http2.frames import PREFACE, frame, read_header
-from minienvoy.http.http2.server_connection import ServerConnection
+from minienvoy.http.http2.selection import client_codec, server_codec
 from minienvoy.http.http2.settings import Http2Settings
 
 Frame = tuple[str, int, int, Any]
 NAMES = ("DATA", "HEADERS", "PRIORITY", "RST_STREAM", "SETTINGS", "PUSH_PROMISE", "PING", "GOAWAY", "WINDOW_UPDATE",
          "CONTINUATION")  # fmt: skip
+
+
+class Chosen:
+    """Which codec peers have; the tests of a codec run with each of them (`conftest.py`)."""
+
+    name = "native"
+
+
+CODEC = Chosen()
 
 
 class FakeConnection:
@@ -27,6 +36,14 @@ class FakeConnection:
     def __init__(self) -> None:
         self.written = b""
         self.is_flushed = True
+        self.now = 100.0
+
+    @property
+    def dispatcher(self) -> FakeConnection:
+        return self
+
+    def monotonic_time(self) -> float:
+        return self.now
 
     def write(self, data: bytes) -> None:
         self.written += data
@@ -124,7 +141,7 @@ class Server(Peer):
     def __init__(self, greet: bool = True, **settings: Any) -> None:
         super().__init__()
         self.streams: list[Any] = []
-        self.codec = ServerConnection(
+        self.codec = server_codec(CODEC.name)(
             self.connection,  # type: ignore[arg-type]
             self,  # type: ignore[arg-type]
             Http2Settings(**settings),
@@ -155,7 +172,7 @@ class Client(Peer):
     def __init__(self, **settings: Any) -> None:
         super().__init__()
         self.heard: list[Any] = []
-        self.codec = ClientConnection(
+        self.codec = client_codec(CODEC.name)(
             self.connection,  # type: ignore[arg-type]
             self,
             Http2Settings(**settings),

@@ -81,15 +81,19 @@ def test_a_head_response_may_announce_a_body_that_does_not_come() -> None:
     assert got == [("headers", [(":status", "200"), ("content-length", "5")], True)]
 
 
-@pytest.mark.parametrize(
-    "pairs", [((":status", "20"),), ((":status", "101"),), (("x", "y"),), ((":status", "200"), (":path", "/"))]
-)
+@pytest.mark.parametrize("pairs", [((":status", "20"),), (("x", "y"),), ((":status", "200"), (":path", "/"))])
 def test_a_response_that_is_none_ends_the_connection(pairs: tuple[tuple[str, str], ...]) -> None:
     client = Client()
     client.request()
     kind, details = client.receive(client.headers(1, *pairs))[-1]
     assert kind == "error"
     assert details.startswith("http2.")
+
+
+def test_an_interim_response_can_not_be_the_end() -> None:
+    client = Client()
+    client.request()
+    assert client.receive(client.headers(1, (":status", "101")))[-1][0] == "error"
 
 
 def test_goaway_refuses_what_the_peer_has_not_looked_at() -> None:
@@ -133,3 +137,24 @@ def test_a_response_to_nothing_that_was_asked_is_an_error() -> None:
     client = Client()
     assert client.receive(client.response(1))[-1][0] == "error"
     assert client.frames()[-1][0] == "GOAWAY"
+
+
+@pytest.mark.parametrize("frames", [frame(0, 0, 1, b"ok"), frame(0, 1, 1, b"ok"), frame(0, 1, 1)])
+def test_a_body_before_its_headers_is_not_passed_on(frames: bytes) -> None:
+    client = Client()
+    client.request()
+    got = client.receive(frames)
+    assert [event[0] for event in got] in (["reset"], ["error"])
+
+
+@pytest.mark.parametrize(("method", "status"), [(b"GET", 204), (b"GET", 304), (b"HEAD", 200)])
+def test_a_body_where_none_may_be_is_not_passed_on(method: bytes, status: int) -> None:
+    client = Client()
+    client.request(method)
+    client.receive(client.response(1, status=status, end=False))
+    assert client.receive(frame(0, 1, 1, b"HTTP/1.1 200 OK"))[-1][0] in ("reset", "error")
+    assert not any(event[0] == "data" for event in client.events)
+
+
+def test_a_server_has_no_push_to_allow() -> None:
+    assert Client().receive(frame(4, 0, 0, b"\0\2\0\0\0\1"))[-1][0] == "error"

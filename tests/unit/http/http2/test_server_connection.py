@@ -124,7 +124,6 @@ def test_headers_about_the_connection_do_not_leave() -> None:
         ("NUL in a value", (*BASE, (b"x", b"a\0b")), INVALID),
         ("a name with a space", (*BASE, (b"x y", b"1")), INVALID),
         ("an empty name", (*BASE, (b"", b"1")), INVALID),
-        ("a length that is no number", (*BASE, (b"content-length", b"+5")), INVALID),
         ("two lengths", (*BASE, (b"content-length", b"0"), (b"content-length", b"0")), INVALID),
         ("a length and no body", (*BASE, (b"content-length", b"5")), RULE),
         ("an extended CONNECT", ((b":method", b"CONNECT"), (b":protocol", b"x"), *BASE[1:]), INVALID),
@@ -139,6 +138,13 @@ def test_a_request_that_is_none_ends_the_connection_without_a_word(
     assert server.frames() == []
 
 
+@pytest.mark.native_codec
+def test_a_length_that_is_no_number_makes_no_request() -> None:
+    server = Server()
+    assert server.receive(request(*BASE, (b"content-length", b"+5")))[-1] == INVALID
+    assert server.frames() == []
+
+
 def test_a_request_that_is_none_ends_only_its_stream_where_that_is_wanted() -> None:
     server = Server(stream_error_on_invalid_http_message=True)
     got = server.receive(request(*BASE, (b"te", b"gzip")) + request(*BASE, stream=3))
@@ -146,48 +152,60 @@ def test_a_request_that_is_none_ends_only_its_stream_where_that_is_wanted() -> N
     assert server.frames() == [("RST_STREAM", 0, 1, 1)]
 
 
-@pytest.mark.parametrize(
-    ("title", "frames", "said"),
-    [
-        ("DATA of a stream that is not open", frame(0, 1, 1, b"abc"), (0, 1, b"DATA: stream in idle")),
-        ("PING of three bytes", frame(6, 0, 0, b"123"), (0, 6, b"")),
-        ("SETTINGS of three bytes", frame(4, 0, 0, b"123"), (0, 6, b"")),
-        ("SETTINGS that acknowledges something", frame(4, 1, 0, b"123456"), (0, 6, b"")),
-        ("CONTINUATION of nothing", frame(9, 4, 1, b"x"), (0, 1, b"CONTINUATION: unexpected")),
-        ("a frame that is too large", b"\x00\x40\x01\x00\x00\x00\x00\x00\x01", (0, 6, b"too large frame size")),
-        ("PRIORITY of three bytes", frame(2, 0, 1, b"123"), (0, 6, b"")),
-        ("more padding than frame", frame(1, 0xD, 1, b"\xff\x82"), (0, 1, b"HEADERS: invalid padding")),
-        ("an index that is not there", frame(1, 5, 1, b"\xc6"), (1, 9, b"")),
-    ],
-)
+BROKEN_FRAMING = [
+    ("DATA of a stream that is not open", frame(0, 1, 1, b"abc"), (0, 1, b"DATA: stream in idle")),
+    ("PING of three bytes", frame(6, 0, 0, b"123"), (0, 6, b"")),
+    ("SETTINGS of three bytes", frame(4, 0, 0, b"123"), (0, 6, b"")),
+    ("SETTINGS that acknowledges something", frame(4, 1, 0, b"123456"), (0, 6, b"")),
+    ("CONTINUATION of nothing", frame(9, 4, 1, b"x"), (0, 1, b"CONTINUATION: unexpected")),
+    ("a frame that is too large", b"\x00\x40\x01\x00\x00\x00\x00\x00\x01", (0, 6, b"too large frame size")),
+    ("PRIORITY of three bytes", frame(2, 0, 1, b"123"), (0, 6, b"")),
+    ("more padding than frame", frame(1, 0xD, 1, b"\xff\x82"), (0, 1, b"HEADERS: invalid padding")),
+    ("an index that is not there", frame(1, 5, 1, b"\xc6"), (1, 9, b"")),
+]
+
+
+@pytest.mark.native_codec
+@pytest.mark.parametrize(("title", "frames", "said"), BROKEN_FRAMING)
 def test_broken_framing_is_told_by_goaway(title: str, frames: bytes, said: tuple[int, int, bytes]) -> None:
     server = Server()
     assert server.receive(frames)[-1] == LOST
     assert server.frames() == [("GOAWAY", 0, 0, said)]
 
 
-@pytest.mark.parametrize(
-    ("title", "frames"),
-    [
-        ("WINDOW_UPDATE of nothing", window_update(0, 0)),
-        ("more window than can be", window_update(0, (1 << 31) - 1)),
-        ("WINDOW_UPDATE of a stream that is not open", window_update(5, 1)),
-        ("RST_STREAM of a stream that is not open", rst_stream(5, 1)),
-        ("a window setting that is too large", settings_frame([(4, 1 << 31)])),
-        ("a push setting that is none", settings_frame([(2, 2)])),
-        ("a frame size that is too small", settings_frame([(5, 1)])),
-        ("SETTINGS of a stream", frame(4, 0, 1)),
-        ("an even number", request(*BASE, stream=2)),
-        ("PUSH_PROMISE", frame(5, 4, 1, b"\0\0\0\2")),
-        ("a stream that depends on itself", frame(1, 0x25, 1, b"\0\0\0\1\0" + literal(*BASE))),
-    ],
-)
+BROKEN_RULES = [
+    ("WINDOW_UPDATE of nothing", window_update(0, 0)),
+    ("more window than can be", window_update(0, (1 << 31) - 1)),
+    ("WINDOW_UPDATE of a stream that is not open", window_update(5, 1)),
+    ("RST_STREAM of a stream that is not open", rst_stream(5, 1)),
+    ("a window setting that is too large", settings_frame([(4, 1 << 31)])),
+    ("a push setting that is none", settings_frame([(2, 2)])),
+    ("a frame size that is too small", settings_frame([(5, 1)])),
+    ("SETTINGS of a stream", frame(4, 0, 1)),
+    ("an even number", request(*BASE, stream=2)),
+    ("PUSH_PROMISE", frame(5, 4, 1, b"\0\0\0\2")),
+    ("a stream that depends on itself", frame(1, 0x25, 1, b"\0\0\0\1\0" + literal(*BASE))),
+]
+
+
+@pytest.mark.native_codec
+@pytest.mark.parametrize(("title", "frames"), BROKEN_RULES)
 def test_a_broken_rule_ends_the_connection_without_a_word(title: str, frames: bytes) -> None:
     server = Server()
     assert server.receive(frames) == [UNKNOWN]
     assert server.frames() == []
 
 
+@pytest.mark.parametrize(
+    ("title", "frames"), [*((title, frames) for title, frames, _ in BROKEN_FRAMING), *BROKEN_RULES]
+)
+def test_both_codecs_end_a_connection_that_is_broken(title: str, frames: bytes, codec: str) -> None:
+    server = Server()
+    assert server.receive(frames)[-1][0] == "error"
+    assert server.receive(server.headers(7, *GET)) == []
+
+
+@pytest.mark.native_codec
 def test_frames_of_a_stream_that_ends_in_the_same_bytes_find_it_half_closed() -> None:
     server = Server()
     stream_ended = server.headers(1, *GET)
@@ -195,6 +213,7 @@ def test_frames_of_a_stream_that_ends_in_the_same_bytes_find_it_half_closed() ->
     assert server.frames()[-1] == ("GOAWAY", 0, 0, (1, 5, b"DATA: stream in half-closed(remote)"))
 
 
+@pytest.mark.native_codec
 def test_a_length_that_the_body_does_not_keep_ends_the_stream() -> None:
     for body in (b"abc", b"abcdef"):
         server = Server()
@@ -221,6 +240,7 @@ def test_a_header_list_that_is_too_large_costs_no_memory() -> None:
     assert server.receive(bomb) == [("reset", "local reset", "http2.header_list_size_too_large")]
 
 
+@pytest.mark.native_codec
 def test_a_block_in_pieces_is_one_block_and_513_pieces_are_too_many() -> None:
     block = literal(*BASE)
     server = Server()
@@ -230,6 +250,7 @@ def test_a_block_in_pieces_is_one_block_and_513_pieces_are_too_many() -> None:
     assert server.receive(pieces) == [("error", "codec_error:Too_many_CONTINUATION_frames_following_a_HEADER_frame")]
 
 
+@pytest.mark.native_codec
 def test_a_block_in_pieces_that_is_too_large_ends_its_stream_at_once_and_the_table_stays_right() -> None:
     server = Server()
     large = frame(1, 1, 1, literal(*BASE)) + frame(9, 0, 1, literal(*[(b"a", b"x" * 120)] * 8)) * 65
@@ -342,6 +363,7 @@ def test_window_is_given_back_in_halves_and_not_while_nobody_reads() -> None:
     assert server.frames() == [("WINDOW_UPDATE", 0, 0, 48_000), ("WINDOW_UPDATE", 0, 1, 48_000)]
 
 
+@pytest.mark.native_codec
 def test_more_than_the_window_ends_the_stream_and_more_than_the_connections_the_connection() -> None:
     server = Server(initial_stream_window_size=20_000, initial_connection_window_size=65_535)
     server.receive(server.headers(1, *POST, end=False))
@@ -372,14 +394,13 @@ def test_an_answer_before_the_end_of_the_request_is_followed_by_a_reset_without_
     assert server.frames() == [("HEADERS", 5, 1, [(":status", "403")]), ("RST_STREAM", 0, 1, 0)]
 
 
-def test_a_reset_waits_for_the_answer_that_waits_for_window() -> None:
+def test_a_reset_does_not_wait_for_an_answer_that_waits_for_window() -> None:
     server = Server()
     server.receive(settings_frame([(4, 3)]) + server.headers(1, *POST, end=False))
     server.answer(403, b"no!!")
-    server.streams[0].reset_stream(StreamResetReason.LOCAL_RESET)
     server.frames()
-    server.receive(window_update(1, 1))
-    assert server.frames() == [("DATA", 1, 1, b"!"), ("RST_STREAM", 0, 1, 0)]
+    server.streams[0].reset_stream(StreamResetReason.LOCAL_RESET)
+    assert server.frames() == [("RST_STREAM", 0, 1, 2)]
 
 
 def test_the_peers_reset_reaches_the_decoder() -> None:
@@ -464,3 +485,52 @@ def test_any_split_of_the_bytes_is_the_same_conversation() -> None:
         for at in range(0, len(data), size):
             got += server.receive(data[at : at + size])
         assert got == expected
+
+
+def test_nothing_begins_on_a_connection_that_ended_while_it_was_written_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by the soak: a stream of nobody, which nobody would ever have ended."""
+    server = Server()
+    server.codec.shutdown_notice()
+    monkeypatch.setattr(server.codec, "_write", lambda data: server.codec.on_connection_closed())
+    assert server.receive(server.headers(1, *GET)) == []
+    assert server.codec.streams == {}
+
+
+def test_resets_fill_a_bucket_that_a_second_refills() -> None:
+    server = Server(stream_reset_burst=2, stream_reset_rate=1)
+
+    def reset(stream: int) -> list[Any]:
+        return server.receive(server.headers(stream, *GET) + rst_stream(stream, 8))
+
+    assert reset(1)[-1] == reset(3)[-1] == ("reset", "remote reset", "http2.remote_reset")
+    server.connection.now += 1
+    assert reset(5)[-1][0] == "reset"
+    server.connection.now += 0.5
+    assert reset(7)[-1] == LOST
+    assert server.frames()[-1] == ("GOAWAY", 0, 0, (7, 2, b""))
+
+
+def test_bytes_that_wait_for_window_are_counted() -> None:
+    server = Server()
+    server.receive(frame(4, 0, 0, b"\0\4\0\0\0\4") + server.headers(1, *GET) + server.headers(3, *GET))
+    server.answer(200, b"0123456789", 0)
+    server.answer(200, b"0123456789", 1)
+    assert server.stats.pending_send_bytes == 12
+    server.receive(window_update(1, 2))
+    assert server.stats.pending_send_bytes == 10
+    server.receive(rst_stream(1, 8))
+    assert server.stats.pending_send_bytes == 6
+    server.codec.on_connection_closed()
+    assert server.stats.pending_send_bytes == 0
+
+
+def test_a_string_that_is_too_long_is_no_header() -> None:
+    block = literal(*BASE) + b"\0\1x\x7f\x82\xff\x03" + b"y" * 65_537
+    frames = frame(1, 1, 1, block[:16_000]) + b"".join(
+        frame(9, 0, 1, block[at : at + 16_000]) for at in range(16_000, 80_000, 16_000)
+    )
+    server = Server(max_headers_size=200_000)
+    assert server.receive(frames + frame(9, 4, 1))[-1] == LOST
+    assert server.frames()[-1][3][1] == 9
+    wide = Server(max_headers_size=200_000, max_field_size=66 * 1024)
+    assert wide.receive(frames + frame(9, 4, 1))[-1][0] == "headers"
