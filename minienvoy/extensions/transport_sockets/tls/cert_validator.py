@@ -72,8 +72,6 @@ class CertValidator:
         max_depth: of the chain; None for any.
     """
 
-    needs_whole_chain = False
-
     def __init__(self, config: Any, stats: SslStats, path: str) -> None:
         self._stats = stats.counters
         self.trusted_ca = b""

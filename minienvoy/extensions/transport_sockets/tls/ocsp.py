@@ -5,6 +5,7 @@ Envoy: `Extensions::TransportSockets::Tls::Ocsp::OcspResponseWrapper`, `ServerCo
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
@@ -43,8 +44,8 @@ class OcspResponse:
         return now >= self._end
 
 
-class StapleTooOld(Exception):
-    """The policy wants a good one, and the client wants one."""
+class StapleTooOld(ssl.SSLError):
+    """The policy wants a good one, and the client wants one: the end of the handshake."""
 
 
 class Stapler:

@@ -36,8 +36,6 @@ honours(f"{TYPE}.TrustDomain", "name", "trust_bundle", "workload_trust_domain")
 class SpiffeValidator(CertValidator):
     """Looks at the whole chain itself: which authorities count depends on the name in the peer's certificate."""
 
-    needs_whole_chain = True
-
     def __init__(self, config: Any, stats: SslStats, path: str) -> None:
         plain = type(config)()
         plain.CopyFrom(config)
