@@ -9,8 +9,9 @@ more than the answers.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import CodecProtocolError
 from .flood import ProtocolConstraints
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from ...network.connection import Connection
     from ..codec_stats import Http2CodecStats
     from .settings import Http2Settings
+
+_FRAMES_OF_A_WRITE: Final = 64
+_BYTES_OF_A_WRITE: Final = 1 << 20
+"""More than both leaves in several writes."""
 
 
 class OutboundFrames:
@@ -52,6 +57,9 @@ class OutboundFrames:
         self._dropped: set[int] = set()
         """Streams that were reset in this dispatch: nothing else of them leaves any more."""
         self._unread_frames = 0
+        self._unread: deque[tuple[int, int, int]] = deque()
+        """Of each write behind bytes that had not left: where it ends, its frames, the control frames among them."""
+        self._unread_controls = 0
         self._control_frames = 0
         self._max_control_frames = settings.max_outbound_control_frames
         self._flush_posted = False
@@ -111,16 +119,49 @@ class OutboundFrames:
     def flush(self) -> None:
         """Write now what is queued."""
         out = self._out
-        if out:
+        count = len(out)
+        if count:
             self._out = []
-            self._write(out[0] if len(out) == 1 else b"".join(out))
+            if count <= _FRAMES_OF_A_WRITE:
+                self._write(out[0] if count == 1 else b"".join(out))
+            else:
+                self._write_many(out)
         if self._connection.is_flushed:
-            self._control_frames = self._unread_frames = 0
-        elif out:
-            self._unread_frames += len(out)
+            self._control_frames = self._unread_frames = self._unread_controls = 0
+            self._unread.clear()
+        elif count:
+            self._count_unread(count)
             if self._unread_frames > self.settings.max_outbound_frames and not self._over:
                 self._over = True
                 self._post(self._on_unread)
+
+    def _count_unread(self, count: int) -> None:
+        """`count` frames more were written, and not all have left: those that have meanwhile no longer count."""
+        written = self._connection.bytes_sent
+        unread = self._unread
+        unread.append((written, count, self._control_frames - self._unread_controls))
+        self._unread_frames += count
+        self._unread_controls = self._control_frames
+        left = written - self._connection.unsent
+        while unread and unread[0][0] <= left:
+            _, frames, controls = unread.popleft()
+            self._unread_frames -= frames
+            self._unread_controls -= controls
+            self._control_frames -= controls
+
+    def _write_many(self, out: list[bytes]) -> None:
+        """A window of megabytes, perhaps: it is not there twice."""
+        frames = deque(out)
+        out.clear()
+        batch: list[bytes] = []
+        size = 0
+        while frames:
+            batch.append(each := frames.popleft())
+            size += len(each)
+            if size >= _BYTES_OF_A_WRITE or not frames:
+                self._write(b"".join(batch))
+                batch.clear()
+                size = 0
 
     def _on_unread(self) -> None:
         """The peer lets pile up what it has asked for."""
