@@ -240,6 +240,7 @@ class Server(ServerContext):
                 secrets=self.secrets,
                 overload=self.overload,
                 http2_codec=self.http2_codec,
+                sources=self,
             ),
             bootstrap.cluster_manager.local_cluster_name,
         )
