@@ -18,7 +18,7 @@ from typing import Any
 
 from xxhash import xxh64_intdigest
 
-from minienvoy.config.api import message_class
+from minienvoy.config.loader import load_dict
 from minienvoy.event.random import RandomGenerator
 from minienvoy.event.simulated import SimulatedDispatcher
 from minienvoy.extensions import register_catalogue
@@ -26,18 +26,27 @@ from minienvoy.network.address import Address
 from minienvoy.stats.store import Store
 from minienvoy.upstream.cluster import ClusterContext
 from minienvoy.upstream.cluster_stats import ClusterLbStats, ClusterTrafficStats
-from minienvoy.upstream.host import Host, HostSet, PrioritySet
+from minienvoy.upstream.host import Host, HostSet, Locality, PrioritySet
 from minienvoy.upstream.load_balancer import LOAD_BALANCERS, LoadBalancerContextBase, LoadBalancerParams
 
 SIZES = (10, 100, 1000)
-POLICIES = {
-    "round robin": ("round_robin.v3.RoundRobin", False),
-    "round robin, weighted": ("round_robin.v3.RoundRobin", True),
-    "least request": ("least_request.v3.LeastRequest", False),
-    "least request, weighted": ("least_request.v3.LeastRequest", True),
-    "random": ("random.v3.Random", False),
-    "ring hash": ("ring_hash.v3.RingHash", False),
-    "maglev": ("maglev.v3.Maglev", False),
+PACKAGE = "envoy.extensions.load_balancing_policies"
+LOCALITIES = {"locality_lb_config": {"locality_weighted_lb_config": {}}}
+ROUND_ROBIN = {"@type": f"type.googleapis.com/{PACKAGE}.round_robin.v3.RoundRobin"}
+SUBSETS = {
+    "subset_selectors": [{"keys": ["half"]}],
+    "subset_lb_policy": {"policies": [{"typed_extension_config": {"name": "rr", "typed_config": ROUND_ROBIN}}]},
+}
+POLICIES: dict[str, tuple[str, bool, dict[str, Any]]] = {
+    "round robin": ("round_robin.v3.RoundRobin", False, {}),
+    "round robin, weighted": ("round_robin.v3.RoundRobin", True, {}),
+    "round robin, localities": ("round_robin.v3.RoundRobin", False, LOCALITIES),
+    "least request": ("least_request.v3.LeastRequest", False, {}),
+    "least request, weighted": ("least_request.v3.LeastRequest", True, {}),
+    "random": ("random.v3.Random", False, {}),
+    "ring hash": ("ring_hash.v3.RingHash", False, {}),
+    "maglev": ("maglev.v3.Maglev", False, {}),
+    "subset": ("subset.v3.Subset", False, SUBSETS),
 }
 MANY = 10_000
 
@@ -50,29 +59,48 @@ class _Loop:
 KEYS = itertools.cycle([xxh64_intdigest(b"key%d" % number) for number in range(10_007)])
 
 
+CRITERIA = {"half": "1"}
+
+
 class Request(LoadBalancerContextBase):
     __slots__ = ()
 
     def compute_hash_key(self) -> int | None:
         return next(KEYS)
 
+    def metadata_match_criteria(self) -> Any:
+        return CRITERIA
+
+
+HALVES = [{"envoy.lb": {"half": half}} for half in "01"]
+WEIGHTS = {Locality(zone=str(zone)): zone + 1 for zone in range(3)}
+
+
+def set_of(hosts: tuple[Host, ...]) -> HostSet:
+    return HostSet(0, hosts, locality_weights=WEIGHTS)
+
 
 def hosts_of(count: int, weighted: bool = False) -> tuple[Host, ...]:
     return tuple(
-        Host(Address(f"10.{index >> 16}.{index >> 8 & 255}.{index & 255}", 80), weight=index % 7 + 1 if weighted else 1)
+        Host(
+            Address(f"10.{index >> 16}.{index >> 8 & 255}.{index & 255}", 80),
+            weight=index % 7 + 1 if weighted else 1,
+            locality=Locality(zone=str(index % 3)),
+            metadata=HALVES[index % 2],
+        )
         for index in range(count)
     )
 
 
-def balancer(kind: str, priority_set: PrioritySet) -> Any:
-    name = f"envoy.extensions.load_balancing_policies.{kind}"
+def balancer(kind: str, priority_set: PrioritySet, config: dict[str, Any] | None = None) -> Any:
+    name = f"{PACKAGE}.{kind}"
     dispatcher = SimulatedDispatcher(_Loop())  # type: ignore[arg-type]
     store = Store()
     context = ClusterContext(dispatcher, RandomGenerator(1), store)
     params = LoadBalancerParams(
         priority_set, ClusterLbStats(), random.Random(1), dispatcher=dispatcher, traffic=ClusterTrafficStats()
     )
-    return LOAD_BALANCERS.find(name).factory(message_class(name)(), context)(params)
+    return LOAD_BALANCERS.find(name).factory(load_dict(config or {}, name).message, context)(params)
 
 
 def best(work: Callable[[], Any], number: int, repeat: int = 5) -> float:
@@ -83,11 +111,11 @@ def best(work: Callable[[], Any], number: int, repeat: int = 5) -> float:
 def choices() -> dict[str, dict[int, float]]:
     """Microseconds of one `choose_host`."""
     found: dict[str, dict[int, float]] = {}
-    for policy, (kind, weighted) in POLICIES.items():
+    for policy, (kind, weighted, config) in POLICIES.items():
         for size in SIZES:
             priority_set = PrioritySet()
-            priority_set.update_hosts(HostSet(0, hosts_of(size, weighted)))
-            choose, request = balancer(kind, priority_set).choose_host, Request()
+            priority_set.update_hosts(set_of(hosts_of(size, weighted)))
+            choose, request = balancer(kind, priority_set, config).choose_host, Request()
             found.setdefault(policy, {})[size] = best(lambda: choose(request), 20_000) * 1e6  # noqa: B023
     return found
 
@@ -95,14 +123,14 @@ def choices() -> dict[str, dict[int, float]]:
 def updates() -> dict[str, float]:
     """Milliseconds to take in an update of 10,000 hosts, of which one is new and the others are known."""
     found = {}
-    for policy, (kind, weighted) in POLICIES.items():
+    for policy, (kind, weighted, config) in POLICIES.items():
         priority_set = PrioritySet()
         hosts = hosts_of(MANY, weighted)
-        priority_set.update_hosts(HostSet(0, hosts))
-        balancer(kind, priority_set)
+        priority_set.update_hosts(set_of(hosts))
+        balancer(kind, priority_set, config)
         sets = (hosts, (*hosts[1:], *hosts_of(1)))
         turn = iter(range(1_000_000))
-        found[policy] = best(lambda: priority_set.update_hosts(HostSet(0, sets[next(turn) % 2])), 1, 4) * 1e3  # noqa: B023
+        found[policy] = best(lambda: priority_set.update_hosts(set_of(sets[next(turn) % 2])), 1, 4) * 1e3  # noqa: B023
     return found
 
 

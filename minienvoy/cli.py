@@ -44,6 +44,12 @@ def _fake_kube(arguments: Sequence[str]) -> int:
     return fake_kube(arguments)
 
 
+def _kubernetes(arguments: Sequence[str]) -> int:
+    from .ingress.main import main as kubernetes
+
+    return kubernetes(arguments)
+
+
 def _xds_server(arguments: Sequence[str]) -> int:
     from .discovery.xds_server.main import main as xds_server
 
@@ -54,6 +60,7 @@ SUBCOMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "explain": _explain,
     "fake-kube": _fake_kube,
     "healthcheck": _healthcheck,
+    "kubernetes": _kubernetes,
     "simulate": _simulate,
     "xds-server": _xds_server,
 }

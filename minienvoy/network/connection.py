@@ -308,6 +308,11 @@ class Connection(asyncio.Protocol):
         """Open for writing, and everything that the transport was given has left it."""
         return self._writable and self.transport is not None and not self.transport.get_write_buffer_size()
 
+    @property
+    def unsent(self) -> int:
+        """Bytes that were written and have not left."""
+        return 0 if self.transport is None else self.transport.get_write_buffer_size()
+
     def hand_over_reading(self, away: bool) -> None:
         """Let somebody else read the socket, or take that back."""
         if self.transport is not None and not self.closed:

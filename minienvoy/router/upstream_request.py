@@ -46,10 +46,10 @@ class UpstreamRequest:
 
     __slots__ = (
         "_client",
+        "_downstream_full",
         "_encoder",
-        "_paused_downstream",
-        "_paused_upstream",
         "_router",
+        "_upstream_full",
         "done",
         "headers_received",
         "host",
@@ -63,8 +63,9 @@ class UpstreamRequest:
         self._client: CodecClient | None = None
         self._encoder: RequestEncoder | None = None
         self.pending: Cancellable | None = None
-        self._paused_downstream = False
-        self._paused_upstream = False
+        # How many buffers of a side hold too much: that of its connection, and what waits for a window of its stream.
+        self._downstream_full = int(router.stream.downstream_connection.above_high_watermark)
+        self._upstream_full = 0
         self.timers: AttemptTimers | None = None
         self.headers_received = False
         self.done = False
@@ -93,10 +94,15 @@ class UpstreamRequest:
             router.route_entry.rewrite_host(headers, self.host.hostname.encode())
         # Set before encoding: the encoder's write may tell of a full buffer.
         client.watermark = self._on_upstream_watermark
+        if connection.above_high_watermark:
+            # It still has to send what an earlier request has written.
+            self._on_upstream_watermark(True)
         if client.pool.max_stream_duration is not None:
             self.timers = AttemptTimers(stream.dispatcher)
             self.timers.start(client.pool.max_stream_duration, self._on_max_stream_duration)
         encoder = self._encoder = client.codec.new_stream(self)
+        if self._downstream_full:
+            self._pause_upstream(client, True)
         if router.attempts is not None:
             router.attempts.on_pool_ready(self, client)
         if router.request_complete and not router.buffered and router.request_trailers is None:
@@ -106,11 +112,6 @@ class UpstreamRequest:
             encoder.encode_headers(headers, False)
             if router.buffered or router.request_trailers is not None:
                 router.send_buffered(encoder)
-        if stream.downstream_connection.above_high_watermark:
-            self.on_downstream_watermark(True)
-        if connection.above_high_watermark:
-            # It still has to send what an earlier request has written.
-            self._on_upstream_watermark(True)
 
     def on_pool_failure(self, reason: PoolFailureReason, details: str, host: Host | None) -> None:
         self.pending = None
@@ -163,16 +164,20 @@ class UpstreamRequest:
         self._resume_downstream()
 
     def on_downstream_watermark(self, high: bool) -> None:
-        """Downstream takes no more: neither do we."""
+        """Downstream takes no more: neither do we, until every one of its buffers does again."""
+        full = self._downstream_full
+        self._downstream_full = full + 1 if high else max(full - 1, 0)
         client = self._client
-        if client is not None and high != self._paused_upstream:
-            self._paused_upstream = high
-            stats = self._router.cluster.stats.traffic
-            if high:
-                stats.upstream_flow_control_paused_reading_total += 1
-            else:
-                stats.upstream_flow_control_resumed_reading_total += 1
-            client.read_disable(high)
+        if client is not None and bool(full) != bool(self._downstream_full):
+            self._pause_upstream(client, high)
+
+    def _pause_upstream(self, client: CodecClient, pause: bool) -> None:
+        stats = self._router.cluster.stats.traffic
+        if pause:
+            stats.upstream_flow_control_paused_reading_total += 1
+        else:
+            stats.upstream_flow_control_resumed_reading_total += 1
+        client.read_disable(pause)
 
     # -- from the codec
 
@@ -260,15 +265,15 @@ class UpstreamRequest:
         self.done = True
         client = self._client
         if client is not None:
-            if self._paused_upstream:
+            if self._downstream_full:
                 # The connection's next response must not wait for what this one's client reads.
-                self.on_downstream_watermark(False)
+                self._pause_upstream(client, False)
             self._client = None
             client.watermark = None
             client.pool.on_stream_complete(client, now)
         if self.timers is not None:
             self.timers.stop()
-        if self._paused_downstream:
+        if self._upstream_full:
             self._resume_downstream()
 
     def _may_be_followed(self, headers: ResponseHeaderMap) -> bool:
@@ -290,12 +295,13 @@ class UpstreamRequest:
         self._router.on_max_stream_duration(self)
 
     def _on_upstream_watermark(self, high: bool) -> None:
-        """The upstream connection takes no more of the request."""
-        if high != self._paused_downstream:
-            self._paused_downstream = high
+        """Upstream takes no more of the request, until each of its buffers does again."""
+        full = self._upstream_full
+        self._upstream_full = full + 1 if high else max(full - 1, 0)
+        if bool(full) != bool(self._upstream_full):
             self._router.stream.pause_request(high)
 
     def _resume_downstream(self) -> None:
-        if self._paused_downstream:
-            self._paused_downstream = False
+        if self._upstream_full:
+            self._upstream_full = 0
             self._router.stream.pause_request(False)

@@ -157,6 +157,7 @@ SUBCOMMANDS = {
     "explain": "What becomes of a request, and why, without a socket; --check FILE runs tests of routes.",
     "healthcheck": "Ask a running server whether it is ready.",
     "fake-kube": "A Kubernetes API server in memory, which kubectl works against.",
+    "kubernetes": "Ingress and Gateway API objects as the configuration, followed live.",
     "simulate": "Many requests over a cluster, in simulated time and without a socket: which host gets which share.",
     "xds-server": "Serves what Kubernetes tells, and a file, over xDS: for real Envoys.",
 }

@@ -12,6 +12,7 @@ its window.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ from .frames import (
     write_header,
 )
 from .hpack import encode_entries
+from .outbound import MOST_FRAMES
 
 if TYPE_CHECKING:
     from ...event.dispatcher import Timer
@@ -69,6 +71,7 @@ class Http2Stream:
         "_disabled",
         "_flush_timer",
         "_trailers",
+        "_waiting_at",
         "_waiting_size",
         "closed",
         "connection",
@@ -97,7 +100,9 @@ class Http2Stream:
         self.expected: float = -1
         self.local_end = self.remote_end = self.closed = False
         self.watermark: Callable[[bool], None] | None = None
-        self.waiting: list[bytes] | None = None
+        self.waiting: deque[bytes] | None = None
+        self._waiting_at = 0
+        """Bytes of the first piece that have left already."""
         self._waiting_size = 0
         self._trailers: HeaderMap | None = None
         self._backed_up = False
@@ -144,7 +149,7 @@ class Http2Stream:
                     self.finish()
             return
         if self.waiting is None:
-            self.waiting = []
+            self.waiting = deque()
         if data:
             self.waiting.append(data)
             self._set_waiting_size(self._waiting_size + length)
@@ -172,26 +177,31 @@ class Http2Stream:
 
     def pump(self) -> None:
         """Send what waits, as far as the windows go."""
-        waiting = self.waiting
-        if waiting is None:
+        if self.waiting is None:
             return
         connection = self.connection
-        data = b"".join(waiting) if len(waiting) != 1 else waiting[0]
-        at, size = 0, len(data)
+        size = left = self._waiting_size
         ends = self.local_end and self._trailers is None
-        while at < size:
-            length = min(self.send_window, connection.send_window, MAX_FRAME, size - at)
+        parts: list[bytes | memoryview] = []
+        frames = 0
+        while left:
+            length = min(self.send_window, connection.send_window, MAX_FRAME, left)
             if length <= 0:
                 break
             self.send_window -= length
             connection.send_window -= length
-            connection.data_frames_sent += 1
-            last = ends and at + length == size
-            connection.queue_data(frame(DATA, END_STREAM if last else 0, self.id, data[at : at + length]))
-            at += length
-        self._set_waiting_size(size - at)
-        if at < size:
-            self.waiting = [data[at:] if at else data]
+            left -= length
+            last = ends and not left
+            parts.append(write_header(length >> 8, length & 255, DATA, END_STREAM if last else 0, self.id))
+            self._take_waiting(length, parts)
+            frames += 1
+            if frames == MOST_FRAMES:
+                connection.queue_data_frames(parts, frames)
+                frames = 0
+        if frames:
+            connection.queue_data_frames(parts, frames)
+        self._set_waiting_size(left)
+        if left:
             connection.block(self)
         else:
             self.waiting = None
@@ -208,6 +218,22 @@ class Http2Stream:
         if self._backed_up and self._waiting_size <= connection.buffer_limit // 2:
             self._backed_up = False
             self._tell_feeder(False)
+
+    def _take_waiting(self, length: int, parts: list[bytes | memoryview]) -> None:
+        """Add the next `length` bytes to `parts`: what waits may be as large as a window, and is copied once only."""
+        waiting = self.waiting
+        assert waiting is not None
+        while length:
+            first, at = waiting[0], self._waiting_at
+            end = at + length
+            if end < len(first):
+                self._waiting_at = end
+                parts.append(memoryview(first)[at:end])
+                break
+            parts.append(memoryview(first)[at:] if at else first)
+            length = end - len(first)
+            self._waiting_at = 0
+            waiting.popleft()
 
     def _set_waiting_size(self, size: int) -> None:
         self.connection.stats.pending_send_bytes += size - self._waiting_size
@@ -302,6 +328,7 @@ class Http2Stream:
         """The stream is over: the bytes that were held against it are the connection's again."""
         held, self.held = self.held, 0
         self.waiting = None
+        self._waiting_at = 0
         if self._waiting_size:
             self._set_waiting_size(0)
         if self._flush_timer is not None:

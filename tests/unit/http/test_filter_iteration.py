@@ -518,3 +518,31 @@ def test_trailers_that_a_filter_adds_go_to_the_filters_after_it() -> None:
     iteration.headers(HeaderMap(), False)
     iteration.data(b"a", True)
     assert saw == ["headers", "first a True", "second a False", "sink a False", "trailers True"]
+
+
+# -- data that a filter replaces
+
+
+def xyz(status: FilterDataStatus) -> Any:
+    """Puts other bytes in place of those it is given, once."""
+
+    def hook(iteration: FilterIteration) -> FilterDataStatus:
+        iteration.replace_data(b"xyz")
+        return status
+
+    return hook
+
+
+def test_the_next_filter_sees_what_a_filter_put_in_place() -> None:
+    chain = Chain([xyz(PASS)], [])
+    chain.statuses[0].insert(0, GO)
+    chain.headers()
+    assert chain.data("abc") == "0:D(abc) 1:D(xyz) >D(xyz)"
+    assert chain.data("abc") == "0:D(abc) 1:D(abc) >D(abc)"
+
+
+def test_what_is_held_is_what_a_filter_put_in_place() -> None:
+    chain = Chain([STOP, xyz(BUFFER)], [])
+    chain.headers()
+    assert chain.data("abc") == "0:D(abc)"
+    assert chain.resume(0) == "1:H >H 1:D(xyz) >D(xyz)"

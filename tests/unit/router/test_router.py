@@ -480,3 +480,32 @@ def test_a_timeout_is_explained(bench: MakeBench) -> None:
     explanation = b.explanations.last()
     assert str(explanation["timeout"]) == "timeout: route timeout, because no complete response within 1.5 s"
     assert explanation["local_reply"].because == "response_timeout"
+
+
+# -- who takes no more
+
+
+def test_upstream_is_read_again_when_each_full_buffer_has_room(bench: MakeBench) -> None:
+    b = bench(route())
+    client = b.client().send(GET)
+    stream = client.manager.stream
+    upstream = b.upstreams[0]
+    upstream.send(b"HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\nabcd")
+    seen = []
+    for high in (True, True, False, False):
+        stream.watermark_callbacks(high)
+        seen.append(upstream.reading)
+    assert seen == [False, False, False, True]
+    paused, resumed = (f"cluster.a.upstream_flow_control_{word}_reading_total" for word in ("paused", "resumed"))
+    assert [b.store.value(paused), b.store.value(resumed)] == [1, 1]
+
+
+def test_the_client_is_read_again_when_each_full_buffer_upstream_has_room(bench: MakeBench) -> None:
+    b = bench(route())
+    client = b.client().send(POST, b"ab")
+    request = client.manager.stream.terminal.upstream
+    seen = []
+    for high in (True, True, False, False):
+        request._on_upstream_watermark(high)
+        seen.append(client.reading)
+    assert seen == [False, False, False, True]

@@ -457,6 +457,14 @@ def test_goaway_in_two_steps() -> None:
     ]
 
 
+def test_open_streams_go_on_after_the_peers_goaway() -> None:
+    server = Server()
+    server.receive(server.headers(1, *POST, end=False))
+    assert server.receive(goaway(0, 0) + frame(0, 1, 1, b"abc")) == [("data", b"abc", True)]
+    server.answer(200, b"hello")
+    assert server.frames() == [("HEADERS", 4, 1, [(":status", "200")]), ("DATA", 1, 1, b"hello")]
+
+
 def test_the_end_of_the_connection_ends_every_stream() -> None:
     server = Server()
     server.receive(server.headers(1, *GET) + server.headers(3, *GET))
@@ -485,6 +493,15 @@ def test_any_split_of_the_bytes_is_the_same_conversation() -> None:
         for at in range(0, len(data), size):
             got += server.receive(data[at : at + size])
         assert got == expected
+
+
+def test_nothing_begins_on_a_connection_that_ended_while_it_was_written_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by the soak: a stream of nobody, which nobody would ever have ended."""
+    server = Server()
+    server.codec.shutdown_notice()
+    monkeypatch.setattr(server.codec, "_write", lambda data: server.codec.on_connection_closed())
+    assert server.receive(server.headers(1, *GET)) == []
+    assert server.codec.streams == {}
 
 
 def test_resets_fill_a_bucket_that_a_second_refills() -> None:

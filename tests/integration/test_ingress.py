@@ -1,0 +1,177 @@
+"""`minienvoy kubernetes` over FakeKube: what is applied is served."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+
+import aiohttp
+import pytest
+import pytest_asyncio
+import yaml
+
+pytest.importorskip("kubernetes_asyncio")
+
+from minienvoy.ingress.controller import IngressController, IngressSettings
+from minienvoy.testing import ca
+from minienvoy.testing.fake_kube import FakeKube
+
+pytestmark = pytest.mark.asyncio
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest_asyncio.fixture
+async def upstream_port() -> AsyncIterator[int]:
+    """Of what the pods answer with: their path."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                path = head.split()[1]
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(path), path))
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1]
+
+
+@pytest_asyncio.fixture
+async def kube(upstream_port: int) -> AsyncIterator[FakeKube]:
+    async with FakeKube(pod_address=lambda namespace, name: "127.0.0.1", start_delay=0.01) as kube:
+        kube.apply(WEB.replace("8080", str(upstream_port)))
+        yield kube
+
+
+WEB = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: 1
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {containers: [{name: c, image: "web:1", ports: [{name: http, containerPort: 8080}]}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {selector: {app: web}, ports: [{name: http, port: 80, targetPort: http}]}
+"""
+INGRESS = """
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: web}
+spec:
+  ingressClassName: mine
+  tls: [{hosts: [a.test], secretName: cert}]
+  rules:
+  - host: a.test
+    http: {paths: [{path: /one, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]}
+"""
+GATEWAY = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: gate}
+spec: {gatewayClassName: mine, listeners: [{name: web, port: 80, protocol: HTTP}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: web}
+spec:
+  parentRefs: [{name: gate}]
+  rules:
+  - matches: [{path: {value: /old}}]
+    filters: [{type: URLRewrite, urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /new}}}]
+    backendRefs: [{name: web, port: 80}]
+"""
+
+
+async def get(url: str, host: str = "a.test", **options: object) -> tuple[int, str]:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(url, headers={"host": host}, allow_redirects=False, **options) as answer,  # type: ignore[arg-type]
+    ):
+        return answer.status, await answer.text()
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            if await condition():
+                return
+            await asyncio.sleep(0.05)
+
+
+def settings_of(kube: FakeKube, directory: Path, **settings: object) -> IngressSettings:
+    config = str(kube.kubeconfig(directory / "kubeconfig"))
+    return IngressSettings(kubernetes={"kubeconfig": config}, **settings)  # type: ignore[arg-type]
+
+
+async def test_an_ingress_is_served_and_followed(kube: FakeKube, tmp_path: Path) -> None:
+    issued = ca().issue("a.test")
+    chain, key = issued.certificate, issued.private_key
+    data = {"tls.crt": chain, "tls.key": key}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "cert"}, "type": "kubernetes.io/tls"}
+    kube.apply({**secret, "data": {name: encoded(text) for name, text in data.items()}})
+    kube.apply(INGRESS)
+    http, https = free_port(), free_port()
+    settings = settings_of(kube, tmp_path, ingress_class="mine", http_port=http, https_port=https)
+    async with IngressController(settings) as controller:
+        await asyncio.wait_for(controller.ready.wait(), 30)
+        url = f"http://127.0.0.1:{http}"
+
+        async def is_served() -> bool:
+            return await get(f"{url}/one/more") == (200, "/one/more")
+
+        await until(is_served)
+        assert (await get(f"{url}/other"))[0] == 404
+        assert (await get(f"{url}/one", host="b.test"))[0] == 404
+        secure = await get(f"https://127.0.0.1:{https}/one", ssl=False, server_hostname="a.test")
+        assert secure == (200, "/one")
+        kube.apply(INGRESS.replace("path: /one", "path: /two"))
+
+        async def is_changed() -> bool:
+            return (await get(f"{url}/two"))[0] == 200 and (await get(f"{url}/one"))[0] == 404
+
+        await until(is_changed)
+
+
+def encoded(text: bytes | str) -> str:
+    import base64
+
+    return base64.b64encode(text if isinstance(text, bytes) else text.encode()).decode()
+
+
+async def test_a_gateway_and_its_route_are_served_and_followed(kube: FakeKube, tmp_path: Path) -> None:
+    port = free_port()
+    settings = settings_of(kube, tmp_path, gateway_class="mine", port_offset=port - 80)
+    kube.apply(GATEWAY)
+    async with IngressController(settings) as controller:
+        await asyncio.wait_for(controller.ready.wait(), 30)
+        url = f"http://127.0.0.1:{port}"
+
+        async def is_served() -> bool:
+            return await get(f"{url}/old/path") == (200, "/new/path")
+
+        await until(is_served)
+        objects = list(yaml.safe_load_all(GATEWAY))
+        objects[1]["spec"]["rules"][0] = {"matches": [{"path": {"value": "/"}}], "filters": [REDIRECT]}
+        kube.apply(objects[1])
+
+        async def is_redirected() -> bool:
+            return (await get(f"{url}/x"))[0] == 301
+
+        await until(is_redirected)
+
+
+REDIRECT = {"type": "RequestRedirect", "requestRedirect": {"scheme": "https", "statusCode": 301}}
