@@ -74,6 +74,18 @@ def _slow_parser(text: str) -> Any:
     return SafeLoader(text)
 
 
+def _errors() -> tuple[type[Exception], ...]:
+    """What parsers raise: libyaml's keeps the classes of the `yaml` that was imported first in this process."""
+    from yaml.error import YAMLError
+
+    try:
+        from yaml import _yaml
+    except ImportError:
+        return (YAMLError,)
+    libyaml: Any = _yaml
+    return YAMLError, libyaml.YAMLError
+
+
 def read_yaml(text: str, name: str = "") -> Any:
     """The first document of `text` as None, bool, int, str, list and dict; None if there is no document.
 
@@ -88,7 +100,10 @@ def read_yaml(text: str, name: str = "") -> Any:
     try:
         try:
             return _read(new_parser(text), name)
-        except YAMLError:
+        except _errors() as error:
+            if not isinstance(error, YAMLError):
+                # Of a `yaml` that was imported before; what is wrong is told as this one does.
+                return _read(_slow_parser(text), name)
             if len(text) > _MAX_REREAD:
                 raise
             # What is wrong is told in one way, whether libyaml is there or not.
@@ -109,8 +124,8 @@ def _error(problem: str, mark: Any, name: str) -> ConfigError:
 
 
 def _read(parser: Any, name: str) -> Any:
-    from yaml import events
-
+    # Events go by the names of their classes: where `yaml` was imported anew (test runners and reloaders do that),
+    # there are several of each, and libyaml's parser makes the first.
     next_event = parser.get_event
     root: list[Any] = []
     container: Any = root  # the list or dict that is being filled
@@ -120,8 +135,8 @@ def _read(parser: Any, name: str) -> Any:
     nodes = 0
     while True:
         event = next_event()
-        kind = type(event)
-        if kind is events.ScalarEvent:
+        kind = type(event).__name__
+        if kind == "ScalarEvent":
             anchor = event.anchor
             if container.__class__ is dict and key is _NO_KEY:
                 key = event.value
@@ -136,13 +151,13 @@ def _read(parser: Any, name: str) -> Any:
             # A quoted scalar carries the tag "!" unless it was given another one, which makes it as good as plain.
             value = text if (event.style and tag is None) or tag == "!" else scalar(text)
             size = 1
-        elif kind is events.MappingStartEvent or kind is events.SequenceStartEvent:
+        elif kind == "MappingStartEvent" or kind == "SequenceStartEvent":
             anchor = event.anchor
             if container.__class__ is dict and key is _NO_KEY:
                 raise _error("bad conversion", event.start_mark, name)
             if len(stack) >= MAX_DEPTH:
                 raise _error(f"nested deeper than {MAX_DEPTH} levels", event.start_mark, name)
-            new: Any = {} if kind is events.MappingStartEvent else []
+            new: Any = {} if kind == "MappingStartEvent" else []
             if anchor is not None:
                 anchors[anchor] = None
             ignored = event.tag == _IGNORE and container.__class__ is list
@@ -150,7 +165,7 @@ def _read(parser: Any, name: str) -> Any:
             nodes += 1
             container, key = new, _NO_KEY
             continue
-        elif kind is events.MappingEndEvent or kind is events.SequenceEndEvent:
+        elif kind == "MappingEndEvent" or kind == "SequenceEndEvent":
             value = container
             container, key, ignored, anchor, before = stack.pop()
             size = nodes - before
@@ -160,7 +175,7 @@ def _read(parser: Any, name: str) -> Any:
             if ignored:
                 continue
             nodes = before  # counted again with its size below
-        elif kind is events.AliasEvent:
+        elif kind == "AliasEvent":
             anchor = None
             known = anchors.get(event.anchor)
             if known is None:
@@ -176,10 +191,12 @@ def _read(parser: Any, name: str) -> Any:
                     raise _error("bad conversion", event.start_mark, name)
                 key = value
                 continue
-        elif kind is events.StreamEndEvent or kind is events.DocumentEndEvent:
+        elif kind == "StreamEndEvent" or kind == "DocumentEndEvent":
             return root[0] if root else None
-        else:
+        elif kind == "StreamStartEvent" or kind == "DocumentStartEvent":
             continue
+        else:
+            raise ConfigError(f"yaml-cpp: the parser says {kind}", location=name)
         if anchor is not None:
             anchors[anchor] = (value, size)
         nodes += size
@@ -189,5 +206,5 @@ def _read(parser: Any, name: str) -> Any:
             if key is not _IGNORED_KEY:
                 container[key] = value
             key = _NO_KEY
-        elif kind is not events.ScalarEvent or event.tag != _IGNORE:
+        elif kind != "ScalarEvent" or event.tag != _IGNORE:
             container.append(value)

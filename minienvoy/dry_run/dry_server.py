@@ -25,6 +25,7 @@ from ..network.address import Address
 from ..network.connection import Connection, ConnectionCloseType, next_connection_id
 from ..network.socket import ConnectionSocket
 from ..network.ssl_connection_info import SslConnectionInfo
+from ..router.route_entry import RouteEntry
 from ..server.server import Server
 from ..stream_info import ConnectionInfo
 from ..upstream.host import Host
@@ -180,7 +181,11 @@ class DryRun:
         if stream is None or stream.request_headers is None or not stream._route_known:
             return
         outcome.config = stream.config
-        outcome.route = stream._route
+        route = outcome.route = stream._route
+        if isinstance(route, RouteEntry):
+            cluster = self.server.cluster_manager.get(route.cluster_name)
+            if cluster is not None and cluster.route_policies is not None:
+                outcome.route = cluster.route_policies.over(route)
         headers: RequestHeaderMap = stream.request_headers
         outcome.headers = headers.pairs()
         outcome.virtual_host = self._virtual_host(route_config, headers)

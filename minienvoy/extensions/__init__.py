@@ -9,6 +9,8 @@ from __future__ import annotations
 from ..registry import add_to_catalogue
 
 CATALOGUE = {
+    # protocols of clusters
+    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": "upstreams.http.http_protocol_options",
     # listener filters
     "envoy.extensions.filters.listener.local_ratelimit.v3.LocalRateLimit": "filters.listener.local_ratelimit",
     "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector": "filters.listener.http_inspector",

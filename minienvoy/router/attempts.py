@@ -384,6 +384,8 @@ class Attempts:
             if cluster is not None:
                 router.route_entry = router.stream._route = chosen
                 router.cluster = cluster
+                if cluster.route_policies is not None:
+                    router.route_entry = cluster.route_policies.over(chosen)
                 if router.explain is not NO_EXPLANATION:
                     router.explain.decided("cluster", cluster.name, "refresh_cluster_on_retry")
         return router.cluster

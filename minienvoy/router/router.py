@@ -93,8 +93,10 @@ class Router(RouterReplies):
             self.internal = headers.has(b"x-envoy-internal")
         if config.strict_check_headers and self.fails_strict_check(headers):
             return _STOP
-        if cluster.drop_overload is not None and self.drops_overload(cluster):
-            return _STOP
+        if cluster.has_say:
+            if self.drops_overload(cluster):
+                return _STOP
+            route = self.take_policies(cluster, route)
         if stream.upstream_override_host is None:
             host = cluster.load_balancer.choose_host(self)
         else:

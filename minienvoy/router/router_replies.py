@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..network.overload_state import OverloadState
     from ..upstream.cluster import Cluster
     from ..upstream.host import Host
+    from .route_entry import RouteEntry
     from .upstream_request import UpstreamRequest
     from .virtual_cluster import RequestTally
 
@@ -60,10 +61,19 @@ class RouterReplies(RouterContext):
         self.stream.send_local_reply(400, words, f"request_headers_failed_strict_check{{{name}}}")
         return True
 
+    def take_policies(self, cluster: Cluster, route: RouteEntry) -> RouteEntry:
+        """What `cluster` says over the route."""
+        policies = cluster.route_policies
+        if policies is None:
+            return route
+        if self.explain is not NO_EXPLANATION:
+            self.explain.decided("policies", cluster.name, f"{', '.join(policies.names)}: in place of the route's")
+        self.route_entry = policies.over(route)
+        return self.route_entry
+
     def drops_overload(self, cluster: Cluster) -> bool:
         drop = cluster.drop_overload
-        assert drop is not None
-        if not drop.drops():
+        if drop is None or not drop.drops():
             return False
         stream = self.stream
         if self.explain is not NO_EXPLANATION:

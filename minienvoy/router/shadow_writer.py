@@ -8,7 +8,7 @@ large body twice is read no faster than the slower of the two takes it, as in En
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..config.fields import honours
 from ..config.runtime import RuntimeFractionalPercent
@@ -35,6 +35,10 @@ honours(
     ignored={"trace_sampled": "shadows are not traced"},
 )
 honours("envoy.config.common.mutation_rules.v3.HeaderMutation", "append", "remove")
+
+
+_MAX_DEPTH: Final = 4
+"""Shadows of shadows of shadows; clusters that mirror each other would make them without an end."""
 
 
 class ShadowPolicy:
@@ -120,11 +124,13 @@ def start_shadows(
     timeout: float,
     end_stream: bool,
     limit: int,
+    depth: int = 0,
 ) -> list[ShadowRequest]:
     """Send the shadows of a request on their way; those that want the rest of it are returned.
 
     Args:
         limit: bytes that may wait for a shadow's connection before the client has to.
+        depth: of which shadow these are shadows: a cluster may have mirrors of its own, also for the shadows it gets.
     """
     started: list[ShadowRequest] = []
     if headers.method == b"CONNECT":
@@ -135,9 +141,13 @@ def start_shadows(
         if cluster is None:
             continue
         shadow = ShadowRequest(cluster, config.make_codec, policy.local_address, stream, timeout, limit)
-        shadow.start(policy.shadow_headers(headers, stream), end_stream)
+        made = policy.shadow_headers(headers, stream)
+        shadow.start(made, end_stream)
         if not end_stream and not shadow.done:
             started.append(shadow)
+        if cluster.route_policies is not None and depth < _MAX_DEPTH:
+            others = cluster.route_policies.shadow_policies
+            started += start_shadows(others, config, made, stream, timeout, end_stream, limit, depth + 1)
     return started
 
 

@@ -240,6 +240,7 @@ class Server(ServerContext):
                 secrets=self.secrets,
                 overload=self.overload,
                 http2_codec=self.http2_codec,
+                sources=self,
             ),
             bootstrap.cluster_manager.local_cluster_name,
         )
@@ -527,8 +528,18 @@ def run(options: Options) -> int:
         import uvloop
 
         loop_factory = uvloop.new_event_loop
+    _keep_freed_memory()
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         return runner.run(_serve(options))
+
+
+def _keep_freed_memory() -> None:
+    """Have the C library keep up to 10 MB that are free, where it would give back anything above a few hundred KB.
+
+    The GNU one keeps twice the size of the largest block that was mapped and freed. With its default each piece of a
+    body would be on pages that the kernel has to clear first, which takes longer than everything else about it.
+    """
+    bytearray(5 << 20)
 
 
 async def _serve(options: Options) -> int:

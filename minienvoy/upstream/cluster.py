@@ -78,6 +78,7 @@ class ClusterContext:
         overload: what the overload manager has decided; None if there is none.
         journal: where ejections and health transitions are noted; None when explaining is off.
         http2_codec: that connections speak HTTP/2 with: `native`, or `h2` for the reference codec.
+        sources: the server, for the formats of headers; None where there is none, as in many tests.
     """
 
     dispatcher: Dispatcher
@@ -99,6 +100,7 @@ class ClusterContext:
     secrets: Any = None
     overload: OverloadState | None = None
     http2_codec: str = "native"
+    sources: Any = None
 
 
 AwaitHost = Callable[[LoadBalancerContext, Callable[[str], None]], "Callable[[], None] | str | None"]
@@ -130,6 +132,8 @@ class Cluster:
         predictive_preconnect_ratio: connections that all clusters together have for each stream; 0 for no matter.
         siblings: all clusters, itself included.
         drop_overload: which requests are dropped before a host is chosen; None if none are.
+        route_policies: what it says over the routes to it, or None.
+        has_say: there is one of these two.
         overload: what the overload manager has decided; None if there is none.
         orca_load_report: takes what a host tells of its load (host, report); None if nobody wants to know.
     """
@@ -145,6 +149,7 @@ class Cluster:
         "dispatcher",
         "drop_overload",
         "happy_eyeballs",
+        "has_say",
         "health",
         "http2_codec",
         "http_options",
@@ -166,6 +171,7 @@ class Cluster:
         "random",
         "resource_manager",
         "resource_managers",
+        "route_policies",
         "siblings",
         "stats",
         "stopped",
@@ -196,6 +202,8 @@ class Cluster:
             plain_metadata(config.metadata) if config.HasField("metadata") else {}
         )
         self.http_options = http_options(config, context.path)
+        policies = self.http_options.route_policies
+        self.route_policies = None if policies is None else policies(context)
         self.tcp_keepalive = tcp_keepalive(config.upstream_connection_options)
         self.local_address_selector = local_address_selector(config, context.bind_config, context.path)
         self.happy_eyeballs = happy_eyeballs(config.upstream_connection_options)
@@ -246,6 +254,7 @@ class Cluster:
         if config.track_cluster_stats.per_endpoint_stats:
             report_endpoints(self.priority_set, scope, self.observability_name)
         self.drop_overload = self.load_assignment.drop_overload(context.random.stream(f"cluster.{self.name}.drop"))
+        self.has_say = self.drop_overload is not None or self.route_policies is not None
         self.updates = UpdateMerger(
             self.priority_set,
             self.dispatcher,

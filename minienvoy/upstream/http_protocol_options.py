@@ -15,7 +15,7 @@ from ..config.fields import honours
 from ..http.http1.header_formatter import header_formatters
 from ..http.http1.settings import Http1Settings
 from ..http.http2.settings import Http2Settings
-from ..matchers.match_predicate import ResponsePredicate, compile_match_predicate
+from ..matchers.match_predicate import ResponsePredicate
 from ..network.transport_socket import TransportSocketOptions
 from ..record import field, record, replace
 from ..registry import Registry
@@ -23,41 +23,14 @@ from .duration import duration_of
 
 if TYPE_CHECKING:
     from ..http.header_map import RequestHeaderMap
+    from ..router.cluster_policies import ClusterPolicies
+    from .cluster import ClusterContext
 
-honours(
-    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-    "auto_config",
-    "common_http_protocol_options",
-    "explicit_http_config",
-    "outlier_detection",
-    "upstream_http_protocol_options",
-    "use_downstream_protocol_config",
-)
 honours(
     "envoy.config.core.v3.UpstreamHttpProtocolOptions",
     "auto_sni",
     "auto_san_validation",
     "override_auto_sni_header",
-)
-honours("envoy.extensions.upstreams.http.v3.HttpProtocolOptions.OutlierDetection", "error_matcher")
-honours(
-    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig",
-    "http_protocol_options",
-    "http2_protocol_options",
-)
-honours(
-    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.AutoHttpConfig",
-    "http_protocol_options",
-    "http2_protocol_options",
-    when={
-        "http3_protocol_options": lambda config: "HTTP/3 is not spoken",
-        "alternate_protocols_cache_options": lambda config: "it is for HTTP/3, which is not spoken",
-    },
-)
-honours(
-    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.UseDownstreamHttpConfig",
-    "http_protocol_options",
-    "http2_protocol_options",
 )
 honours(
     "envoy.config.core.v3.HttpProtocolOptions",
@@ -102,6 +75,7 @@ class UpstreamHttpProtocolOptions:
         max_connection_duration_jitter: percent of it that are added at most, at random.
         sni_header: the header of a request that says the server name for TLS; empty if none does.
         auto_san_validation: that name must be in the certificate.
+        route_policies: makes what the cluster says over its routes, or None; see `router/cluster_policies.py`.
         error_matcher: which responses outlier detection takes for errors, instead of those with a status of 500 and up.
     """
 
@@ -117,6 +91,7 @@ class UpstreamHttpProtocolOptions:
     error_matcher: ResponsePredicate | None = None
     sni_header: bytes = b""
     auto_san_validation: bool = False
+    route_policies: Callable[[ClusterContext], ClusterPolicies] | None = None
 
     @property
     def negotiates(self) -> bool:
@@ -204,31 +179,3 @@ def _is_address(name: str) -> bool:
 ProtocolOptionsFactory = Callable[[Any, int], UpstreamHttpProtocolOptions]
 PROTOCOL_OPTIONS: Registry[ProtocolOptionsFactory] = Registry("envoy.upstream_options")
 """(message in `typed_extension_protocol_options`, the cluster's own `max_requests_per_connection`) -> options"""
-
-
-@PROTOCOL_OPTIONS.register(
-    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions", "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-)
-def create_http_protocol_options(config: Any, max_requests_per_connection: int) -> UpstreamHttpProtocolOptions:
-    kind = config.WhichOneof("upstream_protocol_options")
-    chosen = getattr(config, kind)
-    protocol = UpstreamProtocol.HTTP1
-    if kind == "use_downstream_protocol_config":
-        protocol = UpstreamProtocol.DOWNSTREAM
-    elif kind == "auto_config":
-        protocol = UpstreamProtocol.ALPN
-    elif kind == "explicit_http_config" and chosen.WhichOneof("protocol_config") == "http2_protocol_options":
-        protocol = UpstreamProtocol.HTTP2
-    options = UpstreamHttpProtocolOptions.from_proto(
-        config.common_http_protocol_options,
-        chosen.http_protocol_options,
-        chosen.http2_protocol_options,
-        protocol,
-        max_requests_per_connection,
-        may_speak_http2=kind == "auto_config" or chosen.HasField("http2_protocol_options"),
-    )
-    options = options.naming_server(config.upstream_http_protocol_options)
-    if not config.outlier_detection.HasField("error_matcher"):
-        return options
-    matcher = compile_match_predicate(config.outlier_detection.error_matcher, "outlier_detection.error_matcher")
-    return replace(options, error_matcher=matcher)

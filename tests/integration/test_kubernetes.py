@@ -272,15 +272,23 @@ async def test_checks_come_on_top_of_readiness(kube: KubeServer, tmp_path: Path,
         "    health_checks: [{timeout: 1s, interval: 1s, no_traffic_interval: 1s, unhealthy_threshold: 1,"
         " healthy_threshold: 1, http_health_check: {path: /ok}}]\n"
     )
-    async with FakeUpstream("one", paths={"/ok": [200]}) as one, FakeUpstream("two", paths={"/ok": [503]}) as two:
+    sick = {"two"}
+
+    def pod(name: str) -> FakeUpstream:
+        return FakeUpstream(respond=lambda request: 503 if request.path == "/ok" and name in sick else name)
+
+    async with pod("one") as one, pod("two") as two:
         Pod("one", one).tell(kube)
         Pod("two", two).tell(kube)
         async with proxy_of(kube, tmp_path, more=check) as proxy:
             assert await bodies(fetch, proxy) == {b"one"}
             assert proxy.stats["cluster.web.membership_healthy"] == 1
-            two._scripts["/ok"] = [200]  # type: ignore[list-item]
-            await proxy.advance(3)
-            assert await bodies(fetch, proxy) == {b"one", b"two"}
+            sick.clear()
+            for _ in range(100):
+                if proxy.stats["cluster.web.membership_healthy"] == 2:
+                    break
+                await proxy.advance(0.5)
+            assert await bodies(fetch, proxy, 12) == {b"one", b"two"}
 
 
 async def test_an_ejection_outlives_changes_of_slices(kube: KubeServer, tmp_path: Path, fetch: Any) -> None:

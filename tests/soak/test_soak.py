@@ -517,8 +517,9 @@ def test_a_short_run_over_http2_and_tls_loses_nothing_and_leaves_nothing(tmp_pat
 
 
 @pytest.mark.slow
-def test_ten_minutes_lose_nothing_leave_nothing_and_do_not_grow(tmp_path: Path) -> None:
-    soak = Soak(tmp_path)
+@pytest.mark.parametrize("http2", [False, True], ids=["http1", "http2 within tls"])
+def test_ten_minutes_lose_nothing_leave_nothing_and_do_not_grow(tmp_path: Path, http2: bool) -> None:
+    soak = Soak(tmp_path, http2)
     asyncio.run(soak.run(requests=600 * RATE))
     fifth = len(soak.memory) // 5
     most = [max(soak.memory[at * fifth : (at + 1) * fifth]) for at in range(5)]

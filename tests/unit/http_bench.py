@@ -505,6 +505,7 @@ def filter_type(name: str) -> str:
         "bandwidth_limit": "BandwidthLimit",
         "buffer": "Buffer",
         "fault": "HTTPFault",
+        "grpc_http1_reverse_bridge": "FilterConfig",
         "health_check": "HealthCheck",
         "local_ratelimit": "LocalRateLimit",
     }

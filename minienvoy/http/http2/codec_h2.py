@@ -8,10 +8,12 @@ frame that leaves. Where both accept the same bytes they say the same of them. h
 * what comes for a stream that has ended is an error of the connection, not ignored; so are a number that is lower than
   the last, and what is opened after GOAWAY and then refused;
 * so is a body that is not as long as its message said, and trailers that are not the end;
+* so is a block that does not take up the smaller table that it acknowledged;
 * a block goes on for 64 CONTINUATION frames at most, where nghttp2 takes 512.
 
-What is an error to both ends the connection, but may be told by another code of GOAWAY, or by none. It is slower: a
-request costs some hundred microseconds.
+What is an error to both ends the connection, but may be told by another code of GOAWAY, or by none. The peer's
+GOAWAY is not given to h2, to which open streams would be over too. What a stream takes on the wire is not
+counted. It is slower: a request costs some hundred microseconds.
 """
 
 from __future__ import annotations

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from .settings import Http2Settings
     from .stream import Http2Stream
 
+_LARGE: Final = 2 * MAX_FRAME
 _LOST: Final = "codec_error:The_user_callback_function_failed"
 
 
@@ -104,8 +105,12 @@ class Http2Connection(HeaderBlocks):
             return
         if self.keepalive is not None:
             self.keepalive.on_bytes()
+        begun = b""
         if self._buffer:
-            data = self._buffer + data
+            if len(data) > _LARGE and len(self._buffer) >= 9 and self._settled:
+                begun = self._buffer
+            else:
+                data = self._buffer + data
             self._buffer = b""
         if self._out:
             self.flush()
@@ -113,7 +118,7 @@ class Http2Connection(HeaderBlocks):
                 return  # the connection could not take it, and has ended: what comes is for nobody
         self.dispatching = True
         try:
-            at = self._begin(data)
+            at = self._complete(begun, data) if begun else self._begin(data)
             self._buffer = data if at < 0 else self._read(data, at)
         except CodecProtocolError as error:
             # Nothing that was to answer these bytes leaves any more, as nothing has left yet.
@@ -136,6 +141,13 @@ class Http2Connection(HeaderBlocks):
                 self._sort()
             if self._out:
                 self.flush()
+
+    def _complete(self, begun: bytes, data: bytes) -> int:
+        """Take the frame that has `begun`, and where the next one begins: rather than copy all of `data` behind it."""
+        high, low, *_ = read_header(begun)
+        missing = 9 + (high << 8 | low) - len(begun)
+        self._read(begun + data[:missing], 0)
+        return len(data) if self._over else missing
 
     def _read(self, data: bytes, at: int) -> bytes:
         """Take the frames from `at`; what is left is the beginning of another one."""

@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from ..codec_stats import Http2CodecStats
     from .settings import Http2Settings
 
+MOST_FRAMES: Final = 16
+"""Of DATA, in a row, that are put together."""
 _FRAMES_OF_A_WRITE: Final = 64
-_BYTES_OF_A_WRITE: Final = 1 << 20
-"""More than both leaves in several writes."""
+_LARGE: Final = 1 << 17
+_MOST_BYTES: Final = 1 << 20
 
 
 class OutboundFrames:
@@ -56,6 +58,8 @@ class OutboundFrames:
         DATA of all streams and what ends them."""
         self._dropped: set[int] = set()
         """Streams that were reset in this dispatch: nothing else of them leaves any more."""
+        self._more_frames = 0
+        """In what is queued, beside the first frame of each row."""
         self._unread_frames = 0
         self._unread: deque[tuple[int, int, int]] = deque()
         """Of each write behind bytes that had not left: where it ends, its frames, the control frames among them."""
@@ -80,6 +84,13 @@ class OutboundFrames:
             self.data.append(frames)
         else:
             self.queue(frames)
+
+    def queue_data_frames(self, parts: list[bytes | memoryview], count: int) -> None:
+        """A row of DATA of one stream: headers and payloads, which are taken out of `parts`."""
+        self.data_frames_sent += count
+        self._more_frames += count - 1
+        self.queue_data(b"".join(parts))
+        parts.clear()
 
     def queue_reset(self, stream_id: int, frames: bytes) -> None:
         """RST_STREAM of a request: it goes before the HEADERS of later ones, and in place of the DATA of its stream."""
@@ -122,15 +133,18 @@ class OutboundFrames:
         count = len(out)
         if count:
             self._out = []
-            if count <= _FRAMES_OF_A_WRITE:
-                self._write(out[0] if count == 1 else b"".join(out))
-            else:
+            if count == 1:
+                self._write(out[0])
+            elif count > _FRAMES_OF_A_WRITE or self._more_frames:
                 self._write_many(out)
+            else:
+                self._write(b"".join(out))
         if self._connection.is_flushed:
-            self._control_frames = self._unread_frames = self._unread_controls = 0
+            self._control_frames = self._unread_frames = self._unread_controls = self._more_frames = 0
             self._unread.clear()
         elif count:
-            self._count_unread(count)
+            self._count_unread(count + self._more_frames)
+            self._more_frames = 0
             if self._unread_frames > self.settings.max_outbound_frames and not self._over:
                 self._over = True
                 self._post(self._on_unread)
@@ -156,12 +170,22 @@ class OutboundFrames:
         batch: list[bytes] = []
         size = 0
         while frames:
-            batch.append(each := frames.popleft())
+            each = frames.popleft()
+            if len(each) > _LARGE:
+                if batch:
+                    self._write(b"".join(batch))
+                    batch.clear()
+                    size = 0
+                self._write(each)
+                continue
+            batch.append(each)
             size += len(each)
-            if size >= _BYTES_OF_A_WRITE or not frames:
+            if size >= _MOST_BYTES:
                 self._write(b"".join(batch))
                 batch.clear()
                 size = 0
+        if batch:
+            self._write(b"".join(batch))
 
     def _on_unread(self) -> None:
         """The peer lets pile up what it has asked for."""

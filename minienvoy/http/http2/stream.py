@@ -32,6 +32,7 @@ from .frames import (
     write_header,
 )
 from .hpack import encode_entries
+from .outbound import MOST_FRAMES
 
 if TYPE_CHECKING:
     from ...event.dispatcher import Timer
@@ -181,16 +182,24 @@ class Http2Stream:
         connection = self.connection
         size = left = self._waiting_size
         ends = self.local_end and self._trailers is None
+        parts: list[bytes | memoryview] = []
+        frames = 0
         while left:
             length = min(self.send_window, connection.send_window, MAX_FRAME, left)
             if length <= 0:
                 break
             self.send_window -= length
             connection.send_window -= length
-            connection.data_frames_sent += 1
             left -= length
             last = ends and not left
-            connection.queue_data(frame(DATA, END_STREAM if last else 0, self.id, self._take_waiting(length)))
+            parts.append(write_header(length >> 8, length & 255, DATA, END_STREAM if last else 0, self.id))
+            self._take_waiting(length, parts)
+            frames += 1
+            if frames == MOST_FRAMES:
+                connection.queue_data_frames(parts, frames)
+                frames = 0
+        if frames:
+            connection.queue_data_frames(parts, frames)
         self._set_waiting_size(left)
         if left:
             connection.block(self)
@@ -210,23 +219,21 @@ class Http2Stream:
             self._backed_up = False
             self._tell_feeder(False)
 
-    def _take_waiting(self, length: int) -> bytes:
-        """The next `length` bytes: what waits may be as large as a window, and is not copied for each frame of it."""
+    def _take_waiting(self, length: int, parts: list[bytes | memoryview]) -> None:
+        """Add the next `length` bytes to `parts`: what waits may be as large as a window, and is copied once only."""
         waiting = self.waiting
         assert waiting is not None
-        pieces = []
         while length:
             first, at = waiting[0], self._waiting_at
             end = at + length
             if end < len(first):
                 self._waiting_at = end
-                pieces.append(first[at:end])
+                parts.append(memoryview(first)[at:end])
                 break
-            pieces.append(first[at:] if at else first)
+            parts.append(memoryview(first)[at:] if at else first)
             length = end - len(first)
             self._waiting_at = 0
             waiting.popleft()
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _set_waiting_size(self, size: int) -> None:
         self.connection.stats.pending_send_bytes += size - self._waiting_size

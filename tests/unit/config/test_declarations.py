@@ -126,8 +126,11 @@ NOT_READ = {
     ("server/listener.py", "use_proxy_proto"): "only as it is by default",
     ("server/stats_settings.py", "inclusion_list"): "by the name that WhichOneof gives",
     ("upstream/cluster_info.py", "protocol"): "TCP is all there is",
-    ("upstream/http_protocol_options.py", "alternate_protocols_cache_options"): "refused: it is for HTTP/3",
-    ("upstream/http_protocol_options.py", "http3_protocol_options"): "refused",
+    (
+        "extensions/upstreams/http/http_protocol_options.py",
+        "alternate_protocols_cache_options",
+    ): "refused: it is for HTTP/3",
+    ("extensions/upstreams/http/http_protocol_options.py", "http3_protocol_options"): "refused",
     ("upstream/load_assignment.py", "cluster_name"): "only a subscription would ask for it",
 }
 """Declared fields that no code names, and why that is right."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -74,3 +75,14 @@ def test_alias_bomb_is_refused_by_what_it_would_become() -> None:
 def test_nesting_without_end_is_refused(open_: str) -> None:
     with pytest.raises(ConfigError, match=r"nested deeper than|error at line"):
         read_yaml(open_ * 100_000, "f")
+
+
+def test_yaml_that_was_imported_anew_is_read_and_its_errors_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plugin of pytest or a reloader may do that; libyaml's parser keeps the classes of the first import."""
+    text = "a: &x [1, {b: y}]\nc: *x\n"
+    before = read_yaml(text)
+    for name in [each for each in sys.modules if each == "yaml" or each.startswith("yaml.")]:
+        monkeypatch.delitem(sys.modules, name)
+    assert read_yaml(text) == before
+    with pytest.raises(ConfigError, match=r"f:1:6: yaml-cpp: error at line 1, column 6: expected"):
+        read_yaml("a: [1", "f")

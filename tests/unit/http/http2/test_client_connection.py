@@ -104,6 +104,7 @@ def test_goaway_refuses_what_the_peer_has_not_looked_at() -> None:
     assert got == [("reset", "remote refused stream reset", "http2.remote_refuse")] * 2
     assert "go away" in client.heard
     assert list(client.codec.streams) == [1]
+    assert client.receive(client.response(1, status=204)) == [("headers", [(":status", "204")], True)]
 
 
 def test_a_refused_stream_is_told_apart_from_one_that_is_reset() -> None:

@@ -457,6 +457,14 @@ def test_goaway_in_two_steps() -> None:
     ]
 
 
+def test_open_streams_go_on_after_the_peers_goaway() -> None:
+    server = Server()
+    server.receive(server.headers(1, *POST, end=False))
+    assert server.receive(goaway(0, 0) + frame(0, 1, 1, b"abc")) == [("data", b"abc", True)]
+    server.answer(200, b"hello")
+    assert server.frames() == [("HEADERS", 4, 1, [(":status", "200")]), ("DATA", 1, 1, b"hello")]
+
+
 def test_the_end_of_the_connection_ends_every_stream() -> None:
     server = Server()
     server.receive(server.headers(1, *GET) + server.headers(3, *GET))
