@@ -71,10 +71,14 @@ class Registry(Generic[Factory]):
         _REGISTRIES[category] = self
 
     def register(self, name: str, config_type: str) -> Callable[[Factory], Factory]:
-        """Make the decorated function the factory for `config_type`, a full message name without a host."""
+        """Make the decorated function the factory for `config_type`, a full message name without a host.
+
+        A module that is imported anew takes the place of what it was before.
+        """
 
         def add(factory: Factory) -> Factory:
-            if config_type in self._by_type:
+            old = self._by_type.get(config_type)
+            if old is not None and _place(old.factory) != _place(factory):
                 raise ValueError(f"{self.category}: {config_type} is registered twice")
             self._by_type[config_type] = Entry(name, config_type, factory)
             return factory
@@ -110,6 +114,10 @@ class Registry(Generic[Factory]):
     def entries(self) -> list[Entry[Factory]]:
         """What has been registered so far, by configuration type."""
         return [self._by_type[key] for key in sorted(self._by_type)]
+
+
+def _place(factory: Any) -> tuple[str, str]:
+    return getattr(factory, "__module__", ""), getattr(factory, "__qualname__", repr(factory))
 
 
 def registries() -> dict[str, Registry[Any]]:

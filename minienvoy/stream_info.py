@@ -110,13 +110,16 @@ class ConnectionInfo:
     __slots__ = (
         "direct_local_address",
         "direct_remote_address",
+        "dynamic_metadata",
         "filter_chain_metadata",
+        "filter_state",
         "id",
         "ja3_hash",
         "ja4_hash",
         "listener_metadata",
         "local_address",
         "local_address_restored",
+        "proxy_header",
         "remote_address",
         "requested_server_name",
         "ssl",
@@ -134,6 +137,12 @@ class ConnectionInfo:
         self.listener_metadata: Mapping[str, Any] | None = None
         """Of a downstream connection: `filter_metadata` as plain values, of its listener and of its filter chain."""
         self.filter_chain_metadata: Mapping[str, Any] | None = None
+        self.dynamic_metadata: dict[str, Any] | None = None
+        """What listener filters tell of the connection, for its own log."""
+        self.filter_state: dict[str, Any] | None = None
+        """The same, for whoever asks by its name, streams of the connection too."""
+        self.proxy_header: Any = None
+        """What came in a PROXY header (`network.proxy_protocol_header.ProxyHeader`); None if there was none."""
         self.ssl: Any = None
         """Facts of the TLS session (`Ssl::ConnectionInfo`); None on a plain connection."""
 

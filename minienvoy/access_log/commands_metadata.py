@@ -140,9 +140,15 @@ def _filter_state_maker(state_of: Callable[[StreamInfo], dict[str, Any] | None])
     return make
 
 
+def _filter_state(info: StreamInfo) -> dict[str, Any] | None:
+    """The stream's own, and behind it that of its connection."""
+    own, shared = info._filter_state, info.connection.filter_state
+    return own if shared is None else {**shared, **(own or {})}
+
+
 COMMANDS["FILTER_STATE"] = (
     PARAMS_OPTIONAL | LENGTH_ALLOWED,
-    _filter_state_maker(lambda info: info._filter_state),
+    _filter_state_maker(lambda info: _filter_state(info)),
 )
 # Filters on the upstream side keep their state apart; there are none yet.
 COMMANDS["UPSTREAM_FILTER_STATE"] = (PARAMS_OPTIONAL | LENGTH_ALLOWED, _filter_state_maker(lambda info: None))

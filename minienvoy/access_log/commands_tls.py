@@ -35,8 +35,8 @@ def _of_chain(name: str) -> Read:
 
 
 def _of_issuer(name: str) -> Read:
-    """Of who has signed the peer's certificate."""
-    return lambda ssl: None if (issuer := ssl.issuer) is None else getattr(issuer, name)
+    """Of the certificate that the peer's was verified with."""
+    return lambda ssl: getattr(ssl.issuer_certificate, name) if ssl.issuer_certificate is not None else None
 
 
 _DOWNSTREAM: Final[dict[str, Read]] = {

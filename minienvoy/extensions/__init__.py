@@ -26,6 +26,9 @@ CATALOGUE = {
     ),
     "envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit": "filters.network.local_ratelimit",
     "envoy.extensions.filters.network.sni_cluster.v3.SniCluster": "filters.network.sni_cluster",
+    "envoy.extensions.filters.network.sni_dynamic_forward_proxy.v3.FilterConfig": (
+        "filters.network.sni_dynamic_forward_proxy"
+    ),
     "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy": "filters.network.tcp_proxy",
     # HTTP filters
     "envoy.extensions.filters.http.adaptive_concurrency.v3.AdaptiveConcurrency": "filters.http.adaptive_concurrency",
@@ -138,8 +141,15 @@ CATALOGUE = {
     "envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery": "formatters.req_without_query",
     # transport sockets
     "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer": "transport_sockets.raw_buffer",
+    "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport": (
+        "transport_sockets.proxy_protocol"
+    ),
+    "envoy.extensions.transport_sockets.starttls.v3.StartTlsConfig": "transport_sockets.starttls",
+    "envoy.extensions.transport_sockets.starttls.v3.UpstreamStartTlsConfig": "transport_sockets.starttls",
     "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext": "transport_sockets.tls.downstream",
     "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext": "transport_sockets.tls.upstream",
+    # validators of certificates
+    "envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig": "transport_sockets.tls.spiffe_validator",
     # resource monitors
     "envoy.extensions.resource_monitors.cgroup_memory.v3.CgroupMemoryConfig": "resource_monitors.cgroup_memory",
     "envoy.extensions.resource_monitors.cpu_utilization.v3.CpuUtilizationConfig": "resource_monitors.cpu_utilization",

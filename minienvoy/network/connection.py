@@ -104,6 +104,7 @@ class Connection(asyncio.Protocol):
         closed: it has ended, and its callbacks were told.
         explain: why it went where it went; the streams that it carries begin with the same decisions.
         filter_chain_name: of a downstream connection.
+        start_tls: makes a plain connection a secure one, if its transport socket can (`startSecureTransport`).
     """
 
     explain: Explanation = NO_EXPLANATION
@@ -114,6 +115,7 @@ class Connection(asyncio.Protocol):
     transport_failure_reason: str = ""
     detected_close_type: DetectedCloseType = DetectedCloseType.NORMAL
     last_round_trip_time: float | None = None
+    start_tls: Callable[[], bool] | None = None
     splices: tuple[Splice, ...] = ()
     """What moves bytes past this connection now."""
     _stream_info: StreamInfo | None = None
@@ -192,6 +194,8 @@ class Connection(asyncio.Protocol):
         self.transport.set_write_buffer_limits(limit, limit // 2)
         self.write_buffer.send = self.transport.write
         self._writable = True
+        if self._started:
+            return  # it goes on over TLS
         for callbacks in tuple(self._callbacks):
             callbacks.on_event(ConnectionEvent.CONNECTED)
         self._started = True
@@ -223,6 +227,13 @@ class Connection(asyncio.Protocol):
             flushed = self._closing is not None and exc is None
             self._end(ConnectionEvent.LOCAL_CLOSE if flushed else ConnectionEvent.REMOTE_CLOSE)
         self.transport = None
+
+    def pause_for_tls(self) -> None:
+        """The transport goes to TLS, and `connection_made` brings another one."""
+        self.write_buffer.flush()
+        self.transport = None
+        self._writable = False
+        self.write_buffer.send = lose
 
     def pause_writing(self) -> None:
         self.above_high_watermark = True

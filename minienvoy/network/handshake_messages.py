@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 _HANDSHAKE: Final = 22
+_CLIENT_HELLO, _SUPPORTED_GROUPS = 1, 10
+_PREFERRED: Final = ("X25519", "P-256")
 _SERVER_HELLO, _SERVER_KEY_EXCHANGE, _CERTIFICATE_VERIFY = 2, 12, 15
 _SUPPORTED_VERSIONS, _KEY_SHARE = 43, 51
 
-GROUPS: Final = {0x17: "P-256", 0x18: "P-384", 0x19: "P-521", 0x1D: "X25519", 0x1E: "X448", 0x11EC: "X25519MLKEM768"}
+GROUPS: Final = {0x1D: "X25519", 0x17: "P-256", 0x18: "P-384", 0x19: "P-521", 0x1E: "X448", 0x11EC: "X25519MLKEM768"}
 SIGNATURES: Final = {
     0x0201: "rsa_pkcs1_sha1",
     0x0203: "ecdsa_sha1",
@@ -58,6 +60,29 @@ def read_agreement(received: bytes, sent: bytes, server_side: bool) -> Agreed:
             if kind == _CERTIFICATE_VERIFY:
                 signature = SIGNATURES.get(int.from_bytes(body[:2], "big"), "")
     return Agreed(group, signature, version)
+
+
+def offered_group(received: bytes) -> str:
+    """The first group of a client that resumes a session of TLS 1.2 with us: most likely that session began with it."""
+    for kind, body in _messages(received):
+        if kind == _CLIENT_HELLO:
+            offered = _offered(body)
+            return next((name for number, name in GROUPS.items() if name in _PREFERRED and number in offered), "")
+    return ""
+
+
+def _offered(body: bytes) -> list[int]:
+    at = 34
+    at += 1 + body[at]  # session ID
+    at += 2 + int.from_bytes(body[at : at + 2], "big")  # cipher suites
+    at += 1 + body[at] + 2  # compression methods
+    while at + 4 <= len(body):
+        kind, size = int.from_bytes(body[at : at + 2], "big"), int.from_bytes(body[at + 2 : at + 4], "big")
+        if kind == _SUPPORTED_GROUPS:
+            value = body[at + 6 : at + 4 + size]
+            return [int.from_bytes(value[here : here + 2], "big") for here in range(0, len(value) - 1, 2)]
+        at += 4 + size
+    return []
 
 
 def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:

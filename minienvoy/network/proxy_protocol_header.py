@@ -6,13 +6,53 @@ Envoy: `source/extensions/common/proxy_protocol/proxy_protocol_header.cc`; hapro
 from __future__ import annotations
 
 import socket
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import Any, Final
 
+from ..config.fields import honours
+from ..record import record
+from ..stream_info import ConnectionInfo
 from .address import Address
 
+_INCLUDE_ALL: Final = 0
 _SIGNATURE: Final = b"\r\n\r\n\0\r\nQUIT\n"
 _LOCAL, _PROXY = 0x20, 0x21
 _STREAM: Final = {socket.AF_INET: 0x11, socket.AF_INET6: 0x21}
+
+
+honours("envoy.config.core.v3.ProxyProtocolPassThroughTLVs", "match_type", "tlv_type")
+
+
+@record
+class ProxyHeader:
+    """Whose connection it is: `Network::ProxyProtocolData`.
+
+    Attributes:
+        tlvs: (type, value) of what is passed on, in order.
+    """
+
+    source: Address
+    destination: Address
+    tlvs: tuple[tuple[int, bytes], ...] = ()
+
+
+def compile_pass_through(config: Any) -> Callable[[int], bool]:
+    """Whether a type of TLV is passed on, by a `ProxyProtocolPassThroughTLVs`, or by None: no type is."""
+    if config is None:
+        return lambda kind: False
+    if config.match_type == _INCLUDE_ALL:
+        return lambda kind: True
+    return frozenset(config.tlv_type).__contains__
+
+
+def header_of(info: ConnectionInfo) -> ProxyHeader | None:
+    """What is told of a downstream connection; what it has told itself comes first."""
+    if info.proxy_header is not None:
+        told: ProxyHeader = info.proxy_header
+        return told
+    if info.remote_address is None or info.local_address is None:
+        return None
+    return ProxyHeader(info.remote_address, info.local_address)
 
 
 def proxy_protocol_v1(source: Address, destination: Address) -> bytes:
@@ -25,11 +65,20 @@ def proxy_protocol_v1(source: Address, destination: Address) -> bytes:
     return line.encode("ascii")
 
 
-def proxy_protocol_v2(source: Address, destination: Address) -> bytes:
-    """The binary form."""
+def proxy_protocol_local() -> bytes:
+    """Version 2, of a connection that is nobody else's."""
+    return _SIGNATURE + bytes((_LOCAL, 0, 0, 0))
+
+
+def proxy_protocol_v2(source: Address, destination: Address, tlvs: Iterable[tuple[int, bytes]] = ()) -> bytes:
+    """The binary form.
+
+    Raises:
+        ValueError: the TLVs are too long for it.
+    """
     family = _family(source, destination)
     if family is None:
-        return _SIGNATURE + bytes((_LOCAL, 0, 0, 0))
+        return proxy_protocol_local()
     addresses = b"".join(
         (
             socket.inet_pton(family, source.host),
@@ -38,7 +87,14 @@ def proxy_protocol_v2(source: Address, destination: Address) -> bytes:
             destination.port.to_bytes(2, "big"),
         )
     )
-    return _SIGNATURE + bytes((_PROXY, _STREAM[family])) + len(addresses).to_bytes(2, "big") + addresses
+    rest = addresses + b"".join(bytes((kind,)) + _size(value) + value for kind, value in tlvs)
+    return _SIGNATURE + bytes((_PROXY, _STREAM[family])) + _size(rest) + rest
+
+
+def _size(value: bytes) -> bytes:
+    if len(value) > 0xFFFF:
+        raise ValueError("too long for a PROXY header")
+    return len(value).to_bytes(2, "big")
 
 
 def _family(source: Address, destination: Address) -> socket.AddressFamily | None:

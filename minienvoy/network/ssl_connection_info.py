@@ -6,12 +6,10 @@ Envoy: `Ssl::ConnectionInfo`, `Extensions::TransportSockets::Tls::ConnectionInfo
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, Final
+from typing import Any
 from urllib.parse import quote
 
 from .x509 import DNS, EMAIL, IP, OTHER_NAME, URI, Certificate
-
-_DER: Final = 2
 
 
 class SslConnectionInfo:
@@ -22,7 +20,11 @@ class SslConnectionInfo:
         local_certificate: what we show; None if nothing.
         peer_chain: what the peer showed, its own certificate first.
         validated: the peer's certificate was checked and found good.
+        issuer_certificate: who signed the peer's, shown by it or trusted anyway; None if that is not known.
         sni: the server name that was asked for.
+        signature: the algorithm that the peer signed with; empty if that is not known.
+        earlier: the session that this one goes on with, if it is accepted; None if there is none.
+        chain_error: what OpenSSL has against the peer's chain, if that did not end the handshake.
         connected_time, handshake_begin_time, handshake_end_time: monotonic seconds; the handshake begins with the first
             bytes of the peer. None: that has not happened.
     """
@@ -31,9 +33,15 @@ class SslConnectionInfo:
     local_certificate: Certificate | None = None
     peer_chain: tuple[Certificate, ...] = ()
     validated = False
+    issuer_certificate: Certificate | None = None
     sni = ""
     group = ""
     session_reused = False
+    signature = ""
+    earlier: SslConnectionInfo | None = None
+    chain_error = ""
+    version_so_far = "TLSv1.2"
+    """What BoringSSL says before a version is agreed on."""
     connected_time: float | None = None
     handshake_begin_time: float | None = None
     handshake_end_time: float | None = None
@@ -42,7 +50,7 @@ class SslConnectionInfo:
 
     @property
     def tls_version(self) -> str:
-        return (self.session.version() or "") if self.session is not None else ""
+        return (self.session.version() or "") if self.session is not None else self.version_so_far
 
     @property
     def ciphersuite(self) -> str:
@@ -57,7 +65,8 @@ class SslConnectionInfo:
     @property
     def session_id(self) -> str:
         session = self.session.session if self.session is not None else None
-        return session.id.hex() if session is not None else ""
+        known: bytes = getattr(session, "id", b"")  # pyOpenSSL does not tell
+        return known.hex()
 
     # -- certificates
 
@@ -68,14 +77,6 @@ class SslConnectionInfo:
     @property
     def peer_certificate_presented(self) -> bool:
         return bool(self.peer_chain)
-
-    @property
-    def issuer(self) -> Certificate | None:
-        """Who has signed the peer's certificate: by the chain that was found good, else by what the peer has shown."""
-        verified: Any = getattr(getattr(self.session, "_sslobj", None), "get_verified_chain", tuple)() or ()
-        if len(verified) > 1:
-            return Certificate(verified[1].public_bytes(_DER))
-        return self.peer_chain[1] if len(self.peer_chain) > 1 else None
 
     def _peer_names(self, tag: int) -> tuple[str, ...]:
         return self.peer_chain[0].names(tag) if self.peer_chain else ()

@@ -19,8 +19,9 @@ import ssl
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from .connection import Connection, ConnectionCallbacks, ConnectionEvent
-from .handshake_messages import Agreed, read_agreement
+from .handshake_messages import offered_group, read_agreement
 from .ssl_connection_info import SslConnectionInfo
+from .tls_error import reason_of_alert, tls_error
 from .x509 import Certificate
 
 if TYPE_CHECKING:
@@ -28,49 +29,13 @@ if TYPE_CHECKING:
 
 _READ: Final = 256 * 1024
 _DER: Final = 2
+_DIGITAL_SIGNATURE, _KEY_ENCIPHERMENT = 0x80, 0x20
 _MAX_NOTED: Final = 64 * 1024
 """Bytes of a handshake that are kept to be looked at; certificates are what is large in it."""
 
-_REASONS: Final = {
-    "BAD_SIGNATURE": 123,
-    "CERTIFICATE_VERIFY_FAILED": 125,
-    "DECRYPTION_FAILED_OR_BAD_RECORD_MAC": 139,
-    "HTTP_REQUEST": 156,
-    "HTTPS_PROXY_REQUEST": 155,
-    "NO_SHARED_CIPHER": 184,
-    "PEER_DID_NOT_RETURN_A_CERTIFICATE": 192,
-    "UNEXPECTED_MESSAGE": 223,
-    "UNSUPPORTED_PROTOCOL": 240,
-    "WRONG_VERSION_NUMBER": 247,
-    "SSLV3_ALERT_UNEXPECTED_MESSAGE": 1010,
-    "SSLV3_ALERT_BAD_RECORD_MAC": 1020,
-    "SSLV3_ALERT_HANDSHAKE_FAILURE": 1040,
-    "SSLV3_ALERT_BAD_CERTIFICATE": 1042,
-    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": 1043,
-    "SSLV3_ALERT_CERTIFICATE_REVOKED": 1044,
-    "SSLV3_ALERT_CERTIFICATE_EXPIRED": 1045,
-    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": 1046,
-    "SSLV3_ALERT_ILLEGAL_PARAMETER": 1047,
-    "TLSV1_ALERT_UNKNOWN_CA": 1048,
-    "TLSV1_ALERT_ACCESS_DENIED": 1049,
-    "TLSV1_ALERT_DECODE_ERROR": 1050,
-    "TLSV1_ALERT_DECRYPT_ERROR": 1051,
-    "TLSV1_ALERT_PROTOCOL_VERSION": 1070,
-    "TLSV1_ALERT_INSUFFICIENT_SECURITY": 1071,
-    "TLSV1_ALERT_INTERNAL_ERROR": 1080,
-    "TLSV1_ALERT_USER_CANCELLED": 1090,
-    "TLSV1_ALERT_NO_RENEGOTIATION": 1100,
-    "TLSV1_ALERT_UNSUPPORTED_EXTENSION": 1110,
-    "TLSV1_UNRECOGNIZED_NAME": 1112,
-    "TLSV13_ALERT_CERTIFICATE_REQUIRED": 1116,
-}
-"""BoringSSL's numbers for what OpenSSL gives the same name; Envoy's words have them."""
-_BORINGSSL_NAMES: Final = {
-    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "TLSV1_ALERT_CERTIFICATE_REQUIRED",
-    "TLSV1_UNRECOGNIZED_NAME": "TLSV1_ALERT_UNRECOGNIZED_NAME",
-}
-_SSL_LIBRARY: Final = 16 << 24
-_WRONG_VERSION_ALERT: Final = b"\x15\x03\x01\x00\x02\x02\x46"
+_ALERT, _HANDSHAKE = 21, 22
+_MAX_CLIENT_HELLO: Final = 1 << 14
+ILLEGAL_PARAMETER, PROTOCOL_VERSION = 47, 70
 ACCESS_DENIED, CERTIFICATE_UNKNOWN, BAD_CERTIFICATE_HASH_VALUE = 49, 46, 114
 """Alerts (RFC 8446 section 6.2, RFC 6066)."""
 
@@ -89,6 +54,10 @@ class Refused(Exception):
         super().__init__(details)
 
 
+class KeyUsage(Exception):
+    """The peer's certificate does not allow its key to be used as it is."""
+
+
 class SslContext(Protocol):
     """What a transport socket factory has for the connections that it makes."""
 
@@ -105,14 +74,6 @@ class SslContext(Protocol):
     def on_handshake(self, session: ssl.SSLObject, info: SslConnectionInfo, options: Any) -> None: ...
 
 
-def tls_error(reason: str, details: str = "") -> str:
-    """Envoy's words for an error of the TLS library."""
-    code = _SSL_LIBRARY | _REASONS.get(reason, 0)
-    name = _BORINGSSL_NAMES.get(reason, reason)
-    text = f"{code}:SSL routines:OPENSSL_internal:{name}"
-    return f"TLS_error:|{text}{':' + details if details else ''}:TLS_error_end"
-
-
 class SslSocket(asyncio.Protocol, ConnectionCallbacks):
     """Between one transport of the event loop and one connection."""
 
@@ -127,7 +88,9 @@ class SslSocket(asyncio.Protocol, ConnectionCallbacks):
         self.raw: asyncio.Transport | None = None
         self.incoming = ssl.MemoryBIO()
         self.outgoing = ssl.MemoryBIO()
-        self.session = context.wrap(self.incoming, self.outgoing, info, options)
+        self.session: Any = context.wrap(self.incoming, self.outgoing, info, options)
+        if not isinstance(self.session, ssl.SSLObject):
+            self.session.belong_to(self)
         self.shaken_hands = False
         self._judged = False
         self._noted_in = bytearray()
@@ -201,6 +164,12 @@ class SslSocket(asyncio.Protocol, ConnectionCallbacks):
             over = True
         except ssl.SSLWantReadError:
             pass
+        except Refused as refused:
+            self._refuse(refused)
+            return
+        except KeyUsage:
+            self._end_without_a_word()
+            return
         except ssl.SSLCertVerificationError as error:
             self._count_verification(error)
             return
@@ -211,9 +180,12 @@ class SslSocket(asyncio.Protocol, ConnectionCallbacks):
             chain = peer_chain(self.session, over)
             if chain or over:
                 try:
-                    self._judge(chain)
+                    self.judge(chain)
                 except Refused as refused:
                     self._refuse(refused)
+                    return
+                except KeyUsage:
+                    self._end_without_a_word()
                     return
                 except ValueError:
                     self._refuse(Refused("the certificate can not be read", CERTIFICATE_UNKNOWN))
@@ -222,9 +194,17 @@ class SslSocket(asyncio.Protocol, ConnectionCallbacks):
         if over:
             self._complete()
 
-    def _judge(self, chain: list[bytes]) -> None:
+    def judge(self, chain: list[bytes]) -> None:
+        """Decide about the peer by what it has shown, DER, its own certificate first; once.
+
+        Raises:
+            Refused, ValueError: it is not welcome.
+        """
         self._judged = True
+        self.info.chain_error = getattr(self.session, "chain_error", "")
         certificates = tuple(Certificate(der) for der in chain)
+        if certificates and not may_be_used(certificates[0], self.session):
+            raise KeyUsage
         self.context.verify(certificates, self.info, self.options)
         self.info.peer_chain = certificates
 
@@ -233,53 +213,107 @@ class SslSocket(asyncio.Protocol, ConnectionCallbacks):
         assert raw is not None
         self.shaken_hands = True
         info.session = self.session
+        if not isinstance(self.session, ssl.SSLObject) and info.peer_chain:
+            # What was judged is the chain that was found; what counts later is what was shown.
+            info.peer_chain = tuple(Certificate(der) for der in self.session.chain())
         info.handshake_end_time = self.connection.dispatcher.monotonic_time()
         info.session_reused = bool(self.session.session_reused)
-        agreed = read_agreement(bytes(self._noted_in), bytes(self._noted_out), context.server_side)
-        self._noted_in.clear()
-        self._noted_out.clear()
-        if not agreed.signature and info.peer_chain and not info.session_reused:
-            agreed = Agreed(agreed.group, signature_of(info.peer_chain[0]), agreed.version)
-        info.group = agreed.group
-        context.stats.count_handshake(info, agreed.signature, context.server_side)
+        info.group, info.signature = self._agreement(info)
+        context.stats.count_handshake(info, info.signature, context.server_side)
         context.on_handshake(self.session, info, self.options)
         connection = self.connection
         connection.connection_made(SslTransport(self, raw))
         if not connection.closed and (self.incoming.pending or self.session.pending()):
             self._read()
 
+    def _agreement(self, info: SslConnectionInfo) -> tuple[str, str]:
+        """(group, the peer's signature); those of a session that is resumed are the ones that it began with."""
+        server_side = self.context.server_side
+        agreed = read_agreement(bytes(self._noted_in), bytes(self._noted_out), server_side)
+        group, signature = agreed.group, agreed.signature
+        earlier, info.earlier = info.earlier, None
+        if info.session_reused:
+            if earlier is not None:
+                group, signature = group or earlier.group, signature or earlier.signature
+            elif not group:
+                group = offered_group(bytes(self._noted_in))
+        self._noted_in.clear()
+        self._noted_out.clear()
+        if not signature and info.peer_chain:
+            signature = signature_of(info.peer_chain[0])
+        return group, signature
+
     def _count_verification(self, error: ssl.SSLCertVerificationError) -> None:
         self.context.stats.counters.fail_verify_error += 1
         message = (error.verify_message or "").replace("self-signed", "self signed")
+        if message == "certificate revoked":
+            message = f"certificate revocation check against provided CRLs failed: {message}"
+        depth = getattr(error, "depth", 0)
         self._end_handshake(
             tls_error(
                 "CERTIFICATE_VERIFY_FAILED",
-                f"verify cert failed: X509_verify_cert: certificate verification error at depth 0: {message}",
+                f"verify cert failed: X509_verify_cert: certificate verification error at depth {depth}: {message}",
             )
         )
 
     def _fail(self, reason: str) -> None:
-        stats = self.context.stats.counters
+        stats, server_side = self.context.stats.counters, self.context.server_side
         if reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
             stats.fail_verify_no_cert += 1
         else:
             stats.connection_error += 1
-        if reason == "WRONG_VERSION_NUMBER" and self.context.server_side and not self.outgoing.pending:
-            # OpenSSL leaves without a word; BoringSSL says why.
-            self.outgoing.write(_WRONG_VERSION_ALERT)
-        self._end_handshake(tls_error(reason))
+        more: tuple[str, ...] = ()
+        if server_side and not self._noted_out:
+            reason = self._put_as_boringssl(reason)
+        elif not server_side and reason == "SSLV3_ALERT_HANDSHAKE_FAILURE" and self._noted_in[:1] == b"\x15":
+            more = ("HANDSHAKE_FAILURE_ON_CLIENT_HELLO",)
+        self._end_handshake(tls_error(reason, "", *more))
+
+    def _put_as_boringssl(self, reason: str) -> str:
+        """About what is no ClientHello: its reason, and an alert of its version in place of OpenSSL's."""
+        received, said = bytes(self._noted_in), self.outgoing.read()
+        kind = received[0]
+        if kind == _ALERT and received[3:6] == b"\x00\x02\x02":
+            return reason_of_alert(received[6]) if len(received) > 6 else reason
+        too_large = reason != "PACKET_LENGTH_TOO_LONG" and len(received) > 8
+        if kind == _HANDSHAKE and too_large and int.from_bytes(received[6:9], "big") > _MAX_CLIENT_HELLO:
+            reason, said = "EXCESSIVE_MESSAGE_SIZE", _alert(ILLEGAL_PARAMETER)
+        elif kind not in (_HANDSHAKE, _ALERT) and reason == "UNEXPECTED_MESSAGE":
+            reason = "UNEXPECTED_RECORD"
+        elif reason == "WRONG_VERSION_NUMBER" and not said:
+            said = _alert(PROTOCOL_VERSION)  # OpenSSL leaves without a word
+        if said[:1] == b"\x15":
+            said = _alert(said[6])
+        self.outgoing.write(said)
+        return reason
 
     def _refuse(self, refused: Refused) -> None:
-        """What OpenSSL wants to say next would complete the handshake: it is not sent."""
+        """What OpenSSL wants to say next would complete the handshake: it is not sent.
+
+        With TLS 1.3 what is said is encrypted, and only the library has the key: if it knows of the refusal, it has
+        said something about it.
+        """
         said = read_agreement(bytes(self._noted_in), bytes(self._noted_out), self.context.server_side)
-        self.outgoing.read()
+        if said.version == 0x0303 or isinstance(self.session, ssl.SSLObject):
+            self.outgoing.read()
         if said.version == 0x0303:
             self.outgoing.write(b"\x15\x03\x03\x00\x02\x02" + bytes([refused.alert]))
         self._end_handshake(tls_error("CERTIFICATE_VERIFY_FAILED", f"verify cert failed: {refused.details}"))
 
+    def _end_without_a_word(self) -> None:
+        """The peer's key may not do what it does; BoringSSL leaves the rest of its flight unread."""
+        self.context.stats.counters.connection_error += 1
+        self.outgoing.read()
+        if self.raw is not None and self.context.server_side:
+            Connection._reset_on_close(self.raw)
+        self._end_handshake(tls_error("KEY_USAGE_BIT_INCORRECT"))
+
     def _end_handshake(self, reason: str) -> None:
         connection = self.connection
         connection.transport_failure_reason = reason
+        said = read_agreement(bytes(self._noted_in), bytes(self._noted_out), self.context.server_side)
+        if said.version == 0x0304:
+            self.info.version_so_far = "TLSv1.3"
         if self.context.server_side:
             connection.stream_info.downstream_transport_failure_reason = reason
         self.flush()
@@ -403,15 +437,32 @@ class SslTransport(asyncio.Transport):
         self.socket._leave()
 
 
-def peer_chain(session: ssl.SSLObject, over: bool) -> list[bytes]:
+def peer_chain(session: Any, over: bool) -> list[bytes]:
     """What the peer has shown so far, its own certificate first, DER."""
+    if not isinstance(session, ssl.SSLObject):
+        return session.chain() if over else []
     # The public method, of Python 3.13, stumbles over a client that shows nothing; what it calls says None for that.
     shown = session._sslobj.get_unverified_chain() or ()  # type: ignore[attr-defined]
     chain = [each.public_bytes(_DER) for each in shown if each is not None]
     if not chain and over:
-        own = session.getpeercert(True)
+        own: bytes | None = session.getpeercert(True)
         return [own] if own else []
     return chain
+
+
+def may_be_used(certificate: Certificate, session: Any) -> bool:
+    """Whether the certificate lets its key sign, or decrypt where the cipher suite wants that (RFC 5246 7.4.2)."""
+    usage = certificate.key_usage
+    if usage is None:
+        return True
+    cipher = session.cipher()
+    decrypts = cipher is not None and "DHE" not in cipher[0] and not cipher[0].startswith("TLS_")
+    return bool(usage & (_KEY_ENCIPHERMENT if decrypts else _DIGITAL_SIGNATURE))
+
+
+def _alert(number: int) -> bytes:
+    """A fatal one, to somebody whose version is not known."""
+    return b"\x15\x03\x01\x00\x02\x02" + bytes((number,))
 
 
 def signature_of(certificate: Certificate) -> str:

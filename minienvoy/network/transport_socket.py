@@ -27,6 +27,8 @@ honours("envoy.config.core.v3.TransportSocket", "name", "typed_config")
 class TransportSocketFactory(Protocol):
     """Made from the configuration, once."""
 
+    wants_proxy_header: bool
+    """Whose connection it is for is told to the upstream: those of different clients are not shared."""
     secure: bool
     """Who is at the other end is known, and nobody else can read (`implementsSecureTransport`)."""
 
@@ -77,6 +79,7 @@ class TransportSocketOptions:
         server_name_override: the SNI, instead of the configured one.
         verify_san_override: one of these must be in the peer's certificate, instead of what is configured.
         host_name: of the host, for `auto_host_sni`.
+        proxy_header: whose connection it is made for (`proxy_protocol_header.ProxyHeader`); None if nobody's.
         alpn_fallback: what the connection will speak; offered if the configuration offers nothing.
         alpn_override: offered instead of what the configuration offers; empty for that.
     """
@@ -86,6 +89,7 @@ class TransportSocketOptions:
     host_name: str = ""
     alpn_fallback: tuple[str, ...] = ()
     alpn_override: tuple[str, ...] = ()
+    proxy_header: Any = None
 
 
 @record

@@ -33,7 +33,7 @@ _NAMES: Final = {
     "0.9.2342.19200300.100.1.1": "UID",
     "0.9.2342.19200300.100.1.25": "DC",
 }
-_SUBJECT_ALT_NAME: Final = "2.5.29.17"
+_SUBJECT_ALT_NAME, _BASIC_CONSTRAINTS, _KEY_USAGE = "2.5.29.17", "2.5.29.19", "2.5.29.15"
 _CONSTRUCTED: Final = (0x30, 0x31)
 
 
@@ -108,13 +108,16 @@ class Certificate:
     def issuer(self) -> str:
         return _distinguished_name(self._issuer)
 
+    def may_be_issued_by(self, other: Certificate) -> bool:
+        """By the names alone; whoever verifies the chain looks at the signature."""
+        return self._issuer == other._subject
+
     @property
     def is_self_issued(self) -> bool:
         return self._subject == self._issuer
 
-    @cached_property
-    def subject_alt_names(self) -> tuple[tuple[int, str, str], ...]:
-        """(tag, value, OID of an "other name" or empty)"""
+    def _extension(self, wanted: str) -> bytes | None:
+        """What is in the extension with that OID; None if there is none."""
         extensions = Reader(self._extensions)
         while extensions.more:
             extension = Reader(extensions.content())
@@ -122,9 +125,33 @@ class Certificate:
             tag, value, _ = extension.next()
             if tag == 0x01:  # critical
                 _, value, _ = extension.next()
-            if oid == _SUBJECT_ALT_NAME:
-                return tuple(_general_names(value))
-        return ()
+            if oid == wanted:
+                return value
+        return None
+
+    @cached_property
+    def subject_alt_names(self) -> tuple[tuple[int, str, str], ...]:
+        """(tag, value, OID of an "other name" or empty)"""
+        value = self._extension(_SUBJECT_ALT_NAME)
+        return () if value is None else tuple(_general_names(value))
+
+    @property
+    def is_authority(self) -> bool:
+        """By its basic constraints."""
+        value = self._extension(_BASIC_CONSTRAINTS)
+        if value is None:
+            return False
+        constraints = Reader(Reader(value).content())
+        return constraints.more and constraints.next()[:2] == (0x01, b"\xff")
+
+    @property
+    def key_usage(self) -> int | None:
+        """The first eight bits of its key usage, `digitalSignature` the highest; None if any use is good."""
+        value = self._extension(_KEY_USAGE)
+        if value is None:
+            return None
+        bits = Reader(value).content()
+        return bits[1] if len(bits) > 1 else 0
 
     def names(self, tag: int) -> tuple[str, ...]:
         return tuple(value for each, value, _ in self.subject_alt_names if each == tag)

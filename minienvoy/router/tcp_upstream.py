@@ -47,6 +47,9 @@ class ConnectConfig:
         self.methods = frozenset((b"CONNECT", b"POST") if proto.allow_post else (b"CONNECT",))
         self.make_header: Callable[[Address, Address], bytes] | None = None
         if proto.HasField("proxy_protocol_config"):
+            config = proto.proxy_protocol_config
+            if config.added_tlvs or config.HasField("pass_through_tlvs"):
+                raise ConfigError("TLVs are sent by a cluster's transport socket only", "proxy_protocol_config")
             self.make_header = proxy_protocol_v2 if proto.proxy_protocol_config.version else proxy_protocol_v1
 
 
@@ -68,11 +71,11 @@ class TcpConnPool:
     Made for one attempt. Of the pool of HTTP connections it has what whoever has the connection asks for.
     """
 
-    __slots__ = ("_downstream", "_settings", "cluster", "host", "max_stream_duration", "upstream")
+    __slots__ = ("_settings", "cluster", "connection", "host", "max_stream_duration", "upstream")
 
     def __init__(self, settings: ConnectConfig, cluster: Cluster, host: Host, downstream: Connection) -> None:
         self._settings = settings
-        self._downstream = downstream
+        self.connection = downstream
         self.cluster = cluster
         self.host = host
         self.max_stream_duration = cluster.http_options.max_stream_duration
@@ -85,7 +88,7 @@ class TcpConnPool:
     def on_pool_ready(self, connection: ClientConnection, host: Host) -> None:
         make_header = self._settings.make_header
         header = b""
-        info = self._downstream.info
+        info = self.connection.info
         if make_header is not None and info.remote_address is not None and info.local_address is not None:
             header = make_header(info.remote_address, info.local_address)
         # It has everything of a client that an upstream request and the log of a stream ask for.

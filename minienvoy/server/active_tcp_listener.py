@@ -113,6 +113,8 @@ class ActiveTcpListener:
         connection.explain = explain
         connection.filter_chain_name = chain.name
         accepted.info.filter_chain_metadata = chain.metadata
+        if accepted.info.dynamic_metadata is not None:
+            connection.stream_info.dynamic_metadata.update(accepted.info.dynamic_metadata)
         active = ActiveTcpConnection(self, connection)
         if listener.access_logs:
             self.describe(connection.stream_info, chain.name)
@@ -285,6 +287,7 @@ class ActiveTcpConnection(ConnectionCallbacks):
 
     def _on_handshake_timeout(self) -> None:
         self.active_listener.stats.downstream_cx_transport_socket_connect_timeout += 1
+        self.connection.stream_info.connection_termination_details = "transport socket timeout was reached"
         self.connection.close(ConnectionCloseType.NO_FLUSH, "transport_socket_timeout")
 
     def on_event(self, event: ConnectionEvent) -> None:

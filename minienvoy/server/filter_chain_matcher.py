@@ -36,15 +36,20 @@ class NetworkMatchingData:
 
     __slots__ = ("socket",)
 
-    dynamic_metadata: dict[str, Any] | None = None
-    filter_state: dict[str, Any] | None = None
-
     def __init__(self, socket: ConnectionSocket) -> None:
         self.socket = socket
 
     @property
     def info(self) -> ConnectionInfo:
         return self.socket.info
+
+    @property
+    def dynamic_metadata(self) -> dict[str, Any] | None:
+        return self.socket.info.dynamic_metadata
+
+    @property
+    def filter_state(self) -> dict[str, Any] | None:
+        return self.socket.info.filter_state
 
 
 def compile_filter_chain_matcher(proto: Any, path: str, chains: Mapping[str, FilterChain], server: Any) -> FindChain:

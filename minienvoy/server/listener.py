@@ -14,7 +14,7 @@ from ..config.fields import honours
 from ..errors import ConfigError
 from ..network.address import Address
 from ..network.connection import DEFAULT_BUFFER_LIMIT
-from ..network.filter import LISTENER_FILTERS, NETWORK_FILTERS, TERMINAL_FILTERS
+from ..network.filter import LISTENER_FILTERS, NETWORK_FILTERS, TERMINAL_FILTERS, ListenerFilterFactory
 from ..network.filter_chain import FilterChain, FilterChainManager, FilterChainMatch
 from ..network.listen_socket import ListenSocketSettings, bind_listen_socket, bound_address, listen
 from ..network.overload_state import STOP_ACCEPTING_CONNECTIONS
@@ -26,6 +26,7 @@ from .active_tcp_listener import ActiveTcpListener
 from .factory_context import FactoryContext, ServerContext
 from .filter_chain_factory import create_filter_factories
 from .filter_chain_matcher import compile_filter_chain_matcher
+from .listener_filter_predicate import compile_predicate, unless
 from .listener_stats import ListenerExtensionConfigStats, ListenerStats, PerHandlerListenerStats
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ honours("envoy.config.core.v3.TcpKeepalive", "keepalive_probes", "keepalive_time
 honours("envoy.config.core.v3.Address", "socket_address", "pipe")
 honours("envoy.config.core.v3.SocketAddress", "address", "port_value", "ipv4_compat", values={"protocol": ("TCP",)})
 honours("envoy.config.core.v3.Pipe", "path", "mode")
-honours("envoy.config.listener.v3.ListenerFilter", "name", "typed_config")
+honours("envoy.config.listener.v3.ListenerFilter", "name", "typed_config", "filter_disabled")
 honours(
     "envoy.config.listener.v3.FilterChain",
     "name",
@@ -213,9 +214,7 @@ class Listener:
                 bypass_overload=config.bypass_overload_manager,
             )
             self.access_logs = _access_logs(config.access_log, self.context, f"{path}.access_log")
-            self.listener_filters = tuple(
-                create_extensions(LISTENER_FILTERS, config.listener_filters, f"{path}.listener_filters", self.context)
-            )
+            self.listener_filters = _listener_filters(config.listener_filters, f"{path}.listener_filters", self.context)
             if self.hands_off:
                 entry = LISTENER_FILTERS.find(ORIGINAL_DST, f"{path}.use_original_dst")
                 self.listener_filters += (entry.factory(None, self.context),)
@@ -378,6 +377,14 @@ def _access_logs(configs: Any, context: FactoryContext, path: str) -> tuple[Acce
     from ..access_log.access_log import create_access_logs
 
     return create_access_logs(configs, context, path)
+
+
+def _listener_filters(configs: Any, path: str, context: FactoryContext) -> tuple[ListenerFilterFactory, ...]:
+    made = create_extensions(LISTENER_FILTERS, configs, path, context)
+    for at, config in enumerate(configs):
+        if config.HasField("filter_disabled"):
+            made[at] = unless(compile_predicate(config.filter_disabled), made[at])
+    return tuple(made)
 
 
 def _filter_chain_manager(config: Any, address: Address, context: FactoryContext, path: str) -> FilterChainManager:

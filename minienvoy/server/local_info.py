@@ -22,6 +22,9 @@ _NOT_LISTED: Final = (
 )
 """Extensions and categories that Envoy has as well and does not tell of."""
 
+_FOUND_BY_NAME: Final = ("envoy.tls.cert_validator",)
+"""Categories whose types Envoy does not tell: their factories make no message."""
+
 
 def set_build_version(node: Any) -> None:
     """Fill `user_agent_name` and `user_agent_build_version` of an `envoy.config.core.v3.Node` in."""
@@ -58,7 +61,7 @@ def add_extensions(node: Any) -> None:
         by_name: dict[str, list[str]] = {}
         for entry in registry.entries():
             if entry.name not in _NOT_LISTED:
-                is_message = ".v3." in entry.config_type
+                is_message = ".v3." in entry.config_type and category not in _FOUND_BY_NAME
                 by_name.setdefault(entry.name, []).extend([entry.config_type] if is_message else [])
         if category == HTTP_FILTERS.category:
             for entry in per_route:

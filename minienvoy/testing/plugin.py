@@ -6,7 +6,10 @@ of the test's: they serve synchronous tests, and asynchronous ones of any plugin
 
 from __future__ import annotations
 
+import contextlib
+import pkgutil
 from collections.abc import Callable, Generator, Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +42,29 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "minienvoy(config, **options): configuration and options of the fixture `minienvoy_proxy`"
     )
+
+
+def pytest_plugin_registered(plugin: object) -> None:
+    """`pytester` is there: it forgets what is first imported by a suite within a suite.
+
+    Then two of one class would be about, and each part would know another one. So all of it is imported before.
+    """
+    if getattr(plugin, "__name__", "") == "_pytest.pytester":
+        import_everything()
+
+
+def import_everything() -> None:
+    """All of minienvoy, but for what needs an extra that is not installed."""
+    import yaml
+
+    import minienvoy
+
+    with contextlib.suppress(ImportError):
+        import_module(f"{yaml.__name__}._yaml")
+    for each in pkgutil.walk_packages(minienvoy.__path__, f"{minienvoy.__name__}."):
+        if not each.name.endswith("__main__"):
+            with contextlib.suppress(ImportError):
+                import_module(each.name)
 
 
 @pytest.fixture

@@ -126,6 +126,7 @@ class Cluster:
         tcp_keepalive: None if keep-alive probes are not asked for.
         local_address_selector: where upstream connections come from; None for wherever the kernel likes.
         happy_eyeballs: in which order the addresses of a host are tried (`sorted_addresses`).
+        wants_proxy_header: upstreams are told whose connection they have, so that not everybody can have the same.
         pool_per_downstream_connection: upstream connections are not shared between downstream connections.
         preconnect_ratio: connections that a pool has for each stream, at least one.
         predictive_preconnect_ratio: connections that all clusters together have for each stream; 0 for no matter.
@@ -178,6 +179,7 @@ class Cluster:
         "transport_socket",
         "transport_socket_matcher",
         "updates",
+        "wants_proxy_header",
     )
 
     def __init__(self, config: Any, context: ClusterContext) -> None:
@@ -295,6 +297,9 @@ class Cluster:
             self.transport_socket_matcher = TransportSocketMatcher(
                 config.transport_socket_matches, context, f"{path}.transport_socket_matches"
             )
+        matcher = self.transport_socket_matcher
+        factories = [self.transport_socket, *(() if matcher is None else matcher.factories)]
+        self.wants_proxy_header = any(each is not None and each.wants_proxy_header for each in factories)
         if self.http_options.negotiates:
             matcher = self.transport_socket_matcher
             if self.transport_socket is None or (matcher is not None and matcher.may_be_plain):

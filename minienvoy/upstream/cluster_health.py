@@ -49,11 +49,11 @@ honours(
     "unhealthy_edge_interval",
     "unhealthy_interval",
     "unhealthy_threshold",
-    whole=("transport_socket_match_criteria",),
     ignored={
         "alt_port": "Envoy does not use it either",
         "event_service": "Envoy does not use it either",
     },
+    whole=("transport_socket_match_criteria",),
 )
 honours("envoy.config.core.v3.HealthCheck.CustomHealthCheck", "name", "typed_config")
 honours(

@@ -13,20 +13,27 @@ from collections import deque
 from typing import Final, Protocol
 
 from ..network.client_connection import ClientConnection
-from ..network.connection import ConnectionCallbacks, ConnectionCloseType, ConnectionEvent
+from ..network.connection import Connection, ConnectionCallbacks, ConnectionCloseType, ConnectionEvent
 from ..network.overload_state import NEW_CONNECTION
+from ..network.proxy_protocol_header import header_of
+from ..network.transport_socket import TransportSocketOptions
+from ..record import replace
 from .cluster import Cluster
 from .conn_pool import PoolFailureReason
 from .host import Host
 from .host_connection import create_connection
 from .resource_manager import DEFAULT
 
+NO_OPTIONS: Final = TransportSocketOptions()
 MAX_PRECONNECTED: Final = 3
 """At once."""
 
 
 class TcpPoolCallbacks(Protocol):
     """Exactly one of these is called, unless the request is cancelled; perhaps before `new_connection` returns."""
+
+    connection: Connection
+    """The downstream one."""
 
     def on_pool_ready(self, connection: ClientConnection, host: Host) -> None:
         """The caller adds its read filter and its callbacks; bytes of the peer wait for that."""
@@ -228,6 +235,10 @@ class ActiveTcpClient(ConnectionCallbacks):
         self._connected = self._up = False
         self._start = pool.cluster.dispatcher.monotonic_time()
         self.connection = create_connection(pool.cluster, pool.host)
+        if pool.cluster.wants_proxy_header and callbacks is not None:
+            options = self.connection.transport_socket_options or NO_OPTIONS
+            header = header_of(callbacks.connection.info)
+            self.connection.transport_socket_options = replace(options, proxy_header=header)
         self.connection.half_close = True
         self.connection.delayed_close_timeout = 0.0
         self.connection.add_callbacks(self)

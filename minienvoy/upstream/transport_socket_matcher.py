@@ -56,6 +56,10 @@ class TransportSocketMatcher:
         ]
 
     @property
+    def factories(self) -> list[TransportSocketFactory | None]:
+        return [match.factory for match in self._matches]
+
+    @property
     def may_be_plain(self) -> bool:
         """There is a match that nothing can be negotiated with (`allMatchesSupportAlpn`)."""
         return any(match.factory is None for match in self._matches)

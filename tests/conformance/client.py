@@ -252,7 +252,8 @@ class Client:
             settings = step["tls"] or {}
             try:
                 await loop.sock_sendall(raw, settings.get("preface", "").encode("latin-1"))
-                context = tls.client_context(settings)
+                earlier = settings.get("resume")
+                context = tls.resuming_context(self.talks[earlier]) if earlier else tls.client_context(settings)
                 _, wire = await loop.create_connection(
                     Wire, sock=raw, ssl=context, server_hostname=settings.get("sni", ""), ssl_handshake_timeout=PATIENCE
                 )

@@ -15,7 +15,7 @@ from . import spread
 GOLDEN = Path(__file__).parent / "golden"
 KNOWN = Path(__file__).parent / "known_differences.yaml"
 _PAUSE = re.compile(r"<after \d+\.\d s>")
-_END = re.compile(r"^(closed|reset) (?:at once|after \d+\.\d s)$")
+_END = re.compile(r"^(closed|reset|alert \w+|no handshake: \w+) (?:at once|after \d+\.\d s)$")
 
 
 def load(scenario: str) -> dict[str, Any]:

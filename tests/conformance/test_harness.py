@@ -347,3 +347,7 @@ def test_a_case_in_which_envoy_takes_its_time_is_judged_in_virtual_time() -> Non
         "closed",
         "reset",
     ]
+    assert golden.timeless(["alert SOME_WORDS after 0.4 s", "no handshake: OTHER_WORDS at once"]) == [
+        "alert SOME_WORDS",
+        "no handshake: OTHER_WORDS",
+    ]

@@ -6,8 +6,9 @@ cluster for one with an `UpstreamTlsContext`; `cert`, a name or a list of names,
 else is the context's own. `{certs}` in a string is the directory.
 
 A client's step, and a backend, have `tls: {...}` with any of `sni`, `cert`, `alpn`, `versions` ("1.2" or "1.3"),
-`ciphers`, `preface` (what is sent before it) and, for a backend, `ca` (it asks for the certificate of its client).
-What they agreed on is the first line of the transcript.
+`ciphers`, `curve`, `preface` (what is sent before it) and, for a backend, `ca` (it asks for the certificate of its
+client). `resume: name` of a client goes on with the session of its connection of that name. What they agreed on is the
+first line of the transcript.
 """
 
 from __future__ import annotations
@@ -22,10 +23,16 @@ _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3."
 
 
+def _own(path: Path) -> bytes:
+    """The first certificate of a chain."""
+    end = "-----END CERTIFICATE-----"
+    return ssl.PEM_cert_to_DER_cert(path.read_text().partition(end)[0] + end + "\n")
+
+
 @cache
 def _names() -> dict[bytes, str]:
-    return {ssl.PEM_cert_to_DER_cert(path.read_text()): path.stem for path in CERTIFICATES.glob("[!c]*.pem")} | {
-        ssl.PEM_cert_to_DER_cert((CERTIFICATES / f"{name}.pem").read_text()): name for name in ("ca", "client")
+    return {_own(path): path.stem for path in CERTIFICATES.glob("[!c]*.pem")} | {
+        _own(CERTIFICATES / f"{name}.pem"): name for name in ("ca", "client")
     }
 
 
@@ -57,8 +64,17 @@ def transport_socket(kind: str, short: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+class _Context(ssl.SSLContext):
+    """Goes on with a session if it is given one."""
+
+    resumed: Any = None
+
+    def wrap_bio(self, *args: Any, **settings: Any) -> ssl.SSLObject:
+        return super().wrap_bio(*args, **settings, session=self.resumed)
+
+
 def _context(kind: int, spec: dict[str, Any]) -> ssl.SSLContext:
-    context = ssl.SSLContext(kind)
+    context = _Context(kind)
     if kind == ssl.PROTOCOL_TLS_CLIENT:
         context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -71,8 +87,18 @@ def _context(kind: int, spec: dict[str, Any]) -> ssl.SSLContext:
         context.set_alpn_protocols(spec["alpn"])
     if "ciphers" in spec:
         context.set_ciphers(spec["ciphers"])
+    if "curve" in spec:
+        context.set_ecdh_curve(spec["curve"])
     if "versions" in spec:
         context.minimum_version = context.maximum_version = _VERSIONS[str(spec["versions"])]
+    return context
+
+
+def resuming_context(talk: Any) -> ssl.SSLContext:
+    """Goes on with the session of another connection."""
+    earlier = talk.wire.transport.get_extra_info("ssl_object")
+    context: _Context = earlier.context
+    context.resumed = earlier.session
     return context
 
 
@@ -99,6 +125,8 @@ def agreed(session: Any) -> str:
         shown.append(f"alpn={session.selected_alpn_protocol()}")
     if session.server_side and getattr(session, "sni", None):
         shown.append(f"sni={session.sni}")
+    if session.session_reused:
+        shown.append("resumed")
     if der:
         shown.append(f"peer={_names().get(der, 'unknown')}")
     return f"<{' '.join(shown)}>"

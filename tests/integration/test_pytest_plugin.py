@@ -115,3 +115,12 @@ def test_collection_imports_nothing_of_the_proxy() -> None:
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert ast.literal_eval(told) == ["minienvoy.version", "minienvoy.testing"]
+
+
+def test_what_a_suite_in_a_suite_imports_is_the_same_afterwards(suite: pytest.Pytester) -> None:
+    """pytester takes modules away that were first imported inside: there would be two of each class."""
+    parts = ("minienvoy.server.server", "minienvoy.http.conn_manager", "minienvoy.extensions.clusters.static", "yaml")
+    before = [sys.modules[name] for name in parts]
+    suite.makepyfile("def test(minienvoy):\n    minienvoy('envoy.yaml')\n")
+    suite.runpytest_inprocess(*ARGUMENTS).assert_outcomes(passed=1)
+    assert [sys.modules[name] for name in parts] == before

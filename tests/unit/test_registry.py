@@ -8,6 +8,7 @@ import pytest
 
 from minienvoy.errors import ConfigError
 from minienvoy.http.filter import HTTP_FILTERS
+from minienvoy.registry import Registry
 
 
 def test_missing_extension_is_named_as_the_configuration_does_with_the_type_it_has() -> None:
@@ -32,3 +33,18 @@ def test_extension_without_configuration_is_told_that(find: Callable[[], object]
     with pytest.raises(ConfigError) as error:
         find()
     assert (error.value.problem, error.value.remedy) == (problem, "typed_config is missing")
+
+
+def test_two_places_can_not_make_one_type_but_a_module_that_is_imported_anew_takes_its_own_place() -> None:
+    registry: Registry[Callable[[], int]] = Registry("test.imported_anew")
+
+    def module(result: int) -> None:
+        @registry.register("mine", "a.B")
+        def make() -> int:
+            return result
+
+    module(1)
+    module(2)
+    assert registry.find("type.googleapis.com/a.B").factory() == 2
+    with pytest.raises(ValueError, match=r"a\.B is registered twice"):
+        registry.register("other", "a.B")(lambda: 3)

@@ -31,20 +31,30 @@ honours(
 CLUSTER_TYPE_NAME: Final = "envoy.clusters.dynamic_forward_proxy"
 DYNAMIC_HOST: Final = "envoy.upstream.dynamic_host"
 DYNAMIC_PORT: Final = "envoy.upstream.dynamic_port"
+UPSTREAM_ADDRESS: Final = "envoy.stream.upstream_address"
 DEFAULT_PORT: Final = 80
 SECURE_PORT: Final = 443
 
 
 def wanted_authority(context: LoadBalancerContext) -> str:
-    """The name that a request asks for: filter state's, or its `host` header; empty if it has none."""
+    """The name that a request asks for: filter state's, its `host` header, or the server name of its connection."""
     stream = context.request_stream_info()
     state = (stream._filter_state or {}) if stream is not None else {}
     named = state.get(DYNAMIC_HOST)
     if named is not None:
         return named.decode("latin-1") if isinstance(named, bytes) else str(named)
     headers = context.downstream_headers()
-    host = None if headers is None else headers.get(b"host")
+    if headers is None:
+        return stream.connection.requested_server_name if stream is not None else ""
+    host = headers.get(b"host")
     return host.decode("latin-1") if host is not None else ""
+
+
+def wanted_port(context: LoadBalancerContext) -> int:
+    """Where the name has none: filter state's."""
+    stream = context.request_stream_info()
+    state = (stream._filter_state or {}) if stream is not None else {}
+    return int(state.get(DYNAMIC_PORT, DEFAULT_PORT))
 
 
 class DynamicForwardProxyLoadBalancer:
@@ -61,7 +71,7 @@ class DynamicForwardProxyLoadBalancer:
         if sub_clusters is not None:
             found = sub_clusters.find(authority)
             return None if found is None else found.load_balancer.choose_host(context)
-        host = self._cluster.host_for(host_key(authority, DEFAULT_PORT))
+        host = self._cluster.host_for(host_key(authority, wanted_port(context)))
         if host is not None and context.explain is not NO_EXPLANATION:
             context.explain.decided("host", host, f"the address of {authority}")
         return host

@@ -67,3 +67,20 @@ def test_every_cut_is_an_error_and_nothing_else():
 def test_a_certificate_without_its_end_is_an_error():
     with pytest.raises(ValueError, match="no end"):
         certificates_of(b"-----BEGIN CERTIFICATE-----\nAAAA\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "authority", "usage"),
+    [("ca", True, 0x06), ("client", False, 0xA0), ("acting_ca", True, 0x84), ("no_signing", False, 0x08)],
+)
+def test_what_a_certificate_may_be_used_for(name, authority, usage):
+    (certificate,) = certificates_of((TLS / f"{name}.pem").read_bytes())
+    assert certificate.is_authority is authority
+    assert certificate.key_usage == usage
+
+
+def test_the_issuer_is_found_by_its_name():
+    (leaf, between), (authority,) = (certificates_of((TLS / f"{name}.pem").read_bytes()) for name in ("deep", "ca"))
+    assert leaf.may_be_issued_by(between)
+    assert between.may_be_issued_by(authority)
+    assert not leaf.may_be_issued_by(authority)

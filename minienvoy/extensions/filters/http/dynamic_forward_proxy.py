@@ -16,7 +16,12 @@ from ....http.header_map import RequestHeaderMap
 from ....router.filter_config import ROUTE_FILTER_CONFIGS, most_specific_config
 from ....stream_info import ResponseFlag
 from ....upstream.duration import duration_of
-from ...clusters.dynamic_forward_proxy import DEFAULT_PORT, DYNAMIC_HOST, DynamicForwardProxyCluster
+from ...clusters.dynamic_forward_proxy import (
+    DEFAULT_PORT,
+    DYNAMIC_HOST,
+    UPSTREAM_ADDRESS,
+    DynamicForwardProxyCluster,
+)
 from ...common.dns_cache import CachedHost, DnsCache, dns_cache_manager
 
 if TYPE_CHECKING:
@@ -39,8 +44,6 @@ honours(
 )
 honours(f"{_PACKAGE}.SubClusterConfig", "cluster_init_timeout")
 honours(ROUTE_TYPE, "host_rewrite_literal", "host_rewrite_header")
-
-UPSTREAM_ADDRESS: Final = "envoy.stream.upstream_address"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,13 @@
 
 Envoy lets BoringSSL parse it (`SSL_CTX_set_select_certificate_cb`). RFC 8446 section 4.1.2, RFC 6066
 section 3, RFC 7301.
-JA3: the fingerprint of its shape (github.com/salesforce/ja3).
+JA3 and JA4: fingerprints of its shape (github.com/salesforce/ja3, github.com/FoxIO-LLC/ja4).
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 NEED_MORE: Final = "need more"
@@ -15,7 +16,11 @@ NOT_TLS: Final = "not TLS"
 TOO_LARGE: Final = "too large"
 _HANDSHAKE, _CLIENT_HELLO = 22, 1
 _MAX_RECORD: Final = (1 << 14) + 256
-_SERVER_NAME, _GROUPS, _POINT_FORMATS, _ALPN = 0, 10, 11, 16
+_MAX_MESSAGE: Final = 1 << 14
+"""What BoringSSL takes from somebody it does not know; above that it is no ClientHello."""
+_SERVER_NAME, _GROUPS, _POINT_FORMATS, _SIGNATURES, _ALPN, _VERSIONS = 0, 10, 11, 13, 16, 43
+_JA4_VERSIONS: Final = {0x0304: "13", 0x0303: "12", 0x0302: "11", 0x0301: "10", 0x0300: "s3", 0x0002: "s2"}
+_NOTHING: Final = "000000000000"
 
 
 class ClientHello(NamedTuple):
@@ -28,15 +33,42 @@ class ClientHello(NamedTuple):
     extensions: tuple[int, ...]
     groups: tuple[int, ...]
     point_formats: bytes
+    signatures: tuple[int, ...] = ()
+    versions: tuple[int, ...] = ()
 
     def ja3(self) -> str:
         """The text, before it is hashed."""
-        lists = (self.ciphers, self.extensions, self.groups)
-        shown = ["-".join(str(each) for each in some if not _is_grease(each)) for some in lists]
-        return ",".join((str(self.version), *shown, "-".join(map(str, self.point_formats))))
+        shown = [
+            "-".join(str(each) for each in some if not _is_grease(each)) for some in (self.ciphers, self.extensions)
+        ]
+        # Among groups Envoy leaves values that mean nothing.
+        return ",".join(
+            (str(self.version), *shown, *("-".join(map(str, some)) for some in (self.groups, self.point_formats)))
+        )
 
     def ja3_hash(self) -> str:
         return hashlib.md5(self.ja3().encode(), usedforsecurity=False).hexdigest()
+
+    def ja4(self) -> str:
+        ciphers = [each for each in self.ciphers if not _is_grease(each)]
+        extensions = [each for each in self.extensions if not _is_grease(each)]
+        version = max((each for each in self.versions if not _is_grease(each)), default=self.version)
+        named = "d" if _SERVER_NAME in extensions else "i"
+        counts = f"{min(len(ciphers), 99):02d}{min(len(extensions), 99):02d}"
+        rest = _hexadecimal(sorted(each for each in extensions if each not in (_SERVER_NAME, _ALPN)))
+        if rest and self.signatures:
+            rest += "_" + _hexadecimal(each for each in self.signatures if not _is_grease(each))
+        head = f"t{_JA4_VERSIONS.get(version, '00')}{named}{counts}{self._ja4_protocol()}"
+        return f"{head}_{_short_hash(_hexadecimal(sorted(ciphers)))}_{_short_hash(rest)}"
+
+    def _ja4_protocol(self) -> str:
+        """First and last letter of the first protocol, or of its bytes in hexadecimal digits."""
+        first = self.protocols[0] if self.protocols else ""
+        if not first:
+            return "00"
+        if first[0].isascii() and first[0].isalnum() and first[-1].isascii() and first[-1].isalnum():
+            return first[0] + first[-1]
+        return f"{ord(first[0]):02x}"[0] + f"{ord(first[-1]):02x}"[1]
 
 
 def parse_client_hello(data: bytes, max_size: int) -> ClientHello | str:
@@ -51,13 +83,15 @@ def parse_client_hello(data: bytes, max_size: int) -> ClientHello | str:
         if len(header) < 5:
             return NEED_MORE
         length = int.from_bytes(header[3:5], "big")
-        if not 0 < length <= _MAX_RECORD:
+        if length > _MAX_RECORD:
             return NOT_TLS
         message += data[at + 5 : at + 5 + length]
         if message and message[0] != _CLIENT_HELLO:
             return NOT_TLS
         if len(message) >= 4:
             wanted = 4 + int.from_bytes(message[1:4], "big")
+            if wanted - 4 > _MAX_MESSAGE:
+                return NOT_TLS
             if wanted > max_size:
                 return TOO_LARGE
             if len(message) >= wanted:
@@ -103,6 +137,8 @@ def _parse(body: bytes, size: int) -> ClientHello:
     reader.vector(1)
     name, protocols, kinds = "", [], []
     groups: tuple[int, ...] = ()
+    signatures: tuple[int, ...] = ()
+    versions: tuple[int, ...] = ()
     formats = b""
     extensions = _Reader(reader.vector(2) if reader.more else b"")
     while extensions.more:
@@ -120,7 +156,23 @@ def _parse(body: bytes, size: int) -> ClientHello:
             groups = _numbers(value.vector(2))
         elif kind == _POINT_FORMATS:
             formats = value.vector(1)
-    return ClientHello(name, tuple(protocols), size, version, ciphers, tuple(kinds), groups, formats)
+        elif kind == _SIGNATURES:
+            signatures = _numbers(value.vector(2))
+        elif kind == _VERSIONS:
+            versions = _numbers(value.vector(1))
+    if _GROUPS in kinds and _SIGNATURES not in kinds:
+        raise ValueError("BoringSSL takes no groups without signature algorithms")
+    return ClientHello(
+        name, tuple(protocols), size, version, ciphers, tuple(kinds), groups, formats, signatures, versions
+    )
+
+
+def _hexadecimal(numbers: Iterable[int]) -> str:
+    return ",".join(f"{each:04x}" for each in numbers)
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12] if text else _NOTHING
 
 
 def _numbers(data: bytes) -> tuple[int, ...]:

@@ -8,13 +8,18 @@ The header is taken out of the socket; everything behind it stays. What is no he
 
 from __future__ import annotations
 
+import codecs
 import ipaddress
+import json
 import socket as kernel
+from binascii import b2a_base64
 from typing import Any, Final, NamedTuple
 
 from ....config.fields import honours
+from ....errors import ConfigError
 from ....network.address import Address
 from ....network.filter import LISTENER_FILTERS, FilterStatus, ListenerFilter, ListenerFilterFactory
+from ....network.proxy_protocol_header import ProxyHeader, compile_pass_through
 from ....network.socket import ConnectionSocket
 from ....server.factory_context import FactoryContext
 from ....stats.store import CounterValue, Scope, StatsStruct
@@ -28,7 +33,24 @@ MAX_V2_TLVS: Final = 65535
 V1, V2 = 0, 1
 """`ProxyProtocolConfig.Version`."""
 
-honours(TYPE, "allow_requests_without_proxy_protocol", "disallowed_versions", "stat_prefix")
+DYNAMIC_METADATA, FILTER_STATE = 0, 1
+"""`ProxyProtocol.TlvLocation`."""
+TLV_STATE: Final = "envoy.network.proxy_protocol.tlv"
+_NAME: Final = "envoy.filters.listener.proxy_protocol"
+_BASE64: Final = 2
+"""`KeyValuePair.ValueStringEncoding`; the others are text, in which what is not UTF-8 becomes exclamation marks."""
+
+honours(
+    TYPE,
+    "rules",
+    "allow_requests_without_proxy_protocol",
+    "pass_through_tlvs",
+    "disallowed_versions",
+    "stat_prefix",
+    "tlv_location",
+)
+honours(f"{TYPE}.Rule", "tlv_type", "on_tlv_present")
+honours(f"{TYPE}.KeyValuePair", "metadata_namespace", "key", "value_string_encoding")
 
 
 class ProxyProtocolVersionStats(StatsStruct):
@@ -66,6 +88,64 @@ class Header(NamedTuple):
     size: int
     remote: Address | None = None
     local: Address | None = None
+    tlvs: tuple[tuple[int, bytes], ...] = ()
+
+
+class Rule(NamedTuple):
+    """Where a TLV goes."""
+
+    namespace: str
+    key: str
+    base64: bool
+
+
+class TlvSettings:
+    """What becomes of TLVs."""
+
+    def __init__(self, config: Any) -> None:
+        # Of several rules for a type the last one counts.
+        self._rules = {
+            rule.tlv_type: Rule(
+                rule.on_tlv_present.metadata_namespace or _NAME,
+                rule.on_tlv_present.key,
+                rule.on_tlv_present.value_string_encoding == _BASE64,
+            )
+            for rule in config.rules
+            if rule.HasField("on_tlv_present")
+        }
+        self._in_state = config.tlv_location == FILTER_STATE
+        self._passes = compile_pass_through(config.pass_through_tlvs if config.HasField("pass_through_tlvs") else None)
+
+    def tell(self, socket: ConnectionSocket, header: Header) -> None:
+        """Let others know of `header`."""
+        assert header.remote is not None and header.local is not None
+        passed = tuple(tlv for tlv in header.tlvs if self._passes(tlv[0]))
+        socket.info.proxy_header = ProxyHeader(header.remote, header.local, passed)
+        for kind, value in header.tlvs:
+            rule = self._rules.get(kind)
+            if rule is None:
+                continue
+            text = b2a_base64(value, newline=False).decode() if rule.base64 else _sanitized(value)
+            if self._in_state:
+                state = socket.info.filter_state = socket.info.filter_state or {}
+                state.setdefault(TLV_STATE, TlvState())[rule.key] = text
+            else:
+                metadata = socket.info.dynamic_metadata = socket.info.dynamic_metadata or {}
+                metadata.setdefault(rule.namespace, {}).setdefault(rule.key, text)
+
+
+class TlvState(dict[str, str]):
+    """Prints as JSON."""
+
+    def __str__(self) -> str:
+        return json.dumps(self, separators=(",", ":"), ensure_ascii=False)
+
+
+def _sanitized(value: bytes) -> str:
+    return value.decode("utf-8", "minienvoy_exclamation")
+
+
+codecs.register_error("minienvoy_exclamation", lambda error: ("!", error.end))  # type: ignore[attr-defined]
 
 
 NEED_MORE: Final = Header(-1)
@@ -77,8 +157,11 @@ class ProxyProtocol(ListenerFilter):
 
     max_read_bytes = _V2_HEAD + MAX_V2_TLVS
 
-    def __init__(self, stats: ProxyProtocolStats, optional: bool, disallowed: frozenset[int]) -> None:
+    def __init__(
+        self, stats: ProxyProtocolStats, optional: bool, disallowed: frozenset[int], tlvs: TlvSettings
+    ) -> None:
         self._stats = stats
+        self._tlvs = tlvs
         self._optional = optional
         self._disallowed = disallowed
 
@@ -116,6 +199,7 @@ class ProxyProtocol(ListenerFilter):
             if header.local != socket.info.local_address:
                 socket.info.local_address_restored = True
             socket.info.remote_address, socket.info.local_address = header.remote, header.local
+            self._tlvs.tell(socket, header)
         return FilterStatus.CONTINUE
 
     def _refuse(self) -> FilterStatus:
@@ -181,7 +265,7 @@ def _parse_v2(data: bytes) -> Header:
         raise Malformed
     if len(data) < size:
         return NEED_MORE
-    _check_tlvs(data[_V2_HEAD + addresses : size])
+    tlvs = _tlvs(data[_V2_HEAD + addresses : size])
     body = data[_V2_HEAD : _V2_HEAD + addresses]
     width = 4 if family == 1 else 16
     form = kernel.AF_INET if family == 1 else kernel.AF_INET6
@@ -190,15 +274,20 @@ def _parse_v2(data: bytes) -> Header:
         size,
         Address(kernel.inet_ntop(form, body[:width]), int.from_bytes(ports[:2], "big")),
         Address(kernel.inet_ntop(form, body[width : 2 * width]), int.from_bytes(ports[2:], "big")),
+        tlvs,
     )
 
 
-def _check_tlvs(data: bytes) -> None:
+def _tlvs(data: bytes) -> tuple[tuple[int, bytes], ...]:
+    found = []
     at = 0
     while at < len(data):
-        at += 3 + int.from_bytes(data[at + 1 : at + 3], "big")
-        if at > len(data):
+        end = at + 3 + int.from_bytes(data[at + 1 : at + 3], "big")
+        if end > len(data):
             raise Malformed
+        found.append((data[at], data[at + 3 : end]))
+        at = end
+    return tuple(found)
 
 
 @LISTENER_FILTERS.register("envoy.filters.listener.proxy_protocol", TYPE)
@@ -206,4 +295,10 @@ def create_proxy_protocol(config: Any, context: FactoryContext) -> ListenerFilte
     stats = ProxyProtocolStats(context.scope, config.stat_prefix)
     optional = config.allow_requests_without_proxy_protocol
     disallowed = frozenset(config.disallowed_versions)
-    return lambda: ProxyProtocol(stats, optional, disallowed)
+    if {V1, V2} <= disallowed:
+        raise ConfigError(
+            "Proxy Protocol filter is misconfigured: all proxy protocol versions are disallowed.",
+            "disallowed_versions",
+        )
+    tlvs = TlvSettings(config)
+    return lambda: ProxyProtocol(stats, optional, disallowed, tlvs)

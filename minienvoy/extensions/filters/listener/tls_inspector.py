@@ -23,8 +23,9 @@ MAX_CLIENT_HELLO: Final = 16 * 1024
 honours(
     TYPE,
     "enable_ja3_fingerprinting",
+    "enable_ja4_fingerprinting",
     "max_client_hello_size",
-    values={"close_connection_on_client_hello_parsing_errors": (False,), "enable_ja4_fingerprinting": (False,)},
+    "close_connection_on_client_hello_parsing_errors",
     ignored={"initial_read_buffer_size": "the kernel keeps what is only looked at"},
 )
 
@@ -45,10 +46,14 @@ class TlsInspectorStats(StatsStruct):
 class TlsInspector(ListenerFilter):
     """One socket."""
 
-    def __init__(self, stats: TlsInspectorStats, limit: int, ja3: bool) -> None:
+    def __init__(
+        self, stats: TlsInspectorStats, limit: int, ja3: bool, ja4: bool = False, closes: bool = False
+    ) -> None:
         self._stats = stats
         self._limit = limit
         self._ja3 = ja3
+        self._ja4 = ja4
+        self._closes = closes
         # Some records, and their heads.
         self.max_read_bytes = limit + 256
 
@@ -67,6 +72,9 @@ class TlsInspector(ListenerFilter):
         if not isinstance(found, ClientHello):
             stats.tls_not_found += 1
             stats.bytes_processed.record(len(peeked))
+            if self._closes:
+                self.callbacks.close()
+                return FilterStatus.STOP_ITERATION
             return FilterStatus.CONTINUE
         stats.tls_found += 1
         stats.bytes_processed.record(found.size)
@@ -83,6 +91,8 @@ class TlsInspector(ListenerFilter):
             stats.alpn_not_found += 1
         if self._ja3:
             socket.ja3_hash = socket.info.ja3_hash = found.ja3_hash()
+        if self._ja4:
+            socket.ja4_hash = socket.info.ja4_hash = found.ja4()
         return FilterStatus.CONTINUE
 
 
@@ -95,4 +105,6 @@ def create_tls_inspector(config: Any, context: FactoryContext) -> ListenerFilter
         )
     stats = context.scope.scope("tls_inspector").struct(TlsInspectorStats)
     ja3 = config.enable_ja3_fingerprinting.value
-    return lambda: TlsInspector(stats, limit, ja3)
+    ja4 = config.enable_ja4_fingerprinting.value
+    closes = config.close_connection_on_client_hello_parsing_errors
+    return lambda: TlsInspector(stats, limit, ja3, ja4, closes)

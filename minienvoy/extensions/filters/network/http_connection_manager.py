@@ -133,7 +133,7 @@ honours(
     "flush_access_log_on_new_request",
     "flush_log_on_tunnel_successfully_established",
 )
-honours(f"{CONFIG_TYPE}.SetCurrentClientCertDetails", "subject", "cert", "chain", "dns", "uri")
+honours(f"{CONFIG_TYPE}.SetCurrentClientCertDetails", "subject", "cert", "chain", "dns", "uri", "issuer", "format")
 honours(f"{CONFIG_TYPE}.UpgradeConfig", "upgrade_type", "enabled")
 honours(f"{CONFIG_TYPE.rpartition('.')[0]}.ForwardProtoConfig", "https_destination_ports", "http_destination_ports")
 honours(f"{CONFIG_TYPE.rpartition('.')[0]}.LocalReplyConfig", "mappers", "body_format")

@@ -228,6 +228,8 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
         self._on_connected(connection.info, host)
         upstream = Upstream(self, connection, host.cluster or self._cluster, self._config, self._idle_timer)
         self._upstream = upstream
+        # What its transport socket has sent before anything of ours.
+        upstream.stats.upstream_cx_tx_bytes_total += connection.bytes_sent
         connection.add_callbacks(upstream)
         connection.add_read_filter(upstream)
         self._begin(upstream)

@@ -14,6 +14,7 @@ from binascii import a2b_base64
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from ....config.api import type_of
 from ....config.data_source import read_data_source
 from ....config.fields import honours
 from ....errors import ConfigError
@@ -21,8 +22,11 @@ from ....matchers.string import compile_string_matcher
 from ....network.ssl_socket import BAD_CERTIFICATE_HASH_VALUE, CERTIFICATE_UNKNOWN, Refused
 from ....network.ssl_stats import SslStats
 from ....network.x509 import DNS, EMAIL, IP, OTHER_NAME, URI, Certificate, certificates_of
+from ....registry import Registry
 
+_NO_SYSTEM_ROOTS: Final = "Envoy verifies nothing for it; name the system's bundle in trusted_ca"
 _TYPE: Final = "envoy.extensions.transport_sockets.tls.v3"
+_CRL_BEGIN: Final = b"-----BEGIN X509 CRL-----"
 VERIFY_TRUST_CHAIN, ACCEPT_UNTRUSTED = 0, 1
 SAN_TYPES: Final = {1: EMAIL, 2: DNS, 3: URI, 4: IP, 5: OTHER_NAME}
 """`SubjectAltNameMatcher.SanType`."""
@@ -39,12 +43,19 @@ honours(
     "allow_expired_certificate",
     "trust_chain_verification",
     "only_verify_leaf_cert_crl",
+    "max_verify_depth",
+    "custom_validator_config",
     "watched_directory",
-    values={"require_signed_certificate_timestamp": (False,)},
-    ignored={"suppress_client_ca_list": "the list is a hint to clients; it is not sent"},
+    when={"system_root_certs": lambda config: _NO_SYSTEM_ROOTS},
+    ignored={
+        "suppress_client_ca_list": "the list is a hint to clients; it is not sent",
+        "require_signed_certificate_timestamp": "Envoy does not look at it either",
+    },
 )
 honours(f"{_TYPE}.SubjectAltNameMatcher", "san_type", "matcher", "oid")
 
+CERT_VALIDATORS: Registry[Callable[[Any, SslStats, str], CertValidator]] = Registry("envoy.tls.cert_validator")
+"""(the validation context, the counters, its path)"""
 SanMatcher = Callable[[Certificate], bool]
 
 
@@ -54,8 +65,11 @@ class CertValidator:
     Attributes:
         authorities: the certificates in `trusted_ca`; `source` is where they come from.
         trusted_ca, crl: PEM; empty if there is none.
-        verifies_chain: OpenSSL is to verify the chain, and a peer whose chain is not good is refused.
+        verifies_chain: OpenSSL is to verify the chain in the handshake.
+        accepts_untrusted: a peer whose certificate is not good is let in.
         wants_certificate: there is something to check a peer's certificate against.
+        requires_certificate: a client without one is not let in, whatever else is configured.
+        max_depth: of the chain; None for any.
     """
 
     def __init__(self, config: Any, stats: SslStats, path: str) -> None:
@@ -70,21 +84,24 @@ class CertValidator:
         self._matchers: tuple[SanMatcher, ...] = ()
         self.authorities: tuple[Certificate, ...] = ()
         self.source = ""
+        self.max_depth: int | None = None
         if config is None:
-            self.verifies_chain = self.wants_certificate = False
+            self.verifies_chain = self.wants_certificate = self.requires_certificate = False
             return
+        if config.HasField("max_verify_depth"):
+            self.max_depth = config.max_verify_depth.value
         if config.HasField("trusted_ca"):
             self.trusted_ca = read_data_source(config.trusted_ca, f"{path}.trusted_ca")
         if config.HasField("crl"):
             self.crl = read_data_source(config.crl, f"{path}.crl")
-            if b"-----BEGIN X509 CRL-----" not in self.crl:
+            if _CRL_BEGIN not in self.crl:
                 raise ConfigError(f"Failed to load CRL from {config.crl.filename or '<inline>'}", f"{path}.crl")
         self.accepts_untrusted = config.trust_chain_verification == ACCEPT_UNTRUSTED
         self.allows_expired = config.allow_expired_certificate
         self.only_leaf_crl = config.only_verify_leaf_cert_crl
         self._hashes = frozenset(_hash(each, path) for each in config.verify_certificate_hash)
         self._keys = frozenset(_key(each, path) for each in config.verify_certificate_spki)
-        self._matchers = tuple(_matchers(config, path))
+        self.add_matchers(config, path)
         self.source = config.trusted_ca.filename or "<inline>"
         if config.HasField("trusted_ca"):
             try:
@@ -105,37 +122,68 @@ class CertValidator:
                     f"{path}.allow_expired_certificate",
                 )
         self.verifies_chain = bool(self.trusted_ca)
-        self.wants_certificate = bool(self.trusted_ca or self._hashes or self._keys)
+        self.requires_certificate = bool(self._hashes or self._keys)
+        self.wants_certificate = bool(self.trusted_ca or self.requires_certificate)
 
-    def verify(self, chain: tuple[Certificate, ...], trusted: bool, names: tuple[str, ...] = ()) -> None:
-        """Judge a certificate whose chain OpenSSL has found good (`trusted`) or was not asked about.
+    def add_matchers(self, config: Any, path: str) -> None:
+        """The names of `config`, one of which must be in a certificate."""
+        self._matchers = tuple(_matchers(config, path))
 
-        `names`: one of them must be in the certificate, instead of what is configured.
+    def needs_library(self, server_side: bool) -> bool:
+        """Python's `ssl` asks for certificates only to verify their chain, and can tell nobody what is wrong else."""
+        if not server_side:
+            return self.accepts_untrusted and self.verifies_chain
+        more = self.accepts_untrusted or self._matchers or self.max_depth is not None or not self.trusted_ca
+        return self.wants_certificate and bool(more or self.requires_certificate)
+
+    def issuer_of(self, chain: tuple[Certificate, ...]) -> Certificate | None:
+        """Who signed the first one of a chain that was verified."""
+        return next((each for each in (*chain[1:], *self.authorities) if chain[0].may_be_issued_by(each)), None)
+
+    def revocation_lists(self) -> list[Any]:
+        """Those of `trusted_ca` and of `crl`, as `cryptography` has them."""
+        from cryptography.x509 import load_pem_x509_crl
+
+        parts = (self.trusted_ca + b"\n" + self.crl).split(_CRL_BEGIN)[1:]
+        return [load_pem_x509_crl(_CRL_BEGIN + part) for part in parts]
+
+    def verify(
+        self,
+        chain: tuple[Certificate, ...],
+        chain_error: str = "",
+        names: tuple[str, ...] = (),
+        of_request: bool = True,
+    ) -> None:
+        """Judge a certificate.
+
+        `chain_error`: what OpenSSL has against its chain, if it was asked to look at that and to let it pass.
+        `names`: one of them must be in the certificate, instead of what is configured; `of_request` if it is the
+        request that says so.
 
         Raises:
             Refused: it is not what is wanted.
         """
         certificate = chain[0]
-        accepted = trusted or not self.verifies_chain
+        if chain_error and self.verifies_chain:
+            self._stats.fail_verify_error += 1
+            self._may_refuse(chain_error, CERTIFICATE_UNKNOWN)
+            return
         if names:
             if not any(_verify_name(certificate, name) for name in names):
                 self._stats.fail_verify_san += 1
-                accepted = False
+                shown = _shown(certificate)
+                wanted = f"verify SAN list, expected SANs: [{', '.join(names)}], certificate SANs: {shown}"
                 self._may_refuse(
-                    f"verify SAN list, expected SANs: [{', '.join(names)}], certificate SANs: {_shown(certificate)}",
-                    CERTIFICATE_UNKNOWN,
+                    wanted if of_request else f"SAN matcher, certificate SANs are {shown}", CERTIFICATE_UNKNOWN
                 )
         elif self._matchers and not any(matches(certificate) for matches in self._matchers):
             self._stats.fail_verify_san += 1
-            accepted = False
             self._may_refuse(f"SAN matcher, certificate SANs are {_shown(certificate)}", CERTIFICATE_UNKNOWN)
         if (self._hashes or self._keys) and not (
             certificate.fingerprint_256 in self._hashes or certificate.public_key_hash in self._keys
         ):
             self._stats.fail_verify_cert_hash += 1
-            raise Refused("cert hash and spki", BAD_CERTIFICATE_HASH_VALUE)
-        if not accepted and not self.accepts_untrusted:
-            raise Refused("X509_verify_cert", CERTIFICATE_UNKNOWN)
+            self._may_refuse("cert hash and spki", BAD_CERTIFICATE_HASH_VALUE)
 
     def _may_refuse(self, details: str, alert: int) -> None:
         if not self.accepts_untrusted:
@@ -209,4 +257,17 @@ def _verify_name(certificate: Certificate, name: str) -> bool:
 
 
 def _shown(certificate: Certificate) -> str:
-    return "[" + ", ".join(value for kind in (DNS, URI, EMAIL, IP) for value in certificate.names(kind)) + "]"
+    return "[" + ", ".join(value for kind, value, _ in certificate.subject_alt_names if kind != OTHER_NAME) + "]"
+
+
+def create_validator(config: Any, stats: SslStats, path: str) -> CertValidator:
+    """For a validation context, or for None.
+
+    Raises:
+        ConfigError: it can not be used.
+    """
+    if config is None or not config.HasField("custom_validator_config"):
+        return CertValidator(config, stats, path)
+    where = f"{path}.custom_validator_config.typed_config"
+    custom = config.custom_validator_config
+    return CERT_VALIDATORS.find(type_of(custom.typed_config, where), where, custom.name).factory(config, stats, path)

@@ -9,14 +9,15 @@ changes, the context is compiled anew: connections that exist keep theirs, new o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from .... import logger
 from ....config.fields import honours
 from ....errors import ConfigError
 from ....network.ssl_connection_info import SslConnectionInfo
 from ....network.transport_socket import TransportSocketFactory
+from ....stats.store import CounterValue, StatsStruct
 
 if TYPE_CHECKING:
     from ....discovery.secret_manager import SecretManager, SecretProvider
@@ -99,22 +100,50 @@ class Resolver:
         return made
 
 
-class SecretStats(Protocol):
-    """What both sides count of their secrets."""
+class SocketFactoryStats(StatsStruct):
+    """`listener.ADDRESS.server_ssl_socket_factory.*`, `cluster.NAME.client_ssl_socket_factory.*`"""
 
-    ssl_context_update_by_sds: int
+    downstream_context_secrets_not_ready: CounterValue
+    ssl_context_update_by_sds: CounterValue
+    upstream_context_secrets_not_ready: CounterValue
+
+
+def create_factory(
+    config: Any,
+    secrets: SecretManager | None,
+    path: str,
+    compile_context: Callable[[Any, Sequence[str]], TransportSocketFactory],
+    stats: SocketFactoryStats,
+    not_ready: Callable[[], None],
+) -> TransportSocketFactory:
+    """The context of a configuration that is complete, or else one that changes with its secrets.
+
+    `compile_context` takes the configuration with the secrets in it, and the names of the certificates among them.
+    """
+    resolver = Resolver(config, secrets, path)
+
+    def make(resolved: Any) -> TransportSocketFactory:
+        made = compile_context(resolved, resolver.certificate_names)
+        if secrets is not None:
+            secrets.contexts.add(made)
+        return made
+
+    if not resolver.providers:
+        return make(config)
+    return SecretTlsFactory(resolver, make, stats, not_ready)
 
 
 class SecretTlsFactory:
     """A transport socket factory that is made anew when a secret changes."""
 
     secure = True
+    wants_proxy_header = False
 
     def __init__(
         self,
         resolver: Resolver,
         compile_context: Callable[[Any], TransportSocketFactory],
-        stats: SecretStats,
+        stats: SocketFactoryStats,
         not_ready: Callable[[], None],
     ) -> None:
         self._resolver = resolver

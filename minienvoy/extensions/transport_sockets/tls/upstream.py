@@ -6,8 +6,9 @@ Envoy: `Extensions::TransportSockets::Tls::ClientContextImpl`, `ClientSslSocketF
 from __future__ import annotations
 
 import ssl
+from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from ....config.fields import honours
 from ....errors import ConfigError
@@ -21,13 +22,8 @@ from ....network.transport_socket import (
     UpstreamTransportContext,
 )
 from ....network.x509 import Certificate
-from ....stats.store import CounterValue, StatsStruct
-from .cert_validator import CertValidator
-from .context_config import create_context, read_certificates, shown_certificates
-from .secrets import Resolver, SecretTlsFactory
-
-if TYPE_CHECKING:
-    from ....network.connection import Connection
+from .context_config import TlsContext
+from .secrets import SocketFactoryStats, create_factory
 
 TYPE: Final = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 NO_OPTIONS: Final = TransportSocketOptions()
@@ -38,75 +34,61 @@ honours(
     "sni",
     "auto_host_sni",
     "auto_sni_san_validation",
-    values={"allow_renegotiation": (False,), "enforce_rsa_key_usage": (False,)},
-    ignored={"max_session_keys": "no session is kept: every connection has a whole handshake"},
+    "allow_renegotiation",
+    "max_session_keys",
+    ignored={"enforce_rsa_key_usage": "it always is, as in Envoy"},
 )
 
 _SPOKEN: Final = (("h2",), ("http/1.1",), ("h2", "http/1.1"))
 
 
-class ClientContext:
+class ClientContext(TlsContext):
     """Of one cluster."""
 
     server_side = False
-    secure = True
 
     def __init__(self, config: Any, stats: SslStats, path: str, names: Sequence[str] = ()) -> None:
         """`names` are those of the certificates that are secrets, the last ones."""
-        common = config.common_tls_context
-        where = f"{path}.common_tls_context"
-        self.stats = stats
         self._sni: str = config.sni
-        if len(self._sni) > 255:
+        if "\0" in self._sni:
             raise ConfigError("SNI names containing NULL-byte are not allowed", f"{path}.sni")
+        super().__init__(config, stats, path, names)
         self._auto_host_sni: bool = config.auto_host_sni
         self._validates_sni: bool = config.auto_sni_san_validation
-        validation = common.validation_context if common.HasField("validation_context") else None
-        self.validator = CertValidator(validation, stats, f"{where}.validation_context")
+        if self._validates_sni and not self.validator.wants_certificate:
+            raise ConfigError("'auto_sni_san_validation' was configured without a validation context", path)
         if self._validates_sni and not self.validator.trusted_ca:
             raise ConfigError("'auto_sni_san_validation' was configured without configuring a trusted CA", path)
-        certificates = read_certificates(common, where)
-        if len(certificates) > 1:
-            raise ConfigError("Multiple TLS certificates are not supported for client contexts", where)
-        self.shown_certificates = shown_certificates(certificates, self.validator, stats, names)
-        self._certificate: Certificate | None = certificates[0].certificate if certificates else None
-        self._contexts: dict[tuple[str, ...], ssl.SSLContext] = {}
+        if len(self.certificates) > 1:
+            raise ConfigError("Multiple TLS certificates are not supported for client contexts", self.where)
+        self._certificate: Certificate | None = self.certificates[0].certificate if self.certificates else None
+        self._renegotiates: bool = config.allow_renegotiation
+        self._needs_library = self.uses_library()
+        self._max_sessions: int = config.max_session_keys.value if config.HasField("max_session_keys") else 1
+        self._sessions: dict[Any, deque[Any]] = {}
+        protocols = self.common.alpn_protocols
+        self._context = self._make(protocols)
+        self._contexts: dict[tuple[str, ...], Any] = {}
+        if not protocols:
+            self._contexts = {alpn: self._make(alpn) for alpn in _SPOKEN}
 
-        def make(alpn: tuple[str, ...] = ()) -> ssl.SSLContext:
-            made = create_context(common, where, certificates, self.validator, server_side=False)
-            if alpn:
-                made.set_alpn_protocols(alpn)
-            if self.validator.verifies_chain and not self.validator.accepts_untrusted:
-                made.verify_mode = ssl.CERT_REQUIRED
-            return made
+    def protocol(self, connection: Any, options: Any = None) -> SslSocket:
+        return super().protocol(connection, options or NO_OPTIONS)
 
-        self._make = make
-        self._context = make()
-        if not common.alpn_protocols:
-            self._contexts = {alpn: make(alpn) for alpn in _SPOKEN}
-
-    def protocol(self, connection: Connection, options: Any = None) -> SslSocket:
-        return SslSocket(connection, self, options or NO_OPTIONS)
-
-    def announce(self, connection: Connection) -> None:
-        connection.info.ssl = SslConnectionInfo()
-
-    def wrap(
-        self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, info: SslConnectionInfo, options: Any
-    ) -> ssl.SSLObject:
+    def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, info: SslConnectionInfo, options: Any) -> Any:
         info.sni = name = self._server_name(options)
-        override = options.alpn_override
-        if override:
-            # What a configuration says: there are not many.
-            context = self._contexts.get(override) or self._contexts.setdefault(override, self._make(override))
-        else:
-            context = self._contexts.get(options.alpn_fallback, self._context)
+        context = self._contexts.get(options.alpn_fallback, self._context)
+        if options.alpn_override:
+            context = self._overriding(options.alpn_override)
+        session = self._earlier_session(context, info)
         try:
-            return context.wrap_bio(incoming, outgoing, server_side=False, server_hostname=name or None)
+            return context.wrap_bio(
+                incoming, outgoing, server_side=False, server_hostname=name or None, session=session
+            )
         except (ValueError, UnicodeError):
             # A name that can not be said: Envoy says none either.
             info.sni = ""
-            return context.wrap_bio(incoming, outgoing, server_side=False)
+            return context.wrap_bio(incoming, outgoing, server_side=False, session=session)
 
     def verify(self, chain: tuple[Certificate, ...], info: SslConnectionInfo, options: Any) -> None:
         info.local_certificate = self._certificate
@@ -116,11 +98,47 @@ class ClientContext:
             names = (info.sni,)
         if not chain or not (validator.wants_certificate or names):
             return
-        validator.verify(chain, not validator.accepts_untrusted, names)
-        info.validated = True
+        validator.verify(chain, info.chain_error, names, bool(options.verify_san_override))
+        info.validated = not info.chain_error
 
-    def on_handshake(self, session: ssl.SSLObject, info: SslConnectionInfo, options: Any) -> None:
-        """Nothing is kept of a session."""
+    def on_handshake(self, session: Any, info: SslConnectionInfo, options: Any) -> None:
+        """Keep the session: a later connection goes on with it, and with what TLS 1.3 says of it after this."""
+        if self._max_sessions:
+            kept = self._sessions.get(session.context)
+            if kept is None:
+                kept = self._sessions[session.context] = deque(maxlen=self._max_sessions)
+            kept.appendleft((session, info))
+
+    # -- inside
+
+    def _earlier_session(self, context: Any, info: SslConnectionInfo) -> Any:
+        kept = self._sessions.get(context)
+        if not kept:
+            return None
+        # RFC 8446 appendix C.4: a ticket of TLS 1.3 is for one connection.
+        session, info.earlier = kept.popleft() if kept[0][0].version() == "TLSv1.3" else kept[0]
+        return session.session
+
+    def _overriding(self, alpn: tuple[str, ...]) -> Any:
+        """Of a health check that offers something else."""
+        context = self._contexts.get(alpn)
+        if context is None:
+            context = self._contexts[alpn] = self._make(alpn)
+        return context
+
+    def _make(self, alpn: Sequence[str]) -> Any:
+        validator = self.validator
+        if not self._needs_library:
+            context = self.plain_context(self.certificates, alpn)
+            if validator.verifies_chain and not validator.accepts_untrusted:
+                context.verify_mode = ssl.CERT_REQUIRED
+            if self._renegotiates:
+                context.options &= ~ssl.OP_NO_RENEGOTIATION
+            return context
+        made = self.library_context(self.certificates, alpn, renegotiates=self._renegotiates)
+        if validator.wants_certificate:
+            made.ask_for_certificate(False, validator.max_depth)
+        return made
 
     def _server_name(self, options: TransportSocketOptions) -> str:
         if options.server_name_override:
@@ -130,31 +148,15 @@ class ClientContext:
         return self._sni
 
 
-class ClientSocketFactoryStats(StatsStruct):
-    """`cluster.NAME.client_ssl_socket_factory.*`"""
-
-    downstream_context_secrets_not_ready: CounterValue
-    ssl_context_update_by_sds: CounterValue
-    upstream_context_secrets_not_ready: CounterValue
-
-
 @UPSTREAM_TRANSPORT_SOCKETS.register("envoy.transport_sockets.tls", TYPE)
 def create_upstream_tls(config: Any, context: UpstreamTransportContext, path: str) -> TransportSocketFactory:
     stats = SslStats(context.scope.scope("ssl"), client=True)
-    factory_stats = context.scope.scope("client_ssl_socket_factory").struct(ClientSocketFactoryStats)
+    counters = context.scope.scope("client_ssl_socket_factory").struct(SocketFactoryStats)
 
-    secrets = context.secrets
-    resolver = Resolver(config, secrets, path)
-
-    def compile_context(resolved: Any) -> ClientContext:
-        made = ClientContext(resolved, stats, path, resolver.certificate_names)
-        if secrets is not None:
-            secrets.contexts.add(made)
-        return made
+    def compile_context(resolved: Any, names: Sequence[str]) -> ClientContext:
+        return ClientContext(resolved, stats, path, names)
 
     def not_ready() -> None:
-        factory_stats.upstream_context_secrets_not_ready += 1
+        counters.upstream_context_secrets_not_ready += 1
 
-    if not resolver.providers:
-        return compile_context(config)
-    return SecretTlsFactory(resolver, compile_context, factory_stats, not_ready)
+    return create_factory(config, context.secrets, path, compile_context, counters, not_ready)

@@ -70,7 +70,13 @@ def test_it_may_come_in_several_records(size):
 
 @pytest.mark.parametrize(
     "data",
-    [b"GET / HTTP/1.1\r\n", b"\x16\x02", b"\x15\x03\x01\0\x02\x02\x46", b"\x16\x03\x01\xff\xff", b"\x16\x03\x01\0\0"],
+    [
+        b"GET / HTTP/1.1\r\n",
+        b"\x16\x02",
+        b"\x15\x03\x01\0\x02\x02\x46",
+        b"\x16\x03\x01\xff\xff",
+        b"\x16\x03\x01\x40\0\x01\0\x40\x01",
+    ],
 )
 def test_what_can_not_become_one_is_not_waited_for(data):
     assert parse_client_hello(data, LIMIT) == NOT_TLS
@@ -84,9 +90,37 @@ def test_lengths_that_lead_out_of_the_message_make_it_none():
 
 
 def test_a_long_one_is_too_large_as_soon_as_its_length_is_known():
-    assert parse_client_hello(b"\x16\x03\x01\x10\0\x01\x01\0\0", LIMIT) == TOO_LARGE
+    assert parse_client_hello(b"\x16\x03\x01\x10\0\x01\0\x10\0", 1000) == TOO_LARGE
+
+
+def test_an_empty_record_is_waited_behind():
+    assert parse_client_hello(b"\x16\x03\x01\0\0", LIMIT) == NEED_MORE
 
 
 def test_ja3_is_the_known_one_of_a_known_shape():
     shape = ClientHello("", (), 0, 769, (47, 53, 0x0A0A), (0x1A1A, 0, 10), (29, 23), b"\0")
     assert shape.ja3() == "769,47-53,0-10,29-23,0"
+
+
+def test_ja4_is_the_known_one_of_a_known_shape():
+    """The example of its specification: a browser's ClientHello."""
+    ciphers = (0x1301, 0x1302, 0x1303, 0xC02B, 0xC02F, 0xC02C, 0xC030, 0xCCA9, 0xCCA8, 0xC013, 0xC014, 0x9C, 0x9D)
+    extensions = (0x1B, 0, 0x33, 0x10, 0x4469, 0x17, 0x2D, 0xD, 5, 0x23, 0x12, 0x2B, 0xFF01, 0xB, 0xA, 0x15)
+    signatures = (0x0403, 0x0804, 0x0401, 0x0503, 0x0805, 0x0501, 0x0806, 0x0601)
+    shape = ClientHello(
+        "a.test",
+        ("h2", "http/1.1"),
+        0,
+        0x0303,
+        (0x0A0A, *ciphers, 0x2F, 0x35),
+        (0x1A1A, *extensions),
+        (29,),
+        b"\0",
+        signatures,
+        (0x2A2A, 0x0304, 0x0303),
+    )
+    assert shape.ja4() == "t13d1516h2_8daaf6152771_e5627efa2ab1"
+
+
+def test_ja4_of_what_has_nothing_in_it():
+    assert ClientHello("", (), 0, 0x0301, (), (), (), b"").ja4() == "t10i000000_000000000000_000000000000"

@@ -1,0 +1,157 @@
+"""A certificate of ours, with its key and what belongs to it.
+
+Envoy: `Ssl::TlsCertificateConfigImpl` (`source/common/ssl/tls_certificate_config_impl.cc`);
+`envoy.extensions.transport_sockets.tls.v3.TlsCertificate`.
+
+Keys are handed to OpenSSL through a file in memory, never through one on a disk, and are shown to nobody.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING, Any, Final
+
+from ....config.data_source import read_data_source
+from ....config.fields import honours
+from ....errors import ConfigError
+from ....network.memory_file import MemoryFile
+from ....network.x509 import DNS, Certificate, certificates_of
+
+if TYPE_CHECKING:
+    from .ocsp import OcspResponse
+
+_TYPE: Final = "envoy.extensions.transport_sockets.tls.v3.TlsCertificate"
+
+honours(
+    _TYPE,
+    "certificate_chain",
+    "private_key",
+    "pkcs12",
+    "password",
+    "ocsp_staple",
+    "watched_directory",
+    "tls_params",
+    ignored={"signed_certificate_timestamp": "Envoy does not read them either"},
+)
+honours("envoy.config.core.v3.WatchedDirectory", "path")
+
+
+class TlsCertificate:
+    """A certificate with its chain, and what proves that it is ours.
+
+    Attributes:
+        chain: PEM.
+        certificate: the first of it.
+        staple: an OCSP response for clients that ask for one; None if there is none.
+        own_parameters: a `TlsParameters` message that stands for the context's; None for that.
+    """
+
+    def __init__(self, config: Any, path: str) -> None:
+        self.path = path
+        self.staple: OcspResponse | None = None
+        self.own_parameters = config.tls_params if config.HasField("tls_params") else None
+        self._password: bytes | None = None
+        if config.HasField("pkcs12"):
+            self._read_password(config)
+            self._read_pkcs12(config)
+        else:
+            self.source = config.certificate_chain.filename or "<inline>"
+            self.chain = read_data_source(config.certificate_chain, f"{path}.certificate_chain", allow_empty=False)
+            self._key = read_data_source(config.private_key, f"{path}.private_key", allow_empty=False)
+            self._read_password(config)
+        try:
+            self.certificate: Certificate = certificates_of(self.chain)[0]
+        except (ValueError, IndexError):
+            raise ConfigError(
+                f"Failed to load certificate chain from {self.source}", f"{path}.certificate_chain"
+            ) from None
+        if config.HasField("ocsp_staple"):
+            self._read_staple(config.ocsp_staple)
+
+    def __repr__(self) -> str:
+        return f"<TlsCertificate {self.certificate.subject}>"  # never the key
+
+    @property
+    def is_ecdsa(self) -> bool:
+        return self.certificate.algorithm.startswith("1.2.840.10045.2.1")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The server names that it is for."""
+        names = self.certificate.names(DNS)
+        if names:
+            return names
+        common = [part[3:] for part in self.certificate.subject.split(",") if part.startswith("CN=")]
+        return tuple(common[:1])
+
+    def load_into(self, context: ssl.SSLContext) -> None:
+        """Raises ConfigError."""
+        with MemoryFile(self.chain.rstrip() + b"\n" + self._key) as name:
+            try:
+                # Without a password OpenSSL would ask at the terminal.
+                context.load_cert_chain(name, password=lambda: self._password or b"\0")
+            except (ssl.SSLError, ValueError) as error:
+                if "MISMATCH" in (getattr(error, "reason", "") or ""):
+                    raise self.mismatch() from None
+                raise ConfigError("Failed to load private key", f"{self.path}.private_key") from None
+
+    def private_key(self) -> Any:
+        """As `cryptography` has it.
+
+        Raises:
+            ConfigError: it can not be read.
+        """
+        from cryptography.exceptions import UnsupportedAlgorithm
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+        try:
+            return load_pem_private_key(self._key, self._password if b"ENCRYPTED" in self._key else None)
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            raise ConfigError("Failed to load private key", f"{self.path}.private_key") from None
+
+    def mismatch(self) -> ConfigError:
+        return ConfigError(
+            f"Failed to load private key from {self.source}, Cause: key values mismatch", f"{self.path}.private_key"
+        )
+
+    # -- inside
+
+    def _read_password(self, config: Any) -> None:
+        if config.HasField("password"):
+            self._password = read_data_source(config.password, f"{self.path}.password", allow_empty=False)
+
+    def _read_pkcs12(self, config: Any) -> None:
+        for other in ("private_key_provider", "private_key", "certificate_chain"):
+            if config.HasField(other):
+                raise ConfigError(f"Certificate configuration can't have both pkcs12 and {other}", self.path)
+        from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, pkcs12
+
+        self.source = config.pkcs12.filename or "<inline>"
+        data = read_data_source(config.pkcs12, f"{self.path}.pkcs12", allow_empty=False)
+        try:
+            key, own, others = pkcs12.load_key_and_certificates(data, self._password or b"")
+        except ValueError:
+            key = own = None
+            others = []
+        if key is None or own is None:
+            raise ConfigError(f"Failed to load pkcs12 from {self.source}", f"{self.path}.pkcs12")
+        self.chain = b"".join(each.public_bytes(Encoding.PEM) for each in (own, *others))
+        self._key = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        self._password = None
+
+    def _read_staple(self, source: Any) -> None:
+        from .ocsp import OcspResponse
+
+        path = f"{self.path}.ocsp_staple"
+        if source.WhichOneof("specifier") == "inline_string":
+            raise ConfigError("OCSP staple cannot be provided via inline_string", path)
+        data = read_data_source(source, path)
+        if data:
+            self.staple = OcspResponse(data, path)
+            if self.staple.serial_number != self.certificate.serial_number:
+                raise ConfigError("OCSP response does not match its TLS certificate", path)
+
+
+def read_certificates(config: Any, path: str) -> list[TlsCertificate]:
+    """Those of a `CommonTlsContext`."""
+    return [TlsCertificate(each, f"{path}.tls_certificates[{at}]") for at, each in enumerate(config.tls_certificates)]

@@ -1,0 +1,94 @@
+"""Versions, cipher suites, curves and signature algorithms of a context.
+
+Envoy: `Extensions::TransportSockets::Tls::ContextConfigImpl` (`source/common/tls/context_config_impl.cc`);
+`envoy.extensions.transport_sockets.tls.v3.TlsParameters`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from ....config.fields import honours
+
+TYPE: Final = "envoy.extensions.transport_sockets.tls.v3.TlsParameters"
+TLS_1_2, TLS_1_3 = 0x0303, 0x0304
+_VERSIONS: Final = {1: 0x0301, 2: 0x0302, 3: TLS_1_2, 4: TLS_1_3}
+"""`TlsParameters.TlsProtocol`; 0 is the default of the side."""
+DEFAULT_CIPHERS: Final = (
+    "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "ECDHE-RSA-AES128-GCM-SHA256",
+    "ECDHE-RSA-CHACHA20-POLY1305",
+    "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-AES256-GCM-SHA384",
+)
+DEFAULT_CURVES: Final = ("X25519", "P-256")
+_FIPS_CIPHERS: Final = (
+    "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "ECDHE-RSA-AES128-GCM-SHA256",
+    "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-AES256-GCM-SHA384",
+)
+_FIPS_SIGNATURES: Final = (
+    "rsa_pss_rsae_sha256",
+    "rsa_pss_rsae_sha384",
+    "rsa_pss_rsae_sha512",
+    "rsa_pkcs1_sha256",
+    "rsa_pkcs1_sha384",
+    "rsa_pkcs1_sha512",
+    "ecdsa_secp256r1_sha256",
+    "ecdsa_secp384r1_sha384",
+)
+
+honours(
+    TYPE,
+    "tls_minimum_protocol_version",
+    "tls_maximum_protocol_version",
+    "cipher_suites",
+    "ecdh_curves",
+    "signature_algorithms",
+    when={"compliance_policies": lambda config: _only_fips(config)},
+)
+
+
+def _only_fips(config: Any) -> str | None:
+    return None if list(config.compliance_policies) == [0] else "the only policy that is known is FIPS_202205"
+
+
+class TlsParameters:
+    """What is allowed, most preferred first.
+
+    Attributes:
+        lowest, highest: versions as they are on the wire.
+        signature_algorithms: empty for those of the library.
+        ciphers_13: of TLS 1.3; empty for those of the library.
+        needs_library: Python's `ssl` can not be told.
+    """
+
+    def __init__(self, config: Any, *, server_side: bool) -> None:
+        self.lowest = _VERSIONS.get(config.tls_minimum_protocol_version, TLS_1_2)
+        self.highest = _VERSIONS.get(config.tls_maximum_protocol_version, TLS_1_3 if server_side else TLS_1_2)
+        self.ciphers = _cipher_names(config.cipher_suites) or DEFAULT_CIPHERS
+        self.curves = tuple(config.ecdh_curves) or DEFAULT_CURVES
+        self.signature_algorithms = tuple(config.signature_algorithms)
+        self.ciphers_13: tuple[str, ...] = ()
+        self.curve = config.ecdh_curves[0] if len(config.ecdh_curves) == 1 else ""
+        """The only one that is configured; empty if none or several are."""
+        if config.compliance_policies:
+            # Whatever else is said (`SSL_CTX_set_compliance_policy` comes last).
+            self.lowest, self.highest = TLS_1_2, TLS_1_3
+            self.ciphers, self.ciphers_13 = _FIPS_CIPHERS, ("TLS_AES_256_GCM_SHA384", "TLS_AES_128_GCM_SHA256")
+            self.curves, self.signature_algorithms = ("P-256", "P-384"), _FIPS_SIGNATURES
+        self.needs_library = bool(
+            len(config.ecdh_curves) > 1 or self.signature_algorithms or config.compliance_policies
+        )
+
+    @property
+    def is_old(self) -> bool:
+        """A version before 1.2 may be spoken, whose algorithms are weak."""
+        return self.lowest < TLS_1_2
+
+
+def _cipher_names(suites: Any) -> tuple[str, ...]:
+    """`[A|B]` are of equal preference in BoringSSL; a suite may be a list with colons."""
+    return tuple(name for suite in suites for part in suite.split(":") for name in part.strip("[]").split("|") if name)
