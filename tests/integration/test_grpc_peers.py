@@ -160,7 +160,8 @@ async def test_the_server_learns_how_long_its_client_waits():
     async with served(service) as proxy, connect(proxy) as channel:
         assert await channel.unary_unary("/p.S/Echo")(b"hi", timeout=5) == b"hi"
         assert service.left is not None
-        assert 3 < service.left <= 5
+        # gRPC rounds what is left up, to three digits, at each of the two senders.
+    assert 3 < service.left < 5.1
 
 
 async def test_a_stream_that_is_cancelled_is_cancelled_at_the_server():
