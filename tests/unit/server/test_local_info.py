@@ -38,7 +38,8 @@ def test_extensions_are_told_by_envoys_names_and_types():
     strangers = [
         (each.category, each.name)
         for each in node.extensions
-        if each.name not in envoys.get(each.category, {}) and not each.name.startswith(("minienvoy.", "test.", "example."))
+        if each.name not in envoys.get(each.category, {})
+        and not each.name.startswith(("minienvoy.", "test.", "example."))  # ours, and those of tests
     ]
     assert strangers == []
     wrong = {
