@@ -131,7 +131,7 @@ ENVOY_FLAGS = (
     Flag("allow-unknown-fields", SWITCH, "Allow unknown fields in static configuration (DEPRECATED)"),
     Flag("config-yaml", STRING, "Configuration in YAML, merged over that of --config-path"),
     Flag("config-path", STRING, "Path of the configuration file", short="c"),
-    Flag("concurrency", NUMBER, "Number of workers (default 1)"),
+    Flag("concurrency", NUMBER, "Accepted without effect but on what the admin interface tells: one process serves."),
     Flag("base-id-path", STRING, "File that the base ID is written to"),
     Flag("skip-hot-restart-parent-stats", SWITCH, _NO_HOT_RESTART),
     Flag("skip-hot-restart-on-no-parent", SWITCH, _NO_HOT_RESTART),
