@@ -27,6 +27,7 @@ POINTS = (
     "fault",
     "rate_limit",
     "overload",
+    "rbac",
 )
 """The fixed vocabulary of `Decision.point`."""
 

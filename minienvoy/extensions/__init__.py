@@ -25,6 +25,7 @@ CATALOGUE = {
         "filters.network.http_connection_manager"
     ),
     "envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit": "filters.network.local_ratelimit",
+    "envoy.extensions.filters.network.rbac.v3.RBAC": "filters.network.rbac",
     "envoy.extensions.filters.network.sni_cluster.v3.SniCluster": "filters.network.sni_cluster",
     "envoy.extensions.filters.network.sni_dynamic_forward_proxy.v3.FilterConfig": (
         "filters.network.sni_dynamic_forward_proxy"
@@ -55,7 +56,13 @@ CATALOGUE = {
     ),
     "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig": "filters.http.grpc_stats",
     "envoy.extensions.filters.http.grpc_web.v3.GrpcWeb": "filters.http.grpc_web",
+    "envoy.extensions.filters.http.rbac.v3.RBAC": "filters.http.rbac",
+    "envoy.extensions.filters.http.rbac.v3.RBACPerRoute": "filters.http.rbac",
     "envoy.extensions.filters.http.router.v3.Router": "filters.http.router",
+    # what policies of RBAC name
+    "envoy.config.rbac.v3.Action": "filters.common.rbac.engine",
+    "envoy.extensions.rbac.matchers.upstream_ip_port.v3.UpstreamIpPortMatcher": "rbac.upstream_ip_port",
+    "envoy.extensions.rbac.principals.mtls_authenticated.v3.Config": "rbac.mtls_authenticated",
     # path matchers and rewriters of routes
     "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig": "path.uri_template",
     "envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig": "path.uri_template",

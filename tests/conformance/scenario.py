@@ -73,6 +73,8 @@ NETWORK_FILTERS = {
     "tcp_proxy": ("tcp_proxy", "filters.network.tcp_proxy.v3.TcpProxy"),
     "echo": ("echo", "filters.network.echo.v3.Echo"),
     "direct_response": ("direct_response", "filters.network.direct_response.v3.Config"),
+    "rbac": ("rbac", "filters.network.rbac.v3.RBAC"),
+    "set_filter_state": ("set_filter_state", "filters.network.set_filter_state.v3.Config"),
 }
 HTTP_FILTERS = {
     "adaptive_concurrency": "filters.http.adaptive_concurrency.v3.AdaptiveConcurrency",
@@ -86,12 +88,20 @@ HTTP_FILTERS = {
     "grpc_stats": "filters.http.grpc_stats.v3.FilterConfig",
     "grpc_web": "filters.http.grpc_web.v3.GrpcWeb",
     "local_ratelimit": "filters.http.local_ratelimit.v3.LocalRateLimit",
+    "csrf": "filters.http.csrf.v3.CsrfPolicy",
+    "header_mutation": "filters.http.header_mutation.v3.HeaderMutation",
+    "header_to_metadata": "filters.http.header_to_metadata.v3.Config",
+    "ip_tagging": "filters.http.ip_tagging.v3.IPTagging",
+    "rbac": "filters.http.rbac.v3.RBAC",
+    "set_filter_state": "filters.http.set_filter_state.v3.Config",
+    "set_metadata": "filters.http.set_metadata.v3.Config",
 }
 OWNERS_OF_STAT_PREFIXES = (
     "BandwidthLimit",
     "ConnectionLimit",
     "HttpConnectionManager",
     "LocalRateLimit",
+    "RBAC",
     "TcpProxy",
 )
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"

@@ -213,15 +213,16 @@ def _matchers(config: Any, path: str) -> Iterable[SanMatcher]:
         where = f"{path}.match_typed_subject_alt_names[{at}]"
         if each.san_type not in SAN_TYPES:
             raise ConfigError("unhandled value for san_type", f"{where}.san_type")
-        yield _matcher(each.matcher, f"{where}.matcher", SAN_TYPES[each.san_type], each.oid)
+        yield compile_san_matcher(each.matcher, f"{where}.matcher", SAN_TYPES[each.san_type], each.oid)
     if not typed:
         # Of those that say no type each stands for four.
         for at, matcher in enumerate(config.match_subject_alt_names):
             for kind in (DNS, URI, EMAIL, IP):
-                yield _matcher(matcher, f"{path}.match_subject_alt_names[{at}]", kind)
+                yield compile_san_matcher(matcher, f"{path}.match_subject_alt_names[{at}]", kind)
 
 
-def _matcher(matcher: Any, path: str, kind: int, oid: str = "") -> SanMatcher:
+def compile_san_matcher(matcher: Any, path: str, kind: int, oid: str = "") -> SanMatcher:
+    """Of a certificate's names of one kind (`SAN_TYPES`); raises ConfigError as string matchers do."""
     if kind == OTHER_NAME and not oid:
         raise ConfigError("Failed to create string SAN matcher", path, remedy="OTHER_NAME needs an oid")
     if kind == DNS and matcher.WhichOneof("match_pattern") == "exact":
