@@ -45,7 +45,6 @@ FEATURES = {
     "CSRF": Feature(f"{HTTP_FILTERS}.csrf.v3.CsrfPolicy"),
     "decompressor": Feature(f"{HTTP_FILTERS}.decompressor.v3.Decompressor"),
     "external authorization": Feature(f"{HTTP_FILTERS}.ext_authz.v3.ExtAuthz"),
-    "RBAC": Feature(f"{HTTP_FILTERS}.rbac.v3.RBAC"),
     # tracing, discovery, load reports
     "tracing": Feature(HCM, "tracing"),
     "discovery": Feature("envoy.config.bootstrap.v3.Bootstrap", "dynamic_resources"),
@@ -85,7 +84,7 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     "opentelemetry/envoy-1.yaml": ("tracing",),
     "opentelemetry/envoy-2.yaml": ("tracing",),
     "opentelemetry/envoy-front-proxy.yaml": ("tracing",),
-    "rbac/envoy.yaml": ("RBAC",),
+    "rbac/envoy.yaml": (),
     "redis/envoy.yaml": ("Redis",),
     "route-mirror/envoy.yaml": (),
     "skywalking/envoy-1.yaml": ("tracing",),

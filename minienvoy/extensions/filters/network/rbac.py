@@ -46,7 +46,7 @@ def _no_headers(proto: Any, path: str) -> None:
                 for at, each in enumerate(getattr(policy, of)):
                     where = f"{path}.{field}.policies[{name}].{of}[{at}]"
                     if found := _header_in(each, where.removeprefix(".")):
-                        raise ConfigError("RBAC network filter does not support header rules", found)
+                        raise ConfigError("Found header rule, not supported by RBAC network filter", found)
 
 
 def _header_in(rule: Any, path: str) -> str:
@@ -93,13 +93,15 @@ class RbacFilter(ReadFilter, ConnectionCallbacks):
     def on_data(self, data: bytes, end_stream: bool) -> FilterStatus:
         config = self._config
         if self._timer is not None:
+            # Envoy does not read on; here it is read and forgotten, because that tells when the client has gone.
+            self.connection.bytes_received -= len(data)
             return FilterStatus.STOP_ITERATION
         if not self._shadow_done or config.continuous:
             self._ask_shadow()
         if config.engine is None:
             return FilterStatus.CONTINUE
         if self._verdict is None or config.continuous:
-            self._ask()
+            self._ask(len(data))
         if self._verdict is None or self._verdict.allowed:
             return FilterStatus.CONTINUE
         return FilterStatus.STOP_ITERATION
@@ -117,7 +119,7 @@ class RbacFilter(ReadFilter, ConnectionCallbacks):
             "rbac", "shadow allowed" if verdict.allowed else "shadow denied", f"policy {verdict.policy or 'none'}"
         )
 
-    def _ask(self) -> None:
+    def _ask(self, size: int) -> None:
         config, connection = self._config, self.connection
         if config.engine is None:
             return
@@ -130,12 +132,12 @@ class RbacFilter(ReadFilter, ConnectionCallbacks):
         )
         if verdict.allowed:
             return
+        connection.bytes_kept_back += size
         stream.connection_termination_details = response_details(verdict.policy)
         if not config.delay:
             self._close()
             return
         connection.add_callbacks(self)
-        connection.read_disable(True)
         self._timer = connection.dispatcher.create_timer(self._close)
         self._timer.enable(config.delay)
 

@@ -133,6 +133,8 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
         connecting, self._connecting = self._connecting, None
         if connecting is not None:
             connecting.cancel()
+        if self.connection.bytes_kept_back:
+            self._stats.downstream_cx_rx_bytes_total += self.connection.bytes_kept_back
         if self._upstream is not None:
             self._upstream.on_downstream_closed(event)
         self._log(AccessLogType.TCP_CONNECTION_END)

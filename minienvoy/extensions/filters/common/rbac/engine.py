@@ -11,12 +11,11 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple, Protocol
 
 from .....config.api import unpack
-from .....config.fields import honours
+from .....config.fields import forbids, honours
 from .....errors import ConfigError
 from .....http.header_map import RequestHeaderMap
 from .....http.matching import HTTP_CUSTOM_MATCHERS, HTTP_INPUTS, HttpMatchingData
 from .....matchers.match_tree import INSUFFICIENT, MatchContext, compile_match_tree
-from .....server.filter_chain_matcher import NETWORK_CUSTOM_MATCHERS, NETWORK_INPUTS
 from .....stream_info import ConnectionInfo, StreamInfo
 from .rules import Rule, compile_permissions, compile_principals
 
@@ -31,6 +30,14 @@ honours(
     ignored={"audit_logging_options": "Envoy does not look at it either"},
 )
 honours(ACTION_TYPE, "name", "action")
+
+
+@forbids(RULES_TYPE)
+def _no_stdout(proto: Any, path: str) -> None:
+    for at, each in enumerate(proto.audit_logging_options.logger_configs):
+        if each.audit_logger.typed_config.type_url.endswith(".StdoutAuditLog"):
+            where = f"{path}.audit_logging_options.logger_configs[{at}].audit_logger.typed_config"
+            raise ConfigError("Envoy does not know this type either", where)
 
 
 class Verdict(NamedTuple):
@@ -86,8 +93,10 @@ class MatcherEngine:
 
         def compile_action(config: Any, where: str) -> _Action:
             where = f"{where}.typed_config"
-            if config.typed_config.type_url.rpartition("/")[2] != ACTION_TYPE:
-                raise ConfigError(f"the action of RBAC is a {ACTION_TYPE}", where)
+            kind = config.typed_config.type_url.rpartition("/")[2]
+            if kind != ACTION_TYPE:
+                problem = f"Didn't find a registered implementation for '{config.name}' with type URL: '{kind}'"
+                raise ConfigError(problem, where)
             message = unpack(config.typed_config, where, validate=True)
             action = _Action(message.name, message.action)
             self._verdicts[action] = Verdict(action.action != DENY, action.name)
@@ -99,7 +108,7 @@ class MatcherEngine:
         try:
             self._match = compile_match_tree(proto, path, context)
         except ConfigError as error:
-            if "ValidationError" in error.problem:
+            if "ValidationError" in error.problem or "registered implementation" in error.problem:
                 raise
             problem = f"requirement violation while creating RBAC match tree: INVALID_ARGUMENT: {error.problem}"
             raise ConfigError(problem, error.path) from None
@@ -110,17 +119,11 @@ class MatcherEngine:
             }
 
     def judge(self, headers: RequestHeaderMap, stream: StreamInfo, below: ConnectionInfo) -> Verdict:
-        found = self._match(_Data(stream, headers))
+        found = self._match(HttpMatchingData(stream, headers))
         return _NOT_MATCHED if found is None or found is INSUFFICIENT else self._verdicts[found]
 
 
 _NOT_MATCHED: Final = Verdict(False, None)
-
-
-class _Data(HttpMatchingData):
-    """Of a request; or of a connection, for the inputs that are for both."""
-
-    __slots__ = ()
 
 
 def compile_engine(proto: Any, path: str, prefix: str, tree: MatchContext) -> Engine | None:
@@ -145,12 +148,16 @@ _INPUTS: Final = (
     f"{_COMMON}.network.v3.SourcePortInput",
     f"{_COMMON}.network.v3.DirectSourceIPInput",
     f"{_COMMON}.network.v3.ServerNameInput",
+    f"{_COMMON}.network.v3.FilterStateInput",
     f"{_COMMON}.ssl.v3.UriSanInput",
     f"{_COMMON}.ssl.v3.DnsSanInput",
     f"{_COMMON}.ssl.v3.SubjectInput",
 )
 _NETWORK_INPUTS: Final = frozenset(_INPUTS)
-_HTTP_INPUTS: Final = _NETWORK_INPUTS | {"envoy.type.matcher.v3.HttpRequestHeaderMatchInput"}
+_HTTP_INPUTS: Final = _NETWORK_INPUTS | {
+    f"{_COMMON}.network.v3.DynamicMetadataInput",
+    "envoy.type.matcher.v3.HttpRequestHeaderMatchInput",
+}
 
 
 def _check(kinds: frozenset[str], where: str) -> Callable[[str, str], None]:
@@ -170,5 +177,6 @@ def http_tree(server: Any) -> MatchContext:
 
 
 def network_tree(server: Any) -> MatchContext:
+    """Inputs are those of HTTP here, too, as far as they need no request."""
     check = _check(_NETWORK_INPUTS, "network")
-    return MatchContext(NETWORK_INPUTS, NETWORK_CUSTOM_MATCHERS, _no_action, server, check)
+    return MatchContext(HTTP_INPUTS, HTTP_CUSTOM_MATCHERS, _no_action, server, check)

@@ -118,7 +118,7 @@ def _permission(proto: Any, path: str) -> Rule:
     if kind == "not_rule":
         return _not(_permission(proto.not_rule, here))
     if kind == "destination_ip":
-        destinations = CidrRange.from_proto(proto.destination_ip, here)
+        destinations = _range(proto.destination_ip, here)
         return lambda headers, stream, below: stream.connection.local_address in destinations
     if kind == "destination_port":
         return _port(proto.destination_port, proto.destination_port + 1)
@@ -146,7 +146,7 @@ def _principal(proto: Any, path: str) -> Rule:
     if kind == "authenticated":
         return _authenticated(proto.authenticated, here)
     if kind in ("source_ip", "direct_remote_ip", "remote_ip"):
-        return _address(kind, CidrRange.from_proto(getattr(proto, kind), here))
+        return _address(kind, _range(getattr(proto, kind), here))
     if kind == "filter_state":
         state = compile_filter_state_matcher(proto.filter_state, here)
         return lambda headers, stream, below: state(stream)
@@ -181,6 +181,13 @@ def path_of(headers: RequestHeaderMap) -> bytes:
     return headers.path.partition(b"?")[0].partition(b"#")[0]
 
 
+def _range(proto: Any, path: str) -> CidrRange:
+    try:
+        return CidrRange.from_proto(proto, path)
+    except ConfigError as error:
+        raise ConfigError(f"Failed to create CIDR range: {error.problem}", error.path) from None
+
+
 def _port(start: int, end: int) -> Rule:
     def holds(headers: RequestHeaderMap, stream: StreamInfo, below: ConnectionInfo) -> bool:
         local = stream.connection.local_address
@@ -191,10 +198,11 @@ def _port(start: int, end: int) -> Rule:
 
 def _port_range(proto: Any, path: str) -> Rule:
     start, end = proto.start, proto.end
-    if not 0 <= start <= 65536 or not 0 <= end <= 65536:
-        raise ConfigError(f"range [{start}, {end}) is outside of the valid ports", path)
+    for name, number in (("start", start), ("end", end)):
+        if not 0 <= number <= 65536:
+            raise ConfigError(f"range {name} {number} is out of bounds", f"{path}.{name}")
     if start >= end:
-        raise ConfigError(f"invalid range: [{start}, {end})", path)
+        raise ConfigError(f"range start {start} cannot be greater or equal than range end {end}", path)
     return _port(start, end)
 
 
