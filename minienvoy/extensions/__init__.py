@@ -39,6 +39,8 @@ CATALOGUE = {
     "envoy.extensions.filters.http.bandwidth_limit.v3.BandwidthLimit": "filters.http.bandwidth_limit",
     "envoy.extensions.filters.http.buffer.v3.Buffer": "filters.http.buffer",
     "envoy.extensions.filters.http.buffer.v3.BufferPerRoute": "filters.http.buffer",
+    "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation": "filters.http.header_mutation",
+    "envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute": "filters.http.header_mutation",
     "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit": "filters.http.local_ratelimit",
     "envoy.extensions.filters.http.health_check.v3.HealthCheck": "filters.http.health_check",
     "envoy.extensions.filters.http.fault.v3.HTTPFault": "filters.http.fault",

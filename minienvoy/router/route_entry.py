@@ -404,6 +404,10 @@ class RouteEntry:
         """What the most specific level tells that filter, or None."""
         return None if self.filter_configs is None else self.filter_configs.get(filter_name)
 
+    def per_filter_configs(self, filter_name: str) -> tuple[Any, ...]:
+        """What each level tells it, the most specific last."""
+        return () if self.filter_configs is None else self.filter_configs.get_all(filter_name)
+
     def finalize_request_headers(
         self, headers: RequestHeaderMap, stream: StreamInfo, keep_original: bool = True
     ) -> None:
