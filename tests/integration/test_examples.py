@@ -42,7 +42,6 @@ FEATURES = {
     "compressor": Feature(f"{HTTP_FILTERS}.compressor.v3.Compressor"),
     "CORS": Feature(f"{HTTP_FILTERS}.cors.v3.Cors"),
     "CORS settings": Feature(f"{HTTP_FILTERS}.cors.v3.CorsPolicy"),
-    "CSRF": Feature(f"{HTTP_FILTERS}.csrf.v3.CsrfPolicy"),
     "decompressor": Feature(f"{HTTP_FILTERS}.decompressor.v3.Decompressor"),
     "external authorization": Feature(f"{HTTP_FILTERS}.ext_authz.v3.ExtAuthz"),
     # tracing, discovery, load reports
@@ -61,7 +60,7 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     "cors/backend/envoy.yaml": ("CORS", "CORS settings"),
     "cors/frontend/envoy.yaml": ("CORS",),
     "csrf/crosssite/envoy.yaml": (),
-    "csrf/samesite/envoy.yaml": ("CORS", "CSRF", "CORS settings"),
+    "csrf/samesite/envoy.yaml": ("CORS", "CORS settings"),
     "datadog-tracing/envoy.yaml": ("tracing",),
     "double-proxy/envoy.yaml": (),
     "dynamic-config-cp/envoy.yaml": ("discovery",),

@@ -48,8 +48,8 @@ class RbacSettings:
     def __init__(self, proto: Any, path: str, server: Any) -> None:
         """Raises ConfigError: rules that can not be compiled."""
         tree = http_tree(server)
-        self.engine = compile_engine(proto, path, "", tree)
-        self.shadow = compile_engine(proto, path, "shadow_", tree)
+        self.engine = compile_engine(proto, path, "matcher", "rules", tree)
+        self.shadow = compile_engine(proto, path, "shadow_matcher", "shadow_rules", tree)
         self.per_policy: bool = proto.track_per_rule_stats
         self.enforced_key = f"{proto.rules_stat_prefix}enforced_"
         self.shadow_key = f"{proto.shadow_rules_stat_prefix}shadow_"

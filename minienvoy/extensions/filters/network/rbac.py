@@ -72,8 +72,8 @@ class RbacConfig:
     def __init__(self, proto: Any, context: FactoryContext) -> None:
         """Raises ConfigError: rules that can not be compiled."""
         tree = network_tree(context.server)
-        self.engine = compile_engine(proto, "", "", tree)
-        self.shadow = compile_engine(proto, "", "shadow_", tree)
+        self.engine = compile_engine(proto, "", "matcher", "rules", tree)
+        self.shadow = compile_engine(proto, "", "shadow_matcher", "shadow_rules", tree)
         self.shadow_key = f"{proto.shadow_rules_stat_prefix}shadow_"
         scope = context.scope.scope(proto.stat_prefix.removesuffix(".")).scope("rbac")
         self.statistics = Statistics(scope, "", proto.shadow_rules_stat_prefix)

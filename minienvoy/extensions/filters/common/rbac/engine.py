@@ -30,6 +30,7 @@ honours(
     ignored={"audit_logging_options": "Envoy does not look at it either"},
 )
 honours(ACTION_TYPE, "name", "action")
+honours("envoy.config.rbac.v3.Policy", "permissions", "principals")
 
 
 @forbids(RULES_TYPE)
@@ -126,17 +127,17 @@ class MatcherEngine:
 _NOT_MATCHED: Final = Verdict(False, None)
 
 
-def compile_engine(proto: Any, path: str, prefix: str, tree: MatchContext) -> Engine | None:
-    """From the fields `matcher` and `rules` of `proto`, with `prefix` before their names; None if neither is set.
+def compile_engine(proto: Any, path: str, matcher: str, rules: str, tree: MatchContext) -> Engine | None:
+    """From the fields of `proto` that are called `matcher` and `rules`; None if neither is set.
 
     Raises:
         ConfigError: they can not be compiled.
     """
     path = f"{path}." if path else ""
-    if proto.HasField(f"{prefix}matcher"):
-        return MatcherEngine(getattr(proto, f"{prefix}matcher"), f"{path}{prefix}matcher", tree)
-    if proto.HasField(f"{prefix}rules"):
-        return RulesEngine(getattr(proto, f"{prefix}rules"), f"{path}{prefix}rules")
+    if proto.HasField(matcher):
+        return MatcherEngine(getattr(proto, matcher), f"{path}{matcher}", tree)
+    if proto.HasField(rules):
+        return RulesEngine(getattr(proto, rules), f"{path}{rules}")
     return None
 
 

@@ -22,9 +22,7 @@ from .....router.route_matcher import compile_filter_state_matcher, compile_path
 from .....stream_info import ConnectionInfo, StreamInfo
 
 _TYPE: Final = "envoy.config.rbac.v3"
-_LOGIC = ("and", "or", "not")
 
-honours(f"{_TYPE}.Policy", "permissions", "principals")
 honours(
     f"{_TYPE}.Permission",
     "and_rules",
