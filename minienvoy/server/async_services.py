@@ -63,7 +63,7 @@ class _Services:
 
     def __init__(self, server: ServerContext) -> None:
         codecs = UpstreamCodecs(server)
-        stats = server.stats.scope("http.async-client.").struct(RouterStats)
+        stats = server.stats.scope("http.async-client").struct(RouterStats)
         random = server.random.stream("async_client.retry")
         self.client = AsyncClient(server.cluster_manager, codecs, server.local_address.encode(), stats)
         self.config = RouterConfig(server.cluster_manager, stats, codecs, random, server.runtime)
