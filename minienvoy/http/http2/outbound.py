@@ -46,7 +46,7 @@ class OutboundFrames:
         """`post` calls back when what is going on now is done (`Dispatcher.post`)."""
         self.settings = settings
         self.stats = stats
-        self.buffer_limit = connection.buffer_limit or 1 << 20
+        self.buffer_limit = min(connection.buffer_limit or 1 << 20, settings.initial_stream_window_size)
         self._connection = connection
         self._post = post
         self._write = connection.write

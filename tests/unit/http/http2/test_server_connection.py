@@ -366,7 +366,7 @@ def test_window_is_given_back_in_halves_and_not_while_nobody_reads() -> None:
 @pytest.mark.native_codec
 def test_more_than_the_window_ends_the_stream_and_more_than_the_connections_the_connection() -> None:
     server = Server(initial_stream_window_size=20_000, initial_connection_window_size=65_535)
-    server.receive(server.headers(1, *POST, end=False))
+    server.receive(frame(4, 1, 0) + server.headers(1, *POST, end=False))
     server.streams[0].read_disable(True)
     assert server.receive(frame(0, 0, 1, b"x" * 16_000) * 2)[-1] == ("reset", "local reset", "")
     assert server.frames()[0] == ("RST_STREAM", 0, 1, 3)
