@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
 MOST_FRAMES: Final = 16
 """Of DATA, in a row, that are put together."""
-_FRAMES_OF_A_TURN: Final = 32
-"""That are kept for the end of it: a turn may read many megabytes, and what reads slowly should be felt before."""
+_SMALL: Final = 4096
+_FRAMES_OF_A_TURN: Final = 16
+"""That are kept for its end, with one among them that is not small: a turn may read many megabytes, and who takes them
+slowly should be felt before."""
 _FRAMES_OF_A_WRITE: Final = 64
 _LARGE: Final = 1 << 17
 _MOST_BYTES: Final = 1 << 20
@@ -84,7 +86,7 @@ class OutboundFrames:
             if not self._flush_posted:
                 self._flush_posted = True
                 self._post(self._on_posted)
-            elif len(out) >= _FRAMES_OF_A_TURN:
+            elif len(frames) > _SMALL and len(out) >= _FRAMES_OF_A_TURN:
                 self.flush()
 
     def queue_data(self, frames: bytes) -> None:
