@@ -150,8 +150,8 @@ class Proxies:
 
     def start(self, contestant: Contestant, listen: int, upstream: int, protocol: str, cpu: int) -> StartedProcess:
         """`listen` takes both protocols of HTTP, or bytes; `upstream` gets `protocol`."""
-        directory = self._directory / str(listen)
-        directory.mkdir()
+        # Not by the port: that may have been another's before.
+        directory = Path(tempfile.mkdtemp(dir=self._directory))
         config = directory / "envoy.yaml"
         cluster = CLUSTER.format(listen=listen, upstream=upstream, options=OPTIONS[protocol])
         config.write_text((LISTENER + (TCP if protocol == "tcp" else HTTP)).format(listen=listen) + cluster)
