@@ -15,7 +15,8 @@ from ....http.http1.selection import client_codec
 from ....router.router import Router
 from ....router.router_config import RouterConfig
 from ....router.upstream_log import UpstreamLogs
-from ....server.factory_context import FactoryContext, ServerContext
+from ....server.factory_context import FactoryContext
+from ....server.upstream_codecs import UpstreamCodecs
 
 CONFIG_TYPE = "envoy.extensions.filters.http.router.v3.Router"
 
@@ -39,7 +40,7 @@ def create_router(config: Any, context: FactoryContext) -> HttpFilterFactory:
     settings = RouterConfig(
         context.server.cluster_manager,
         context.http_scope.struct(RouterStats),
-        _MakeCodec(server),
+        UpstreamCodecs(server),
         server.random.stream("router.retry"),
         server.runtime,
         suppress_envoy_headers=config.suppress_envoy_headers,
@@ -52,23 +53,6 @@ def create_router(config: Any, context: FactoryContext) -> HttpFilterFactory:
     )
     # As a `partial`, but the interpreter calls a bound method more quickly, and this is done for each request.
     return MethodType(Router, settings)
-
-
-class _MakeCodec:
-    """Makes HTTP/1 codecs for upstream connections, and tells those who make others whether bytes are counted.
-
-    Asked at each connection: a format that is compiled later may be the first that wants to know.
-    """
-
-    def __init__(self, server: ServerContext) -> None:
-        self._server = server
-
-    def __call__(self, *arguments: Any) -> Any:
-        return client_codec(self._server.http1_codec, self._server.byte_meters)(*arguments)
-
-    @property
-    def counts_bytes(self) -> bool:
-        return self._server.byte_meters
 
 
 def _upstream_logs(config: Any, context: FactoryContext) -> UpstreamLogs | None:
