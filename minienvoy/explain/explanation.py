@@ -27,6 +27,7 @@ POINTS = (
     "fault",
     "rate_limit",
     "overload",
+    "trace",
 )
 """The fixed vocabulary of `Decision.point`."""
 
