@@ -28,6 +28,7 @@ POINTS = (
     "rate_limit",
     "overload",
     "rbac",
+    "trace",
 )
 """The fixed vocabulary of `Decision.point`."""
 

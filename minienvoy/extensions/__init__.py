@@ -176,6 +176,8 @@ CATALOGUE = {
         "http.original_ip_detection.custom_header"
     ),
     "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig": "http.original_ip_detection.xff",
+    # request ids
+    "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig": "http.request_id.uuid",
     # sessions
     "envoy.extensions.http.stateful_session.cookie.v3.CookieBasedSessionState": "http.stateful_session.cookie",
     "envoy.extensions.http.stateful_session.envelope.v3.EnvelopeSessionState": "http.stateful_session.envelope",
@@ -197,6 +199,8 @@ CATALOGUE = {
     "envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig": (
         "http.header_formatters.preserve_case"
     ),
+    # tracers
+    "envoy.config.trace.v3.ZipkinConfig": "tracers.zipkin.tracer",
     # DNS resolvers
     "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig": "network.dns_resolver.cares",
 }

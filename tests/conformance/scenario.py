@@ -24,6 +24,8 @@ Keys of a case, all optional:
   because Envoy's own end is a race), `own_process: true`, `args` (command line), `body` (see admin.py),
   `as_process: true` (what minienvoy can not do inside the judge's process: signals, a clock that is not the loop's).
 
+* `spans: true`: upstreams are sent spans, which are compared by their shape; see spans.py.
+
 * `requires` (what an RFC asks for, see test_h2spec.py).
 
 * `spread: {requests: n}`: the request n times, and how many of them each backend was given, compared as a distribution;
@@ -104,6 +106,7 @@ OWNERS_OF_STAT_PREFIXES = (
     "RBAC",
     "TcpProxy",
 )
+NAMES_OF_CLUSTERS = ("cluster", "cluster_name", "upstream_cluster", "collector_cluster")
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
@@ -417,7 +420,7 @@ def _prefix(tree: Any, prefix: str) -> None:
     elif isinstance(tree, dict):
         filter_config = str(tree.get("@type", "")).rpartition(".")[2] in OWNERS_OF_STAT_PREFIXES
         for key, value in tree.items():
-            named = key in ("cluster", "cluster_name", "upstream_cluster") or (key == "stat_prefix" and filter_config)
+            named = key in NAMES_OF_CLUSTERS or (key == "stat_prefix" and filter_config)
             if named and isinstance(value, str):
                 tree[key] = f"{prefix}_{value}"
             elif key == "cluster_min_healthy_percentages":

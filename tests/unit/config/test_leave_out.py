@@ -64,10 +64,10 @@ def test_filters_that_nobody_knows_are_left_out_of_their_list() -> None:
 
 def test_fields_inside_any_are_reached_and_the_rest_stays() -> None:
     route = {"name": "x", "route": {"cluster": "c", "timeout": "3s", "cors": {}}}
-    message = listener(manager([ROUTER], route, tracing={}, via="me"))
+    message = listener(manager([ROUTER], route, typed_header_validation_config={"name": "x"}, via="me"))
     assert left(message) == []
     found = manager_of(message)
-    assert (found.via, found.HasField("tracing")) == ("me", False)
+    assert (found.via, found.HasField("typed_header_validation_config")) == ("me", False)
     (kept,) = found.route_config.virtual_hosts[0].routes
     assert kept.route.timeout.seconds == 3
     assert kept.name == "x"
@@ -109,9 +109,14 @@ def test_nothing_is_touched_where_everything_is_honoured() -> None:
 
 
 def test_typed_struct_becomes_what_it_stands_for_when_something_is_left_out() -> None:
-    value = {"stat_prefix": "x", "tracing": {}, "route_config": {}, "http_filters": [ROUTER]}
+    value = {
+        "stat_prefix": "x",
+        "typed_header_validation_config": {"name": "x"},
+        "route_config": {},
+        "http_filters": [ROUTER],
+    }
     struct = {"@type": "type.googleapis.com/xds.type.v3.TypedStruct", "type_url": HCM, "value": value}
     message = listener(struct)
     assert left(message) == []
     assert manager_of(message).stat_prefix == "x"
-    assert not manager_of(message).HasField("tracing")
+    assert not manager_of(message).HasField("typed_header_validation_config")

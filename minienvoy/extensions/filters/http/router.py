@@ -27,7 +27,7 @@ honours(
     "strict_check_headers",
     "suppress_envoy_headers",
     "upstream_log",
-    ignored={"start_child_span": "there is no tracing yet, so there are no spans"},
+    "start_child_span",
 )
 
 
@@ -50,7 +50,10 @@ def create_router(config: Any, context: FactoryContext) -> HttpFilterFactory:
         dynamic_stats=not config.HasField("dynamic_stats") or config.dynamic_stats.value,
         zone=server.node.locality.zone,
         overload=context.overload,
+        start_child_span=config.start_child_span,
     )
+    if context.traced:
+        settings.trace_attempts()
     # As a `partial`, but the interpreter calls a bound method more quickly, and this is done for each request.
     return MethodType(Router, settings)
 
