@@ -70,6 +70,7 @@ class CertValidator:
         wants_certificate: there is something to check a peer's certificate against.
         requires_certificate: a client without one is not let in, whatever else is configured.
         max_depth: of the chain; None for any.
+        settings: the configuration, without what is in `trusted_ca` and `crl`.
     """
 
     def __init__(self, config: Any, stats: SslStats, path: str) -> None:
@@ -85,9 +86,15 @@ class CertValidator:
         self.authorities: tuple[Certificate, ...] = ()
         self.source = ""
         self.max_depth: int | None = None
+        self.settings = b""
         if config is None:
             self.verifies_chain = self.wants_certificate = self.requires_certificate = False
             return
+        settings = type(config)()
+        settings.CopyFrom(config)
+        for field in ("trusted_ca", "crl", "watched_directory"):
+            settings.ClearField(field)
+        self.settings = settings.SerializeToString(deterministic=True)
         if config.HasField("max_verify_depth"):
             self.max_depth = config.max_verify_depth.value
         if config.HasField("trusted_ca"):

@@ -20,6 +20,7 @@ from ....network.x509 import Certificate
 from .cert_validator import CertValidator, create_validator
 from .certificate import TlsCertificate, read_certificates
 from .key_log import KeyLog
+from .native_context import native
 from .tls_parameters import TlsParameters
 
 if TYPE_CHECKING:
@@ -147,13 +148,7 @@ class TlsContext:
         context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
         context.options |= _OP_PRIORITIZE_CHACHA
         _set_ciphers(context, parameters, f"{where}.cipher_suites")
-        if parameters.curve:
-            try:
-                context.set_ecdh_curve(_CURVES.get(parameters.curve, parameters.curve))
-            except ValueError:
-                raise ConfigError(
-                    f"Failed to initialize ECDH curves {parameters.curve}", f"{where}.ecdh_curves"
-                ) from None
+        _set_algorithms(context, parameters, where)
         if alpn:
             context.set_alpn_protocols(list(alpn))
         for certificate in certificates:
@@ -192,6 +187,30 @@ def _set_ciphers(context: ssl.SSLContext, parameters: TlsParameters, path: str) 
             path,
         )
     context.set_ciphers(":".join(names) + (":@SECLEVEL=0" if parameters.is_old else ""))
+
+
+def _set_algorithms(context: ssl.SSLContext, parameters: TlsParameters, path: str) -> None:
+    """Curves and signature algorithms; Python's `ssl` itself can choose one curve or leave it to the library."""
+    told = native(context)
+    refused = False
+    if told is not None:
+        refused = not told.set_curves(parameters.curves)
+    elif parameters.curve:
+        try:
+            context.set_ecdh_curve(_CURVES.get(parameters.curve, parameters.curve))
+        except ValueError:
+            refused = True
+    if refused:
+        raise ConfigError(f"Failed to initialize ECDH curves {':'.join(parameters.curves)}", f"{path}.ecdh_curves")
+    if told is None:
+        return
+    algorithms = parameters.signature_algorithms
+    if algorithms and not told.set_signature_algorithms(algorithms):
+        raise ConfigError(
+            f"Failed to initialize TLS signature algorithms {':'.join(algorithms)}", f"{path}.signature_algorithms"
+        )
+    if parameters.ciphers_13:
+        told.set_ciphersuites(parameters.ciphers_13)
 
 
 def _load_trusted(context: ssl.SSLContext, validator: CertValidator, path: str) -> None:

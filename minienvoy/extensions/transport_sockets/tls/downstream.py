@@ -20,7 +20,7 @@ from .certificate import TlsCertificate
 from .context_config import TlsContext
 from .ocsp import Stapler
 from .secrets import SocketFactoryStats, create_factory
-from .session_settings import SessionSettings
+from .session_settings import SessionSettings, session_scope
 
 TYPE: Final = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
 
@@ -41,9 +41,16 @@ class ServerContext(TlsContext):
     server_side = True
 
     def __init__(
-        self, config: Any, stats: SslStats, path: str, names: Sequence[str] = (), now: Callable[[], float] = lambda: 0.0
+        self,
+        config: Any,
+        stats: SslStats,
+        path: str,
+        names: Sequence[str] = (),
+        now: Callable[[], float] = lambda: 0.0,
+        server_names: Sequence[str] = (),
     ) -> None:
-        """`names` are those of the certificates that are secrets, the last ones; `now` is the clock on the wall."""
+        """`names` are those of the certificates that are secrets, the last ones; `now` is the clock on the wall;
+        `server_names` are those that the filter chain is for."""
         super().__init__(config, stats, path, names)
         self._config = config
         if not self.certificates:
@@ -51,6 +58,10 @@ class ServerContext(TlsContext):
         self._stapler = Stapler(self.certificates, config.ocsp_staple_policy, now, stats, path)
         self._sessions = SessionSettings(config, path)
         self._needs_library = self.uses_library(self._stapler.is_needed or self._sessions.needs_library)
+        if self._needs_library:
+            self._sessions.do_without_keys()
+        required = config.require_client_certificate.value
+        self._session_scope = session_scope(self.certificates, self.validator, server_names, required)
         self._by_name: dict[str, tuple[TlsCertificate, ...]] = {}
         for certificate in self.certificates:
             for name in certificate.names:
@@ -109,6 +120,7 @@ class ServerContext(TlsContext):
         if self.validator.wants_certificate:
             required = config.require_client_certificate.value
             context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
+        self._sessions.apply(context, self._session_scope)
         context.sni_callback = self._on_server_name
         context.minienvoy_certificates = tuple(certificates)  # type: ignore[attr-defined]
         return context
@@ -157,9 +169,10 @@ def create_downstream_tls(config: Any, context: Any, path: str) -> TransportSock
     stats = SslStats(context.listener_scope.scope("ssl"))
     counters = context.listener_scope.scope("server_ssl_socket_factory").struct(SocketFactoryStats)
     now = context.server.dispatcher.wall_time
+    server_names = context.server_names
 
     def compile_context(resolved: Any, names: Sequence[str]) -> ServerContext:
-        return ServerContext(resolved, stats, path, names, now)
+        return ServerContext(resolved, stats, path, names, now, server_names)
 
     def not_ready() -> None:
         counters.downstream_context_secrets_not_ready += 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from ....config.fields import honours
+from .native_context import library
 
 TYPE: Final = "envoy.extensions.transport_sockets.tls.v3.TlsParameters"
 TLS_1_2, TLS_1_3 = 0x0303, 0x0304
@@ -62,7 +63,7 @@ class TlsParameters:
         lowest, highest: versions as they are on the wire.
         signature_algorithms: empty for those of the library.
         ciphers_13: of TLS 1.3; empty for those of the library.
-        needs_library: Python's `ssl` can not be told.
+        needs_library: Python's `ssl` can not be told, nor the library that it is linked with.
     """
 
     def __init__(self, config: Any, *, server_side: bool) -> None:
@@ -79,9 +80,8 @@ class TlsParameters:
             self.lowest, self.highest = TLS_1_2, TLS_1_3
             self.ciphers, self.ciphers_13 = _FIPS_CIPHERS, ("TLS_AES_256_GCM_SHA384", "TLS_AES_128_GCM_SHA256")
             self.curves, self.signature_algorithms = ("P-256", "P-384"), _FIPS_SIGNATURES
-        self.needs_library = bool(
-            len(config.ecdh_curves) > 1 or self.signature_algorithms or config.compliance_policies
-        )
+        more = len(config.ecdh_curves) > 1 or self.signature_algorithms or config.compliance_policies
+        self.needs_library = bool(more) and library() is None
 
     @property
     def is_old(self) -> bool:
