@@ -97,6 +97,7 @@ class FactoryContext:
         filter_name: of the filter that is being made, as the configuration has it: routes call it by that.
         overload: as in `ServerContext`; None where the overload manager has no say (`bypass_overload_manager`).
         secure: connections of the filter chain that is being made are encrypted.
+        server_names: what the filter chain that is being made is for.
         explanations: as in `ServerContext`; None for the admin interface, whose requests nobody asks about.
         traced: requests of the connection manager whose filters are being made are traced.
         traffic_direction: `UNSPECIFIED`, `INBOUND` or `OUTBOUND`.
@@ -114,6 +115,7 @@ class FactoryContext:
         "scope",
         "secure",
         "server",
+        "server_names",
         "traced",
         "traffic_direction",
     )
@@ -143,6 +145,7 @@ class FactoryContext:
         self.http_scope = scope
         self.filter_name = ""
         self.secure = False
+        self.server_names: tuple[str, ...] = ()
         self.traced = False
 
     @property

@@ -37,6 +37,7 @@ class Wire(asyncio.Protocol):
         self.last_sent = self.last
         self.we_ended = False
         self.transport: asyncio.Transport | None = None
+        self._secure = False
         self.agreed = ""
         self.local_port = 0
         self.peer_port = 0
@@ -52,6 +53,7 @@ class Wire(asyncio.Protocol):
             # asyncio does so only for sockets that name their protocol; a second small write must not wait for an ACK.
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         session = transport.get_extra_info("ssl_object")
+        self._secure = session is not None
         if session is not None and session.server_side:
             self.agreed = tls.agreed(session)
         local, peer = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
@@ -70,7 +72,7 @@ class Wire(asyncio.Protocol):
     def eof_received(self) -> bool:
         self._end("closed")
         # Our direction stays open, where it can: a half-close is one of the things we test.
-        return self.transport is None or self.transport.get_extra_info("ssl_object") is None
+        return not self._secure
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.we_ended:

@@ -115,8 +115,6 @@ READ_FOR = {
 NOT_READ = {
     ("router/header_parser.py", "raw_value"): "Envoy ignores it too",
     ("extensions/clusters/dynamic_forward_proxy.py", "allow_coalesced_connections"): "only as it is by default",
-    ("extensions/transport_sockets/proxy_protocol.py", "allow_unspecified_address"): "only as it is by default",
-    ("extensions/transport_sockets/tls/cert_validator.py", "system_root_certs"): "always refused",
     ("tracing/custom_tag.py", "value_type"): "only as it is by default",
     ("matchers/header.py", "exact_match"): "by the name that WhichOneof gives",
     ("matchers/header.py", "prefix_match"): "by the name that WhichOneof gives",

@@ -15,7 +15,7 @@ HCM = f"{TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager
 ROUTER = {"name": "router", "typed_config": {"@type": f"{TYPES}.filters.http.router.v3.Router"}}
 CORS = {"name": "cors", "typed_config": {"@type": f"{TYPES}.filters.http.cors.v3.Cors"}}
 TLS = {"name": "tls", "typed_config": {"@type": f"{TYPES}.transport_sockets.alts.v3.Alts", "handshaker_service": "x"}}
-CHECKS = {"validation_context": {"system_root_certs": {}}}
+CHECKS = {"validation_context": {"ca_certificate_provider_instance": {"instance_name": "x"}}}
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +90,9 @@ def test_no_check_of_a_peer_is_left_out() -> None:
     context = {"@type": f"{TYPES}.transport_sockets.tls.v3.DownstreamTlsContext", "common_tls_context": CHECKS}
     message = listener(manager([ROUTER]), transport_socket={"name": "tls", "typed_config": context})
     (kept,) = left(message)
-    assert kept.path.endswith("transport_socket.typed_config.common_tls_context.validation_context.system_root_certs")
+    assert kept.path.endswith(
+        "transport_socket.typed_config.common_tls_context.validation_context.ca_certificate_provider_instance"
+    )
 
 
 def test_a_network_filter_that_nobody_knows_stays() -> None:

@@ -185,6 +185,8 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
                 stats.upstream_cx_none_healthy += 1
                 self._give_up(NO_HEALTHY_UPSTREAM, ResponseFlag.NO_HEALTHY_UPSTREAM)
                 return
+            if self._config.proxy_tlvs is not None and not self._attempts:
+                self._config.proxy_tlvs.add_to(self.connection.info, self._stream_info)
             self._attempts += 1
             self._stream_info.attempt_count = self._attempts
             now = self.connection.dispatcher.monotonic_time()
