@@ -106,6 +106,7 @@ class IngressController:
             await self._dispatcher.stop()
             raise ConfigError(problem)
         self._timer = self._dispatcher.create_timer(self._begin)
+        self._again = self._dispatcher.create_timer(self._begin)
         self._discovery = KubernetesDiscovery(self._dispatcher, RandomGenerator(None), Store())
         settings = self.settings
         source = ApiSource(settings.kubernetes.get("kubeconfig", ""), settings.kubernetes.get("context", ""))
@@ -121,6 +122,7 @@ class IngressController:
 
     async def __aexit__(self, *_: object) -> None:
         self._timer.disable()
+        self._again.disable()
         if self._applying is not None:
             self._applying.cancel()
         for watch in self._watches.values():
@@ -168,7 +170,7 @@ class IngressController:
             await self._apply_now()
         except MinienvoyError as error:
             log.error(f"kubernetes: everything stays as it was: {error}")
-            self._timer.enable(AGAIN)
+            self._again.enable(AGAIN)
         finally:
             self._applying = None
             if self._dirty:
@@ -216,8 +218,8 @@ class IngressController:
         for number, problem in missing.items():
             for owner in model.ports.pop(number).owners.values():
                 whole.note(owner, f"port {number} can not be had: {problem}")
-        if missing and not self._timer.enabled:
-            self._timer.enable(AGAIN)
+        if missing:
+            self._again.enable(AGAIN)
         return model
 
     def _tell(self, model: Model) -> None:
