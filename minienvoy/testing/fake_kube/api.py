@@ -19,6 +19,7 @@ from .api_error import (
     method_not_allowed,
     no_such_resource,
     not_found,
+    nothing_runs,
     too_large,
 )
 from .list_options import INCONSISTENT, ListOptions, decode_continue, encode_continue
@@ -33,6 +34,7 @@ from .store import Key
 from .watch import Watch
 
 _TEXT: Final = "text/plain; charset=utf-8"
+_OF_CONTAINERS: Final = ("attach", "exec", "log", "portforward", "proxy")
 _RETURNED_WHEN_DELETED: Final = (NAMESPACES, PODS, SERVICES)
 
 
@@ -88,6 +90,9 @@ class Api:
                 return Answer(200, dump(discovery.aggregated(path == "/api")), discovery.AGGREGATED)
             found = discovery.api_versions(self.address) if path == "/api" else discovery.api_groups()
             return Answer(200, dump(found))
+        if path == "/openapi/v2":
+            # Older clients read their schemas from here, in protobuf; a document that has none is an empty one.
+            return Answer(200, b"", discovery.OPENAPI_V2)
         if path == "/openapi/v3":
             return Answer(200, dump(discovery.openapi_index()))
         if path.startswith("/openapi/v3/"):
@@ -181,6 +186,8 @@ class Api:
 
     def _one(self, request: Request, target: Target) -> Answer:
         type, key = target.type, target.key
+        if type is PODS and target.subresource in _OF_CONTAINERS:
+            raise nothing_runs(target.subresource)
         if target.subresource and target.subresource not in type.subresources:
             raise no_such_resource()
         before = self.store.get(key)

@@ -77,7 +77,11 @@ def media_type(request: Request) -> str:
 def decoded(request: Request) -> Any:
     media = media_type(request)
     if media == "application/vnd.kubernetes.protobuf":
-        raise ApiError(415, "UnsupportedMediaType", "the body of the request was in an unknown format - protobuf", {})
+        message = (
+            "the body of the request was in an unknown format - protobuf, which a FakeKube does not read; "
+            "have the client print the object (--dry-run=client -o yaml) and apply that"
+        )
+        raise ApiError(415, "UnsupportedMediaType", message, {})
     try:
         if media in ("application/yaml", "application/apply-patch+yaml"):
             import yaml
