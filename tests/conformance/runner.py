@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import admin, golden, messages, scenario, spread, tls
+from . import admin, fork_server, golden, messages, scenario, spread, tls
 from .backends import Backend
 from .client import WATCH, Client
 from .dns import DnsServer
 from .normalise import Normaliser, machine_address
 from .proxies import START_TIMEOUT, DidNotStart, ProxyInProcess, ProxyProcess, RunningProxy, validate, validation
 from .scenario import Case
-from .validator import Validator
 
 Answer = dict[str, Any]
 AT_ONCE = 24
@@ -46,7 +45,7 @@ async def run(kind: str, cases: list[Case], expected: dict[str, Answer] | None =
 
         async def check(case: Case) -> None:
             async with limit:
-                answers[case.name] = await _validate(kind, case, directory, validator)
+                answers[case.name] = await _validate(kind, case, directory)
 
         async def solo(case: Case) -> None:
             async with limit:
@@ -71,8 +70,7 @@ async def run(kind: str, cases: list[Case], expected: dict[str, Answer] | None =
                         answers.update(await _run_group(kind, accepted, directory / "accepted", expected))
                 except DidNotStart as again:
                     answers.update({case.name: _not_started(str(again)) for case in accepted})
-        async with Validator() as validator:
-            await asyncio.gather(*map(check, validations))
+        await asyncio.gather(*map(check, validations))
         await asyncio.gather(*map(solo, alone))
     finally:
         shutil.rmtree(directory, ignore_errors=True)
@@ -349,7 +347,7 @@ def _changes(case: Case, before: dict[str, int], after: dict[str, int]) -> dict[
     return changed
 
 
-async def _validate(kind: str, case: Case, directory: Path, validator: Validator) -> Answer:
+async def _validate(kind: str, case: Case, directory: Path) -> Answer:
     """Accepted or not, and whether the key phrases are in what the proxy says.
 
     Whether minienvoy serves a feature is no question here, so what it does not support yet is a warning.
@@ -363,8 +361,10 @@ async def _validate(kind: str, case: Case, directory: Path, validator: Validator
         path.write_text(text)
         arguments = [*case.spec.get("args", []), *extra]
         if kind == "minienvoy":
-            arguments = validation(path, arguments)
-            code, said = await validator.run(arguments, where / f"{number}.txt", START_TIMEOUT)
+            output = where / f"{number}.txt"
+            process = await fork_server.start(validation(path, arguments), output)
+            code = await asyncio.wait_for(process.wait(), START_TIMEOUT)
+            said = output.read_text("utf-8", "replace")
         else:
             code, said = await validate(kind, path, arguments)
         if code != 0 and says is not None:
