@@ -146,7 +146,10 @@ async def _converse(
     give_up = clock() + (0.0 if expected is None else LATE)
     while True:
         after = await proxy.stats() if with_stats else {}
-        seen = _Seen(proxy, addresses, backends, resolvers, talks, before, after)
+        changed = {
+            name: after[name] - before.get(name, 0) for name in sorted(after) if after[name] != before.get(name, 0)
+        }
+        seen = _Seen(proxy, addresses, backends, resolvers, talks, changed)
         answers = {case.name: seen.answer(case) for case in cases}
         missing = [name for name, answer in answers.items() if golden.late(expected and expected.get(name), answer)]
         if not missing or clock() >= give_up:
@@ -169,8 +172,7 @@ class _Seen:
     backends: dict[str, dict[str, Backend]]
     resolvers: dict[str, DnsServer]
     talks: dict[str, dict[str, list[Any]]]
-    before: dict[str, int]
-    after: dict[str, int]
+    changed: dict[str, int]
 
     def answer(self, case: Case) -> Answer:
         talks, backends = self.talks[case.name], self.backends[case.id]
@@ -188,7 +190,7 @@ class _Seen:
         if log is not None and log.exists() and (entries := log.read_text("latin-1").splitlines()):
             answer["log"] = sorted(entries) if case.spec.get("unordered") else entries
         if case.compares_stats:
-            answer["stats"] = _changes(case, self.before, self.after)
+            answer["stats"] = _changes(case, self.changed)
         answer = self._normaliser(case).tree(answer)
         return _without_resets(answer) if case.spec.get("reset_is_closed") else answer
 
@@ -327,24 +329,22 @@ def _upstream(case: Case, backend: Backend) -> list[list[Any]]:
 _TIMING = ("_ms", "_time", "_buffered", "downstream_cx_tx_bytes_total")
 
 
-def _changes(case: Case, before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
+def _changes(case: Case, changed: dict[str, int]) -> dict[str, int]:
     """What changed among the case's own statistics; `x-envoy-upstream-service-time` has no fixed length, so the bytes
     sent downstream over HTTP are not compared."""
     tcp = "filters" in case.spec or "filter_chains" in case.spec
     http2 = any(isinstance(each, dict) and each.get("h2") for each in case.spec.get("backends", {}).values())
-    changed: dict[str, int] = {}
-    for name in sorted(after):
+    shown: dict[str, int] = {}
+    for name, difference in changed.items():
         if f".{case.id}_" not in f".{name}":
             continue
         if name.endswith(_TIMING) and not (tcp and name.endswith("downstream_cx_tx_bytes_total")):
             continue
         if http2 and name.endswith("upstream_cx_tx_bytes_total"):
             continue  # how far headers are compressed is everybody's own choice
-        if difference := after[name] - before.get(name, 0):
-            changed[name] = (
-                min(difference, 1) if "flow_control" in name else difference
-            )  # how often is a matter of timing
-    return changed
+        # How often a window was full is a matter of timing.
+        shown[name] = min(difference, 1) if "flow_control" in name else difference
+    return shown
 
 
 async def _validate(kind: str, case: Case, directory: Path) -> Answer:
