@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _CHUNK_SIZE = re.compile(rb"([0-9a-fA-F]+)[^\r\n]*\r?\n")
@@ -25,11 +25,11 @@ class Message:
     chunked: bool
     complete: bool
     size: int
+    status: int = field(init=False)
 
-    @property
-    def status(self) -> int:
+    def __post_init__(self) -> None:
         match = re.match(rb"HTTP/\d\.\d (\d{3,})", self.head)
-        return int(match[1]) if match else 0
+        self.status = int(match[1]) if match else 0
 
 
 def header(head: bytes, name: bytes) -> bytes | None:
@@ -110,6 +110,7 @@ class Reader:
     def __init__(self, methods: list[str] | None = None) -> None:
         self._methods = methods
         self._found: list[Message] = []
+        self._final = 0
         self._position = 0
         self._wait_for = 0
 
@@ -117,8 +118,7 @@ class Reader:
         if len(stream) < self._wait_for and not ended:
             return self._found
         while self._position < len(stream):
-            final = sum(message.status // 100 != 1 for message in self._found)
-            method = None if self._methods is None else (self._methods[final:] or ["GET"])[0]
+            method = None if self._methods is None else (self._methods[self._final :] or ["GET"])[0]
             rest = bytes(stream[self._position :])
             message = _one(rest, ended, method)
             if message is None or not message.complete:
@@ -128,6 +128,7 @@ class Reader:
                     self._wait_for = self._position + message.size - len(message.body) + int(length)
                 break
             self._found.append(message)
+            self._final += message.status // 100 != 1
             self._position += message.size
         return self._found
 

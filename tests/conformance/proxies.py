@@ -24,7 +24,7 @@ from minienvoy.server.command_line import parse
 from minienvoy.server.options import Options
 from minienvoy.server.server import Server, load
 
-from . import messages
+from . import fork_server, messages
 from .virtual_time import VirtualDispatcher
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -137,7 +137,7 @@ class ProxyProcess(RunningProxy):
         self.kind = kind
         self.extra = extra or []
         self.exit_code: int | None = None
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: asyncio.subprocess.Process | fork_server.ForkedProcess | None = None
 
     @property
     def stderr(self) -> str:
@@ -148,15 +148,20 @@ class ProxyProcess(RunningProxy):
         path = self._write_config(config)
         address = self.directory / "admin.txt"
         address.unlink(missing_ok=True)
-        arguments = [
-            *command(self.kind),
-            *("--admin-address-path", str(address)),
-            *self._arguments(path, self.extra),
-        ]
-        with (self.directory / "stderr.txt").open("wb") as stderr:
-            self._process = await asyncio.create_subprocess_exec(
-                *arguments, cwd=ROOT, stdin=asyncio.subprocess.DEVNULL, stdout=stderr, stderr=stderr
-            )
+        arguments = ["--admin-address-path", str(address), *self._arguments(path, self.extra)]
+        output = self.directory / "stderr.txt"
+        if self.kind == "minienvoy":
+            self._process = await fork_server.start(arguments, output)
+        else:
+            with output.open("wb") as stderr:
+                self._process = await asyncio.create_subprocess_exec(
+                    *command(self.kind),
+                    *arguments,
+                    cwd=ROOT,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=stderr,
+                    stderr=stderr,
+                )
         for _ in range(int(START_TIMEOUT / 0.02)):
             if self._process.returncode is not None:
                 raise DidNotStart(self.stderr[-100_000:], True)

@@ -1,43 +1,58 @@
 """Every case of every scenario, through minienvoy, compared with what Envoy answered.
 
-The scenarios run once per session (`judge.py`); a test looks at one case. `python -m tests.conformance` is the same
-with a summary and with the real Envoy.
+The scenarios run once per session (`judge.py`), a group of them at a time; a test looks at one case. The workers of
+pytest-xdist share the groups out (`--dist loadgroup`). `python -m tests.conformance` is the same with a summary, and
+with the real Envoy.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from . import golden, judge, scenario
 
+GROUPS = 16
+"""Few enough that many processes of a group overlap in their waiting, enough for workers to end at the same time."""
+GROUP_OF = {name: number % GROUPS for number, name in enumerate(scenario.names())}
 KNOWN = golden.known_differences()
 CASES = [(name, case.name) for name in scenario.names() for case in scenario.load(name)]
 
 
 @pytest.fixture(scope="session")
-def differences(request: pytest.FixtureRequest) -> judge.Differences:
-    """minienvoy's differences in every scenario that a selected test asks for."""
+def differences(request: pytest.FixtureRequest) -> Callable[[str], dict[str, list[str]]]:
+    """minienvoy's differences in a scenario, by case; judged with those of its group that a selected test asks for."""
     wanted: set[str] = {
         str(item.callspec.params["scenario_name"])
         for item in request.session.items
         if isinstance(item, pytest.Function) and item.originalname == "test_case_is_answered_as_envoy_answers_it"
     }
-    return judge.differences({name: scenario.load(name) for name in sorted(wanted)}, lambda _: None)
+    found: judge.Differences = {}
+
+    def differences_in(name: str) -> dict[str, list[str]]:
+        if name not in found:
+            group = sorted(each for each in wanted if GROUP_OF[each] == GROUP_OF[name])
+            found.update(judge.differences({each: scenario.load(each) for each in group}, lambda _: None))
+        return found[name]
+
+    return differences_in
 
 
 def parameter(scenario_name: str, case_name: str) -> Any:
     reason = KNOWN.get(f"{scenario_name}/{case_name}")
-    marks = [pytest.mark.xfail(reason=reason, strict=True)] if reason else []
+    marks = [pytest.mark.xdist_group(f"conformance {GROUP_OF[scenario_name]}")]
+    if reason:
+        marks.append(pytest.mark.xfail(reason=reason, strict=True))
     return pytest.param(scenario_name, case_name, id=f"{scenario_name}/{case_name}", marks=marks)
 
 
 @pytest.mark.parametrize(("scenario_name", "case_name"), [parameter(*case) for case in CASES])
 def test_case_is_answered_as_envoy_answers_it(
-    scenario_name: str, case_name: str, differences: judge.Differences
+    scenario_name: str, case_name: str, differences: Callable[[str], dict[str, list[str]]]
 ) -> None:
-    lines = differences[scenario_name][case_name]
+    lines = differences(scenario_name)[case_name]
     assert not lines, "\n".join(["", *lines])
 
 

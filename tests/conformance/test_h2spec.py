@@ -7,12 +7,11 @@ stream error by either of them, too.
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
 
-from . import golden, runner, scenario
+from . import golden, runner, scenario, virtual_time
 
 _FORGOTTEN = "what comes for a stream that is over is ignored"
 _PRIORITY = "PRIORITY is not looked at, as RFC 9113 has it"
@@ -85,7 +84,7 @@ def test_envoy_meets_what_it_meets() -> None:
 
 
 def test_minienvoy_meets_at_least_as_many() -> None:
-    answers = asyncio.run(runner.run("here", CASES))
+    answers = virtual_time.run(runner.run("here", CASES))
     not_met = {case.name for case in CASES if not meets(case.spec["requires"], shown(answers[case.name]))}
     assert not_met <= set(NOT_MET_BY_ENVOY)
 

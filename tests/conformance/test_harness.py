@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import socket
 import struct
 import time
@@ -11,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from . import admin, golden, judge, messages, runner, scenario, virtual_time
+from minienvoy.version import version
+
+from . import admin, fork_server, golden, judge, messages, runner, scenario, virtual_time
 from .backends import Backend, message_bytes
 from .client import Client, pause_class
 from .dns import DnsServer
@@ -311,6 +315,24 @@ def test_bytes_that_have_not_arrived_are_seen_to_be_in_flight() -> None:
 
 def test_an_hour_in_which_nothing_comes_is_not_waited_for() -> None:
     assert talk({"script": [{"sleep": 3600}]}, [{"connect": True}], watch=3000) == ["kept open"]
+
+
+def test_a_forked_process_has_its_own_output_exit_code_and_signals(tmp_path: Path) -> None:
+    output = tmp_path / "out.txt"
+
+    async def ends(arguments: list[str], number: int = 0) -> tuple[int, str]:
+        process = await fork_server.start(arguments, output)
+        if number:
+            while "starting main dispatch loop" not in output.read_text():  # noqa: ASYNC110 - a file tells nobody
+                await asyncio.sleep(0.01)
+            os.kill(process.pid, number)
+        return await asyncio.wait_for(process.wait(), 10), output.read_text()
+
+    serve = ["--config-yaml", "{}"]
+    assert asyncio.run(ends(["--version"])) == (0, f"\nminienvoy  version: {version()}\n\n")
+    assert asyncio.run(ends(["--mode", "shout"]))[0] == 1
+    assert asyncio.run(ends(serve, signal.SIGTERM))[0] == 0
+    assert asyncio.run(ends(serve, signal.SIGKILL))[0] == -signal.SIGKILL
 
 
 def test_what_waits_for_ever_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

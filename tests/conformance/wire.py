@@ -37,12 +37,12 @@ class Wire(asyncio.Protocol):
         self.last_sent = self.last
         self.we_ended = False
         self.transport: asyncio.Transport | None = None
-        self._secure = False
         self.agreed = ""
         self.local_port = 0
         self.peer_port = 0
         self.on_bytes: Callable[[], None] | None = None
         self._on_connect = on_connect
+        self._tls: ssl.SSLObject | None = None
         self._changed = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -52,8 +52,7 @@ class Wire(asyncio.Protocol):
         if raw is not None and raw.family != socket.AF_UNIX:
             # asyncio does so only for sockets that name their protocol; a second small write must not wait for an ACK.
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        session = transport.get_extra_info("ssl_object")
-        self._secure = session is not None
+        session = self._tls = transport.get_extra_info("ssl_object")
         if session is not None and session.server_side:
             self.agreed = tls.agreed(session)
         local, peer = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
@@ -72,7 +71,7 @@ class Wire(asyncio.Protocol):
     def eof_received(self) -> bool:
         self._end("closed")
         # Our direction stays open, where it can: a half-close is one of the things we test.
-        return not self._secure
+        return self._tls is None
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.we_ended:

@@ -8,7 +8,7 @@ log; and there is no connection, stream, timer or task left of it.
 One run speaks HTTP/1 everywhere. In the other the proxies speak HTTP/2 within TLS to each other, half of the clients
 speak HTTP/2, failed attempts are retried, and the network between the proxies turns bad now and then.
 
-The short runs are half a minute each, and judge no duration; `-m slow` runs for ten minutes.
+The short runs are eight seconds each, and judge no duration; `-m slow` runs for half a minute and for ten.
 """
 
 from __future__ import annotations
@@ -501,17 +501,22 @@ async def settled(test: Callable[[], object]) -> None:
     raise AssertionError("it does not come to rest")
 
 
-def test_a_short_run_loses_nothing_and_leaves_nothing(tmp_path: Path) -> None:
+SHORT = [8, pytest.param(30, marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("seconds", SHORT)
+def test_a_short_run_loses_nothing_and_leaves_nothing(tmp_path: Path, seconds: int) -> None:
     soak = Soak(tmp_path)
-    asyncio.run(soak.run(requests=30 * RATE))
+    asyncio.run(soak.run(requests=seconds * RATE))
     # Everything that can go wrong has.
     assert all(soak.outcome[each] for each in ("answered", "cut short", "given up")), soak.outcome
     assert len(soak.misbehaviour.done) == 9
 
 
-def test_a_short_run_over_http2_and_tls_loses_nothing_and_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seconds", SHORT)
+def test_a_short_run_over_http2_and_tls_loses_nothing_and_leaves_nothing(tmp_path: Path, seconds: int) -> None:
     soak = Soak(tmp_path, http2=True)
-    asyncio.run(soak.run(requests=30 * RATE))
+    asyncio.run(soak.run(requests=seconds * RATE))
     assert all(soak.outcome[each] for each in ("answered", "given up")), soak.outcome
     assert sum(count for name, count in soak.outcome.items() if name.startswith("weather")) >= 3
 
