@@ -134,14 +134,15 @@ async def test_validating_says_what_is_wrong(command, bootstrap):
 
 async def test_everything_that_is_not_honoured_is_told_at_once(command, bootstrap):
     filters = BOOTSTRAP.replace(
-        "stat_prefix: ingress", "stat_prefix: ingress\n          tracing: {}\n          proxy_100_continue: true"
+        "stat_prefix: ingress",
+        "stat_prefix: ingress\n          http3_protocol_options: {}\n          proxy_100_continue: true",
     )
     bootstrap.write_text(filters)
     async with command("--mode", "validate", "-c", str(bootstrap), "--log-format", "%v") as process:
         code, lines = await ended(process)
     assert code == 1
-    (tracing,) = [line for line in lines if "tracing" in line]
-    assert tracing.strip().startswith(f"{bootstrap}:13:")
+    (refused,) = [line for line in lines if "http3_protocol_options" in line]
+    assert refused.strip().startswith(f"{bootstrap}:13:")
 
 
 async def test_an_address_that_is_taken_is_exit_code_1(command, bootstrap):

@@ -33,7 +33,7 @@ static_resources:
         typed_config:
           "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
           stat_prefix: ingress
-          tracing: {}
+          http3_protocol_options: {}
           route_config:
             vhds: {config_source: {ads: {}}}
             virtual_hosts:
@@ -63,7 +63,7 @@ TOLD = [
         f"{MANAGER}.http_filters[0].typed_config",
         "no extension of minienvoy takes envoy.extensions.filters.http.cors.v3.Cors",
     ),
-    (13, 11, f"{MANAGER}.tracing", "not supported"),
+    (13, 11, f"{MANAGER}.http3_protocol_options", "not supported"),
     (29, 5, "static_resources.listeners[0].enable_mptcp", "true is not supported, only false"),
 ]
 """Line, column, path and reason of everything in it that is not honoured, in the order of the API's fields."""
