@@ -55,7 +55,8 @@ class OpenSslContext:
         client_order: bool = False,
         renegotiates: bool = False,
     ) -> None:
-        """`ciphers`: in another order than the first; `client_order`: the client's order of cipher suites counts; `renegotiates`: the peer may begin anew.
+        """`ciphers`: in another order than the first; `client_order`: the client's order of cipher suites counts;
+        `renegotiates`: the peer may begin anew.
 
         Raises:
             ConfigError: OpenSSL does not take something.

@@ -63,14 +63,14 @@ def linked(request, monkeypatch):
 def test_of_several_curves_others_are_refused(linked):
     server = context(common_tls_context={"tls_params": {"ecdh_curves": ["P-384", "P-256"]}})
     assert shake_hands(server, curve="prime256v1").version() == "TLSv1.2"
-    with pytest.raises(ssl.SSLError, match="(?i)no.shared"):
+    with pytest.raises(ssl.SSLError, match=r"(?i)no.shared"):
         shake_hands(server, curve="secp521r1")
 
 
 def test_a_curve_that_nobody_knows_is_refused_by_its_place(linked):
     with pytest.raises(ConfigError) as refused:
         context(common_tls_context={"tls_params": {"ecdh_curves": ["P-256", "nope"]}})
-    assert refused.value.path == "common_tls_context.tls_params.ecdh_curves" or ".ecdh_curves" in refused.value.path
+    assert refused.value.path.endswith(".ecdh_curves")
 
 
 def test_an_algorithm_that_nobody_knows_is_refused_by_its_place(linked):
