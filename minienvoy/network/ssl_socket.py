@@ -91,13 +91,13 @@ class SslSocket(asyncio.Protocol, ConnectionCallbacks):
         self.raw: asyncio.Transport | None = None
         self.incoming = ssl.MemoryBIO()
         self.outgoing = ssl.MemoryBIO()
-        self.session: Any = context.wrap(self.incoming, self.outgoing, info, options)
+        session: Any = context.wrap(self.incoming, self.outgoing, info, options)
+        self.session: Any = session
         if not isinstance(self.session, ssl.SSLObject):
             self.session.belong_to(self)
         self.shaken_hands = False
         self._judged = False
-        self._noted_in = bytearray()
-        self.session.received = self._noted_in  # type: ignore[attr-defined, unused-ignore]
+        self._noted_in = session.received = bytearray()
         self._noted_out = bytearray()
         self._said_goodbye = False
         connection.add_callbacks(self)
@@ -382,7 +382,7 @@ class SslSocket(asyncio.Protocol, ConnectionCallbacks):
         connection._end(ConnectionEvent.REMOTE_CLOSE)
 
     def _fail_within_session(self, reason: str) -> None:
-        """What has come is no record of this session. BoringSSL can not say goodbye then, which Envoy counts."""
+        """What has come is no record of this session. Then BoringSSL can not say goodbye either; Envoy counts that."""
         connection, counters = self.connection, self.context.stats.counters
         counters.connection_error += 1
         text = tls_error(reason)

@@ -1,6 +1,7 @@
 """TLVs that a configuration adds to PROXY headers: a value each, or a format of what is known of a connection.
 
-Envoy: `Extensions::Common::ProxyProtocol`, `TcpProxy::Config::SharedConfig`; `envoy.config.core.v3.TlvEntry`.
+Envoy: `Extensions::Common::ProxyProtocol` (`parseTLVs`), `TcpProxy::Config::SharedConfig`;
+`envoy.config.core.v3.TlvEntry`.
 """
 
 from __future__ import annotations
