@@ -293,7 +293,9 @@ class Server(ServerContext):
     def _secret_manager(self) -> SecretManager:
         from ..discovery.secret_manager import SecretManager
 
-        return SecretManager(self.bootstrap.static_resources.secrets, self.file_watcher, self.node)
+        return SecretManager(
+            self.bootstrap.static_resources.secrets, self.file_watcher, self.stats.scope(""), self.dispatcher, self.node
+        )
 
     def start(self, on_ready: Callable[[], None] | None = None) -> None:
         """Accept on the admin listener now, on the others once every cluster knows its hosts."""

@@ -112,6 +112,17 @@ class ConfigTracker:
                 entry = dump.static_secrets.add()
                 entry.name = secret.name
                 pack(secret, entry.secret)
+        manager = self._server.secrets
+        for provider in () if manager is None else manager.of_files():
+            if not matcher(provider.name):
+                continue
+            there = provider.secret is not None
+            entry = (dump.dynamic_active_secrets if there else dump.dynamic_warming_secrets).add()
+            entry.name = provider.name
+            entry.version_info = provider.version if there else "uninitialized"
+            timestamp(provider.last_updated, entry.last_updated)
+            if there:
+                pack(provider.secret, entry.secret)
         return dump
 
 

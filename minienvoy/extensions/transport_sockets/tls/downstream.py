@@ -161,7 +161,7 @@ class ServerContext(TlsContext):
                 chosen = self.certificates[:1]
         order = self._order.first
         if self._order_depends:
-            order = self._order.of_client(bytes(session.received))
+            order = self._order.of_client(bytes(getattr(session, "received", b"")))
         context = self._context(chosen, order)
         if context is not session.context:
             session.context = context

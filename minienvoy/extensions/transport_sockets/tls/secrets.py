@@ -20,7 +20,8 @@ from ....network.transport_socket import TransportSocketFactory
 from ....stats.store import CounterValue, StatsStruct
 
 if TYPE_CHECKING:
-    from ....discovery.secret_manager import SecretManager, SecretProvider
+    from ....discovery.file_secret import SecretProvider
+    from ....discovery.secret_manager import SecretManager
     from ....network.connection import Connection
 
 log = logger.get("config")
@@ -161,6 +162,7 @@ class SecretTlsFactory:
         self._current: TransportSocketFactory | None = None
         if resolver.ready:
             self._current = compile_context(resolver.resolved())
+            stats.ssl_context_update_by_sds += 1
         for provider in resolver.providers:
             provider.add_update_callback(self._on_update)
 

@@ -74,7 +74,7 @@ def test_of_several_curves_others_are_refused(linked):
 def test_a_curve_that_nobody_knows_is_refused_by_its_place(linked):
     with pytest.raises(ConfigError) as refused:
         context(common_tls_context={"tls_params": {"ecdh_curves": ["P-256", "nope"]}})
-    assert refused.value.path == "common_tls_context.tls_params.ecdh_curves" or ".ecdh_curves" in refused.value.path
+    assert refused.value.path.endswith(".ecdh_curves")
 
 
 def test_an_algorithm_that_nobody_knows_is_refused_by_its_place(linked):

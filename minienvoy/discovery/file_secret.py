@@ -1,0 +1,194 @@
+"""One secret that a file holds, and what is counted of it.
+
+Envoy: `Secret::SdsApi` (`source/common/secret/sds_api.cc`); docs "Secret discovery service (SDS)".
+
+The file is read again when something is moved to its name, or into its `watched_directory`; so it is with the files of
+certificates that the secret names, whose content is part of it. What can not be had leaves in force what was before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from .. import logger
+from ..config.api import unpack
+from ..config.data_source import read_data_source
+from ..config.fields import unsupported
+from ..config.loader import load_file
+from ..errors import ConfigError
+from ..stats.histogram import Histogram
+from ..stats.store import CounterValue, GaugeValue, StatsStruct
+from ..upstream.xx_hash import xx_hash64_of_all
+
+if TYPE_CHECKING:
+    from ..event.file_watcher import FileWatcher
+    from ..stats.store import Scope
+
+log = logger.get("secret")
+SECRET: Final = "envoy.extensions.transport_sockets.tls.v3.Secret"
+DISCOVERY_RESPONSE: Final = "envoy.service.discovery.v3.DiscoveryResponse"
+_FILES: Final = {
+    "tls_certificate": ("certificate_chain", "private_key", "password", "pkcs12", "ocsp_staple"),
+    "validation_context": ("trusted_ca", "crl"),
+}
+_WATCHED: Final = frozenset({"certificate_chain", "private_key", "password", "trusted_ca", "crl"})
+
+
+class SdsStats(StatsStruct):
+    """`sds.NAME.*`"""
+
+    init_fetch_timeout: CounterValue
+    key_rotation_failed: CounterValue
+    update_attempt: CounterValue
+    update_failure: CounterValue
+    update_rejected: CounterValue
+    update_success: CounterValue
+    update_time: GaugeValue
+    version: GaugeValue
+    update_duration: Histogram
+
+
+class SecretProvider:
+    """One secret, under the name that configurations have for it.
+
+    Attributes:
+        secret: the `Secret` message; None while there is none.
+    """
+
+    def __init__(self, name: str, secret: Any = None) -> None:
+        self.name = name
+        self.secret = secret
+        self._callbacks: list[Callable[[], None]] = []
+
+    def add_update_callback(self, callback: Callable[[], None]) -> None:
+        """Called when there is another secret."""
+        self._callbacks.append(callback)
+
+    def updated(self) -> None:
+        for callback in tuple(self._callbacks):
+            callback()
+
+
+class FileSecretProvider(SecretProvider):
+    """A secret in a file that holds a `DiscoveryResponse` with it and nothing else.
+
+    Attributes:
+        version: what the file calls itself.
+        last_updated: seconds since the epoch; 0 while there is no secret.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        kind: str,
+        path: str,
+        directory: str,
+        watcher: FileWatcher,
+        scope: Scope,
+        now: Callable[[], float],
+    ) -> None:
+        """`kind` is the field of `Secret` that is wanted; `directory`, if there is one, is looked at for it."""
+        super().__init__(name)
+        self.version = ""
+        self.last_updated = 0.0
+        self._kind = kind
+        self._path = path
+        self._watcher = watcher
+        self._now = now
+        self._stats = scope.struct(SdsStats)
+        self._version_text = scope.text_readout("version_text")
+        self._as_written: Any = None
+        self._watched: set[str] = set()
+        watcher.add_watch(directory or path, self._on_moved)
+        self._load()
+
+    def _on_moved(self) -> None:
+        if self._load():
+            self.updated()
+
+    def _load(self) -> bool:
+        """Whether there is another secret now."""
+        stats = self._stats
+        stats.update_attempt += 1
+        try:
+            response = load_file(self._path, DISCOVERY_RESPONSE).message
+        except ConfigError as error:
+            stats.update_failure += 1
+            return self._stays(error)
+        try:
+            written = self._wanted(response.resources)
+            secret = self._with_files(written)
+        except ConfigError as error:
+            stats.update_rejected += 1
+            return self._stays(error)
+        now = self._now()
+        stats.update_success += 1
+        stats.update_time = int(now * 1000)
+        stats.version = xx_hash64_of_all((response.version_info.encode(),))
+        self.version = response.version_info
+        self._version_text.set(self.version)
+        self._as_written = written
+        self._watch_files()
+        if secret == self.secret:
+            return False
+        self.secret, self.last_updated = secret, now
+        return True
+
+    def _stays(self, error: ConfigError) -> bool:
+        # No words of the file are told: they may be the secret.
+        log.warning(f"the secret '{self.name}' can not be had from {self._path}: {error.problem}")
+        return False
+
+    def _wanted(self, resources: Any) -> Any:
+        if not resources:
+            raise ConfigError(f"Missing SDS resources for {self.name}")
+        if len(resources) > 1:
+            raise ConfigError(f"Unexpected SDS secrets length: {len(resources)}")
+        secret = unpack(resources[0], "resources[0]", validate=True)
+        if secret.DESCRIPTOR.full_name != SECRET:
+            raise ConfigError(f"it holds a {secret.DESCRIPTOR.full_name}")
+        if secret.name != self.name:
+            raise ConfigError(f"Unexpected SDS secret (expecting {self.name}): {secret.name}")
+        if secret.WhichOneof("type") != self._kind:
+            raise ConfigError(f"it is no {self._kind}")
+        for item in unsupported(secret):
+            raise ConfigError(f"{item.path}: {item.reason}")
+        return secret
+
+    def _with_files(self, written: Any) -> Any:
+        """The secret with what is in its files, as they are now."""
+        secret = type(written)()
+        secret.CopyFrom(written)
+        for _, source in self._sources(secret):
+            source.inline_bytes = read_data_source(source)
+        return secret
+
+    def _sources(self, secret: Any) -> Iterator[tuple[str, Any]]:
+        """(field, `DataSource`) of those that are files."""
+        held = getattr(secret, self._kind)
+        for field in _FILES.get(self._kind, ()):
+            if held.HasField(field) and getattr(held, field).WhichOneof("specifier") == "filename":
+                yield field, getattr(held, field)
+
+    def _watch_files(self) -> None:
+        held = getattr(self._as_written, self._kind)
+        if self._kind in _FILES and held.HasField("watched_directory"):
+            paths = [held.watched_directory.path]
+        else:
+            paths = [source.filename for field, source in self._sources(self._as_written) if field in _WATCHED]
+        for path in paths:
+            if path not in self._watched:
+                self._watched.add(path)
+                self._watcher.add_watch(path, self._on_files_moved)
+
+    def _on_files_moved(self) -> None:
+        try:
+            secret = self._with_files(self._as_written)
+        except ConfigError as error:
+            self._stats.key_rotation_failed += 1
+            self._stays(error)
+            return
+        if secret != self.secret:
+            self.secret, self.last_updated = secret, self._now()
+            self.updated()
