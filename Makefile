@@ -10,12 +10,16 @@ LESSON ?= configs/03_http_routing.yaml
 ONESHOT ?=
 # test: more arguments for pytest
 ARGS ?=
+# test: whether kubectl is installed where it is missing (as root, from the packages of Debian or its like); no: it is not
+KUBECTL ?= yes
+APT := -y -q -o Acquire::Retries=0 -o Acquire::http::Timeout=20 -o DPkg::Lock::Timeout=60
 
-.PHONY: help environment demo check test test-slow bench docs-map docs-supported clean
+.PHONY: help environment demo check kubectl test test-slow bench docs-map docs-supported clean
 
 help:
 	@echo 'make demo            serve a lesson with its upstreams; ONESHOT=1 makes one request and ends'
 	@echo 'make test            everything that has to pass: ruff, mypy, import-linter, pytest'
+	@echo 'make kubectl         install kubectl where it is missing, which some tests want; test does it, too'
 	@echo 'make test-slow       the long and the statistical tests'
 	@echo 'make bench           measure, beside other proxies'
 	@echo 'make docs-supported  write docs/supported.md from the code'
@@ -41,8 +45,19 @@ check: $(READY)
 	$(BIN)/mypy --strict
 	$(BIN)/lint-imports
 
-test: check
-	$(BIN)/python -m pytest $(ARGS)
+# kubectl is no Python package. Without it the tests that are marked so are skipped, and say it.
+kubectl:
+	@if command -v kubectl > /dev/null || [ '$(KUBECTL)' != yes ]; then :; \
+	elif ! command -v apt-get > /dev/null || [ "$$(id -u)" != 0 ]; then \
+	  echo 'kubectl is missing, and this is not root on Debian or its like: the tests that want it are skipped'; \
+	else \
+	  DEBIAN_FRONTEND=noninteractive; export DEBIAN_FRONTEND; \
+	  { timeout 120 apt-get $(APT) update && timeout 300 apt-get $(APT) install --no-install-recommends kubernetes-client; } \
+	    > /dev/null 2>&1 || echo 'kubectl can not be installed: the tests that want it are skipped'; \
+	fi
+
+test: check kubectl
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow $(ARGS)

@@ -1,10 +1,11 @@
-"""Large bodies through the proxy, in each mix of HTTP/1.1 and HTTP/2: what they cost, and how much of them is held.
+"""Large bodies through the proxy, over TCP and in each mix of HTTP/1.1 and HTTP/2: what they cost, how much is held.
 
     python -m bench.bodies [--size MB] [--rate MB] [--no-memory] [--json]
 
 `curl` downloads and uploads. The CPU of the proxy's process alone is counted: the rate is what one CPU could do,
-whoever shares the machine. Then the same again with somebody who takes only `--rate` MB a second, the client of a
-download or the server of an upload: the resident memory at its peak is set beside what it was before.
+whoever shares the machine. Then the same again, each time through a process that was idle before, with a client or an
+upstream that does only `--rate` MB a second, whether it reads or writes: the resident memory at its peak is set beside
+what it was when idle. Who reads slowly has a sender before it that is ten times as fast.
 
 An HTTP/2 server is another proxy (Envoy, where there is one) before the HTTP/1.1 server.
 """
@@ -20,9 +21,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from .contestants import CONTESTANTS, ENVOY, Contestant
@@ -31,8 +33,9 @@ from .process import HOST, BenchError, StartedProcess, end_on_sigterm, free_port
 
 MB = 1 << 20
 WAYS = ("download", "upload")
-MIXES = (("h1", "h1"), ("h1", "h2"), ("h2", "h1"), ("h2", "h2"))
-OPTIONS = {"h1": "http_protocol_options", "h2": "http2_protocol_options"}
+SLOW = ("client", "upstream")
+MIXES = (("tcp", "tcp"), ("h1", "h1"), ("h1", "h2"), ("h2", "h1"), ("h2", "h2"))
+OPTIONS = {"tcp": "http_protocol_options", "h1": "http_protocol_options", "h2": "http2_protocol_options"}
 LISTENER = """\
 admin:
   address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}
@@ -42,6 +45,8 @@ static_resources:
     address: {{socket_address: {{address: 127.0.0.1, port_value: {listen}}}}}
     filter_chains:
     - filters:
+"""
+HTTP = """\
       - name: envoy.filters.network.http_connection_manager
         typed_config:
           "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
@@ -58,6 +63,13 @@ static_resources:
           - name: envoy.filters.http.router
             typed_config:
               "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
+"""
+TCP = """\
+      - name: envoy.filters.network.tcp_proxy
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy
+          stat_prefix: tcp
+          cluster: to_{listen}
 """
 CLUSTER = """\
   clusters:
@@ -77,19 +89,19 @@ CLUSTER = """\
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One way through one proxy: MB a second of one CPU, and by how many MB it grew before who reads slowly."""
+    """One way through one proxy: MB a second of one CPU; MB that it grew by beside a slow client, a slow upstream."""
 
     proxy: str
     mix: str
     way: str
     rate: float
-    grown: float | None
+    grown: dict[str, float]
 
 
 class Server:
     """HTTP/1.1, a thread for each connection: `GET /SIZE` is answered with so many bytes, a body is thrown away.
 
-    `rate` is how many bytes of a body it takes in a second, 0 for all there are.
+    `rate` is how many bytes of a body it takes or gives in a second, 0 for all there are.
     """
 
     def __init__(self) -> None:
@@ -117,6 +129,8 @@ class Server:
                     connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % size)
                     for _ in range(size // MB):
                         connection.sendall(piece)
+                        if self.rate:
+                            time.sleep(MB / self.rate)
             except OSError:
                 pass
 
@@ -135,12 +149,12 @@ class Proxies:
         self._directory = directory
 
     def start(self, contestant: Contestant, listen: int, upstream: int, protocol: str, cpu: int) -> StartedProcess:
-        """`listen` takes both protocols, `upstream` gets `protocol`."""
-        directory = self._directory / str(listen)
-        directory.mkdir()
+        """`listen` takes both protocols of HTTP, or bytes; `upstream` gets `protocol`."""
+        # Not by the port: that may have been another's before.
+        directory = Path(tempfile.mkdtemp(dir=self._directory))
         config = directory / "envoy.yaml"
         cluster = CLUSTER.format(listen=listen, upstream=upstream, options=OPTIONS[protocol])
-        config.write_text(LISTENER.format(listen=listen) + cluster)
+        config.write_text((LISTENER + (TCP if protocol == "tcp" else HTTP)).format(listen=listen) + cluster)
         assert contestant.reads is not None
         command = contestant.reads(config)
         process = StartedProcess(contestant.name, command, cpu=cpu, log=directory / "log", cwd=ROOT)
@@ -152,13 +166,15 @@ class Proxies:
 
 def curl(protocol: str, port: int, way: str, size: int, upload: Path, rate: int = 0) -> None:
     """Raises BenchError unless the whole body has arrived."""
-    command = ["curl", "-sS", "--http1.1" if protocol == "h1" else "--http2-prior-knowledge", "-o", "/dev/null"]
+    command = ["curl", "-sS", "--http2-prior-knowledge" if protocol == "h2" else "--http1.1", "-o", "/dev/null"]
     command += ["-w", "%{http_code} %{size_download} %{size_upload}", "-H", "expect:"]
+    if rate:
+        command += ["--limit-rate", str(rate)]
     if way == "upload":
         command += ["-T", str(upload), f"http://{HOST}:{port}/0"]
         wanted = f"200 0 {size}"
     else:
-        command += [f"http://{HOST}:{port}/{size}", *(["--limit-rate", str(rate)] if rate else [])]
+        command += [f"http://{HOST}:{port}/{size}"]
         wanted = f"200 {size} 0"
     said = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     if said.stdout != wanted:
@@ -186,7 +202,7 @@ def peak(process: StartedProcess, act: Callable[[], None]) -> float:
 
 
 def measure(size: int, rate: int, memory: bool, say: Callable[[str], None]) -> list[Row]:
-    """`size` bytes each way through each mix of each proxy; `rate` bytes a second for who reads slowly."""
+    """`size` bytes each way through each mix of each proxy; `rate` bytes a second for who is slow."""
     if shutil.which("curl") is None:
         raise BenchError("curl is not installed")
     contestants = [each for each in CONTESTANTS if each.reads is not None and each.missing() is None]
@@ -202,47 +218,65 @@ def measure(size: int, rate: int, memory: bool, say: Callable[[str], None]) -> l
         # Envoy is the first of the contestants, where there is one.
         proxies.start(contestants[0], before_server, server.port, "h1", 1)
         for downstream, upstream in MIXES:
-            for contestant in contestants:
+            behind = before_server if upstream == "h2" else server.port
+
+            @contextmanager
+            def warm(
+                contestant: Contestant, downstream: str = downstream, upstream: str = upstream, behind: int = behind
+            ) -> Iterator[tuple[StartedProcess, int]]:
                 listen = free_port()
-                behind = before_server if upstream == "h2" else server.port
                 process = proxies.start(contestant, listen, behind, upstream, 0)
-                for way in WAYS:
-                    curl(downstream, listen, "download", MB, upload)
-                    used = process.cpu_seconds()
-                    curl(downstream, listen, way, size, upload)
-                    cpu = process.cpu_seconds() - used
-                    grown = None
-                    if memory:
-                        server.rate = rate if way == "upload" else 0.0
-                        slowly = (downstream, listen, way, size, upload, rate)
-                        grown = peak(process, lambda arguments=slowly: curl(*arguments)) / MB  # type: ignore[misc]
-                        server.rate = 0.0
+                curl(downstream, listen, "download", MB, upload)
+                yield process, listen
+                process.stop()
+
+            for way in WAYS:
+                for contestant in contestants:
+                    with warm(contestant) as (process, listen):
+                        used = process.cpu_seconds()
+                        curl(downstream, listen, way, size, upload)
+                        cpu = process.cpu_seconds() - used
+                    grown: dict[str, float] = {}
+                    for slow in SLOW if memory else ():
+                        with warm(contestant) as (process, listen):
+                            server.rate = rate if slow == "upstream" else 0.0
+                            asked = (downstream, listen, way, size, upload, rate if slow == "client" else 0)
+                            grown[slow] = peak(process, partial(curl, *asked)) / MB
+                            server.rate = 0.0
                     rows.append(Row(contestant.name, f"{downstream} to {upstream}", way, size / MB / cpu, grown))
                     say(as_line(rows[-1]))
-                process.stop()
     return rows
 
 
 def as_line(row: Row) -> str:
-    grown = "" if row.grown is None else f", {row.grown:6.1f} MB more before a slow reader"
-    return f"{row.mix}, {row.way:8}  {row.proxy:10} {row.rate:7.0f} MB/s of one CPU{grown}"
+    grown = "".join(f", {grown:5.1f} MB more with a slow {slow}" for slow, grown in row.grown.items())
+    return f"{row.mix:10}, {row.way:8}  {row.proxy:10} {row.rate:7.0f} MB/s of one CPU{grown}"
 
 
-def ratios(rows: Sequence[Row]) -> list[str]:
-    """minienvoy's rate beside Envoy's."""
-    rates = {(row.proxy, row.mix, row.way): row.rate for row in rows}
-    return [
-        f"{mix}, {way:8}  minienvoy's rate is {rate / rates[ENVOY, mix, way]:.2f} of Envoy's"
-        for (proxy, mix, way), rate in rates.items()
-        if proxy == "minienvoy" and (ENVOY, mix, way) in rates
+def as_table(rows: Sequence[Row]) -> list[str]:
+    """Markdown: minienvoy beside Envoy."""
+    found = {(row.proxy, row.mix, row.way): row for row in rows}
+    lines = [
+        "| mix, way | Envoy, MB/s of one CPU | minienvoy | x Envoy | MB above idle, slow client | slow upstream |",
+        "|--|--|--|--|--|--|",
     ]
+    for (proxy, mix, way), row in found.items():
+        other = found.get((ENVOY, mix, way))
+        if proxy != "minienvoy":
+            continue
+        beside = ("-", "-") if other is None else (f"{other.rate:.0f}", f"{row.rate / other.rate:.2f}")
+        held = [f"{row.grown[slow]:.1f}" if slow in row.grown else "-" for slow in SLOW]
+        if other is not None and other.grown:
+            held = [f"{mine} (Envoy {other.grown[slow]:.1f})" for mine, slow in zip(held, SLOW, strict=True)]
+        lines.append(f"| {mix}, {way} | {beside[0]} | {row.rate:.0f} | {beside[1]} | {' | '.join(held)} |")
+    return lines
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.bodies", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--size", type=int, default=1024, help="MB of a body")
-    parser.add_argument("--rate", type=int, default=100, help="MB a second that a slow reader takes")
-    parser.add_argument("--no-memory", action="store_true", help="leave out the slow readers")
+    parser.add_argument("--rate", type=int, default=200, help="MB a second of who is slow")
+    parser.add_argument("--no-memory", action="store_true", help="leave out who is slow")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     end_on_sigterm()
@@ -254,7 +288,7 @@ def main() -> None:
     if arguments.json:
         print(json.dumps([{name: getattr(row, name) for name in Row.__slots__} for row in rows]))
     else:
-        print(*ratios(rows), sep="\n")
+        print("", *as_table(rows), sep="\n")
 
 
 if __name__ == "__main__":

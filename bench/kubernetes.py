@@ -1,11 +1,12 @@
 """What it costs to follow a large Service: 10,000 endpoints in 1,000 slices.
 
-    python -m bench.kubernetes [--json]
+    python -m bench.kubernetes [--policy NAME | --every-policy] [--json]
 
 A process of its own plays the API server: two pages of 1.8 MB, then changes of one slice each. Measured is the other
 side: the CPU and the memory until all endpoints are hosts, the client library's import apart from the rest; the longest
 time that the event loop had no turn, in CPU as well as by the clock, for the clock sees the neighbours of a shared
-machine, too; and what one event costs from its line to the balancer.
+machine, too; what one event costs from its line until no request goes to who has left; with what follows from it, for
+policies that build a structure while the old one serves; and the longest turn meanwhile.
 """
 
 from __future__ import annotations
@@ -24,6 +25,29 @@ from typing import Any
 SLICES = 1000
 ENDPOINTS = 10
 EVENTS = 40
+EXTENSIONS = "type.googleapis.com/envoy.extensions.load_balancing_policies"
+POLICIES: dict[str, dict[str, Any]] = {
+    **{each: {"lb_policy": each} for each in ("ROUND_ROBIN", "LEAST_REQUEST", "RANDOM", "RING_HASH", "MAGLEV")},
+    "localities": {"common_lb_config": {"locality_weighted_lb_config": {}}},
+    "subsets": {
+        "lb_subset_config": {"fallback_policy": "ANY_ENDPOINT", "subset_selectors": [{"keys": ["node"]}]},
+    },
+    "own_weights": {
+        "load_balancing_policy": {
+            "policies": [
+                {
+                    "typed_extension_config": {
+                        "name": "weights",
+                        "typed_config": {
+                            "@type": f"{EXTENSIONS}.client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin"
+                        },
+                    }
+                }
+            ]
+        }
+    },
+}
+"""By what a table calls them."""
 LOOK = 0.001
 """Seconds between two looks at how long the event loop had no turn."""
 CLUSTER = {
@@ -154,7 +178,7 @@ class Lag:
             wall, cpu = now, used
 
 
-async def measure(next_event: Callable[[], Awaitable[None]]) -> dict[str, float]:
+async def measure(next_event: Callable[[], Awaitable[None]], policy: str) -> dict[str, float]:
     from minienvoy.config.loader import load_dict
     from minienvoy.event.dispatcher import Dispatcher
     from minienvoy.event.random import RandomGenerator
@@ -173,7 +197,7 @@ async def measure(next_event: Callable[[], Awaitable[None]]) -> dict[str, float]
     figures["import_cpu_seconds"] = time.process_time() - began
     figures["import_megabytes"] = (resident() - before) / 1e6
     dispatcher = Dispatcher(asyncio.get_running_loop())
-    config = load_dict(CLUSTER, "envoy.config.cluster.v3.Cluster").message
+    config = load_dict({**CLUSTER, **POLICIES[policy]}, "envoy.config.cluster.v3.Cluster").message
     cluster = create_cluster(config, ClusterContext(dispatcher, RandomGenerator(1), Store()))
     ready = asyncio.Event()
     lag = Lag()
@@ -187,22 +211,44 @@ async def measure(next_event: Callable[[], Awaitable[None]]) -> dict[str, float]
     figures["longest_turn_cpu_ms"], figures["longest_turn_wall_ms"] = lag.cpu * 1000, lag.wall * 1000
     watcher.cancel()
     await asyncio.sleep(0.5)
-    spent = []
     updated = asyncio.Event()
-    cluster.priority_set.add_member_update_callback(lambda *_: updated.set())
-    for _ in range(EVENTS):
-        updated.clear()
-        began = time.process_time()
-        await next_event()
-        await updated.wait()
-        spent.append(time.process_time() - began)
-    figures["event_cpu_ms"] = sorted(spent)[len(spent) // 2] * 1000
+    applied = 0.0
+
+    def on_update(*_: object) -> None:
+        nonlocal applied
+        applied = time.process_time()
+        updated.set()
+
+    cluster.priority_set.add_member_update_callback(on_update)
+
+    async def events(count: int) -> list[tuple[float, float]]:
+        """CPU of each until it is applied, and until all that follows from it is done."""
+        spent = []
+        for _ in range(count):
+            updated.clear()
+            began = time.process_time()
+            await next_event()
+            await updated.wait()
+            await asyncio.sleep(0.2)
+            assert cluster.load_balancer.choose_host(None) is not None
+            spent.append((applied - began, time.process_time() - began))
+        return spent
+
+    spent = await events(EVENTS)
+    figures["event_cpu_ms"] = sorted(until for until, _ in spent)[EVENTS // 2] * 1000
+    figures["event_whole_cpu_ms"] = sorted(whole for _, whole in spent)[EVENTS // 2] * 1000
+    lag = Lag()
+    watcher = asyncio.get_running_loop().create_task(lag.watch())
+    await events(EVENTS // 2)
+    figures["event_longest_turn_cpu_ms"] = lag.cpu * 1000
+    watcher.cancel()
     cluster.stop()
     await dispatcher.stop()
     return figures
 
 
-async def main() -> None:
+async def run(policy: str) -> dict[str, float]:
+    """In this process, which is to be a new one."""
     server = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -232,16 +278,34 @@ async def main() -> None:
             )
             kubeconfig.flush()
             os.environ["KUBECONFIG"] = kubeconfig.name
-            figures = await measure(next_event)
+            return await measure(next_event, policy)
     finally:
         commands.close()
         await server.wait()
+
+
+async def in_a_new_process(policy: str) -> dict[str, float]:
+    command = (sys.executable, "-m", "bench.kubernetes", "--policy", policy, "--json")
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    out, _ = await process.communicate()
+    found: dict[str, dict[str, float]] = json.loads(out)
+    return found[policy]
+
+
+async def main() -> None:
+    if "--every-policy" in sys.argv:
+        figures = {policy: await in_a_new_process(policy) for policy in POLICIES}
+    else:
+        policy = sys.argv[sys.argv.index("--policy") + 1] if "--policy" in sys.argv else "LEAST_REQUEST"
+        figures = {policy: await run(policy)}
     if "--json" in sys.argv:
         print(json.dumps(figures, indent=1))
         return
     print(f"following {SLICES * ENDPOINTS:,} endpoints in {SLICES:,} slices\n")
-    for name, value in figures.items():
-        print(f"  {name.replace('_', ' '):<24}{value:8.2f}")
+    print(" " * 28 + "".join(f"{policy:>14}" for policy in figures))
+    for name in next(iter(figures.values())):
+        values = "".join(f"{each[name]:14.2f}" for each in figures.values())
+        print(f"  {name.replace('_', ' '):<26}{values}")
 
 
 if __name__ == "__main__":

@@ -251,6 +251,12 @@ class StreamInfo:
     """`Normal`, `LocalReset` or `RemoteReset`."""
     upstream_detected_close_type: str = "Normal"
     custom_flags: str = ""
+    active_span: Any = None
+    """The span of a traced request (`tracing.Span`), or None."""
+    trace_reason: str = "not_traceable"
+    """Why it is traced (`tracing.trace_reason`)."""
+    decorated_operation: bytes = b""
+    """What its route calls it, for the client to know."""
     is_traced: bool = False
     """The request is sampled for tracing."""
     is_health_check: bool = False

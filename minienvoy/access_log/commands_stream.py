@@ -88,9 +88,8 @@ COMMANDS: Final[CommandTable] = reads(
         "LISTENER_NAME": lambda info: wire(info.listener_name) or None,
         "FILTER_CHAIN_NAME": lambda info: wire(info.filter_chain_name) or None,
         "CUSTOM_FLAGS": "custom_flags",
-        # There is no tracer.
-        "TRACE_ID": lambda info: None,
-        "SPAN_ID": lambda info: None,
+        "TRACE_ID": lambda info: None if info.active_span is None else info.active_span.trace_id or None,
+        "SPAN_ID": lambda info: None if info.active_span is None else info.active_span.logged_span_id or None,
     }
 )
 

@@ -28,13 +28,24 @@ SECRET: Final = f"{_TYPE}.Secret"
 DISCOVERY_RESPONSE: Final = "envoy.service.discovery.v3.DiscoveryResponse"
 _FILES: Final = ("certificate_chain", "private_key", "password", "trusted_ca", "crl")
 
+_KINDS: Final = {
+    "tls_certificate": "static secret",
+    "validation_context": "static certificate validation context",
+    "session_ticket_keys": "tls session ticket keys",
+}
+_APIS: Final = {
+    "tls_certificate": "TlsCertificateSdsApi",
+    "validation_context": "CertificateValidationContextSdsApi",
+    "session_ticket_keys": "TlsSessionTicketKeysSdsApi",
+}
+
 
 def _from_a_file(config: Any) -> str | None:
     kind = config.sds_config.WhichOneof("config_source_specifier")
     return None if kind in ("path", "path_config_source") else f"secrets come from files only, not from {kind}"
 
 
-honours(f"{_TYPE}.Secret", "name", "tls_certificate", "validation_context")
+honours(f"{_TYPE}.Secret", "name", "tls_certificate", "validation_context", "session_ticket_keys")
 honours(
     f"{_TYPE}.SdsSecretConfig",
     "name",
@@ -152,11 +163,11 @@ class SecretManager:
         if not config.HasField("sds_config"):
             found = self._static.get((kind, config.name))
             if found is None:
-                words = "certificate validation context" if kind == "validation_context" else "secret"
-                raise ConfigError(f"Unknown static {words}: {config.name}", path)
+                words = _KINDS[kind]
+                raise ConfigError(f"Unknown {words}: {config.name}", path)
             return found
         if not self._named:
-            api = "TlsCertificateSdsApi" if kind == "tls_certificate" else "CertificateValidationContextSdsApi"
+            api = _APIS[kind]
             raise ConfigError(
                 f"{api}: node 'id' and 'cluster' are required. Set it either in 'node' config or via --service-node "
                 "and --service-cluster options.",

@@ -27,6 +27,8 @@ POINTS = (
     "fault",
     "rate_limit",
     "overload",
+    "rbac",
+    "trace",
 )
 """The fixed vocabulary of `Decision.point`."""
 

@@ -25,6 +25,7 @@ CATALOGUE = {
         "filters.network.http_connection_manager"
     ),
     "envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit": "filters.network.local_ratelimit",
+    "envoy.extensions.filters.network.rbac.v3.RBAC": "filters.network.rbac",
     "envoy.extensions.filters.network.sni_cluster.v3.SniCluster": "filters.network.sni_cluster",
     "envoy.extensions.filters.network.sni_dynamic_forward_proxy.v3.FilterConfig": (
         "filters.network.sni_dynamic_forward_proxy"
@@ -38,6 +39,10 @@ CATALOGUE = {
     "envoy.extensions.filters.http.bandwidth_limit.v3.BandwidthLimit": "filters.http.bandwidth_limit",
     "envoy.extensions.filters.http.buffer.v3.Buffer": "filters.http.buffer",
     "envoy.extensions.filters.http.buffer.v3.BufferPerRoute": "filters.http.buffer",
+    "envoy.extensions.filters.http.csrf.v3.CsrfPolicy": "filters.http.csrf",
+    "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation": "filters.http.header_mutation",
+    "envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute": "filters.http.header_mutation",
+    "envoy.extensions.filters.http.set_metadata.v3.Config": "filters.http.set_metadata",
     "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit": "filters.http.local_ratelimit",
     "envoy.extensions.filters.http.health_check.v3.HealthCheck": "filters.http.health_check",
     "envoy.extensions.filters.http.fault.v3.HTTPFault": "filters.http.fault",
@@ -55,7 +60,13 @@ CATALOGUE = {
     ),
     "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig": "filters.http.grpc_stats",
     "envoy.extensions.filters.http.grpc_web.v3.GrpcWeb": "filters.http.grpc_web",
+    "envoy.extensions.filters.http.rbac.v3.RBAC": "filters.http.rbac",
+    "envoy.extensions.filters.http.rbac.v3.RBACPerRoute": "filters.http.rbac",
     "envoy.extensions.filters.http.router.v3.Router": "filters.http.router",
+    # what policies of RBAC name
+    "envoy.config.rbac.v3.Action": "filters.common.rbac.engine",
+    "envoy.extensions.rbac.matchers.upstream_ip_port.v3.UpstreamIpPortMatcher": "rbac.upstream_ip_port",
+    "envoy.extensions.rbac.principals.mtls_authenticated.v3.Config": "rbac.mtls_authenticated",
     # path matchers and rewriters of routes
     "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig": "path.uri_template",
     "envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig": "path.uri_template",
@@ -165,6 +176,8 @@ CATALOGUE = {
         "http.original_ip_detection.custom_header"
     ),
     "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig": "http.original_ip_detection.xff",
+    # request ids
+    "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig": "http.request_id.uuid",
     # sessions
     "envoy.extensions.http.stateful_session.cookie.v3.CookieBasedSessionState": "http.stateful_session.cookie",
     "envoy.extensions.http.stateful_session.envelope.v3.EnvelopeSessionState": "http.stateful_session.envelope",
@@ -186,6 +199,8 @@ CATALOGUE = {
     "envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig": (
         "http.header_formatters.preserve_case"
     ),
+    # tracers
+    "envoy.config.trace.v3.ZipkinConfig": "tracers.zipkin.tracer",
     # DNS resolvers
     "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig": "network.dns_resolver.cares",
 }

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..record import field, record
 from ..stream_info import StreamInfo
 from .conn_manager_stats import ConnectionManagerListenerStats, ConnectionManagerStats, ConnectionManagerTracingStats
 from .filter import RouteConfig
 from .filter_manager import FilterChain
-from .header_map import HeaderMap, entry
+from .header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
 from .http1.settings import Http1Settings
 
 if TYPE_CHECKING:
@@ -61,6 +61,14 @@ class AccessLog(Protocol):
     ) -> None: ...
 
 
+class StreamTracing(Protocol):
+    """As much of `tracing.ConnectionManagerTracing` as a stream needs."""
+
+    def start(self, stream: ActiveStream, headers: RequestHeaderMap) -> Any: ...
+    def on_response(self, stream: ActiveStream, headers: ResponseHeaderMap) -> None: ...
+    def finish(self, stream: ActiveStream, span: Any, now: float) -> None: ...
+
+
 @record(frozen=False)
 class ConnectionManagerConfig:
     """Shared by every connection of a filter chain; not changed once connections use it. Times are seconds, 0 is off.
@@ -76,6 +84,8 @@ class ConnectionManagerConfig:
         scheme_to_overwrite: the scheme of every request, whatever it says; empty leaves it.
         original_ip_detections: asked one after the other who the client is; they rule out `use_remote_address`.
         overload: what the overload manager has decided; None: nobody decides anything.
+        packs_trace_reason: request ids say why their requests are traced.
+        tracing: begins and ends the spans of streams; None: no request is traced.
         local_reply: what is done to the proxy's own answers; None leaves them as they are.
         connections: those that are open, whose bytes are counted when somebody asks.
         skip_xff_append, use_remote_address, xff_num_trusted_hops: docs "x-forwarded-for".
@@ -102,6 +112,8 @@ class ConnectionManagerConfig:
     explanations: ExplanationLog | None = None
     local_reply: LocalReply | None = None
     proxy_status: ProxyStatus | None = None
+    tracing: StreamTracing | None = None
+    packs_trace_reason: bool = True
     scheme_to_overwrite: bytes = b""
     original_ip_detections: tuple[Detect, ...] = ()
     early_header_mutations: tuple[Mutate, ...] = ()
@@ -192,7 +204,9 @@ class ConnectionManagerConfig:
             or self.secure_ports
             or self.original_ip_detections
         )
-        self.completes_response = self.always_set_request_id_in_response or self.proxy_status is not None
+        self.completes_response = (
+            self.always_set_request_id_in_response or self.proxy_status is not None or self.tracing is not None
+        )
         self.rewrites_target = (
             self.normalize_path
             or self.merge_slashes

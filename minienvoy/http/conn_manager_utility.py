@@ -13,6 +13,7 @@ from ..network.address import Address
 from .header_map import KIND, ORDINARY, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
 from .original_ip_detection import NOT_DETECTED, Detection, Rejection
 from .path_utility import canonical, has_escaped_slashes, merge_slashes, unescape_slashes
+from .request_id import set_trace_digit
 
 if TYPE_CHECKING:
     from ..stream_info import ConnectionInfo
@@ -212,6 +213,9 @@ def set_request_id(headers: RequestHeaderMap, config: ConnectionManagerConfig) -
     """`x-request-id`: made if there is none, and made anew at the edge."""
     anew = not config.preserve_external_request_id and is_edge_request(headers, config)
     if not anew and headers.has(b"x-request-id"):
+        if config.packs_trace_reason and config.preserve_external_request_id and is_edge_request(headers, config):
+            # The id may stay, but whether a request is traced is not for the outside to say.
+            set_trace_digit(headers, b"4")
         return
     item = config.new_request_id()
     headers.set(item[0], item[1])

@@ -10,7 +10,23 @@ from itertools import chain
 from struct import Struct
 from typing import Any, Final
 
-from .header_map import KIND, Entry
+from ..record import record
+from ..registry import Registry
+from .header_map import KIND, Entry, RequestHeaderMap
+
+
+@record
+class RequestIdSettings:
+    """Attributes:
+    packs_trace_reason: ids say why their requests are traced.
+    decides_on_tracing: which requests are traced by chance goes by their ids, so that all proxies agree.
+    """
+
+    packs_trace_reason: bool = True
+    decides_on_tracing: bool = True
+
+
+REQUEST_ID: Final[Registry[Callable[..., RequestIdSettings]]] = Registry("envoy.request_id")
 
 UUID_REQUEST_ID: Final = "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig"
 
@@ -39,6 +55,13 @@ def _batches(draw: Callable[[int], int]) -> Iterator[list[Entry]]:
 
 
 def is_uuid_request_id(extension: Any) -> str | None:
-    """Whether a `RequestIDExtension` is the default one, whose two settings concern traced requests only."""
+    """Whether a `RequestIDExtension` is the default one."""
     kind = extension.typed_config.type_url.rpartition("/")[2]
     return None if kind in ("", UUID_REQUEST_ID) else f"only {UUID_REQUEST_ID} is supported"
+
+
+def set_trace_digit(headers: RequestHeaderMap, digit: bytes) -> None:
+    """The digit of the id that says why the request is traced; an id that is no UUID stays as it is."""
+    value = headers.get(b"x-request-id")
+    if value is not None and len(value) == 36:
+        headers.set(b"x-request-id", value[:14] + digit + value[15:])

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from .model import EVERY_HOST, Backend, Certificate, Model, Port
+from .certificates import Certificate
+from .model import EVERY_HOST, Backend, Model, Port
 
 _HCM: Final = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _ROUTER: Final = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
@@ -27,7 +28,11 @@ def bootstrap(model: Model, address: str, admin: str, kubernetes: Mapping[str, A
             for route in routes:
                 backends.update((each.cluster, each) for each in route.backends)
     resources = {
-        "listeners": [_listener(number, port, address) for number, port in sorted(model.ports.items())],
+        "listeners": [
+            _listener(number, port, address)
+            for number, port in sorted(model.ports.items())
+            if port.certificates or not port.secure
+        ],
         "clusters": [_cluster(each, kubernetes) for _, each in sorted(backends.items())],
     }
     values: dict[str, Any] = {"static_resources": resources}
@@ -39,13 +44,13 @@ def bootstrap(model: Model, address: str, admin: str, kubernetes: Mapping[str, A
 
 def _listener(number: int, port: Port, address: str) -> dict[str, Any]:
     values: dict[str, Any] = {
-        "name": f"{'https' if port.certificates else 'http'}-{number}",
+        "name": f"{'https' if port.secure else 'http'}-{number}",
         "address": {"socket_address": {"address": address, "port_value": number}},
     }
     manager = {"name": "http", "typed_config": _manager(number, port)}
-    if not port.certificates:
+    if not port.secure:
         return {**values, "filter_chains": [{"filters": [manager]}]}
-    chains = [_chain(host, each, manager) for host, each in sorted(port.certificates.items())]
+    chains = [_chain(host, each, manager) for host, (each, _) in sorted(port.certificates.items())]
     inspector = {
         "name": "envoy.filters.listener.tls_inspector",
         "typed_config": {
@@ -92,7 +97,8 @@ def _manager(number: int, port: Port) -> dict[str, Any]:
         "strip_any_host_port": True,
         "use_remote_address": True,
         "upgrade_configs": [{"upgrade_type": "websocket"}],
-        "route_config": {"name": f"port_{number}", "virtual_hosts": hosts},
+        # A share of the requests may be for a backend that does not exist.
+        "route_config": {"name": f"port_{number}", "virtual_hosts": hosts, "validate_clusters": False},
         "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {"@type": _ROUTER}}],
     }
 

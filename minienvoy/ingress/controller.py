@@ -8,18 +8,22 @@ from typing import Any, Final, Self
 
 from .. import logger
 from ..discovery.kubernetes.discovery import KubernetesDiscovery, Watch
+from ..discovery.kubernetes.object_report import SINGLETON, ObjectReport, ObjectState
 from ..discovery.kubernetes.objects import ObjectKey, Resource
 from ..discovery.kubernetes.settings import ApiSource
-from ..errors import MinienvoyError
+from ..errors import ConfigError, MinienvoyError
 from ..event.dispatcher import Dispatcher
 from ..event.random import RandomGenerator
+from ..network.address import Address
+from ..network.listen_socket import ListenSocketSettings, bind_listen_socket
 from ..proxy import Proxy
 from ..record import record
 from ..stats.store import Store
 from .bootstrap import bootstrap
 from .gateway_translator import translate_gateways
 from .ingress_translator import translate_ingresses
-from .model import Found, Model
+from .isolation import Isolation, problem_of
+from .model import Backend, Found, Model, Route
 from .objects import (
     GATEWAYS,
     GRPC_ROUTES,
@@ -35,6 +39,8 @@ from .objects import (
 log = logger.get("config")
 BATCH: Final = 0.1
 """Seconds from a change to what follows from it: a manifest has several objects."""
+AGAIN: Final = 10.0
+"""Seconds until something is tried again that is nobody's fault: a port that another process has."""
 
 
 @record
@@ -83,15 +89,24 @@ class IngressController:
         self.settings = settings
         self.proxy: Proxy | None = None
         self._watches: dict[str, Watch] = {}
-        self._told: dict[str, list[str]] = {}
+        self._told: dict[str, ObjectState] = {}
+        self._report = ObjectReport()
+        self._isolation = Isolation(self._configuration, lambda values: problem_of(values, self._dispatcher))
         self._applied: Any = None
+        self._ports: frozenset[int] = frozenset()
         self._applying: asyncio.Task[None] | None = None
         self._dirty = False
 
     async def __aenter__(self) -> Self:
+        """Raises ConfigError if the settings can not be."""
         self.ready = asyncio.Event()
         self._dispatcher = Dispatcher(asyncio.get_running_loop())
+        problem = await problem_of(self._configuration(_example()), self._dispatcher)
+        if problem:
+            await self._dispatcher.stop()
+            raise ConfigError(problem)
         self._timer = self._dispatcher.create_timer(self._begin)
+        self._again = self._dispatcher.create_timer(self._begin)
         self._discovery = KubernetesDiscovery(self._dispatcher, RandomGenerator(None), Store())
         settings = self.settings
         source = ApiSource(settings.kubernetes.get("kubeconfig", ""), settings.kubernetes.get("context", ""))
@@ -107,6 +122,7 @@ class IngressController:
 
     async def __aexit__(self, *_: object) -> None:
         self._timer.disable()
+        self._again.disable()
         if self._applying is not None:
             self._applying.cancel()
         for watch in self._watches.values():
@@ -154,6 +170,7 @@ class IngressController:
             await self._apply_now()
         except MinienvoyError as error:
             log.error(f"kubernetes: everything stays as it was: {error}")
+            self._again.enable(AGAIN)
         finally:
             self._applying = None
             if self._dirty:
@@ -161,29 +178,72 @@ class IngressController:
                 self._timer.enable(BATCH)
 
     async def _apply_now(self) -> None:
-        settings = self.settings
-        found = self.found()
-        model = translate(found, settings)
-        values = bootstrap(model, settings.address, settings.admin, settings.kubernetes)
+        model = translate(self.found(), self.settings)
+        try:
+            await self._serve(self._with_ports(self._isolation.rest(model), model))
+        except ConfigError as error:
+            log.warning(f"kubernetes: somebody's object can not be served, looking for it: {error}")
+            await self._serve(self._with_ports(await self._isolation.search(model), model))
+        self._tell(model)
+        self.ready.set()
+
+    def _configuration(self, model: Model) -> dict[str, Any]:
+        return bootstrap(model, self.settings.address, self.settings.admin, self.settings.kubernetes)
+
+    async def _serve(self, model: Model) -> None:
+        values = self._configuration(model)
         if values == self._applied:
             return
         if self.proxy is None:
             proxy = Proxy.from_dict(values, ports="as_configured")
             await proxy.start()
+            proxy.server.cluster_manager.singletons[SINGLETON] = self._report
             self.proxy = proxy
         else:
             await self.proxy.apply(values)
         self._applied = values
-        self._tell(model)
-        self.ready.set()
-
-    def _tell(self, model: Model) -> None:
-        """What of each object is not done; of one that says the same again, nothing."""
-        for source, notes in model.notes.items():
-            if self._told.get(source) != notes:
-                for note in notes:
-                    log.warning(f"kubernetes: {source}: {note}")
-        self._told = model.notes
+        self._ports = frozenset(model.ports)
         hosts = sum(len(port.hosts) for port in model.ports.values())
         ports = ", ".join(map(str, sorted(model.ports))) or "none"
         log.info(f"kubernetes: {hosts} host(s) on the ports: {ports}")
+
+    def _with_ports(self, model: Model, whole: Model) -> Model:
+        """Without the ports that can not be had, which are noted in `whole`; they are tried again."""
+        missing = {}
+        for number in sorted(model.ports.keys() - self._ports):
+            try:
+                bind_listen_socket(ListenSocketSettings(Address(self.settings.address, number))).close()
+            except (ConfigError, OSError, OverflowError) as error:
+                missing[number] = error.problem if isinstance(error, ConfigError) else str(error)
+        for number, problem in missing.items():
+            for owner in model.ports.pop(number).owners.values():
+                whole.note(owner, f"port {number} can not be had: {problem}")
+        if missing:
+            self._again.enable(AGAIN)
+        return model
+
+    def _tell(self, model: Model) -> None:
+        """What of each object is not done; of one that says the same again, nothing."""
+        left_out = self._isolation.left_out
+        states = {
+            name: ObjectState(name, left_out.get(name, ""), tuple(model.notes.get(name, ())))
+            for name in dict.fromkeys((*left_out, *model.notes))
+        }
+        for name, state in states.items():
+            if self._told.get(name) != state:
+                if state.left_out:
+                    log.error(f"kubernetes: {name} is left out: {state.left_out}")
+                for note in state.notes:
+                    log.warning(f"kubernetes: {name}: {note}")
+        self._told = states
+        self._report.states = tuple(states.values())
+
+
+def _example() -> Model:
+    """Something that can be served, unless the settings are wrong."""
+    model = Model()
+    service = Backend(ObjectKey("default", "example"), 80)
+    source = RawObject(service.service, "", "Service", "", (), ())
+    values = {"match": {"prefix": "/"}, "route": {"cluster": service.cluster}}
+    model.port(80, source).add("*", Route((), values, (service,), source))
+    return model

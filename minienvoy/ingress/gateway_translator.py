@@ -10,13 +10,17 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from ..discovery.kubernetes.objects import ObjectKey
-from .model import EVERY_HOST, Backend, Certificate, Found, Model, Route, certificate
+from .certificates import Certificate, certificate
+from .model import EVERY_HOST, Backend, Found, Model, Route
 from .objects import RawObject
-from .route_filters import Filters, translate_filters
+from .route_filters import Filters, translate_backend_filters, translate_filters
 from .route_matches import grpc_match, http_match
 
 GROUP: Final = "gateway.networking.k8s.io"
+NO_BACKEND: Final = "no backend"
+"""A cluster that there is not: requests that are meant for a backend which does not exist are answered with 500."""
 _RULE_FIELDS: Final = ("name", "matches", "filters", "backendRefs", "timeouts")
+_BACKEND_FIELDS: Final = ("group", "kind", "name", "namespace", "port", "weight", "filters")
 
 
 class _Listener:
@@ -25,6 +29,8 @@ class _Listener:
     def __init__(self, gateway: RawObject, spec: dict[str, Any], port: int) -> None:
         self.gateway = gateway
         self.name = spec["name"]
+        self.own_port = spec["port"]
+        """As the Gateway says it."""
         self.hostname = spec.get("hostname") or EVERY_HOST
         self.port = port
         allowed = spec.get("allowedRoutes") or {}
@@ -46,12 +52,14 @@ def translate_gateways(model: Model, found: Found, gateway_class: str, port_offs
     for gateway in sorted(chosen, key=lambda each: each.age):
         model.refuse_rest(gateway, gateway.spec, ("gatewayClassName", "listeners"), "spec")
         for at, spec in enumerate(gateway.spec.get("listeners") or ()):
-            listener = _listener(model, found, gateway, spec, f"spec.listeners[{at}]", port_offset)
-            if listener is not None:
-                listeners.append(listener)
+            with model.guarded(gateway, where := f"spec.listeners[{at}]"):
+                listener = _listener(model, found, gateway, spec, where, port_offset)
+                if listener is not None:
+                    listeners.append(listener)
     routes = (*found.http_routes, *found.grpc_routes)
     for route in sorted(routes, key=lambda each: each.age):
-        _attach(model, found, route, listeners)
+        with model.guarded(route, "spec"):
+            _attach(model, found, route, listeners)
 
 
 def _listener(
@@ -62,16 +70,27 @@ def _listener(
         model.note(gateway, f"{where}.protocol {protocol} is not supported, only HTTP and HTTPS")
         return None
     model.refuse_rest(gateway, spec, ("name", "hostname", "port", "protocol", "tls", "allowedRoutes"), where)
-    namespaces = ((spec.get("allowedRoutes") or {}).get("namespaces") or {}).get("from", "Same")
+    allowed = spec.get("allowedRoutes") or {}
+    model.refuse_rest(gateway, allowed, ("namespaces", "kinds"), f"{where}.allowedRoutes")
+    model.refuse_rest(
+        gateway, allowed.get("namespaces") or {}, ("from", "selector"), f"{where}.allowedRoutes.namespaces"
+    )
+    for index, kind in enumerate(allowed.get("kinds") or ()):
+        model.refuse_rest(gateway, kind, ("group", "kind"), f"{where}.allowedRoutes.kinds[{index}]")
+        if kind.get("group", GROUP) != GROUP or kind["kind"] not in ("HTTPRoute", "GRPCRoute"):
+            model.note(gateway, f"{where}.allowedRoutes.kinds[{index}] {kind['kind']} is not supported")
+    namespaces = (allowed.get("namespaces") or {}).get("from", "Same")
     if namespaces not in ("Same", "All", "None"):
         model.note(gateway, f"{where}.allowedRoutes.namespaces.from {namespaces} is not supported: no route attaches")
     listener = _Listener(gateway, spec, spec["port"] + port_offset)
     there = model.ports.get(listener.port)
-    if there is not None and bool(there.certificates) is (protocol == "HTTP"):
+    if there is not None and there.secure is (protocol == "HTTP"):
         model.note(gateway, f"{where}.port {spec['port']} is of the other protocol already")
         return None
     if protocol == "HTTP":
-        model.port(listener.port)
+        if spec.get("tls"):
+            model.note(gateway, f"{where}.tls is not supported where protocol is HTTP")
+        model.port(listener.port, gateway)
         return listener
     tls = spec.get("tls") or {}
     if tls.get("mode", "Terminate") != "Terminate":
@@ -81,6 +100,10 @@ def _listener(
     shown: list[Certificate] = []
     for index, reference in enumerate(tls.get("certificateRefs") or ()):
         place = f"{where}.tls.certificateRefs[{index}]"
+        model.refuse_rest(gateway, reference, ("group", "kind", "name", "namespace"), place)
+        if (reference.get("group", ""), reference.get("kind", "Secret")) != ("", "Secret"):
+            model.note(gateway, f"{place} is no Secret")
+            continue
         key = ObjectKey(reference.get("namespace") or gateway.key.namespace, reference["name"])
         if not _granted(found, gateway, "Gateway", GROUP, key, "", "Secret"):
             model.note(gateway, f"{place}: no ReferenceGrant allows Secret {key}")
@@ -92,35 +115,50 @@ def _listener(
         shown.append(made)
     if not shown:
         return None  # a port for TLS must not become one without it
-    model.port(listener.port).certificates.setdefault(listener.hostname, shown[0])
+    if len(shown) > 1:
+        model.note(gateway, f"{where}.tls.certificateRefs: only the first of several is shown")
+    certificates = model.port(listener.port, gateway, secure=True).certificates
+    if listener.hostname in certificates:
+        model.note(gateway, f"{where}: another listener of this port and hostname has its certificate shown")
+    certificates.setdefault(listener.hostname, (shown[0], gateway))
     return listener
 
 
 def _attach(model: Model, found: Found, route: RawObject, listeners: list[_Listener]) -> None:
     spec = route.spec
     model.refuse_rest(route, spec, ("parentRefs", "hostnames", "rules"), "spec")
-    made: list[Route] | None = None
+    attached: dict[tuple[int, str], None] = {}
     for at, parent in enumerate(spec.get("parentRefs") or ()):
+        where = f"spec.parentRefs[{at}]"
         if parent.get("kind", "Gateway") != "Gateway" or parent.get("group", GROUP) != GROUP:
-            model.note(route, f"spec.parentRefs[{at}] is no Gateway")
+            model.note(route, f"{where} is no Gateway")
             continue
+        known = ("group", "kind", "namespace", "name", "sectionName", "port")
+        model.refuse_rest(route, parent, known, where)
         key = ObjectKey(parent.get("namespace") or route.key.namespace, parent["name"])
-        wanted = [
+        ours = [each for each in listeners if each.gateway.key == key]
+        named = [
             each
-            for each in listeners
-            if each.gateway.key == key and parent.get("sectionName", each.name) == each.name and each.allows(route)
+            for each in ours
+            if parent.get("sectionName", each.name) == each.name and parent.get("port", each.own_port) == each.own_port
         ]
-        for listener in wanted:
-            hosts = [
-                host
-                for name in spec.get("hostnames") or (EVERY_HOST,)
-                if (host := _common(name, listener.hostname)) is not None
-            ]
-            if hosts and made is None:
-                made = list(_routes(model, found, route))
-            for host in dict.fromkeys(hosts):
-                for each in made or ():
-                    model.port(listener.port).add(host, each)
+        allowed = [each for each in named if each.allows(route)]
+        places = [
+            (listener.port, host)
+            for listener in allowed
+            for name in spec.get("hostnames") or (EVERY_HOST,)
+            if (host := _common(name, listener.hostname)) is not None
+        ]
+        if ours and not places:
+            reason = "has no such listener" if not named else "does not allow it" if not allowed else "has other hosts"
+            model.note(route, f"{where}: Gateway {key} {reason}")
+        attached.update(dict.fromkeys(places))
+    if not attached:
+        return
+    made = list(_routes(model, found, route))
+    for number, host in attached:
+        for each in made:
+            model.ports[number].add(host, each)
 
 
 def _common(one: str, other: str) -> str | None:
@@ -169,14 +207,15 @@ def _action(
         if backend is None:
             broken += weight
             continue
-        own = translate_filters(model, route, reference.get("filters") or (), f"{place}.filters", found)
-        clusters.append({"name": backend.cluster, "weight": weight, **own.headers})
+        own = translate_backend_filters(model, route, reference.get("filters") or (), f"{place}.filters", found)
+        clusters.append({"name": backend.cluster, "weight": weight, **own})
         backends.append(backend)
     if not any(each["weight"] for each in clusters):
         return {"direct_response": {"status": 500}}, ()
-    if broken:
-        model.note(route, f"{where}.backendRefs: {broken} parts of the weight have no backend, and go to the others")
     values: dict[str, Any] = {**filters.route}
+    if broken:
+        clusters.append({"name": NO_BACKEND, "weight": broken})
+        values["cluster_not_found_response_code"] = "INTERNAL_SERVER_ERROR"
     if len(clusters) == 1 and len(clusters[0]) == 2:
         values["cluster"] = clusters[0]["name"]
     else:
@@ -192,6 +231,7 @@ def _action(
 def _backend(
     model: Model, found: Found, route: RawObject, reference: dict[str, Any], where: str, grpc: bool
 ) -> Backend | None:
+    model.refuse_rest(route, reference, _BACKEND_FIELDS, where)
     if reference.get("kind", "Service") != "Service" or reference.get("group", ""):
         model.note(route, f"{where} is no Service")
         return None

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
-import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
-from .. import logger
-from ..errors import MinienvoyError
+from ..discovery.kubernetes.command import CommandError, parse_flags, parse_settings, run_command, serve_until_told
 
 USAGE: Final = """\
 USAGE: minienvoy kubernetes [--ingress-class <name>] [--gateway-class <name>] [--namespace <name>]
@@ -44,69 +40,25 @@ _DEFAULTS: Final = {
 }
 
 
-class _UsageError(Exception):
-    pass
-
-
 def main(arguments: Sequence[str]) -> int:
-    """Run `minienvoy kubernetes`; the exit code: 0 when it was told to end, 1 if it can not be started."""
-    if {"-h", "--help"} & set(arguments):
-        sys.stdout.write(USAGE)
-        return 0
-    try:
-        return asyncio.run(_serve(_parse(arguments)))
-    except ModuleNotFoundError as missing:
-        sys.stderr.write(f"error: {missing.name} is not installed (pip install 'minienvoy[k8s]')\n")
-    except _UsageError as error:
-        sys.stderr.write(f"error: {error}\n{USAGE}")
-    except (MinienvoyError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
-    return 1
+    """Run `minienvoy kubernetes`."""
+    return run_command(arguments, USAGE, lambda: _serve(_parse(arguments)))
 
 
-def _parse(arguments: Sequence[str]) -> dict[str, Any]:
-    values: dict[str, Any] = dict(_DEFAULTS)
-    rest = list(arguments)
-    while rest:
-        name, equals, value = rest.pop(0).partition("=")
-        if name not in values:
-            raise _UsageError(f"'{name}' is no flag")
-        if not equals:
-            if not rest:
-                raise _UsageError(f"{name} wants a value")
-            value = rest.pop(0)
-        values[name] = value
+def _parse(arguments: Sequence[str]) -> dict[str, str]:
+    values = parse_flags(arguments, _DEFAULTS, ("--http-port", "--https-port", "--port-offset"))
     if not values["--ingress-class"] and not values["--gateway-class"]:
-        raise _UsageError("--ingress-class or --gateway-class is needed")
-    for name in ("--http-port", "--https-port", "--port-offset"):
-        if not values[name].isdigit():
-            raise _UsageError(f"{name}: '{values[name]}' is no number")
+        raise CommandError("--ingress-class or --gateway-class is needed")
     if values["--admin"] and not values["--admin"].rpartition(":")[2].isdigit():
-        raise _UsageError(f"--admin: '{values['--admin']}' is not host:port")
-    if logger.find_level(values["-l"]) is None:
-        raise _UsageError(f"-l: '{values['-l']}' is no level")
-    values["--kubernetes"] = _settings(values["--kubernetes"])
+        raise CommandError(f"--admin: '{values['--admin']}' is not host:port")
     return values
 
 
-def _settings(text: str) -> Mapping[str, Any]:
-    import yaml
-
-    try:
-        settings = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise _UsageError(f"--kubernetes: {error}") from None
-    if not isinstance(settings, dict):
-        raise _UsageError("--kubernetes: settings are a mapping, e.g. '{context: kind-kind}'")
-    return settings
-
-
-async def _serve(values: Mapping[str, Any]) -> int:
+async def _serve(values: Mapping[str, str]) -> None:
     from ..discovery.kubernetes.api_client import check_installed
     from .controller import IngressController, IngressSettings
 
     check_installed("kubernetes")
-    logger.set_level(logger.find_level(values["-l"]) or logger.INFO)
     settings = IngressSettings(
         ingress_class=values["--ingress-class"],
         gateway_class=values["--gateway-class"],
@@ -116,12 +68,6 @@ async def _serve(values: Mapping[str, Any]) -> int:
         https_port=int(values["--https-port"]),
         port_offset=int(values["--port-offset"]),
         admin=values["--admin"],
-        kubernetes=values["--kubernetes"],
+        kubernetes=parse_settings(values["--kubernetes"]),
     )
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for each in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(each, stopped.set)
-    async with IngressController(settings):
-        await stopped.wait()
-    return 0
+    await serve_until_told(IngressController(settings), values["-l"], lambda: None)

@@ -66,6 +66,16 @@ def _escaped(text: str) -> str:
     return "".join(f"\\{char}" if not (char.isalnum() or char in "/_-") else char for char in text)
 
 
+_FIELD_OF: Final = {
+    "RequestHeaderModifier": "requestHeaderModifier",
+    "ResponseHeaderModifier": "responseHeaderModifier",
+    "RequestRedirect": "requestRedirect",
+    "URLRewrite": "urlRewrite",
+    "RequestMirror": "requestMirror",
+}
+_REDIRECT_FIELDS: Final = ("scheme", "hostname", "path", "port", "statusCode")
+
+
 def translate_filters(
     model: Model, source: RawObject, filters: Sequence[dict[str, Any]], where: str, found: Found
 ) -> Filters:
@@ -73,32 +83,70 @@ def translate_filters(
     made = Filters()
     for at, each in enumerate(filters):
         kind = each.get("type", "")
-        place = f"{where}[{at}]"
+        field = _FIELD_OF.get(kind)
+        if field is None:
+            model.note(source, f"{where}[{at}].type {kind} is not supported")
+            continue
+        model.refuse_rest(source, each, ("type", field), f"{where}[{at}]")
+        place, values = f"{where}[{at}].{field}", each[field]
         if kind == "RequestHeaderModifier":
-            _take_headers(made.headers, "request", each["requestHeaderModifier"])
+            _take_headers(made.headers, "request", values, model, source, place)
         elif kind == "ResponseHeaderModifier":
-            _take_headers(made.headers, "response", each["responseHeaderModifier"])
+            _take_headers(made.headers, "response", values, model, source, place)
         elif kind == "RequestRedirect":
-            made.redirect = _redirect(made, each["requestRedirect"])
+            model.refuse_rest(source, values, _REDIRECT_FIELDS, place)
+            if values.get("statusCode", 302) not in _STATUSES:
+                model.note(source, f"{place}.statusCode {values['statusCode']} is not supported, 302 is sent")
+            made.redirect = _redirect(made, values)
+            _check_path(made, model, source, values, place)
         elif kind == "URLRewrite":
-            rewrite = each["urlRewrite"]
-            if rewrite.get("hostname"):
-                made.route["host_rewrite_literal"] = rewrite["hostname"]
-            if rewrite.get("path"):
-                made.take_path(rewrite["path"])
-        elif kind == "RequestMirror":
-            _take_mirror(made, model, source, each["requestMirror"], place, found)
+            model.refuse_rest(source, values, ("hostname", "path"), place)
+            if values.get("hostname"):
+                made.route["host_rewrite_literal"] = values["hostname"]
+            if values.get("path"):
+                made.take_path(values["path"])
+            _check_path(made, model, source, values, place)
         else:
-            model.note(source, f"{place}.type {kind} is not supported")
+            model.refuse_rest(source, values, ("backendRef", "percent", "fraction"), place)
+            _take_mirror(made, model, source, values, place, found)
     return made
 
 
-def _take_headers(headers: dict[str, Any], side: str, modifier: dict[str, Any]) -> None:
-    entries = [
-        {"header": {"key": each["name"], "value": _literal(each["value"])}, "append_action": action}
-        for part, action in (("set", "OVERWRITE_IF_EXISTS_OR_ADD"), ("add", "APPEND_IF_EXISTS_OR_ADD"))
-        for each in modifier.get(part) or ()
-    ]
+def translate_backend_filters(
+    model: Model, source: RawObject, filters: Sequence[dict[str, Any]], where: str, found: Found
+) -> dict[str, Any]:
+    """Members of a `ClusterWeight`: of one of several backends only headers and the host can be changed."""
+    allowed = []
+    for at, each in enumerate(filters):
+        kind = each.get("type", "")
+        rewrites_path = kind == "URLRewrite" and bool((each.get("urlRewrite") or {}).get("path"))
+        if kind in ("RequestRedirect", "RequestMirror") or rewrites_path:
+            what = "urlRewrite.path" if rewrites_path else f"type {kind}"
+            model.note(source, f"{where}[{at}].{what} is not supported for one backend of a rule")
+        else:
+            allowed.append(each)
+    made = translate_filters(model, source, allowed, where, found)
+    return {**made.headers, **made.route}
+
+
+def _check_path(made: Filters, model: Model, source: RawObject, values: dict[str, Any], where: str) -> None:
+    path = values.get("path") or {}
+    kind = path.get("type", "ReplacePrefixMatch")
+    model.refuse_rest(source, path, ("type", "replaceFullPath", "replacePrefixMatch"), f"{where}.path")
+    if kind not in ("ReplaceFullPath", "ReplacePrefixMatch"):
+        model.note(source, f"{where}.path.type {kind} is not supported")
+        made.take_path({})
+
+
+def _take_headers(
+    headers: dict[str, Any], side: str, modifier: dict[str, Any], model: Model, source: RawObject, where: str
+) -> None:
+    model.refuse_rest(source, modifier, ("set", "add", "remove"), where)
+    entries = []
+    for part, action in (("set", "OVERWRITE_IF_EXISTS_OR_ADD"), ("add", "APPEND_IF_EXISTS_OR_ADD")):
+        for at, each in enumerate(modifier.get(part) or ()):
+            model.refuse_rest(source, each, ("name", "value"), f"{where}.{part}[{at}]")
+            entries.append({"header": {"key": each["name"], "value": _literal(each["value"])}, "append_action": action})
     if entries:
         headers.setdefault(f"{side}_headers_to_add", []).extend(entries)
     if modifier.get("remove"):
@@ -129,6 +177,10 @@ def _take_mirror(
     made: Filters, model: Model, source: RawObject, mirror: dict[str, Any], where: str, found: Found
 ) -> None:
     reference = mirror["backendRef"]
+    model.refuse_rest(source, reference, ("group", "kind", "name", "namespace", "port"), f"{where}.backendRef")
+    if reference.get("kind", "Service") != "Service" or reference.get("group", ""):
+        model.note(source, f"{where}.backendRef is no Service")
+        return
     key = ObjectKey(reference.get("namespace") or source.key.namespace, reference["name"])
     if key not in found.services or key.namespace != source.key.namespace:
         model.note(source, f"{where}: there is no Service {key} that may be mirrored to")

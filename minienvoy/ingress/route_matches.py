@@ -17,6 +17,7 @@ def http_match(model: Model, route: RawObject, match: dict[str, Any], where: str
     """None if it can not be had; that is noted."""
     model.refuse_rest(route, match, ("path", "headers", "queryParams", "method"), where)
     path = match.get("path") or {}
+    model.refuse_rest(route, path, ("type", "value"), f"{where}.path")
     text = path.get("value", "/")
     kind = path.get("type", "PathPrefix")
     if kind == "Exact":
@@ -58,6 +59,10 @@ def grpc_match(model: Model, route: RawObject, match: dict[str, Any], where: str
     """None if it can not be had; that is noted."""
     model.refuse_rest(route, match, ("method", "headers"), where)
     method = match.get("method") or {}
+    model.refuse_rest(route, method, ("type", "service", "method"), f"{where}.method")
+    if method.get("type", "Exact") not in ("Exact", "RegularExpression"):
+        model.note(route, f"{where}.method.type {method['type']} is not supported")
+        return None
     service, name = method.get("service", ""), method.get("method", "")
     if method.get("type", "Exact") == "RegularExpression":
         regex = f"/{service or '[^/]+'}/{name or '[^/]+'}"
@@ -96,6 +101,7 @@ def _headers(model: Model, route: RawObject, match: dict[str, Any], where: str) 
 
 def _matcher(model: Model, route: RawObject, each: dict[str, Any], where: str) -> dict[str, Any] | None:
     kind = each.get("type", "Exact")
+    model.refuse_rest(route, each, ("type", "name", "value"), where)
     if kind == "Exact":
         return {"exact": each["value"]}
     if kind == "RegularExpression":

@@ -116,6 +116,8 @@ class Connection(asyncio.Protocol):
     detected_close_type: DetectedCloseType = DetectedCloseType.NORMAL
     last_round_trip_time: float | None = None
     start_tls: Callable[[], bool] | None = None
+    bytes_kept_back: int = 0
+    """Of those received, what a filter has kept from the filters after it."""
     splices: tuple[Splice, ...] = ()
     """What moves bytes past this connection now."""
     _stream_info: StreamInfo | None = None

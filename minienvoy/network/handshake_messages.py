@@ -71,6 +71,15 @@ def offered_group(received: bytes) -> str:
     return ""
 
 
+def offered_ciphers(received: bytes) -> bytes:
+    """The cipher suites of a ClientHello, most preferred first; empty if it is not there."""
+    for kind, body in _messages(received):
+        if kind == _CLIENT_HELLO and len(body) > 34:
+            at = 35 + body[34]  # session ID
+            return body[at + 2 : at + 2 + int.from_bytes(body[at : at + 2], "big")]
+    return b""
+
+
 def _offered(body: bytes) -> list[int]:
     at = 34
     at += 1 + body[at]  # session ID

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 LIBRARY: Final[Any] = vars(SSL)["_lib"]
 """The functions of OpenSSL, for what pyOpenSSL has no names for."""
-_FFI: Final[Any] = vars(SSL)["_ffi"]
+FFI: Final[Any] = vars(SSL)["_ffi"]
 _UNKNOWN: Final = 47
 """An error (`X509_V_ERR_PERMITTED_VIOLATION`) that has no alert of its own: the peer is told `certificate_unknown`."""
 _CHUNK: Final = 256 * 1024
@@ -32,6 +32,7 @@ class OpenSslSession:
     Attributes:
         context: an `OpenSslContext`; another one may be set while the client's first message is looked at.
         requested_name: the server name that the client asked for.
+        received: what has come so far; empty when the handshake is over.
         chain_error: why the peer's chain is not to be trusted, if that is no reason to refuse it.
     """
 
@@ -52,6 +53,7 @@ class OpenSslSession:
         connection.set_app_data(self)
         self.server_side = server_side
         self.requested_name = ""
+        self.received: bytearray | bytes = b""
         self.chain_error = ""
         self._socket: SslSocket | None = None
         self._refused: Refused | KeyUsage | None = None
@@ -247,7 +249,7 @@ def verify_callback() -> Any:
             LIBRARY.X509_STORE_CTX_set_error(store, _UNKNOWN)
         return int(welcome)
 
-    return _FFI.callback("int (*)(int, X509_STORE_CTX *)", on_certificate)
+    return FFI.callback("int (*)(int, X509_STORE_CTX *)", on_certificate)
 
 
 def reason_name(text: str) -> str:
@@ -257,7 +259,7 @@ def reason_name(text: str) -> str:
 
 def message_of(number: int) -> str:
     """The library's words for an error of a chain."""
-    text: bytes = _FFI.string(LIBRARY.X509_verify_cert_error_string(number))
+    text: bytes = FFI.string(LIBRARY.X509_verify_cert_error_string(number))
     return text.decode("ascii").replace("self-signed", "self signed")
 
 

@@ -17,6 +17,9 @@ from .address import Address
 _INCLUDE_ALL: Final = 0
 _SIGNATURE: Final = b"\r\n\r\n\0\r\nQUIT\n"
 _LOCAL, _PROXY = 0x20, 0x21
+_MOST, _LARGEST_ADDRESSES = 0xFFFF, 36
+Tlv = tuple[int, bytes]
+"""(type, value)"""
 _STREAM: Final = {socket.AF_INET: 0x11, socket.AF_INET6: 0x21}
 
 
@@ -33,7 +36,7 @@ class ProxyHeader:
 
     source: Address
     destination: Address
-    tlvs: tuple[tuple[int, bytes], ...] = ()
+    tlvs: tuple[Tlv, ...] = ()
 
 
 def compile_pass_through(config: Any) -> Callable[[int], bool]:
@@ -70,11 +73,26 @@ def proxy_protocol_local() -> bytes:
     return _SIGNATURE + bytes((_LOCAL, 0, 0, 0))
 
 
-def proxy_protocol_v2(source: Address, destination: Address, tlvs: Iterable[tuple[int, bytes]] = ()) -> bytes:
+def has_common_family(source: Address, destination: Address) -> bool:
+    """Both are IP addresses, and of one version."""
+    return _family(source, destination) is not None
+
+
+def with_a_place(tlvs: Iterable[Tlv]) -> list[Tlv]:
+    """Those that a header of version 2 has a place for, whatever addresses are in it."""
+    size, found = _LARGEST_ADDRESSES, []
+    for kind, value in tlvs:
+        if size + 3 + len(value) <= _MOST:
+            size += 3 + len(value)
+            found.append((kind, value))
+    return found
+
+
+def proxy_protocol_v2(source: Address, destination: Address, tlvs: Iterable[Tlv] = ()) -> bytes:
     """The binary form.
 
     Raises:
-        ValueError: the TLVs are too long for it.
+        OverflowError: the TLVs have no place in it.
     """
     family = _family(source, destination)
     if family is None:
@@ -92,8 +110,6 @@ def proxy_protocol_v2(source: Address, destination: Address, tlvs: Iterable[tupl
 
 
 def _size(value: bytes) -> bytes:
-    if len(value) > 0xFFFF:
-        raise ValueError("too long for a PROXY header")
     return len(value).to_bytes(2, "big")
 
 

@@ -41,7 +41,7 @@ class SslConnectionInfo:
     earlier: SslConnectionInfo | None = None
     chain_error = ""
     version_so_far = "TLSv1.2"
-    """What BoringSSL says before a version is agreed on."""
+    """At first what BoringSSL says before a version is agreed on. A session that has failed tells none."""
     connected_time: float | None = None
     handshake_begin_time: float | None = None
     handshake_end_time: float | None = None
@@ -50,7 +50,7 @@ class SslConnectionInfo:
 
     @property
     def tls_version(self) -> str:
-        return (self.session.version() or "") if self.session is not None else self.version_so_far
+        return (self.session.version() if self.session is not None else None) or self.version_so_far
 
     @property
     def ciphersuite(self) -> str:

@@ -34,6 +34,7 @@ _MAX_NOTED: Final = 64 * 1024
 """Bytes of a handshake that are kept to be looked at; certificates are what is large in it."""
 
 _ALERT, _HANDSHAKE = 21, 22
+_RESET: Final = "TLS_error:|33554536:system library:OPENSSL_internal:Connection reset by peer:TLS_error_end"
 _MAX_CLIENT_HELLO: Final = 1 << 14
 ILLEGAL_PARAMETER, PROTOCOL_VERSION = 47, 70
 ACCESS_DENIED, CERTIFICATE_UNKNOWN, BAD_CERTIFICATE_HASH_VALUE = 49, 46, 114
@@ -63,6 +64,8 @@ class SslContext(Protocol):
 
     stats: SslStats
     server_side: bool
+    may_renegotiate: bool
+    """The peer may begin a new handshake within the session."""
 
     def wrap(
         self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, info: SslConnectionInfo, options: Any
@@ -88,12 +91,13 @@ class SslSocket(asyncio.Protocol, ConnectionCallbacks):
         self.raw: asyncio.Transport | None = None
         self.incoming = ssl.MemoryBIO()
         self.outgoing = ssl.MemoryBIO()
-        self.session: Any = context.wrap(self.incoming, self.outgoing, info, options)
+        session: Any = context.wrap(self.incoming, self.outgoing, info, options)
+        self.session: Any = session
         if not isinstance(self.session, ssl.SSLObject):
             self.session.belong_to(self)
         self.shaken_hands = False
         self._judged = False
-        self._noted_in = bytearray()
+        self._noted_in = session.received = bytearray()
         self._noted_out = bytearray()
         self._said_goodbye = False
         connection.add_callbacks(self)
@@ -134,11 +138,12 @@ class SslSocket(asyncio.Protocol, ConnectionCallbacks):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.raw = None
-        if not self.connection.closed and not self.shaken_hands and isinstance(exc, ConnectionResetError):
-            self.connection.transport_failure_reason = (
-                "TLS_error:|33554536:system library:OPENSSL_internal:Connection reset by peer:TLS_error_end"
-            )
-        self.connection.connection_lost(exc)
+        connection = self.connection
+        if not connection.closed and isinstance(exc, ConnectionResetError):
+            connection.transport_failure_reason = _RESET
+            if self.context.server_side:
+                connection.stream_info.downstream_transport_failure_reason = _RESET
+        connection.connection_lost(exc)
 
     def pause_writing(self) -> None:
         if self.shaken_hands:
@@ -213,6 +218,7 @@ class SslSocket(asyncio.Protocol, ConnectionCallbacks):
         assert raw is not None
         self.shaken_hands = True
         info.session = self.session
+        info.version_so_far = self.session.version() or ""
         if not isinstance(self.session, ssl.SSLObject) and info.peer_chain:
             # What was judged is the chain that was found; what counts later is what was shown.
             info.peer_chain = tuple(Certificate(der) for der in self.session.chain())
@@ -363,15 +369,29 @@ class SslSocket(asyncio.Protocol, ConnectionCallbacks):
             connection.data_received(records[0] if len(records) == 1 else b"".join(records))
         if self.outgoing.pending:
             self.flush()
+            if not ended and not self.context.may_renegotiate and self.session.version() != "TLSv1.3":
+                # All that a session says by itself: the library has refused to begin anew, and would go on.
+                ended, reason = True, "NO_RENEGOTIATION"
         if connection.closed or not ended:
             return
         if reason is None:
             connection.eof_received()  # close_notify
             return
-        self.context.stats.counters.connection_error += 1
-        connection.transport_failure_reason = tls_error(reason)
         self._said_goodbye = True
+        self._fail_within_session(reason)
         connection._end(ConnectionEvent.REMOTE_CLOSE)
+
+    def _fail_within_session(self, reason: str) -> None:
+        """What has come is no record of this session. Then BoringSSL can not say goodbye either; Envoy counts that."""
+        connection, counters = self.connection, self.context.stats.counters
+        counters.connection_error += 1
+        text = tls_error(reason)
+        if "_ALERT_" not in reason:
+            counters.connection_error += 1
+            text = f"{text}|{tls_error('PROTOCOL_IS_SHUTDOWN').removeprefix('TLS_error:|')}"
+        connection.transport_failure_reason = text
+        if self.context.server_side:
+            connection.stream_info.downstream_transport_failure_reason = text
 
     def say_goodbye(self) -> None:
         """Send a `close_notify`, once; no answer is waited for."""

@@ -18,7 +18,11 @@ _REASONS: Final = {
     "DECRYPTION_FAILED_OR_BAD_RECORD_MAC": 139,
     "HTTP_REQUEST": 156,
     "HTTPS_PROXY_REQUEST": 155,
+    "BAD_PACKET_LENGTH": 112,
+    "NO_RENEGOTIATION": 182,
     "NO_SHARED_CIPHER": 184,
+    "PROTOCOL_IS_SHUTDOWN": 194,
+    "TOO_MANY_KEY_UPDATES": 280,
     "PEER_DID_NOT_RETURN_A_CERTIFICATE": 192,
     "UNEXPECTED_MESSAGE": 223,
     "UNSUPPORTED_PROTOCOL": 240,
@@ -47,6 +51,7 @@ _REASONS: Final = {
 }
 """BoringSSL's numbers for what OpenSSL gives the same name; Envoy's words have them."""
 _BORINGSSL_NAMES: Final = {
+    "CALLBACK_FAILED": "NO_RENEGOTIATION",
     "PACKET_LENGTH_TOO_LONG": "ENCRYPTED_LENGTH_TOO_LONG",
     "UNKNOWN_PROTOCOL": "WRONG_VERSION_NUMBER",
     "VERSION_TOO_LOW": "UNSUPPORTED_PROTOCOL",
@@ -56,6 +61,7 @@ _BORINGSSL_NAMES: Final = {
 _SSL_LIBRARY: Final = 16 << 24
 _ALERTS: Final = 1000
 """BoringSSL's number of an alert is this and the alert."""
+_BAD_DECRYPT: Final = "503316581:Cipher functions:OPENSSL_internal:BAD_DECRYPT"
 _NO_CERTIFICATE: Final = "PEER_DID_NOT_RETURN_A_CERTIFICATE"
 
 
@@ -64,6 +70,8 @@ def tls_error(reason: str, details: str = "", *more: str) -> str:
     if reason == _NO_CERTIFICATE:
         details = details or "peer did not provide required client certificate"
     texts = [_text(reason) + (f":{details}" if details else ""), *map(_text, more)]
+    if reason == "DECRYPTION_FAILED_OR_BAD_RECORD_MAC":
+        texts.insert(0, _BAD_DECRYPT)
     return f"TLS_error:|{'|'.join(texts)}:TLS_error_end"
 
 

@@ -41,13 +41,14 @@ class FilterConfigs:
         disabled: filters by name that are disabled (True), or enabled whatever the chain says (False).
     """
 
-    __slots__ = ("_configs", "disabled")
+    __slots__ = ("_configs", "_levels", "disabled")
 
     def __init__(
         self, protos: Mapping[str, Any], path: str, parent: FilterConfigs | None = None, server: Any = None
     ) -> None:
         """Raises ConfigError for a type that no filter knows, unless it is optional."""
         self._configs: dict[str, Any] = {} if parent is None else dict(parent._configs)
+        self._levels: dict[str, tuple[Any, ...]] = {} if parent is None else dict(parent._levels)
         self.disabled: dict[str, bool] = {} if parent is None else dict(parent.disabled)
         for name in sorted(protos):
             here = f"{path}[{name}]"
@@ -66,16 +67,27 @@ class FilterConfigs:
             compiled = _compile(name, config, here, server, optional)
             if compiled is not None:
                 self._configs[name] = compiled
+                self._levels[name] = (*self._levels.get(name, ()), compiled)
 
     def get(self, name: str) -> Any:
         """What the filter of that name is told, or None."""
         return self._configs.get(name)
+
+    def get_all(self, name: str) -> tuple[Any, ...]:
+        """What each level tells it, the most specific last."""
+        return self._levels.get(name, ())
 
 
 def most_specific_config(callbacks: StreamFilterCallbacks, filter_name: str) -> Any:
     """What the route of this stream tells a filter, or None (`Http::Utility::resolveMostSpecificPerFilterConfig`)."""
     route = callbacks.route()
     return None if route is None else route.per_filter_config(filter_name)
+
+
+def all_configs(callbacks: StreamFilterCallbacks, filter_name: str) -> tuple[Any, ...]:
+    """What every level of the route tells a filter, the most specific last (`getAllPerFilterConfig`)."""
+    route = callbacks.route()
+    return () if route is None else route.per_filter_configs(filter_name)
 
 
 def nobody_takes(config: Any) -> bool:

@@ -9,7 +9,7 @@ import copy
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from ..config.fields import forbids, honours
+from ..config.fields import declared_in, forbids, honours
 from ..errors import ConfigError
 from ..http.grpc import is_grpc
 from ..http.header_map import Entry, RequestHeaderMap, ResponseHeaderMap, entry
@@ -35,6 +35,7 @@ from .weighted_cluster import ClusterSpecifier, HeaderClusterSpecifier, Weighted
 if TYPE_CHECKING:
     from ..config.runtime import Loader
     from ..stream_info import StreamInfo
+    from ..tracing.connection_manager_tracing import RouteTracing
 
 honours(
     "envoy.config.route.v3.Route",
@@ -52,11 +53,12 @@ honours(
     "stat_prefix",
     "per_request_buffer_limit_bytes",
     "request_body_buffer_limit",
+    "decorator",
+    "tracing",
     whole=("metadata",),
-    ignored={
-        "decorator": "it names the spans of traced requests, and there is no tracing yet",
-        "tracing": "it samples traced requests, and there is no tracing yet",
-    },
+)
+declared_in(
+    "minienvoy.tracing.connection_manager_tracing", "envoy.config.route.v3.Decorator", "envoy.config.route.v3.Tracing"
 )
 honours(
     "envoy.config.route.v3.RouteAction",
@@ -179,6 +181,7 @@ class RouteEntry:
         shadow_policies: to which clusters copies of requests go.
         attempts: what is said of retries and hedging.
         takes_scheme_of_upstream: the listener wants it so; only if this is set somebody has to ask.
+        tracing: what it says of tracing (`tracing.RouteTracing`), or None.
         tries_once: there is nothing of that, as long as no request asks for it.
         internal_redirect: which redirects of the upstream are followed, or None.
         copies_request: one of these two wants requests.
@@ -235,6 +238,7 @@ class RouteEntry:
         "takes_scheme_of_upstream",
         "timeout",
         "timeout_header",
+        "tracing",
         "tries_once",
         "upgrades",
         "virtual_clusters",
@@ -318,6 +322,11 @@ class RouteEntry:
             and not self.attempts.retry_policy.per_try_timeout
             and (self.grpc_timeouts is None or self.grpc_timeouts.max_timeout is None)
         )
+        self.tracing: RouteTracing | None = None
+        if proto.HasField("tracing") or proto.HasField("decorator"):
+            from ..tracing.connection_manager_tracing import RouteTracing
+
+            self.tracing = RouteTracing.from_proto(proto, path, sources)
         self.copies_request = bool(self.shadow_policies) or self.internal_redirect is not None
         self.takes_scheme_of_upstream = common.takes_scheme_of_upstream
         self.rewrites = (
@@ -403,6 +412,10 @@ class RouteEntry:
     def per_filter_config(self, filter_name: str) -> Any:
         """What the most specific level tells that filter, or None."""
         return None if self.filter_configs is None else self.filter_configs.get(filter_name)
+
+    def per_filter_configs(self, filter_name: str) -> tuple[Any, ...]:
+        """What each level tells it, the most specific last."""
+        return () if self.filter_configs is None else self.filter_configs.get_all(filter_name)
 
     def finalize_request_headers(
         self, headers: RequestHeaderMap, stream: StreamInfo, keep_original: bool = True

@@ -156,7 +156,7 @@ class RouteMatch:
             self.path = lambda path: True
             self.rewrites_whole_path = self.connect = True
         elif kind == "path_match_policy":
-            self.matcher = _policy(match.path_match_policy, f"{path}.path_match_policy")
+            self.matcher = compile_path_matcher(match.path_match_policy, f"{path}.path_match_policy")
             self.path = self.matcher.matches
             self.rewrites_whole_path = True
         else:
@@ -210,15 +210,21 @@ def _stream_predicates(match: Any, path: str) -> list[tuple[str, StreamPredicate
         metadata = MetadataMatcher.from_proto(proto, f"{path}.dynamic_metadata[{at}]")
         found.append((f"dynamic_metadata {proto.filter}", _metadata(metadata)))
     for at, proto in enumerate(match.filter_state):
-        if proto.WhichOneof("matcher") == "address_match":
-            ranges = CidrSet.from_protos(proto.address_match.ranges, f"{path}.filter_state[{at}].address_match.ranges")
-            found.append(
-                (f"filter_state {proto.key}", _address_state(proto.key, ranges, not proto.address_match.invert_match))
-            )
-            continue
-        test = compile_string_matcher(proto.string_match, f"{path}.filter_state[{at}].string_match")
-        found.append((f"filter_state {proto.key}", _filter_state(proto.key, test)))
+        state = compile_filter_state_matcher(proto, f"{path}.filter_state[{at}]")
+        found.append((f"filter_state {proto.key}", state))
     return found
+
+
+def compile_filter_state_matcher(proto: Any, path: str) -> StreamPredicate:
+    """Compile an `envoy.type.matcher.v3.FilterStateMatcher`.
+
+    Raises:
+        ConfigError: a wrong regular expression, or an address that is none.
+    """
+    if proto.WhichOneof("matcher") == "address_match":
+        ranges = CidrSet.from_protos(proto.address_match.ranges, f"{path}.address_match.ranges")
+        return _address_state(proto.key, ranges, not proto.address_match.invert_match)
+    return _filter_state(proto.key, compile_string_matcher(proto.string_match, f"{path}.string_match"))
 
 
 def _tls(name: str, wanted: bool) -> StreamPredicate:
@@ -251,7 +257,8 @@ def _address_state(key: str, ranges: CidrSet, wanted: bool) -> StreamPredicate:
     return holds
 
 
-def _policy(policy: Any, path: str) -> PathMatcher:
+def compile_path_matcher(policy: Any, path: str) -> PathMatcher:
+    """An extension that is named by a `TypedExtensionConfig`; raises ConfigError if there is none or it refuses."""
     here = f"{path}.typed_config"
     found = PATH_MATCHERS.find(policy.typed_config.type_url, here, policy.name)
     return found.factory(api.unpack(policy.typed_config, here, validate=True), here)

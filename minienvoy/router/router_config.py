@@ -49,6 +49,7 @@ class RouterConfig:
     overload: what the overload manager has decided; None: nobody decides anything.
     random: the sequence of back-offs, `router.retry`.
     respect_expected_rq_timeout: what an Envoy before has told of the timeout is obeyed.
+    start_child_span: every attempt of a traced request has a span of its own.
     strict_check_headers: headers that are looked at before anything else.
     suppress_envoy_headers: neither read nor add `x-envoy-*`.
     upstream_logs: that hear of every attempt; None if there are none.
@@ -67,6 +68,7 @@ class RouterConfig:
         "overload",
         "random",
         "respect_expected_rq_timeout",
+        "start_child_span",
         "stats",
         "strict_check_headers",
         "suppress_envoy_headers",
@@ -89,12 +91,16 @@ class RouterConfig:
         dynamic_stats: bool = True,
         zone: str = "",
         overload: OverloadState | None = None,
+        start_child_span: bool = False,
     ) -> None:
+        self.start_child_span = start_child_span
         self.dynamic_stats = dynamic_stats
         self.zone = zone
         self.overload = overload
         self.upstream_logs = upstream_logs
-        self.make_upstream_request = UpstreamRequest if upstream_logs is None else LoggedUpstreamRequest
+        self.make_upstream_request: type[UpstreamRequest] = UpstreamRequest
+        if upstream_logs is not None:
+            self.make_upstream_request = LoggedUpstreamRequest
         self.get_cluster = cluster_manager.get
         self.stats = stats
         self.make_codec = make_codec
@@ -106,6 +112,13 @@ class RouterConfig:
         self.strict_check_headers = tuple(
             (name, check) for name, check in STRICT_CHECKS.items() if name.decode() in strict_check_headers
         )
+
+    def trace_attempts(self) -> None:
+        """Requests are traced."""
+        from .traced_upstream_request import LoggedTracedUpstreamRequest, TracedUpstreamRequest
+
+        logged = self.upstream_logs is not None
+        self.make_upstream_request = LoggedTracedUpstreamRequest if logged else TracedUpstreamRequest
 
     def failed_check(self, headers: RequestHeaderMap) -> tuple[bytes, bytes] | None:
         """The first header, with its value, that is not as `strict_check_headers` wants it."""

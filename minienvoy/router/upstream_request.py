@@ -48,6 +48,7 @@ class UpstreamRequest:
         "_client",
         "_downstream_full",
         "_encoder",
+        "_reads_again_unseen",
         "_router",
         "_upstream_full",
         "done",
@@ -68,7 +69,7 @@ class UpstreamRequest:
         self._upstream_full = 0
         self.timers: AttemptTimers | None = None
         self.headers_received = False
-        self.done = False
+        self.done = self._reads_again_unseen = False
 
     # -- from the pool
 
@@ -168,8 +169,12 @@ class UpstreamRequest:
         full = self._downstream_full
         self._downstream_full = full + 1 if high else max(full - 1, 0)
         client = self._client
-        if client is not None and bool(full) != bool(self._downstream_full):
-            self._pause_upstream(client, high)
+        if bool(full) != bool(self._downstream_full):
+            if client is not None:
+                self._pause_upstream(client, high)
+            elif self._reads_again_unseen and not high:
+                self._reads_again_unseen = False
+                self._router.cluster.stats.traffic.upstream_flow_control_resumed_reading_total += 1
 
     def _pause_upstream(self, client: CodecClient, pause: bool) -> None:
         stats = self._router.cluster.stats.traffic
@@ -266,8 +271,9 @@ class UpstreamRequest:
         client = self._client
         if client is not None:
             if self._downstream_full:
-                # The connection's next response must not wait for what this one's client reads.
-                self._pause_upstream(client, False)
+                # The connection's next response must not wait for what this one's client reads. It counts when it has.
+                self._reads_again_unseen = True
+                client.read_disable(False)
             self._client = None
             client.watermark = None
             client.pool.on_stream_complete(client, now)

@@ -5,6 +5,7 @@ Envoy: `Server::Configuration::ServerFactoryContext`, `FactoryContext`; docs "Li
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from ..network.drain_decision import DrainState
     from ..network.overload_state import OverloadState
     from ..stats.store import Scope, Store
+    from ..tracing.tracer_manager import TracerManager
     from ..upstream.cluster_manager import ClusterManager
     from .listener import ConnectionLimit
 
@@ -64,6 +66,12 @@ class ServerContext:
     """All downstream connections."""
     secrets: SecretManager | None = None
     """What TLS contexts call by name."""
+    default_tracing: Any = None
+    """The tracing provider of connection managers that name none (`Bootstrap.tracing`), or None."""
+    tracers: TracerManager | None = None
+    """Those that the connection managers have asked for; None: no request is traced."""
+    spans: deque[Any] | None = None
+    """Where the spans of traced requests are kept, for whoever embeds this server; None: nowhere."""
     _singletons: dict[Any, Any] | None = None
 
     def singleton(self, key: Any, make: Callable[[], Made]) -> Made:
@@ -89,7 +97,9 @@ class FactoryContext:
         filter_name: of the filter that is being made, as the configuration has it: routes call it by that.
         overload: as in `ServerContext`; None where the overload manager has no say (`bypass_overload_manager`).
         secure: connections of the filter chain that is being made are encrypted.
+        server_names: what the filter chain that is being made is for.
         explanations: as in `ServerContext`; None for the admin interface, whose requests nobody asks about.
+        traced: requests of the connection manager whose filters are being made are traced.
         traffic_direction: `UNSPECIFIED`, `INBOUND` or `OUTBOUND`.
     """
 
@@ -105,6 +115,8 @@ class FactoryContext:
         "scope",
         "secure",
         "server",
+        "server_names",
+        "traced",
         "traffic_direction",
     )
 
@@ -133,6 +145,8 @@ class FactoryContext:
         self.http_scope = scope
         self.filter_name = ""
         self.secure = False
+        self.server_names: tuple[str, ...] = ()
+        self.traced = False
 
     @property
     def explanations(self) -> ExplanationLog | None:

@@ -447,6 +447,7 @@ def _default_filter_chain(config: Any, context: FactoryContext, path: str) -> Fi
 
 def _filter_chain(config: Any, match: FilterChainMatch, context: FactoryContext, path: str) -> FilterChain:
     transport_socket = None
+    context.server_names = tuple(config.filter_chain_match.server_names)
     if config.HasField("transport_socket"):
         transport_socket = create_transport_socket(
             DOWNSTREAM_TRANSPORT_SOCKETS, config.transport_socket, context, f"{path}.transport_socket"

@@ -71,6 +71,7 @@ honours(
     "dns_resolution_config",
     "use_tcp_for_dns_lookups",
     "overload_manager",
+    "tracing",
     ignored={
         "enable_dispatcher_stats": "there is no dispatcher of Envoy's to measure",
         "watchdog": "an event loop that hangs is not watched",
@@ -80,6 +81,8 @@ honours(
     },
     whole=("node",),
 )
+honours("envoy.config.trace.v3.Tracing", "http")
+declared_in("minienvoy.tracing.connection_manager_tracing", "envoy.config.trace.v3.Tracing.Http")
 honours("envoy.config.bootstrap.v3.Bootstrap.StaticResources", "listeners", "clusters", "secrets")
 declared_in(
     "minienvoy.discovery.secret_manager",
@@ -205,6 +208,8 @@ class Server(ServerContext):
         self.runtime = Loader(
             bootstrap.layered_runtime if bootstrap.HasField("layered_runtime") else None, self.service_cluster
         )
+        if bootstrap.tracing.HasField("http"):
+            self.default_tracing = bootstrap.tracing.http
         self.file_watcher = FileWatcher(self.dispatcher)
         self.secrets = self._secret_manager()
         _config_log.info(f"loading {len(bootstrap.static_resources.secrets)} static secret(s)")
@@ -297,6 +302,8 @@ class Server(ServerContext):
             if self.options.admin_address_path:
                 self._write_admin_address()
         self.stats_flusher.start()
+        if self.tracers is not None:
+            self.tracers.start()
         if self._overload_manager is not None:
             self._overload_manager.start()
         for path in self.runtime.watched:
@@ -350,6 +357,8 @@ class Server(ServerContext):
             self.listener_manager.stop()
             if self.admin_listener is not None:
                 self.admin_listener.remove()
+            if self.tracers is not None:
+                self.tracers.close()
             for cluster in self.cluster_manager.clusters().values():
                 for host in cluster.hosts():
                     close_pools(host)

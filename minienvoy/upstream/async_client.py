@@ -3,29 +3,37 @@
 Envoy: `Http::AsyncClientImpl`, `Http::AsyncStreamImpl`, `Http::AsyncRequestImpl`. Here it stands beside the connection
 pools, which it uses as the router does.
 
-    client = AsyncClient(cluster_manager, make_codec)
+    client = async_client(server)                                                # router/async_services.py
     request = client.send("authz", headers, b"body", callbacks, timeout=0.2)     # on_success or on_failure, once
     stream = client.start("ratelimit", callbacks, timeout=0.0)                   # send_headers, send_data, ...
+    request.reset()                                                              # gives up; nothing more is told
+
+Callbacks may come before `send` or `send_headers` has returned. A timeout is seconds, 0 for none; it counts from when
+the request is complete. `StreamOptions` are what else can be said of a call: what it does not tell the upstream, and
+whether it is tried again. A configuration that names a service (`GrpcService`, `HttpUri`, `HttpService`) is compiled in
+`router/async_services.py`; gRPC calls are made with `grpc_client.py`.
 
 What goes wrong before a response is a response, as Envoy has it: 503 without a host or a connection, 504 when it takes
 too long. Only a stream that breaks off in the middle of its response is a failure.
 
 What waits for a connection is bounded: above the limit whoever sends is told to stop (`above_watermark`), and if there
-is nobody to be told the stream is given up.
+is nobody to be told the stream is given up. Whoever can not take more of a response says so with `read_disable`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from ..http.codec import RequestEncoder, StreamResetReason
 from ..http.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
+from ..record import record
 from .conn_pool import PoolFailureReason
 from .http_conn_pool import MakeCodec, PendingStream, http_conn_pool
 
 if TYPE_CHECKING:
     from ..event.dispatcher import Timer
+    from ..http.conn_manager_stats import RouterStats
     from .cluster import Cluster
     from .codec_client import CodecClient
     from .host import Host
@@ -54,11 +62,49 @@ class AsyncCallbacks(Protocol):
     def on_failure(self) -> None: ...
 
 
+class Retries(Protocol):
+    """Decides whether the attempts of one request are repeated (`Router::RetryState`).
+
+    Attributes:
+        per_try_timeout: seconds, 0 for none.
+    """
+
+    per_try_timeout: float
+
+    def should_retry_headers(self, headers: ResponseHeaderMap, callback: Callable[[], None]) -> bool: ...
+    def should_retry_reset(self, reason: StreamResetReason, started: bool, callback: Callable[[], None]) -> bool: ...
+    def reset(self) -> None: ...
+
+
+@record
+class StreamOptions:
+    """Attributes:
+    send_xff: `x-forwarded-for` tells of this machine.
+    send_internal: `x-envoy-internal` is said.
+    retries: makes what decides whether an attempt is repeated; None: there is one attempt. A request whose body
+        is larger than the cluster's buffer limit is not repeated.
+    """
+
+    send_xff: bool = True
+    send_internal: bool = True
+    retries: Callable[[Cluster, RequestHeaderMap], Retries] | None = None
+
+
+DEFAULT_OPTIONS: Final = StreamOptions()
+
+
 class AsyncClient:
     """Of one server; every call names its cluster."""
 
-    def __init__(self, clusters: Clusters, make_codec: MakeCodec, local_address: bytes = b"127.0.0.1") -> None:
-        """`local_address` is what `x-forwarded-for` says."""
+    def __init__(
+        self,
+        clusters: Clusters,
+        make_codec: MakeCodec,
+        local_address: bytes = b"127.0.0.1",
+        stats: RouterStats | None = None,
+    ) -> None:
+        """`local_address` is what `x-forwarded-for` says; `stats` are those of `http.async-client.`"""
+        self._stats = stats
         self._clusters = clusters
         self._make_codec = make_codec
         self._local_address = local_address
@@ -71,13 +117,14 @@ class AsyncClient:
         callbacks: AsyncCallbacks,
         timeout: float = 0.0,
         max_response: int = 0,
+        options: StreamOptions = DEFAULT_OPTIONS,
     ) -> AsyncStream:
         """A whole request for a whole response; `reset` of what is returned gives it up without a word.
 
         `timeout` in seconds, 0 for none; a body of more than `max_response` bytes is a failure, 0 for no limit.
         """
         request = _AsyncRequest(callbacks, max_response)
-        stream = self.start(cluster, request, timeout)
+        stream = self.start(cluster, request, timeout, options)
         request.stream = stream
         if body and not headers.has(b"content-length"):
             headers.set(b"content-length", b"%d" % len(body))
@@ -86,10 +133,22 @@ class AsyncClient:
             stream.send_data(body, True)
         return stream
 
-    def start(self, cluster: str, callbacks: AsyncStreamCallbacks, timeout: float = 0.0) -> AsyncStream:
+    def start(
+        self,
+        cluster: str,
+        callbacks: AsyncStreamCallbacks,
+        timeout: float = 0.0,
+        options: StreamOptions = DEFAULT_OPTIONS,
+    ) -> AsyncStream:
         """A stream that nothing has been sent on yet; `timeout` counts from when its request is complete."""
+        if self._stats is not None:
+            self._stats.rq_total += 1
         found = self._clusters.clusters().get(cluster)
-        return AsyncStream(found, self._make_codec, callbacks, timeout, self._local_address)
+        if options.retries is not None and found is not None:
+            from .async_retries import RetryingStream
+
+            return RetryingStream(found, self._make_codec, callbacks, timeout, self._local_address, options)
+        return AsyncStream(found, self._make_codec, callbacks, timeout, self._local_address, options=options)
 
 
 class AsyncStream:
@@ -97,6 +156,7 @@ class AsyncStream:
 
     Attributes:
         done: nothing more is told of it.
+        no_host: there was nobody to ask.
     """
 
     def __init__(
@@ -107,8 +167,10 @@ class AsyncStream:
         timeout: float,
         local_address: bytes,
         limit: int | None = None,
+        options: StreamOptions = DEFAULT_OPTIONS,
     ) -> None:
         """`limit` is how many bytes may wait for a connection, by default the cluster's buffer limit."""
+        self._options = options
         if limit is None:
             limit = 0 if cluster is None else cluster.per_connection_buffer_limit
         self._limit = limit
@@ -126,25 +188,34 @@ class AsyncStream:
         self._waiting: list[bytes] = []
         self._waiting_size = 0
         self._trailers: HeaderMap | None = None
-        self._complete = self._responded = self.done = False
+        self._complete = self._responded = self.done = self.no_host = False
         self._start = 0.0
         self.above_watermark: Callable[[bool], None] | None = None
         """Told (True) to stop sending and (False) to go on."""
+        self.on_attempt_failed: Callable[[StreamResetReason, bool], bool] | None = None
+        """Asked before a failure becomes an answer, with whether the upstream was reached; True: it is dealt with."""
 
     @property
     def connected(self) -> bool:
         """It has been given a connection."""
         return self._encoder is not None
 
+    @property
+    def host(self) -> Host | None:
+        """That it was sent to."""
+        return self._host
+
     # -- sending
 
     def send_headers(self, headers: RequestHeaderMap, end_stream: bool) -> None:
         cluster = self._cluster
         self._headers = headers
-        headers.set(b"x-envoy-internal", b"true")
-        before = headers.get(b"x-forwarded-for")
-        address = self._local_address
-        headers.set(b"x-forwarded-for", b"%b,%b" % (before, address) if before else address)
+        if self._options.send_internal:
+            headers.set(b"x-envoy-internal", b"true")
+        if self._options.send_xff:
+            before = headers.get(b"x-forwarded-for")
+            address = self._local_address
+            headers.set(b"x-forwarded-for", b"%b,%b" % (before, address) if before else address)
         if self._timeout:
             headers.set(b"x-envoy-expected-rq-timeout-ms", b"%d" % round(self._timeout * 1000))
         if end_stream:
@@ -153,11 +224,13 @@ class AsyncStream:
         if cluster is None or host is None:
             if cluster is not None:
                 cluster.stats.traffic.upstream_cx_none_healthy += 1
+            self.no_host = True
             self._answer(503, b"no healthy upstream")
             return
         self._host = host
         pool = host.http_pools.get(0) or http_conn_pool(cluster, host, self._make_codec, headers=headers)
         if pool is None:
+            self.no_host = True
             self._answer(503, b"no healthy upstream")
             return
         pending = pool.new_stream(self)
@@ -230,7 +303,7 @@ class AsyncStream:
             host.stats.rq_error += 1
             if host.outlier is not None and reason is not PoolFailureReason.OVERFLOW:
                 host.outlier.put_connect_failure()
-        self._fail(reason.value)
+        self._fail(StreamResetReason(reason.value), started=False)
 
     # -- from the codec
 
@@ -279,7 +352,7 @@ class AsyncStream:
             self._host.stats.rq_error += 1
             if self._host.outlier is not None:
                 self._host.outlier.put_connect_failure()
-        self._fail(reason.value, 502 if reason is StreamResetReason.PROTOCOL_ERROR else 503)
+        self._fail(reason, 502 if reason is StreamResetReason.PROTOCOL_ERROR else 503)
 
     # -- inside
 
@@ -340,13 +413,15 @@ class AsyncStream:
             client.watermark = None
             client.pool.on_stream_complete(client, now)
 
-    def _fail(self, reason: str, status: int = 503) -> None:
+    def _fail(self, reason: StreamResetReason, status: int = 503, started: bool = True) -> None:
         if self._responded:
             self._finish()
             self._callbacks.on_reset()
+        elif self.on_attempt_failed is not None and self.on_attempt_failed(reason, started):
+            self._finish()
         else:
             words = "upstream connect error or disconnect/reset before headers. reset reason: "
-            self._answer(status, f"{words}{reason}".encode())
+            self._answer(status, f"{words}{reason.value}".encode())
 
     def _answer(self, status: int, body: bytes) -> None:
         """There is no response: this is what is told in its place."""

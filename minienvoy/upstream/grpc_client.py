@@ -2,16 +2,25 @@
 
 Envoy: `Grpc::AsyncClientImpl`, `Grpc::AsyncStreamImpl`, `Grpc::AsyncRequestImpl`, `Grpc::Decoder`.
 
-Messages are bytes here: who calls knows their types.
+    client = service.client(server)                                    # a compiled `GrpcService`, or:
+    client = GrpcClient(async_client(server), "authz", metadata=((b"name", b"value"),))
+    call = client.send("package.Service/Method", message, callbacks, timeout=0.2)    # on_success or on_failure, once
+    call = client.start("package.Service/Method", callbacks)                         # send, close, reset
+    call.headers, call.trailers                                        # what the service has sent beside messages
+
+Messages are bytes here: who calls knows their types. Callbacks may come before `send` or `start` has returned. A call
+that can not be made, breaks off or takes too long ends with the gRPC status that Envoy gives it: UNAVAILABLE (14) also
+after a timeout of ours, as its 504 says.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, Protocol
 
 from ..http.grpc import grpc_timeout, http_to_grpc_status
 from ..http.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
-from .async_client import AsyncClient, AsyncStream
+from .async_client import DEFAULT_OPTIONS, AsyncClient, AsyncStream, StreamOptions
 
 OK: Final = 0
 CANCELLED: Final = 1
@@ -88,38 +97,62 @@ class GrpcClient:
         authority: str = "",
         metadata: tuple[tuple[bytes, bytes], ...] = (),
         max_message: int = 0,
+        options: StreamOptions = DEFAULT_OPTIONS,
     ) -> None:
+        """`metadata` is said with every call; `max_message` is how long a message of the service may be, 0 for any."""
+        self._options = options
         self._client = client
         self._cluster = cluster
         self._authority = (authority or cluster).encode()
         self._metadata = metadata
         self._max_message = max_message
 
-    def start(self, method: str, callbacks: GrpcStreamCallbacks, timeout: float = 0.0) -> GrpcStream:
-        """A stream; `method` is `package.Service/Method`. `timeout` in seconds, told to the service too; 0 for none."""
+    def start(
+        self,
+        method: str,
+        callbacks: GrpcStreamCallbacks,
+        timeout: float = 0.0,
+        metadata: Iterable[tuple[bytes, bytes]] = (),
+    ) -> GrpcStream:
+        """A stream; `method` is `package.Service/Method`. `timeout` in seconds, told to the service too; 0 for none.
+        `metadata` is said with this call, after the client's own."""
         headers = RequestHeaderMap(b"POST", b"/" + method.encode(), self._authority)
         headers.add(b"te", b"trailers")
         if timeout:
             headers.add(b"grpc-timeout", grpc_timeout(round(timeout * 1000)))
         headers.add(b"content-type", b"application/grpc")
-        for name, value in self._metadata:
+        for name, value in (*self._metadata, *metadata):
             headers.add(name, value)
         stream = GrpcStream(callbacks, self._max_message)
-        stream.stream = self._client.start(self._cluster, stream, timeout)
+        stream.stream = self._client.start(self._cluster, stream, timeout, self._options)
         stream.stream.send_headers(headers, False)
         return stream
 
-    def send(self, method: str, message: bytes, callbacks: GrpcCallbacks, timeout: float = 0.0) -> GrpcStream:
+    def send(
+        self,
+        method: str,
+        message: bytes,
+        callbacks: GrpcCallbacks,
+        timeout: float = 0.0,
+        metadata: Iterable[tuple[bytes, bytes]] = (),
+    ) -> GrpcStream:
         """One message for one message."""
-        stream = self.start(method, _UnaryCall(callbacks), timeout)
+        stream = self.start(method, _UnaryCall(callbacks), timeout, metadata)
         stream.send(message, True)
         return stream
 
 
 class GrpcStream:
-    """One call; it hears its HTTP stream."""
+    """One call; it hears its HTTP stream.
+
+    Attributes:
+        headers, trailers: of the response, None until they have come; whoever is called back may look at them.
+        stream: of HTTP; `stream.above_watermark` tells whoever sends many messages when to stop.
+    """
 
     def __init__(self, callbacks: GrpcStreamCallbacks, max_message: int = 0) -> None:
+        self.headers: ResponseHeaderMap | None = None
+        self.trailers: HeaderMap | None = None
         self.stream: AsyncStream | None = None
         self._callbacks = callbacks
         self._decoder = GrpcDecoder(max_message)
@@ -145,6 +178,7 @@ class GrpcStream:
     # -- from the HTTP stream
 
     def on_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None:
+        self.headers = headers
         self._http_status = headers.status
         if headers.has(b"grpc-status"):
             self._status = status_of(headers)
@@ -165,6 +199,7 @@ class GrpcStream:
                 self._callbacks.on_receive_message(message)
 
     def on_trailers(self, trailers: HeaderMap) -> None:
+        self.trailers = trailers
         self._status = status_of(trailers)
 
     def on_complete(self) -> None:

@@ -51,6 +51,8 @@ def _created(
         connection.transport_socket = transport_socket
         connection.transport_socket_options = TransportSocketOptions(host_name=host.hostname, alpn_override=alpn)
         transport_socket.announce(connection)
+        if transport_socket.wants_proxy_header:
+            connection.stream_info.upstream_host = host  # TLVs may tell of it
     if cluster.dispatcher.toxics is not None:
         cluster.dispatcher.toxics.attach(cluster, host, connection)
     return connection

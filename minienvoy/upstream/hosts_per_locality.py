@@ -32,11 +32,15 @@ class HostsPerLocality:
         self.all = [tuple(groups[each]) for each in self.localities]
         weights = host_set.locality_weights or {}
         self.weights = [weights.get(each, 0) for each in self.localities]
-        self.healthy = self._part(host_set.healthy_hosts)
+        # Where all hosts are well they need not be sorted once more.
+        all_well = host_set.healthy_hosts is host_set.hosts
+        self.healthy = self.all if all_well else self._part(host_set.healthy_hosts)
         self.degraded = self._part(host_set.degraded_hosts)
         self.excluded_count = [len(hosts) for hosts in self._part(host_set.excluded_hosts)]
 
     def _part(self, hosts: tuple[Host, ...]) -> list[tuple[Host, ...]]:
+        if not hosts:
+            return [NO_HOSTS] * len(self.localities)
         groups: dict[Locality, list[Host]] = {each: [] for each in self.localities}
         for host in hosts:
             groups[host.locality].append(host)

@@ -4,13 +4,15 @@ Envoy: `Upstream::ThreadAwareLoadBalancerBase`, `BoundedLoadHashingLoadBalancer`
 `envoy.extensions.load_balancing_policies.common.v3.ConsistentHashingLbConfig`; docs "Ring hash", "Maglev".
 
 The hash decides about the priority, then about the host. A structure is built anew only if hosts or weights in it have
-changed; in Envoy that is the work of another thread, here requests would wait for it.
+changed. In Envoy that is the work of the main thread, and workers balance by the old one until it is done. Here it is
+done in pieces if there are many hosts, and the old one serves meanwhile, but for hosts that must not be chosen any more
+(`OldStructure`).
 """
 
 from __future__ import annotations
 
 from math import ceil
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..config.fields import honours
 from ..errors import ConfigError
@@ -20,9 +22,10 @@ from ..record import record
 from .host import Host, HostSet
 from .hosts_per_locality import HostsPerLocality
 from .load_balancer_base import LoadBalancerBase, excluded_from
+from .old_structure import HashingLoadBalancer, OldStructure, Unfinished
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator, Sequence
 
     from .load_assignment import LoadAssignment
     from .load_balancer import LoadBalancer, LoadBalancerContext, LoadBalancerFactory, LoadBalancerParams
@@ -32,15 +35,15 @@ if TYPE_CHECKING:
 _COMMON: Final = "envoy.extensions.load_balancing_policies.common.v3.ConsistentHashingLbConfig"
 honours(_COMMON, "use_hostname_for_hashing", "hash_balance_factor", "hash_policy")
 MAX_WEIGHT: Final = 2**32 - 1
+IN_PIECES_FROM: Final = 256
+"""Hosts of a priority; with fewer a structure is built at once."""
 
-NormalizedWeights = list[tuple[Host, float]]
-"""Hosts with weights whose sum is 1."""
 
+class NormalizedWeights(NamedTuple):
+    """Hosts, and the weight of each; their sum is 1. No pairs: of ten thousand the garbage collector would hear."""
 
-class HashingLoadBalancer(Protocol):
-    """A structure that was built over some hosts."""
-
-    def choose_host(self, hash_: int, attempt: int) -> Host | None: ...
+    hosts: Sequence[Host]
+    weights: list[float]
 
 
 @record
@@ -84,17 +87,27 @@ def hash_key(host: Host, use_hostname: bool) -> bytes:
 class ThreadAwareLoadBalancerBase(LoadBalancerBase):
     """Policies override `build`."""
 
-    __slots__ = ("_built", "_structures", "config")
+    __slots__ = ("_again", "_built", "_latest", "_structures", "_work", "config")
 
     def __init__(self, params: LoadBalancerParams, config: HashingLbConfig) -> None:
         super().__init__(params)
         self.config = config
         self._built: list[NormalizedWeights | None] = []
+        self._latest: list[HashingLoadBalancer | None] = []
+        """What was built of these."""
         self._structures: list[HashingLoadBalancer | None] = []
+        """What serves: of each priority the latest, or while that is old something that knows it."""
+        self._work: Generator[None] | None = None
+        self._again = False
         self._rebuild()
 
-    def build(self, weights: NormalizedWeights, smallest: float, largest: float) -> HashingLoadBalancer | None:
-        """The structure over hosts whose smallest and largest weights are told; None if there are no hosts."""
+    def build(
+        self, weights: NormalizedWeights, smallest: float, largest: float
+    ) -> Generator[None, None, HashingLoadBalancer | None]:
+        """The structure over hosts whose smallest and largest weights are told, of which there is one at least.
+
+        Yields where others may have their turn: after a few milliseconds at most.
+        """
         raise NotImplementedError
 
     def on_update(self, host_set: HostSet, added: tuple[Host, ...]) -> None:
@@ -147,22 +160,72 @@ class ThreadAwareLoadBalancerBase(LoadBalancerBase):
             rejected + excluded_from(host_set, candidates),
         )
 
-    def _rebuild(self) -> None:
-        for priority, host_set in enumerate(self.priority_set.host_sets):
-            weights = self._normalized(host_set, self.load.panic[priority])
-            if priority == len(self._built):
-                self._built.append(None)
-                self._structures.append(None)
-            if weights == self._built[priority]:
-                continue
-            self._built[priority] = weights
-            self._structures[priority] = self._build(weights)
+    def stop(self) -> None:
+        self._work = None
 
-    def _build(self, weights: NormalizedWeights) -> HashingLoadBalancer | None:
-        if not weights:
-            return self.build(weights, 1.0, 0.0)
-        only_weights = [weight for _, weight in weights]
-        structure = self.build(weights, min(1.0, *only_weights), max(0.0, *only_weights))
+    def finish(self) -> None:
+        """Build what is being built, now."""
+        for _ in self._work or ():
+            pass
+        self._work = None
+
+    def _rebuild(self) -> None:
+        host_sets = self.priority_set.host_sets
+        for each in (self._built, self._latest, self._structures):
+            each.extend([None] * (len(host_sets) - len(each)))
+        self._again = True
+        dispatcher = self.params.dispatcher
+        if dispatcher is None or all(len(each.hosts) < IN_PIECES_FROM for each in host_sets):
+            self._work = self._steps()
+            self.finish()
+            return
+        for priority in range(len(host_sets)):
+            self._structures[priority] = self._for_now(priority)
+        # What is being built is built to its end, although it is old, too: else many changes would keep it from ending.
+        if self._work is None:
+            self._work = self._steps()
+            dispatcher.post(self._go_on)
+
+    def _for_now(self, priority: int) -> HashingLoadBalancer:
+        latest = self._latest[priority]
+        if latest is None:
+            return Unfinished(self, self._latest, priority)
+        return OldStructure(latest, self._candidates(priority))
+
+    def _candidates(self, priority: int) -> tuple[Host, ...]:
+        host_set = self.priority_set.host_sets[priority]
+        return host_set.hosts if self.load.panic[priority] else host_set.healthy_hosts
+
+    def _go_on(self) -> None:
+        work = self._work
+        if work is None:
+            return
+        try:
+            next(work)
+        except StopIteration:
+            self._work = None
+        except BaseException:
+            self._work = None
+            raise
+        else:
+            dispatcher = self.params.dispatcher
+            assert dispatcher is not None
+            dispatcher.post(self._go_on)
+
+    def _steps(self) -> Generator[None]:
+        while self._again:
+            self._again = False
+            for priority, host_set in enumerate(tuple(self.priority_set.host_sets)):
+                weights = self._normalized(host_set, self.load.panic[priority])
+                yield
+                if weights != self._built[priority]:
+                    structure = (yield from self._build(weights)) if weights.hosts else None
+                    self._built[priority] = weights
+                    self._latest[priority] = structure
+                self._structures[priority] = self._for_now(priority) if self._again else self._latest[priority]
+
+    def _build(self, weights: NormalizedWeights) -> Generator[None, None, HashingLoadBalancer | None]:
+        structure = yield from self.build(weights, min(1.0, min(weights.weights)), max(0.0, max(weights.weights)))
         if structure is None or not self.config.balance_factor:
             return structure
         return BoundedLoad(structure, weights, self.config.balance_factor, self.params)
@@ -173,17 +236,21 @@ class ThreadAwareLoadBalancerBase(LoadBalancerBase):
             return _normalized(host_set.hosts if panic else host_set.healthy_hosts, 1.0)
         localities = HostsPerLocality(host_set, self.params.local_locality)
         total = sum(localities.weights)
-        found: NormalizedWeights = []
+        found: list[Host] = []
+        parts: list[float] = []
         lists = localities.all if panic else localities.healthy
         for weight, hosts in zip(localities.weights, lists, strict=True):
             if weight:
-                found += _normalized(hosts, weight / total)
-        return found
+                here = _normalized(hosts, weight / total)
+                found += here.hosts
+                parts += here.weights
+        return NormalizedWeights(found, parts)
 
 
 def _normalized(hosts: tuple[Host, ...], part: float) -> NormalizedWeights:
-    total = sum(host.weight for host in hosts)
-    return [(host, host.weight * part / total) for host in hosts]
+    weights = [host.weight for host in hosts]
+    total = sum(weights)
+    return NormalizedWeights(hosts, [weight * part / total for weight in weights])
 
 
 class BoundedLoad:
@@ -199,7 +266,7 @@ class BoundedLoad:
     ) -> None:
         self._structure = structure
         self._weights = weights
-        self._weight_of = dict(weights)
+        self._weight_of = dict(zip(weights.hosts, weights.weights, strict=True))
         self._factor = factor
         self._params = params
 
@@ -211,16 +278,16 @@ class BoundedLoad:
         if least <= 1.0:
             return host
         best = host
-        count = len(self._weights)
+        count = len(self._weights.hosts)
         order = list(range(count))
         draw = mersenne_twister(hash_).getrandbits
         for index in range(count):
             other = index + _uniform(draw, count - index)
             order[index], order[other] = order[other], order[index]
-            candidate, weight = self._weights[order[index]]
+            candidate = self._weights.hosts[order[index]]
             if candidate is host:
                 continue
-            overload = self._overload(candidate, weight)
+            overload = self._overload(candidate, self._weights.weights[order[index]])
             if overload <= 1.0:
                 return candidate
             if overload < least:

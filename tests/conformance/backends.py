@@ -17,7 +17,8 @@ at the same time, each when it is complete, or with `answer: headers` as soon as
 is done on a connection whatever is asked: frames there say which stream they are on.
 
 Actions: `send: text`, `sleep: seconds`, `read: n`, `read_until: text`, `read_eof: true`, `echo: true` (until the peer
-has finished), `half_close: true`, `close: true`, `reset: true`, `never: true` (keep the connection, answer nothing).
+has finished), `half_close: true`, `close: true`, `reset: true`, `never: true` (keep the connection, answer nothing),
+`beneath: text`, `renegotiate: true` and `key_update: n` as a client's (tls.py).
 """
 
 from __future__ import annotations
@@ -224,6 +225,15 @@ class Backend:
 
     async def _do_send(self, wire: Wire, value: Any) -> None:
         wire.send(message_bytes(value))
+
+    async def _do_beneath(self, wire: Wire, value: Any) -> None:
+        tls.beneath(wire.transport, message_bytes(value))
+
+    async def _do_renegotiate(self, wire: Wire, value: Any) -> None:
+        tls.renegotiate(wire.transport)
+
+    async def _do_key_update(self, wire: Wire, value: int) -> None:
+        tls.key_updates(wire.transport, value)
 
     async def _do_sleep(self, wire: Wire, value: float) -> None:
         await asyncio.sleep(value)

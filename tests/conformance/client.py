@@ -8,6 +8,7 @@ where a new connection goes and comes from, `tls: {...}` that it speaks TLS, see
 * `get: /path` - short for a GET with `host: a.test`.
 * `expect: response | eof | n | {count: n} | {for: seconds}` - read; n is a number of bytes.
 * `half_close`, `close`, `reset`, `connect`, `pause`, `resume` - what they say; `sleep: seconds`.
+* `beneath: text` - send bytes under the TLS session; `renegotiate: true` and `key_update: n` - see tls.py.
 * `ask: "GET /path"` - the same at the admin interface (with `to: admin`) and `connection: close`.
 * `swap: {link: target}` - a symbolic link in the directory leads elsewhere, from one moment to the next.
 * `admin: "POST /path"` - ask the admin interface; the answer is not recorded.
@@ -392,6 +393,15 @@ class Client:
             await self._expect(talk, lambda: len(session.shown()) >= wanted, patience)
         else:
             await self._expect(talk, lambda: not session.waits_for(), patience)
+
+    async def _do_beneath(self, talk: Talk, value: Any) -> None:
+        tls.beneath(talk.wire.transport, message_bytes(value))
+
+    async def _do_renegotiate(self, talk: Talk, value: Any) -> None:
+        tls.renegotiate(talk.wire.transport)
+
+    async def _do_key_update(self, talk: Talk, value: int) -> None:
+        tls.key_updates(talk.wire.transport, value)
 
     async def _do_half_close(self, talk: Talk, value: Any) -> None:
         talk.wire.half_close()

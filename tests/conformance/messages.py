@@ -139,6 +139,9 @@ def text(data: bytes) -> str:
 
 
 def lines(data: bytes) -> list[str]:
+    if b'"traceId"' in data or b"telemetry.sdk.name" in data:
+        # Spans are compared by what they say, see spans.py.
+        return [text(data)]
     return [_short(text(line)) for line in data.split(b"\r\n")]
 
 

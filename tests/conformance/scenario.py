@@ -24,6 +24,8 @@ Keys of a case, all optional:
   because Envoy's own end is a race), `own_process: true`, `args` (command line), `body` (see admin.py),
   `as_process: true` (what minienvoy can not do inside the judge's process: signals, a clock that is not the loop's).
 
+* `spans: true`: upstreams are sent spans, which are compared by their shape; see spans.py.
+
 * `requires` (what an RFC asks for, see test_h2spec.py).
 
 * `spread: {requests: n}`: the request n times, and how many of them each backend was given, compared as a distribution;
@@ -73,6 +75,8 @@ NETWORK_FILTERS = {
     "tcp_proxy": ("tcp_proxy", "filters.network.tcp_proxy.v3.TcpProxy"),
     "echo": ("echo", "filters.network.echo.v3.Echo"),
     "direct_response": ("direct_response", "filters.network.direct_response.v3.Config"),
+    "rbac": ("rbac", "filters.network.rbac.v3.RBAC"),
+    "set_filter_state": ("set_filter_state", "filters.network.set_filter_state.v3.Config"),
 }
 HTTP_FILTERS = {
     "adaptive_concurrency": "filters.http.adaptive_concurrency.v3.AdaptiveConcurrency",
@@ -86,14 +90,23 @@ HTTP_FILTERS = {
     "grpc_stats": "filters.http.grpc_stats.v3.FilterConfig",
     "grpc_web": "filters.http.grpc_web.v3.GrpcWeb",
     "local_ratelimit": "filters.http.local_ratelimit.v3.LocalRateLimit",
+    "csrf": "filters.http.csrf.v3.CsrfPolicy",
+    "header_mutation": "filters.http.header_mutation.v3.HeaderMutation",
+    "header_to_metadata": "filters.http.header_to_metadata.v3.Config",
+    "ip_tagging": "filters.http.ip_tagging.v3.IPTagging",
+    "rbac": "filters.http.rbac.v3.RBAC",
+    "set_filter_state": "filters.http.set_filter_state.v3.Config",
+    "set_metadata": "filters.http.set_metadata.v3.Config",
 }
 OWNERS_OF_STAT_PREFIXES = (
     "BandwidthLimit",
     "ConnectionLimit",
     "HttpConnectionManager",
     "LocalRateLimit",
+    "RBAC",
     "TcpProxy",
 )
+NAMES_OF_CLUSTERS = ("cluster", "cluster_name", "upstream_cluster", "collector_cluster")
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
@@ -407,7 +420,7 @@ def _prefix(tree: Any, prefix: str) -> None:
     elif isinstance(tree, dict):
         filter_config = str(tree.get("@type", "")).rpartition(".")[2] in OWNERS_OF_STAT_PREFIXES
         for key, value in tree.items():
-            named = key in ("cluster", "cluster_name", "upstream_cluster") or (key == "stat_prefix" and filter_config)
+            named = key in NAMES_OF_CLUSTERS or (key == "stat_prefix" and filter_config)
             if named and isinstance(value, str):
                 tree[key] = f"{prefix}_{value}"
             elif key == "cluster_min_healthy_percentages":

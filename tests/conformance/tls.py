@@ -8,11 +8,12 @@ else is the context's own. `{certs}` in a string is the directory.
 A client's step, and a backend, have `tls: {...}` with any of `sni`, `cert`, `alpn`, `versions` ("1.2" or "1.3"),
 `ciphers`, `curve`, `preface` (what is sent before it) and, for a backend, `ca` (it asks for the certificate of its
 client). `resume: name` of a client goes on with the session of its connection of that name. What they agreed on is the
-first line of the transcript.
+first line of the transcript. `beneath`, `renegotiate` and `key_update` are steps for which Python's `ssl` has no words.
 """
 
 from __future__ import annotations
 
+import ctypes
 import ssl
 from functools import cache
 from pathlib import Path
@@ -130,3 +131,36 @@ def agreed(session: Any) -> str:
     if der:
         shown.append(f"peer={_names().get(der, 'unknown')}")
     return f"<{' '.join(shown)}>"
+
+
+def beneath(transport: Any, data: bytes) -> None:
+    """Send bytes as they are, under the session."""
+    transport._ssl_protocol._transport.write(data)
+
+
+def renegotiate(transport: Any) -> None:
+    """Ask for a new handshake within a session of TLS 1.2."""
+    _ask_library(transport, "SSL_renegotiate")
+
+
+def key_updates(transport: Any, count: int) -> None:
+    """So many messages of TLS 1.3 that say no more than that the keys change; the peer is asked to do the same."""
+    _ask_library(transport, "SSL_key_update", 1, times=count)
+
+
+def _ask_library(transport: Any, function: str, *arguments: int, times: int = 1) -> None:
+    """Call a function of the library that Python's `ssl` is linked with, and send what comes of it in one piece."""
+    import _ssl
+
+    protocol = transport._ssl_protocol
+    session = protocol._sslobj
+    # `PySSLSocket`: what every object begins with, the socket, and then the library's own.
+    place = id(session._sslobj) + object.__basicsize__ + ctypes.sizeof(ctypes.c_void_p)
+    pointer = ctypes.c_void_p.from_address(place)
+    for _ in range(times):
+        getattr(ctypes.CDLL(_ssl.__file__), function)(pointer, *arguments)
+        try:
+            session.do_handshake()
+        except ssl.SSLWantReadError:
+            pass
+    protocol._transport.write(protocol._outgoing.read())

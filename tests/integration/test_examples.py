@@ -31,7 +31,6 @@ class Feature(NamedTuple):
 
 
 HTTP_FILTERS = "envoy.extensions.filters.http"
-HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 ROUTE_ACTION = "envoy.config.route.v3.RouteAction"
 
 FEATURES = {
@@ -42,12 +41,12 @@ FEATURES = {
     "compressor": Feature(f"{HTTP_FILTERS}.compressor.v3.Compressor"),
     "CORS": Feature(f"{HTTP_FILTERS}.cors.v3.Cors"),
     "CORS settings": Feature(f"{HTTP_FILTERS}.cors.v3.CorsPolicy"),
-    "CSRF": Feature(f"{HTTP_FILTERS}.csrf.v3.CsrfPolicy"),
     "decompressor": Feature(f"{HTTP_FILTERS}.decompressor.v3.Decompressor"),
     "external authorization": Feature(f"{HTTP_FILTERS}.ext_authz.v3.ExtAuthz"),
-    "RBAC": Feature(f"{HTTP_FILTERS}.rbac.v3.RBAC"),
     # tracing, discovery, load reports
-    "tracing": Feature(HCM, "tracing"),
+    "Datadog": Feature("envoy.config.trace.v3.DatadogConfig"),
+    "OpenTelemetry": Feature("envoy.config.trace.v3.OpenTelemetryConfig"),
+    "SkyWalking": Feature("envoy.config.trace.v3.SkyWalkingConfig"),
     "discovery": Feature("envoy.config.bootstrap.v3.Bootstrap", "dynamic_resources"),
     "load reports": Feature("envoy.config.bootstrap.v3.ClusterManager", "load_stats_config"),
     # other protocols
@@ -62,8 +61,8 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     "cors/backend/envoy.yaml": ("CORS", "CORS settings"),
     "cors/frontend/envoy.yaml": ("CORS",),
     "csrf/crosssite/envoy.yaml": (),
-    "csrf/samesite/envoy.yaml": ("CORS", "CSRF", "CORS settings"),
-    "datadog-tracing/envoy.yaml": ("tracing",),
+    "csrf/samesite/envoy.yaml": ("CORS", "CORS settings"),
+    "datadog-tracing/envoy.yaml": ("Datadog",),
     "double-proxy/envoy.yaml": (),
     "dynamic-config-cp/envoy.yaml": ("discovery",),
     "ext_authz/config/grpc-service/v3.yaml": ("external authorization",),
@@ -75,22 +74,22 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     "grpc-bridge/client/envoy-proxy.yaml": (),
     "grpc-bridge/server/envoy-proxy.yaml": (),
     "gzip/envoy.yaml": ("compressor", "decompressor"),
-    "jaeger-tracing/envoy.yaml": ("tracing",),
-    "jaeger-tracing/service1-envoy-jaeger.yaml": ("tracing",),
-    "jaeger-tracing/service2-envoy-jaeger.yaml": ("tracing",),
+    "jaeger-tracing/envoy.yaml": (),
+    "jaeger-tracing/service1-envoy-jaeger.yaml": (),
+    "jaeger-tracing/service2-envoy-jaeger.yaml": (),
     "load-reporting-service/envoy.yaml": ("load reports",),
     "local_ratelimit/envoy.yaml": (),
     "locality-load-balancing/envoy.yaml": (),
     "lua-cluster-specifier/envoy.yaml": ("cluster specifiers",),
-    "opentelemetry/envoy-1.yaml": ("tracing",),
-    "opentelemetry/envoy-2.yaml": ("tracing",),
-    "opentelemetry/envoy-front-proxy.yaml": ("tracing",),
-    "rbac/envoy.yaml": ("RBAC",),
+    "opentelemetry/envoy-1.yaml": ("OpenTelemetry",),
+    "opentelemetry/envoy-2.yaml": ("OpenTelemetry",),
+    "opentelemetry/envoy-front-proxy.yaml": ("OpenTelemetry",),
+    "rbac/envoy.yaml": (),
     "redis/envoy.yaml": ("Redis",),
     "route-mirror/envoy.yaml": (),
-    "skywalking/envoy-1.yaml": ("tracing",),
-    "skywalking/envoy-2.yaml": ("tracing",),
-    "skywalking/envoy-front-proxy.yaml": ("tracing",),
+    "skywalking/envoy-1.yaml": ("SkyWalking",),
+    "skywalking/envoy-2.yaml": ("SkyWalking",),
+    "skywalking/envoy-front-proxy.yaml": ("SkyWalking",),
     "tls-inspector/envoy.yaml": (),
     "tls-sni/envoy-client.yaml": (),
     "tls/envoy-http-https.yaml": (),
@@ -102,9 +101,9 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     "websocket/envoy-ws.yaml": (),
     "websocket/envoy-wss-passthrough.yaml": (),
     "websocket/envoy-wss.yaml": (),
-    "zipkin/envoy-1.yaml": ("tracing",),
-    "zipkin/envoy-2.yaml": ("tracing",),
-    "zipkin/envoy-front-proxy.yaml": ("tracing",),
+    "zipkin/envoy-1.yaml": (),
+    "zipkin/envoy-2.yaml": (),
+    "zipkin/envoy-front-proxy.yaml": (),
     "zstd/envoy.yaml": ("compressor",),
 }
 """What each file needs that is not there yet; nothing for those that run."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from minienvoy.testing.fake_kube import FakeKube
+from tests.kubectl import kubectl_binary
 
 WEB = """
 apiVersion: apps/v1
@@ -59,9 +59,7 @@ Kubectl = Callable[..., Awaitable[str]]
 @pytest.fixture
 def kubectl(kube: FakeKube, tmp_path: Path) -> Kubectl:
     """`await kubectl("get", "pods")`: what it printed; it must have succeeded."""
-    binary = shutil.which("kubectl")
-    if binary is None:
-        pytest.skip("kubectl is not installed here")
+    binary = kubectl_binary()
     config = kube.kubeconfig(tmp_path / "kubeconfig")
 
     async def run(*arguments: str, stdin: str = "") -> str:
@@ -96,8 +94,10 @@ async def test_kubectl_applies_scales_and_waits(kube: FakeKube, kubectl: Kubectl
     await kubectl("set", "image", "deployment/web", "c=web:2")
     await kubectl("rollout", "status", "deployment/web", "--timeout", "20s")
     assert await kubectl("apply", "-f", "-", stdin=WEB) == "deployment.apps/web configured\nservice/web unchanged\n"
+    waiting = asyncio.ensure_future(kubectl("wait", "--for=delete", "pod", "-l", "app=web", "--timeout", "20s"))
+    await asyncio.sleep(0.5)
     await kubectl("delete", "deployment", "web")
-    await kubectl("wait", "--for=delete", "pod", "-l", "app=web", "--timeout", "20s")
+    assert (await waiting).count("condition met") >= 3
     await until(kube, lambda: ready_endpoints(kube) == 0)
 
 
@@ -134,6 +134,17 @@ async def test_kubectl_watches(kube: FakeKube, kubectl: Kubectl) -> None:
     await asyncio.sleep(0.5)
     kube.scale("web", 4)
     assert len({line.split()[0] for line in (await watching).splitlines()}) == 4
+
+
+@pytest.mark.kubectl
+async def test_kubectl_is_told_what_there_is_not(kube: FakeKube, kubectl: Kubectl) -> None:
+    await kubectl("apply", "-f", "-", stdin=WEB)
+    await kubectl("rollout", "status", "deployment/web", "--timeout", "20s")
+    pod = kube.names("Pod")[0].removeprefix("default/")
+    assert (await kubectl("get", "all", "-o", "name")).count("pod/") == 3
+    for what in (["port-forward", pod, "18080:80"], ["logs", pod], ["exec", pod, "--", "ls"]):
+        with pytest.raises(AssertionError, match="nothing runs in them: there is no"):
+            await kubectl(*what)
 
 
 # -- what is wrong

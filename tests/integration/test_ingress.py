@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
@@ -15,6 +16,7 @@ import yaml
 
 pytest.importorskip("kubernetes_asyncio")
 
+from minienvoy.errors import ConfigError
 from minienvoy.ingress.controller import IngressController, IngressSettings
 from minienvoy.testing import ca
 from minienvoy.testing.fake_kube import FakeKube
@@ -175,3 +177,87 @@ async def test_a_gateway_and_its_route_are_served_and_followed(kube: FakeKube, t
 
 
 REDIRECT = {"type": "RequestRedirect", "requestRedirect": {"scheme": "https", "statusCode": 301}}
+
+
+GOOD = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: good}
+spec:
+  parentRefs: [{name: gate}]
+  hostnames: [good.test]
+  rules: [{backendRefs: [{name: web, port: 80}, {name: nobody, port: 80}]}]
+"""
+BAD = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: bad}
+spec:
+  parentRefs: [{name: gate}]
+  hostnames: [bad.test]
+  rules:
+  - matches: [{path: {value: /}}]
+    filters: [{type: RequestRedirect, requestRedirect: {port: -1}}]
+"""
+
+
+async def test_an_object_that_can_not_be_served_takes_nobody_with_it(
+    kube: FakeKube, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    port, admin = free_port(), free_port()
+    offset, taken = port - 80, socket.socket()
+    taken.bind(("127.0.0.1", 0))
+    taken.listen()
+    number = taken.getsockname()[1] - offset
+    listeners = f"listeners: [{{name: taken, port: {number}, protocol: HTTP}}, "
+    kube.apply(GATEWAY.replace("listeners: [", listeners))
+    kube.apply(BAD)
+    kube.apply(GOOD)
+    # A certificate that is none.
+    data = {"tls.crt": encoded("no certificate"), "tls.key": encoded("no key")}
+    kube.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "cert"}, "data": data})
+    kube.apply(INGRESS)
+    settings = settings_of(
+        kube,
+        tmp_path,
+        gateway_class="mine",
+        ingress_class="mine",
+        http_port=free_port(),
+        https_port=free_port(),
+        port_offset=offset,
+        admin=f"127.0.0.1:{admin}",
+    )
+    with taken:
+        async with IngressController(settings) as controller:
+            await asyncio.wait_for(controller.ready.wait(), 30)
+            url = f"http://127.0.0.1:{port}"
+            told = await get(f"http://127.0.0.1:{admin}/minienvoy/kubernetes")
+            assert "object HTTPRoute default/bad\n  left out: " in told[1]
+            assert "Secret default/cert: tls.crt and tls.key can not be used: they are no PEM texts" in told[1]
+            assert f"  note: port {taken.getsockname()[1]} can not be had: cannot bind" in told[1]
+
+            async def is_served() -> bool:
+                return (await get(f"{url}/x", host="good.test")) == (200, "/x")
+
+            await until(is_served)
+            # Every other request is for a backend that there is not.
+            assert {(await get(f"{url}/x", host="good.test"))[0] for _ in range(40)} == {200, 500}
+            assert (await get(f"{url}/x", host="bad.test"))[0] == 404
+            kube.apply(BAD.replace("port: -1", "port: 81"))
+
+            async def is_redirected() -> bool:
+                return (await get(f"{url}/x", host="bad.test"))[0] == 302
+
+            await until(is_redirected)
+            told = await get(f"http://127.0.0.1:{admin}/minienvoy/kubernetes?format=json")
+            states = {each["name"]: each["left_out"] for each in json.loads(told[1])["objects"]}
+            assert "HTTPRoute default/bad" not in states
+            assert states["Ingress default/web"] == ""  # it is served without TLS
+    log = capfd.readouterr().err
+    assert log.count("HTTPRoute default/bad is left out") == 1
+
+
+async def test_settings_that_can_not_be_are_told_at_once() -> None:
+    with pytest.raises(ConfigError, match="there is no field 'famly'"):
+        async with IngressController(IngressSettings(ingress_class="mine", kubernetes={"famly": "v4"})):
+            pass

@@ -185,6 +185,89 @@ async def test_a_plugin_that_fails_at_once_is_told(kube: KubeServer, tmp_path: P
         await clients(kube.kubeconfig(tmp_path, **plugin(tmp_path))).ask()
 
 
+async def test_a_plugin_that_hangs_is_ended_with_its_children(kube: KubeServer, tmp_path: Path, clients: Any) -> None:
+    """It has started another program, which has its output open, too."""
+    child = tmp_path / "child"
+    script = f"sleep 600 & echo $! > {child}.new && mv {child}.new {child}; wait"
+    command = {"apiVersion": "client.authentication.k8s.io/v1", "command": "sh", "args": ["-c", script]}
+    client = clients(kube.kubeconfig(tmp_path, exec=command))
+    asking = asyncio.ensure_future(client.ask())
+    async with asyncio.timeout(20):
+        while not child.exists():  # noqa: ASYNC110 (another process makes it)
+            await asyncio.sleep(0.01)
+        client.dispatcher.advance(29)
+        await asyncio.sleep(0)
+        assert not asking.done()
+        client.dispatcher.advance(2)
+        with pytest.raises(KubernetesError, match="sh was ended, it has taken more than 30 s"):
+            await asking
+        while is_running(int(child.read_text())):  # noqa: ASYNC110 (the kernel ends it)
+            await asyncio.sleep(0.01)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+async def test_a_plugin_is_ended_when_nobody_waits_for_it(kube: KubeServer, tmp_path: Path, clients: Any) -> None:
+    child = tmp_path / "child"
+    script = f"echo $$ > {child}.new && mv {child}.new {child}; sleep 600"
+    command = {"apiVersion": "client.authentication.k8s.io/v1", "command": "sh", "args": ["-c", script]}
+    asking = asyncio.ensure_future(clients(kube.kubeconfig(tmp_path, exec=command)).ask())
+    async with asyncio.timeout(20):
+        while not child.exists():  # noqa: ASYNC110 (another process makes it)
+            await asyncio.sleep(0.01)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        assert not is_running(int(child.read_text()))
+
+
+@pytest.mark.parametrize(
+    ("command", "problem"),
+    [
+        ("echo nothing", "what sh prints is no JSON"),
+        ("echo '{}'", "what sh prints is no ExecCredential of client.authentication.k8s.io/v1 with a status"),
+        ("head -c 300000 /dev/zero | tr '\\0' x >&2; exit 3", "sh returned 3: xxx"),
+        (
+            """echo '{"apiVersion": "client.authentication.k8s.io/v1", "status": {}}'""",
+            "there is neither a token nor a certificate with its key",
+        ),
+    ],
+)
+async def test_a_plugin_that_tells_something_else_is_told(
+    kube: KubeServer, tmp_path: Path, clients: Any, command: str, problem: str
+) -> None:
+    plugin = {"apiVersion": "client.authentication.k8s.io/v1", "command": "sh", "args": ["-c", command]}
+    with pytest.raises(KubernetesError, match=problem):
+        await clients(kube.kubeconfig(tmp_path, exec=plugin)).ask()
+
+
+async def test_a_plugin_is_told_where_it_is(kube: KubeServer, tmp_path: Path, clients: Any) -> None:
+    version = "client.authentication.k8s.io/v1"
+    told = tmp_path / "told"
+    script = (
+        f'echo "$KUBERNETES_EXEC_INFO $OWN" > {told}; '
+        f"""echo '{{"apiVersion": "{version}", "kind": "ExecCredential", "status": {{"token": "t"}}}}'"""
+    )
+    plugin = {
+        "apiVersion": version,
+        "command": "sh",
+        "args": ["-c", script],
+        "env": [{"name": "OWN", "value": "variable"}],
+        "provideClusterInfo": True,
+    }
+    await clients(kube.kubeconfig(tmp_path, exec=plugin)).ask()
+    info, _, own = told.read_text().strip().rpartition(" ")
+    assert own == "variable"
+    spec = {"interactive": False, "cluster": {"server": kube.url}}
+    assert json.loads(info) == {"apiVersion": version, "kind": "ExecCredential", "spec": spec}
+    assert kube.tokens == ["Bearer t"]
+
+
 async def test_a_kubeconfig_that_is_not_there_is_told(tmp_path: Path, clients: Any) -> None:
     with pytest.raises(KubernetesError, match="can not be read: No such file or directory"):
         await clients(str(tmp_path / "none")).ask()

@@ -11,16 +11,18 @@ import pytest
 import yaml
 
 from minienvoy.testing.fake_kube import FakeKube
+from tests.kubectl import kubectl_binary
 
 OVERLAYS = ["base", "overlays/one-service", "overlays/cluster-wide"]
 
 pytestmark = pytest.mark.kubectl
 
+KUSTOMIZE = (1, 22)
+"""Since then kubectl has a kustomize that knows `labels`, and folders among `resources`."""
+
 
 async def kubectl(*arguments: str, stdin: bytes = b"", home: Path) -> str:
-    binary = shutil.which("kubectl")
-    if binary is None:
-        pytest.skip("kubectl is not installed here")
+    binary = kubectl_binary(KUSTOMIZE)
     process = await asyncio.create_subprocess_exec(
         binary,
         *arguments,

@@ -200,6 +200,65 @@ async def test_a_real_envoy_follows_pods(
     assert server._server.streams == 0
 
 
+async def test_envoys_refuse_what_can_not_be_and_come_again_when_the_server_does(
+    kube: FakeKube, upstream_port: int, envoy_binary: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Two of them, one for each protocol. What one refuses is told with its name, and it goes on with what it has;
+    after a restart of the server with other resources each has what there is now, and nothing else."""
+    file = tmp_path / "resources.yaml"
+    file.write_text(FILE)
+    settings = {"kubeconfig": str(kube.kubeconfig(tmp_path / "kubeconfig"))}
+    kube.apply(web(upstream_port))
+    refused = """- "@type": type.googleapis.com/envoy.config.cluster.v3.Cluster
+  name: refused
+  connect_timeout: 1s
+  type: STATIC
+  load_assignment: {cluster_name: refused, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: not.an.address, port_value: 1}}}}]}]}
+"""  # noqa: E501
+    extra = FILE[FILE.index("- ") : FILE.index("- ", FILE.index("- ") + 2)]
+    extra = extra.replace("name: web", "name: more", 1).replace("default/web:http", "default/web:80")
+
+    async with XdsServer(file=str(file), kubernetes=settings) as server:
+        port = server.port
+        sotw = running_envoy(envoy_binary, ENVOY.format(api="GRPC", port=port))
+        delta = running_envoy(envoy_binary, ENVOY.format(api="DELTA_GRPC", port=port).replace("id: one", "id: two"))
+        asks = [await sotw.__aenter__(), await delta.__aenter__()]
+
+        async def have(clusters: set[str], hosts: int) -> bool:
+            for ask in asks:
+                found = json.loads(await ask("/clusters?format=json"))["cluster_statuses"]
+                if {each["name"] for each in found} != {"xds", *clusters}:
+                    return False
+                if any(len(each.get("host_statuses", [])) != hosts for each in found if each["name"] != "xds"):
+                    return False
+            return True
+
+        await until(lambda: have({"web"}, 2))
+        file.write_text(FILE + refused)
+        log = ""
+
+        def are_told() -> bool:
+            nonlocal log
+            log += capfd.readouterr().err
+            kind = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+            return all(f"xds: {name} refuses {kind}: " in log for name in ("one", "two"))
+
+        await until(are_told)
+        assert await have({"web"}, 2)
+        file.write_text(FILE + extra)
+        await until(lambda: have({"web", "more"}, 2))
+    # While the server is away nothing is lost.
+    assert await have({"web", "more"}, 2)
+    file.write_text(FILE)
+    kube.scale("web", 3)
+    try:
+        async with XdsServer(file=str(file), kubernetes=settings, port=port):
+            await until(lambda: have({"web"}, 3))
+    finally:
+        await delta.__aexit__(None, None, None)
+        await sotw.__aexit__(None, None, None)
+
+
 async def test_a_client_that_goes_leaves_nothing_behind(kube: FakeKube, envoy_binary: str, tmp_path: Path) -> None:
     file = tmp_path / "resources.yaml"
     file.write_text(FILE)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ... import logger
 from ...errors import ConfigError, KubernetesError
+from .exec_plugin import load_kubeconfig
 from .settings import ApiSource
 
 if TYPE_CHECKING:
@@ -206,14 +207,7 @@ class KubernetesApi:
             else:
                 path = self._kubeconfig()
                 self._note_files(path)
-                loader = await config.load_kube_config(
-                    config_file=path,
-                    context=self._source.context or None,
-                    client_configuration=configuration,
-                    persist_config=False,
-                )
-                expiry = getattr(loader, "exec_plugin_expiry", None)
-                self._expires = None if expiry is None else expiry.timestamp()
+                self._expires = await load_kubeconfig(path, self._source.context, configuration, self._dispatcher)
             # Reading the certificates of the system takes its time, and so did what is above.
             await self._dispatcher.pause()
             return client.ApiClient(configuration)

@@ -14,8 +14,7 @@ from ... import logger
 from ...config.api import unpack
 from ...config.loader import load_message
 from ...errors import ConfigError
-from .resources import PREFIX, Resources, name_of
-from .sotw_stream import in_order
+from .resources import PREFIX, Resources, in_order, name_of
 
 if TYPE_CHECKING:
     from ...event.dispatcher import Dispatcher
@@ -53,11 +52,15 @@ class FileResources:
             if not name:
                 raise ConfigError("a resource without a name can not be asked for", f"resources[{at}]")
             found.setdefault(PREFIX + message.DESCRIPTOR.full_name, {})[name] = message
-        for type_url in in_order(list({*found, *self._names})):
-            messages = found.get(type_url, {})
-            gone = self._names.get(type_url, frozenset()) - messages.keys()
-            self._names[type_url] = frozenset(messages)
-            self._resources.put(type_url, messages, gone=gone)
+        # What is new is told before what names it, and what is gone after that: nobody is left with a route to a
+        # cluster that is not there (make before break).
+        type_urls = in_order(list({*found, *self._names}))
+        for type_url in type_urls:
+            self._resources.put(type_url, found.get(type_url, {}))
+        for type_url in reversed(type_urls):
+            gone = self._names.get(type_url, frozenset()) - found.get(type_url, {}).keys()
+            self._names[type_url] = frozenset(found.get(type_url, {}))
+            self._resources.put(type_url, {}, gone=gone)
 
     def start(self) -> None:
         self._timer.enable(INTERVAL)

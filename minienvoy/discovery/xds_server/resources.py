@@ -6,6 +6,7 @@ Envoy: what `go-control-plane` calls a snapshot cache.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
 from ...config.api import message_class
@@ -26,7 +27,8 @@ Watcher = Callable[[str, frozenset[str]], None]
 
 
 class Resource(NamedTuple):
-    """One, packed; `version` is that of the change that made it so."""
+    """One, packed. `version` is made of what is in it: a client that comes from another run of this server, with what
+    it had from there, is told what differs and nothing else."""
 
     version: str
     body: Any
@@ -66,7 +68,7 @@ class Resources:
             )
             before = found.get(name)
             if before is None or before.body != body:
-                found[name] = Resource(version, body)
+                found[name] = Resource(sha256(body.value).hexdigest()[:16], body)
                 changed.add(name)
         if changed:
             self._serial[type_url] = int(version)
@@ -77,3 +79,8 @@ class Resources:
         """The result ends it."""
         self._watchers.append(watcher)
         return lambda: self._watchers.remove(watcher)
+
+
+def in_order(type_urls: list[str]) -> list[str]:
+    """Sorted as changes have to be told."""
+    return sorted(type_urls, key=lambda each: ORDER.index(each) if each in ORDER else len(ORDER))

@@ -10,49 +10,33 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ... import logger
 from ...config.api import message_class
-from .resources import ORDER, WILDCARD_TYPES, Resources
+from .resources import WILDCARD_TYPES, Resources
+from .stream import Stream
 from .wanted import MAX_NAMES, Wanted
 
-log = logger.get("config")
 
-
-class _Subscription:
-    """Attributes: `names` is None for everything."""
+class SotwSubscription:
+    """Attributes: `known`: name -> version of what was sent last."""
 
     def __init__(self) -> None:
         self.names: frozenset[str] | None = frozenset()
         self.nonce = ""
         self.known: dict[str, str] = {}
-        """Name -> version of what was sent last."""
+
+    def is_about(self, changed: frozenset[str]) -> bool:
+        return self.names is None or not changed.isdisjoint(self.names)
 
 
-class SotwStream:
-    """`type_url` is that of a stream for one type only; empty for an aggregated one."""
-
+class SotwStream(Stream[SotwSubscription]):
     def __init__(self, resources: Resources, wanted: Wanted, send: Callable[[Any], None], type_url: str = "") -> None:
-        self._resources = resources
-        self._wanted = wanted
-        self._send = send
-        self._type_url = type_url
-        self._subscriptions: dict[str, _Subscription] = {}
-        self._serial = 0
-        self.node = ""
-        self._stop = resources.watch(self._on_change)
+        super().__init__(resources, wanted, send, type_url, SotwSubscription)
 
     def on_request(self, request: Any) -> None:
         """Raises ValueError for what no client may ask."""
-        type_url = request.type_url or self._type_url
-        if not type_url or (self._type_url and type_url != self._type_url):
-            raise ValueError(f"this stream has no resources of the type '{type_url}'")
         if len(request.resource_names) > MAX_NAMES:
             raise ValueError(f"more than {MAX_NAMES} names")
-        self.node = request.node.id or self.node
-        first = type_url not in self._subscriptions
-        subscription = self._subscriptions.setdefault(type_url, _Subscription())
-        if request.HasField("error_detail"):
-            log.warning(f"xds: {self.node or 'a client'} refuses {type_url}: {request.error_detail.message}")
+        type_url, subscription, first = self._subscription(request)
         if not first and request.response_nonce and request.response_nonce != subscription.nonce:
             return
         names = self._names(type_url, request, subscription, first)
@@ -62,16 +46,10 @@ class SotwStream:
         self._wanted.add(type_url, new - old)
         self._wanted.remove(type_url, old - new)
         if first or names != before:
-            self._respond(type_url, subscription, always=first and request.version_info == "")
-
-    def close(self) -> None:
-        self._stop()
-        for type_url, subscription in self._subscriptions.items():
-            self._wanted.remove(type_url, subscription.names or ())
-        self._subscriptions.clear()
+            self.respond(type_url, subscription, always=first)
 
     @staticmethod
-    def _names(type_url: str, request: Any, subscription: _Subscription, first: bool) -> frozenset[str] | None:
+    def _names(type_url: str, request: Any, subscription: SotwSubscription, first: bool) -> frozenset[str] | None:
         names = frozenset(request.resource_names)
         if "*" in names:
             return None
@@ -79,14 +57,7 @@ class SotwStream:
             return None
         return names
 
-    def _on_change(self, type_url: str, changed: frozenset[str]) -> None:
-        subscription = self._subscriptions.get(type_url)
-        if subscription is None:
-            return
-        if subscription.names is None or not changed.isdisjoint(subscription.names):
-            self._respond(type_url, subscription, always=False)
-
-    def _respond(self, type_url: str, subscription: _Subscription, *, always: bool) -> None:
+    def respond(self, type_url: str, subscription: SotwSubscription, *, always: bool) -> None:
         found = self._resources.of_type(type_url)
         names = subscription.names
         chosen = {name: each for name, each in found.items() if names is None or name in names}
@@ -95,8 +66,7 @@ class SotwStream:
         if known == subscription.known and not (always and (known or names is None)):
             return
         subscription.known = known
-        self._serial += 1
-        subscription.nonce = str(self._serial)
+        subscription.nonce = self._nonce()
         self._send(
             message_class("envoy.service.discovery.v3.DiscoveryResponse")(
                 version_info=self._resources.version(type_url),
@@ -105,8 +75,3 @@ class SotwStream:
                 resources=[each.body for _, each in sorted(chosen.items())],
             )
         )
-
-
-def in_order(type_urls: list[str]) -> list[str]:
-    """Sorted as changes have to be told."""
-    return sorted(type_urls, key=lambda each: ORDER.index(each) if each in ORDER else len(ORDER))

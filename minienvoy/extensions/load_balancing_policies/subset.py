@@ -9,7 +9,7 @@ policies say.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...explain.explanation import NO_EXPLANATION
 from ...upstream.host import Host, HostSet
@@ -31,6 +31,13 @@ FALLBACK_LIST = "fallback_list"
 """The criterion in which a route lists further criteria to try."""
 
 
+class _Places(NamedTuple):
+    """In which subsets a host with this metadata is, and by which selectors."""
+
+    metadata: Mapping[str, Any]
+    places: list[tuple[Selector, Values]]
+
+
 class SubsetLoadBalancer:
     """`any_subset` and `default_subset` exist if some fallback may need them."""
 
@@ -41,6 +48,7 @@ class SubsetLoadBalancer:
         "_default",
         "_fallback",
         "_fallbacks",
+        "_known",
         "_params",
         "_stats",
         "_subset_stats",
@@ -54,6 +62,8 @@ class SubsetLoadBalancer:
         self._stats = params.stats
         self._subset_stats = SubsetStats() if params.scope is None else params.scope.struct(SubsetStats)
         self._subsets: dict[Values, Subset] = {}
+        self._known: dict[int, dict[Host, _Places]] = {}
+        """By priority: of ten thousand hosts most are as they were."""
         self._any: PrioritySubset | None = None
         self._default: PrioritySubset | None = None
         self._fallback: PrioritySubset | None = None
@@ -153,31 +163,48 @@ class SubsetLoadBalancer:
     def _update(self, host_set: HostSet) -> None:
         config = self._config
         if self._any is not None:
-            self._any.update(host_set, set(host_set.hosts))
+            self._any.update(host_set, host_set.hosts)
         if self._default is not None:
-            self._default.update(
-                host_set,
-                {host for host in host_set.hosts if matches(host, config.default_subset, config.list_as_any)},
-            )
+            wanted = [host for host in host_set.hosts if matches(host, config.default_subset, config.list_as_any)]
+            self._default.update(host_set, tuple(wanted))
         members: dict[Values, dict[Host, None]] = {}
         taken: set[Values] = set()
         collisions = 0
+        before = self._known.get(host_set.priority, {})
+        known = self._known[host_set.priority] = {}
         for host in host_set.hosts:
-            labels = host.metadata.get("envoy.lb", {})
-            for selector in config.selectors:
-                for values in selector.values(labels, config.list_as_any):
-                    subset = self._subsets.get(values)
-                    if subset is None:
-                        subset = self._subsets[values] = self._new_subset(selector)
-                    if isinstance(subset, SingleHostSubset):
-                        if values in taken:
-                            collisions += 1
-                            continue
-                        taken.add(values)
-                    members.setdefault(values, {})[host] = None
+            found = before.get(host)
+            if found is None or found.metadata is not host.metadata:
+                found = self._places_of(host)
+            known[host] = found
+            for selector, values in found.places:
+                subset = self._subsets.get(values)
+                if subset is None:
+                    subset = self._subsets[values] = self._new_subset(selector)
+                if isinstance(subset, SingleHostSubset):
+                    if values in taken:
+                        collisions += 1
+                        continue
+                    taken.add(values)
+                here = members.get(values)
+                if here is None:
+                    here = members[values] = {}
+                here[host] = None
         self._subset_stats.lb_subsets_single_host_per_subset_duplicate = collisions
         for values, subset in self._subsets.items():
-            subset.update(host_set, members.get(values, {}).keys())
+            subset.update(host_set, tuple(members.get(values, ())))
+
+    def _places_of(self, host: Host) -> _Places:
+        labels = host.metadata.get("envoy.lb", {})
+        list_as_any = self._config.list_as_any
+        return _Places(
+            host.metadata,
+            [
+                (selector, values)
+                for selector in self._config.selectors
+                for values in selector.values(labels, list_as_any)
+            ],
+        )
 
     def _new_subset(self, selector: Selector) -> Subset:
         self._stats.lb_subsets_active += THREADS

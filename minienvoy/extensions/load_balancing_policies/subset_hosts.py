@@ -62,8 +62,8 @@ class Subset:
         self.name = name
         self.active = False
 
-    def update(self, host_set: HostSet, members: Collection[Host]) -> None:
-        """Of the hosts of `host_set` these belong here now."""
+    def update(self, host_set: HostSet, members: tuple[Host, ...]) -> None:
+        """Of the hosts of `host_set` these, in their order, belong here now."""
         raise NotImplementedError
 
     def choose_host(self, context: LoadBalancerContext | None) -> Host | None:
@@ -82,7 +82,7 @@ class SingleHostSubset(Subset):
         super().__init__(name)
         self._hosts: dict[int, Host] = {}
 
-    def update(self, host_set: HostSet, members: Collection[Host]) -> None:
+    def update(self, host_set: HostSet, members: tuple[Host, ...]) -> None:
         self._hosts.pop(host_set.priority, None)
         for host in members:
             self._hosts[host_set.priority] = host
@@ -106,7 +106,7 @@ class PrioritySubset(Subset):
         self._priority_set.update_hosts(self._filtered(params.priority_set.host_sets[0], ()))
         self._balancer = create(replace(params, priority_set=self._priority_set))
 
-    def update(self, host_set: HostSet, members: Collection[Host]) -> None:
+    def update(self, host_set: HostSet, members: tuple[Host, ...]) -> None:
         known = self._priority_set.host_sets
         if not members and (len(known) <= host_set.priority or not known[host_set.priority].hosts):
             return
@@ -119,8 +119,7 @@ class PrioritySubset(Subset):
     def stop(self) -> None:
         stop_balancer(self._balancer)
 
-    def _filtered(self, host_set: HostSet, members: Collection[Host]) -> HostSet:
-        hosts = tuple(host for host in host_set.hosts if host in members)
+    def _filtered(self, host_set: HostSet, hosts: tuple[Host, ...]) -> HostSet:
         return HostSet(
             host_set.priority,
             hosts,

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ... import logger
 from ...config.fields import honours
-from ...errors import ConfigError
-from ...network.connection import ConnectionEvent
 from ...network.proxy_protocol_header import (
     ProxyHeader,
+    Tlv,
     compile_pass_through,
+    has_common_family,
     proxy_protocol_local,
     proxy_protocol_v1,
     proxy_protocol_v2,
+    with_a_place,
 )
 from ...network.transport_socket import (
     UPSTREAM_TRANSPORT_SOCKETS,
@@ -28,6 +29,7 @@ from ...network.transport_socket import (
     create_transport_socket,
 )
 from ...stats.store import CounterValue, StatsStruct
+from ..common.proxy_protocol_tlvs import AddedTlvs
 
 if TYPE_CHECKING:
     from ...network.connection import Connection
@@ -42,11 +44,10 @@ honours(
     TYPE,
     "config",
     "transport_socket",
-    values={"allow_unspecified_address": (False,)},
+    "allow_unspecified_address",
     ignored={"tlv_as_pool_key": "TLVs are part of it in any case"},
 )
 honours("envoy.config.core.v3.ProxyProtocolConfig", "version", "pass_through_tlvs", "added_tlvs")
-honours("envoy.config.core.v3.TlvEntry", "type", "value")
 
 
 class UpstreamProxyProtocolStats(StatsStruct):
@@ -65,14 +66,8 @@ class UpstreamProxyProtocolFactory:
         self.secure = inner is not None and inner.secure
         self._version: int = config.config.version
         self._stats = stats
-        self._added: dict[int, bytes] = {}
-        for at, each in enumerate(config.config.added_tlvs):
-            if not each.value:
-                raise ConfigError(
-                    "Invalid TLV configuration: one of 'value' or 'format_string' must be set.",
-                    f"{path}.config.added_tlvs[{at}]",
-                )
-            self._added.setdefault(each.type, each.value)
+        self._allows_unspecified: bool = config.allow_unspecified_address
+        self._added = AddedTlvs(config.config.added_tlvs, f"{path}.config.added_tlvs", once=True)
         passes = config.config.pass_through_tlvs if config.config.HasField("pass_through_tlvs") else None
         self._passes = compile_pass_through(passes)
 
@@ -86,11 +81,7 @@ class UpstreamProxyProtocolFactory:
         return HeaderSocket(self, connection, inner, options.proxy_header)
 
     def header(self, told: ProxyHeader | None, connection: Connection, transport: Any) -> bytes:
-        """What leaves first.
-
-        Raises:
-            ValueError: it is too long.
-        """
+        """What leaves first."""
         if told is None and self._version == V2:
             return proxy_protocol_local()
         if told is None:
@@ -102,12 +93,19 @@ class UpstreamProxyProtocolFactory:
             return proxy_protocol_v1(local, remote)
         if self._version == V1:
             return proxy_protocol_v1(told.source, told.destination)
-        passed = [tlv for tlv in told.tlvs if self._passes(tlv[0]) and tlv[0] not in self._added]
-        try:
-            return proxy_protocol_v2(told.source, told.destination, [*self._added.items(), *passed])
-        except ValueError:
+        if self._allows_unspecified and not has_common_family(told.source, told.destination):
+            # So it is in Envoy: what was meant to be allowed can not be written, and nobody minds.
             self._stats.v2_tlvs_exceed_max_length += 1
-            raise
+            return b""
+        tlvs: list[Tlv] = []
+        if self._added:
+            tlvs = self._added.of(connection.stream_info)
+        tlvs += [tlv for tlv in told.tlvs if self._passes(tlv[0]) and tlv[0] not in self._added.types]
+        sent = with_a_place(tlvs)
+        if len(sent) < len(tlvs):
+            self._stats.v2_tlvs_exceed_max_length += 1
+            log.warning(f"TLVs that have no place in a PROXY header to {connection.info.remote_address} are left out")
+        return proxy_protocol_v2(told.source, told.destination, sent)
 
 
 class HeaderSocket(asyncio.Protocol):
@@ -128,15 +126,9 @@ class HeaderSocket(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
         connection = self._connection
-        if not connection.closed:
-            try:
-                header = self._factory.header(self._told, connection, transport)
-            except ValueError as error:
-                log.warning(f"closing connection to {connection.info.remote_address}: {error}")
-                connection._end(ConnectionEvent.LOCAL_CLOSE)
-            else:
-                connection.bytes_sent += len(header)
-                transport.write(header)
+        if not connection.closed and (header := self._factory.header(self._told, connection, transport)):
+            connection.bytes_sent += len(header)
+            transport.write(header)
         transport.set_protocol(self._inner)
         self._inner.connection_made(transport)
 

@@ -18,6 +18,7 @@ from ..codec import ResponseEncoder, StreamResetReason
 from ..filtered_stream import FilteredStream
 from ..header_map import ResponseHeaderMap
 from ..shedding_stream import SheddingFilteredStream, SheddingStream
+from ..traced_stream import SheddingTracedStream, TracedStream
 
 if TYPE_CHECKING:
     from .conn_manager import Http2ConnectionManager
@@ -173,10 +174,20 @@ class Http2SheddingFilteredStream(Http2SheddingStream, Http2FilteredStream):
     """Likewise, where there are more filters than the terminal one."""
 
 
+class Http2TracedStream(TracedStream, Http2FilteredStream):
+    """Of a connection manager that traces requests."""
+
+
+class Http2SheddingTracedStream(Http2SheddingStream, Http2TracedStream):
+    """Likewise, of a server that has an overload manager."""
+
+
 STREAM_CLASSES: dict[type[ActiveStream], type[Http2ActiveStream]] = {
     ActiveStream: Http2ActiveStream,
     FilteredStream: Http2FilteredStream,
     SheddingStream: Http2SheddingStream,
     SheddingFilteredStream: Http2SheddingFilteredStream,
+    TracedStream: Http2TracedStream,
+    SheddingTracedStream: Http2SheddingTracedStream,
 }
 """By the class that HTTP/1 uses for the same filter chain."""

@@ -123,6 +123,7 @@ class ClientConnection(Http2Connection):
 
     _of_bad_message = StreamResetReason.PROTOCOL_ERROR
     _most_push = 0
+    _ended_is_over = True
 
     def __init__(
         self,

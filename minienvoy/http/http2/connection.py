@@ -259,6 +259,10 @@ class Http2Connection(HeaderBlocks):
             payload = payload[1 : length - payload[0]]
         end_stream = bool(flags & END_STREAM)
         size = len(payload)
+        if size != length and not end_stream:
+            # Nobody waits for padding: its window is given back first, and by itself.
+            self.consume(stream, length - size)
+            length = size
         if not size and not end_stream:
             self._constraints.on_empty_frame()
         else:
@@ -287,7 +291,7 @@ class Http2Connection(HeaderBlocks):
         if len(payload) != 4:
             self._fail(FRAME_SIZE_ERROR)
         stream = self.streams.get(stream_id)
-        if stream is not None:
+        if stream is not None and not (self._ended_is_over and stream.local_end and stream in self.finishing):
             self.stats.rx_reset += 1
             self._dropped.add(stream_id)
             reason, details = self._reset_by_peer(stream, int.from_bytes(payload, "big"))
@@ -296,6 +300,9 @@ class Http2Connection(HeaderBlocks):
         elif not stream_id or self._is_idle(stream_id):
             self._break_off(UNKNOWN)
         self._on_reset()
+
+    _ended_is_over = False
+    """A stream that both sides have ended is no more, although the bytes at hand have not been read to their end."""
 
     def _on_reset(self) -> None:
         """The peer has reset a stream, or one that is over already."""

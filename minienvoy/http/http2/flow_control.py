@@ -41,7 +41,8 @@ class FlowControl(OutboundFrames):
         self.streams: dict[int, Http2Stream] = {}
         self.send_window = DEFAULT_WINDOW
         self.peer_initial_window = DEFAULT_WINDOW
-        self._initial_window = settings.initial_stream_window_size
+        self._initial_window = DEFAULT_WINDOW
+        """Of a stream of the peer; what the settings say counts when the peer has acknowledged them."""
         self._window = max(DEFAULT_WINDOW, settings.initial_connection_window_size)
         self._outstanding = 0
         """Bytes of DATA that the peer has not been given window for again."""
@@ -71,14 +72,14 @@ class FlowControl(OutboundFrames):
         self._consume_of_connection(length)
         if not stream.remote_end and not stream.closed:
             stream.consumed = consumed = stream.consumed + length
-            if consumed * 2 >= self._initial_window:
+            if consumed >= self._initial_window // 2:
                 self.queue(window_update(stream.id, consumed))
                 stream.outstanding -= consumed
                 stream.consumed = 0
 
     def _consume_of_connection(self, length: int) -> None:
         self._consumed = consumed = self._consumed + length
-        if consumed * 2 >= self._window:
+        if consumed >= self._window // 2:
             self.queue(window_update(0, consumed))
             self._outstanding -= consumed
             self._consumed = 0

@@ -90,6 +90,7 @@ class Negotiation(FlowControl):
         if len(payload) > 6 * _MAX_SETTINGS:
             self._fail(ENHANCE_YOUR_CALM, b"SETTINGS: too many setting entries")
         if flags & ACK:
+            self._initial_window = self.settings.initial_stream_window_size
             if self._least_table_size < DEFAULT_TABLE_SIZE:
                 self._decoder.allow_table_size(self.settings.hpack_table_size, self._least_table_size)
             return

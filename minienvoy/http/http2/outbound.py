@@ -21,9 +21,14 @@ if TYPE_CHECKING:
     from ...network.connection import Connection
     from ..codec_stats import Http2CodecStats
     from .settings import Http2Settings
+    from .stream import Http2Stream
 
 MOST_FRAMES: Final = 16
 """Of DATA, in a row, that are put together."""
+_SMALL: Final = 4096
+_FRAMES_OF_A_TURN: Final = 16
+"""That are kept for its end, with one among them that is not small: a turn may read many megabytes, and who takes them
+slowly should be felt before."""
 _FRAMES_OF_A_WRITE: Final = 64
 _LARGE: Final = 1 << 17
 _MOST_BYTES: Final = 1 << 20
@@ -43,7 +48,7 @@ class OutboundFrames:
         """`post` calls back when what is going on now is done (`Dispatcher.post`)."""
         self.settings = settings
         self.stats = stats
-        self.buffer_limit = connection.buffer_limit or 1 << 20
+        self.buffer_limit = min(connection.buffer_limit or 1 << 20, settings.initial_stream_window_size)
         self._connection = connection
         self._post = post
         self._write = connection.write
@@ -67,16 +72,22 @@ class OutboundFrames:
         self._control_frames = 0
         self._max_control_frames = settings.max_outbound_control_frames
         self._flush_posted = False
+        self.relieved: list[Http2Stream] = []
+        """Streams whose feeders may go on, once it is known whether what has left them leaves the connection too."""
         self.dispatching = False
         self._over = False
         """No more is read."""
 
     def queue(self, frames: bytes) -> None:
         """Write `frames` in this turn of the event loop."""
-        self._out.append(frames)
-        if not self.dispatching and not self._flush_posted:
-            self._flush_posted = True
-            self._post(self._on_posted)
+        out = self._out
+        out.append(frames)
+        if not self.dispatching:
+            if not self._flush_posted:
+                self._flush_posted = True
+                self._post(self._on_posted)
+            elif len(frames) > _SMALL and len(out) >= _FRAMES_OF_A_TURN:
+                self.flush()
 
     def queue_data(self, frames: bytes) -> None:
         """DATA, or what may not overtake it."""
@@ -139,6 +150,10 @@ class OutboundFrames:
                 self._write_many(out)
             else:
                 self._write(b"".join(out))
+        if self.relieved:
+            relieved, self.relieved = self.relieved, []
+            for stream in relieved:
+                stream.tell_feeder(False)
         if self._connection.is_flushed:
             self._control_frames = self._unread_frames = self._unread_controls = self._more_frames = 0
             self._unread.clear()

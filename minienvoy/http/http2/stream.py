@@ -159,7 +159,7 @@ class Http2Stream:
             connection.on_flush_pending(self)
         if self._waiting_size > connection.buffer_limit and not self._backed_up:
             self._backed_up = True
-            self._tell_feeder(True)
+            self.tell_feeder(True)
 
     def encode_trailers(self, trailers: HeaderMap) -> None:
         if self.closed or self.local_end:
@@ -201,6 +201,14 @@ class Http2Stream:
         if frames:
             connection.queue_data_frames(parts, frames)
         self._set_waiting_size(left)
+        if self._backed_up and left <= connection.buffer_limit // 2:
+            self._backed_up = False
+            if self.local_end:
+                self.tell_feeder(False)
+            else:
+                # Not at once: a peer that gives megabytes of window at a time may still be slow to read them, and who
+                # feeds would send as many again. When they are written the connection may be what is backed up.
+                connection.relieved.append(self)
         if left:
             connection.block(self)
         else:
@@ -215,9 +223,6 @@ class Http2Stream:
             elif self._trailers is not None:
                 trailers, self._trailers = self._trailers, None
                 self._send_trailers(trailers)
-        if self._backed_up and self._waiting_size <= connection.buffer_limit // 2:
-            self._backed_up = False
-            self._tell_feeder(False)
 
     def _take_waiting(self, length: int, parts: list[bytes | memoryview]) -> None:
         """Add the next `length` bytes to `parts`: what waits may be as large as a window, and is copied once only."""
@@ -239,7 +244,8 @@ class Http2Stream:
         self.connection.stats.pending_send_bytes += size - self._waiting_size
         self._waiting_size = size
 
-    def _tell_feeder(self, high: bool) -> None:
+    def tell_feeder(self, high: bool) -> None:
+        """To stop (True), and to go on (False)."""
         callback = self.watermark
         if callback is None:
             # The server's streams are fed by who decodes them.

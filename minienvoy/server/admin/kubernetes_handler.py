@@ -12,6 +12,7 @@ from .request import AdminRequest, AdminResponse, json_response, text_response
 if TYPE_CHECKING:
     from ...discovery.kubernetes.discovery import KubernetesDiscovery, Watch
     from ...discovery.kubernetes.mapped import MappedEndpoint
+    from ...discovery.kubernetes.object_report import ObjectReport, ObjectState
     from ...discovery.kubernetes.subscription import Subscription
     from .admin_server import AdminServer
 
@@ -27,11 +28,16 @@ class KubernetesHandler:
             subscriptions = [each for each in subscriptions if each.name == cluster]
             if not subscriptions:
                 return text_response(f"no cluster '{cluster}' follows Kubernetes\n", 404)
+        report: ObjectReport | None = self._server.cluster_manager.singletons.get("kubernetes objects")
+        states = () if report is None or cluster else report.states
         if request.query.first("format") == "json":
-            return json_response({"clusters": [_cluster_json(each) for each in subscriptions]})
-        if not subscriptions:
+            told: dict[str, Any] = {"clusters": [_cluster_json(each) for each in subscriptions]}
+            if report is not None and not cluster:
+                told["objects"] = [{**each._asdict(), "notes": list(each.notes)} for each in states]
+            return json_response(told)
+        if not subscriptions and not states:
             return text_response("no cluster follows Kubernetes\n")
-        return text_response("\n".join(_cluster_text(each) for each in subscriptions))
+        return text_response("\n".join([*map(_object_text, states), *map(_cluster_text, subscriptions)]))
 
 
 def _cluster_json(subscription: Subscription) -> dict[str, Any]:
@@ -47,6 +53,13 @@ def _cluster_json(subscription: Subscription) -> dict[str, Any]:
         "watches": [_watch_json(watch) for watch in subscription.watches],
         "endpoints": [] if assignment is None else [_endpoint_json(each) for each in _all(subscription)],
     }
+
+
+def _object_text(state: ObjectState) -> str:
+    lines = [f"object {state.name}"]
+    if state.left_out:
+        lines.append(f"  left out: {state.left_out}")
+    return "\n".join([*lines, *[f"  note: {note}" for note in state.notes]]) + "\n"
 
 
 def _watch_json(watch: Watch) -> dict[str, Any]:

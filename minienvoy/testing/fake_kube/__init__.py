@@ -98,16 +98,18 @@ class FakeKube:
         from .admission import Admission
         from .api import Api
         from .endpoint_controller import EndpointController
+        from .registry import Registry
         from .workload_controller import WorkloadController
 
         self._dispatcher = dispatcher
         admission = Admission(
             self.now, self._random.uuid4("fake_kube.uid"), allow_loopback=self._own_addresses is not None
         )
-        self.api = Api(self.store, admission, self.now, self._suffix)
-        self._endpoints = EndpointController(self.api, self.now, self._suffix)
+        self.registry = Registry(self.store, admission, self.now)
+        self.api = Api(self.registry, self.now, self._suffix)
+        self._endpoints = EndpointController(self.registry, self.now, self._suffix)
         self._workloads = WorkloadController(
-            self.api,
+            self.registry,
             self._dispatcher,
             self.now,
             self._suffix,
@@ -118,11 +120,11 @@ class FakeKube:
         self.store.listen(self._on_change)
         for name in ("default", "kube-system"):
             if self.store.get(Key(NAMESPACES, "", name)) is None:
-                self.api.create(NAMESPACES, "", {"metadata": {"name": name}})
+                self.registry.create(NAMESPACES, "", {"metadata": {"name": name}})
         for name, zone in self._nodes.items():
             if self.store.get(Key(NODES, "", name)) is None:
                 labels = {"kubernetes.io/hostname": name, "topology.kubernetes.io/zone": zone}
-                self.api.create(NODES, "", {"metadata": {"name": name, "labels": labels}})
+                self.registry.create(NODES, "", {"metadata": {"name": name, "labels": labels}})
 
     async def stop(self) -> None:
         server, self._server = self._server, None
@@ -205,9 +207,10 @@ class FakeKube:
             key = Key(type, namespace, each["metadata"]["name"])
             before = self.store.get(key)
             if before is None:
-                self.api.create(type, namespace, each)
+                self.registry.create(type, namespace, each)
             else:
-                self.api.update(key, {"status": before.get("status"), **each} if "status" in before else dict(each))
+                kept = {"status": before.get("status")} if "status" in before else {}
+                self.registry.update(key, {**kept, **each})
 
     def get(self, kind: str, name: str) -> Object:
         """`get("Pod", "default/web-0")`; KeyError if there is none."""
@@ -224,13 +227,13 @@ class FakeKube:
     def delete(self, kind: str, name: str, *, grace: int | None = None) -> None:
         """`grace`: seconds that a pod has; its own if None."""
         key = self._key(kind, name)
-        self.api.delete(key, self.get(kind, name), grace)
+        self.registry.delete(key, self.get(kind, name), grace)
 
     def scale(self, name: str, replicas: int) -> None:
         """Of the Deployment `NAMESPACE/NAME`."""
         deployment = self.get("Deployment", name)
         spec = {**deployment["spec"], "replicas": replicas}
-        self.api.update(self._key("Deployment", name), {**deployment, "spec": spec})
+        self.registry.update(self._key("Deployment", name), {**deployment, "spec": spec})
 
     def set_ready(self, pod: str, ready: bool, address: str = "") -> None:
         """The pod `NAMESPACE/NAME` runs, and passes its readiness probe or does not."""
@@ -238,7 +241,7 @@ class FakeKube:
 
         key, each = self._key("Pod", pod), self.get("Pod", pod)
         address = address or each.get("status", {}).get("podIP") or self._address(key.namespace, key.name)
-        self.api.update(key, {**each, "status": running(each, address, ready=ready, now=self.now())})
+        self.registry.update(key, {**each, "status": running(each, address, ready=ready, now=self.now())})
 
     # -- what can be wrong with it; see `faults` for the rest
 

@@ -67,6 +67,12 @@ def no_such_resource() -> ApiError:
     return ApiError(404, "NotFound", "the server could not find the requested resource", {})
 
 
+def nothing_runs(subresource: str) -> ApiError:
+    """Not what a real server says: there the kubelet has the container."""
+    message = f"pods of a FakeKube are only told of, nothing runs in them: there is no {subresource}"
+    return ApiError(501, "NotImplemented", message, {})
+
+
 def already_exists(group: str, plural: str, name: str) -> ApiError:
     message = f'{qualified(group, plural)} "{name}" already exists'
     return ApiError(409, "AlreadyExists", message, _details(name, group, plural))

@@ -11,6 +11,7 @@ from typing import Any, Final
 from .api_error import Object, no_such_resource
 from .resource_types import RESOURCE_TYPES, VERBS, ResourceType, group_versions
 
+OPENAPI_V2: Final = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 AGGREGATED: Final = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 VERSION: Final = {
     "major": "1",
@@ -81,6 +82,8 @@ def api_resources(group: str, version: str) -> Object:
         }
         if each.short_names:
             entry["shortNames"] = list(each.short_names)
+        if each.categories:
+            entry["categories"] = list(each.categories)
         resources.append(entry)
         for name in each.subresources:
             below: Object = {
@@ -112,6 +115,8 @@ def _aggregated(each: ResourceType) -> Object:
     }
     if each.short_names:
         entry["shortNames"] = list(each.short_names)
+    if each.categories:
+        entry["categories"] = list(each.categories)
     if each.subresources:
         entry["subresources"] = [
             {

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from .api import Api
 from .api_error import Object
+from .registry import Registry
 from .resource_types import ENDPOINT_SLICES, ENDPOINTS, NODES, PODS, SERVICES
 from .selectors import matches_labels
 from .store import Change, Key
@@ -28,9 +28,9 @@ Ports = tuple[tuple[tuple[str, Any], ...], ...]
 class EndpointController:
     """`on_change` hears of changes; `reconcile` brings the slices of the services concerned up to date."""
 
-    def __init__(self, api: Api, now: Callable[[], str], suffix: Callable[[], str]) -> None:
-        self._api = api
-        self._store = api.store
+    def __init__(self, registry: Registry, now: Callable[[], str], suffix: Callable[[], str]) -> None:
+        self._registry = registry
+        self._store = registry.store
         self._now = now
         self._suffix = suffix
         self._dirty: dict[tuple[str, str], None] = {}
@@ -168,7 +168,7 @@ class EndpointController:
         if (each.get("endpoints") or []) == endpoints and (each.get("ports") or None) == new_ports:
             return
         metadata = {**each["metadata"], "annotations": {**each["metadata"]["annotations"], _TRIGGER: self._now()}}
-        self._api.update(key, {**each, "metadata": metadata, "endpoints": endpoints or None, "ports": new_ports})
+        self._registry.update(key, {**each, "metadata": metadata, "endpoints": endpoints or None, "ports": new_ports})
 
     def _create_slice(
         self, namespace: str, name: str, service: Object, family: str, endpoints: list[Object], ports: Ports
@@ -199,7 +199,7 @@ class EndpointController:
             "endpoints": endpoints or None,
             "ports": _thawed(ports) if endpoints else None,
         }
-        self._api.create(ENDPOINT_SLICES, namespace, new)
+        self._registry.create(ENDPOINT_SLICES, namespace, new)
 
     def _write_endpoints(self, namespace: str, name: str, service: Object, pods: list[Object]) -> None:
         """The older, deprecated way to say it: one object, pods that end are not in it."""
@@ -226,10 +226,10 @@ class EndpointController:
         body: Object = {"subsets": subsets} if subsets else {}
         if before is None:
             labels = dict(service["metadata"].get("labels") or {})
-            self._api.create(ENDPOINTS, namespace, {"metadata": {"name": name, "labels": labels}, **body})
+            self._registry.create(ENDPOINTS, namespace, {"metadata": {"name": name, "labels": labels}, **body})
         elif (before.get("subsets") or []) != subsets:
             rest = {part: value for part, value in before.items() if part != "subsets"}
-            self._api.update(key, {**rest, **body})
+            self._registry.update(key, {**rest, **body})
 
 
 def _reference(pod: Object) -> Object:

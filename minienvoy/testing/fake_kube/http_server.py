@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from .api import Answer, Api, Request
+from .api import Api
 from .api_error import ApiError, forbidden, too_old, unauthorized
 from .faults import Faults
 from .representation import dump
+from .request import Answer, Request
 from .watch import BOOKMARK_INTERVAL, Watch
 
 if TYPE_CHECKING:

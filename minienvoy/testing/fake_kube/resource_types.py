@@ -41,11 +41,17 @@ class ResourceType:
     def singular(self) -> str:
         return self.kind.lower()
 
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Words that stand for several types: `kubectl get all`."""
+        return ("all",) if self.plural in _ALL else ()
+
 
 _PODS = ("spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "status.phase",
          "status.podIP")  # fmt: skip
 _EVENTS = ("involvedObject.kind", "involvedObject.namespace", "involvedObject.name", "involvedObject.uid", "reason",
            "source", "type")  # fmt: skip
+_ALL = ("pods", "services", "deployments", "replicasets", "horizontalpodautoscalers")
 _GATEWAY = "gateway.networking.k8s.io"
 
 RESOURCE_TYPES: Final = (

@@ -11,8 +11,8 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from .api import Api
 from .api_error import Object
+from .registry import Registry
 from .resource_types import DEPLOYMENTS, NODES, PODS, REPLICA_SETS, ResourceType
 from .store import DELETED, Change, Key
 
@@ -33,7 +33,7 @@ class WorkloadController:
 
     def __init__(
         self,
-        api: Api,
+        registry: Registry,
         dispatcher: Dispatcher,
         now: Callable[[], str],
         suffix: Callable[[], str],
@@ -42,8 +42,8 @@ class WorkloadController:
         start_delay: float,
         end_delay: float,
     ) -> None:
-        self._api = api
-        self._store = api.store
+        self._registry = registry
+        self._store = registry.store
         self._dispatcher = dispatcher
         self._now = now
         self._suffix = suffix
@@ -106,7 +106,7 @@ class WorkloadController:
     def _collect(self, owner: Key) -> None:
         for type in (REPLICA_SETS, PODS):
             for key, each in self._owned(type, owner):
-                self._api.delete(key, each)
+                self._registry.delete(key, each)
 
     def _owner(self, key: Key, each: Object) -> list[Object]:
         return [
@@ -163,10 +163,10 @@ class WorkloadController:
                 "template": {**template, "metadata": {**(template.get("metadata") or {}), "labels": labels}},
             },
         }
-        return Key(REPLICA_SETS, key.namespace, name), self._api.create(REPLICA_SETS, key.namespace, new)
+        return Key(REPLICA_SETS, key.namespace, name), self._registry.create(REPLICA_SETS, key.namespace, new)
 
     def _scale(self, key: Key, each: Object, replicas: int) -> None:
-        self._api.update(key, {**each, "spec": {**each["spec"], "replicas": replicas}})
+        self._registry.update(key, {**each, "spec": {**each["spec"], "replicas": replicas}})
 
     def _write_deployment_status(self, key: Key) -> None:
         deployment = self._store.get(key)
@@ -209,7 +209,7 @@ class WorkloadController:
             self._new_pod(key, each)
         # Those that are not ready go first.
         for pod_key, pod in sorted(pods, key=lambda pair: _is_ready(pair[1]))[: max(0, len(pods) - wanted)]:
-            self._api.delete(pod_key, pod)
+            self._registry.delete(pod_key, pod)
         pods = [pair for pair in self._owned(PODS, key) if "deletionTimestamp" not in pair[1]["metadata"]]
         ready = sum(_is_ready(pod) for _, pod in pods)
         status: Object = {"replicas": len(pods), "observedGeneration": each["metadata"]["generation"]}
@@ -223,7 +223,7 @@ class WorkloadController:
         metadata["name"] = f"{key.name}-{self._suffix()}"
         metadata["generateName"] = f"{key.name}-"
         metadata["ownerReferences"] = self._owner(key, each)
-        self._api.create(PODS, key.namespace, {"metadata": metadata, "spec": dict(template.get("spec") or {})})
+        self._registry.create(PODS, key.namespace, {"metadata": metadata, "spec": dict(template.get("spec") or {})})
 
     # -- pods
 
@@ -234,7 +234,7 @@ class WorkloadController:
         if not pod["spec"].get("nodeName"):
             node = self._next_node(key)
             if node:
-                self._api.update(key, {**pod, "spec": {**pod["spec"], "nodeName": node}})
+                self._registry.update(key, {**pod, "spec": {**pod["spec"], "nodeName": node}})
         elif "deletionTimestamp" in pod["metadata"]:
             grace = float(pod["metadata"].get("deletionGracePeriodSeconds", 30))
             self._later(key, min(grace, self.end_delay), "ends")
@@ -262,14 +262,14 @@ class WorkloadController:
         if pod is None:
             return
         if what == "ends":
-            self._api.delete(key, pod, 0)
+            self._registry.delete(key, pod, 0)
         elif "deletionTimestamp" not in pod["metadata"]:
             self._put_status(key, pod, running(pod, self.address(key.namespace, key.name), ready=True, now=self._now()))
 
     def _put_status(self, key: Key, each: Object, status: Object) -> None:
         current = self._store.get(key)
         if current is not None:
-            self._api.update(key, {**current, "status": status})
+            self._registry.update(key, {**current, "status": status})
 
 
 def running(pod: Object, address: str, *, ready: bool, now: str) -> Object:

@@ -36,6 +36,10 @@ READ_FOR = {
     "network/dns.py": ("extensions/network/dns_resolver/cares.py",),
     "network/transport_socket.py": ("server/listener.py",),
     "server/filter_chain_factory.py": ("config/extension.py",),
+    "tracing/connection_manager_tracing.py": (
+        "extensions/filters/network/http_connection_manager.py",
+        "config/extension.py",
+    ),
     "router/config.py": ("extensions/filters/network/http_connection_manager.py", "router/retry_policy.py"),
     "router/retry_policy.py": ("config/extension.py", "router/reset_header.py"),
     "router/route_entry.py": (
@@ -111,8 +115,7 @@ READ_FOR = {
 NOT_READ = {
     ("router/header_parser.py", "raw_value"): "Envoy ignores it too",
     ("extensions/clusters/dynamic_forward_proxy.py", "allow_coalesced_connections"): "only as it is by default",
-    ("extensions/transport_sockets/proxy_protocol.py", "allow_unspecified_address"): "only as it is by default",
-    ("extensions/transport_sockets/tls/cert_validator.py", "system_root_certs"): "always refused",
+    ("tracing/custom_tag.py", "value_type"): "only as it is by default",
     ("matchers/header.py", "exact_match"): "by the name that WhichOneof gives",
     ("matchers/header.py", "prefix_match"): "by the name that WhichOneof gives",
     ("matchers/header.py", "suffix_match"): "by the name that WhichOneof gives",

@@ -15,7 +15,7 @@ HCM = f"{TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager
 ROUTER = {"name": "router", "typed_config": {"@type": f"{TYPES}.filters.http.router.v3.Router"}}
 CORS = {"name": "cors", "typed_config": {"@type": f"{TYPES}.filters.http.cors.v3.Cors"}}
 TLS = {"name": "tls", "typed_config": {"@type": f"{TYPES}.transport_sockets.alts.v3.Alts", "handshaker_service": "x"}}
-CHECKS = {"validation_context": {"system_root_certs": {}}}
+CHECKS = {"validation_context": {"ca_certificate_provider_instance": {"instance_name": "x"}}}
 
 
 @pytest.fixture(autouse=True)
@@ -64,10 +64,10 @@ def test_filters_that_nobody_knows_are_left_out_of_their_list() -> None:
 
 def test_fields_inside_any_are_reached_and_the_rest_stays() -> None:
     route = {"name": "x", "route": {"cluster": "c", "timeout": "3s", "cors": {}}}
-    message = listener(manager([ROUTER], route, tracing={}, via="me"))
+    message = listener(manager([ROUTER], route, typed_header_validation_config={"name": "x"}, via="me"))
     assert left(message) == []
     found = manager_of(message)
-    assert (found.via, found.HasField("tracing")) == ("me", False)
+    assert (found.via, found.HasField("typed_header_validation_config")) == ("me", False)
     (kept,) = found.route_config.virtual_hosts[0].routes
     assert kept.route.timeout.seconds == 3
     assert kept.name == "x"
@@ -90,7 +90,9 @@ def test_no_check_of_a_peer_is_left_out() -> None:
     context = {"@type": f"{TYPES}.transport_sockets.tls.v3.DownstreamTlsContext", "common_tls_context": CHECKS}
     message = listener(manager([ROUTER]), transport_socket={"name": "tls", "typed_config": context})
     (kept,) = left(message)
-    assert kept.path.endswith("transport_socket.typed_config.common_tls_context.validation_context.system_root_certs")
+    assert kept.path.endswith(
+        "transport_socket.typed_config.common_tls_context.validation_context.ca_certificate_provider_instance"
+    )
 
 
 def test_a_network_filter_that_nobody_knows_stays() -> None:
@@ -109,9 +111,14 @@ def test_nothing_is_touched_where_everything_is_honoured() -> None:
 
 
 def test_typed_struct_becomes_what_it_stands_for_when_something_is_left_out() -> None:
-    value = {"stat_prefix": "x", "tracing": {}, "route_config": {}, "http_filters": [ROUTER]}
+    value = {
+        "stat_prefix": "x",
+        "typed_header_validation_config": {"name": "x"},
+        "route_config": {},
+        "http_filters": [ROUTER],
+    }
     struct = {"@type": "type.googleapis.com/xds.type.v3.TypedStruct", "type_url": HCM, "value": value}
     message = listener(struct)
     assert left(message) == []
     assert manager_of(message).stat_prefix == "x"
-    assert not manager_of(message).HasField("tracing")
+    assert not manager_of(message).HasField("typed_header_validation_config")

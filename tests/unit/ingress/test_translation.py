@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from functools import cache
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from minienvoy.ingress.objects import (
     SECRETS,
     SERVICES,
 )
+from minienvoy.testing import ca
 
 RESOURCES = {
     "Gateway": GATEWAYS,
@@ -154,15 +156,24 @@ def secret(name: str, **data: str) -> str:
     return yaml.safe_dump({"kind": "Secret", "metadata": {"name": name}, "data": encoded})
 
 
+@cache
+def pem() -> tuple[str, str]:
+    """A certificate and its key."""
+    issued = ca().issue("a.test")
+    chain, key = (each if isinstance(each, str) else each.decode() for each in (issued.certificate, issued.private_key))
+    return chain, key
+
+
 def test_tls_of_an_ingress_shows_the_secrets_certificate() -> None:
+    cert, key = pem()
     text = INGRESS.replace("  rules:", "  tls: [{hosts: [a.test], secretName: cert}]\n  rules:")
-    model, values = translated(f"{text}---\n{secret('cert', tls_crt='CHAIN', tls_key='KEY')}")
+    model, values = translated(f"{text}---\n{secret('cert', tls_crt=cert, tls_key=key)}")
     plain, secure = values["static_resources"]["listeners"]
     assert (plain["name"], secure["name"]) == ("http-8080", "https-8443")
     (chain,) = secure["filter_chains"]
     assert chain["filter_chain_match"] == {"server_names": ["a.test"]}
     shown = chain["transport_socket"]["typed_config"]["common_tls_context"]["tls_certificates"][0]
-    assert shown["certificate_chain"] == {"inline_string": "CHAIN"}
+    assert shown["certificate_chain"] == {"inline_string": cert}
     assert notes(model) == []
 
 
@@ -175,6 +186,7 @@ def test_tls_of_an_ingress_shows_the_secrets_certificate() -> None:
             "kind: Secret\nmetadata: {name: cert}\ndata: {tls.crt: '!', tls.key: YQ==}",
             "tls.crt is not base64 of a PEM text",
         ),
+        (secret("cert", tls_crt="a", tls_key="b"), "tls.crt and tls.key can not be used: they are no PEM texts"),
     ],
 )
 def test_a_secret_that_can_not_be_used_is_noted(made: str, problem: str) -> None:
@@ -339,15 +351,17 @@ def test_weights_timeouts_and_what_is_missing() -> None:
     model, values = translated(route(f"[{{{backends}, timeouts: {{request: 1m30s, backendRequest: 500ms}}}}]"))
     assert routes(values)["a.test"][0][1] == {
         "weighted_clusters": {
-            "clusters": [{"name": "default/a:80", "weight": 3}, {"name": "default/b:81", "weight": 1}]
+            "clusters": [
+                {"name": "default/a:80", "weight": 3},
+                {"name": "default/b:81", "weight": 1},
+                {"name": "no backend", "weight": 1},
+            ]
         },
+        "cluster_not_found_response_code": "INTERNAL_SERVER_ERROR",
         "timeout": "90.000s",
         "retry_policy": {"per_try_timeout": "0.500s"},
     }
-    assert notes(model) == [
-        "HTTPRoute default/r: spec.rules[0].backendRefs[2]: there is no Service default/c",
-        "HTTPRoute default/r: spec.rules[0].backendRefs: 1 parts of the weight have no backend, and go to the others",
-    ]
+    assert notes(model) == ["HTTPRoute default/r: spec.rules[0].backendRefs[2]: there is no Service default/c"]
 
 
 def test_without_a_backend_the_answer_is_500() -> None:

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from minienvoy.network.address import Address
-from minienvoy.network.proxy_protocol_header import ProxyHeader, header_of, proxy_protocol_v1, proxy_protocol_v2
+from minienvoy.network.proxy_protocol_header import (
+    ProxyHeader,
+    header_of,
+    proxy_protocol_v1,
+    proxy_protocol_v2,
+    with_a_place,
+)
 from minienvoy.stream_info import ConnectionInfo
 
 CLIENT, SERVER = Address.ip("127.0.0.1", 52218), Address.ip("10.0.0.2", 44083)
@@ -38,9 +44,12 @@ def test_tlvs_follow_the_addresses():
     assert header[28:] == b"\x02\0\x05hello\xe0\0\0"
 
 
-def test_tlvs_that_are_too_long_for_a_header_are_refused():
-    with pytest.raises(ValueError, match="too long"):
-        proxy_protocol_v2(Address("1.2.3.4", 1), Address("5.6.7.8", 2), [(2, b"x" * 65530)])
+def test_tlvs_that_a_header_has_no_place_for_are_left_out():
+    large, small = (2, b"x" * 65_490), (3, b"y")
+    assert with_a_place([large, large, small]) == [large, small]
+    assert len(proxy_protocol_v2(Address.ip("::1", 1), Address.ip("::2", 2), [large, small])) == 16 + 36 + 65_493 + 4
+    with pytest.raises(OverflowError):
+        proxy_protocol_v2(CLIENT, SERVER, [large, large])
 
 
 def test_what_a_client_has_told_comes_before_its_own_address():

@@ -15,7 +15,8 @@ from ....http.http1.selection import client_codec
 from ....router.router import Router
 from ....router.router_config import RouterConfig
 from ....router.upstream_log import UpstreamLogs
-from ....server.factory_context import FactoryContext, ServerContext
+from ....server.factory_context import FactoryContext
+from ....server.upstream_codecs import UpstreamCodecs
 
 CONFIG_TYPE = "envoy.extensions.filters.http.router.v3.Router"
 
@@ -26,7 +27,7 @@ honours(
     "strict_check_headers",
     "suppress_envoy_headers",
     "upstream_log",
-    ignored={"start_child_span": "there is no tracing yet, so there are no spans"},
+    "start_child_span",
 )
 
 
@@ -39,7 +40,7 @@ def create_router(config: Any, context: FactoryContext) -> HttpFilterFactory:
     settings = RouterConfig(
         context.server.cluster_manager,
         context.http_scope.struct(RouterStats),
-        _MakeCodec(server),
+        UpstreamCodecs(server),
         server.random.stream("router.retry"),
         server.runtime,
         suppress_envoy_headers=config.suppress_envoy_headers,
@@ -49,26 +50,12 @@ def create_router(config: Any, context: FactoryContext) -> HttpFilterFactory:
         dynamic_stats=not config.HasField("dynamic_stats") or config.dynamic_stats.value,
         zone=server.node.locality.zone,
         overload=context.overload,
+        start_child_span=config.start_child_span,
     )
+    if context.traced:
+        settings.trace_attempts()
     # As a `partial`, but the interpreter calls a bound method more quickly, and this is done for each request.
     return MethodType(Router, settings)
-
-
-class _MakeCodec:
-    """Makes HTTP/1 codecs for upstream connections, and tells those who make others whether bytes are counted.
-
-    Asked at each connection: a format that is compiled later may be the first that wants to know.
-    """
-
-    def __init__(self, server: ServerContext) -> None:
-        self._server = server
-
-    def __call__(self, *arguments: Any) -> Any:
-        return client_codec(self._server.http1_codec, self._server.byte_meters)(*arguments)
-
-    @property
-    def counts_bytes(self) -> bool:
-        return self._server.byte_meters
 
 
 def _upstream_logs(config: Any, context: FactoryContext) -> UpstreamLogs | None:

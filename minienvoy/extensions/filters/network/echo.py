@@ -19,14 +19,11 @@ class EchoFilter(ReadFilter, ConnectionCallbacks):
     """Reads no faster than the peer takes its own bytes back."""
 
     def on_new_connection(self) -> FilterStatus:
-        self.connection.half_close = True
         self.connection.add_callbacks(self)
         return FilterStatus.CONTINUE
 
     def on_data(self, data: bytes, end_stream: bool) -> FilterStatus:
         self.connection.write(data)
-        if end_stream:
-            self.connection.write_half_close()
         return FilterStatus.STOP_ITERATION
 
     def on_above_write_buffer_high_watermark(self) -> None:

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any, Final
 
+from ....config.api import type_of, unpack
 from ....config.extension import create_extensions
-from ....config.fields import forbids, honours
+from ....config.fields import declared_in, forbids, honours
 from ....errors import ConfigError
 from ....http.active_stream import ActiveStream
 from ....http.codec_stats import Http1CodecStats, Http2CodecStats
@@ -35,8 +36,9 @@ from ....http.http1.settings import Http1Settings
 from ....http.http2.settings import Http2Settings
 from ....http.original_ip_detection import ORIGINAL_IP_DETECTION
 from ....http.proxy_status import ProxyStatus
-from ....http.request_id import is_uuid_request_id, request_id_maker
+from ....http.request_id import REQUEST_ID, RequestIdSettings, request_id_maker
 from ....http.shedding_stream import SheddingFilteredStream, SheddingStream
+from ....http.traced_stream import SheddingTracedStream, TracedStream
 from ....matchers.string import compile_string_matcher
 from ....network.filter import NETWORK_FILTERS, NetworkFilterFactory
 from ....router.config import RouteConfig
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from ....http.local_reply import LocalReply
     from ....network.connection import Connection
     from ....stats.store import Scope
+    from ....tracing.connection_manager_tracing import ConnectionManagerTracing
 
 CONFIG_TYPE: Final = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 
@@ -111,8 +114,8 @@ honours(
     "upgrade_configs",
     "forward_client_cert_details",
     "set_current_client_cert_details",
-    when={"request_id_extension": lambda config: is_uuid_request_id(config.request_id_extension)},
-    skips={"request_id_extension": lambda config: True},
+    "tracing",
+    "request_id_extension",
     values={
         "codec_type": ("AUTO", "HTTP1", "HTTP2"),
     },
@@ -122,6 +125,8 @@ honours(
         "represent_ipv4_remote_address_as_ipv4_mapped_ipv6": "Envoy was seen to forward and log the same addresses",
     },
 )
+honours("envoy.extensions.filters.network.http_connection_manager.v3.RequestIDExtension", "typed_config")
+declared_in("minienvoy.tracing.connection_manager_tracing", f"{CONFIG_TYPE}.Tracing")
 honours(
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.InternalAddressConfig",
     "unix_sockets",
@@ -188,6 +193,7 @@ _STREAM_CLASSES: Final = {
     (True, True): SheddingStream,
     (False, True): SheddingFilteredStream,
 }
+_TRACED_CLASSES: Final = {False: TracedStream, True: SheddingTracedStream}
 """By whether there is only the filter that answers, and whether there is an overload manager."""
 
 
@@ -240,8 +246,10 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
     overload = context.overload if config.stat_prefix != "admin" else None
     internal = config.internal_address_config if config.HasField("internal_address_config") else None
     filters_context = context.for_http_filters(http_scope)
+    filters_context.traced = config.HasField("tracing")
     filter_chain = create_filter_chain(config.http_filters, filters_context, f"{join}http_filters")
     upgrade_chains = create_upgrade_filter_chains(config.upgrade_configs, filters_context, f"{join}upgrade_configs")
+    request_id = _request_id_settings(config, f"{join}request_id_extension")
     only_terminal = filter_chain.plain and not upgrade_chains
     only_terminal = only_terminal and filter_chain.terminal_name not in route_config.switched_filters
     compiled = ConnectionManagerConfig(
@@ -251,7 +259,13 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         listener_stats=listener_stats,
         tracing_stats=tracing_stats,
         filter_chain=filter_chain,
-        stream_class=_STREAM_CLASSES[only_terminal, overload is not None],
+        stream_class=(
+            _TRACED_CLASSES[overload is not None]
+            if config.HasField("tracing")
+            else _STREAM_CLASSES[only_terminal, overload is not None]
+        ),
+        tracing=_tracing(config, context, request_id, f"{join}tracing"),
+        packs_trace_reason=request_id.packs_trace_reason,
         route_config=route_config,
         make_codec=_codec_maker(config, context),
         http1=_http1_settings(config, common, http1, f"{join}http_protocol_options"),
@@ -345,6 +359,44 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
             recorder = RouteResolutionRecorder(http_scope.struct(RouteResolutionStats))
             compiled.access_logs = (*compiled.access_logs, recorder)
     return compiled
+
+
+def _request_id_settings(config: Any, path: str) -> RequestIdSettings:
+    extension = config.request_id_extension
+    if not extension.typed_config.type_url:
+        return RequestIdSettings()
+    found = REQUEST_ID.find(type_of(extension.typed_config), f"{path}.typed_config")
+    return found.factory(unpack(extension.typed_config, f"{path}.typed_config", validate=True))
+
+
+def _tracing(
+    config: Any, context: FactoryContext, request_id: RequestIdSettings, path: str
+) -> ConnectionManagerTracing | None:
+    if not config.HasField("tracing"):
+        return None
+    from ....tracing.connection_manager_tracing import ConnectionManagerTracing
+    from ....tracing.tracer_manager import TracerManager
+
+    server, tracer, provider = context.server, None, config.tracing.provider
+    if not config.tracing.HasField("provider"):
+        provider = server.default_tracing
+    if provider is not None:
+        if server.tracers is None:
+            server.tracers = TracerManager()
+        tracer = server.tracers.get_or_create(provider, f"{path}.provider", server)
+    return ConnectionManagerTracing(
+        config.tracing,
+        path,
+        tracer=tracer,
+        egress=context.traffic_direction == "OUTBOUND",
+        runtime=server.runtime,
+        draw=_random_integer(server.random.stream(f"http.{config.stat_prefix}.tracing").getrandbits),
+        node=server.node,
+        decided_by_request_id=request_id.decides_on_tracing,
+        packs_reason=request_id.packs_trace_reason,
+        sources=server,
+        spans=server.spans,
+    )
 
 
 def _codec_maker(config: Any, context: FactoryContext) -> Callable[[ConnectionManager, bytes], ServerConnection]:

@@ -133,6 +133,8 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
         connecting, self._connecting = self._connecting, None
         if connecting is not None:
             connecting.cancel()
+        if self.connection.bytes_kept_back:
+            self._stats.downstream_cx_rx_bytes_total += self.connection.bytes_kept_back
         if self._upstream is not None:
             self._upstream.on_downstream_closed(event)
         self._log(AccessLogType.TCP_CONNECTION_END)
@@ -183,6 +185,8 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
                 stats.upstream_cx_none_healthy += 1
                 self._give_up(NO_HEALTHY_UPSTREAM, ResponseFlag.NO_HEALTHY_UPSTREAM)
                 return
+            if self._config.proxy_tlvs is not None and not self._attempts:
+                self._config.proxy_tlvs.add_to(self.connection.info, self._stream_info)
             self._attempts += 1
             self._stream_info.attempt_count = self._attempts
             now = self.connection.dispatcher.monotonic_time()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ....event.random import RandomStream
     from ....server.factory_context import FactoryContext
     from ....stream_info import StreamInfo
+    from ...common.proxy_protocol_tlvs import TlvsOfTcpProxy
     from .tcp_proxy_tunneling_config import TunnelingConfig
 
 TYPE: Final = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
@@ -43,10 +44,13 @@ honours(
     "max_downstream_connection_duration_jitter_percentage",
     "max_early_data_bytes",
     "tunneling_config",
+    "proxy_protocol_tlvs",
+    "proxy_protocol_tlv_merge_policy",
     values={"upstream_connect_mode": ("IMMEDIATE", "ON_DOWNSTREAM_DATA")},
     whole=("metadata_match",),
 )
 declared_in("minienvoy.extensions.filters.network.tcp_proxy_tunneling_config", f"{TYPE}.TunnelingConfig")
+declared_in("minienvoy.extensions.common.proxy_protocol_tlvs", "envoy.config.core.v3.TlvEntry")
 honours(f"{TYPE}.WeightedCluster", "clusters")
 honours(f"{TYPE}.WeightedCluster.ClusterWeight", "name", "weight", whole=("metadata_match",))
 honours(
@@ -108,6 +112,7 @@ class TcpProxyConfig:
         hash_method: what balancers that hash go by; None if nothing is told.
         max_early_data: bytes; None connects upstream before the client has sent anything.
         tunneling: how the upstream is asked for a tunnel; None if it is connected to.
+        proxy_tlvs: what upstreams are told in their PROXY header besides; None for nothing.
         connect_on_data: connect when the client has sent something (`upstream_connect_mode`).
     """
 
@@ -128,6 +133,7 @@ class TcpProxyConfig:
     max_early_data: int
     hash_method: Callable[[StreamInfo], int | None] | None = None
     tunneling: TunnelingConfig | None = None
+    proxy_tlvs: TlvsOfTcpProxy | None = None
 
     @classmethod
     def from_proto(cls, config: Any, context: FactoryContext) -> TcpProxyConfig:
@@ -157,6 +163,7 @@ class TcpProxyConfig:
             config.max_early_data_bytes.value,
             _hash_method(config.hash_policy),
             _tunneling(config, context),
+            _proxy_tlvs(config, context),
         )
 
     def pick_route(self) -> TcpRoute:
@@ -230,6 +237,15 @@ def _connects_on_data(config: Any) -> bool:
             "max_early_data_bytes must be set when upstream_connect_mode is not IMMEDIATE", "max_early_data_bytes"
         )
     return True
+
+
+def _proxy_tlvs(config: Any, context: FactoryContext) -> TlvsOfTcpProxy | None:
+    if not config.proxy_protocol_tlvs:
+        return None
+    from ...common.proxy_protocol_tlvs import AddedTlvs, TlvsOfTcpProxy
+
+    added = AddedTlvs(config.proxy_protocol_tlvs, "proxy_protocol_tlvs", context.server)
+    return TlvsOfTcpProxy(added, config.proxy_protocol_tlv_merge_policy)
 
 
 def _access_logs(configs: Any, context: FactoryContext) -> tuple[AccessLog, ...]:

@@ -23,8 +23,8 @@ from ....network.ssl_socket import BAD_CERTIFICATE_HASH_VALUE, CERTIFICATE_UNKNO
 from ....network.ssl_stats import SslStats
 from ....network.x509 import DNS, EMAIL, IP, OTHER_NAME, URI, Certificate, certificates_of
 from ....registry import Registry
+from .system_authorities import system_authorities
 
-_NO_SYSTEM_ROOTS: Final = "Envoy verifies nothing for it; name the system's bundle in trusted_ca"
 _TYPE: Final = "envoy.extensions.transport_sockets.tls.v3"
 _CRL_BEGIN: Final = b"-----BEGIN X509 CRL-----"
 VERIFY_TRUST_CHAIN, ACCEPT_UNTRUSTED = 0, 1
@@ -35,6 +35,7 @@ SAN_TYPES: Final = {1: EMAIL, 2: DNS, 3: URI, 4: IP, 5: OTHER_NAME}
 honours(
     f"{_TYPE}.CertificateValidationContext",
     "trusted_ca",
+    "system_root_certs",
     "verify_certificate_spki",
     "verify_certificate_hash",
     "match_typed_subject_alt_names",
@@ -46,7 +47,6 @@ honours(
     "max_verify_depth",
     "custom_validator_config",
     "watched_directory",
-    when={"system_root_certs": lambda config: _NO_SYSTEM_ROOTS},
     ignored={
         "suppress_client_ca_list": "the list is a hint to clients; it is not sent",
         "require_signed_certificate_timestamp": "Envoy does not look at it either",
@@ -63,13 +63,14 @@ class CertValidator:
     """A compiled validation context; without one nothing is verified.
 
     Attributes:
-        authorities: the certificates in `trusted_ca`; `source` is where they come from.
+        authorities: the certificates in `trusted_ca`, or the system's; `source` is where they come from.
         trusted_ca, crl: PEM; empty if there is none.
         verifies_chain: OpenSSL is to verify the chain in the handshake.
         accepts_untrusted: a peer whose certificate is not good is let in.
         wants_certificate: there is something to check a peer's certificate against.
         requires_certificate: a client without one is not let in, whatever else is configured.
         max_depth: of the chain; None for any.
+        settings: the configuration, without what is in `trusted_ca` and `crl`.
     """
 
     def __init__(self, config: Any, stats: SslStats, path: str) -> None:
@@ -85,13 +86,24 @@ class CertValidator:
         self.authorities: tuple[Certificate, ...] = ()
         self.source = ""
         self.max_depth: int | None = None
+        self.settings = b""
         if config is None:
             self.verifies_chain = self.wants_certificate = self.requires_certificate = False
             return
+        settings = type(config)()
+        settings.CopyFrom(config)
+        for field in ("trusted_ca", "crl", "watched_directory"):
+            settings.ClearField(field)
+        self.settings = settings.SerializeToString(deterministic=True)
         if config.HasField("max_verify_depth"):
             self.max_depth = config.max_verify_depth.value
-        if config.HasField("trusted_ca"):
+        self.source = config.trusted_ca.filename or "<inline>"
+        trusts_somebody = config.HasField("trusted_ca")
+        if trusts_somebody:
             self.trusted_ca = read_data_source(config.trusted_ca, f"{path}.trusted_ca")
+        elif config.HasField("system_root_certs"):
+            trusts_somebody = True
+            self.source, self.trusted_ca = system_authorities(f"{path}.system_root_certs")
         if config.HasField("crl"):
             self.crl = read_data_source(config.crl, f"{path}.crl")
             if _CRL_BEGIN not in self.crl:
@@ -102,8 +114,7 @@ class CertValidator:
         self._hashes = frozenset(_hash(each, path) for each in config.verify_certificate_hash)
         self._keys = frozenset(_key(each, path) for each in config.verify_certificate_spki)
         self.add_matchers(config, path)
-        self.source = config.trusted_ca.filename or "<inline>"
-        if config.HasField("trusted_ca"):
+        if trusts_somebody:
             try:
                 self.authorities = tuple(certificates_of(self.trusted_ca))
             except (ValueError, IndexError):
@@ -213,15 +224,16 @@ def _matchers(config: Any, path: str) -> Iterable[SanMatcher]:
         where = f"{path}.match_typed_subject_alt_names[{at}]"
         if each.san_type not in SAN_TYPES:
             raise ConfigError("unhandled value for san_type", f"{where}.san_type")
-        yield _matcher(each.matcher, f"{where}.matcher", SAN_TYPES[each.san_type], each.oid)
+        yield compile_san_matcher(each.matcher, f"{where}.matcher", SAN_TYPES[each.san_type], each.oid)
     if not typed:
         # Of those that say no type each stands for four.
         for at, matcher in enumerate(config.match_subject_alt_names):
             for kind in (DNS, URI, EMAIL, IP):
-                yield _matcher(matcher, f"{path}.match_subject_alt_names[{at}]", kind)
+                yield compile_san_matcher(matcher, f"{path}.match_subject_alt_names[{at}]", kind)
 
 
-def _matcher(matcher: Any, path: str, kind: int, oid: str = "") -> SanMatcher:
+def compile_san_matcher(matcher: Any, path: str, kind: int, oid: str = "") -> SanMatcher:
+    """Of a certificate's names of one kind (`SAN_TYPES`); raises ConfigError as string matchers do."""
     if kind == OTHER_NAME and not oid:
         raise ConfigError("Failed to create string SAN matcher", path, remedy="OTHER_NAME needs an oid")
     if kind == DNS and matcher.WhichOneof("match_pattern") == "exact":

@@ -20,14 +20,14 @@ from ....network.x509 import Certificate
 from .cert_validator import CertValidator, create_validator
 from .certificate import TlsCertificate, read_certificates
 from .key_log import KeyLog
-from .tls_parameters import TlsParameters
+from .native_context import native
+from .tls_parameters import ALLOW_CLIENT_RENEGOTIATION, TlsParameters
 
 if TYPE_CHECKING:
     from ....network.connection import Connection
     from .openssl_context import OpenSslContext
 
 _TYPE: Final = "envoy.extensions.transport_sockets.tls.v3"
-_OP_PRIORITIZE_CHACHA: Final = 1 << 21
 _CURVES: Final = {"P-256": "prime256v1", "P-384": "secp384r1", "P-521": "secp521r1", "X25519": "X25519"}
 _PARTIAL_CHAIN, _NO_CHECK_TIME = ssl.VerifyFlags(0x80000), ssl.VerifyFlags(0x200000)
 
@@ -65,6 +65,7 @@ class TlsContext:
     """
 
     server_side: bool
+    may_renegotiate = False
     secure = True
     wants_proxy_header = False
 
@@ -103,10 +104,11 @@ class TlsContext:
         certificates: Sequence[TlsCertificate],
         alpn: Sequence[str],
         *,
+        ciphers: Sequence[str] = (),
         client_order: bool = False,
         renegotiates: bool = False,
     ) -> OpenSslContext:
-        """One of pyOpenSSL's.
+        """One of pyOpenSSL's; `ciphers` in another order than the first.
 
         Raises:
             ConfigError: OpenSSL does not take something.
@@ -120,6 +122,7 @@ class TlsContext:
             self.validator,
             self.where,
             server_side=self.server_side,
+            ciphers=ciphers,
             client_order=client_order,
             renegotiates=renegotiates,
         )
@@ -127,8 +130,11 @@ class TlsContext:
             context.log_keys(self.key_log)
         return context
 
-    def plain_context(self, certificates: Sequence[TlsCertificate], alpn: Sequence[str]) -> ssl.SSLContext:
-        """One of Python's own, with at most one certificate of each kind of key.
+    def plain_context(
+        self, certificates: Sequence[TlsCertificate], alpn: Sequence[str], ciphers: Sequence[str] = ()
+    ) -> ssl.SSLContext:
+        """One of Python's own, with at most one certificate of each kind of key; `ciphers` in another order than the
+        first.
 
         Raises:
             ConfigError: OpenSSL does not take something.
@@ -144,16 +150,11 @@ class TlsContext:
             context.maximum_version = ssl.TLSVersion(parameters.highest)
         except ValueError as error:
             raise ConfigError(f"the TLS version can not be had: {error}", where) from None
-        context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
-        context.options |= _OP_PRIORITIZE_CHACHA
-        _set_ciphers(context, parameters, f"{where}.cipher_suites")
-        if parameters.curve:
-            try:
-                context.set_ecdh_curve(_CURVES.get(parameters.curve, parameters.curve))
-            except ValueError:
-                raise ConfigError(
-                    f"Failed to initialize ECDH curves {parameters.curve}", f"{where}.ecdh_curves"
-                ) from None
+        context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
+        # OpenSSL would refuse a client that begins anew, and go on; `ServerContext` ends the connection.
+        context.options |= ALLOW_CLIENT_RENEGOTIATION if self.server_side else ssl.OP_NO_RENEGOTIATION
+        _set_ciphers(context, ciphers or parameters.ciphers, parameters.is_old, f"{where}.cipher_suites")
+        _set_algorithms(context, parameters, where)
         if alpn:
             context.set_alpn_protocols(list(alpn))
         for certificate in certificates:
@@ -177,8 +178,7 @@ def _shown_certificates(
     return ShownCertificates(authorities, [(each.source, each.certificate) for each in own])
 
 
-def _set_ciphers(context: ssl.SSLContext, parameters: TlsParameters, path: str) -> None:
-    names = parameters.ciphers
+def _set_ciphers(context: ssl.SSLContext, names: Sequence[str], is_old: bool, path: str) -> None:
     rejected = []
     for name in names:
         try:
@@ -191,7 +191,31 @@ def _set_ciphers(context: ssl.SSLContext, parameters: TlsParameters, path: str) 
             f"The following ciphers were rejected when tried individually: {', '.join(rejected)}",
             path,
         )
-    context.set_ciphers(":".join(names) + (":@SECLEVEL=0" if parameters.is_old else ""))
+    context.set_ciphers(":".join(names) + (":@SECLEVEL=0" if is_old else ""))
+
+
+def _set_algorithms(context: ssl.SSLContext, parameters: TlsParameters, path: str) -> None:
+    """Curves and signature algorithms; Python's `ssl` itself can choose one curve or leave it to the library."""
+    told = native(context)
+    refused = False
+    if told is not None:
+        refused = not told.set_curves(parameters.curves)
+    elif parameters.curve:
+        try:
+            context.set_ecdh_curve(_CURVES.get(parameters.curve, parameters.curve))
+        except ValueError:
+            refused = True
+    if refused:
+        raise ConfigError(f"Failed to initialize ECDH curves {':'.join(parameters.curves)}", f"{path}.ecdh_curves")
+    if told is None:
+        return
+    algorithms = parameters.signature_algorithms
+    if algorithms and not told.set_signature_algorithms(algorithms):
+        raise ConfigError(
+            f"Failed to initialize TLS signature algorithms {':'.join(algorithms)}", f"{path}.signature_algorithms"
+        )
+    if parameters.ciphers_13:
+        told.set_ciphersuites(parameters.ciphers_13)
 
 
 def _load_trusted(context: ssl.SSLContext, validator: CertValidator, path: str) -> None:

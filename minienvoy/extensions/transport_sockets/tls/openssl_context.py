@@ -18,7 +18,8 @@ from OpenSSL import SSL, crypto
 
 from ....errors import ConfigError
 from ....network.memory_file import MemoryFile
-from ....network.openssl_session import LIBRARY, OpenSslSession, verify_callback
+from ....network.openssl_session import FFI, LIBRARY, OpenSslSession, verify_callback
+from .tls_parameters import ALLOW_CLIENT_RENEGOTIATION
 
 if TYPE_CHECKING:
     from .cert_validator import CertValidator
@@ -28,11 +29,9 @@ if TYPE_CHECKING:
 
 _NO_CHECK_TIME: Final = 0x200000
 _SESSION_CONTEXT: Final = b"minienvoy"
-_OPTIONS: Final = SSL.OP_NO_COMPRESSION | 1 << 21
-"""The last one: chacha20 for clients that prefer it (`SSL_OP_PRIORITIZE_CHACHA`)."""
 _MAX_TIMEOUT: Final = 2**31 - 1
 
-OnServerName = Callable[[Any, str, Any], None]
+OnServerName = Callable[[Any, str, Any], "int | None"]
 
 
 class OpenSslContext:
@@ -52,10 +51,12 @@ class OpenSslContext:
         path: str,
         *,
         server_side: bool,
+        ciphers: Sequence[str] = (),
         client_order: bool = False,
         renegotiates: bool = False,
     ) -> None:
-        """`client_order`: the client's order of cipher suites counts; `renegotiates`: the peer may begin anew.
+        """`ciphers`: in another order than the first; `client_order`: the client's order of cipher suites counts;
+        `renegotiates`: the peer may begin anew.
 
         Raises:
             ConfigError: OpenSSL does not take something.
@@ -64,16 +65,15 @@ class OpenSslContext:
         self.refuses_untrusted = validator.verifies_chain and not validator.accepts_untrusted
         self.minienvoy_certificates = tuple(certificates)
         self._server_side = server_side
-        self._on_server_name: OnServerName | None = None
         native = self.native
         native.set_options(
-            _OPTIONS
+            SSL.OP_NO_COMPRESSION
             | (0 if client_order else SSL.OP_CIPHER_SERVER_PREFERENCE)
-            | (0 if renegotiates else SSL.OP_NO_RENEGOTIATION)
+            | (ALLOW_CLIENT_RENEGOTIATION if server_side else 0 if renegotiates else SSL.OP_NO_RENEGOTIATION)
         )
         native.set_min_proto_version(parameters.lowest)
         native.set_max_proto_version(parameters.highest)
-        self._set_algorithms(parameters, f"{path}.tls_params")
+        self._set_algorithms(parameters, ciphers or parameters.ciphers, f"{path}.tls_params")
         self._protocols = [each.encode("latin-1") for each in alpn]
         if server_side:
             native.set_session_id(_SESSION_CONTEXT)
@@ -120,9 +120,19 @@ class OpenSslContext:
             self.native.set_timeout(min(int(timeout), _MAX_TIMEOUT))
 
     def call_on_server_name(self, callback: OnServerName) -> None:
-        """`callback(session, name, context)` may set the session's context."""
-        self._on_server_name = callback
-        self.native.set_tlsext_servername_callback(self._server_name)
+        """`callback(session, name, context)` may set the session's context, or answer with an alert."""
+
+        def on_name(handle: Any, alert: Any, _: Any) -> int:
+            connection = SSL.Connection._reverse_mapping[handle]
+            name = connection.get_servername()
+            number = callback(connection.get_app_data(), name.decode("latin-1") if name else "", self)
+            if number is None:
+                return 0
+            alert[0] = number
+            return int(LIBRARY.SSL_TLSEXT_ERR_ALERT_FATAL)
+
+        self._name_callback = FFI.callback("int (*)(SSL *, int *, void *)", on_name)
+        LIBRARY.SSL_CTX_set_tlsext_servername_callback(self.native._context, self._name_callback)
 
     def call_for_staple(self, staple: Callable[[bytes], bytes | None]) -> None:
         """`staple(DER of the certificate that is shown)`, when a client asks; None for none."""
@@ -142,20 +152,15 @@ class OpenSslContext:
 
     # -- inside
 
-    def _server_name(self, connection: Any) -> None:
-        name = connection.get_servername()
-        if self._on_server_name is not None:
-            self._on_server_name(connection.get_app_data(), name.decode("latin-1") if name else "", self)
-
     def _select_protocol(self, connection: Any, offered: list[bytes]) -> Any:
         for each in self._protocols:
             if each in offered:
                 return each
         return SSL.NO_OVERLAPPING_PROTOCOLS
 
-    def _set_algorithms(self, parameters: TlsParameters, path: str) -> None:
+    def _set_algorithms(self, parameters: TlsParameters, ciphers: Sequence[str], path: str) -> None:
         native, lib = self.native, LIBRARY
-        names = ":".join(parameters.ciphers)
+        names = ":".join(ciphers)
         try:
             native.set_cipher_list((names + (":@SECLEVEL=0" if parameters.is_old else "")).encode())
         except SSL.Error:

@@ -32,6 +32,7 @@ honours(
     "validation_context_sds_secret_config",
     "combined_validation_context",
 )
+honours(f"{_TYPE}.DownstreamTlsContext", "session_ticket_keys_sds_secret_config")
 honours(
     f"{_TYPE}.CommonTlsContext.CombinedCertificateValidationContext",
     "default_validation_context",
@@ -47,6 +48,7 @@ class Resolver:
         common = config.common_tls_context
         self._certificates: list[SecretProvider] = []
         self._validation: SecretProvider | None = None
+        self._ticket_keys: SecretProvider | None = None
 
         def find(sds: Any, kind: str, where: str) -> SecretProvider:
             if secrets is None:
@@ -70,10 +72,14 @@ class Resolver:
                 "validation_context",
                 f"{where}.{kind}.validation_context_sds_secret_config",
             )
+        field = "session_ticket_keys_sds_secret_config"
+        if field in config.DESCRIPTOR.fields_by_name and config.HasField(field):
+            self._ticket_keys = find(getattr(config, field), "session_ticket_keys", f"{path}.{field}")
 
     @property
     def providers(self) -> list[SecretProvider]:
-        return [*self._certificates, *([self._validation] if self._validation is not None else [])]
+        others = (self._validation, self._ticket_keys)
+        return [*self._certificates, *(each for each in others if each is not None)]
 
     @property
     def certificate_names(self) -> list[str]:
@@ -97,6 +103,8 @@ class Resolver:
                 merged.CopyFrom(common.combined_validation_context.default_validation_context)
             merged.MergeFrom(self._validation.secret.validation_context)
             common.validation_context.CopyFrom(merged)
+        if self._ticket_keys is not None:
+            made.session_ticket_keys.CopyFrom(self._ticket_keys.secret.session_ticket_keys)
         return made
 
 

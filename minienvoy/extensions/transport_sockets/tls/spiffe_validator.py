@@ -39,7 +39,7 @@ class SpiffeValidator(CertValidator):
     def __init__(self, config: Any, stats: SslStats, path: str) -> None:
         plain = type(config)()
         plain.CopyFrom(config)
-        for field in ("custom_validator_config", "trusted_ca", "allow_expired_certificate", "crl"):
+        for field in ("custom_validator_config", "trusted_ca", "system_root_certs", "allow_expired_certificate", "crl"):
             plain.ClearField(field)
         names = plain.match_typed_subject_alt_names
         matchers = type(plain)()

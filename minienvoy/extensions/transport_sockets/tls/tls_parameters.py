@@ -9,25 +9,27 @@ from __future__ import annotations
 from typing import Any, Final
 
 from ....config.fields import honours
+from .native_context import library
 
 TYPE: Final = "envoy.extensions.transport_sockets.tls.v3.TlsParameters"
+ALLOW_CLIENT_RENEGOTIATION: Final = 1 << 8
+"""`SSL_OP_ALLOW_CLIENT_RENEGOTIATION`, since OpenSSL 3.0."""
 TLS_1_2, TLS_1_3 = 0x0303, 0x0304
 _VERSIONS: Final = {1: 0x0301, 2: 0x0302, 3: TLS_1_2, 4: TLS_1_3}
 """`TlsParameters.TlsProtocol`; 0 is the default of the side."""
 DEFAULT_CIPHERS: Final = (
-    "ECDHE-ECDSA-AES128-GCM-SHA256",
-    "ECDHE-ECDSA-CHACHA20-POLY1305",
-    "ECDHE-RSA-AES128-GCM-SHA256",
-    "ECDHE-RSA-CHACHA20-POLY1305",
-    "ECDHE-ECDSA-AES256-GCM-SHA384",
-    "ECDHE-RSA-AES256-GCM-SHA384",
+    ("ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-CHACHA20-POLY1305"),
+    ("ECDHE-RSA-AES128-GCM-SHA256", "ECDHE-RSA-CHACHA20-POLY1305"),
+    ("ECDHE-ECDSA-AES256-GCM-SHA384",),
+    ("ECDHE-RSA-AES256-GCM-SHA384",),
 )
+"""Among those in one pair of brackets a client may choose."""
 DEFAULT_CURVES: Final = ("X25519", "P-256")
 _FIPS_CIPHERS: Final = (
-    "ECDHE-ECDSA-AES128-GCM-SHA256",
-    "ECDHE-RSA-AES128-GCM-SHA256",
-    "ECDHE-ECDSA-AES256-GCM-SHA384",
-    "ECDHE-RSA-AES256-GCM-SHA384",
+    ("ECDHE-ECDSA-AES128-GCM-SHA256",),
+    ("ECDHE-RSA-AES128-GCM-SHA256",),
+    ("ECDHE-ECDSA-AES256-GCM-SHA384",),
+    ("ECDHE-RSA-AES256-GCM-SHA384",),
 )
 _FIPS_SIGNATURES: Final = (
     "rsa_pss_rsae_sha256",
@@ -60,15 +62,17 @@ class TlsParameters:
 
     Attributes:
         lowest, highest: versions as they are on the wire.
+        cipher_groups: of suites before TLS 1.3; those in one group are equally good.
+        ciphers: all of them.
         signature_algorithms: empty for those of the library.
         ciphers_13: of TLS 1.3; empty for those of the library.
-        needs_library: Python's `ssl` can not be told.
+        needs_library: Python's `ssl` can not be told, nor the library that it is linked with.
     """
 
     def __init__(self, config: Any, *, server_side: bool) -> None:
         self.lowest = _VERSIONS.get(config.tls_minimum_protocol_version, TLS_1_2)
         self.highest = _VERSIONS.get(config.tls_maximum_protocol_version, TLS_1_3 if server_side else TLS_1_2)
-        self.ciphers = _cipher_names(config.cipher_suites) or DEFAULT_CIPHERS
+        self.cipher_groups = _cipher_groups(config.cipher_suites) or DEFAULT_CIPHERS
         self.curves = tuple(config.ecdh_curves) or DEFAULT_CURVES
         self.signature_algorithms = tuple(config.signature_algorithms)
         self.ciphers_13: tuple[str, ...] = ()
@@ -77,11 +81,11 @@ class TlsParameters:
         if config.compliance_policies:
             # Whatever else is said (`SSL_CTX_set_compliance_policy` comes last).
             self.lowest, self.highest = TLS_1_2, TLS_1_3
-            self.ciphers, self.ciphers_13 = _FIPS_CIPHERS, ("TLS_AES_256_GCM_SHA384", "TLS_AES_128_GCM_SHA256")
+            self.cipher_groups, self.ciphers_13 = _FIPS_CIPHERS, ("TLS_AES_256_GCM_SHA384", "TLS_AES_128_GCM_SHA256")
             self.curves, self.signature_algorithms = ("P-256", "P-384"), _FIPS_SIGNATURES
-        self.needs_library = bool(
-            len(config.ecdh_curves) > 1 or self.signature_algorithms or config.compliance_policies
-        )
+        self.ciphers = tuple(name for group in self.cipher_groups for name in group)
+        more = len(config.ecdh_curves) > 1 or self.signature_algorithms or config.compliance_policies
+        self.needs_library = bool(more) and library() is None
 
     @property
     def is_old(self) -> bool:
@@ -89,6 +93,7 @@ class TlsParameters:
         return self.lowest < TLS_1_2
 
 
-def _cipher_names(suites: Any) -> tuple[str, ...]:
-    """`[A|B]` are of equal preference in BoringSSL; a suite may be a list with colons."""
-    return tuple(name for suite in suites for part in suite.split(":") for name in part.strip("[]").split("|") if name)
+def _cipher_groups(suites: Any) -> tuple[tuple[str, ...], ...]:
+    """`[A|B]` are of equal preference; a suite may be a list with colons."""
+    groups = (part.strip("[]").split("|") for suite in suites for part in suite.split(":"))
+    return tuple(group for each in groups if (group := tuple(filter(None, each))))

@@ -62,7 +62,7 @@ class ClientContext(TlsContext):
         if len(self.certificates) > 1:
             raise ConfigError("Multiple TLS certificates are not supported for client contexts", self.where)
         self._certificate: Certificate | None = self.certificates[0].certificate if self.certificates else None
-        self._renegotiates: bool = config.allow_renegotiation
+        self.may_renegotiate = config.allow_renegotiation
         self._needs_library = self.uses_library()
         self._max_sessions: int = config.max_session_keys.value if config.HasField("max_session_keys") else 1
         self._sessions: dict[Any, deque[Any]] = {}
@@ -132,10 +132,10 @@ class ClientContext(TlsContext):
             context = self.plain_context(self.certificates, alpn)
             if validator.verifies_chain and not validator.accepts_untrusted:
                 context.verify_mode = ssl.CERT_REQUIRED
-            if self._renegotiates:
+            if self.may_renegotiate:
                 context.options &= ~ssl.OP_NO_RENEGOTIATION
             return context
-        made = self.library_context(self.certificates, alpn, renegotiates=self._renegotiates)
+        made = self.library_context(self.certificates, alpn, renegotiates=self.may_renegotiate)
         if validator.wants_certificate:
             made.ask_for_certificate(False, validator.max_depth)
         return made

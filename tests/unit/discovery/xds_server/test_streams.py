@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from minienvoy.config.api import message_class
 from minienvoy.discovery.xds_server.delta_stream import DeltaStream
-from minienvoy.discovery.xds_server.resources import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, Resources, name_of
-from minienvoy.discovery.xds_server.sotw_stream import SotwStream, in_order
+from minienvoy.discovery.xds_server.file_resources import FileResources
+from minienvoy.discovery.xds_server.resources import (
+    CLUSTERS,
+    ENDPOINTS,
+    LISTENERS,
+    ROUTES,
+    Resources,
+    in_order,
+    name_of,
+)
+from minienvoy.discovery.xds_server.sotw_stream import SotwStream
 from minienvoy.discovery.xds_server.wanted import MAX_NAMES, Wanted
+from minienvoy.event.simulated import SimulatedDispatcher
 
 
 class Server:
@@ -188,7 +199,22 @@ def test_delta_who_comes_again_gets_the_difference(server: Server) -> None:
     server.endpoints(a=1)
     server.endpoints(b=2)
     client = Delta(server)
-    assert client.ask(ENDPOINTS, ("a", "b", "c"), a="1", b="1", c="1") == [(["b"], ["c"])]
+    has = {name: each.version for name, each in server.resources.of_type(ENDPOINTS).items()}
+    assert client.ask(ENDPOINTS, ("a", "b", "c"), a=has["a"], b="old", c="old") == [(["b"], ["c"])]
+
+
+def test_delta_who_comes_from_another_run_of_the_server_gets_the_difference() -> None:
+    """Versions are made of what is in a resource: as many changes on the other side do not make the same one."""
+    before, now = Server(), Server()
+    before.endpoints(a=1, b=1)
+    now.endpoints(a=1, b=2)
+    has = {name: each.version for name, each in before.resources.of_type(ENDPOINTS).items()}
+    assert Delta(now).ask(ENDPOINTS, ("a", "b"), **has) == [(["b"], [])]
+
+
+def test_sotw_who_comes_again_when_everything_is_gone_is_told(server: Server) -> None:
+    client = Sotw(server)
+    assert client.ask(CLUSTERS, version="7") == [["1"]]
 
 
 def test_delta_names_come_and_go(server: Server) -> None:
@@ -231,6 +257,37 @@ def test_clusters_are_told_before_what_names_them() -> None:
         ROUTES,
         "other",
     ]
+
+
+def test_what_is_gone_is_told_after_what_named_it(tmp_path: Path) -> None:
+    """Make before break: the new cluster, the route that goes there, and only then the end of the old cluster."""
+
+    def write(name: str) -> None:
+        cluster = f'{{"@type": "{CLUSTERS}", name: {name}, connect_timeout: 1s}}'
+        hosts = f"[{{name: all, domains: ['*'], routes: [{{match: {{prefix: /}}, route: {{cluster: {name}}}}}]}}]"
+        route = f'{{"@type": "{ROUTES}", name: all, virtual_hosts: {hosts}}}'
+        (tmp_path / "file.yaml").write_text(f"resources: [{cluster}, {route}]\n")
+
+    resources = Resources()
+    told: list[tuple[str, list[str]]] = []
+    resources.watch(lambda type_url, _: told.append((type_url, sorted(resources.of_type(type_url)))))
+    write("old")
+    files = FileResources(str(tmp_path / "file.yaml"), resources, SimulatedDispatcher(NoLoop()))  # type: ignore[arg-type]
+    files.load()
+    write("new")
+    files.load()
+    assert told == [
+        (CLUSTERS, ["old"]),
+        (ROUTES, ["all"]),
+        (CLUSTERS, ["new", "old"]),
+        (ROUTES, ["all"]),
+        (CLUSTERS, ["new"]),
+    ]
+
+
+class NoLoop:
+    def time(self) -> float:
+        return 0.0
 
 
 def test_endpoints_are_wanted_as_often_as_somebody_wants_them(server: Server) -> None:

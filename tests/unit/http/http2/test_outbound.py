@@ -143,3 +143,41 @@ def test_a_frame_that_arrives_in_two_large_pieces_is_read_once() -> None:
         got += server.receive(wire[begin:end])
     got += server.receive(wire[-3:] + frame(0, 1, 1))
     assert got == [*(("data", body, False) for body in bodies), ("data", b"", True)]
+
+
+def test_who_feeds_goes_on_when_it_is_written_and_not_before() -> None:
+    """What has left a stream may be what backs its connection up: that is to be heard first."""
+    server, connection, stream = answering(initial_stream_window_size=65_535)
+    heard: list[object] = []
+    stream.watermark = heard.append
+    write = connection.write
+
+    def written(data: bytes) -> None:
+        heard.append("written")
+        write(data)
+
+    server.codec._write = written
+    stream.send_window = 0
+    stream.encode_data(b"x" * 100_000, False)
+    assert heard == [True]
+    server.receive(window_update(1, 100_000))
+    assert heard == [True, "written", False]
+
+
+def test_a_turn_that_brings_much_is_written_in_pieces() -> None:
+    server, connection, stream = answering()
+    before = len(connection.writes)
+    for _ in range(40):
+        stream.encode_data(b"x" * 16_384, False)
+    assert connection.writes[before:] == [16 * 16_393] * 2
+    server.run()
+    assert connection.writes[before:] == [16 * 16_393] * 2 + [8 * 16_393]
+
+
+def test_a_turn_of_many_small_answers_is_one_write() -> None:
+    server, connection, stream = answering()
+    before = len(connection.writes)
+    for _ in range(40):
+        stream.encode_data(b"x" * 100, False)
+    server.run()
+    assert connection.writes[before:] == [40 * 109]

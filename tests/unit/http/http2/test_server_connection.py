@@ -366,7 +366,7 @@ def test_window_is_given_back_in_halves_and_not_while_nobody_reads() -> None:
 @pytest.mark.native_codec
 def test_more_than_the_window_ends_the_stream_and_more_than_the_connections_the_connection() -> None:
     server = Server(initial_stream_window_size=20_000, initial_connection_window_size=65_535)
-    server.receive(server.headers(1, *POST, end=False))
+    server.receive(frame(4, 1, 0) + server.headers(1, *POST, end=False))
     server.streams[0].read_disable(True)
     assert server.receive(frame(0, 0, 1, b"x" * 16_000) * 2)[-1] == ("reset", "local reset", "")
     assert server.frames()[0] == ("RST_STREAM", 0, 1, 3)
@@ -542,3 +542,23 @@ def test_a_string_that_is_too_long_is_no_header() -> None:
     assert server.frames()[-1][3][1] == 9
     wide = Server(max_headers_size=200_000, max_field_size=66 * 1024)
     assert wide.receive(frames + frame(9, 4, 1))[-1][0] == "headers"
+
+
+@pytest.mark.native_codec
+@pytest.mark.parametrize(("acknowledged", "ends"), [(b"", False), (frame(4, 1, 0), True)])
+def test_a_window_of_the_settings_counts_when_they_are_acknowledged(acknowledged: bytes, ends: bool) -> None:
+    server = Server(initial_stream_window_size=20_000)
+    server.receive(acknowledged + server.headers(1, *POST, end=False))
+    server.streams[0].read_disable(True)
+    told = server.receive(frame(0, 0, 1, b"x" * 16_000) * 2)
+    assert (told[-1][0] == "reset") is ends
+
+
+@pytest.mark.native_codec
+def test_the_window_of_padding_is_given_back_first() -> None:
+    """163 frames of 202 bytes with the padding of the last of them, but not its one byte, are half a window."""
+    server = Server(initial_stream_window_size=65_535, initial_connection_window_size=65_535)
+    server.receive(server.headers(1, *POST, end=False))
+    server.frames()
+    server.receive(frame(0, 8, 1, bytes([200]) + b"x" + bytes(200)) * 163)
+    assert server.frames() == [("WINDOW_UPDATE", 0, 0, 32_925), ("WINDOW_UPDATE", 0, 1, 32_925)]

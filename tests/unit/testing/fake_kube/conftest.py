@@ -55,7 +55,7 @@ def kube(dispatcher: SimulatedDispatcher) -> FakeKube:
 @pytest.fixture
 def seven(kube: FakeKube) -> FakeKube:
     """With the seven slices of the recorded namespace `lab3`."""
-    kube.api.create(NAMESPACES, "", {"metadata": {"name": "lab3"}})
+    kube.registry.create(NAMESPACES, "", {"metadata": {"name": "lab3"}})
     put_as_recorded(kube, recorded("list_endpointslices_7")["response"]["body"]["items"])
     return kube
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from minienvoy.testing.fake_kube import FakeKube
-from minienvoy.testing.fake_kube.api import Request
+from minienvoy.testing.fake_kube.request import Request
 from minienvoy.testing.fake_kube.resource_types import NAMESPACES, SERVICES
 from minienvoy.testing.fake_kube.store import Key
 
@@ -86,7 +86,7 @@ def test_lists_and_refusals_are_those_of_a_real_server(seven: FakeKube, name: st
 
 @pytest.mark.parametrize("name", ["create_fqdn_slice", "create_ipv6_slice", "create_service", "create_pod"])
 def test_what_is_created_is_completed_as_by_a_real_server(seven: FakeKube, name: str) -> None:
-    seven.api.create(NAMESPACES, "", {"metadata": {"name": "lab"}})
+    seven.registry.create(NAMESPACES, "", {"metadata": {"name": "lab"}})
     exchange = recorded(name)
     status, content_type, body = asked(seven, exchange["request"])
     response = exchange["response"]
@@ -298,7 +298,7 @@ class Life:
     def __init__(self, kube: FakeKube, settle: Any) -> None:
         self.kube = kube
         self.settle = settle
-        kube.api.create(NAMESPACES, "", {"metadata": {"name": "lab"}})
+        kube.registry.create(NAMESPACES, "", {"metadata": {"name": "lab"}})
         kube.apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-a", "labels": zone("eu-1a")}})
         kube.apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-b", "labels": zone("eu-1b")}})
         settle()
@@ -335,7 +335,7 @@ class Life:
     def fail(self, pod: str) -> None:
         key = self.kube._key("Pod", f"lab/{pod}")
         each = self.kube.get("Pod", f"lab/{pod}")
-        self.kube.api.update(key, {**each, "status": {**each["status"], "phase": "Failed"}})
+        self.kube.registry.update(key, {**each, "status": {**each["status"], "phase": "Failed"}})
         self.settle()
 
     def seen(self, name: str) -> list[dict[str, Any]]:
@@ -366,7 +366,7 @@ def life(kube: FakeKube, settle: Any) -> Life:
     life.delete("web-0", 0)
     service = kube.get("Service", "lab/web")
     ports = [{**service["spec"]["ports"][0], "port": 81}]
-    kube.api.update(Key(SERVICES, "lab", "web"), {**service, "spec": {**service["spec"], "ports": ports}})
+    kube.registry.update(Key(SERVICES, "lab", "web"), {**service, "spec": {**service["spec"], "ports": ports}})
     life.settle()
     kube.delete("Service", "lab/web")
     life.settle()

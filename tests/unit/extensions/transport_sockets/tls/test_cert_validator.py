@@ -111,3 +111,35 @@ def test_what_is_refused_is_counted():
 def test_a_context_that_can_not_be_is_refused(text, says):
     with pytest.raises(ConfigError, match=says):
         validator(text)
+
+
+def test_the_authorities_of_the_system_are_verified_against(monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(TLS / "ca.pem"))
+    names = "match_typed_subject_alt_names: [{san_type: DNS, matcher: {exact: client.test}}]"
+    made = validator(f"{{system_root_certs: {{}}, {names}}}")
+    assert made.verifies_chain
+    assert [each.subject for each in made.authorities] == [certificates_of((TLS / "ca.pem").read_bytes())[0].subject]
+    assert made.source == str(TLS / "ca.pem")
+
+
+def test_a_trusted_authority_stands_for_those_of_the_system(monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(TLS / "other_ca.pem"))
+    made = validator("{system_root_certs: {}, @CA}")
+    assert made.source == str(TLS / "ca.pem")
+
+
+def test_a_system_that_trusts_nobody_is_refused(monkeypatch, tmp_path):
+    for content in (None, "nothing"):
+        if content is not None:
+            (tmp_path / "none.pem").write_text(content)
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+        with pytest.raises(ConfigError) as refused:
+            validator("system_root_certs: {}")
+        assert refused.value.path == "here.system_root_certs"
+
+
+def test_comments_of_a_bundle_need_not_be_ascii(monkeypatch, tmp_path):
+    bundle = tmp_path / "all.pem"
+    bundle.write_bytes("# Autorité\n".encode() + (TLS / "ca.pem").read_bytes() + "# Ελλάδα\n".encode())
+    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+    assert validator("system_root_certs: {}").trusted_ca.isascii()

@@ -1,0 +1,4 @@
+"""Tracers: who is told of spans, and how.
+
+Envoy: `source/extensions/tracers`.
+"""

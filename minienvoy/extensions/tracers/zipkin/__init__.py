@@ -1,0 +1,4 @@
+"""The Zipkin tracer.
+
+Envoy: `source/extensions/tracers/zipkin`.
+"""
