@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import subprocess
 import sysconfig
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +19,21 @@ from minienvoy.extensions import register_catalogue
 register_catalogue()  # as whoever makes a server does
 
 ROOT = Path(__file__).parent.parent
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With several workers, each takes a test at a time, or all cases of a group of conformance scenarios."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    from .conformance import judge
+
+    class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            case = re.search(r"test_case_is_answered_as_envoy_answers_it\[(\w+)/", nodeid)
+            return f"conformance {judge.group(case[1])}" if case else nodeid
+
+    return Scheduling(config, log)
 
 
 @dataclass

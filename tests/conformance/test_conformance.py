@@ -1,7 +1,7 @@
 """Every case of every scenario, through minienvoy, compared with what Envoy answered.
 
 The scenarios run once per session (`judge.py`), a group of them at a time; a test looks at one case. The workers of
-pytest-xdist share the groups out (`--dist loadgroup`). `python -m tests.conformance` is the same with a summary, and
+pytest-xdist share the groups out (`tests/conftest.py`). `python -m tests.conformance` is the same with a summary, and
 with the real Envoy.
 """
 
@@ -14,9 +14,6 @@ import pytest
 
 from . import golden, judge, scenario
 
-GROUPS = 16
-"""Few enough that many processes of a group overlap in their waiting, enough for workers to end at the same time."""
-GROUP_OF = {name: number % GROUPS for number, name in enumerate(scenario.names())}
 KNOWN = golden.known_differences()
 CASES = [(name, case.name) for name in scenario.names() for case in scenario.load(name)]
 
@@ -33,7 +30,7 @@ def differences(request: pytest.FixtureRequest) -> Callable[[str], dict[str, lis
 
     def differences_in(name: str) -> dict[str, list[str]]:
         if name not in found:
-            group = sorted(each for each in wanted if GROUP_OF[each] == GROUP_OF[name])
+            group = sorted(each for each in wanted if judge.group(each) == judge.group(name))
             found.update(judge.differences({each: scenario.load(each) for each in group}, lambda _: None))
         return found[name]
 
@@ -42,9 +39,7 @@ def differences(request: pytest.FixtureRequest) -> Callable[[str], dict[str, lis
 
 def parameter(scenario_name: str, case_name: str) -> Any:
     reason = KNOWN.get(f"{scenario_name}/{case_name}")
-    marks = [pytest.mark.xdist_group(f"conformance {GROUP_OF[scenario_name]}")]
-    if reason:
-        marks.append(pytest.mark.xfail(reason=reason, strict=True))
+    marks = [pytest.mark.xfail(reason=reason, strict=True)] if reason else []
     return pytest.param(scenario_name, case_name, id=f"{scenario_name}/{case_name}", marks=marks)
 
 
