@@ -28,6 +28,7 @@ POINTS = (
     "rate_limit",
     "overload",
     "rbac",
+    "cors",
     "trace",
 )
 """The fixed vocabulary of `Decision.point`."""

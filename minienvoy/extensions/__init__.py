@@ -39,6 +39,8 @@ CATALOGUE = {
     "envoy.extensions.filters.http.bandwidth_limit.v3.BandwidthLimit": "filters.http.bandwidth_limit",
     "envoy.extensions.filters.http.buffer.v3.Buffer": "filters.http.buffer",
     "envoy.extensions.filters.http.buffer.v3.BufferPerRoute": "filters.http.buffer",
+    "envoy.extensions.filters.http.cors.v3.Cors": "filters.http.cors",
+    "envoy.extensions.filters.http.cors.v3.CorsPolicy": "filters.http.cors",
     "envoy.extensions.filters.http.csrf.v3.CsrfPolicy": "filters.http.csrf",
     "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation": "filters.http.header_mutation",
     "envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute": "filters.http.header_mutation",

@@ -88,6 +88,14 @@ class Route(Protocol):
     def changes_response(self) -> bool:
         """There may be something to do to the headers of a response."""
 
+    @property
+    def direct_response(self) -> Any:
+        """What answers in place of an upstream, or None."""
+
+    @property
+    def cors_policies(self) -> tuple[Any, ...]:
+        """What its `cors` field says and that of its virtual host (`router.cors_policy`), the most specific first."""
+
     def finalize_response_headers(
         self, headers: ResponseHeaderMap, stream: Any, request: RequestHeaderMap | None
     ) -> None: ...

@@ -16,6 +16,7 @@ from ..http.header_map import RequestHeaderMap
 from ..record import replace
 from ..stats.store import Store
 from ..upstream.load_assignment import plain_metadata
+from .cors_policy import CorsPolicy
 from .filter_config import FilterConfigs
 from .header_parser import HeaderParser
 from .rate_limit import RateLimitPolicy
@@ -69,6 +70,7 @@ honours(
     "include_request_attempt_count",
     "include_attempt_count_in_response",
     "include_is_timeout_retry_header",
+    "cors",
     "per_request_buffer_limit_bytes",
     "request_body_buffer_limit",
     whole=("metadata",),
@@ -186,6 +188,7 @@ class RouteConfig:
                 most_specific_wins=proto.most_specific_header_mutations_wins,
                 filter_configs=_filter_configs(each, here, filter_configs, sources),
                 shadow_policies=_shadow_policies(each, here, shared),
+                cors_policy=CorsPolicy.of_field(each, here, sources),
                 attempts=AttemptSettings.of_virtual_host(each, here),
                 rate_limits=RateLimitPolicy.from_protos(each.rate_limits, f"{here}.rate_limits", sources),
                 random=random,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from ..config import api
+from ..config import api, schema
 from ..config.fields import honours
 from ..errors import ConfigError
 from ..http.filter import HTTP_FILTERS
@@ -107,11 +107,23 @@ def _compile(name: str, config: Any, path: str, server: Any, optional: bool) -> 
     except ConfigError:
         if optional:
             return None
-        if any(each.config_type == kind for each in HTTP_FILTERS.entries()):
+        of_filter = next((each for each in HTTP_FILTERS.entries() if each.config_type == kind), None)
+        if of_filter is not None:
+            of_route = next((each for each in ROUTE_FILTER_CONFIGS.entries() if each.name == of_filter.name), None)
+            if of_route is not None and not config.value:
+                # Envoy goes by the filter, and does not look at the type of what is empty.
+                return of_route.factory(_empty(of_route.config_type, path), path, server)
             problem = f"The filter {name} doesn't support virtual host or route specific configurations"
             raise ConfigError(problem, path) from None
         raise
     return found.factory(api.unpack(config, path, validate=True), path, server)
+
+
+def _empty(kind: str, path: str) -> Any:
+    """Raises ConfigError if the message has to say something."""
+    message = schema.message_class(kind)()
+    api.validate_any_payload(message, path)
+    return message
 
 
 @ROUTE_FILTER_CONFIGS.register("envoy.filters.http.filter_config", _FILTER_CONFIG)

@@ -16,6 +16,7 @@ from ..http.header_map import Entry, RequestHeaderMap, ResponseHeaderMap, entry
 from ..record import field, record
 from ..stats.store import Store
 from ..upstream.load_assignment import plain_metadata
+from .cors_policy import CorsPolicy
 from .filter_config import NOTHING_DISABLED, FilterConfigs
 from .grpc_timeout import GrpcTimeouts, grpc_timeouts, set_grpc_timeout
 from .hash_policy import HashPolicy
@@ -90,6 +91,7 @@ honours(
     "hedge_policy",
     "rate_limits",
     "include_vh_rate_limits",
+    "cors",
     whole=("metadata_match",),
     ignored={
         "early_data_policy": "there is no early data of TLS or QUIC",
@@ -135,6 +137,7 @@ class CommonVirtualHost:
         most_specific_wins: the route has the last word on headers, not the route configuration.
         filter_configs: of the virtual host and the route configuration.
         shadow_policies: for routes that have none of their own.
+        cors_policy: of the older field, or None.
         attempts: of routes that say nothing of retries themselves.
         rate_limits: of the virtual host.
         store: for the statistics of routes that have their own.
@@ -150,6 +153,7 @@ class CommonVirtualHost:
     most_specific_wins: bool = False
     filter_configs: FilterConfigs | None = None
     shadow_policies: tuple[ShadowPolicy, ...] = ()
+    cors_policy: CorsPolicy | None = None
     attempts: AttemptSettings = PLAIN
     rate_limits: RateLimitPolicy | None = None
     max_body: int = MAX_BODY
@@ -180,6 +184,7 @@ class RouteEntry:
         priority: 0 for the default, 1 for high: which circuit breakers and connections are used.
         shadow_policies: to which clusters copies of requests go.
         attempts: what is said of retries and hedging.
+        cors_policies: of the older fields, its own before that of the virtual host.
         takes_scheme_of_upstream: the listener wants it so; only if this is set somebody has to ask.
         tracing: what it says of tracing (`tracing.RouteTracing`), or None.
         tries_once: there is nothing of that, as long as no request asks for it.
@@ -206,6 +211,7 @@ class RouteEntry:
         "cluster_not_found_status",
         "connect_config",
         "copies_request",
+        "cors_policies",
         "counters",
         "counts",
         "depends",
@@ -274,6 +280,7 @@ class RouteEntry:
         self.priority = 0
         self.internal_redirect: InternalRedirectPolicy | None = None
         self.shadow_policies: tuple[ShadowPolicy, ...] = ()
+        self.cors_policies = () if common.cors_policy is None else (common.cors_policy,)
         self.rate_limits: RateLimitPolicy | None = None
         self.virtual_host_rate_limits = common.rate_limits
         self.include_virtual_host_rate_limits = False
@@ -375,6 +382,9 @@ class RouteEntry:
             self.shadow_policies = shadow_policies(action.request_mirror_policies, here, common)
         else:
             self.shadow_policies = common.shadow_policies
+        own = CorsPolicy.of_field(action, path, common.sources)
+        if own is not None:
+            self.cors_policies = (own, *self.cors_policies)
         self.host_rewriter = compile_host_rewriter(action, path, common.sources)
         self.auto_host_rewrite = action.auto_host_rewrite.value
         self.append_x_forwarded_host = action.append_x_forwarded_host

@@ -189,8 +189,9 @@ class Client:
         await asyncio.gather(*(one(name, steps) for name, steps in groups.items()))
         return await self.run([])
 
-    async def run_table(self, rows: list[str]) -> dict[str, list[Any]]:
-        """One request per row, each on a connection of its own; the answers as one line each.
+    async def run_table(self, rows: list[str], shows: tuple[str, ...] = ()) -> dict[str, list[Any]]:
+        """One request per row, each on a connection of its own; the answers as one line each, with the headers whose
+        names begin with one of `shows`.
 
         A row is `METHOD target | header: value | ...`; the method may be left out, and `host: a.test` is added unless
         the row has a host.
@@ -206,7 +207,8 @@ class Client:
             await self._step({"on": name, "request": request})
             talk = self.talks.pop(name)
             found, _ = messages.split(bytes(talk.wire.received), talk.wire.ended is not None, talk.asked())
-            shown.append(f"{row} => {' '.join(map(messages.brief, found)) or talk.wire.ended or 'nothing'}")
+            answers = " ".join(messages.brief(each, shows) for each in found)
+            shown.append(f"{row} => {answers or talk.wire.ended or 'nothing'}")
             talk.wire.close()
         return {"client": shown}
 

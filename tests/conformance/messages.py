@@ -163,8 +163,10 @@ def readable(message: Message) -> list[str]:
     return shown
 
 
-def brief(message: Message) -> str:
-    """Status, location and body in one line."""
+def brief(message: Message, shows: tuple[str, ...] = ()) -> str:
+    """Status, location and body in one line, with the headers whose names begin so."""
     place = header(message.head, b"location")
     parts = [str(message.status), *([f"to {text(place)}"] if place is not None else []), text(message.body)]
+    if shows:
+        parts += [f"| {line}" for line in text(message.head).split("\r\n")[1:] if line.lower().startswith(shows)]
     return " ".join(part for part in parts if part)

@@ -251,7 +251,7 @@ async def _client(
     )
     try:
         if "table" in case.spec:
-            shown = await client.run_table(case.filled(case.spec["table"]))
+            shown = await client.run_table(case.filled(case.spec["table"]), tuple(case.spec.get("shows", ())))
             if case.spec.get("unordered"):
                 shown["client"].sort()
             return _with_seen(client, {**await client.run(case.spec.get("after", [])), **shown})

@@ -8,7 +8,8 @@ catch-all route to the cluster `backend`, an access log, and a backend that answ
 Keys of a case, all optional:
 
 * what the client does: `get`, `request`, `send` or `ask` (one step), `steps` (a list) or `parallel` (name to list),
-  see client.py; `table` is a list of requests, one line each, answered by one line each; `after` are steps behind it
+  see client.py; `table` is a list of requests, one line each, answered by one line each, with the response headers
+  whose names begin with one of `shows`; `after` are steps behind it
 * `h2: true` (or a mapping, see `http2.Session`): the client speaks HTTP/2, and what it sends are frames (http2.py)
 * what the upstreams do: `backends` (name to spec, see backends.py); each has a STATIC cluster of its name unless
   `clusters` says otherwise; `dns` is the zone of a name server (see dns.py), `files` are put into the directory
@@ -90,7 +91,11 @@ HTTP_FILTERS = {
     "grpc_stats": "filters.http.grpc_stats.v3.FilterConfig",
     "grpc_web": "filters.http.grpc_web.v3.GrpcWeb",
     "local_ratelimit": "filters.http.local_ratelimit.v3.LocalRateLimit",
+    "compressor": "filters.http.compressor.v3.Compressor",
+    "cors": "filters.http.cors.v3.Cors",
     "csrf": "filters.http.csrf.v3.CsrfPolicy",
+    "decompressor": "filters.http.decompressor.v3.Decompressor",
+    "ext_authz": "filters.http.ext_authz.v3.ExtAuthz",
     "header_mutation": "filters.http.header_mutation.v3.HeaderMutation",
     "header_to_metadata": "filters.http.header_to_metadata.v3.Config",
     "ip_tagging": "filters.http.ip_tagging.v3.IPTagging",

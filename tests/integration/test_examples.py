@@ -39,8 +39,6 @@ FEATURES = {
     # HTTP filters
     "cache": Feature(f"{HTTP_FILTERS}.cache.v3.CacheConfig"),
     "compressor": Feature(f"{HTTP_FILTERS}.compressor.v3.Compressor"),
-    "CORS": Feature(f"{HTTP_FILTERS}.cors.v3.Cors"),
-    "CORS settings": Feature(f"{HTTP_FILTERS}.cors.v3.CorsPolicy"),
     "decompressor": Feature(f"{HTTP_FILTERS}.decompressor.v3.Decompressor"),
     "external authorization": Feature(f"{HTTP_FILTERS}.ext_authz.v3.ExtAuthz"),
     # tracing, discovery, load reports
@@ -58,10 +56,10 @@ FEATURES = {
 EXPECTED: dict[str, tuple[str, ...]] = {
     "brotli/envoy.yaml": ("compressor",),
     "cache/envoy.yaml": ("cache",),
-    "cors/backend/envoy.yaml": ("CORS", "CORS settings"),
-    "cors/frontend/envoy.yaml": ("CORS",),
+    "cors/backend/envoy.yaml": (),
+    "cors/frontend/envoy.yaml": (),
     "csrf/crosssite/envoy.yaml": (),
-    "csrf/samesite/envoy.yaml": ("CORS", "CORS settings"),
+    "csrf/samesite/envoy.yaml": (),
     "datadog-tracing/envoy.yaml": ("Datadog",),
     "double-proxy/envoy.yaml": (),
     "dynamic-config-cp/envoy.yaml": ("discovery",),

@@ -272,10 +272,14 @@ def test_what_can_not_be_asked_says_why(run):
 
 def test_an_unsupported_field_is_refused_at_the_start_with_its_place(run, tmp_path):
     async def main():
-        (tmp_path / "envoy.yaml").write_text(CONFIG.replace("timeout: 2s", "timeout: 2s, cors: {}"))
-        with pytest.raises(ConfigError, match="cors") as raised:
+        (tmp_path / "envoy.yaml").write_text(
+            CONFIG.replace(
+                "- match: {path: /hello}", "- route_specifiers: [{name: x}]\n                match: {path: /hello}"
+            )
+        )
+        with pytest.raises(ConfigError, match="route_specifiers") as raised:
             await Proxy.from_yaml(tmp_path / "envoy.yaml", endpoints={"users": []}).start()
-        assert f"{tmp_path}/envoy.yaml:22:" in str(raised.value)
+        assert f"{tmp_path}/envoy.yaml:19:" in str(raised.value)
 
     run(main)
 

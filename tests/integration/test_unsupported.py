@@ -43,9 +43,9 @@ static_resources:
               - match: {prefix: /}
                 direct_response: {status: 200, body: {inline_string: served}}
           http_filters:
-          - name: cors
+          - name: lua
             typed_config:
-              "@type": type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors
+              "@type": type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua
           - name: router
             typed_config:
               "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
@@ -61,7 +61,7 @@ TOLD = [
         24,
         13,
         f"{MANAGER}.http_filters[0].typed_config",
-        "no extension of minienvoy takes envoy.extensions.filters.http.cors.v3.Cors",
+        "no extension of minienvoy takes envoy.extensions.filters.http.lua.v3.Lua",
     ),
     (13, 11, f"{MANAGER}.http3_protocol_options", "not supported"),
     (29, 5, "static_resources.listeners[0].enable_mptcp", "true is not supported, only false"),
