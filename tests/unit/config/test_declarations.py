@@ -40,9 +40,14 @@ READ_FOR = {
         "extensions/filters/network/http_connection_manager.py",
         "config/extension.py",
     ),
-    "router/config.py": ("extensions/filters/network/http_connection_manager.py", "router/retry_policy.py"),
+    "router/config.py": (
+        "extensions/filters/network/http_connection_manager.py",
+        "router/cors_policy.py",
+        "router/retry_policy.py",
+    ),
     "router/retry_policy.py": ("config/extension.py", "router/reset_header.py"),
     "router/route_entry.py": (
+        "router/cors_policy.py",
         "router/retry_policy.py",
         "router/grpc_timeout.py",
         "router/host_rewriter.py",
