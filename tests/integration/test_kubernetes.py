@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import pytest_asyncio
 
@@ -167,7 +168,13 @@ class PodFarm:
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        for pod in (*self._gone, *self.pods.values()):
+        self._gone += self.pods.values()
+        await self.close_removed()
+
+    async def close_removed(self) -> None:
+        """Those that nobody is told of any more listen no more, and their connections end."""
+        gone, self._gone = self._gone, []
+        for pod in gone:
             await pod.upstream.stop()
 
     async def add(self, name: str, *, ready: bool = True) -> None:
@@ -350,3 +357,50 @@ async def test_no_cluster_no_page(tmp_path: Path, fetch: Any) -> None:
     async with Proxy.from_yaml(text) as proxy:
         answer = await fetch(f"{proxy.url('admin')}/minienvoy/kubernetes")
         assert (answer.status, answer.body) == (200, b"no cluster follows Kubernetes\n")
+
+
+async def test_a_rollout_under_concurrent_traffic_in_real_time_fails_no_request(
+    kube: KubeServer, tmp_path: Path
+) -> None:
+    """Kept-alive connections on both sides, TCP beside HTTP, and pods that stop listening half a second after they were
+    told to end."""
+    text = LISTENERS.replace("KUBECONFIG", kube.kubeconfig(tmp_path))
+    answers: list[int] = []
+    told: list[bytes] = []
+    over = False
+
+    async def ask(session: aiohttp.ClientSession, url: str) -> None:
+        while not over:
+            async with session.get(url) as response:
+                await response.read()
+                answers.append(response.status)
+            await asyncio.sleep(0.002)
+
+    async def talk(address: tuple[str, int]) -> None:
+        while not over:
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+            told.append(await reader.readline())
+            writer.close()
+            await asyncio.sleep(0.01)
+
+    async with PodFarm(kube) as farm, asyncio.timeout(60):
+        for number in range(10):
+            await farm.add(f"old-{number}")
+        async with Proxy.from_yaml(text) as proxy, aiohttp.ClientSession() as session:
+            clients = [asyncio.ensure_future(ask(session, proxy.url("web"))) for _ in range(8)]
+            clients += [asyncio.ensure_future(talk(proxy.address("tcp"))) for _ in range(2)]
+            for number in range(10):
+                await farm.add(f"new-{number}", ready=False)
+                await asyncio.sleep(0.05)
+                farm.pods[f"new-{number}"].tell(kube)
+                await asyncio.sleep(0.1)
+                farm.pods[f"old-{number}"].tell(kube, terminating=True)
+                await asyncio.sleep(0.5)
+                await farm.remove(f"old-{number}")
+                await farm.close_removed()
+            over = True
+            await asyncio.gather(*clients)
+    assert len(answers) > 500
+    assert set(answers) == {200}
+    assert set(told) == {b"HTTP/1.1 200 OK\r\n"}
