@@ -90,6 +90,8 @@ class TracedUpstreamRequest(UpstreamRequest):
             info.response_code = headers.status
             info.first_upstream_rx_byte_time = self._router.stream.dispatcher.monotonic_time()
             self.answer = ResponseHeaderMap(headers.status, headers.entries[:], headers.seen)
+            if self.span.sampled:
+                tag_grpc(self.span, headers)
             if end_stream:
                 self._finish()
         super().decode_headers(headers, end_stream)
@@ -102,6 +104,8 @@ class TracedUpstreamRequest(UpstreamRequest):
     def decode_trailers(self, trailers: HeaderMap) -> None:
         self.trailers = trailers
         if self.span is not None:
+            if self.span.sampled:
+                tag_grpc(self.span, trailers)
             self._finish()
         super().decode_trailers(trailers)
 
@@ -150,8 +154,6 @@ class TracedUpstreamRequest(UpstreamRequest):
                 span.tags["upstream_address"] = span.tags["peer.address"] = str(host.address)
             context = FormatterContext(info, router.request_headers, self.answer, self.trailers)
             tag_common(span, info, context, tracing.custom_tags(stream), tracing.verbose)
-            tag_grpc(span, self.answer)
-            tag_grpc(span, self.trailers)
         span.finish(info.start_time + now - info.start_monotonic)
         tracing.note(span)
 

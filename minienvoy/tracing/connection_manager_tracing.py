@@ -21,7 +21,7 @@ from ..explain.explanation import NO_EXPLANATION
 from ..http.header_map import RequestHeaderMap, ResponseHeaderMap
 from ..record import record
 from .custom_tag import CustomTag, compile_custom_tags, compile_text
-from .span import CLIENT, SERVER, NullTracer, Span, Tracer
+from .span import CLIENT, SERVER, NullTracer, Span, Tracer, readable
 from .span_tags import tag_downstream
 from .trace_reason import (
     CLIENT_FORCED,
@@ -203,7 +203,7 @@ class ConnectionManagerTracing:
         stream.is_traced = traced = reason != NOT_TRACEABLE
         stats = stream.config.tracing_stats
         setattr(stats, reason, getattr(stats, reason) + 1)
-        operation = f"egress {headers.authority.decode('latin-1')}" if self._egress else "ingress"
+        operation = f"egress {readable(headers.authority)}" if self._egress else "ingress"
         span = self._tracer.start_span(headers, operation, self._kind, stream.start_time, traced)
         stream.active_span = span
         if span.sampled:
@@ -233,7 +233,7 @@ class ConnectionManagerTracing:
         if told is not None:
             headers.remove(b"x-envoy-decorator-operation")
             if told:
-                span.set_operation(told.decode("latin-1"))
+                span.set_operation(readable(told))
                 return
         if decorated and route.propagates:
             stream.decorated_operation = decorated.encode()
@@ -247,7 +247,7 @@ class ConnectionManagerTracing:
         told = headers.get(b"x-envoy-decorator-operation")
         if told is not None:
             if told and stream.active_span is not None:
-                stream.active_span.set_operation(told.decode("latin-1"))
+                stream.active_span.set_operation(readable(told))
             headers.remove(b"x-envoy-decorator-operation")
 
     def finish(self, stream: ActiveStream, span: Span, now: float) -> None:

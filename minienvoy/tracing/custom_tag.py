@@ -18,6 +18,7 @@ from ..config.fields import honours
 from ..errors import ConfigError
 from ..matchers.metadata_key import metadata_key
 from ..stream_info import StreamInfo
+from .span import readable
 
 _TYPE = "envoy.type.tracing.v3.CustomTag"
 _KIND = "envoy.type.metadata.v3.MetadataKind"
@@ -60,8 +61,13 @@ def compile_text(
     text: str, path: str, sources: Sources | None = None, added: CommandTable = NO_COMMANDS
 ) -> Callable[[FormatterContext], str]:
     """A format in which what is missing is left out."""
-    formatter = compile_format(text, sources, omit_empty_values=True, path=path, added=added)
-    return formatter.format
+    format_wire = compile_format(text, sources, omit_empty_values=True, path=path, added=added).format
+
+    def format_text(context: FormatterContext) -> str:
+        wire = format_wire(context)
+        return wire if wire.isascii() else readable(wire.encode("latin-1", "replace"))
+
+    return format_text
 
 
 def _compile(proto: Any, path: str, sources: Sources | None) -> CustomTag:
@@ -85,7 +91,7 @@ def _compile(proto: Any, path: str, sources: Sources | None) -> CustomTag:
 def _header(name: bytes, default: str | None) -> CustomTag:
     def value(context: FormatterContext) -> str | None:
         found = context.request_headers.get(name)
-        return default if found is None else found.decode("latin-1")
+        return default if found is None else readable(found)
 
     return value
 

@@ -13,6 +13,11 @@ SERVER: Final = "SERVER"
 CLIENT: Final = "CLIENT"
 
 
+def readable(value: bytes) -> str:
+    """Text of a header, as collectors take it: they refuse what is no UTF-8, and everything that was told with it."""
+    return value.decode("utf-8", "replace")
+
+
 class Span:
     """Times are seconds since the epoch. This one is told to nobody (`Tracing::NullSpan`).
 

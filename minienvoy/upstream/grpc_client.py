@@ -19,7 +19,8 @@ from collections.abc import Iterable
 from typing import Final, Protocol
 
 from ..http.grpc import grpc_timeout, http_to_grpc_status
-from ..http.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
+from ..http.header_map import HeaderMap, ResponseHeaderMap
+from ..http.http2.fields import Http2RequestHeaderMap
 from .async_client import DEFAULT_OPTIONS, AsyncClient, AsyncStream, StreamOptions
 
 OK: Final = 0
@@ -116,7 +117,8 @@ class GrpcClient:
     ) -> GrpcStream:
         """A stream; `method` is `package.Service/Method`. `timeout` in seconds, told to the service too; 0 for none.
         `metadata` is said with this call, after the client's own."""
-        headers = RequestHeaderMap(b"POST", b"/" + method.encode(), self._authority)
+        headers = Http2RequestHeaderMap(b"POST", b"/" + method.encode(), self._authority)
+        headers.pseudo_order = (b":method", b":path", b":authority", b":scheme")
         headers.add(b"te", b"trailers")
         if timeout:
             headers.add(b"grpc-timeout", grpc_timeout(round(timeout * 1000)))

@@ -12,7 +12,7 @@ from ....config.fields import honours
 from ....errors import ConfigError
 from ....http.header_map import HeaderMap, RequestHeaderMap, entry
 from ....server.async_services import HttpUriConfig
-from ....tracing.span import SERVER, Span
+from ....tracing.span import SERVER, Span, readable
 from ....tracing.tracer_manager import TRACERS
 from .reporter import Reporter
 from .serializer import JsonSerializer, ProtobufSerializer
@@ -97,7 +97,7 @@ class ZipkinTracer:
         self.reporter = _reporter(config, server)
 
     def start_span(self, headers: RequestHeaderMap, operation: str, kind: str, start_time: float, traced: bool) -> Span:
-        name = headers.authority.decode("latin-1")
+        name = readable(headers.authority)
         sampled = extract_sampled(headers, self.with_w3c)
         if sampled is None:
             sampled = traced
