@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from collections import deque
 from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -147,6 +148,7 @@ class Server(ServerContext):
         dispatcher: Dispatcher,
         *,
         explanations: ExplanationLog | None = None,
+        spans: deque[Any] | None = None,
         bind: bool = True,
     ) -> None:
         """Compile everything; addresses are bound unless `bind` is False.
@@ -160,6 +162,7 @@ class Server(ServerContext):
         self.dispatcher = dispatcher
         self.random = RandomGenerator(options.seed)
         self.explanations = explanations
+        self.spans = spans
         self.http1_codec = options.http1_codec
         self.http2_codec = options.http2_codec
         self.start_monotonic = dispatcher.monotonic_time()

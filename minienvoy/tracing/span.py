@@ -54,6 +54,11 @@ class Span:
         self.trace_id = self.span_id = self.parent_id = ""
 
     @property
+    def duration(self) -> float:
+        """Seconds from its beginning to its end."""
+        return self.end_time - self.start_time
+
+    @property
     def logged_span_id(self) -> str:
         """What `%SPAN_ID%` shows."""
         return self.span_id
