@@ -301,7 +301,9 @@ class Proxy:
         if self._server is None:
             if self._stats is None:
                 raise UsageError("this proxy was not started", "use `async with`, or `await proxy.start()`")
-            raise UsageError("this proxy was stopped", "ask while it runs; `stats`, `explain` and `spans` are there afterwards")
+            raise UsageError(
+                "this proxy was stopped", "ask while it runs; `stats`, `explain` and `spans` are there afterwards"
+            )
         return self._server
 
     @property

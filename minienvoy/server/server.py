@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from .. import logger
 from ..access_log.file import AccessLogManager
 from ..config.api import type_of, unpack
+from ..config.extension import find_extension
 from ..config.fields import Unsupported, declared_in, described, honours, notes, require_supported
 from ..config.loader import LoadedConfig, load_bootstrap
 from ..config.runtime import Loader
@@ -212,6 +213,9 @@ class Server(ServerContext):
             bootstrap.layered_runtime if bootstrap.HasField("layered_runtime") else None, self.service_cluster
         )
         if bootstrap.tracing.HasField("http"):
+            from ..tracing.tracer_manager import TRACERS
+
+            find_extension(TRACERS, bootstrap.tracing.http, "tracing.http")
             self.default_tracing = bootstrap.tracing.http
         self.file_watcher = FileWatcher(self.dispatcher)
         self.secrets = self._secret_manager()

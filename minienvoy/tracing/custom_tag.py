@@ -81,7 +81,7 @@ def _compile(proto: Any, path: str, sources: Sources | None) -> CustomTag:
     if kind == "request_header":
         return _header(proto.request_header.name.lower().encode(), proto.request_header.default_value or None)
     if kind == "metadata":
-        return _metadata(proto.metadata, f"{path}.metadata")
+        return _metadata(proto.metadata)
     if kind == "value":
         text = compile_text(proto.value, f"{path}.value", sources)
         return lambda context: text(context) or None
@@ -104,10 +104,8 @@ _METADATA: dict[str, Callable[[StreamInfo], Any]] = {
 }
 
 
-def _metadata(proto: Any, path: str) -> CustomTag:
-    kind = proto.kind.WhichOneof("kind")
-    if kind is None:
-        raise ConfigError("Metadata kind is not set", f"{path}.kind")
+def _metadata(proto: Any) -> CustomTag:
+    kind = proto.kind.WhichOneof("kind") or "request"
     metadata, find = _METADATA[kind], metadata_key(proto.metadata_key)
     default = proto.default_value or None
 

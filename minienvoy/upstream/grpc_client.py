@@ -29,6 +29,7 @@ UNKNOWN: Final = 2
 RESOURCE_EXHAUSTED: Final = 8
 INTERNAL: Final = 13
 UNAVAILABLE: Final = 14
+_PSEUDO_ORDER: Final = (b":method", b":path", b":authority", b":scheme")
 
 
 class GrpcDecoder:
@@ -118,7 +119,7 @@ class GrpcClient:
         """A stream; `method` is `package.Service/Method`. `timeout` in seconds, told to the service too; 0 for none.
         `metadata` is said with this call, after the client's own."""
         headers = Http2RequestHeaderMap(b"POST", b"/" + method.encode(), self._authority)
-        headers.pseudo_order = (b":method", b":path", b":authority", b":scheme")
+        headers.pseudo_order = _PSEUDO_ORDER
         headers.add(b"te", b"trailers")
         if timeout:
             headers.add(b"grpc-timeout", grpc_timeout(round(timeout * 1000)))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from ipaddress import ip_address
 from typing import Any
 
 _ID_HEADER = re.compile(r"^(x-b3-(?:trace|span|parentspan)id|x-datadog-\w+-id): (\S+)$")
@@ -33,6 +34,7 @@ _ZIPKIN = {
     11: "tags",
     13: "shared",
 }
+_ENDPOINT = {1: "serviceName", 2: "ipv4", 3: "ipv6", 4: "port"}
 _USER_AGENT = re.compile(r"^(user-agent: OTel-OTLP-Exporter-Envoy/)[0-9a-f]{40}/.*")
 _LOGGED_ID = re.compile(r"\b(trace|span)=([0-9a-f]{16,32})\b")
 _REQUEST_ID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-([0-9a-f])[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}\b")
@@ -52,7 +54,8 @@ class Spans:
         if not isinstance(value, str):
             return value
         if value.startswith("[{") and '"traceId"' in value:
-            return {"spans": sorted((self._zipkin(span) for span in json.loads(value)), key=_by_kind)}
+            spans = json.loads(value.encode("latin-1"))
+            return {"spans": sorted((self._zipkin(span) for span in spans), key=_by_kind)}
         if value[:1] in ("\0", "\n") and any(mark.decode() in value for mark in MARKS):
             return self._packed(value.encode("latin-1"))
         return self._header(value)
@@ -116,10 +119,7 @@ class Spans:
                 elif name in _TIME_KEYS:
                     shown[name] = "<time>"
                 elif name == "localEndpoint":
-                    shown[name] = {
-                        str(at): each.decode() if at == 1 else each.hex() if isinstance(each, bytes) else each
-                        for at, each in _fields(value)
-                    }
+                    shown[name] = {_ENDPOINT[at]: _endpoint_part(at, each) for at, each in _fields(value)}
                 elif name == "annotations":
                     shown.setdefault(name, []).append(dict(_fields(value))[2].decode())
                 elif name == "tags":
@@ -219,6 +219,12 @@ def _fields(packed: bytes) -> Iterator[tuple[int, Any]]:
             at += 8
         else:
             yield tag >> 3, varint()
+
+
+def _endpoint_part(number: int, value: Any) -> Any:
+    if number in (2, 3):
+        return str(ip_address(value))
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def _any(value: Any) -> str:

@@ -87,14 +87,14 @@ class HttpTraceExporter:
 
     def export(self, request: bytes) -> None:
         service = self._service
-        if service.cluster not in self._server.cluster_manager.clusters():
+        if self._server.cluster_manager.get(service.cluster) is None:
             _log.error(f"OTLP HTTP exporter failed: [cluster = {service.cluster}] is not configured")
             return
         headers = Http2RequestHeaderMap(b"POST", service.path, service.host)
         headers.pseudo_order = (b":path", b":authority", b":method", b":scheme")
         headers.add(b"content-type", b"application/x-protobuf")
         if service.headers is not None:
-            service.headers.evaluate(headers, StreamInfo(), headers, None)
+            service.headers.apply(headers)
         if not headers.has(b"user-agent"):
             headers.add(b"user-agent", user_agent())
         under_way = _Request(self._under_way)
