@@ -49,15 +49,17 @@ class TracedUpstreamRequest(UpstreamRequest):
         if tracing is None or parent is None or not (tracing.spawns or router.config.start_child_span):
             return
         dispatcher = stream.dispatcher
-        name = tracing.upstream_operation(stream, stream.upstream_cluster_alt_stat_name or router.cluster.name)
+        name = f"router {router.cluster.observability_name} egress"
         start = parent.start_time + dispatcher.monotonic_time() - stream.start_monotonic
         self.span = span = parent.spawn_child(name, start, tracing.child_kind)
         info = self.story = AttemptInfo()
         info.start_time, info.start_monotonic = start, dispatcher.monotonic_time()
         info.connection = stream.connection
         route = router.route_entry
+        info.route_name, info.virtual_host_name = route.name, route.virtual_host_name
         info.route_metadata, info.virtual_host_metadata = route.metadata, route.virtual_host_metadata
         info.upstream_cluster_name = route.cluster_name
+        info.upstream_cluster_alt_stat_name = stream.upstream_cluster_alt_stat_name
         info.cluster_metadata = router.cluster.metadata
         info.active_span = span
         attempts = router.attempts
@@ -114,6 +116,11 @@ class TracedUpstreamRequest(UpstreamRequest):
             self._fail(reason)
         super().on_reset_stream(reason, details)
 
+    def note(self, flag: int) -> None:
+        super().note(flag)
+        if self.span is not None:
+            self.story.set_response_flag(flag)
+
     def reset(self) -> None:
         if self.span is not None and not self.done:
             self.span.tags["canceled"] = "true"
@@ -154,6 +161,7 @@ class TracedUpstreamRequest(UpstreamRequest):
                 span.tags["upstream_address"] = span.tags["peer.address"] = str(host.address)
             context = FormatterContext(info, router.request_headers, self.answer, self.trailers)
             tag_common(span, info, context, tracing.custom_tags(stream), tracing.verbose)
+            tracing.name_attempt(stream, span, context)
         span.finish(info.start_time + now - info.start_monotonic)
         tracing.note(span)
 

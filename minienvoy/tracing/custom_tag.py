@@ -104,9 +104,13 @@ _METADATA: dict[str, Callable[[StreamInfo], Any]] = {
 }
 
 
+def _no_metadata(info: StreamInfo) -> None:
+    """Where nobody says whose metadata: Envoy takes that, and finds nothing."""
+
+
 def _metadata(proto: Any) -> CustomTag:
-    kind = proto.kind.WhichOneof("kind") or "request"
-    metadata, find = _METADATA[kind], metadata_key(proto.metadata_key)
+    kind = proto.kind.WhichOneof("kind")
+    metadata, find = _METADATA.get(kind, _no_metadata), metadata_key(proto.metadata_key)
     default = proto.default_value or None
 
     def value(context: FormatterContext) -> str | None:

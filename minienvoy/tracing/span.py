@@ -23,6 +23,7 @@ class Span:
 
     Attributes:
         kind: SERVER or CLIENT.
+        local_decision: whether it is sampled was for this proxy to decide, and may be decided again.
         operation: its name.
         sampled: somebody is told; if not, nothing need be said of it.
         tags: what is said, in the order in which it was first said.
@@ -35,6 +36,7 @@ class Span:
         "end_time",
         "events",
         "kind",
+        "local_decision",
         "operation",
         "parent_id",
         "sampled",
@@ -49,6 +51,7 @@ class Span:
         self.kind = kind
         self.start_time = self.end_time = start_time
         self.sampled = False
+        self.local_decision = True
         self.tags: dict[str, str] = {}
         self.events: list[tuple[float, str]] = []
         self.trace_id = self.span_id = self.parent_id = ""

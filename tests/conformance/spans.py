@@ -36,6 +36,7 @@ _ZIPKIN = {
 }
 _ENDPOINT = {1: "serviceName", 2: "ipv4", 3: "ipv6", 4: "port"}
 _USER_AGENT = re.compile(r"^(user-agent: OTel-OTLP-Exporter-Envoy/)[0-9a-f]{40}/.*")
+_PORT = re.compile(r":\d{4,5}$")
 _LOGGED_ID = re.compile(r"\b(trace|span)=([0-9a-f]{16,32})\b")
 _REQUEST_ID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-([0-9a-f])[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}\b")
 
@@ -54,8 +55,12 @@ class Spans:
         if not isinstance(value, str):
             return value
         if value.startswith("[{") and '"traceId"' in value:
-            spans = json.loads(value.encode("latin-1"))
-            return {"spans": sorted((self._zipkin(span) for span in spans), key=_by_kind)}
+            # In an order of their own before they are numbered: which of two ended first is not told.
+            spans = sorted(
+                json.loads(value.encode("latin-1")),
+                key=lambda span: _rank(span["kind"], span.get("name"), span["tags"]),
+            )
+            return {"spans": [self._zipkin(span) for span in spans]}
         if value[:1] in ("\0", "\n") and any(mark.decode() in value for mark in MARKS):
             return self._packed(value.encode("latin-1"))
         return self._header(value)
@@ -110,9 +115,9 @@ class Spans:
     def _zipkin_packed(self, body: bytes) -> list[Any]:
         """`zipkin.proto3.ListOfSpans`; the number of a field where it has no name here."""
         found = []
-        for _, packed in _fields(body):
+        for span in sorted((list(_fields(packed)) for _, packed in _fields(body)), key=_rank_of_packed):
             shown: dict[str, Any] = {}
-            for number, value in _fields(packed):
+            for number, value in span:
                 name = _ZIPKIN.get(number, str(number))
                 if name in _ID_KEYS:
                     shown[name] = self._identity(value)
@@ -129,7 +134,7 @@ class Spans:
                     shown[name] = value.decode() if isinstance(value, bytes) else value
             shown["tags"] = dict(sorted(shown.get("tags", {}).items()))
             found.append(dict(sorted(shown.items())))
-        return sorted(found, key=_by_kind)
+        return found
 
     def _otlp(self, body: bytes) -> list[Any]:
         try:
@@ -143,8 +148,8 @@ class Spans:
                 found.append({"schema": resource.schema_url})
             for scope in resource.scope_spans:
                 found.append({"scope": [scope.scope.name, _version(scope.scope.version)]})
-                spans = [self._otlp_span(span) for span in scope.spans]
-                found += sorted(spans, key=_by_kind)
+                spans = sorted(scope.spans, key=_rank_of_otlp)
+                found += [self._otlp_span(span) for span in spans]
         return found
 
     def _otlp_span(self, span: Any) -> dict[str, Any]:
@@ -168,8 +173,10 @@ class Spans:
         return shown
 
 
-def _by_kind(span: dict[str, Any]) -> str:
-    return f"{span.get('kind')} {span.get('name')} {span.get('tags', span.get('attributes'))}"
+def _rank(kind: Any, name: Any, tags: dict[str, str]) -> str:
+    """By what does not differ from run to run."""
+    told = [(key, _PORT.sub("", value)) for key, value in sorted(tags.items()) if not key.startswith("guid:x-request")]
+    return f"{kind} {name} {told}"
 
 
 def _message(body: bytes) -> Any:
@@ -219,6 +226,20 @@ def _fields(packed: bytes) -> Iterator[tuple[int, Any]]:
             at += 8
         else:
             yield tag >> 3, varint()
+
+
+def _rank_of_zipkin(span: dict[str, Any]) -> str:
+    return _rank(span["kind"], span.get("name"), span["tags"])
+
+
+def _rank_of_packed(span: list[tuple[int, Any]]) -> str:
+    fields = dict(span)
+    pairs = [dict(_fields(value)) for number, value in span if number == 11]
+    return _rank(fields.get(4), fields.get(5), {pair[1].decode(): pair[2].decode() for pair in pairs})
+
+
+def _rank_of_otlp(span: Any) -> str:
+    return _rank(span.kind, span.name, {each.key: _any(each.value) for each in span.attributes})
 
 
 def _endpoint_part(number: int, value: Any) -> Any:

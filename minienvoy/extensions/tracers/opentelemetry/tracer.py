@@ -118,8 +118,10 @@ class OpenTelemetryTracer:
         if caller is not None:
             span = self.start_child(caller, operation, kind, start_time, traced)
             span.remote_parent = True
+            span.local_decision = False
             return span
         span = OpenTelemetrySpan(self, operation, kind, start_time, None, self.new_id() + self.new_id())
+        span.local_decision = self._sampler is None
         span.sampled = traced and (self._sampler is None or self._sampler.should_sample(None, span.trace_id))
         return span
 

@@ -99,6 +99,7 @@ class ZipkinTracer:
     def start_span(self, headers: RequestHeaderMap, operation: str, kind: str, start_time: float, traced: bool) -> Span:
         name = readable(headers.authority)
         sampled = extract_sampled(headers, self.with_w3c)
+        local = sampled is None
         if sampled is None:
             sampled = traced
         try:
@@ -111,7 +112,9 @@ class ZipkinTracer:
             context = SpanContext(self._high() if self._wide else 0, number, number)
         else:
             context = self.context_below(caller, kind)
-        return ZipkinSpan(self, name, kind, start_time, context, sampled)
+        span = ZipkinSpan(self, name, kind, start_time, context, sampled)
+        span.local_decision = local
+        return span
 
     def new_id(self) -> int:
         return self._random.getrandbits(64) or 1
