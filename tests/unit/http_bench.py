@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import deque
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
@@ -313,6 +314,7 @@ class Bench:
         router: dict[str, Any] | None = None,
         overload: OverloadState | None = None,
     ) -> None:
+        self._singletons: dict[Any, Any] = {}
         self.turns = Turns()
         self.dispatcher = SimulatedDispatcher(cast(asyncio.AbstractEventLoop, self.turns))
         self.store = Store()
@@ -346,6 +348,10 @@ class Bench:
             byte_meters=False,
             times_routes=False,
             health_check_failed=False,
+            tracers=None,
+            default_tracing=None,
+            spans=deque(),
+            singleton=self._singleton,
         )
         listener_scope = self.store.scope("listener.127.0.0.1_10000")
         factory_context = FactoryContext(
@@ -359,6 +365,11 @@ class Bench:
         if filters:
             self.config.filter_chain = FilterChain([*filters, self.config.filter_chain.make_terminal])
             self.config.stream_class, self.config.filtered = FilteredStream, True
+
+    def _singleton(self, key: Any, make: Callable[[], Any]) -> Any:
+        if key not in self._singletons:
+            self._singletons[key] = make()
+        return self._singletons[key]
 
     # -- acting
 
