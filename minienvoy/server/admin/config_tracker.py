@@ -15,6 +15,7 @@ from ..local_info import add_extensions
 from .proto_json import pack, timestamp
 
 if TYPE_CHECKING:
+    from ..lds_api import LdsApi
     from .admin_server import AdminServer
 
 NameMatcher = NameFilter
@@ -66,6 +67,9 @@ class ConfigTracker:
 
     def _clusters(self, matcher: NameMatcher) -> Any:
         dump = _new("ClustersConfigDump")
+        cds = self._server.cds
+        if cds is not None:
+            dump.version_info = cds.version
         for config, updated in self._server.static_clusters:
             if matcher(config.name):
                 _add(dump.static_clusters, "cluster", config, updated)
@@ -76,7 +80,11 @@ class ConfigTracker:
         ):
             for name, cluster in clusters.items():
                 if cluster.added_via_api and matcher(name):
-                    pack(cluster.config, configs.add().cluster)
+                    entry = configs.add()
+                    pack(cluster.config, entry.cluster)
+                    if cds is not None:
+                        entry.version_info = cds.versions.get(name, "")
+                        timestamp(cds.updated.get(name, 0.0), entry.last_updated)
         return dump
 
     def _listeners(self, matcher: NameMatcher) -> Any:
@@ -84,6 +92,8 @@ class ConfigTracker:
         for config, updated in self._server.static_listeners:
             if matcher(config.name):
                 _add(dump.static_listeners, "listener", config, updated)
+        if self._server.lds is not None:
+            _add_dynamic_listeners(dump, self._server.lds, matcher)
         return dump
 
     def _routes(self, matcher: NameMatcher) -> Any:
@@ -91,6 +101,11 @@ class ConfigTracker:
         for config, updated in self._server.route_configs.values():
             if matcher(config.name):
                 _add(dump.static_route_configs, "route_config", config, updated)
+        providers = self._server.route_providers
+        for provider in () if providers is None else providers.providers():
+            if provider.updated and matcher(provider.name):
+                _add(dump.dynamic_route_configs, "route_config", provider.proto, provider.updated)
+                dump.dynamic_route_configs[-1].version_info = provider.version
         return dump
 
     def _route_scopes(self, matcher: NameMatcher) -> Any:
@@ -135,6 +150,25 @@ def _add(configs: Any, field: str, config: Any, updated: float) -> None:
     entry = configs.add()
     pack(config, getattr(entry, field))
     timestamp(updated, entry.last_updated)
+
+
+def _add_dynamic_listeners(dump: Any, lds: LdsApi, matcher: NameMatcher) -> None:
+    dump.version_info = lds.version
+    for name in sorted(lds.states.keys() | lds.failures.keys()):
+        if not matcher(name):
+            continue
+        entry = dump.dynamic_listeners.add(name=name)
+        state, failure = lds.states.get(name), lds.failures.get(name)
+        if state is not None:
+            entry.active_state.version_info = state.version
+            pack(state.config, entry.active_state.listener)
+            timestamp(state.updated, entry.active_state.last_updated)
+        if failure is not None:
+            error = entry.error_state
+            pack(failure.config, error.failed_configuration)
+            timestamp(failure.attempted, error.last_update_attempt)
+            error.details = failure.details
+            error.version_info = failure.version
 
 
 def _load_assignment(cluster: Any) -> Any:
