@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import logger
-from ..config.fields import honours
 from ..errors import ConfigError
 from ..stats.store import CounterValue, GaugeValue
 from .filesystem import FilesystemSubscription
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 
 log = logger.get("upstream")
 CLUSTER: Final = "envoy.config.cluster.v3.Cluster"
-
-honours("envoy.config.bootstrap.v3.Bootstrap.DynamicResources", "cds_config", "lds_config")
 
 
 class CdsStats(SubscriptionStats):

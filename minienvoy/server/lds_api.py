@@ -37,7 +37,6 @@ class ListenerFailure(NamedTuple):
     """The configuration that could not be used, and why not; seconds since the epoch."""
 
     config: Any
-    version: str
     attempted: float
     details: str
 
@@ -97,7 +96,7 @@ class LdsApi:
                     changed = True
             except ConfigError as error:
                 log.warning(f"lds: listener '{name}' config rejected: {error.problem}")
-                self.failures[name] = ListenerFailure(config, version, now, error.problem)
+                self.failures[name] = ListenerFailure(config, now, error.problem)
         if changed:
             self.version = version
         if self.failures:

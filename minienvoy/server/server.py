@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from .. import logger
 from ..access_log.file import AccessLogManager
-from ..config.api import type_of, unpack
 from ..config.fields import Unsupported, declared_in, described, honours, notes, require_supported
 from ..config.loader import LoadedConfig
 from ..config.runtime import Loader
@@ -32,7 +31,7 @@ from ..upstream.cluster_manager import ClusterManager
 from .drain_manager import DrainManager, DrainStrategy
 from .factory_context import ServerContext
 from .listener import ConnectionLimit
-from .listener_manager import ListenerManager
+from .listener_manager import ListenerManager, connection_managers
 from .local_info import locality_of, set_build_version
 from .server_stats import (
     CompilationSettingsStats,
@@ -85,7 +84,7 @@ honours(
 honours("envoy.config.trace.v3.Tracing", "http")
 declared_in("minienvoy.tracing.connection_manager_tracing", "envoy.config.trace.v3.Tracing.Http")
 honours("envoy.config.bootstrap.v3.Bootstrap.StaticResources", "listeners", "clusters", "secrets")
-declared_in("minienvoy.discovery.cds_api", "envoy.config.bootstrap.v3.Bootstrap.DynamicResources")
+honours("envoy.config.bootstrap.v3.Bootstrap.DynamicResources", "cds_config", "lds_config")
 declared_in("minienvoy.discovery.subscription", "envoy.config.core.v3.ConfigSource")
 declared_in("minienvoy.router.rds", "envoy.extensions.filters.network.http_connection_manager.v3.Rds")
 declared_in(
@@ -353,17 +352,21 @@ class Server(ServerContext):
 
     def _start_listeners(self, on_ready: Callable[[], None] | None) -> None:
         _log.info("all clusters initialized. initializing init manager")
-        if self.lds is not None:
-            self.lds.start()
-        targets, self._init_targets = self._init_targets or (), None
-        for target in targets:
-            target()
+        self.initialize_targets()
         self.listener_manager.start()
         self.state = "LIVE"
         self._stats.initialization_time_ms.record(int((self.dispatcher.monotonic_time() - self.start_monotonic) * 1000))
         _config_log.info("all dependencies initialized. starting workers")
         if on_ready is not None:
             on_ready()
+
+    def initialize_targets(self) -> None:
+        """Ask for listeners and routes that stand elsewhere, now that there are clusters."""
+        if self.lds is not None:
+            self.lds.start()
+        targets, self._init_targets = self._init_targets or (), None
+        for target in targets:
+            target()
 
     def take_bootstrap(self, loaded: LoadedConfig) -> None:
         """The clusters and listeners in use are those of `loaded` from now on (`bootstrap_update`)."""
@@ -496,17 +499,11 @@ class Server(ServerContext):
         """Route configurations inside connection managers, and what chooses among several, for `/config_dump`."""
         found: dict[str, tuple[Any, float]] = {}
         for listener, _ in self.static_listeners:
-            chains = [*listener.filter_chains]
-            if listener.HasField("default_filter_chain"):
-                chains.append(listener.default_filter_chain)
-            for chain in chains:
-                for each in chain.filters:
-                    if type_of(each.typed_config).endswith(".HttpConnectionManager"):
-                        manager = unpack(each.typed_config)
-                        if manager.HasField("route_config"):
-                            found[f"{manager.route_config.name}/{len(found)}"] = (manager.route_config, now)
-                        elif manager.HasField("scoped_routes"):
-                            self.scoped_routes.append((manager.scoped_routes, now))
+            for manager in connection_managers(listener):
+                if manager.HasField("route_config"):
+                    found[f"{manager.route_config.name}/{len(found)}"] = (manager.route_config, now)
+                elif manager.HasField("scoped_routes"):
+                    self.scoped_routes.append((manager.scoped_routes, now))
         return found
 
     def _write_admin_address(self) -> None:

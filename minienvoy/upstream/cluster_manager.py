@@ -211,7 +211,6 @@ class ClusterManager:
         self._active[cluster.name] = cluster
         cluster.stats.config_update.warming_state = 0
         if old is not None:
-            self.stats.cluster_updated += 1
             old.stop()
         self._count()
         for callback in tuple(self._callbacks):

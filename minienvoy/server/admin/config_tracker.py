@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from ...config.schema import message_class
 from ...stats.params import NameFilter
+from ..listener_manager import connection_managers
 from ..local_info import add_extensions
 from .proto_json import pack, timestamp
 
 if TYPE_CHECKING:
-    from ..lds_api import LdsApi
+    from ..lds_api import LdsApi, ListenerFailure
     from .admin_server import AdminServer
 
 NameMatcher = NameFilter
@@ -98,6 +99,11 @@ class ConfigTracker:
 
     def _routes(self, matcher: NameMatcher) -> Any:
         dump = _new("RoutesConfigDump")
+        lds = self._server.lds
+        for state in () if lds is None else lds.states.values():
+            for manager in connection_managers(state.config):
+                if manager.HasField("route_config") and matcher(manager.route_config.name):
+                    _add(dump.static_route_configs, "route_config", manager.route_config, state.updated)
         for config, updated in self._server.route_configs.values():
             if matcher(config.name):
                 _add(dump.static_route_configs, "route_config", config, updated)
@@ -164,11 +170,17 @@ def _add_dynamic_listeners(dump: Any, lds: LdsApi, matcher: NameMatcher) -> None
             pack(state.config, entry.active_state.listener)
             timestamp(state.updated, entry.active_state.last_updated)
         if failure is not None:
-            error = entry.error_state
-            pack(failure.config, error.failed_configuration)
-            timestamp(failure.attempted, error.last_update_attempt)
-            error.details = failure.details
-            error.version_info = failure.version
+            _add_failure(entry.error_state, failure)
+            timestamp(failure.attempted, entry.error_state.last_update_attempt)
+    # Once more: listeners and LDS both keep what went wrong.
+    for name, failure in lds.failures.items():
+        if matcher(name):
+            _add_failure(dump.dynamic_listeners.add().error_state, failure)
+
+
+def _add_failure(state: Any, failure: ListenerFailure) -> None:
+    pack(failure.config, state.failed_configuration)
+    state.details = failure.details
 
 
 def _load_assignment(cluster: Any) -> Any:
