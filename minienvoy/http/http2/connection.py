@@ -289,13 +289,19 @@ class Http2Connection(HeaderBlocks):
     def _on_data_row(self, stream_id: int, data: bytes, at: int) -> int:
         """Take as one what full frames of one stream bring in a row, and where they end.
 
-        Only as many as break no rule, and only of a body whose length is known: where a body goes on in chunks, a chunk
-        is what a frame was.
+        Only as many as break no rule and give the peer no window before the last one, and only of a body whose length
+        is known: where a body goes on in chunks, a chunk is what a frame was.
         """
         end = at + _FULL
         stream = self.streams.get(stream_id)
         if stream is not None and not stream.remote_end and stream.expected > 0:
-            room = min(self._window - self._outstanding, self._initial_window - stream.outstanding, stream.expected)
+            room = min(
+                self._window - self._outstanding,
+                self._initial_window - stream.outstanding,
+                stream.expected,
+                self._window // 2 - self._consumed + MAX_FRAME - 1,
+                self._initial_window // 2 - stream.consumed + MAX_FRAME - 1,
+            )
             most = min(len(data), at + int(room) // MAX_FRAME * _FULL) - _FULL
             head = data[at : at + 9]
             while end <= most and data.startswith(head, end):
