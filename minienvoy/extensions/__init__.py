@@ -39,6 +39,8 @@ CATALOGUE = {
     "envoy.extensions.filters.http.bandwidth_limit.v3.BandwidthLimit": "filters.http.bandwidth_limit",
     "envoy.extensions.filters.http.buffer.v3.Buffer": "filters.http.buffer",
     "envoy.extensions.filters.http.buffer.v3.BufferPerRoute": "filters.http.buffer",
+    "envoy.extensions.filters.http.compressor.v3.Compressor": "filters.http.compressor.filter",
+    "envoy.extensions.filters.http.compressor.v3.CompressorPerRoute": "filters.http.compressor.filter",
     "envoy.extensions.filters.http.cors.v3.Cors": "filters.http.cors",
     "envoy.extensions.filters.http.cors.v3.CorsPolicy": "filters.http.cors",
     "envoy.extensions.filters.http.csrf.v3.CsrfPolicy": "filters.http.csrf",
@@ -69,6 +71,10 @@ CATALOGUE = {
     "envoy.config.rbac.v3.Action": "filters.common.rbac.engine",
     "envoy.extensions.rbac.matchers.upstream_ip_port.v3.UpstreamIpPortMatcher": "rbac.upstream_ip_port",
     "envoy.extensions.rbac.principals.mtls_authenticated.v3.Config": "rbac.mtls_authenticated",
+    # content codings
+    "envoy.extensions.compression.brotli.compressor.v3.Brotli": "compression.brotli.compressor",
+    "envoy.extensions.compression.gzip.compressor.v3.Gzip": "compression.gzip.compressor",
+    "envoy.extensions.compression.zstd.compressor.v3.Zstd": "compression.zstd.compressor",
     # path matchers and rewriters of routes
     "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig": "path.uri_template",
     "envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig": "path.uri_template",
