@@ -42,6 +42,8 @@ def piece(part: dict[str, Any], plain: Callable[[Any], bytes], *, ends: bool = T
         return piece(value, plain, ends=False)
     if verb in NAMES:
         return encode(verb, plain(value), ends=ends)
+    if verb == "repeat":
+        return plain(value[0]) * int(value[1])
     raise ValueError(f"{verb!r} is no piece of a message; known are repeat, chunk, unfinished, {', '.join(NAMES)}")
 
 
