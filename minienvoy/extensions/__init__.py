@@ -44,6 +44,7 @@ CATALOGUE = {
     "envoy.extensions.filters.http.cors.v3.Cors": "filters.http.cors",
     "envoy.extensions.filters.http.cors.v3.CorsPolicy": "filters.http.cors",
     "envoy.extensions.filters.http.csrf.v3.CsrfPolicy": "filters.http.csrf",
+    "envoy.extensions.filters.http.decompressor.v3.Decompressor": "filters.http.decompressor",
     "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation": "filters.http.header_mutation",
     "envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute": "filters.http.header_mutation",
     "envoy.extensions.filters.http.set_metadata.v3.Config": "filters.http.set_metadata",
@@ -73,8 +74,11 @@ CATALOGUE = {
     "envoy.extensions.rbac.principals.mtls_authenticated.v3.Config": "rbac.mtls_authenticated",
     # content codings
     "envoy.extensions.compression.brotli.compressor.v3.Brotli": "compression.brotli.compressor",
+    "envoy.extensions.compression.brotli.decompressor.v3.Brotli": "compression.brotli.decompressor",
     "envoy.extensions.compression.gzip.compressor.v3.Gzip": "compression.gzip.compressor",
+    "envoy.extensions.compression.gzip.decompressor.v3.Gzip": "compression.gzip.decompressor",
     "envoy.extensions.compression.zstd.compressor.v3.Zstd": "compression.zstd.compressor",
+    "envoy.extensions.compression.zstd.decompressor.v3.Zstd": "compression.zstd.decompressor",
     # path matchers and rewriters of routes
     "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig": "path.uri_template",
     "envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig": "path.uri_template",

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
-import brotli
+import brotlicffi
 import zstandard
 
 NAMES = ("gzip", "br", "zstd")
@@ -25,7 +25,7 @@ def encode(coding: str, data: bytes, *, ends: bool = True) -> bytes:
         gzip = zlib.compressobj(wbits=_GZIP)
         return gzip.compress(data) + gzip.flush(zlib.Z_FINISH if ends else zlib.Z_SYNC_FLUSH)
     if coding == "br":
-        br = brotli.Compressor()
+        br = brotlicffi.Compressor()
         return bytes(br.process(data) + (br.finish() if ends else br.flush()))
     zstd = zstandard.ZstdCompressor().compressobj()
     how = zstandard.COMPRESSOBJ_FLUSH_FINISH if ends else zstandard.COMPRESSOBJ_FLUSH_BLOCK
@@ -59,7 +59,7 @@ class Decoder:
             self._gzip = zlib.decompressobj(_GZIP)
             self._feed = self._gzip.decompress
         elif coding == "br":
-            self._br = brotli.Decompressor()
+            self._br = brotlicffi.Decompressor()
             self._feed = self._br.process
         else:
             self._zstd = zstandard.ZstdDecompressor().decompressobj()
@@ -74,7 +74,7 @@ class Decoder:
         """(mark before it, text, mark behind it)"""
         try:
             content = bytes(self._feed(data))
-        except (zlib.error, brotli.error, zstandard.ZstdError):
+        except (zlib.error, brotlicffi.error, zstandard.ZstdError):
             return None
         before = b"" if self._begun else f"<{self._coding}>".encode()
         self._begun = True

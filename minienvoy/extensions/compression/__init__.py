@@ -11,17 +11,16 @@ from typing import Any
 from ...errors import ConfigError
 
 
-def import_library(*names: str) -> Any:
-    """The first of these modules that is installed.
+def import_library(name: str) -> Any:
+    """The module of that name.
 
     Raises:
-        ConfigError: none of them is.
+        ConfigError: it is not installed.
     """
-    for name in names:
-        try:
-            return import_module(name)
-        except ImportError:
-            continue
-    raise ConfigError(
-        f"the Python package {names[0]} is not installed", remedy="pip install 'minienvoy[compression]' brings it"
-    )
+    try:
+        return import_module(name)
+    except ImportError:
+        package = name.partition(".")[0]
+        raise ConfigError(
+            f"the Python package {package} is not installed", remedy="pip install 'minienvoy[compression]' brings it"
+        ) from None

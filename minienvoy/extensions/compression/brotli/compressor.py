@@ -44,7 +44,7 @@ class BrotliCompressor:
 
 @COMPRESSOR_LIBRARIES.register("envoy.compression.brotli.compressor", TYPE)
 def create_brotli(proto: Any) -> CompressorLibrary:
-    brotli = import_library("brotli", "brotlicffi")
+    brotli = import_library("brotlicffi")
 
     def setting(field: str, default: int) -> int:
         return getattr(proto, field).value if proto.HasField(field) else default  # type: ignore[no-any-return]
