@@ -153,8 +153,10 @@ def body_lines(data: bytes, decoder: codings.Decoder | None) -> list[str]:
     if shown is None:
         return lines(data)
     before, content, behind = shown
-    return [each.decode() for each in (before,) if each] + (lines(content) if content else []) + (
-        [behind.decode()] if behind else []
+    return (
+        [each.decode() for each in (before,) if each]
+        + (lines(content) if content else [])
+        + ([behind.decode()] if behind else [])
     )
 
 
@@ -172,7 +174,11 @@ def readable(message: Message) -> list[str]:
     shown = lines(message.head)
     decoder = _decoder(message)
     if message.chunked:
-        shown += ["", *(body_lines(message.body, decoder) if message.body else []), *(["<last chunk>"] if message.complete else [])]
+        shown += [
+            "",
+            *(body_lines(message.body, decoder) if message.body else []),
+            *(["<last chunk>"] if message.complete else []),
+        ]
         if message.trailers:
             shown += lines(message.trailers)
     elif message.body:

@@ -47,7 +47,7 @@ def create_brotli(proto: Any) -> CompressorLibrary:
     brotli = import_library("brotlicffi")
 
     def setting(field: str, default: int) -> int:
-        return getattr(proto, field).value if proto.HasField(field) else default  # type: ignore[no-any-return]
+        return getattr(proto, field).value if proto.HasField(field) else default
 
     quality, window = setting("quality", _QUALITY), setting("window_bits", _WINDOW_BITS)
     block, mode = setting("input_block_bits", _BLOCK_BITS), getattr(brotli, _MODES[proto.encoder_mode])

@@ -45,6 +45,4 @@ def create_gzip(proto: Any) -> CompressorLibrary:
     strategy = proto.compression_strategy
     window_bits = proto.window_bits.value if proto.HasField("window_bits") else _WINDOW_BITS
     memory_level = proto.memory_level.value if proto.HasField("memory_level") else _MEMORY_LEVEL
-    return CompressorLibrary(
-        b"gzip", "gzip", lambda: ZlibCompressor(level, window_bits, memory_level, strategy)
-    )
+    return CompressorLibrary(b"gzip", "gzip", lambda: ZlibCompressor(level, window_bits, memory_level, strategy))

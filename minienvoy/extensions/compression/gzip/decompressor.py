@@ -98,7 +98,7 @@ def _before_error(inflate: Any, data: bytes, limit: int) -> bytes:
 @DECOMPRESSOR_LIBRARIES.register("envoy.compression.gzip.decompressor", TYPE)
 def create_gzip(proto: Any) -> DecompressorLibrary:
     def setting(field: str, default: int) -> int:
-        return getattr(proto, field).value if proto.HasField(field) else default  # type: ignore[no-any-return]
+        return getattr(proto, field).value if proto.HasField(field) else default
 
     window_bits = setting("window_bits", _WINDOW_BITS)
     chunk_size, ratio = setting("chunk_size", CHUNK_SIZE), setting("max_inflate_ratio", MAX_INFLATE_RATIO)

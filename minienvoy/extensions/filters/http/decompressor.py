@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from ....config.extension import create_extension, find_extension
+from ....config.api import type_of
+from ....config.extension import create_extension
 from ....config.fields import honours
 from ....config.runtime import RuntimeFeatureFlag
 from ....http.filter import (
@@ -77,14 +78,14 @@ class DecompressorFilterConfig:
 
     def __init__(self, proto: Any, server: ServerContext, http_scope: Scope) -> None:
         """Raises ConfigError: a library that nobody knows."""
-        where, given = "decompressor_library", proto.decompressor_library
-        self.library = create_extension(find_extension(DECOMPRESSOR_LIBRARIES, given, where), given, where)
+        path, given = "decompressor_library", proto.decompressor_library
+        where = f"{path}.typed_config"
+        entry = DECOMPRESSOR_LIBRARIES.find(type_of(given.typed_config, where), where)
+        self.library = create_extension(entry, given, path)
         scope = http_scope.scope(f"decompressor.{given.name}.{self.library.stats_prefix}")
         self.library_stats = scope.scope("decompressor_library").struct(self.library.stats)
         request, response = proto.request_direction_config, proto.response_direction_config
-        self.request = DirectionConfig(
-            request.common_config, server, scope.scope("request").struct(DecompressorStats)
-        )
+        self.request = DirectionConfig(request.common_config, server, scope.scope("request").struct(DecompressorStats))
         self.response = DirectionConfig(
             response.common_config, server, scope.scope("response").struct(DecompressorStats)
         )

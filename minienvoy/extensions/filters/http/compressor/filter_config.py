@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from .....config.extension import create_extension, find_extension
+from .....config.api import type_of
+from .....config.extension import create_extension
 from .....config.fields import honours
 from .....config.runtime import RuntimeFeatureFlag
+from .....errors import ConfigError
 from .....http.ascii_number import unsigned
 from .....http.header_map import HeaderMap
 from .....matchers.string import compile_string_matcher
@@ -183,9 +185,7 @@ def _response_direction(proto: Any, path: str, server: Any, scope: Scope) -> Res
         said = proto
         enabled = proto.runtime_enabled if proto.HasField("runtime_enabled") else None
         stats = scope.struct(CompressorStats)
-        made = ResponseDirectionConfig(
-            enabled, proto.content_length.value, proto.content_type, (), path, server, stats
-        )
+        made = ResponseDirectionConfig(enabled, proto.content_length.value, proto.content_type, (), path, server, stats)
         made.weaken_etag = made.status_header = False
         made.uncompressible_codes = frozenset()
     made.disable_on_etag = said.disable_on_etag_header
@@ -232,7 +232,20 @@ class CompressorFilterConfig:
 
 
 def compile_library(proto: Any, path: str) -> CompressorLibrary:
-    return create_extension(find_extension(COMPRESSOR_LIBRARIES, proto, path), proto, path)
+    where = f"{path}.typed_config"
+    return create_extension(COMPRESSOR_LIBRARIES.find(type_of(proto.typed_config, where), where), proto, path)
+
+
+def _route_library(proto: Any, path: str) -> CompressorLibrary:
+    where = f"{path}.typed_config"
+    kind = type_of(proto.typed_config, where)
+    try:
+        entry = COMPRESSOR_LIBRARIES.find(kind, where)
+    except ConfigError:
+        raise ConfigError(
+            f"Didn't find a registered implementation for per-route compressor type: '{kind}'", where
+        ) from None
+    return create_extension(entry, proto, path)
 
 
 class CompressorPerRouteConfig:
@@ -259,4 +272,4 @@ class CompressorPerRouteConfig:
             if direction.HasField("remove_accept_encoding_header"):
                 self.remove_accept_encoding = direction.remove_accept_encoding_header.value
         if overrides.HasField("compressor_library"):
-            self.library = compile_library(overrides.compressor_library, f"{path}.overrides.compressor_library")
+            self.library = _route_library(overrides.compressor_library, f"{path}.overrides.compressor_library")
