@@ -41,7 +41,8 @@ class ZstdCompressor:
 def create_zstd(proto: Any) -> CompressorLibrary:
     zstandard = import_library("zstandard")
     level = proto.compression_level.value if proto.HasField("compression_level") else _LEVEL
-    wanted = {"write_checksum": proto.enable_checksum}
+    # The last two are zstd's own defaults, and not those of its binding.
+    wanted = {"write_checksum": proto.enable_checksum, "write_content_size": True, "write_dict_id": True}
     if proto.strategy:
         # The enumeration has the numbers of zstd.h.
         wanted["strategy"] = proto.strategy
