@@ -525,7 +525,7 @@ def test_data_that_a_later_filter_holds_goes_on_with_the_trailers_that_were_adde
         iteration.add_trailers(HeaderMap())
         return PASS
 
-    chain = Chain([add], [BUFFER], [])
+    chain = Chain([GO, add], [BUFFER], [])
     chain.headers()
     assert chain.data("ab", True) == "0:D(ab). 1:D(ab) 1:T 2:D(ab) >D(ab) 2:T >T"
 
