@@ -142,8 +142,8 @@ class ClientSideWeightedRoundRobinLoadBalancer(RoundRobinLoadBalancer):
             self._data.pop(host, None)
         if self._oob is not None:
             self._oob.update(self.priority_set.hosts())
-        self._weighed = self._weighed or altered is None
-        if self._data or self._weighed:
+        if altered is None or self._data or self._weighed:
+            self._weighed = True
             if self._update_weights():
                 altered = None
         else:
