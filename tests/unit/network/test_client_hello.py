@@ -6,7 +6,7 @@ import ssl
 
 import pytest
 
-from minienvoy.extensions.filters.listener.client_hello import (
+from minienvoy.network.client_hello import (
     NEED_MORE,
     NOT_TLS,
     TOO_LARGE,
