@@ -31,7 +31,7 @@ from minienvoy.network.client_connection import ClientConnection
 from minienvoy.network.connection import DEFAULT_BUFFER_LIMIT, Connection
 from minienvoy.network.drain_decision import DrainState
 from minienvoy.network.overload_state import OverloadState
-from minienvoy.server.factory_context import FactoryContext
+from minienvoy.server.factory_context import FactoryContext, ServerContext
 from minienvoy.stats.store import Store
 from minienvoy.stream_info import ConnectionInfo, StreamInfo
 from minienvoy.upstream.cluster import Cluster, ClusterContext
@@ -314,7 +314,6 @@ class Bench:
         router: dict[str, Any] | None = None,
         overload: OverloadState | None = None,
     ) -> None:
-        self._singletons: dict[Any, Any] = {}
         self.turns = Turns()
         self.dispatcher = SimulatedDispatcher(cast(asyncio.AbstractEventLoop, self.turns))
         self.store = Store()
@@ -351,7 +350,7 @@ class Bench:
             tracers=None,
             default_tracing=None,
             spans=deque(),
-            singleton=self._singleton,
+            singleton=ServerContext().singleton,
         )
         listener_scope = self.store.scope("listener.127.0.0.1_10000")
         factory_context = FactoryContext(
@@ -365,11 +364,6 @@ class Bench:
         if filters:
             self.config.filter_chain = FilterChain([*filters, self.config.filter_chain.make_terminal])
             self.config.stream_class, self.config.filtered = FilteredStream, True
-
-    def _singleton(self, key: Any, make: Callable[[], Any]) -> Any:
-        if key not in self._singletons:
-            self._singletons[key] = make()
-        return self._singletons[key]
 
     # -- acting
 
@@ -517,13 +511,16 @@ def filter_type(name: str) -> str:
         "buffer": "Buffer",
         "compressor": "Compressor",
         "cors": "Cors",
+        "csrf": "CsrfPolicy",
         "decompressor": "Decompressor",
         "ext_authz": "ExtAuthz",
         "fault": "HTTPFault",
         "grpc_http1_reverse_bridge": "FilterConfig",
+        "header_mutation": "HeaderMutation",
         "health_check": "HealthCheck",
         "local_ratelimit": "LocalRateLimit",
         "rbac": "RBAC",
+        "set_metadata": "Config",
     }
     return f"type.googleapis.com/envoy.extensions.filters.http.{name}.v3.{messages[name]}"
 

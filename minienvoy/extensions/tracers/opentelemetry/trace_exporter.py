@@ -118,9 +118,8 @@ class _Request:
 
     def on_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None:
         if headers.status != 200:
-            _log.error(
-                f"OTLP HTTP exporter received a non-success status code: {headers.status} while exporting the OTLP message"
-            )
+            said = f"a non-success status code: {headers.status}"
+            _log.error(f"OTLP HTTP exporter received {said} while exporting the OTLP message")
 
     def on_data(self, data: bytes, end_stream: bool) -> None:
         """Nobody reads what a collector has to say."""
