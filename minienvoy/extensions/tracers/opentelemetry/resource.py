@@ -19,6 +19,13 @@ from ....version import version
 _TYPES: Final = "envoy.extensions.tracers.opentelemetry.resource_detectors.v3"
 ENVIRONMENT: Final = "OTEL_RESOURCE_ATTRIBUTES"
 
+honours(
+    "envoy.config.trace.v3.OpenTelemetryConfig",
+    "service_name",
+    "resource_detectors",
+    "set_telemetry_sdk_resource_attributes",
+    "set_service_name_resource_attribute",
+)
 honours(f"{_TYPES}.EnvironmentResourceDetectorConfig")
 honours(f"{_TYPES}.StaticConfigResourceDetectorConfig", whole=("attributes",))
 

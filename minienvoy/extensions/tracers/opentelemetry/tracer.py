@@ -29,12 +29,8 @@ honours(
     CONFIG_TYPE,
     "grpc_service",
     "http_service",
-    "service_name",
-    "resource_detectors",
     "sampler",
     "max_cache_size",
-    "set_telemetry_sdk_resource_attributes",
-    "set_service_name_resource_attribute",
     "set_instrumentation_scope",
 )
 
