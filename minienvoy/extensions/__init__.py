@@ -45,6 +45,8 @@ CATALOGUE = {
     "envoy.extensions.filters.http.cors.v3.CorsPolicy": "filters.http.cors",
     "envoy.extensions.filters.http.csrf.v3.CsrfPolicy": "filters.http.csrf",
     "envoy.extensions.filters.http.decompressor.v3.Decompressor": "filters.http.decompressor",
+    "envoy.extensions.common.matching.v3.ExtensionWithMatcher": "filters.http.match_delegate",
+    "envoy.extensions.filters.common.matcher.action.v3.SkipFilter": "filters.http.match_delegate",
     "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation": "filters.http.header_mutation",
     "envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute": "filters.http.header_mutation",
     "envoy.extensions.filters.http.set_metadata.v3.Config": "filters.http.set_metadata",
