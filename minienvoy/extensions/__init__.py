@@ -213,6 +213,11 @@ CATALOGUE = {
     "envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig": (
         "http.header_formatters.preserve_case"
     ),
+    # stat sinks
+    "envoy.config.metrics.v3.DogStatsdSink": "stat_sinks.udp_statsd",
+    "envoy.config.metrics.v3.MetricsServiceConfig": "stat_sinks.metrics_service",
+    "envoy.config.metrics.v3.StatsdSink": "stat_sinks.statsd",
+    "envoy.extensions.stat_sinks.graphite_statsd.v3.GraphiteStatsdSink": "stat_sinks.udp_statsd",
     # tracers
     "envoy.config.trace.v3.OpenTelemetryConfig": "tracers.opentelemetry.tracer",
     "envoy.config.trace.v3.ZipkinConfig": "tracers.zipkin.tracer",
