@@ -101,7 +101,8 @@ class UpstreamRequest:
         if client.pool.max_stream_duration is not None:
             self.timers = AttemptTimers(stream.dispatcher)
             self.timers.start(client.pool.max_stream_duration, self._on_max_stream_duration)
-        encoder = self._encoder = client.codec.new_stream(self)
+        new_stream = client.new_stream
+        encoder = self._encoder = new_stream(self)
         if self._downstream_full:
             self._pause_upstream(client, True)
         if router.attempts is not None:

@@ -91,13 +91,15 @@ class Http2Stream:
         "zombie",
     )
 
-    def __init__(self, connection: Http2Connection, stream_id: int) -> None:
+    def __init__(
+        self, connection: Http2Connection, stream_id: int, decoder: Any = None, expected: float = -1
+    ) -> None:
         self.connection = connection
         self.id = stream_id
-        self.decoder: Any = None
+        self.decoder = decoder
         self.send_window = connection.peer_initial_window
         self.outstanding = self.consumed = 0
-        self.expected: float = -1
+        self.expected = expected
         self.local_end = self.remote_end = self.closed = False
         self.watermark: Callable[[bool], None] | None = None
         self.waiting: deque[bytes] | None = None
