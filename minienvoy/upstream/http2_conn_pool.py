@@ -103,9 +103,8 @@ class Http2ConnPool(HttpConnPool):
         if client.draining and not client.active:
             client.close()
 
-    def on_stream_complete(self, client: CodecClient | Http2StreamClient, now: float) -> None:
+    def on_stream_complete(self, client: Http2StreamClient, now: float) -> None:  # type: ignore[override]
         """The whole response is there; who has not sent its whole request by now has no use for the stream."""
-        assert isinstance(client, Http2StreamClient)
         stream = client.stream
         if stream is not None:
             stream.decoder = stream.watermark = None

@@ -214,13 +214,12 @@ class ClientConnection(Http2Connection):
             self._abandon(stream, StreamResetReason.REMOTE_REFUSED_STREAM_RESET, "http2.remote_refuse")
 
     def _on_header_block(self, stream_id: int, block: bytes, end_stream: bool) -> None:
-        stream = self.streams.get(stream_id)
+        stream: ClientStream | None = self.streams.get(stream_id)  # type: ignore[assignment]
         if stream is None:
             if self._is_idle(stream_id):
                 self._fail(PROTOCOL_ERROR, b"HEADERS: stream in idle")
             self._fields(block)
             return
-        assert isinstance(stream, ClientStream)
         if stream.expected != _NO_DATA_YET:
             self._on_trailers(stream, block, end_stream)
             return

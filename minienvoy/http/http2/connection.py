@@ -273,10 +273,16 @@ class Http2Connection(HeaderBlocks):
                 return
         if end_stream:
             stream.remote_end = True
-        stream.take(length)
+            if stream.local_end and stream.waiting is None:
+                self.finishing.append(stream)
+        if stream.read_disabled or not end_stream:
+            stream.take(length)
+        else:
+            # Nobody sends more on the stream: only the connection needs its window again.
+            self._consumed = consumed = self._consumed + length
+            if consumed >= self._window // 2:
+                self._consume_of_connection(0)
         decoder = stream.decoder
-        if end_stream and stream.local_end and stream.waiting is None:
-            stream.finish()
         if decoder is not None and (size or end_stream):
             decoder.decode_data(payload, end_stream)
 

@@ -146,7 +146,7 @@ class OutboundFrames:
             self._out = []
             if count == 1:
                 self._write(out[0])
-            elif count > _FRAMES_OF_A_WRITE or self._more_frames:
+            elif (count > _FRAMES_OF_A_WRITE or self._more_frames) and sum(map(len, out)) > _LARGE:
                 self._write_many(out)
             else:
                 self._write(b"".join(out))
