@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from .. import logger
 from ..access_log.file import AccessLogManager
@@ -108,6 +108,10 @@ honours("envoy.config.bootstrap.v3.RuntimeLayer.AdminLayer")
 _log = logger.get("main")
 _config_log = logger.get("config")
 _admin_log = logger.get("admin")
+
+_OBJECTS_TO_COLLECT: Final = 10_000
+"""As many as some hundred streams are made of. They let go of one another when they end: to look through them while they
+are under way finds nothing, and made each of a hundred streams dearer than one of ten."""
 
 _DECLARING_MODULES = (
     "minienvoy.server.listener",
@@ -582,6 +586,7 @@ async def _serve(options: Options) -> int:
         server.start(stopped.set if options.mode == "init_only" else None)
         # What is configured stays: the collector need not look at it again and again.
         gc.freeze()
+        gc.set_threshold(_OBJECTS_TO_COLLECT)
         gc.enable()
         await stopped.wait()
         _log.info("main dispatch loop exited")

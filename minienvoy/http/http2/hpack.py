@@ -349,8 +349,10 @@ ENCODED: Final[dict[bytes, bytes]] = {}
 """Headers that were encoded lately, by their line."""
 _MAX_ENCODED: Final = 4096
 _MAX_ENCODED_LINE: Final = 128
-_UNIQUE: Final = KIND[b"x-request-id"]
-"""Of a header that hardly ever comes again with the same value: it would only push others out."""
+_REQUEST_ID: Final = KIND[b"x-request-id"]
+"""Hardly ever comes again with the same value: it would only push others out."""
+_REQUEST_ID_PREFIX: Final = b"\0\x0cx-request-id\x24"
+"""Before one of the usual length."""
 _PSEUDO: Final[dict[tuple[bytes, bytes, bytes, bytes, tuple[bytes, ...]], bytes]] = {}
 """What requests begin with, as it was encoded lately."""
 _MAX_PSEUDO: Final = 1024
@@ -381,8 +383,10 @@ def encode_field(name: bytes, value: bytes) -> bytes:
 def encode_entry(item: Entry) -> bytes:
     """One encoded header, which is remembered by its line if that is short."""
     name, value, line, kind = item
+    if kind == _REQUEST_ID:
+        return _REQUEST_ID_PREFIX + value if len(value) == 36 else encode_field(name, value)
     field = encode_field(name, value)
-    if kind != _UNIQUE and len(line) <= _MAX_ENCODED_LINE:
+    if len(line) <= _MAX_ENCODED_LINE:
         if len(ENCODED) >= _MAX_ENCODED:
             ENCODED.clear()
         ENCODED[line] = field
