@@ -276,7 +276,7 @@ class Connection(asyncio.Protocol):
                 waiting = queue.waiting
                 waiting.append(buffer)
                 if len(waiting) == 1:
-                    queue.call_soon(queue.flush)
+                    queue.call_soon(queue.end_turn)
                 elif len(waiting) == MOST_WAITING:
                     queue.flush()
 

@@ -37,7 +37,7 @@ def create_http2_codec(
     """
     settings = cluster.http_options.http2
     make = client_codec(cluster.http2_codec, counts_bytes)
-    codec = make(connection, callbacks, settings, cluster.stats.http2(), connection.dispatcher.post)
+    codec = make(connection, callbacks, settings, cluster.stats.http2(), connection.dispatcher.write_soon)
     if settings.keepalive_timeout:
 
         def on_ping_timeout() -> None:

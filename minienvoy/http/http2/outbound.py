@@ -45,7 +45,7 @@ class OutboundFrames:
     def __init__(
         self, connection: Connection, settings: Http2Settings, stats: Http2CodecStats, post: Callable[[Any], None]
     ) -> None:
-        """`post` calls back when what is going on now is done (`Dispatcher.post`)."""
+        """`post` calls back when what is going on now is done (`Dispatcher.write_soon`)."""
         self.settings = settings
         self.stats = stats
         self.buffer_limit = min(connection.buffer_limit or 1 << 20, settings.initial_stream_window_size)

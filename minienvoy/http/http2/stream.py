@@ -92,9 +92,7 @@ class Http2Stream:
         "zombie",
     )
 
-    def __init__(
-        self, connection: Http2Connection, stream_id: int, decoder: Any = None, expected: float = -1
-    ) -> None:
+    def __init__(self, connection: Http2Connection, stream_id: int, decoder: Any = None, expected: float = -1) -> None:
         self.connection = connection
         self.id = stream_id
         self.decoder = decoder
