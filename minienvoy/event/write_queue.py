@@ -55,8 +55,7 @@ _NOTHING: Final = WriteBuffer()
 
 
 class WriteQueue:
-    """Of one event loop. Whoever puts the first buffer into `waiting` has `end_turn` called soon, the last one calls
-    `flush`.
+    """Of one event loop. Whoever puts the first buffer into `waiting` has `flush` called soon, the last one calls it.
 
     Attributes:
         call_soon: calls back when the events of this turn have been handled.
@@ -74,29 +73,12 @@ class WriteQueue:
         self._writers.append(writer)
         if not self.waiting:
             self.waiting.append(_NOTHING)
-            self.call_soon(self.end_turn)
+            self.call_soon(self.flush)
 
-    def end_turn(self) -> None:
-        writers = self._writers
-        if writers:
-            self._writers = []
-            if not self.waiting:
-                self.waiting.append(_NOTHING)
-            called = 0
-            try:
-                for writer in writers:
-                    called += 1
-                    writer()
-            except BaseException:
-                # One that raises must not keep the others from their turn.
-                self._writers = writers[called:] + self._writers
-                self.call_soon(self.end_turn)
-                raise
-            if self._writers:
-                self.call_soon(self.end_turn)
-        self.flush()
-
-    def flush(self) -> None:
+    def flush(self, turn_is_over: bool = True) -> None:
+        """Give all transports what waits; before the turn is over, writers go on collecting."""
+        if turn_is_over and self._writers:
+            self._call_writers()
         waiting, self.waiting = self.waiting, []
         flushed = 0
         try:
@@ -113,3 +95,20 @@ class WriteQueue:
                 # A transport that raises must not keep the others from their turn.
                 self.waiting += waiting[flushed:]
                 self.call_soon(self.flush)
+
+    def _call_writers(self) -> None:
+        writers, self._writers = self._writers, []
+        if not self.waiting:
+            self.waiting.append(_NOTHING)
+        called = 0
+        try:
+            for writer in writers:
+                called += 1
+                writer()
+        except BaseException:
+            # One that raises must not keep the others from their turn.
+            self._writers = writers[called:] + self._writers
+            self.call_soon(self.flush)
+            raise
+        if self._writers:
+            self.call_soon(self.flush)

@@ -276,9 +276,9 @@ class Connection(asyncio.Protocol):
                 waiting = queue.waiting
                 waiting.append(buffer)
                 if len(waiting) == 1:
-                    queue.call_soon(queue.end_turn)
+                    queue.call_soon(queue.flush)
                 elif len(waiting) == MOST_WAITING:
-                    queue.flush()
+                    queue.flush(False)
 
     def flush(self) -> None:
         """Give what was written to the transport now."""

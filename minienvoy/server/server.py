@@ -110,8 +110,8 @@ _config_log = logger.get("config")
 _admin_log = logger.get("admin")
 
 _OBJECTS_TO_COLLECT: Final = 10_000
-"""As many as some hundred streams are made of. They let go of one another when they end: to look through them while they
-are under way finds nothing, and made each of a hundred streams dearer than one of ten."""
+"""As many as some hundred streams are made of. They let go of one another when they end: to look through them while
+they are under way finds nothing, and made each of a hundred streams dearer than one of ten."""
 
 _DECLARING_MODULES = (
     "minienvoy.server.listener",

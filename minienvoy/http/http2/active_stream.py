@@ -38,7 +38,7 @@ class Http2ActiveStream(ActiveStream):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        cls._finish = super(Http2ActiveStream, cls)._end
+        cls._finish = super()._end
 
     def _end_connection(self) -> None:
         """It goes on: other streams are none the worse."""

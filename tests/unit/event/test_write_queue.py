@@ -27,7 +27,7 @@ class Turn:
         if len(buffer.chunks) == 1:
             self.queue.waiting.append(buffer)
             if len(self.queue.waiting) == 1:
-                self.queue.call_soon(self.queue.end_turn)
+                self.queue.call_soon(self.queue.flush)
 
     def end(self) -> None:
         posted, self.posted[:] = self.posted[:], []
