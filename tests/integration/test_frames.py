@@ -9,9 +9,9 @@ from minienvoy import Proxy
 
 BUDGET = 47
 """May only go down: a frame costs 50 to 100 ns of every request."""
-HTTP2_BUDGET = 78
+HTTP2_BUDGET = 77
 """The same for one GET over HTTP/2 on both sides, all alone."""
-HTTP2_BUDGET_OF_ONE_MORE = 56
+HTTP2_BUDGET_OF_ONE_MORE = 52
 """And for each GET that comes along with it."""
 
 CONFIG = """

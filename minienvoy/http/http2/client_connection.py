@@ -96,7 +96,9 @@ class ClientStream(Http2Stream):
             flags = END_HEADERS | END_STREAM if end_stream else END_HEADERS
             connection.queue(write_header(length >> 8, length & 255, HEADERS, flags, self.id) + block)
         if end_stream:
-            self._end_sending()
+            self.local_end = True
+            if self.remote_end:
+                self.finish()
 
     def _encode_unusual(self, headers: RequestHeaderMap, end_stream: bool) -> None:
         """With something in it that HTTP/2 says otherwise, or does not say."""
