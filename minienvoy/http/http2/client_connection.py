@@ -248,8 +248,9 @@ class ClientConnection(Http2Connection):
             return
         if stream.upgrade and status == 200:
             # To the rest of the proxy an upgrade is what it is in HTTP/1 (`transformUpgradeResponseFromH2toH1`).
-            headers = ResponseHeaderMap(101, [entry(b"upgrade", stream.upgrade), _CONNECTION_UPGRADE, *entries], seen)
+            headers = ResponseHeaderMap(101, [*entries, entry(b"upgrade", stream.upgrade), _CONNECTION_UPGRADE], seen)
             headers.seen |= _UPGRADE | KIND[b"connection"]
+            headers.remove(b"content-length")
         if stream.head_request or status == 204 or status == 304:
             # Not a byte may come where no body is: it would be taken for the next response further on.
             length = 0
