@@ -65,7 +65,12 @@ _HASH: Final = ord("#")
 
 
 class ActiveStream(UpgradableStream):
-    """Made by the connection manager when the first byte of a request is there."""
+    """Made by the connection manager when the first byte of a request is there.
+
+    Attributes:
+        last_activity: monotonic seconds; when something of the message moved.
+        stream_idle_timeout: seconds; 0 for none.
+    """
 
     # What every stream has, or is asked about, is in slots: they are found at once, unlike the default of a class,
     # and the dictionary that holds the rest stays below the thirty attributes that it has a compact form for.
@@ -85,6 +90,7 @@ class ActiveStream(UpgradableStream):
         "explain",
         "is_health_check",
         "is_local_reply",
+        "last_activity",
         "local_complete",
         "manager",
         "remote_complete",
@@ -92,6 +98,7 @@ class ActiveStream(UpgradableStream):
         "response_timeout_callback",
         "saw_connection_close",
         "start_monotonic",
+        "stream_idle_timeout",
         "terminal",
         "upstream_override_host",
         "watermark_callbacks",
@@ -113,7 +120,8 @@ class ActiveStream(UpgradableStream):
         self.dispatcher = config.dispatcher
         self.buffer_limit = connection.buffer_limit
         monotonic_time = config.dispatcher.monotonic_time
-        self.start_monotonic = monotonic_time()
+        self.start_monotonic = self.last_activity = monotonic_time()
+        self.stream_idle_timeout = config.stream_idle_timeout
         self.ended = self.remote_complete = self.local_complete = self.is_local_reply = self.is_health_check = False
         self.response_started = self.saw_connection_close = self._upgrade = self._route_known = self._traced = False
         self._route = self.terminal = self.watermark_callbacks = self.response_timeout_callback = None
@@ -206,7 +214,7 @@ class ActiveStream(UpgradableStream):
 
     def decode_data(self, data: bytes, end_stream: bool) -> None:
         self.bytes_received += len(data)
-        self.manager.last_activity = now = self.dispatcher.monotonic_time()
+        self.last_activity = now = self.dispatcher.monotonic_time()
         if end_stream:
             self._complete_request(now)
         if not self.ended and not self.is_local_reply:
@@ -216,7 +224,7 @@ class ActiveStream(UpgradableStream):
 
     def decode_trailers(self, trailers: HeaderMap) -> None:
         self.request_trailers = trailers
-        self.manager.last_activity = now = self.dispatcher.monotonic_time()
+        self.last_activity = now = self.dispatcher.monotonic_time()
         self._complete_request(now)
         if not self.ended and not self.is_local_reply:
             self._pass_trailers(trailers)
@@ -309,7 +317,7 @@ class ActiveStream(UpgradableStream):
                 listener_stats.downstream_rq_2xx += 1
             else:
                 self._charge(status)
-        manager.last_activity = self.first_downstream_tx_byte_time = now
+        self.last_activity = self.first_downstream_tx_byte_time = now
         self.response_headers = headers
         if end_stream:
             self.local_complete = True
@@ -327,7 +335,7 @@ class ActiveStream(UpgradableStream):
             return
         self.bytes_sent += len(data)
         monotonic_time = self.dispatcher.monotonic_time
-        self.manager.last_activity = now = monotonic_time()
+        self.last_activity = now = monotonic_time()
         if end_stream:
             self.local_complete = True
             self.last_downstream_tx_byte_time = now
@@ -377,7 +385,7 @@ class ActiveStream(UpgradableStream):
         self.is_local_reply = True
         if status == 400:
             # Something is wrong with the message itself: nothing more is believed on this connection.
-            self.manager.draining = True
+            self._end_connection()
             self.saw_connection_close = self.saw_connection_close or self.recreated
         if self.explain is not NO_EXPLANATION:
             self.explain.decided("local_reply", status, details)
@@ -403,7 +411,7 @@ class ActiveStream(UpgradableStream):
         self.config.stats.downstream_rq_rx_reset += 1
         self._lost = True
         self.encoder.reset_stream(StreamResetReason.LOCAL_RESET)
-        self.manager.draining = True
+        self._end_connection()
         self._end()
 
     def recreate_stream(self, headers: ResponseHeaderMap, body: bytes) -> bool:
@@ -515,6 +523,10 @@ class ActiveStream(UpgradableStream):
             self.encoder.last_response = manager.draining
         elif self.protocol == "HTTP/1.0":
             headers.add_entry(_KEEP_ALIVE)
+
+    def _end_connection(self) -> None:
+        """After this stream."""
+        self.manager.draining = True
 
     def _complete_headers(self, headers: ResponseHeaderMap) -> None:
         """Tell the request id and what has gone wrong, where that is wanted."""

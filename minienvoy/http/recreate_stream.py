@@ -33,7 +33,7 @@ def recreate_stream(old: ActiveStream, headers: ResponseHeaderMap, body: bytes) 
     limit = manager.config.max_requests_per_connection
     if limit and manager.requests >= limit and not manager.draining:
         manager.config.stats.downstream_cx_max_requests_reached += 1
-        manager.draining = True
+        new._end_connection()
     new.start_monotonic = old.start_monotonic
     new.protocol = old.protocol
     new.connection = old.connection

@@ -287,7 +287,7 @@ class AsyncStream:
         if self._host is not None and self._host.outlier is not None:
             self._host.outlier.put_connected()
         client.watermark = self._on_watermark
-        encoder = self._encoder = client.codec.new_stream(self)
+        encoder = self._encoder = client.new_stream(self)
         waiting, self._waiting = self._waiting, []
         trailers = self._trailers
         encoder.encode_headers(headers, self._complete and not waiting and trailers is None)

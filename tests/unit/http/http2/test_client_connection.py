@@ -159,3 +159,11 @@ def test_a_body_where_none_may_be_is_not_passed_on(method: bytes, status: int) -
 
 def test_a_server_has_no_push_to_allow() -> None:
     assert Client().receive(frame(4, 0, 0, b"\0\2\0\0\0\1"))[-1][0] == "error"
+
+
+def test_headers_after_the_end_of_a_response_are_no_trailers() -> None:
+    client = Client()
+    client.request(b"POST", end=False)
+    got = client.receive(client.response(1) + client.headers(1, ("late", "1")))
+    assert got[0] == ("headers", [(":status", "200")], True)
+    assert [each[0] for each in got if each[0] != "error"] == ["headers"]
