@@ -252,7 +252,7 @@ class ActiveStream(UpgradableStream):
     # -- the response, to the codec
 
     def encode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
-        if not self.config.proxy_100_continue or headers.status != 100:
+        if not self.config.proxy_100_continue:
             return
         mutate_response_headers(headers, self.config, False)
         self._encode_1xx_headers(headers)
