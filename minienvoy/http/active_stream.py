@@ -31,6 +31,7 @@ from .conn_manager_utility import (
     set_request_id,
     strip_host,
 )
+from .connect_udp import is_connect_udp, rewrite_authority
 from .filter import Route
 from .filter_manager import ModifyHeaders
 from .grpc import is_grpc, make_grpc_reply
@@ -151,6 +152,9 @@ class ActiveStream(UpgradableStream):
             self._look_at_connection_headers(headers)
         if headers.no_authority:
             self.send_local_reply(400, "", "missing_host_header")
+            return
+        if self._upgrade and is_connect_udp(headers) and not rewrite_authority(headers):
+            self.send_local_reply(404, "The path is incorrect for CONNECT-UDP", "invalid_path")
             return
         path = headers.path
         if not path or path[0] != _SLASH:

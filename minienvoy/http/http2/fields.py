@@ -207,8 +207,8 @@ def request_head(fields: list[Entry], allow_connect: bool) -> RequestHead:
         if not kind & PSEUDO:
             break
         begin += 1
-        known = name in pseudo or name == b":status" or (name == b":protocol" and not allow_connect)
-        if kind & INVALID or known:
+        wrong = name in pseudo or name == b":status" or (name == b":protocol" and not (allow_connect and value))
+        if kind & INVALID or wrong:
             raise MessageError(INVALID_FIELD)
         pseudo[name] = value
     entries, seen, length, host = _regular(fields, begin, JOINED)
