@@ -31,6 +31,7 @@ from .conn_manager_utility import (
     set_request_id,
     strip_host,
 )
+from .connect_udp import is_connect_udp, rewrite_authority
 from .filter import Route
 from .filter_manager import ModifyHeaders
 from .grpc import is_grpc
@@ -159,6 +160,9 @@ class ActiveStream(UpgradableStream):
         if headers.no_authority:
             self.send_local_reply(400, "", "missing_host_header")
             return
+        if self._upgrade and is_connect_udp(headers) and not rewrite_authority(headers):
+            self.send_local_reply(404, "The path is incorrect for CONNECT-UDP", "invalid_path")
+            return
         path = headers.path
         if not path or path[0] != _SLASH:
             if headers.method != b"CONNECT":
@@ -259,7 +263,7 @@ class ActiveStream(UpgradableStream):
     # -- the response, to the codec
 
     def encode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
-        if not self.config.proxy_100_continue or headers.status != 100:
+        if not self.config.proxy_100_continue:
             return
         mutate_response_headers(headers, self.config, False)
         self._encode_1xx_headers(headers)
