@@ -330,7 +330,7 @@ class RequestHeaderMap(HeaderMap):
                 b":path": self.path,
                 b":method": self.method,
                 b":authority": self.authority,
-                b":scheme": self.scheme,
+                b":scheme": self.scheme or None,
             }.get(name)
         if name == b"host":
             return self.authority

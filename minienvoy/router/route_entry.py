@@ -444,9 +444,9 @@ class RouteEntry:
                 rewrite_path(headers, stream, self.path_rewriter, keep_original)
 
     def rewrite_host(self, headers: RequestHeaderMap, host: bytes, keep_original: bool = True) -> None:
-        if keep_original:
+        if keep_original and headers.authority:
             headers.set(b"x-envoy-original-host", headers.authority)
-        if self.append_x_forwarded_host:
+        if self.append_x_forwarded_host and headers.authority:
             before = headers.get(b"x-forwarded-host")
             if not before:
                 headers.set(b"x-forwarded-host", headers.authority)
