@@ -595,10 +595,10 @@ class ActiveStream(UpgradableStream):
         if self.encoder.http_10 and not headers.has(b"content-length"):
             # There is no other end to it.
             self.saw_connection_close = True
-        if not manager.draining:
-            if config.drain_state.active and not manager.drain_announced and config.drain_close():
-                config.stats.downstream_cx_drain_close += 1
-                manager.start_drain_sequence()
+        announced = manager.draining or manager.drain_announced
+        if config.drain_state.active and not announced and config.drain_close():
+            config.stats.downstream_cx_drain_close += 1
+            manager.start_drain_sequence()
         if self.saw_connection_close and not manager.drain_announced:
             manager.draining = True
         if not self.remote_complete:

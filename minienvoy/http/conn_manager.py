@@ -26,7 +26,6 @@ from .conn_manager_config import ConnectionManagerConfig
 
 if TYPE_CHECKING:
     from ..event.dispatcher import Timer
-    from .header_map import ResponseHeaderMap
 
 
 _STOP: Final = FilterStatus.STOP_ITERATION

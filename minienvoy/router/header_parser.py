@@ -134,8 +134,8 @@ class HeaderParser:
 
 
 def translate_old_commands(text: str) -> str:
-    """`%DYNAMIC_METADATA(["ns", "key"])%`, `%UPSTREAM_METADATA([...])%` and `%PER_REQUEST_STATE(key)%` as the access log
-    spells them; what is none of these stays as it is."""
+    """`%DYNAMIC_METADATA(["ns", "key"])%`, `%UPSTREAM_METADATA([...])%` and `%PER_REQUEST_STATE(key)%` as the access
+    log spells them; what is none of these stays as it is."""
     if "METADATA(" in text:
         text = _METADATA_OF_LIST.sub(_metadata_command, text)
     return _PER_REQUEST_STATE.sub(r"%FILTER_STATE(\1:PLAIN)%", text) if "%PER_REQUEST_STATE(" in text else text
