@@ -317,6 +317,9 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         return seconds * (1.0 + jitter * self.config.draw()) if jitter else seconds
 
     def on_codec_error(self, error: CodecProtocolError) -> None:
+        if self.connection._stream_info is not None:
+            # The listener's log tells of the connection.
+            self.connection._stream_info.set_response_flag(ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR)
         if isinstance(error, ResponseFloodError):
             self.end_streams(error.details, ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR)
             return
