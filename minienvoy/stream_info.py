@@ -249,7 +249,8 @@ class StreamInfo:
     upstream_local_close_reason: str = ""
     downstream_detected_close_type: str = "Normal"
     """`Normal`, `LocalReset` or `RemoteReset`."""
-    upstream_detected_close_type: str = "Normal"
+    upstream_detected_close_type: str = ""
+    """Empty for the usual one, where there was an upstream."""
     custom_flags: str = ""
     active_span: Any = None
     """The span of a traced request (`tracing.Span`), or None."""

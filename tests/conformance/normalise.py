@@ -22,6 +22,7 @@ _PORT_IN_HEADER = re.compile(r"(-port: <)([0-9]+)(?=>$)")
 _PORT_VALUE = re.compile(r'("port_value": ?)(\d{4,5})\b')
 _BASE64 = re.compile(r"(?<![\w+/])[A-Za-z0-9+/]{20,}={0,2}(?![\w+/=])")
 _PORT_OF_NAME = re.compile(r"(?i)(?<=\b(?:svc|dns)\.test:)\d{4,5}\b")
+_FORWARDED_PORT = re.compile(r"(?i)^(x-forwarded-port: )(\d{4,5})$")
 _PROXY_LINE = re.compile(r"^(PROXY TCP[46] \S+ \S+) \d+ \d+$")
 _ADDRESS = re.compile(r"(\d+\.\d+\.\d+\.\d+|\[::1\]):(\d{4,5})\b")
 
@@ -62,6 +63,7 @@ class Normaliser:
         value = _PORT_OF_NAME.sub(lambda m: f"<{self._ports[int(m[0])]}>" if int(m[0]) in self._ports else m[0], value)
         value = _LOGGED.sub(self._logged, value)
         value = _PORT_IN_HEADER.sub(lambda m: f"{m[1]}{self._ports.get(int(m[2]), 'a port')}", value)
+        value = _FORWARDED_PORT.sub(lambda m: f"{m[1]}{self._ports.get(int(m[2]), m[2])}", value)
         value = _PORT_VALUE.sub(lambda m: f"{m[1]}<{self._ports.get(int(m[2]), 'a port')}>", value)
         value = _PROXY_LINE.sub(r"\1 <a port> <a port>", value)
         if self._own:
