@@ -9,7 +9,7 @@ Each entry has a deadline; a pick takes the earliest, moves the clock there and 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Generic, TypeVar
 
 Entry = TypeVar("Entry")
@@ -55,6 +55,17 @@ class EdfScheduler(Generic[Entry]):
             for _ in range(picks - done):
                 scheduler.pick_and_add()
         return scheduler
+
+    def follow(self, gone: Collection[Entry], new: Iterable[Entry]) -> None:
+        """Without `gone`, and with `new`; the others keep their deadlines."""
+        self._queue = [each for each in self._queue if each[2] not in gone]
+        heapq.heapify(self._queue)
+        for entry in new:
+            self.add(entry)
+
+    def goes_by(self, weight_of: Callable[[Entry], float]) -> bool:
+        """Whether that is what it asks for weights."""
+        return self._weight_of == weight_of
 
     def add(self, entry: Entry) -> None:
         heapq.heappush(self._queue, (self._current_time + 1.0 / self._weight_of(entry), self._order, entry))

@@ -42,6 +42,17 @@ def test_an_added_entry_is_due_one_turn_from_now() -> None:
     assert picked(edf, 3) == "bab"
 
 
+def test_entries_that_stay_keep_their_turn_when_others_come_and_go() -> None:
+    weights = {"a": 1.0, "b": 1.0, "c": 1.0}
+    edf = scheduler(weights)
+    assert picked(edf, 4) == "abca"
+    weights["d"] = 3.0
+    edf.follow({"c"}, ["d"])
+    assert edf.goes_by(weights.__getitem__)
+    assert not edf.goes_by(weights.get)
+    assert picked(edf, 10) == "bddabdddab"
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_picks_that_are_computed_are_those_that_would_have_been_made(seed: int) -> None:
     draw = random.Random(seed)
