@@ -136,12 +136,7 @@ def serve() -> None:
         ).encode()
         for half in range(SLICES // 500)
     ]
-    pods = {
-        "kind": "PodList",
-        "metadata": {"resourceVersion": "9000"},
-        "items": [pod_of(number, at) for number in range(SLICES) for at in range(ENDPOINTS)],
-    }
-    all_pods = json.dumps(pods).encode()
+    pods = [pod_of(number, at) for number in range(SLICES) for at in range(ENDPOINTS)]
     ports = [{"name": "http", "protocol": "TCP", "port": 80}]
     service = {"metadata": {"namespace": "shop", "name": "web", "resourceVersion": "1"}}
     service["spec"] = {"ports": ports, "ipFamilies": ["IPv4"], "clusterIP": "10.96.0.1"}  # type: ignore[assignment]
@@ -158,7 +153,9 @@ def serve() -> None:
                 line = await (events.get() if slices else asyncio.Event().wait())
                 await stream.write(line)  # type: ignore[arg-type]
         if request.path.endswith("pods"):
-            return web.Response(body=all_pods, content_type="application/json")
+            at = int(request.query.get("continue", 0))
+            metadata = {"resourceVersion": "9000", **({"continue": str(at + 500)} if at + 500 < len(pods) else {})}
+            return web.json_response({"kind": "PodList", "metadata": metadata, "items": pods[at : at + 500]})
         if not slices:
             metadata = {"resourceVersion": "9000"}
             return web.json_response({"kind": "ServiceList", "metadata": metadata, "items": [service]})

@@ -84,7 +84,7 @@ class EdfLoadBalancerBase(ZoneAwareLoadBalancerBase):
             self._build(source)
 
     def _weights_count(self, hosts: tuple[Host, ...]) -> bool:
-        return len(hosts) > 1 and (len({host.weight for host in hosts}) > 1 or not self._nobody_starts_slowly())
+        return len(hosts) > 1 and (_weights_differ(hosts) or not self._nobody_starts_slowly())
 
     def _build(self, source: HostsSource) -> None:
         # Envoy's pick count has 32 bits.
@@ -119,3 +119,8 @@ class EdfLoadBalancerBase(ZoneAwareLoadBalancerBase):
             since = host.last_hc_pass_time
             if since > self._latest_host_added and now - since <= self._slow_start.window:
                 self._latest_host_added = since
+
+
+def _weights_differ(hosts: tuple[Host, ...]) -> bool:
+    # Where they differ the first few tell it, as a rule.
+    return len({host.weight for host in hosts[:50]}) > 1 or len({host.weight for host in hosts}) > 1

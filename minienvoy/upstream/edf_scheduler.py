@@ -58,8 +58,20 @@ class EdfScheduler(Generic[Entry]):
 
     def follow(self, gone: Collection[Entry], new: Iterable[Entry]) -> None:
         """Without `gone`, and with `new`; the others keep their deadlines."""
-        self._queue = [each for each in self._queue if each[2] not in gone]
-        heapq.heapify(self._queue)
+        queue = self._queue
+        # A few of thousands: what stands last takes their places, and the heap is mended there and above.
+        holes = [place for place, each in enumerate(queue) if each[2] in gone]
+        for place in reversed(holes):
+            last = queue.pop()
+            if place < len(queue):
+                queue[place] = last
+        to_mend: set[int] = set()
+        for place in holes:
+            while place < len(queue) and place not in to_mend:
+                to_mend.add(place)
+                place = max(0, (place - 1) // 2)
+        for place in sorted(to_mend, reverse=True):
+            _sink(queue, place)
         for entry in new:
             self.add(entry)
 
@@ -81,3 +93,16 @@ class EdfScheduler(Generic[Entry]):
         heapq.heapreplace(queue, (deadline + 1.0 / self._weight_of(entry), self._order, entry))
         self._order += 1
         return entry
+
+
+def _sink(heap: list[tuple[float, int, Entry]], place: int) -> None:
+    """Exchange what is at `place` with what is below as long as that is less; below, the heap is one."""
+    item = heap[place]
+    while (below := 2 * place + 1) < len(heap):
+        if below + 1 < len(heap) and heap[below + 1][:2] < heap[below][:2]:
+            below += 1
+        if item[:2] <= heap[below][:2]:
+            break
+        heap[place] = heap[below]
+        place = below
+    heap[place] = item

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import heapq
 import random
 
 import pytest
@@ -69,3 +70,15 @@ def test_picks_that_are_computed_are_those_that_would_have_been_made(seed: int) 
         computed[entry] += 1
     # Entries that are due at one time may come in another order, so a share may differ by one at either end.
     assert all(abs(counts[entry] - computed[entry]) <= 1 for entry in weights)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whoever_leaves_takes_nobodys_turn(seed: int) -> None:
+    draw = random.Random(seed)
+    weights = {chr(97 + index): float(draw.randint(1, 9)) for index in range(26)}
+    edf = scheduler(weights, draw.randint(0, 10_000))
+    picked(edf, draw.randint(0, 100))
+    due = sorted(edf._queue)
+    gone = set(draw.sample(sorted(weights), draw.randint(0, 26)))
+    edf.follow(gone, ())
+    assert [heapq.heappop(edf._queue) for _ in tuple(edf._queue)] == [each for each in due if each[2] not in gone]
