@@ -484,6 +484,7 @@ class Connection(asyncio.Protocol):
             self._delayed_close_timer.enable(self.delayed_close_timeout)
         else:
             self.delayed_close_timed_out = True
+            self.local_close_reason = "triggered_delayed_close_timeout"
             self._end(ConnectionEvent.LOCAL_CLOSE)
 
     @staticmethod

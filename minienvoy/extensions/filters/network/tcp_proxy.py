@@ -137,7 +137,11 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
             self._stats.downstream_cx_rx_bytes_total += self.connection.bytes_kept_back
         if self._upstream is not None:
             self._upstream.on_downstream_closed(event)
-        self._log(AccessLogType.TCP_CONNECTION_END)
+        self._count_bytes()
+        self._stream_info.request_complete_time = self.connection.dispatcher.monotonic_time()
+        if self._config.access_logs:
+            # After the listener's line about the connection.
+            self.connection.dispatcher.post(self._write_last_line)
         self._upstream = None
         explanations = self._config.context.server.explanations
         if explanations is not None:
@@ -385,8 +389,11 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
             self._flush_timer.enable(self._config.flush_interval)
 
     def _log(self, kind: str) -> None:
-        if not self._config.access_logs:
-            return
+        if self._config.access_logs:
+            self._count_bytes()
+            self._write_line(kind)
+
+    def _count_bytes(self) -> None:
         info, connection = self._stream_info, self.connection
         info.bytes_received = info.downstream_wire_bytes_received = connection.bytes_received
         info.bytes_sent = info.downstream_wire_bytes_sent = connection.bytes_sent
@@ -394,10 +401,13 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
         upstream = self._upstream
         if upstream is not None:
             upstream.describe(info)
-        if kind is AccessLogType.TCP_CONNECTION_END:
-            info.request_complete_time = connection.dispatcher.monotonic_time()
+
+    def _write_line(self, kind: str) -> None:
         for access_log in self._config.access_logs:
-            access_log.log(None, None, None, info, kind)
+            access_log.log(None, None, None, self._stream_info, kind)
+
+    def _write_last_line(self) -> None:
+        self._write_line(AccessLogType.TCP_CONNECTION_END)
 
 
 @NETWORK_FILTERS.register("envoy.filters.network.tcp_proxy", TYPE)
