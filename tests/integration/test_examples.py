@@ -15,8 +15,8 @@ from minienvoy.config.fields import Unsupported, unsupported
 from minienvoy.config.loader import LoadedConfig, load_bootstrap
 from minienvoy.config.supported import import_everything
 from minienvoy.errors import ConfigError
+from minienvoy.server.main_common import validate
 from minienvoy.server.options import Options
-from minienvoy.server.server import validate
 from minienvoy.testing.fake_upstream import FakeTcpUpstream, FakeUpstream, Reply
 
 EXAMPLES = Path(__file__).parents[1] / "data" / "examples"
@@ -38,8 +38,6 @@ FEATURES = {
     "cluster specifiers": Feature(ROUTE_ACTION, "inline_cluster_specifier_plugin"),
     # HTTP filters
     "cache": Feature(f"{HTTP_FILTERS}.cache.v3.CacheConfig"),
-    "compressor": Feature(f"{HTTP_FILTERS}.compressor.v3.Compressor"),
-    "decompressor": Feature(f"{HTTP_FILTERS}.decompressor.v3.Decompressor"),
     "external authorization": Feature(f"{HTTP_FILTERS}.ext_authz.v3.ExtAuthz"),
     # tracing, discovery, load reports
     "Datadog": Feature("envoy.config.trace.v3.DatadogConfig"),
@@ -54,7 +52,7 @@ FEATURES = {
 }
 
 EXPECTED: dict[str, tuple[str, ...]] = {
-    "brotli/envoy.yaml": ("compressor",),
+    "brotli/envoy.yaml": (),
     "cache/envoy.yaml": ("cache",),
     "cors/backend/envoy.yaml": (),
     "cors/frontend/envoy.yaml": (),
@@ -71,7 +69,7 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     "front-proxy/service-envoy.yaml": (),
     "grpc-bridge/client/envoy-proxy.yaml": (),
     "grpc-bridge/server/envoy-proxy.yaml": (),
-    "gzip/envoy.yaml": ("compressor", "decompressor"),
+    "gzip/envoy.yaml": (),
     "jaeger-tracing/envoy.yaml": (),
     "jaeger-tracing/service1-envoy-jaeger.yaml": (),
     "jaeger-tracing/service2-envoy-jaeger.yaml": (),
@@ -102,7 +100,7 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     "zipkin/envoy-1.yaml": (),
     "zipkin/envoy-2.yaml": (),
     "zipkin/envoy-front-proxy.yaml": (),
-    "zstd/envoy.yaml": ("compressor",),
+    "zstd/envoy.yaml": (),
 }
 """What each file needs that is not there yet; nothing for those that run."""
 
