@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 
 _STOP: Final = FilterStatus.STOP_ITERATION
+DEFERRED_CLOSE: Final = "deferred_close_on_drained_connection"
 
 
 class ConnectionManager(ReadFilter, ConnectionCallbacks):
@@ -207,7 +208,7 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         """
         if self.draining and self.stream is None and not self.connection.closed:
             kind = ConnectionCloseType.FLUSH_WRITE if skip_delay else ConnectionCloseType.FLUSH_WRITE_AND_DELAY
-            self.connection.close(kind, "downstream_local_disconnect")
+            self.connection.close(kind, DEFERRED_CLOSE)
 
     def _on_drain_timeout(self) -> None:
         self.draining = True

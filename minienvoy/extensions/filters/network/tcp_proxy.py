@@ -137,9 +137,9 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
             self._stats.downstream_cx_rx_bytes_total += self.connection.bytes_kept_back
         if self._upstream is not None:
             self._upstream.on_downstream_closed(event)
+        self._tell_of_connection()
+        self._stream_info.request_complete_time = self.connection.dispatcher.monotonic_time()
         if self._config.access_logs:
-            self._tell_of_connection()
-            self._stream_info.request_complete_time = self.connection.dispatcher.monotonic_time()
             # The listener's log comes first.
             self.connection.dispatcher.post(self._log_end)
         self._upstream = None
