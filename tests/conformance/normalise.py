@@ -19,7 +19,8 @@ _DEFAULT_LOG_LINE = re.compile(r'^(\[<time>\] ".*" \d+ \S+ \d+ \d+) \d+ (\d+|-)(
 # What a log line calls `<something>_ms`, `_id` or `_port` (a whole line, or a JSON field) is a number that differs.
 _LOGGED = re.compile(r'(?m)((?:^|")\w+_(ms|ids?|port)"?[=:]"?)([0-9][0-9,]*)(?="?(?:$|[,}]))')
 _PORT_IN_HEADER = re.compile(r"(-port: <)([0-9]+)(?=>$)")
-_PORT_VALUE = re.compile(r'("port_value": ?)(\d{4,5})\b')
+_PORT_VALUE = re.compile(r'((?:"port_value"|\.port_value): ?)(\d{4,5})\b')
+_STREAM_ID = re.compile(r"^(attributes\.request\.http\.id: )\d+$")
 _BASE64 = re.compile(r"(?<![\w+/])[A-Za-z0-9+/]{20,}={0,2}(?![\w+/=])")
 _PORT_OF_NAME = re.compile(r"(?i)(?<=\b(?:svc|dns)\.test:)\d{4,5}\b")
 _PROXY_LINE = re.compile(r"^(PROXY TCP[46] \S+ \S+) \d+ \d+$")
@@ -63,6 +64,7 @@ class Normaliser:
         value = _LOGGED.sub(self._logged, value)
         value = _PORT_IN_HEADER.sub(lambda m: f"{m[1]}{self._ports.get(int(m[2]), 'a port')}", value)
         value = _PORT_VALUE.sub(lambda m: f"{m[1]}<{self._ports.get(int(m[2]), 'a port')}>", value)
+        value = _STREAM_ID.sub(r"\1<id>", value)
         value = _PROXY_LINE.sub(r"\1 <a port> <a port>", value)
         if self._own:
             value = value.replace(self._own, "<machine>")
