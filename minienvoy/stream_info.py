@@ -162,6 +162,10 @@ class StructuredState(dict[str, Any]):
     """An object of the filter state that is shown as a message, and has neither text nor fields of its own."""
 
 
+class FieldsState(dict[str, Any]):
+    """An object of the filter state of which only its fields are shown, to whoever asks for them by their names."""
+
+
 class MessageState(dict[str, Any]):
     """An object of the filter state that is a message: a mapping of the fields that can be asked for by their names.
 

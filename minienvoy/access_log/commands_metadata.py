@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from ..errors import ConfigError
-from ..stream_info import MessageState, StreamInfo, StructuredState
+from ..stream_info import FieldsState, MessageState, StreamInfo, StructuredState
 from .command import (
     LENGTH_ALLOWED,
     PARAMS_OPTIONAL,
@@ -118,6 +118,8 @@ def _filter_state_maker(state_of: Callable[[StreamInfo], dict[str, Any] | None])
         def value_of(context: FormatterContext) -> Any:
             state = state_of(context.stream_info)
             value = None if state is None else state.get(key)
+            if isinstance(value, FieldsState) and how != "FIELD":
+                return None
             if value is None or how == "TYPED":
                 return value.message if isinstance(value, MessageState) else value
             if isinstance(value, StructuredState):
@@ -132,11 +134,10 @@ def _filter_state_maker(state_of: Callable[[StreamInfo], dict[str, Any] | None])
             return made
 
         def text(context: FormatterContext) -> str | None:
+            value = value_of(context)
             state = state_of(context.stream_info)
-            value = None if state is None else state.get(key)
-            if isinstance(value, MessageState):
-                return json_value(value.message, in_order=True)[:max_length]
-            return None if value is None else json_value(value)[:max_length]
+            in_order = state is not None and isinstance(state.get(key), MessageState)
+            return None if value is None else json_value(value, in_order=in_order)[:max_length]
 
         return Command(text, made.json)
 

@@ -33,6 +33,7 @@ from .http_conn_pool import MakeCodec, PendingStream, http_conn_pool
 
 if TYPE_CHECKING:
     from ..event.dispatcher import Timer
+    from ..http.byte_meter import ByteMeter
     from ..http.conn_manager_stats import RouterStats
     from .cluster import Cluster
     from .codec_client import CodecClient
@@ -157,9 +158,11 @@ class AsyncStream:
     Attributes:
         done: nothing more is told of it.
         no_host: there was nobody to ask.
+        meter: what it takes on the wire, where bytes are counted; else None.
         whole: False for one attempt of several: then somebody else tells who asks, and counts what is answered.
     """
 
+    meter: ByteMeter | None = None
     whole = True
 
     def __init__(
@@ -303,6 +306,10 @@ class AsyncStream:
         self._fail(StreamResetReason(reason.value), started=False)
 
     # -- from the codec
+
+    def take_meter(self, meter: ByteMeter) -> None:
+        """Where bytes are counted, these are this stream's."""
+        self.meter = meter
 
     def on_request_refused(self, problem: str) -> None:
         self.reset()

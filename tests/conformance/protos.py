@@ -42,7 +42,7 @@ def shown(type_name: str, body: bytes) -> list[str] | None:
 
 
 def _lines(message: Any, path: str) -> Iterator[str]:
-    if message.DESCRIPTOR.full_name.startswith("google.protobuf.") and not message.DESCRIPTOR.name == "Any":
+    if message.DESCRIPTOR.full_name.startswith("google.protobuf.") and message.DESCRIPTOR.name != "Any":
         yield f"{path}: {json_format.MessageToJson(message, indent=None, sort_keys=True)}"
         return
     fields = message.ListFields()

@@ -76,8 +76,8 @@ class HeaderRules:
 class PeerSettings:
     """What is told of the two ends of a connection; `labels` are this proxy's."""
 
-    include_certificate: bool = False
-    include_tls_session: bool = False
+    include_certificate: bool
+    include_tls_session: bool
     labels: Mapping[str, str]
 
     @classmethod
@@ -156,12 +156,19 @@ class CheckRequests:
         self._peers.fill(request.attributes, connection, "", connection.requested_server_name)
         return request
 
-    def of_request(self, headers: RequestHeaderMap, stream: StreamInfo, body: bytes | None, partial: bool) -> Any:
+    def of_request(
+        self,
+        headers: RequestHeaderMap,
+        stream: StreamInfo,
+        connection: ConnectionInfo,
+        body: bytes | None,
+        partial: bool,
+    ) -> Any:
         """`createHttpCheck`; a `body` of None is one that the server is not told of."""
         request = self._make()
         attributes = request.attributes
         service = headers.get(b"x-envoy-downstream-service-cluster")
-        self._peers.fill(attributes, stream.connection, sanitized(service or b""), "")
+        self._peers.fill(attributes, connection, sanitized(service or b""), "")
         attributes.request.time.FromNanoseconds(int(stream.start_time * 1e9))
         http = attributes.request.http
         http.id = str(self._next_id()) if self._next_id is not None else ""

@@ -26,7 +26,7 @@ class Response:
         headers_to_set: of the request, if it is allowed; of the local reply, if it is not.
         headers_to_add: behind those of the same name.
         headers_to_append: to the value of one that the request has; there is none without.
-        response_headers_to_add, ..._set, ..._add_if_absent, ..._overwrite_if_exists: of the response to what is allowed.
+        response_headers_to_...: of the response to what is allowed.
         invalid_action: a header came with an action that there is not.
         body, status: of the local reply; a `status` of 0 leaves it to the filter.
         dynamic_metadata: for other filters and for logs.

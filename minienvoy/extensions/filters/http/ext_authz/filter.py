@@ -1,7 +1,7 @@
 """`envoy.filters.http.ext_authz`: asks a service whether a request may pass.
 
-Envoy: `Extensions::HttpFilters::ExtAuthz::Filter`; docs "External Authorization". While the service is asked the request
-waits; above the buffer's limit the client does, too. What comes of it:
+Envoy: `Extensions::HttpFilters::ExtAuthz::Filter`; docs "External Authorization". While the service is asked the
+request waits; above the buffer's limit the client does, too. What comes of it:
 
     OK       the service may change headers and query, and adds to the response; the request goes on;
     denied   the client gets what the service says, 403 if it says nothing;
@@ -25,7 +25,8 @@ from .....http.filter import (
 )
 from .....http.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
 from .....router.filter_config import all_configs, most_specific_config
-from .....stream_info import ResponseFlag
+from .....stream_info import FieldsState, ResponseFlag
+from .....upstream.grpc_client import GrpcStream
 from ...common.ext_authz.response import CheckStatus, Response
 from .filter_config import CONFIG_TYPE, NAME, BufferSettings, ExtAuthzConfig, Question, RouteSettings
 from .mutations import InvalidMutationError, ResponseChanges, all_valid, change_query, change_request, take_over
@@ -54,6 +55,7 @@ class ExtAuthzFilter(StreamFilter):
         self._call: Call | None = None
         self._cluster: Cluster | None = None
         self._changes: ResponseChanges | None = None
+        self._figures: FieldsState | None = None
         self._asked_at = 0.0
         self._asking = self._waiting = self._starting = False
 
@@ -123,7 +125,10 @@ class ExtAuthzFilter(StreamFilter):
         extensions: dict[str, str] = {}
         for level in levels:
             extensions.update(level.extensions)
-        question = Question(headers, callbacks.stream_info, route, extensions)
+        if config.leaves_state:
+            self._leave_state()
+        connection = callbacks.downstream_connection.info
+        question = Question(headers, callbacks.stream_info, connection, route, extensions)
         if buffer is not None:
             held = callbacks.decoding_buffer()
             question.body = held[: buffer.max_request_bytes]
@@ -141,8 +146,10 @@ class ExtAuthzFilter(StreamFilter):
     # -- what is decided
 
     def on_complete(self, response: Response) -> None:
-        self._asking, self._call = False, None
+        call, self._asking, self._call = self._call, False, None
         config = self._config
+        if config.tells_figures and self._figures is not None:
+            self._tell_figures(call)
         self.decoder_callbacks.explain.decided("ext_authz", response.status.name.lower(), self._name)
         if response.invalid_action and config.validate_mutations:
             self._reject()
@@ -155,6 +162,23 @@ class ExtAuthzFilter(StreamFilter):
             self._on_denied(response)
         else:
             self._on_error(response)
+
+    def _leave_state(self) -> None:
+        state = self.decoder_callbacks.stream_info.filter_state
+        if self._name in state:
+            self._config.stats.filter_state_name_collision += 1
+        else:
+            self._figures = state[self._name] = FieldsState()
+
+    def _tell_figures(self, call: Call | None) -> None:
+        """How long it took, and what it was on the wire where the server speaks gRPC."""
+        assert self._figures is not None
+        elapsed = self.decoder_callbacks.dispatcher.monotonic_time() - self._asked_at
+        self._figures["latency_us"] = int(elapsed * 1e6)
+        stream = call.stream if isinstance(call, GrpcStream) else None
+        if stream is not None and stream.meter is not None:
+            self._figures["bytesSent"] = stream.meter.wire_sent
+            self._figures["bytesReceived"] = stream.meter.wire_received
 
     def _take_metadata(self, response: Response) -> None:
         callbacks, config = self.decoder_callbacks, self._config
@@ -177,6 +201,7 @@ class ExtAuthzFilter(StreamFilter):
             change_request(headers, response, config)
             self._look_at_response_headers(response)
             change_query(headers, response, config)
+            self._look_at_size(headers)
         except InvalidMutationError:
             self._reject()
             return
@@ -193,6 +218,14 @@ class ExtAuthzFilter(StreamFilter):
             return response.changes_request
         changed = [name for name, _ in (*response.headers_to_set, *response.headers_to_append)]
         return any(name.lower() in names for name in (*changed, *response.headers_to_remove))
+
+    def _look_at_size(self, headers: RequestHeaderMap) -> None:
+        count, size = self.decoder_callbacks.request_header_limits
+        pseudo = headers.pseudo_order
+        length = headers.byte_size() + sum(len(name) + len(headers.get(name) or b"") for name in pseudo)
+        if len(headers.entries) + len(pseudo) > count or length > size:
+            self._config.stats.request_header_limits_reached += 1
+            raise InvalidMutationError
 
     def _look_at_response_headers(self, response: Response) -> None:
         if self._config.validate_mutations and not all_valid(
@@ -237,7 +270,7 @@ class ExtAuthzFilter(StreamFilter):
                 self._headers.add(FAILURE_MODE_ALLOWED, b"true")
             self._go_on()
         elif config.validate_mutations and not all_valid(response.headers_to_set):
-            self._reject()
+            self._refuse(config.status_on_error, ERROR)
         else:
             self._refuse(status, ERROR, response)
 
@@ -255,8 +288,7 @@ class ExtAuthzFilter(StreamFilter):
                 body = body[: config.max_denied_body]
 
         def modify(headers: ResponseHeaderMap) -> None:
-            if not take_over(headers, wanted, 0):
-                config.stats.omitted_response_headers += 1
+            take_over(headers, wanted)
 
         self.decoder_callbacks.stream_info.set_response_flag(ResponseFlag.UNAUTHORIZED_EXTERNAL_SERVICE)
         self.decoder_callbacks.send_local_reply(status, body, details, modify)
@@ -278,9 +310,17 @@ class ExtAuthzFilter(StreamFilter):
     # -- the response
 
     def encode_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> FilterHeadersStatus:
-        if self._changes is not None and not self._changes.apply(headers, 0):
-            self._config.stats.omitted_response_headers += 1
-        return FilterHeadersStatus.CONTINUE
+        if self._changes is None:
+            return FilterHeadersStatus.CONTINUE
+        limit = 0
+        from_upstream = self.encoder_callbacks.stream_info.response_code_details == "via_upstream"
+        if self._config.enforces_response_limits and self._cluster is not None and from_upstream:
+            limit = self._cluster.http_options.http1.max_headers_count
+        if self._changes.apply(headers, limit):
+            return FilterHeadersStatus.CONTINUE
+        self._config.stats.response_header_limits_reached += 1
+        self._refuse(_INTERNAL_ERROR, INVALID)
+        return FilterHeadersStatus.STOP_ITERATION
 
 
 def _is_upgrade(headers: RequestHeaderMap) -> bool:

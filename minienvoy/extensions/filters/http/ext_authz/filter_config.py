@@ -1,6 +1,6 @@
 """What the configuration of `envoy.filters.http.ext_authz` says, and what routes say to it.
 
-Envoy: `Extensions::HttpFilters::ExtAuthz::FilterConfig`, `FilterConfigPerRoute`; `envoy.extensions.filters.http.ext_authz.v3`.
+Envoy: `Extensions::HttpFilters::ExtAuthz::FilterConfig`, `FilterConfigPerRoute`.
 """
 
 from __future__ import annotations
@@ -30,8 +30,7 @@ from ...common.mutation_rules import MutationRules
 if TYPE_CHECKING:
     from .....http.header_map import RequestHeaderMap
     from .....server.factory_context import FactoryContext, ServerContext
-    from .....stats.store import Scope
-    from .....stream_info import StreamInfo
+    from .....stream_info import ConnectionInfo, StreamInfo
 
 NAME: Final = "envoy.filters.http.ext_authz"
 _TYPE: Final = "envoy.extensions.filters.http.ext_authz.v3"
@@ -65,6 +64,8 @@ honours(
     "encode_raw_headers",
     "decoder_header_mutation_rules",
     "enable_dynamic_metadata_ingestion",
+    "filter_metadata",
+    "emit_filter_state_stats",
     "max_denied_response_body_bytes",
     "enforce_response_header_limits",
     "shadow_mode",
@@ -116,11 +117,19 @@ class BufferSettings:
 class Question:
     """All that a server could be told of one request. A `body` of None is one that it is not to see."""
 
-    __slots__ = ("body", "extensions", "headers", "partial", "route", "stream")
+    __slots__ = ("body", "connection", "extensions", "headers", "partial", "route", "stream")
 
-    def __init__(self, headers: RequestHeaderMap, stream: StreamInfo, route: Any, extensions: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        headers: RequestHeaderMap,
+        stream: StreamInfo,
+        connection: ConnectionInfo,
+        route: Any,
+        extensions: Mapping[str, str],
+    ) -> None:
         self.headers = headers
         self.stream = stream
+        self.connection = connection
         self.route = route
         self.extensions = extensions
         self.body: bytes | None = None
@@ -146,18 +155,18 @@ class GrpcService:
 
     def check(self, callbacks: RequestCallbacks, question: Question, config: ExtAuthzConfig) -> Call | None:
         headers, stream = question.headers, question.stream
-        request = config.requests.of_request(headers, stream, question.body, question.partial)
+        request = config.requests.of_request(headers, stream, question.connection, question.body, question.partial)
         attributes = request.attributes
         for key, value in question.extensions.items():
             attributes.context_extensions[key] = value
         attributes.metadata_context.SetInParent()
         attributes.route_metadata_context.SetInParent()
         if config.metadata_namespaces:
-            sources = (stream.dynamic_metadata, stream.connection.dynamic_metadata)
+            sources = (stream.dynamic_metadata, question.connection.dynamic_metadata)
             fill_metadata(attributes.metadata_context, sources, config.metadata_namespaces)
         if config.route_metadata_namespaces:
-            sources = (None if question.route is None else question.route.metadata,)
-            fill_metadata(attributes.route_metadata_context, sources, config.route_metadata_namespaces)
+            of_route = None if question.route is None else question.route.metadata
+            fill_metadata(attributes.route_metadata_context, (of_route,), config.route_metadata_namespaces)
         return self._client.check(callbacks, request, stream, headers)
 
 
@@ -183,6 +192,8 @@ class ExtAuthzConfig:
         status_on_error: also where the filter is disabled, and denies.
         cluster_prefix: below `cluster.<name>.`.
         clear_route_cache_headers: empty for all.
+        leaves_state: there is an object of this filter in the filter state, with figures if `tells_figures`; what the
+            configuration puts into it (`filter_metadata`) no log can show.
         mutation_rules: None lets the server change every header.
     """
 
@@ -210,6 +221,8 @@ class ExtAuthzConfig:
     max_denied_body: int
     enforces_response_limits: bool
     shadow_mode: bool
+    leaves_state: bool
+    tells_figures: bool
     draw: Any
 
     @classmethod
@@ -221,6 +234,8 @@ class ExtAuthzConfig:
         service = _service(proto, "", server)
         if service is None:
             raise ConfigError("there is neither a grpc_service nor an http_service", "")
+        if proto.emit_filter_state_stats:
+            server.byte_meters = True
         random = server.random.stream(f"{NAME}.{context.filter_name}")
         rules = _header_rules(proto)
         status = proto.status_on_error.code
@@ -270,6 +285,8 @@ class ExtAuthzConfig:
             max_denied_body=proto.max_denied_response_body_bytes,
             enforces_response_limits=proto.enforce_response_header_limits,
             shadow_mode=proto.shadow_mode,
+            leaves_state=proto.emit_filter_state_stats or proto.HasField("filter_metadata"),
+            tells_figures=proto.emit_filter_state_stats,
             draw=random.getrandbits,
         )
 

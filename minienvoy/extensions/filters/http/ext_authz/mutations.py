@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from .....http.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry, is_valid_value
+from .....http.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry, is_valid_value, suspect
 from ...common.mutation_rules import CheckResult, Operation, is_removable
 
 if TYPE_CHECKING:
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from ...common.ext_authz.response import Header, Response
     from .filter_config import ExtAuthzConfig
 
-is_valid_name = re.compile(rb":?[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
-_is_url_encoded = re.compile(rb"(?:[A-Za-z0-9\-_.~]|%[0-9A-Fa-f]{2})*").fullmatch
+_is_valid_name = re.compile(rb":?[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
+# An escape is none of them: who validates lets no parameter through that needs one.
+_is_url_encoded = re.compile(rb"[A-Za-z0-9*\-._]*").fullmatch
 _PSEUDO: Final = {
     b":path": "path",
     b":method": "method",
@@ -33,7 +34,7 @@ class InvalidMutationError(Exception):
 
 
 def all_valid(headers: Iterable[Header]) -> bool:
-    return all(is_valid_name(name) and is_valid_value(value) for name, value in headers)
+    return all(_is_valid_name(name) and is_valid_value(value) for name, value in headers)
 
 
 def set_header(headers: RequestHeaderMap, name: bytes, value: bytes) -> None:
@@ -42,14 +43,14 @@ def set_header(headers: RequestHeaderMap, name: bytes, value: bytes) -> None:
         setattr(headers, _PSEUDO[name], value)
     elif name[:1] != b":":
         headers.remove(name)
-        headers.add(name, value)
+        headers.add_entry(suspect(entry(name, value)))
 
 
 def add_header(headers: RequestHeaderMap, name: bytes, value: bytes) -> None:
     if name in _PSEUDO:
         setattr(headers, _PSEUDO[name], getattr(headers, _PSEUDO[name]) + b"," + value)
     elif name[:1] != b":":
-        headers.append_entry(entry(name, value))
+        headers.append_entry(suspect(entry(name, value)))
 
 
 def append_header(headers: RequestHeaderMap, name: bytes, value: bytes) -> None:
@@ -59,7 +60,8 @@ def append_header(headers: RequestHeaderMap, name: bytes, value: bytes) -> None:
         return
     for at, item in enumerate(headers.entries):
         if item[0] == name:
-            headers.entries[at] = entry(name, item[1] + b"," + value)
+            longer = headers.entries[at] = suspect(entry(name, item[1] + b"," + value))
+            headers.seen |= longer[3]
             return
 
 
@@ -71,13 +73,13 @@ def change_request(headers: RequestHeaderMap, response: Response, config: ExtAut
         (Operation.APPEND, response.headers_to_append, append_header),
     ):
         for name, value in wanted:
-            if config.validate_mutations and not (is_valid_name(name) and is_valid_value(value)):
+            if config.validate_mutations and not (_is_valid_name(name) and is_valid_value(value)):
                 raise InvalidMutationError
             lower = name.lower()
             if _allows(config, operation, lower, value):
                 change(headers, lower, value)
     for name in response.headers_to_remove:
-        if config.validate_mutations and not is_valid_name(name):
+        if config.validate_mutations and not _is_valid_name(name):
             continue
         lower = name.lower()
         if config.mutation_rules is None and not is_removable(lower):
@@ -126,40 +128,33 @@ class ResponseChanges:
         self._existing = _lower(response.response_headers_to_overwrite_if_exists)
 
     def apply(self, headers: ResponseHeaderMap, limit: int) -> bool:
-        """`limit` is how many headers there may be, 0 for any number; False if some had to be left out."""
-        complete = True
+        """`limit` is how many headers there may be, 0 for any number; False if there would be more."""
         for name, value in self._add:
             if _is_full(headers, limit):
-                complete = False
-                break
+                return False
             headers.append_entry(entry(name, value))
         for name, value in self._set:
             if not headers.has(name) and _is_full(headers, limit):
-                complete = False
-                continue
+                return False
             _replace(headers, name, value)
         for name, value in self._absent:
             if not headers.has(name):
                 if _is_full(headers, limit):
-                    complete = False
-                    break
+                    return False
                 headers.add(name, value)
         for name, value in self._existing:
             if headers.has(name):
                 _replace(headers, name, value)
-        return complete
+        return True
 
 
-def take_over(headers: ResponseHeaderMap, wanted: Iterable[Header], limit: int) -> bool:
-    """Into a local reply, in the place of what it has by the same names; `limit` and result as above."""
+def take_over(headers: ResponseHeaderMap, wanted: Iterable[Header]) -> None:
+    """Into a local reply, in the place of what it has by the same names."""
     pairs = _lower(wanted)
     for name, _ in pairs:
         headers.remove(name)
     for name, value in pairs:
-        if _is_full(headers, limit):
-            return False
         headers.append_entry(entry(name, value))
-    return True
 
 
 def _lower(headers: Iterable[Header]) -> list[Header]:
