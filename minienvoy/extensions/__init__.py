@@ -21,6 +21,7 @@ CATALOGUE = {
     "envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit": "filters.network.connection_limit",
     "envoy.extensions.filters.network.direct_response.v3.Config": "filters.network.direct_response",
     "envoy.extensions.filters.network.echo.v3.Echo": "filters.network.echo",
+    "envoy.extensions.filters.network.ext_authz.v3.ExtAuthz": "filters.network.ext_authz",
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager": (
         "filters.network.http_connection_manager"
     ),

@@ -28,9 +28,9 @@ from .....router.filter_config import all_configs, most_specific_config
 from .....stream_info import FieldsState, ResponseFlag
 from .....upstream.grpc_client import GrpcStream
 from ...common.ext_authz.response import CheckStatus, Response
+from ...common.ext_authz.shadow_decision import shadow_decision
 from .filter_config import CONFIG_TYPE, NAME, BufferSettings, ExtAuthzConfig, Question, RouteSettings
 from .mutations import InvalidMutationError, ResponseChanges, all_valid, change_query, change_request, take_over
-from .shadow_decision import shadow_decision
 
 if TYPE_CHECKING:
     from .....server.factory_context import FactoryContext

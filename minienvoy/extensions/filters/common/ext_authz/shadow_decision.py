@@ -11,7 +11,7 @@ from typing import Any
 
 from .....access_log.json_text import json_value
 from .....stream_info import MessageState
-from ...common.ext_authz.response import Header
+from .response import Header
 
 
 def shadow_decision(result: str, status: int, headers: Iterable[Header] = ()) -> MessageState:
