@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -30,7 +31,7 @@ from minienvoy.network.client_connection import ClientConnection
 from minienvoy.network.connection import DEFAULT_BUFFER_LIMIT, Connection
 from minienvoy.network.drain_decision import DrainState
 from minienvoy.network.overload_state import OverloadState
-from minienvoy.server.factory_context import FactoryContext
+from minienvoy.server.factory_context import FactoryContext, ServerContext
 from minienvoy.stats.store import Store
 from minienvoy.stream_info import ConnectionInfo, StreamInfo
 from minienvoy.upstream.cluster import Cluster, ClusterContext
@@ -346,7 +347,9 @@ class Bench:
             byte_meters=False,
             times_routes=False,
             health_check_failed=False,
+            _singletons=None,
         )
+        server.singleton = partial(ServerContext.singleton, server)
         listener_scope = self.store.scope("listener.127.0.0.1_10000")
         factory_context = FactoryContext(
             cast(Any, server), self.store.scope(""), listener_scope, lambda: self.draining, "listener", "INBOUND", 10000

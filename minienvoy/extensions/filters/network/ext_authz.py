@@ -17,7 +17,7 @@ from ....record import record
 from ....stats.store import CounterValue, GaugeValue, StatsStruct
 from ....stream_info import ResponseFlag
 from ..common.ext_authz.check_request import CheckRequests, PeerSettings, fill_metadata
-from ..common.ext_authz.grpc_client import GrpcAuthorizationClient
+from ..common.ext_authz.grpc_client import GrpcAuthorizationClient, refuse_old_api
 from ..common.ext_authz.response import CheckStatus, Response
 from ..common.ext_authz.shadow_decision import shadow_decision
 
@@ -40,7 +40,8 @@ honours(
     "include_tls_session",
     "metadata_context_namespaces",
     "shadow_mode",
-    values={"transport_api_version": ("AUTO", "V3"), "send_tls_alert_on_denial": (False,)},
+    "transport_api_version",
+    values={"send_tls_alert_on_denial": (False,)},
 )
 
 
@@ -73,6 +74,7 @@ class ExtAuthzConfig:
     def from_proto(cls, proto: Any, context: FactoryContext) -> ExtAuthzConfig:
         """Raises ConfigError."""
         server, enabled = context.server, None
+        refuse_old_api(proto)
         if proto.HasField("filter_enabled_metadata"):
             enabled = MetadataMatcher.from_proto(proto.filter_enabled_metadata, "filter_enabled_metadata")
         return cls(

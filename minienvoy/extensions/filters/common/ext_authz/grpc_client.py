@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from google.protobuf.message import DecodeError
 
 from .....config.api import message_class, struct_to_dict
+from .....errors import ConfigError
 from .....server.async_services import GrpcServiceConfig
 from .....upstream.duration import duration_of
 from .....upstream.grpc_client import INTERNAL, OK, GrpcStream
@@ -23,7 +24,14 @@ if TYPE_CHECKING:
 
 METHOD: Final = "envoy.service.auth.v3.Authorization/Check"
 DEFAULT_TIMEOUT: Final = 0.2
+_V2: Final = 1  # of `core.v3.ApiVersion`
 _ADD, _ADD_IF_ABSENT, _OVERWRITE_OR_ADD, _OVERWRITE = range(4)  # of `HeaderValueOption.HeaderAppendAction`
+
+
+def refuse_old_api(proto: Any) -> None:
+    """Raises ConfigError if `transport_api_version` asks for messages that are gone."""
+    if proto.transport_api_version == _V2:
+        raise ConfigError("v2 of the API is not there any more", "transport_api_version", remedy="set it to V3")
 
 
 class GrpcAuthorizationClient:

@@ -22,7 +22,7 @@ from ...common.ext_authz.check_request import (
     compile_key_matchers,
     fill_metadata,
 )
-from ...common.ext_authz.grpc_client import GrpcAuthorizationClient
+from ...common.ext_authz.grpc_client import GrpcAuthorizationClient, refuse_old_api
 from ...common.ext_authz.http_client import HttpAuthorizationClient
 from ...common.ext_authz.response import FORBIDDEN, Call, RequestCallbacks
 from ...common.mutation_rules import MutationRules
@@ -69,7 +69,7 @@ honours(
     "max_denied_response_body_bytes",
     "enforce_response_header_limits",
     "shadow_mode",
-    values={"transport_api_version": ("AUTO", "V3")},
+    "transport_api_version",
 )
 honours(f"{_TYPE}.BufferSettings", "max_request_bytes", "allow_partial_message", "pack_as_bytes")
 honours(ROUTE_TYPE, "disabled", "check_settings")
@@ -229,6 +229,7 @@ class ExtAuthzConfig:
     def from_proto(cls, proto: Any, context: FactoryContext) -> ExtAuthzConfig:
         """Raises ConfigError: no service, or something in it that is wrong."""
         server = context.server
+        refuse_old_api(proto)
         if proto.HasField("allowed_headers") and proto.http_service.authorization_request.HasField("allowed_headers"):
             raise ConfigError("Invalid duplicate configuration for allowed_headers.", "allowed_headers")
         service = _service(proto, "", server)
