@@ -6,9 +6,7 @@ admin; then clusters find their first hosts; then listeners accept.
 
 from __future__ import annotations
 
-import gc
 import os
-import sys
 from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -17,7 +15,7 @@ from .. import logger
 from ..access_log.file import AccessLogManager
 from ..config.api import type_of, unpack
 from ..config.fields import Unsupported, declared_in, described, honours, notes, require_supported
-from ..config.loader import LoadedConfig, load_bootstrap
+from ..config.loader import LoadedConfig
 from ..config.runtime import Loader
 from ..errors import ConfigError
 from ..event.file_watcher import FileWatcher
@@ -30,10 +28,9 @@ from ..stats.flush import StatsFlusher
 from ..stats.store import Store
 from ..upstream.cluster import ClusterContext
 from ..upstream.cluster_manager import ClusterManager
-from .application_log import set_log_format
 from .drain_manager import DrainManager, DrainStrategy
 from .factory_context import ServerContext
-from .listener import NO_LIMIT, ConnectionLimit
+from .listener import ConnectionLimit
 from .listener_manager import ListenerManager
 from .local_info import locality_of, set_build_version
 from .server_stats import (
@@ -494,99 +491,3 @@ def resident_memory() -> int:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
         return 0
-
-
-def load(options: Options) -> LoadedConfig:
-    """Read what `-c` and `--config-yaml` name; warnings about unknown fields go to the log."""
-    loaded = load_bootstrap(
-        options.config_path or None,
-        options.config_yaml or None,
-        allow_unknown_static_fields=options.allow_unknown_static_fields,
-    )
-    for warning in loaded.warnings:
-        _config_log.warning(warning)
-    set_log_format(loaded.message, options)
-    return loaded
-
-
-def validate(options: Options) -> None:
-    """`--mode validate`: everything but taking addresses.
-
-    Raises:
-        ConfigError: the configuration can not be used.
-    """
-    import asyncio
-
-    from ..event.dispatcher import Dispatcher
-
-    async def check() -> None:
-        server = Server(options, load(options), Dispatcher(asyncio.get_running_loop()), bind=False)
-        await server.stop()
-
-    asyncio.run(check())
-
-
-def run(options: Options) -> int:
-    """Serve until told to stop; the exit code.
-
-    Raises:
-        ConfigError: the configuration can not be used.
-    """
-    import asyncio
-
-    loop_factory: Callable[[], Any] | None = None
-    if sys.platform != "win32" and sys.implementation.name == "cpython":
-        import uvloop
-
-        loop_factory = uvloop.new_event_loop
-    _keep_freed_memory()
-    with asyncio.Runner(loop_factory=loop_factory) as runner:
-        return runner.run(_serve(options))
-
-
-def _keep_freed_memory() -> None:
-    """Have the C library keep up to 10 MB that are free, where it would give back anything above a few hundred KB.
-
-    The GNU one keeps twice the size of the largest block that was mapped and freed. With its default each piece of a
-    body would be on pages that the kernel has to clear first, which takes longer than everything else about it.
-    """
-    bytearray(5 << 20)
-
-
-async def _serve(options: Options) -> int:
-    import asyncio
-
-    from ..event.dispatcher import Dispatcher
-    from ..explain.log import ExplanationLog
-    from .run_helper import RunHelper
-
-    loop = asyncio.get_running_loop()
-    _log.info(f"initializing epoch {options.restart_epoch} (base id={options.base_id}, hot restart version=disabled)")
-    server = Server(
-        options,
-        load(options),
-        Dispatcher(loop),
-        explanations=ExplanationLog() if options.explain else None,
-    )
-    if server.global_connections.configured == NO_LIMIT:
-        _log.warning(
-            "There is no configured limit to the number of allowed active downstream connections. Configure a limit in "
-            "`envoy.resource_monitors.global_downstream_max_connections` resource monitor."
-        )
-    for address in server.listener_manager.public_addresses():
-        _log.warning(f"listening on {address}, which others can reach: minienvoy is not for the production edge")
-    stopped = asyncio.Event()
-    server.on_shutdown = stopped.set
-    signals = RunHelper(loop, server.shutdown, server.access_logs.reopen)
-    try:
-        server.start(stopped.set if options.mode == "init_only" else None)
-        # What is configured stays: the collector need not look at it again and again.
-        gc.freeze()
-        gc.enable()
-        await stopped.wait()
-        _log.info("main dispatch loop exited")
-    finally:
-        await server.stop()
-        signals.close()
-    _log.info("exiting")
-    return 0

@@ -15,8 +15,8 @@ from minienvoy.config.fields import Unsupported, unsupported
 from minienvoy.config.loader import LoadedConfig, load_bootstrap
 from minienvoy.config.supported import import_everything
 from minienvoy.errors import ConfigError
+from minienvoy.server.main_common import validate
 from minienvoy.server.options import Options
-from minienvoy.server.server import validate
 from minienvoy.testing.fake_upstream import FakeTcpUpstream, FakeUpstream, Reply
 
 EXAMPLES = Path(__file__).parents[1] / "data" / "examples"
