@@ -1,7 +1,7 @@
 """`envoy.filters.network.ext_authz`: asks a gRPC service whether a connection may be used.
 
-Envoy: `Extensions::NetworkFilters::ExtAuthz::Filter`; docs "External Authorization" of network filters. It asks when the
-first bytes come, or the end. Until the service has answered what the client sends is held back, and beyond the
+Envoy: `Extensions::NetworkFilters::ExtAuthz::Filter`; docs "External Authorization" of network filters. It asks when
+the first bytes come, or the end. Until the service has answered what the client sends is held back, and beyond the
 connection's buffer limit the client is read no more.
 """
 
