@@ -372,6 +372,11 @@ class ActiveStream(UpgradableStream):
 
     # -- what filters ask
 
+    @property
+    def request_header_limits(self) -> tuple[int, int]:
+        settings = self.config.http1
+        return settings.max_headers_count, settings.max_headers_size
+
     def route(self) -> Route | None:
         if not self._route_known:
             self._route_known = True

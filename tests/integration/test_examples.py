@@ -38,7 +38,6 @@ FEATURES = {
     "cluster specifiers": Feature(ROUTE_ACTION, "inline_cluster_specifier_plugin"),
     # HTTP filters
     "cache": Feature(f"{HTTP_FILTERS}.cache.v3.CacheConfig"),
-    "external authorization": Feature(f"{HTTP_FILTERS}.ext_authz.v3.ExtAuthz"),
     # tracing, discovery, load reports
     "Datadog": Feature("envoy.config.trace.v3.DatadogConfig"),
     "OpenTelemetry": Feature("envoy.config.trace.v3.OpenTelemetryConfig"),
@@ -62,9 +61,9 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     "datadog-tracing/envoy.yaml": ("Datadog",),
     "double-proxy/envoy.yaml": (),
     "dynamic-config-cp/envoy.yaml": ("ADS", "resources of ADS"),
-    "ext_authz/config/grpc-service/v3.yaml": ("external authorization",),
-    "ext_authz/config/http-service.yaml": ("external authorization",),
-    "ext_authz/config/opa-service/v3.yaml": ("external authorization",),
+    "ext_authz/config/grpc-service/v3.yaml": (),
+    "ext_authz/config/http-service.yaml": (),
+    "ext_authz/config/opa-service/v3.yaml": (),
     "front-proxy/envoy.yaml": (),
     "front-proxy/service-envoy-2.yaml": (),
     "front-proxy/service-envoy.yaml": (),
