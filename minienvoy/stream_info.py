@@ -277,7 +277,7 @@ class StreamInfo:
     """The span of a traced request (`tracing.Span`), or None."""
     trace_reason: str = "not_traceable"
     """Why it is traced (`tracing.trace_reason`)."""
-    decorated_operation: bytes = b""
+    decorated_operation: bytes | None = b""
     """What its route calls it, for the client to know."""
     is_traced: bool = False
     """The request is sampled for tracing."""

@@ -215,7 +215,19 @@ CATALOGUE = {
         "http.header_formatters.preserve_case"
     ),
     # tracers
+    "envoy.config.trace.v3.OpenTelemetryConfig": "tracers.opentelemetry.tracer",
     "envoy.config.trace.v3.ZipkinConfig": "tracers.zipkin.tracer",
+    "envoy.extensions.tracers.opentelemetry.resource_detectors.v3.EnvironmentResourceDetectorConfig": (
+        "tracers.opentelemetry.resource"
+    ),
+    "envoy.extensions.tracers.opentelemetry.resource_detectors.v3.StaticConfigResourceDetectorConfig": (
+        "tracers.opentelemetry.resource"
+    ),
+    "envoy.extensions.tracers.opentelemetry.samplers.v3.AlwaysOnSamplerConfig": "tracers.opentelemetry.samplers",
+    "envoy.extensions.tracers.opentelemetry.samplers.v3.ParentBasedSamplerConfig": "tracers.opentelemetry.samplers",
+    "envoy.extensions.tracers.opentelemetry.samplers.v3.TraceIdRatioBasedSamplerConfig": (
+        "tracers.opentelemetry.samplers"
+    ),
     # DNS resolvers
     "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig": "network.dns_resolver.cares",
 }

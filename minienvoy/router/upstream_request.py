@@ -141,6 +141,9 @@ class UpstreamRequest:
 
     # -- from the router
 
+    def note(self, flag: int) -> None:
+        """What has happened to this attempt, for one that tells a story of its own."""
+
     @property
     def connected(self) -> bool:
         """It has been given a connection, and what there was of the request."""
