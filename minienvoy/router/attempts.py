@@ -274,6 +274,12 @@ class Attempts:
         if could_not_retry and self.may_do_better():
             self._drop(upstream)
             return False
+        self.settle_on(upstream)
+        return True
+
+    def settle_on(self, upstream: UpstreamRequest) -> None:
+        """It is this one whose response the client gets."""
+        router = self._router
         self.end_retries()
         router.forget_body()
         router.upstream = upstream
@@ -284,7 +290,6 @@ class Attempts:
             if other is not upstream:
                 other.reset()
         self.live = [upstream]
-        return True
 
     def _decide_late(self, state: RetryState, headers: ResponseHeaderMap) -> RetryStatus:
         """A response without a body is over before it is heard of; Envoy still counts its request, for a budget."""

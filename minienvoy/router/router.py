@@ -281,9 +281,13 @@ class Router(RouterReplies):
             self.attempts.live = [upstream]
         return False
 
-    def on_upstream_1xx_headers(self, headers: ResponseHeaderMap) -> None:
+    def on_upstream_1xx_headers(self, upstream: UpstreamRequest, headers: ResponseHeaderMap) -> None:
+        """With them the response has begun: no other attempt will have one."""
         if self.cluster is not None:
             self.cluster.code_stats.charge_response(headers.status, self.internal)
+        self.response_started = True
+        if self.attempts is not None:
+            self.attempts.settle_on(upstream)
         self.stream.encode_1xx_headers(headers)
 
     def on_upstream_headers(

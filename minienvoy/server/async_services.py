@@ -170,12 +170,14 @@ class GrpcServiceConfig:
             async_client(server), self.cluster, self.authority, max_message=self.max_message, options=options
         )
 
-    def call_metadata(self, stream: StreamInfo) -> tuple[tuple[bytes, bytes], ...]:
-        """What a call on behalf of `stream` says."""
+    def call_metadata(
+        self, stream: StreamInfo, headers: RequestHeaderMap | None = None
+    ) -> tuple[tuple[bytes, bytes], ...]:
+        """What a call on behalf of `stream` says; `headers` are those of its request."""
         if self.parser is None:
             return ()
         made = HeaderMap()
-        self.parser.evaluate(made, stream, None, None)
+        self.parser.evaluate(made, stream, headers, None)
         return tuple((name, value) for name, value, *_ in made.entries)
 
 

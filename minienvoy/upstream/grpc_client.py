@@ -186,8 +186,8 @@ class GrpcStream:
         if headers.has(b"grpc-status"):
             self._status = status_of(headers)
         elif headers.status != 200 and not end_stream:
-            # What follows is no gRPC.
-            self._status = http_to_grpc_status(headers.status), ""
+            # What follows is no gRPC, and is not waited for.
+            self._break_off(http_to_grpc_status(headers.status))
 
     def on_data(self, data: bytes, end_stream: bool) -> None:
         if self._closed or self._http_status != 200:

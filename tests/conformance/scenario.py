@@ -81,6 +81,8 @@ NETWORK_FILTERS = {
     "direct_response": ("direct_response", "filters.network.direct_response.v3.Config"),
     "rbac": ("rbac", "filters.network.rbac.v3.RBAC"),
     "set_filter_state": ("set_filter_state", "filters.network.set_filter_state.v3.Config"),
+    "ext_authz": ("ext_authz", "filters.network.ext_authz.v3.ExtAuthz"),
+    "ratelimit": ("ratelimit", "filters.network.ratelimit.v3.RateLimit"),
 }
 HTTP_FILTERS = {
     "adaptive_concurrency": "filters.http.adaptive_concurrency.v3.AdaptiveConcurrency",
@@ -102,6 +104,7 @@ HTTP_FILTERS = {
     "header_mutation": "filters.http.header_mutation.v3.HeaderMutation",
     "header_to_metadata": "filters.http.header_to_metadata.v3.Config",
     "ip_tagging": "filters.http.ip_tagging.v3.IPTagging",
+    "ratelimit": "filters.http.ratelimit.v3.RateLimit",
     "rbac": "filters.http.rbac.v3.RBAC",
     "set_filter_state": "filters.http.set_filter_state.v3.Config",
     "set_metadata": "filters.http.set_metadata.v3.Config",
@@ -109,8 +112,10 @@ HTTP_FILTERS = {
 OWNERS_OF_STAT_PREFIXES = (
     "BandwidthLimit",
     "ConnectionLimit",
+    "ExtAuthz",
     "HttpConnectionManager",
     "LocalRateLimit",
+    "RateLimit",
     "RBAC",
     "TcpProxy",
 )

@@ -38,11 +38,11 @@ FEATURES = {
     "cluster specifiers": Feature(ROUTE_ACTION, "inline_cluster_specifier_plugin"),
     # HTTP filters
     "cache": Feature(f"{HTTP_FILTERS}.cache.v3.CacheConfig"),
-    "external authorization": Feature(f"{HTTP_FILTERS}.ext_authz.v3.ExtAuthz"),
     # tracing, discovery, load reports
     "Datadog": Feature("envoy.config.trace.v3.DatadogConfig"),
     "SkyWalking": Feature("envoy.config.trace.v3.SkyWalkingConfig"),
-    "discovery": Feature("envoy.config.bootstrap.v3.Bootstrap", "dynamic_resources"),
+    "ADS": Feature("envoy.config.bootstrap.v3.Bootstrap.DynamicResources", "ads_config"),
+    "resources of ADS": Feature("envoy.config.core.v3.ConfigSource", "ads"),
     "load reports": Feature("envoy.config.bootstrap.v3.ClusterManager", "load_stats_config"),
     # other protocols
     "Redis": Feature("envoy.extensions.filters.network.redis_proxy.v3.RedisProxy"),
@@ -59,10 +59,10 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     "csrf/samesite/envoy.yaml": (),
     "datadog-tracing/envoy.yaml": ("Datadog",),
     "double-proxy/envoy.yaml": (),
-    "dynamic-config-cp/envoy.yaml": ("discovery",),
-    "ext_authz/config/grpc-service/v3.yaml": ("external authorization",),
-    "ext_authz/config/http-service.yaml": ("external authorization",),
-    "ext_authz/config/opa-service/v3.yaml": ("external authorization",),
+    "dynamic-config-cp/envoy.yaml": ("ADS", "resources of ADS"),
+    "ext_authz/config/grpc-service/v3.yaml": (),
+    "ext_authz/config/http-service.yaml": (),
+    "ext_authz/config/opa-service/v3.yaml": (),
     "front-proxy/envoy.yaml": (),
     "front-proxy/service-envoy-2.yaml": (),
     "front-proxy/service-envoy.yaml": (),
