@@ -11,8 +11,8 @@ A *frame* in a scenario is a mapping, or the text of a raw one; several are sent
   `{fields: [[name, value], ...]}` sends exactly these, `{trailers: "name: value | ..."}` sends them with END_STREAM,
   `{block: bytes}` sends a compressed block as it stands (characters are bytes).
 * `{data: text}` - DATA; a list may have `{repeat: [text, n]}` in it; large ones are cut into frames of 16,384 bytes.
-* `{metadata: "name: value | ..."}` - METADATA, Envoy's extension, with END_METADATA; `block` and `split` as for HEADERS,
-  whose rest comes in more frames of the same type. What comes is shown sorted, for Envoy's map has no order.
+* `{metadata: "name: value | ..."}` - METADATA, Envoy's extension, with END_METADATA; pairs in a list, `{block: bytes}`
+  and `split` as for HEADERS. What comes is shown sorted, for Envoy's map has no order.
 * `{rst: code}`, `{window: n}`, `{priority: bytes}`
 * `{ping: 8 characters}`, `{settings: {number or name: value}}`, `{settings_ack: true}`, `{goaway: [last, code, text]}`,
   `{frame: [type, flags, stream, bytes]}`; `{repeat: [frame or frames, n]}`.
@@ -290,8 +290,9 @@ class Session:
 
     Options (`h2: {...}` of a case or a backend): `settings` (what the first SETTINGS say), `preface: false` (send
     nothing on its own), `ack: false` (acknowledge no SETTINGS, answer no PING), `window: false` (give no window again),
-    `show: all` (also SETTINGS and WINDOW_UPDATE) or `show: frames` (each DATA frame by itself, too), `sorted: true`
-    (stream by stream: their turns are a matter of timing).
+    `show: all` (also SETTINGS and WINDOW_UPDATE), `show: frames` (each DATA frame by itself, too) or `show: wire` (each
+    DATA frame by itself, and the bytes of METADATA), `sorted: true` (stream by stream: their turns are a matter of
+    timing).
     """
 
     def __init__(self, options: Any, client: bool) -> None:
@@ -346,7 +347,7 @@ class Session:
         found: list[tuple[int, int, list[str]]] = []
         begun: set[int] = set()
         for frame in self.reader.frames:
-            if frame.kind == DATA and show != "frames" and found and found[-1][1] == frame.stream:
+            if frame.kind == DATA and show not in ("frames", "wire") and found and found[-1][1] == frame.stream:
                 _add_data(found[-1][2], frame)
                 continue
             lines = _lines(frame, begun, show)
@@ -427,11 +428,15 @@ def _lines(frame: Frame, begun: set[int], show: Any) -> list[str]:
         return [*lines, "<end>"] if frame.flags & 1 else lines
     if frame.kind == METADATA:
         lines = [f"{frame.stream} METADATA{'' if frame.flags & END_METADATA else ' goes on'}"]
-        if show == "frames":
+        if show == "wire":
             lines[0] += f" {len(frame.payload)} bytes {frame.payload[:64].hex()}"
         return [*lines, *(f"{name}: {value}" for name, value in frame.fields)]
     if frame.kind == DATA:
-        lines = [f"{frame.stream} DATA" if show != "frames" else f"{frame.stream} DATA {len(frame.payload)} bytes"]
+        lines = [
+            f"{frame.stream} DATA"
+            if show not in ("frames", "wire")
+            else f"{frame.stream} DATA {len(frame.payload)} bytes"
+        ]
         _add_data(lines, frame)
         return lines
     if frame.kind == RST_STREAM:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import CodecProtocolError
 from ...network.connection import ConnectionCloseType
-from ..codec import ResponseDecoder, StreamResetReason
+from ..codec import Metadata, ResponseDecoder, StreamResetReason
 from ..header_map import (
     CASED,
     KIND,
@@ -161,6 +161,9 @@ class ClientConnection(Http1Connection):
         if self._encode_chunked:
             self._write_trailers(trailers)
         self.request_over = True
+
+    def encode_metadata(self, metadata: Metadata) -> None:
+        self._stats.metadata_not_supported_error += 1
 
     def reset_stream(self, reason: StreamResetReason) -> None:
         """Nobody wants the answer any more; the connection is of no further use. Its owner closes it."""
