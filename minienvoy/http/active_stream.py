@@ -25,12 +25,14 @@ from .conn_manager_utility import (
     RESPONSE_HOP_BY_HOP,
     UNUSUAL,
     UNUSUAL_ORDINARY,
+    append,
     mutate_request_headers,
     mutate_response_headers,
     normalize_path,
     set_request_id,
     strip_host,
 )
+from .connect_udp import is_connect_udp, rewrite_authority
 from .filter import Route
 from .filter_manager import ModifyHeaders
 from .grpc import is_grpc
@@ -60,6 +62,8 @@ _CLASSES: Final = (
 DIRECT_RESPONSE: Final = "direct_response"
 """The details of what a route answers by itself: it has seen to the headers."""
 _PASS_THROUGH: Final = ServerHeaderTransformation.PASS_THROUGH
+_XFP: Final = KIND[b"x-forwarded-proto"]
+_HTTP: Final = b"http"
 _SLASH: Final = ord("/")
 _HASH: Final = ord("#")
 
@@ -108,6 +112,8 @@ class ActiveStream(UpgradableStream):
     """There are more filters than the terminal one; a class knows."""
     recreated: bool = False
     """It goes on with a request that another stream began (`recreate_stream`)."""
+    flag_after_reply: int = 0
+    """A response flag that is set when a local reply has been made, and which its formats do not see."""
     _lost: bool = False
     _pauses: int = 0
 
@@ -159,6 +165,9 @@ class ActiveStream(UpgradableStream):
         if headers.no_authority:
             self.send_local_reply(400, "", "missing_host_header")
             return
+        if self._upgrade and is_connect_udp(headers) and not rewrite_authority(headers):
+            self.send_local_reply(404, "The path is incorrect for CONNECT-UDP", "invalid_path")
+            return
         path = headers.path
         if not path or path[0] != _SLASH:
             if headers.method != b"CONNECT":
@@ -182,11 +191,16 @@ class ActiveStream(UpgradableStream):
             trusted = mutate_request_headers(headers, config, self.connection, self._upgrade)
             if trusted is not None and not self._trust(trusted):
                 return
+            if seen & _XFP and not headers.get(b"x-forwarded-proto"):
+                # There is no route for what has come by no protocol.
+                self._route_known = True
             seen = headers.seen
         else:
             # The usual case: nothing that must not be believed, and nobody in between.
             headers.entries.append(FORWARDED_HTTP)
             headers.seen = seen = seen | FORWARDED_HTTP[3]
+            if not headers.scheme:
+                headers.scheme = _HTTP
         if config.generate_request_id:
             if seen & _REQUEST_ID:
                 set_request_id(headers, config)
@@ -264,9 +278,11 @@ class ActiveStream(UpgradableStream):
     # -- the response, to the codec
 
     def encode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
-        if not self.config.proxy_100_continue or headers.status != 100:
+        if not self.config.proxy_100_continue:
             return
-        mutate_response_headers(headers, self.config, False)
+        mutate_response_headers(headers, False)
+        if self.config.via:
+            append(headers, b"via", self.config.via, b", ")
         self._encode_1xx_headers(headers)
 
     def _encode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
@@ -293,8 +309,8 @@ class ActiveStream(UpgradableStream):
             if config.server_transformation is not _PASS_THROUGH:
                 entries.append(config.server_entry)
             headers.seen = seen | _DATE_AND_SERVER
-        if (seen > ORDINARY and seen & RESPONSE_HOP_BY_HOP) or config.via:
-            mutate_response_headers(headers, config, self._upgrade)
+        if seen > ORDINARY and seen & RESPONSE_HOP_BY_HOP:
+            mutate_response_headers(headers, self._upgrade)
         if config.completes_response or self._traced:
             self._complete_headers(headers)
         if (
@@ -304,10 +320,9 @@ class ActiveStream(UpgradableStream):
             or manager.drain_announced
             or config.max_requests_per_connection
             or config.drain_state.active
+            or self.encoder.http_10
         ):
             self._decide_on_connection(headers)
-        elif self.encoder.http_10:
-            entries.append(_KEEP_ALIVE)
         status = headers.status
         self.response_code = status
         self.response_started = True
@@ -367,6 +382,11 @@ class ActiveStream(UpgradableStream):
 
     # -- what filters ask
 
+    @property
+    def request_header_limits(self) -> tuple[int, int]:
+        settings = self.config.http1
+        return settings.max_headers_count, settings.max_headers_size
+
     def route(self) -> Route | None:
         if not self._route_known:
             self._route_known = True
@@ -393,23 +413,30 @@ class ActiveStream(UpgradableStream):
             self.reset_stream()
             return
         self.is_local_reply = True
-        if status == 400:
+        if status == 400 and not self.config.http1.stream_error_on_invalid_http_message:
             # Something is wrong with the message itself: nothing more is believed on this connection.
             self._end_connection()
             self.saw_connection_close = self.saw_connection_close or self.recreated
         if self.explain is not NO_EXPLANATION:
             self.explain.decided("local_reply", status, details)
         self.response_code_details = details
+        request = self.request_headers
+        if self.terminal is None and request is not None:
+            # It was refused before anybody asked for its route; without that header there is none yet.
+            if request.get(b"x-forwarded-proto"):
+                self.route()
+            self._traced = request.has(b"x-envoy-force-trace")
         headers = ResponseHeaderMap(status)
         route = self._route
         if route is not None and route.changes_response and details != DIRECT_RESPONSE:
             # What it says of responses holds for failures, too.
             self.describe()
-            route.finalize_response_headers(headers, self, self.request_headers)
+            route.finalize_response_headers(headers, self, request)
         if modify_headers is not None:
             modify_headers(headers)
         raw = prepare_local_reply(self, headers, body.encode() if isinstance(body, str) else body, details, grpc_status)
         headers_only = not headers.body_follows
+        self.response_flags |= self.flag_after_reply
         self.encode_headers(headers, headers_only, details)
         if not headers_only and not self.ended:
             self.encode_data(raw, True)
@@ -481,6 +508,7 @@ class ActiveStream(UpgradableStream):
     def _trust(self, found: Address | Rejection) -> bool:
         """What x-forwarded-for says replaces the peer, for this stream alone; False if it is a reason to refuse."""
         if isinstance(found, Rejection):
+            self.config.stats.downstream_rq_rejected_via_ip_detection += 1
             self.send_local_reply(found.status, "", found.details)
             return False
         info = self.connection
@@ -515,13 +543,13 @@ class ActiveStream(UpgradableStream):
     def _decide_on_connection(self, headers: ResponseHeaderMap) -> None:
         """Whether this response is its connection's last one, which is announced."""
         config, manager = self.config, self.manager
-        if not manager.draining:
-            if config.max_requests_per_connection and manager.requests >= config.max_requests_per_connection:
-                config.stats.downstream_cx_max_requests_reached += 1
-                self.saw_connection_close = manager.draining = True
-            elif config.drain_state.active and not manager.drain_announced and config.drain_close():
-                config.stats.downstream_cx_drain_close += 1
-                manager.start_drain_sequence()
+        if self.encoder.http_10 and not headers.has(b"content-length"):
+            # There is no other end to it.
+            self.saw_connection_close = True
+        announced = manager.draining or manager.drain_announced
+        if config.drain_state.active and not announced and config.drain_close():
+            config.stats.downstream_cx_drain_close += 1
+            manager.start_drain_sequence()
         if self.saw_connection_close and not manager.drain_announced:
             manager.draining = True
         if not self.remote_complete:
@@ -539,12 +567,14 @@ class ActiveStream(UpgradableStream):
         self.manager.draining = True
 
     def _complete_headers(self, headers: ResponseHeaderMap) -> None:
-        """Tell the request id and what has gone wrong, where that is wanted."""
+        """Tell the request id, by whom it has come and what has gone wrong, where that is wanted."""
         config = self.config
         if self.request_headers is not None and (config.always_set_request_id_in_response or self._traced):
             request_id = self.request_headers.get(b"x-request-id")
             if request_id is not None:
                 headers.set(b"x-request-id", request_id)
+        if config.via:
+            append(headers, b"via", config.via, b", ")
         if config.proxy_status is not None:
             config.proxy_status.add_to(headers, self)
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ..errors import CodecProtocolError
+from ..errors import CodecProtocolError, ResponseFloodError
 from ..network.connection import ConnectionCallbacks, ConnectionCloseType, ConnectionEvent
 from ..network.filter import FilterStatus, ReadFilter
 from ..network.overload_state import CONNECTION_IDLE, CONNECTION_MAX, STREAM_IDLE
@@ -27,10 +27,10 @@ from .conn_manager_config import ConnectionManagerConfig
 
 if TYPE_CHECKING:
     from ..event.dispatcher import Timer
-    from .header_map import ResponseHeaderMap
 
 
 _STOP: Final = FilterStatus.STOP_ITERATION
+DEFERRED_CLOSE: Final = "deferred_close_on_drained_connection"
 
 
 class ConnectionManager(ReadFilter, ConnectionCallbacks):
@@ -169,6 +169,9 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         config.stats.downstream_rq_http1_total += 1
         stream_class = config.stream_class
         stream = self.stream = stream_class(self, encoder)
+        if config.max_requests_per_connection and self.requests >= config.max_requests_per_connection:
+            config.stats.downstream_cx_max_requests_reached += 1
+            stream.saw_connection_close = self.draining = True
         return stream
 
     def look_for_idle_within(self, seconds: float) -> None:
@@ -205,7 +208,7 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         """
         if self.draining and self.stream is None and not self.connection.closed:
             kind = ConnectionCloseType.FLUSH_WRITE if skip_delay else ConnectionCloseType.FLUSH_WRITE_AND_DELAY
-            self.connection.close(kind, "downstream_local_disconnect")
+            self.connection.close(kind, DEFERRED_CLOSE)
 
     def _on_drain_timeout(self) -> None:
         self.draining = True
@@ -317,19 +320,34 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         return seconds * (1.0 + jitter * self.config.draw()) if jitter else seconds
 
     def on_codec_error(self, error: CodecProtocolError) -> None:
+        if self.connection._stream_info is not None:
+            # The listener's log tells of the connection.
+            self.connection._stream_info.set_response_flag(ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR)
+        if isinstance(error, ResponseFloodError):
+            self.end_streams(error.details, ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR)
+            return
         self.config.stats.downstream_cx_protocol_error += 1
         stream = self.stream
         self.draining = True
         if stream is not None:
-
-            def modify(headers: ResponseHeaderMap) -> None:
-                # Envoy sets it when the route has had its say: a format in a header of the route does not see it.
-                stream.set_response_flag(ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR)
-
+            # Formats and filters of the reply do not see it: Envoy sets it when the reply has been made.
+            stream.flag_after_reply = ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR
             if stream.response_started:
                 stream.set_response_flag(ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR)
-            stream.send_local_reply(error.status, reason_phrase(error.status).decode(), error.details, modify)
+            stream.send_local_reply(error.status, reason_phrase(error.status).decode(), error.details)
         self.check_for_deferred_close(False)
+
+    def end_streams(self, details: str, flag: int) -> None:
+        """Streams end now, the connection when the peer has had the time to read what was sent."""
+        assert self.codec is not None
+        self.close_details = details
+        self.reset_flag = flag
+        if self.has_streams:
+            stats = self.config.stats
+            stats.downstream_cx_destroy_active_rq += 1
+            stats.downstream_cx_destroy_local_active_rq += 1
+        self.codec.on_connection_closed()
+        self.connection.close(ConnectionCloseType.FLUSH_WRITE_AND_DELAY)
 
     # -- inside
 

@@ -62,9 +62,11 @@ class ConnectionCloseType(Enum):
 
 
 class DetectedCloseType(Enum):
-    NORMAL = 1
-    REMOTE_RESET = 2
-    LOCAL_RESET = 3
+    """The values are what logs call it."""
+
+    NORMAL = "Normal"
+    REMOTE_RESET = "RemoteReset"
+    LOCAL_RESET = "LocalReset"
 
 
 class ConnectionCallbacks:
@@ -485,6 +487,7 @@ class Connection(asyncio.Protocol):
             self._delayed_close_timer.enable(self.delayed_close_timeout)
         else:
             self.delayed_close_timed_out = True
+            self.local_close_reason = "triggered_delayed_close_timeout"
             self._end(ConnectionEvent.LOCAL_CLOSE)
 
     @staticmethod

@@ -35,7 +35,7 @@ class RouterContext(StreamDecoderFilter):
     canary: the response is a canary's.
     internal: the request comes from inside, so it says itself.
     metadata: of the request, that came before there was an attempt; None if there was none.
-    response_started: headers of the response have been handed on.
+    response_started: headers of the response have been handed on, be it those of an interim one.
     tally: who, besides the cluster, counts this request.
     timeout: seconds for the whole response, 0 for none.
     upstream: the newest attempt that may still have the response; None if there is none.

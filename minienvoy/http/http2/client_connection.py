@@ -124,10 +124,12 @@ class ClientStream(Http2Stream):
                 # An upgrade is an extended CONNECT here (RFC 8441).
                 values[b":method"] = b"CONNECT"
                 values[b":protocol"] = self.upgrade = protocol
+                self.tunnel = True
                 if b":protocol" not in order:
                     order = (*order, b":protocol")
             entries = [item for item in entries if not item[3] & CONNECTION_HEADERS]
         if method == b"CONNECT":
+            self.tunnel = True
             order = tuple(name for name in order if name in (b":authority", b":method"))
         elif b":authority" not in order:
             # The client had a host header.
@@ -250,7 +252,10 @@ class ClientConnection(Http2Connection):
             # To the rest of the proxy an upgrade is what it is in HTTP/1 (`transformUpgradeResponseFromH2toH1`).
             headers = ResponseHeaderMap(101, [*entries, entry(b"upgrade", stream.upgrade), _CONNECTION_UPGRADE], seen)
             headers.seen |= _UPGRADE | KIND[b"connection"]
+        if stream.tunnel and 200 <= status < 300:
+            # Of a tunnel nobody knows the length (RFC 9110 9.3.6).
             headers.remove(b"content-length")
+            length = -1
         if stream.head_request or status == 204 or status == 304:
             # Not a byte may come where no body is: it would be taken for the next response further on.
             length = 0

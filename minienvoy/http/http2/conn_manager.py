@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Final
 from ...errors import CodecProtocolError
 from ...network.connection import ConnectionCloseType
 from ...network.overload_state import CONNECTION_IDLE, STREAM_IDLE
+from ...stream_info import ResponseFlag
 from ..active_stream import ActiveStream
 from ..codec import ResponseEncoder, ServerConnection, StreamResetReason
-from ..conn_manager import ConnectionManager
+from ..conn_manager import DEFERRED_CLOSE, ConnectionManager
 from .active_stream import STREAM_CLASSES, Http2ActiveStream
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ class Http2ConnectionManager(ConnectionManager):
     def check_for_deferred_close(self, skip_delay: bool) -> None:
         if self.draining and not self.streams and not self.connection.closed:
             self.codec.flush()
-            self.connection.close(ConnectionCloseType.FLUSH_WRITE_AND_DELAY, "downstream_local_disconnect")
+            self.connection.close(ConnectionCloseType.FLUSH_WRITE_AND_DELAY, DEFERRED_CLOSE)
 
     def _on_drain_timeout(self) -> None:
         self.codec.go_away()
@@ -156,6 +157,7 @@ class Http2ConnectionManager(ConnectionManager):
     def on_codec_error(self, error: CodecProtocolError) -> None:
         stats = self.config.stats
         stats.downstream_cx_protocol_error += 1
+        self.connection.stream_info.set_response_flag(ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR)
         self.draining = True
         if self.streams:
             stats.downstream_cx_destroy_active_rq += 1

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import CodecProtocolError
 from .flood import ProtocolConstraints
-from .frames import RST_STREAM
+from .frames import HEADERS, RST_STREAM
 
 if TYPE_CHECKING:
     from ...network.connection import Connection
@@ -112,6 +112,10 @@ class OutboundFrames:
         if self.data:
             self.data[:] = [each for each in self.data if int.from_bytes(each[5:9], "big") != stream_id]
         self.queue(frames)
+        if self.dispatching:
+            out = self._out
+            later = (at for at, each in enumerate(out) if each[3] == HEADERS and each[5:9] > frames[5:9])
+            out.insert(next(later, len(out) - 1), out.pop())
 
     def queue_control(self, frames: bytes) -> None:
         """A frame that answers the peer: too many of them unread are a flood."""

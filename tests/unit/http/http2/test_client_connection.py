@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from minienvoy.http.codec import StreamResetReason
 from minienvoy.http.header_map import HeaderMap, RequestHeaderMap
 from minienvoy.http.http2.frames import frame, goaway, rst_stream, settings_frame
 
@@ -167,3 +168,26 @@ def test_headers_after_the_end_of_a_response_are_no_trailers() -> None:
     got = client.receive(client.response(1) + client.headers(1, ("late", "1")))
     assert got[0] == ("headers", [(":status", "200")], True)
     assert [each[0] for each in got if each[0] != "error"] == ["headers"]
+
+
+@pytest.mark.native_codec
+def test_a_length_of_nothing_in_a_204_is_looked_over_and_another_is_an_error() -> None:
+    client = Client()
+    client.request()
+    got = client.receive(client.response(1, ("content-length", "0"), status=204))
+    assert got == [("headers", [(":status", "204")], True)]
+    client.request()
+    assert client.receive(client.response(3, ("content-length", "3"), status=204))[0][0] == "error"
+
+
+@pytest.mark.native_codec
+def test_a_reset_of_a_request_goes_before_the_next_one() -> None:
+    client = Client()
+    first = client.request()
+    client.frames()
+    client.codec.dispatching = True
+    client.request()
+    first.reset_stream(StreamResetReason.LOCAL_RESET)
+    client.codec.dispatching = False
+    client.codec.flush()
+    assert [(kind, stream) for kind, _, stream, _ in client.frames()] == [("RST_STREAM", 1), ("HEADERS", 3)]
