@@ -125,7 +125,7 @@ def _run(options: Options) -> int:
     if options.disabled_extensions:
         _disable_extensions(options.disabled_extensions)
     if options.mode == "validate":
-        from .server.server import validate
+        from .server.main_common import validate
 
         try:
             validate(options)
@@ -137,7 +137,7 @@ def _run(options: Options) -> int:
         sys.stdout.write(f"configuration '{options.config_path}' OK\n")
         return 0
 
-    from .server.server import run
+    from .server.main_common import run
 
     try:
         logger.SINK.open(options.log_path)

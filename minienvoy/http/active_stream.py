@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from ..explain.explanation import NO_EXPLANATION, Explanation
-from ..stream_info import AccessLogType, ConnectionInfo, ResponseFlag
+from ..stream_info import AccessLogType, ConnectionInfo
 from .codec import ResponseEncoder, StreamResetReason
 from .conn_manager_config import ServerHeaderTransformation
 from .conn_manager_utility import (
@@ -34,16 +34,15 @@ from .conn_manager_utility import (
 from .connect_udp import is_connect_udp, rewrite_authority
 from .filter import Route
 from .filter_manager import ModifyHeaders
-from .grpc import is_grpc, make_grpc_reply
+from .grpc import is_grpc
 from .header_map import KIND, ORDINARY, Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
-from .local_reply import JSON, TEXT
+from .local_reply import prepare_local_reply
 from .original_ip_detection import Rejection
 from .recreate_stream import recreate_stream
 from .stream_upgrade import UpgradableStream
 
 if TYPE_CHECKING:
     from ..network.address import Address
-    from .byte_meter import ByteMeter
     from .conn_manager import ConnectionManager
 
 _DATE_AND_SERVER: Final = KIND[b"date"] | KIND[b"server"]
@@ -386,44 +385,17 @@ class ActiveStream(UpgradableStream):
             self.saw_connection_close = self.saw_connection_close or self.recreated
         if self.explain is not NO_EXPLANATION:
             self.explain.decided("local_reply", status, details)
-        request = self.request_headers
-        raw = original = body.encode() if isinstance(body, str) else body
         self.response_code_details = details
         headers = ResponseHeaderMap(status)
         route = self._route
         if route is not None and route.changes_response and details != DIRECT_RESPONSE:
             # What it says of responses holds for failures, too.
             self.describe()
-            route.finalize_response_headers(headers, self, request)
+            route.finalize_response_headers(headers, self, self.request_headers)
         if modify_headers is not None:
             modify_headers(headers)
-        content_type, own_type = TEXT, False
-        local_reply = self.config.local_reply
-        if local_reply is not None:
-            before = headers.get(b"content-type")
-            self._fill_in()
-            raw, content_type = local_reply.rewrite(request, headers, self, raw)
-            own_type = headers.get(b"content-type") != before
-        is_head = request is not None and request.method == b"HEAD"
-        speaks_grpc = self.client_speaks_grpc
-        if speaks_grpc is None:
-            speaks_grpc = request is not None and is_grpc(request.get(b"content-type"))
-        if speaks_grpc:
-            if content_type[1] == JSON:
-                raw = raw.removesuffix(b"\n")
-            make_grpc_reply(headers, b"" if is_head else raw, details, grpc_status)
-            raw = b""
-        elif raw:
-            headers.set(b"content-length", b"%d" % len(raw))
-            if not headers.has(b"content-type"):
-                headers.add_entry(content_type)
-            elif raw != original and not own_type:
-                headers.set(b"content-type", content_type[1])
-        else:
-            headers.remove(b"content-length")
-            headers.remove(b"content-type")
-        headers_only = not raw or is_head
-        headers.body_follows = not headers_only
+        raw = prepare_local_reply(self, headers, body.encode() if isinstance(body, str) else body, details, grpc_status)
+        headers_only = not headers.body_follows
         self.encode_headers(headers, headers_only, details)
         if not headers_only and not self.ended:
             self.encode_data(raw, True)
@@ -463,55 +435,6 @@ class ActiveStream(UpgradableStream):
             if self._pauses == 0:
                 stats.downstream_flow_control_resumed_reading_total += 1
         self.encoder.read_disable(pause)
-
-    def describe(self) -> None:
-        if self.request_headers is not None and not self.request_id:
-            self.request_id = (self.request_headers.get(b"x-request-id") or b"").decode("latin-1")
-        route = self._route
-        if route is not None:
-            self.route_name = route.name
-            self.virtual_host_name = route.virtual_host_name
-            self.route_metadata = route.metadata
-            self.virtual_host_metadata = route.virtual_host_metadata
-            if not self.response_flags & ResponseFlag.NO_CLUSTER_FOUND:
-                self.upstream_cluster_name = route.cluster_name or None
-        if self.upstream_host is not None and not self.attempt_count:
-            self.attempt_count = 1
-        client = self.upstream_client
-        if client is not None:
-            connection = client.connection
-            self.upstream_connection = connection.info
-            self.upstream_connection_pool_ready_time = self.first_upstream_tx_byte_time
-            self.upstream_protocol = client.codec.protocol
-            self.cluster_metadata = client.pool.cluster.metadata
-            if not self.attempted_hosts:
-                self.attempted_hosts = (client.pool.host,)
-                self.attempted_connection_ids = (connection.info.id,)
-            if self.upstream_request_create_time is None:
-                self.upstream_request_create_time = self.first_upstream_tx_byte_time
-            self.upstream_connect_start_time = connection.connect_start_time
-            self.upstream_connect_complete_time = connection.connect_complete_time
-        if self.encoder.meter is not None or self.upstream_meter is not None:
-            self._read_meters(self.encoder.meter, self.upstream_meter)
-
-    def _read_meters(self, meter: ByteMeter | None, upstream: ByteMeter | None) -> None:
-        if meter is not None:
-            self.downstream_wire_bytes_received = meter.wire_received
-            self.downstream_wire_bytes_sent = meter.wire_sent
-            self.downstream_header_bytes_received = meter.header_received
-            self.downstream_header_bytes_sent = meter.header_sent
-            self.downstream_decompressed_header_bytes_received = meter.decompressed_header_received
-            sent = meter.decompressed_header_sent
-            self.downstream_decompressed_header_bytes_sent = meter.header_sent if sent is None else sent
-        if upstream is not None:
-            self.upstream_wire_bytes_received = upstream.wire_received
-            self.upstream_wire_bytes_sent = upstream.wire_sent
-            self.upstream_header_bytes_received = upstream.header_received
-            self.upstream_header_bytes_sent = upstream.header_sent
-            self.upstream_decompressed_header_bytes_received = upstream.decompressed_header_received
-            sent = upstream.decompressed_header_sent
-            self.upstream_decompressed_header_bytes_sent = upstream.header_sent if sent is None else sent
-            self.first_upstream_rx_body_byte_time = upstream.first_body_byte_time
 
     # -- the unusual request
 
@@ -643,29 +566,3 @@ class ActiveStream(UpgradableStream):
         if config.explanations is not None:
             config.explanations.append(self.explain)
         self.manager.on_stream_ended(self, now)
-
-    def _fill_in(self) -> None:
-        """What only filters and formats of logs ask for."""
-        config = self.config
-        if self.request_headers is not None:
-            self.request_id = (self.request_headers.get(b"x-request-id") or b"").decode("latin-1")
-        self.describe()
-        self.listener_name = config.listener_name
-        self.traffic_direction = config.traffic_direction
-        self.filter_chain_name = self.downstream_connection.filter_chain_name
-
-    def _log_start(self) -> None:
-        # The line tells the route.
-        self.route()
-        self._log(AccessLogType.DOWNSTREAM_START)
-
-    def _log(self, access_log_type: str) -> None:
-        self._fill_in()
-        for log in self.config.access_logs:
-            log.log(
-                self.request_headers,
-                self.response_headers,
-                self.response_trailers,
-                self,
-                access_log_type,
-            )

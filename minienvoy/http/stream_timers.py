@@ -13,18 +13,16 @@ from typing import TYPE_CHECKING
 from ..explain.explanation import NO_EXPLANATION
 from ..stream_info import AccessLogType, ResponseFlag
 from .filter import Route
-from .filter_manager import FilterManager
+from .logged_stream import LoggedStream
 
 if TYPE_CHECKING:
     from ..event.dispatcher import Timer
     from .conn_manager import ConnectionManager
-    from .conn_manager_config import ConnectionManagerConfig
 
 
-class StreamTimers(FilterManager):
+class StreamTimers(LoggedStream):
     """A stream that gives up in time. Most have no timer of their own: none is made before it is needed."""
 
-    config: ConnectionManagerConfig
     manager: ConnectionManager
     start_monotonic: float
     header_timer: Timer | None = None
@@ -109,6 +107,3 @@ class StreamTimers(FilterManager):
         for timer in (self.header_timer, self.request_timer, self.duration_timer, self.log_timer):
             if timer is not None:
                 timer.disable()
-
-    def _log(self, access_log_type: str) -> None:
-        raise NotImplementedError

@@ -30,7 +30,7 @@ from typing import Any
 
 import hpack
 
-from . import messages
+from . import codings, messages
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 NAMES = (
@@ -56,10 +56,12 @@ def raw_frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes
 
 
 def plain(value: Any) -> bytes:
-    """The bytes of a text, or of a list of texts and `{repeat: [text, n]}`."""
+    """The bytes of a text, or of a list of texts, `{repeat: [text, n]}` and what codings.py has."""
     if isinstance(value, list):
         return b"".join(plain(part) for part in value)
     if isinstance(value, dict):
+        if "repeat" not in value:
+            return codings.piece(value, plain)
         return plain(value["repeat"][0]) * int(value["repeat"][1])
     return str(value).encode("latin-1")
 
@@ -329,7 +331,12 @@ class Session:
                 else:
                     merged.append((last, stream, lines))
             found = merged
-        return _counted([(position, _compact(lines)) for position, _, lines in found])
+        decoders: dict[int, codings.Decoder | None] = {}
+        for _, stream, lines in found:
+            coding = [line.partition(": ")[2] for line in lines if line.startswith("content-encoding: ")]
+            if coding:
+                decoders[stream] = codings.decoder(coding[0])
+        return _counted([(position, _compact(lines, decoders.get(stream))) for position, stream, lines in found])
 
 
 def _counted(shown: list[tuple[int, Any]]) -> list[tuple[int, Any]]:
@@ -367,11 +374,11 @@ def _join(lines: list[str], more: list[str]) -> None:
     lines += more
 
 
-def _compact(lines: list[str]) -> Any:
+def _compact(lines: list[str], decoder: codings.Decoder | None) -> Any:
     out: list[str] = []
     for line in lines:
         if line.startswith(_BODY):
-            out += ["", *messages.lines(line[1:].encode("latin-1"))]
+            out += ["", *messages.body_lines(line[1:].encode("latin-1"), decoder)]
         else:
             out.append(messages.lines(line.encode("latin-1"))[0] if "\r\n" not in line else line)
     return out[0] if len(out) == 1 else out

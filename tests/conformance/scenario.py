@@ -27,6 +27,8 @@ Keys of a case, all optional:
 
 * `spans: true`: upstreams are sent spans, which are compared by their shape; see spans.py.
 
+* `coded_requests: true`: upstreams are sent compressed bodies, and how many bytes those are depends on the library.
+
 * `requires` (what an RFC asks for, see test_h2spec.py).
 
 * `spread: {requests: n}`: the request n times, and how many of them each backend was given, compared as a distribution;

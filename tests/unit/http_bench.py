@@ -30,7 +30,7 @@ from minienvoy.network.client_connection import ClientConnection
 from minienvoy.network.connection import DEFAULT_BUFFER_LIMIT, Connection
 from minienvoy.network.drain_decision import DrainState
 from minienvoy.network.overload_state import OverloadState
-from minienvoy.server.factory_context import FactoryContext
+from minienvoy.server.factory_context import FactoryContext, ServerContext
 from minienvoy.stats.store import Store
 from minienvoy.stream_info import ConnectionInfo, StreamInfo
 from minienvoy.upstream.cluster import Cluster, ClusterContext
@@ -346,6 +346,7 @@ class Bench:
             byte_meters=False,
             times_routes=False,
             health_check_failed=False,
+            singleton=ServerContext().singleton,
         )
         listener_scope = self.store.scope("listener.127.0.0.1_10000")
         factory_context = FactoryContext(
@@ -506,13 +507,16 @@ def filter_type(name: str) -> str:
         "buffer": "Buffer",
         "compressor": "Compressor",
         "cors": "Cors",
+        "csrf": "CsrfPolicy",
         "decompressor": "Decompressor",
         "ext_authz": "ExtAuthz",
         "fault": "HTTPFault",
         "grpc_http1_reverse_bridge": "FilterConfig",
+        "header_mutation": "HeaderMutation",
         "health_check": "HealthCheck",
         "local_ratelimit": "LocalRateLimit",
         "rbac": "RBAC",
+        "set_metadata": "Config",
     }
     return f"type.googleapis.com/envoy.extensions.filters.http.{name}.v3.{messages[name]}"
 
