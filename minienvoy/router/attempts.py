@@ -200,6 +200,7 @@ class Attempts:
         router = self._router
         if router.response_started:
             return
+        upstream.note(ResponseFlag.UPSTREAM_REQUEST_TIMEOUT)
         if router.explain is not NO_EXPLANATION:
             router.explain.decided("timeout", "per_try_timeout", f"{upstream.host}: {self.per_try_timeout:g} s")
         if self.hedges:
@@ -210,6 +211,7 @@ class Attempts:
 
     def _on_per_try_idle_timeout(self, upstream: UpstreamRequest) -> None:
         router = self._router
+        upstream.note(ResponseFlag.STREAM_IDLE_TIMEOUT)
         if router.explain is not NO_EXPLANATION:
             silence = f"{upstream.host}: silent for {self.per_try_idle_timeout:g} s"
             router.explain.decided("timeout", "per_try_idle_timeout", silence)

@@ -109,7 +109,8 @@ class UpstreamRequest:
         if client.pool.max_stream_duration is not None:
             self.timers = AttemptTimers(stream.dispatcher)
             self.timers.limit(client.pool.max_stream_duration, self._on_max_stream_duration)
-        encoder: RequestSink = client.codec.new_stream(self)
+        new_stream = client.new_stream
+        encoder: RequestSink = new_stream(self)
         self._encoder = encoder
         if self._downstream_full:
             self._pause_upstream(client, True)
@@ -139,6 +140,9 @@ class UpstreamRequest:
         self._router.on_upstream_reset(self, RESET_REASONS[reason], details)
 
     # -- from the router
+
+    def note(self, flag: int) -> None:
+        """What has happened to this attempt, for one that tells a story of its own."""
 
     @property
     def connected(self) -> bool:

@@ -47,7 +47,7 @@ class OutboundFrames:
     def __init__(
         self, connection: Connection, settings: Http2Settings, stats: Http2CodecStats, post: Callable[[Any], None]
     ) -> None:
-        """`post` calls back when what is going on now is done (`Dispatcher.post`)."""
+        """`post` calls back when what is going on now is done (`Dispatcher.write_soon`)."""
         self.settings = settings
         self.stats = stats
         self.buffer_limit = min(connection.buffer_limit or 1 << 20, settings.initial_stream_window_size)
@@ -154,7 +154,7 @@ class OutboundFrames:
             self._out = []
             if count == 1:
                 self._write(out[0])
-            elif count > _FRAMES_OF_A_WRITE or self._more_frames:
+            elif (count > _FRAMES_OF_A_WRITE or self._more_frames) and sum(map(len, out)) > _LARGE:
                 self._write_many(out)
             else:
                 self._write(b"".join(out))

@@ -162,6 +162,14 @@ def test_a_server_has_no_push_to_allow() -> None:
     assert Client().receive(frame(4, 0, 0, b"\0\2\0\0\0\1"))[-1][0] == "error"
 
 
+def test_headers_after_the_end_of_a_response_are_no_trailers() -> None:
+    client = Client()
+    client.request(b"POST", end=False)
+    got = client.receive(client.response(1) + client.headers(1, ("late", "1")))
+    assert got[0] == ("headers", [(":status", "200")], True)
+    assert [each[0] for each in got if each[0] != "error"] == ["headers"]
+
+
 @pytest.mark.native_codec
 def test_a_length_of_nothing_in_a_204_is_looked_over_and_another_is_an_error() -> None:
     client = Client()
