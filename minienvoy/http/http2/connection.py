@@ -122,6 +122,8 @@ class Http2Connection(HeaderBlocks):
         try:
             at = self._complete(begun, data) if begun else self._begin(data)
             self._buffer = data if at < 0 else self._read(data, at)
+            if self._resumed:
+                self.resume()
         except CodecProtocolError as error:
             # Nothing that was to answer these bytes leaves any more, as nothing has left yet.
             self._out = [self._greeting + error.farewell] if isinstance(error, _FramingError) else []

@@ -3,13 +3,14 @@
 Envoy: the flow control of the nghttp2 session (`nghttp2_session_consume`, `nghttp2_session_update_recv_*_window_size`);
 `Http2::ConnectionImpl::StreamImpl::readDisable`, docs "Flow control".
 
-A peer gets window again for what the owner has taken, in pieces of half a window. A stream that waits for window of the
-connection gets its turn when there is some again, who has waited longest first.
+A peer gets window again for what the owner has taken, in pieces of half a window. Streams that wait for window get their
+turns when there is some again, the oldest first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from ...errors import CodecProtocolError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from .settings import Http2Settings
     from .stream import Http2Stream
 
+_number: Final = attrgetter("id")
 UNKNOWN: Final = "http2.unknown.nghttp2.error"
 
 
@@ -50,6 +52,8 @@ class FlowControl(OutboundFrames):
         """Those among them that it can be given window for."""
         self._blocked: dict[Http2Stream, None] = {}
         """Streams that wait for window, the longest first."""
+        self._resumed: set[Http2Stream] = set()
+        """Those that have been given some by the bytes at hand."""
 
     def _is_idle(self, stream_id: int) -> bool:
         """The stream has not been opened yet."""
@@ -114,18 +118,28 @@ class FlowControl(OutboundFrames):
         stream.send_window += increment
         if not increment or stream.send_window > MAX_WINDOW:
             self._break_off(UNKNOWN)
-        stream.pump()
+        if stream.waiting is not None:
+            self._resume_soon(stream)
+
+    def _resume_soon(self, stream: Http2Stream) -> None:
+        """As nghttp2 has it, what may leave now leaves when the bytes at hand have been read, stream by stream."""
+        if self.dispatching:
+            self._resumed.add(stream)
+        else:
+            stream.pump()
+
+    def resume(self) -> None:
+        """Let those go on that have been given window, the lowest number first."""
+        resumed, self._resumed = self._resumed, set()
+        for stream in sorted(resumed, key=_number):
+            if not stream.closed:
+                stream.pump()
 
     def _unblock(self) -> None:
-        """There is window again: every stream that waited gets its turn, who waited longest first."""
+        """There is window again: every stream that waited gets its turn."""
         blocked, self._blocked = self._blocked, {}
         for stream in blocked:
-            if stream.closed:
-                continue
-            if self.send_window > 0:
-                stream.pump()
-            else:
-                self._blocked[stream] = None
+            self._resume_soon(stream)
 
     def _more_window(self) -> bytes:
         more = self._window - DEFAULT_WINDOW
