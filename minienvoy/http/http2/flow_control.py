@@ -3,8 +3,8 @@
 Envoy: the flow control of the nghttp2 session (`nghttp2_session_consume`, `nghttp2_session_update_recv_*_window_size`);
 `Http2::ConnectionImpl::StreamImpl::readDisable`, docs "Flow control".
 
-A peer gets window again for what the owner has taken, in pieces of half a window. Streams that wait for window get their
-turns when there is some again, the oldest first.
+A peer gets window again for what the owner has taken, in pieces of half a window. Streams that wait for window get
+their turns when there is some again, the oldest first.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .stream import Http2Stream
 
 _number: Final = attrgetter("id")
+LOST: Final = "codec_error:The_user_callback_function_failed"
 UNKNOWN: Final = "http2.unknown.nghttp2.error"
 
 
@@ -52,6 +53,8 @@ class FlowControl(OutboundFrames):
         """Those among them that it can be given window for."""
         self._blocked: dict[Http2Stream, None] = {}
         """Streams that wait for window, the longest first."""
+        self._told: list[int] = []
+        """Who has been given window again by the bytes at hand: streams by their number, 0 for the connection."""
         self._resumed: set[Http2Stream] = set()
         """Those that have been given some by the bytes at hand."""
 
@@ -74,19 +77,39 @@ class FlowControl(OutboundFrames):
     def consume(self, stream: Http2Stream, length: int) -> None:
         """The owner has taken `length` bytes: give the peer as much window again, in not too small pieces."""
         self._consume_of_connection(length)
+        self._consume_of_stream(stream, length)
+
+    def _consume_of_stream(self, stream: Http2Stream, length: int) -> None:
         if not stream.remote_end and not stream.closed:
             stream.consumed = consumed = stream.consumed + length
-            if consumed >= self._initial_window // 2:
-                self.queue(window_update(stream.id, consumed))
+            if consumed >= self._initial_window // 2 and stream.id not in self._told:
+                self._tell(stream.id, consumed)
                 stream.outstanding -= consumed
                 stream.consumed = 0
 
     def _consume_of_connection(self, length: int) -> None:
         self._consumed = consumed = self._consumed + length
-        if consumed >= self._window // 2:
-            self.queue(window_update(0, consumed))
+        if consumed >= self._window // 2 and 0 not in self._told:
+            self._tell(0, consumed)
             self._outstanding -= consumed
             self._consumed = 0
+
+    def _tell(self, number: int, consumed: int) -> None:
+        """Only once while the bytes at hand are read: as with nghttp2, there is one WINDOW_UPDATE to send at a time."""
+        if self.dispatching:
+            self._told.append(number)
+        self.queue(window_update(number, consumed))
+
+    def tell_again(self) -> None:
+        """What has become free since then, if it is enough."""
+        told, self._told = self._told, []
+        for number in told:
+            stream = self.streams.get(number)
+            if stream is not None:
+                self._consume_of_stream(stream, 0)
+            elif not number:
+                self._consume_of_connection(0)
+        self._told.clear()
 
     def _change_initial_window(self, value: int) -> None:
         difference = value - self.peer_initial_window
