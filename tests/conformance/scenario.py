@@ -403,12 +403,13 @@ def resources(case: Case, ports: dict[str, int], directory: Path) -> tuple[list[
 
 
 def own_bootstrap(case: Case, directory: Path) -> dict[str, Any]:
-    """What a case adds to the bootstrap; `{log}`, `{dir}`, `{certs}` and `{id}` are filled."""
+    """What a case adds to the bootstrap; `{log}`, `{dir}`, `{certs}`, `{id}` and ports of backends are filled."""
     words = {
         "log": str(case.files.get("log", "")),
         "dir": str(directory),
         "certs": str(tls.CERTIFICATES),
         "id": case.id,
+        **case.ports,
     }
     filled: dict[str, Any] = _fill(case.spec.get("bootstrap") or {}, words)
     return filled

@@ -336,11 +336,11 @@ class Http2Connection(HeaderBlocks):
         if stream.metadata is None:
             stream.metadata = MetadataDecoder(self.settings.max_metadata_size)
         if not stream.metadata.takes(len(payload)):
-            self._break_off(_LOST)
+            self._break_off(LOST)
         try:
             metadata = stream.metadata.receive(payload, flags == END_METADATA)
         except HpackError:
-            self._break_off(_LOST)
+            self._break_off(LOST)
         if metadata:
             if stream.decoder is not None:
                 stream.decoder.decode_metadata(metadata)
