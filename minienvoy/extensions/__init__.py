@@ -26,6 +26,7 @@ CATALOGUE = {
         "filters.network.http_connection_manager"
     ),
     "envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit": "filters.network.local_ratelimit",
+    "envoy.extensions.filters.network.ratelimit.v3.RateLimit": "filters.network.ratelimit",
     "envoy.extensions.filters.network.rbac.v3.RBAC": "filters.network.rbac",
     "envoy.extensions.filters.network.sni_cluster.v3.SniCluster": "filters.network.sni_cluster",
     "envoy.extensions.filters.network.sni_dynamic_forward_proxy.v3.FilterConfig": (
@@ -65,6 +66,8 @@ CATALOGUE = {
     ),
     "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig": "filters.http.grpc_stats",
     "envoy.extensions.filters.http.grpc_web.v3.GrpcWeb": "filters.http.grpc_web",
+    "envoy.extensions.filters.http.ratelimit.v3.RateLimit": "filters.http.ratelimit",
+    "envoy.extensions.filters.http.ratelimit.v3.RateLimitPerRoute": "filters.http.ratelimit",
     "envoy.extensions.filters.http.rbac.v3.RBAC": "filters.http.rbac",
     "envoy.extensions.filters.http.rbac.v3.RBACPerRoute": "filters.http.rbac",
     "envoy.extensions.filters.http.router.v3.Router": "filters.http.router",
