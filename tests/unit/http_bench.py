@@ -515,6 +515,7 @@ def filter_type(name: str) -> str:
         "grpc_http1_reverse_bridge": "FilterConfig",
         "health_check": "HealthCheck",
         "local_ratelimit": "LocalRateLimit",
+        "ratelimit": "RateLimit",
         "rbac": "RBAC",
     }
     return f"type.googleapis.com/envoy.extensions.filters.http.{name}.v3.{messages[name]}"
