@@ -270,13 +270,14 @@ class StreamInfo:
     upstream_local_close_reason: str = ""
     downstream_detected_close_type: str = "Normal"
     """`Normal`, `LocalReset` or `RemoteReset`."""
-    upstream_detected_close_type: str = "Normal"
+    upstream_detected_close_type: str = ""
+    """Empty for the usual one, where there was an upstream."""
     custom_flags: str = ""
     active_span: Any = None
     """The span of a traced request (`tracing.Span`), or None."""
     trace_reason: str = "not_traceable"
     """Why it is traced (`tracing.trace_reason`)."""
-    decorated_operation: bytes = b""
+    decorated_operation: bytes | None = b""
     """What its route calls it, for the client to know."""
     is_traced: bool = False
     """The request is sampled for tracing."""

@@ -41,9 +41,12 @@ CATALOGUE = {
     "envoy.extensions.filters.http.bandwidth_limit.v3.BandwidthLimit": "filters.http.bandwidth_limit",
     "envoy.extensions.filters.http.buffer.v3.Buffer": "filters.http.buffer",
     "envoy.extensions.filters.http.buffer.v3.BufferPerRoute": "filters.http.buffer",
+    "envoy.extensions.filters.http.compressor.v3.Compressor": "filters.http.compressor.filter",
+    "envoy.extensions.filters.http.compressor.v3.CompressorPerRoute": "filters.http.compressor.filter",
     "envoy.extensions.filters.http.cors.v3.Cors": "filters.http.cors",
     "envoy.extensions.filters.http.cors.v3.CorsPolicy": "filters.http.cors",
     "envoy.extensions.filters.http.csrf.v3.CsrfPolicy": "filters.http.csrf",
+    "envoy.extensions.filters.http.decompressor.v3.Decompressor": "filters.http.decompressor",
     "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation": "filters.http.header_mutation",
     "envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute": "filters.http.header_mutation",
     "envoy.extensions.filters.http.set_metadata.v3.Config": "filters.http.set_metadata",
@@ -75,6 +78,13 @@ CATALOGUE = {
     "envoy.config.rbac.v3.Action": "filters.common.rbac.engine",
     "envoy.extensions.rbac.matchers.upstream_ip_port.v3.UpstreamIpPortMatcher": "rbac.upstream_ip_port",
     "envoy.extensions.rbac.principals.mtls_authenticated.v3.Config": "rbac.mtls_authenticated",
+    # content codings
+    "envoy.extensions.compression.brotli.compressor.v3.Brotli": "compression.brotli.compressor",
+    "envoy.extensions.compression.brotli.decompressor.v3.Brotli": "compression.brotli.decompressor",
+    "envoy.extensions.compression.gzip.compressor.v3.Gzip": "compression.gzip.compressor",
+    "envoy.extensions.compression.gzip.decompressor.v3.Gzip": "compression.gzip.decompressor",
+    "envoy.extensions.compression.zstd.compressor.v3.Zstd": "compression.zstd.compressor",
+    "envoy.extensions.compression.zstd.decompressor.v3.Zstd": "compression.zstd.decompressor",
     # path matchers and rewriters of routes
     "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig": "path.uri_template",
     "envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig": "path.uri_template",
@@ -208,7 +218,19 @@ CATALOGUE = {
         "http.header_formatters.preserve_case"
     ),
     # tracers
+    "envoy.config.trace.v3.OpenTelemetryConfig": "tracers.opentelemetry.tracer",
     "envoy.config.trace.v3.ZipkinConfig": "tracers.zipkin.tracer",
+    "envoy.extensions.tracers.opentelemetry.resource_detectors.v3.EnvironmentResourceDetectorConfig": (
+        "tracers.opentelemetry.resource"
+    ),
+    "envoy.extensions.tracers.opentelemetry.resource_detectors.v3.StaticConfigResourceDetectorConfig": (
+        "tracers.opentelemetry.resource"
+    ),
+    "envoy.extensions.tracers.opentelemetry.samplers.v3.AlwaysOnSamplerConfig": "tracers.opentelemetry.samplers",
+    "envoy.extensions.tracers.opentelemetry.samplers.v3.ParentBasedSamplerConfig": "tracers.opentelemetry.samplers",
+    "envoy.extensions.tracers.opentelemetry.samplers.v3.TraceIdRatioBasedSamplerConfig": (
+        "tracers.opentelemetry.samplers"
+    ),
     # DNS resolvers
     "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig": "network.dns_resolver.cares",
 }

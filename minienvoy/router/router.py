@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ..explain.explanation import NO_EXPLANATION
-from ..http.codec import RequestEncoder
 from ..http.filter import FilterDataStatus, FilterHeadersStatus, FilterTrailersStatus
 from ..http.grpc import grpc_to_http_status, is_grpc
 from ..http.header_map import KIND, ORDINARY, Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
@@ -17,6 +16,7 @@ from ..stream_info import ResponseFlag
 from ..upstream.http_conn_pool import http_conn_pool
 from .attempts import CONTROL, IMMEDIATE_FAIL, Attempts
 from .final_timeout import final_timeout
+from .held_tunnel import RequestSink
 from .redirect import answer_directly
 from .request_buffer import RequestBuffer
 from .router_replies import GRPC_STATUS, RouterReplies
@@ -94,6 +94,8 @@ class Router(RouterReplies):
         if config.strict_check_headers and self.fails_strict_check(headers):
             return _STOP
         if cluster.has_say:
+            if cluster.observability_name != cluster.name:
+                stream.upstream_cluster_alt_stat_name = cluster.observability_name
             if self.drops_overload(cluster):
                 return _STOP
             route = self.take_policies(cluster, route)
@@ -221,7 +223,7 @@ class Router(RouterReplies):
         if pending is not None:
             upstream.pending = pending
 
-    def send_buffered(self, encoder: RequestEncoder) -> None:
+    def send_buffered(self, encoder: RequestSink) -> None:
         """There is a connection now: send what had to wait."""
         waiting = self.buffered
         if self.attempts is None or not self.attempts.keeps_body:
@@ -279,9 +281,13 @@ class Router(RouterReplies):
             self.attempts.live = [upstream]
         return False
 
-    def on_upstream_1xx_headers(self, headers: ResponseHeaderMap) -> None:
+    def on_upstream_1xx_headers(self, upstream: UpstreamRequest, headers: ResponseHeaderMap) -> None:
+        """With them the response has begun: no other attempt will have one."""
         if self.cluster is not None:
             self.cluster.code_stats.charge_response(headers.status, self.internal)
+        self.response_started = True
+        if self.attempts is not None:
+            self.attempts.settle_on(upstream)
         self.stream.encode_1xx_headers(headers)
 
     def on_upstream_headers(

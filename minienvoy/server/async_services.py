@@ -32,6 +32,7 @@ from ..router.router_config import RouterConfig
 from ..upstream.async_client import AsyncClient, Retries, StreamOptions
 from ..upstream.duration import duration_of
 from ..upstream.grpc_client import GrpcClient
+from .http_service_headers import HttpServiceHeaders
 from .upstream_codecs import UpstreamCodecs
 
 if TYPE_CHECKING:
@@ -199,7 +200,7 @@ class HttpUriConfig:
     host: bytes
     path: bytes
     timeout: float
-    headers: HeaderParser | None = None
+    headers: HttpServiceHeaders | None = None
 
     @classmethod
     def from_proto(cls, proto: Any, path: str) -> HttpUriConfig:
@@ -211,7 +212,7 @@ class HttpUriConfig:
     def from_service(cls, proto: Any, path: str, server: ServerContext) -> HttpUriConfig:
         """From `envoy.config.core.v3.HttpService`."""
         made = cls.from_proto(proto.http_uri, f"{path}.http_uri")
-        headers = HeaderParser.from_proto(proto.request_headers_to_add, (), f"{path}.request_headers", server)
+        headers = HttpServiceHeaders(proto.request_headers_to_add, f"{path}.request_headers_to_add", server)
         return cls(made.cluster, made.host, made.path, made.timeout, headers)
 
 

@@ -160,6 +160,8 @@ class AsyncStream:
         no_host: there was nobody to ask.
         meter: what it takes on the wire, where bytes are counted; else None.
         whole: False for one attempt of several: then somebody else tells who asks, and counts what is answered.
+        timed_out: it was given up because it took too long.
+        reset_reason: why there is no response, or none that is whole; None if there is.
     """
 
     meter: ByteMeter | None = None
@@ -194,7 +196,8 @@ class AsyncStream:
         self._waiting: list[bytes] = []
         self._waiting_size = 0
         self._trailers: HeaderMap | None = None
-        self._complete = self._responded = self.done = self.no_host = False
+        self._complete = self._responded = self.done = self.no_host = self.timed_out = False
+        self.reset_reason: StreamResetReason | None = None
         self._start = 0.0
         self.above_watermark: Callable[[bool], None] | None = None
         """Told (True) to stop sending and (False) to go on."""
@@ -287,7 +290,7 @@ class AsyncStream:
         if self._host is not None and self._host.outlier is not None:
             self._host.outlier.put_connected()
         client.watermark = self._on_watermark
-        encoder = self._encoder = client.codec.new_stream(self)
+        encoder = self._encoder = client.new_stream(self)
         waiting, self._waiting = self._waiting, []
         trailers = self._trailers
         encoder.encode_headers(headers, self._complete and not waiting and trailers is None)
@@ -410,6 +413,7 @@ class AsyncStream:
             self._timer.enable(self._timeout)
 
     def _on_timeout(self) -> None:
+        self.timed_out = True
         responded, cluster = self._responded, self._cluster
         assert cluster is not None
         cluster.stats.traffic.upstream_rq_timeout += 1
@@ -437,6 +441,7 @@ class AsyncStream:
             client.pool.on_stream_complete(client, now)
 
     def _fail(self, reason: StreamResetReason, status: int = 503, started: bool = True) -> None:
+        self.reset_reason = reason
         if self._responded:
             self._finish()
             self._callbacks.on_reset()

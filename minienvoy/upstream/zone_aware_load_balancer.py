@@ -6,6 +6,7 @@ balancing". Where all load goes to one list, which is the usual case, a request 
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from ..explain.explanation import NO_EXPLANATION
@@ -35,7 +36,7 @@ class HostsSource:
         locality: an index of `HostsPerLocality`, or `ANYWHERE`.
         index: where a policy that goes around is; any number, taken modulo the number of hosts.
         scheduler: a policy's own; None if all hosts count the same.
-        unbuilt: `scheduler` is to be made when it is first needed.
+        unbuilt: whether a `scheduler` is needed, and which, is to be found out when a host is first picked.
     """
 
     __slots__ = ("availability", "hosts", "index", "locality", "priority", "scheduler", "unbuilt")
@@ -51,24 +52,34 @@ class HostsSource:
 
 
 class ZoneAwareLoadBalancerBase(LoadBalancerBase):
-    """Policies override `refresh` and `pick`."""
+    """Policies override `refresh` and `pick`.
+
+    Attributes:
+        about: during an update of which it is known what it is about: the hosts that may have left a source, and those
+            that may belong to one now.
+    """
 
     __slots__ = (
         "_by_locality",
         "_local",
+        "_localities",
         "_locality_schedulers",
         "_only",
         "_seed",
         "_sources",
         "_zone",
+        "about",
         "locality_config",
     )
 
     def __init__(self, params: LoadBalancerParams, locality_config: LocalityLbConfig = _DEFAULT) -> None:
         super().__init__(params)
         self.locality_config = locality_config
+        self.about: tuple[frozenset[Host], tuple[Host, ...]] | None = None
         self._seed = self.random.getrandbits(64)
         self._sources: dict[tuple[int, HostAvailability, int], HostsSource] = {}
+        self._localities: dict[int, HostsPerLocality] = {}
+        """Of each priority, if localities matter."""
         self._locality_schedulers: dict[tuple[int, HostAvailability], EdfScheduler[int] | None] = {}
         self._zone: ZoneRouting | None = None
         self._only: HostsSource | None = None
@@ -92,6 +103,17 @@ class ZoneAwareLoadBalancerBase(LoadBalancerBase):
 
     def refresh(self, source: HostsSource) -> None:
         """`source.hosts` may have changed, or their weights."""
+
+    def belongs(self, host: Host, source: HostsSource) -> bool:
+        """Whether a host of the priority of `source` is one of its hosts."""
+        if (
+            source.locality != ANYWHERE
+            and self._localities[source.priority].localities[source.locality] != host.locality
+        ):
+            return False
+        if source.availability is HostAvailability.ALL:
+            return True
+        return host.healthy if source.availability is HostAvailability.HEALTHY else host.degraded
 
     def pick(self, source: HostsSource, context: LoadBalancerContext | None, drawn: int) -> Host | None:
         """A host of `source`, which has some; `drawn` is the random number that chose it, if one was drawn, else 0."""
@@ -193,10 +215,23 @@ class ZoneAwareLoadBalancerBase(LoadBalancerBase):
             return self.params.runtime.snapshot.feature_enabled("upstream.zone_routing.enabled", percent, drawn)
         return percent == 100 or self.random.getrandbits(64) % 100 < percent
 
-    def on_update(self, host_set: HostSet, added: tuple[Host, ...]) -> None:
+    def on_update(
+        self,
+        host_set: HostSet,
+        added: tuple[Host, ...],
+        removed: tuple[Host, ...],
+        altered: Sequence[Host] | None,
+    ) -> None:
         while (len(self.priority_set.host_sets) - 1, HostAvailability.ALL, ANYWHERE) not in self._sources:
             self._refresh(self.priority_set.host_sets[self._known_priorities()])
-        self._refresh(host_set)
+        known = self._localities.get(host_set.priority)
+        touched = None
+        if altered is not None:
+            touched = None if known is None else known.follow(host_set, added, removed, altered)
+            if known is None or touched is not None:
+                self.about = frozenset((*removed, *altered)), (*added, *altered)
+        self._refresh(host_set, touched)
+        self.about = None
         self._find_only()
 
     def _known_priorities(self) -> int:
@@ -206,20 +241,23 @@ class ZoneAwareLoadBalancerBase(LoadBalancerBase):
         self._route_zones(HostsPerLocality(self.priority_set.host_sets[0], self.params.local_locality))
         self._find_only()
 
-    def _refresh(self, host_set: HostSet) -> None:
+    def _refresh(self, host_set: HostSet, touched: Collection[int] | None = None) -> None:
+        """`touched` are the localities that are not as they were, if it is known which."""
         priority = host_set.priority
         self._give(priority, HostAvailability.ALL, ANYWHERE, host_set.hosts)
         self._give(priority, HostAvailability.HEALTHY, ANYWHERE, host_set.healthy_hosts)
         self._give(priority, HostAvailability.DEGRADED, ANYWHERE, host_set.degraded_hosts)
         if not self.locality_config.weighted and self._local is None:
             return
-        localities = HostsPerLocality(host_set, self.params.local_locality)
+        if touched is None:
+            self._localities[priority] = HostsPerLocality(host_set, self.params.local_locality)
+        localities = self._localities[priority]
         for availability, lists in (
             (HostAvailability.HEALTHY, localities.healthy),
             (HostAvailability.DEGRADED, localities.degraded),
         ):
-            for index, hosts in enumerate(lists):
-                self._give(priority, availability, index, hosts)
+            for index in range(len(lists)) if touched is None else touched:
+                self._give(priority, availability, index, lists[index])
             index = len(lists)
             while self._sources.pop((priority, availability, index), None) is not None:
                 index += 1

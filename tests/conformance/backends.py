@@ -28,7 +28,7 @@ import asyncio
 import socket
 from typing import Any
 
-from . import http2, messages, tls
+from . import codings, http2, messages, tls
 from .wire import Wire
 
 DEFAULT_ANSWERS = ["HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"]
@@ -44,16 +44,21 @@ def message_bytes(value: Any) -> bytes:
     line one is added. A text with a carriage return is sent as it stands. A list is joined; `{repeat: [text, n]}` in it
     stands for n times the text.
     """
-    if isinstance(value, list):
-        return b"".join(
-            (part["repeat"][0] * part["repeat"][1]).encode("latin-1") if isinstance(part, dict) else _raw(part)
-            for part in value
-        )
+    if isinstance(value, (list, dict)):
+        return b"".join(_piece(part) for part in (value if isinstance(value, list) else [value]))
     content = str(value)
     if "\r" in content or "\n" not in content:
         return _raw(content)
     head, blank, body = content.partition("\n\n")
     return _raw(head.rstrip("\n").replace("\n", "\r\n") + "\r\n\r\n" + (body.removesuffix("\n") if blank else ""))
+
+
+def _piece(part: Any) -> bytes:
+    if not isinstance(part, dict):
+        return _raw(part)
+    if "repeat" in part:
+        return _raw(part["repeat"][0] * part["repeat"][1])
+    return codings.piece(part, lambda text: b"".join(map(_piece, text if isinstance(text, list) else [text])))
 
 
 def _raw(content: str) -> bytes:

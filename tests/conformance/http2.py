@@ -31,7 +31,7 @@ from typing import Any
 
 import hpack
 
-from . import messages, protos
+from . import codings, messages, protos
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 NAMES = (
@@ -57,10 +57,12 @@ def raw_frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes
 
 
 def plain(value: Any) -> bytes:
-    """The bytes of a text, or of a list of texts and `{repeat: [text, n]}`."""
+    """The bytes of a text, or of a list of texts, `{repeat: [text, n]}` and what codings.py has."""
     if isinstance(value, list):
         return b"".join(plain(part) for part in value)
     if isinstance(value, dict):
+        if "repeat" not in value:
+            return codings.piece(value, plain)
         return plain(value["repeat"][0]) * int(value["repeat"][1])
     return str(value).encode("latin-1")
 
@@ -332,8 +334,15 @@ class Session:
                 else:
                     merged.append((last, stream, lines))
             found = merged
+        decoders: dict[int, codings.Decoder | None] = {}
+        for _, stream, lines in found:
+            coding = [line.partition(": ")[2] for line in lines if line.startswith("content-encoding: ")]
+            if coding:
+                decoders[stream] = codings.decoder(coding[0])
         messages_of = self.options.get("shows")
-        return _counted([(position, _compact(lines, messages_of)) for position, _, lines in found])
+        return _counted(
+            [(position, _compact(lines, decoders.get(stream), messages_of)) for position, stream, lines in found]
+        )
 
 
 def _counted(shown: list[tuple[int, Any]]) -> list[tuple[int, Any]]:
@@ -371,13 +380,13 @@ def _join(lines: list[str], more: list[str]) -> None:
     lines += more
 
 
-def _compact(lines: list[str], messages_of: str | None) -> Any:
+def _compact(lines: list[str], decoder: codings.Decoder | None, messages_of: str | None) -> Any:
     out: list[str] = []
     for line in lines:
         if line.startswith(_BODY):
             body = line[1:].encode("latin-1")
             known = protos.shown(messages_of, body) if messages_of else None
-            out += ["", *(messages.lines(body) if known is None else known)]
+            out += ["", *(messages.body_lines(body, decoder) if known is None else known)]
         else:
             out.append(messages.lines(line.encode("latin-1"))[0] if "\r\n" not in line else line)
     return out[0] if len(out) == 1 else out

@@ -27,6 +27,8 @@ Keys of a case, all optional:
 
 * `spans: true`: upstreams are sent spans, which are compared by their shape; see spans.py.
 
+* `coded_requests: true`: upstreams are sent compressed bodies, and how many bytes those are depends on the library.
+
 * `requires` (what an RFC asks for, see test_h2spec.py).
 
 * `spread: {requests: n}`: the request n times, and how many of them each backend was given, compared as a distribution;
@@ -37,8 +39,9 @@ refusal that matter), or `rows` (texts, or pairs of text and words) put into `te
 
 Merging: a mapping is merged key by key, null removes a key, everything else (and `backends`) replaces. `{name}` in a
 string stands for the port of the backend `name`, `{dns}` for that of the name server, `{log}` for the access log file,
-`{dir}` for a directory, `{descriptors}` for that of the descriptor sets. In what the client sends, `{address:name}` is
-the address of that backend, `{base64:name}` the same in base64, and `{port:name}` its port.
+`{dir}` for a directory, `{descriptors}` for that of the descriptor sets, and in `bootstrap` `{id}` for the prefix of
+the case's names. In what the client sends, `{address:name}` is the address of that backend, `{base64:name}` the same
+in base64, and `{port:name}` its port.
 
 All cases of a file run in one process, each with listeners, clusters, statistics and files under a prefix of its own
 (`c007_`), so they cannot disturb each other and may run at the same time.
@@ -399,8 +402,13 @@ def resources(case: Case, ports: dict[str, int], directory: Path) -> tuple[list[
 
 
 def own_bootstrap(case: Case, directory: Path) -> dict[str, Any]:
-    """What a case adds to the bootstrap; `{log}` and `{dir}` are filled."""
-    words = {"log": str(case.files.get("log", "")), "dir": str(directory), "certs": str(tls.CERTIFICATES)}
+    """What a case adds to the bootstrap; `{log}`, `{dir}`, `{certs}` and `{id}` are filled."""
+    words = {
+        "log": str(case.files.get("log", "")),
+        "dir": str(directory),
+        "certs": str(tls.CERTIFICATES),
+        "id": case.id,
+    }
     filled: dict[str, Any] = _fill(case.spec.get("bootstrap") or {}, words)
     return filled
 

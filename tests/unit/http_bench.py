@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
@@ -348,6 +349,9 @@ class Bench:
             times_routes=False,
             health_check_failed=False,
             _singletons=None,
+            tracers=None,
+            default_tracing=None,
+            spans=deque(),
         )
         server.singleton = partial(ServerContext.singleton, server)
         listener_scope = self.store.scope("listener.127.0.0.1_10000")
@@ -509,14 +513,17 @@ def filter_type(name: str) -> str:
         "buffer": "Buffer",
         "compressor": "Compressor",
         "cors": "Cors",
+        "csrf": "CsrfPolicy",
         "decompressor": "Decompressor",
         "ext_authz": "ExtAuthz",
         "fault": "HTTPFault",
         "grpc_http1_reverse_bridge": "FilterConfig",
+        "header_mutation": "HeaderMutation",
         "health_check": "HealthCheck",
         "local_ratelimit": "LocalRateLimit",
         "ratelimit": "RateLimit",
         "rbac": "RBAC",
+        "set_metadata": "Config",
     }
     return f"type.googleapis.com/envoy.extensions.filters.http.{name}.v3.{messages[name]}"
 

@@ -20,8 +20,8 @@ same zone (or node) first, everything else after it, and how much fails over is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from typing import Final, NamedTuple, cast
 
 from ...record import replace
 from .mapped import Assignment, Health, HostKey, MappedEndpoint
@@ -35,8 +35,16 @@ SOURCES_AT_ONCE: Final = 100
 """Slices or pods that are looked at before others have their turn."""
 
 FindPod = Callable[[ObjectKey], "Pod | None"]
-_Known = tuple["EndpointSlice | Pod", Wanted, tuple["Pod | None", ...], Result]
 _Looked = Generator[None, None, "list[Result]"]
+
+
+class _Known(NamedTuple):
+    """What one slice or pod has come to, and of what that was made."""
+
+    source: EndpointSlice | Pod
+    wanted: Wanted
+    pods: tuple[Pod | None, ...]
+    result: Result
 
 
 class Mapper:
@@ -46,8 +54,12 @@ class Mapper:
         self._settings = settings
         self._maker = ResultMaker(settings)
         self._merger = Merger()
-        self._results: dict[object, _Known] = {}
+        self._known: dict[tuple[int, str], list[_Known]] = {}
+        """Of each ref, as it was looked at, in the order of its sources."""
+        self._slices_of: dict[ObjectKey, tuple[ObjectKey, ...]] = {}
+        """Where pods are looked at: the slices that tell of a pod."""
         self._wanted: dict[tuple[int, str], Wanted] = {}
+        self._stale: frozenset[ObjectKey] | None = None
         self._serial = 0
         self._plain = False
 
@@ -61,16 +73,27 @@ class Mapper:
                 assignment: Assignment = end.value
                 return assignment
 
-    def steps(self, found: Sequence[Found], pods: FindPod | None = None) -> Generator[None, None, Assignment]:
-        """Pauses now and then. `pods` finds the pod of an endpoint, where pods are looked at."""
+    def tells_of(self, pod: ObjectKey) -> bool:
+        """Whether a slice has told of this pod."""
+        return pod in self._slices_of
+
+    def steps(
+        self,
+        found: Sequence[Found],
+        pods: FindPod | None = None,
+        changed_pods: Collection[ObjectKey] | None = None,
+    ) -> Generator[None, None, Assignment]:
+        """Pauses now and then. `pods` finds the pod of an endpoint, where pods are looked at; `changed_pods` are those
+        that may not be as they were the last time, all if it is None."""
+        self._stale = None if changed_pods is None else self._slices_with(changed_pods)
         notes: list[str] = []
         results: list[Result] = []
-        fresh: dict[object, _Known] = {}
+        fresh: dict[tuple[int, str], list[_Known]] = {}
         affinity = False
         for at, each in enumerate(found):
             results += yield from self._map_ref(at, each, pods, fresh, notes)
             affinity = affinity or (each.service is not None and each.service.session_affinity == "ClientIP")
-        self._results = fresh
+        self._known = fresh
         hosts, duplicates, changed = self._merger.merge(results)
         plain = self._settings.family != "all"
         if hosts and not any(result.ready for result in results):
@@ -93,7 +116,12 @@ class Mapper:
         )
 
     def _map_ref(
-        self, at: int, found: Found, pods: FindPod | None, fresh: dict[object, _Known], notes: list[str]
+        self,
+        at: int,
+        found: Found,
+        pods: FindPod | None,
+        fresh: dict[tuple[int, str], list[_Known]],
+        notes: list[str],
     ) -> _Looked:
         sources: list[EndpointSlice | Pod] = list(found.pods if isinstance(found.ref, PodsRef) else found.slices)
         if found.service is not None and found.service.type == "ExternalName":
@@ -119,25 +147,60 @@ class Mapper:
         sources: list[EndpointSlice | Pod],
         wanted: Wanted,
         pods: FindPod | None,
-        fresh: dict[object, _Known],
+        fresh: dict[tuple[int, str], list[_Known]],
     ) -> _Looked:
-        results = []
-        known = self._results
-        new = 0
-        of_pods: tuple[Pod | None, ...] = ()
-        for source in sources:
-            key = (at, wanted.by_hints, source.key)
-            if pods is not None and isinstance(source, EndpointSlice):
-                of_pods = tuple([pods(endpoint.target) for endpoint in source.endpoints])
-            before = known.get(key)
-            if before is None or before[0] is not source or before[1] is not wanted or before[2] != of_pods:
-                before = (source, wanted, of_pods, self._maker.make(source, wanted, of_pods))
-                new += 1
-                if not new % SOURCES_AT_ONCE:
-                    yield
-            fresh[key] = before
-            results.append(before[3])
-        return results
+        key = (at, wanted.by_hints)
+        known: list[_Known | None] = list(self._known.get(key, ()))
+        if len(known) != len(sources):
+            by_key = {each.source.key: each for each in known if each is not None}
+            known = [by_key.pop(source.key, None) for source in sources]
+            if pods is not None:
+                for gone in by_key.values():
+                    self._note_pods(gone.source, None)
+        # Of a thousand slices a few are new: this loop must not cost anything.
+        stale = () if pods is None else self._stale
+        new = [
+            index
+            for index, (source, before) in enumerate(zip(sources, known, strict=True))
+            if before is None
+            or before[0] is not source
+            or before[1] is not wanted
+            or stale is None
+            or source.key in stale
+        ]
+        for done, index in enumerate(new, 1):
+            source, before = sources[index], known[index]
+            of_pods = () if pods is None else _pods_of(source, pods)
+            if before is None or before != (source, wanted, of_pods, before.result):
+                known[index] = _Known(source, wanted, of_pods, self._maker.make(source, wanted, of_pods))
+                if pods is not None:
+                    self._note_pods(None if before is None else before.source, source)
+            if not done % SOURCES_AT_ONCE:
+                yield
+        fresh[key] = looked = cast(list[_Known], known)
+        return [each[3] for each in looked]
+
+    def _note_pods(self, before: EndpointSlice | Pod | None, now: EndpointSlice | Pod | None) -> None:
+        """Keep `_slices_of` right for a slice that came, changed or went."""
+        for source, is_there in ((before, False), (now, True)):
+            if isinstance(source, EndpointSlice):
+                for endpoint in source.endpoints:
+                    others = tuple([each for each in self._slices_of.get(endpoint.target, ()) if each != source.key])
+                    if is_there:
+                        self._slices_of[endpoint.target] = (*others, source.key)
+                    elif others:
+                        self._slices_of[endpoint.target] = others
+                    else:
+                        self._slices_of.pop(endpoint.target, None)
+
+    def _slices_with(self, pods: Collection[ObjectKey]) -> frozenset[ObjectKey]:
+        return frozenset(key for pod in pods for key in self._slices_of.get(pod, ()))
+
+
+def _pods_of(source: EndpointSlice | Pod, pods: FindPod) -> tuple[Pod | None, ...]:
+    if isinstance(source, Pod):
+        return ()
+    return tuple([pods(endpoint.target) for endpoint in source.endpoints])
 
 
 def _apply_hints(results: Sequence[Result], wanted: Wanted) -> str:
