@@ -20,6 +20,7 @@ from tests.unit.http_bench import Bench
 MakeBench = Callable[..., Bench]
 LIMITS = [{"actions": [{"generic_key": {"descriptor_value": "a"}}]}]
 ROUTES = [{"match": {"prefix": "/"}, "route": {"cluster": "a", "rate_limits": LIMITS}}]
+GOOGLE = {"google_grpc": {"target_uri": "a", "stat_prefix": "a"}}
 HTTP2 = {"http2_protocol_options": {}}
 
 
@@ -90,7 +91,7 @@ def test_a_share_of_requests_is_asked_about(bench: MakeBench) -> None:
     ("settings", "problem"),
     [
         (
-            {"rate_limit_service": {"grpc_service": {"google_grpc": {"target_uri": "a", "stat_prefix": "a"}}}},
+            {"rate_limit_service": {"grpc_service": GOOGLE}},
             "only envoy_grpc",
         ),
         ({"rate_limits": [{"stage": {"value": 1}, **LIMITS[0]}]}, "'stage' field"),
