@@ -510,6 +510,7 @@ def filter_type(name: str) -> str:
         "adaptive_concurrency": "AdaptiveConcurrency",
         "admission_control": "AdmissionControl",
         "bandwidth_limit": "BandwidthLimit",
+        "basic_auth": "BasicAuth",
         "buffer": "Buffer",
         "compressor": "Compressor",
         "cors": "Cors",
