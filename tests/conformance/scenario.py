@@ -86,6 +86,8 @@ NETWORK_FILTERS = {
     "ratelimit": ("ratelimit", "filters.network.ratelimit.v3.RateLimit"),
 }
 HTTP_FILTERS = {
+    "api_key_auth": "filters.http.api_key_auth.v3.ApiKeyAuth",
+    "basic_auth": "filters.http.basic_auth.v3.BasicAuth",
     "adaptive_concurrency": "filters.http.adaptive_concurrency.v3.AdaptiveConcurrency",
     "admission_control": "filters.http.admission_control.v3.AdmissionControl",
     "bandwidth_limit": "filters.http.bandwidth_limit.v3.BandwidthLimit",
