@@ -378,11 +378,13 @@ def _changes(case: Case, changed: dict[str, int]) -> dict[str, int]:
 async def _validate(kind: str, case: Case, directory: Path) -> Answer:
     """Accepted or not, and whether the key phrases are in what the proxy says.
 
-    Whether minienvoy serves a feature is no question here, so what it does not support yet is a warning.
+    Whether minienvoy serves a feature is no question here, so what it does not support yet is a warning, unless
+    the case is about that.
     """
     where = directory / case.id
     where.mkdir(parents=True, exist_ok=True)
-    extra = ["--unsupported", "warn"] if kind == "minienvoy" else []
+    lenient = kind == "minienvoy" and not case.spec.get("unsupported_is_refused")
+    extra = ["--unsupported", "warn"] if lenient else []
 
     async def one(number: int, text: str, says: str | None) -> str:
         path = where / f"{number}{case.spec.get('suffix', '.yaml')}"

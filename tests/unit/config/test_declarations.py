@@ -15,6 +15,8 @@ PACKAGE = Path(minienvoy.__file__).parent
 _AUTHZ = "extensions/filters/common/ext_authz"
 READ_FOR = {
     "extensions/filters/http/ext_authz/filter_config.py": (f"{_AUTHZ}/check_request.py", f"{_AUTHZ}/grpc_client.py"),
+    "extensions/filters/http/ratelimit.py": ("extensions/filters/common/ratelimit.py",),
+    "extensions/filters/network/ratelimit.py": ("extensions/filters/common/ratelimit.py",),
     "extensions/filters/network/ext_authz.py": (f"{_AUTHZ}/check_request.py", f"{_AUTHZ}/grpc_client.py"),
     "extensions/filters/common/ext_authz/http_client.py": ("extensions/filters/http/ext_authz/filter_config.py",),
     "config/fields.py": ("config/extension.py",),
