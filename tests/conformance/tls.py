@@ -38,9 +38,9 @@ def _own(path: Path) -> bytes:
 
 @cache
 def _names() -> dict[bytes, str]:
-    return {_own(path): path.stem for path in CERTIFICATES.glob("[!c]*.pem")} | {
-        _own(CERTIFICATES / f"{name}.pem"): name for name in ("ca", "client")
-    }
+    """Of the certificates that have keys; those of `make_odd.sh` may be the same as others."""
+    paths = [path for path in CERTIFICATES.glob("*.pem") if path.with_suffix(".key").exists()]
+    return {_own(path): path.stem for path in sorted(paths, key=lambda path: not path.stem.startswith("odd"))}
 
 
 def transport_socket(kind: str, short: dict[str, Any]) -> dict[str, Any]:
