@@ -5,7 +5,7 @@ of a case or of a filter chain stands for its transport socket with a `Downstrea
 cluster for one with an `UpstreamTlsContext`; `cert`, a name or a list of names, and `ca` are filled in, everything
 else is the context's own. `{certs}` in a string is the directory.
 
-A client's step, and a backend, have `tls: {...}` with any of `sni`, `cert`, `alpn`, `versions` ("1.2" or "1.3"),
+A client's step, and a backend, have `tls: {...}` with any of `sni`, `cert`, `alpn`, `versions` ("1.0" to "1.3"),
 `ciphers`, `curve`, `preface` (what is sent before it) and, for a backend, `ca` (it asks for the certificate of its
 client). `resume: name` of a client goes on with the session of its connection of that name. What they agreed on is the
 first line of the transcript. `groups` and `signatures` (lists with colons, as OpenSSL has them), `status: true` (a
@@ -22,7 +22,12 @@ from pathlib import Path
 from typing import Any
 
 CERTIFICATES = Path(__file__).parents[1] / "data" / "tls"
-_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+_VERSIONS = {
+    "1.0": ssl.TLSVersion.TLSv1,
+    "1.1": ssl.TLSVersion.TLSv1_1,
+    "1.2": ssl.TLSVersion.TLSv1_2,
+    "1.3": ssl.TLSVersion.TLSv1_3,
+}
 _TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3."
 _SET_STATUS_TYPE, _GET_STAPLE, _SET_GROUPS, _SET_SIGNATURES = 65, 70, 92, 98
 """`SSL_CTRL_SET_TLSEXT_STATUS_REQ_TYPE`, `SSL_CTRL_GET_TLSEXT_STATUS_REQ_OCSP_RESP`, `SSL_CTRL_SET_GROUPS_LIST`,

@@ -9,6 +9,7 @@ at here comes on top of it: names, hashes, keys.
 
 from __future__ import annotations
 
+import re
 from binascii import Error as Base64Error
 from binascii import a2b_base64
 from collections.abc import Callable, Iterable
@@ -56,6 +57,7 @@ honours(f"{_TYPE}.SubjectAltNameMatcher", "san_type", "matcher", "oid")
 
 CERT_VALIDATORS: Registry[Callable[[Any, SslStats, str], CertValidator]] = Registry("envoy.tls.cert_validator")
 """(the validation context, the counters, its path)"""
+_OID: Final = re.compile(r"[012](\.\d+)+")
 SanMatcher = Callable[[Certificate], bool]
 
 
@@ -106,8 +108,10 @@ class CertValidator:
             self.source, self.trusted_ca = system_authorities(f"{path}.system_root_certs")
         if config.HasField("crl"):
             self.crl = read_data_source(config.crl, f"{path}.crl")
-            if _CRL_BEGIN not in self.crl:
-                raise ConfigError(f"Failed to load CRL from {config.crl.filename or '<inline>'}", f"{path}.crl")
+            if self.crl and not trusts_somebody:
+                raise ConfigError(
+                    f"Failed to load CRL from {config.crl.filename or '<inline>'} without trusted CA", f"{path}.crl"
+                )
         self.accepts_untrusted = config.trust_chain_verification == ACCEPT_UNTRUSTED
         self.allows_expired = config.allow_expired_certificate
         self.only_leaf_crl = config.only_verify_leaf_cert_crl
@@ -234,8 +238,8 @@ def _matchers(config: Any, path: str) -> Iterable[SanMatcher]:
 
 def compile_san_matcher(matcher: Any, path: str, kind: int, oid: str = "") -> SanMatcher:
     """Of a certificate's names of one kind (`SAN_TYPES`); raises ConfigError as string matchers do."""
-    if kind == OTHER_NAME and not oid:
-        raise ConfigError("Failed to create string SAN matcher", path, remedy="OTHER_NAME needs an oid")
+    if kind == OTHER_NAME and not _OID.fullmatch(oid):
+        raise ConfigError(f"Failed to create SAN matcher for OTHER_NAME with OID: {oid}", path)
     if kind == DNS and matcher.WhichOneof("match_pattern") == "exact":
         wanted = matcher.exact
         return lambda certificate: any(dns_name_match(wanted, name) for name in certificate.names(DNS))

@@ -73,7 +73,7 @@ class TlsContext:
         self.validator: CertValidator = create_validator(validation, stats, f"{where}.validation_context")
         self.certificates = read_certificates(common, where)
         self.shown_certificates = _shown_certificates(self.certificates, self.validator, stats, names)
-        self.parameters = TlsParameters(common.tls_params, server_side=self.server_side)
+        self.parameters = TlsParameters(common.tls_params, f"{where}.tls_params", server_side=self.server_side)
         self.protocols = read_protocols(common.alpn_protocols, f"{where}.alpn_protocols")
         self.key_log = KeyLog(common.key_log, where) if common.HasField("key_log") else None
 
@@ -151,7 +151,8 @@ class TlsContext:
         context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
         # OpenSSL would refuse a client that begins anew, and go on; `ServerContext` ends the connection.
         context.options |= ALLOW_CLIENT_RENEGOTIATION if self.server_side else ssl.OP_NO_RENEGOTIATION
-        _set_ciphers(context, ciphers or parameters.ciphers, parameters.is_old, f"{where}.cipher_suites")
+        names = ":".join(ciphers or parameters.ciphers)
+        context.set_ciphers(names + (":@SECLEVEL=0" if parameters.is_old else ""))
         _set_algorithms(context, parameters, where)
         if alpn:
             context.set_alpn_protocols(list(alpn))
@@ -189,22 +190,6 @@ def _shown_certificates(
     return ShownCertificates(authorities, [(each.source, each.certificate) for each in own])
 
 
-def _set_ciphers(context: ssl.SSLContext, names: Sequence[str], is_old: bool, path: str) -> None:
-    rejected = []
-    for name in names:
-        try:
-            context.set_ciphers(name)
-        except ssl.SSLError:
-            rejected.append(name)
-    if rejected:
-        raise ConfigError(
-            f"Failed to initialize cipher suites {':'.join(names)}. "
-            f"The following ciphers were rejected when tried individually: {', '.join(rejected)}",
-            path,
-        )
-    context.set_ciphers(":".join(names) + (":@SECLEVEL=0" if is_old else ""))
-
-
 def _set_algorithms(context: ssl.SSLContext, parameters: TlsParameters, path: str) -> None:
     """Curves and signature algorithms; Python's `ssl` itself can choose one curve or leave it to the library."""
     told = native(context)
@@ -217,7 +202,11 @@ def _set_algorithms(context: ssl.SSLContext, parameters: TlsParameters, path: st
         except ValueError:
             refused = True
     if refused:
-        raise ConfigError(f"Failed to initialize ECDH curves {':'.join(parameters.curves)}", f"{path}.ecdh_curves")
+        raise ConfigError(
+            f"Failed to initialize ECDH curves {':'.join(parameters.curves)}",
+            f"{path}.ecdh_curves",
+            remedy=f"{ssl.OPENSSL_VERSION} does not have them all",
+        )
     if told is None:
         return
     algorithms = parameters.signature_algorithms

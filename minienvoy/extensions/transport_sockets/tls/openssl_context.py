@@ -165,7 +165,11 @@ class OpenSslContext:
         curves = ":".join(parameters.curves)
         if lib.SSL_CTX_set1_curves_list(native._context, curves.encode()) != 1:
             lib.ERR_clear_error()
-            raise ConfigError(f"Failed to initialize ECDH curves {curves}", f"{path}.ecdh_curves")
+            raise ConfigError(
+                f"Failed to initialize ECDH curves {curves}",
+                f"{path}.ecdh_curves",
+                remedy="the library of pyOpenSSL does not have them all",
+            )
         algorithms = ":".join(parameters.signature_algorithms)
         if algorithms and lib.SSL_CTX_set1_sigalgs_list(native._context, algorithms.encode()) != 1:
             lib.ERR_clear_error()
