@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import ctypes
 import ssl
+import warnings
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,9 @@ def _context(kind: int, spec: dict[str, Any]) -> _Context:
     if "curve" in spec:
         context.set_ecdh_curve(spec["curve"])
     if "versions" in spec:
-        context.minimum_version = context.maximum_version = _VERSIONS[str(spec["versions"])]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # some of them are old
+            context.minimum_version = context.maximum_version = _VERSIONS[str(spec["versions"])]
     for command, number, text in (
         (_SET_GROUPS, 0, spec.get("groups")),
         (_SET_SIGNATURES, 0, spec.get("signatures")),

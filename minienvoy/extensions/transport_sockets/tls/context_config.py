@@ -7,6 +7,7 @@ Envoy: `Extensions::TransportSockets::Tls::ContextConfigImpl`, `ContextImpl`
 from __future__ import annotations
 
 import ssl
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -144,8 +145,11 @@ class TlsContext:
         context.verify_mode = ssl.CERT_NONE
         where = f"{self.where}.tls_params"
         try:
-            context.minimum_version = ssl.TLSVersion(parameters.lowest)
-            context.maximum_version = ssl.TLSVersion(parameters.highest)
+            with warnings.catch_warnings():
+                # Python has its own opinion of versions before 1.2; whoever configures them has heard it.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                context.minimum_version = ssl.TLSVersion(parameters.lowest)
+                context.maximum_version = ssl.TLSVersion(parameters.highest)
         except ValueError as error:
             raise ConfigError(f"the TLS version can not be had: {error}", where) from None
         context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
