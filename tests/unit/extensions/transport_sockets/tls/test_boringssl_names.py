@@ -1,4 +1,4 @@
-"""Rules for cipher suites, as BoringSSL applies them. What it takes and refuses is judged by the tables of `tls_tables`."""
+"""Rules for cipher suites, as BoringSSL applies them. What it takes and refuses: the tables of `tls_tables` judge that.
 
 from __future__ import annotations
 
