@@ -218,8 +218,10 @@ def _set_algorithms(context: ssl.SSLContext, parameters: TlsParameters, path: st
         raise ConfigError(
             f"Failed to initialize TLS signature algorithms {':'.join(algorithms)}", f"{path}.signature_algorithms"
         )
-    if parameters.ciphers_13:
-        told.set_ciphersuites(parameters.ciphers_13)
+    if parameters.ciphers_13 and not told.set_ciphersuites(parameters.ciphers_13):
+        raise ConfigError(
+            f"{ssl.OPENSSL_VERSION} does not have {' and '.join(parameters.ciphers_13)}", f"{path}.compliance_policies"
+        )
 
 
 def _load_trusted(context: ssl.SSLContext, validator: CertValidator, path: str) -> None:

@@ -1,4 +1,4 @@
-"""Rules for cipher suites, as BoringSSL applies them. What it takes and refuses: the tables of `tls_tables` judge that.
+"""Rules for cipher suites, as BoringSSL applies them; what it takes and refuses is judged by `tls_tables`."""
 
 from __future__ import annotations
 
