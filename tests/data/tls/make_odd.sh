@@ -42,4 +42,5 @@ openssl x509 -in server.pem -outform DER -out odd.der
 sed '5d' server.pem > odd_line_missing.pem
 head -c 600 server.pem > odd_cut.pem
 { cat server.pem; printf -- '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n'; } > odd_second_broken.pem
+cat ca.pem other_ca.pem > odd_two_authorities.pem
 rm -rf work

@@ -155,6 +155,11 @@ class CertValidator:
         """Who signed the first one of a chain that was verified."""
         return next((each for each in (*chain[1:], *self.authorities) if chain[0].may_be_issued_by(each)), None)
 
+    @property
+    def checks_revocation(self) -> bool:
+        """Who is in no list is not let in: a text without one, where there should be lists, lets nobody in."""
+        return bool(self.crl) or _CRL_BEGIN in self.trusted_ca
+
     def revocation_lists(self) -> list[Any]:
         """Those of `trusted_ca` and of `crl`, as `cryptography` has them."""
         from cryptography.x509 import load_pem_x509_crl
@@ -172,8 +177,8 @@ class CertValidator:
         """Judge a certificate.
 
         `chain_error`: what OpenSSL has against its chain, if it was asked to look at that and to let it pass.
-        `names`: one of them must be in the certificate, instead of what is configured; `of_request` if it is the
-        request that says so.
+        `names`: one of them must be in the certificate; `of_request` if it is the request that says so, otherwise they
+        stand for what is configured.
 
         Raises:
             Refused: it is not what is wanted.
@@ -191,7 +196,7 @@ class CertValidator:
                 self._may_refuse(
                     wanted if of_request else f"SAN matcher, certificate SANs are {shown}", CERTIFICATE_UNKNOWN
                 )
-        elif self._matchers and not any(matches(certificate) for matches in self._matchers):
+        if self._matchers and (of_request or not names) and not any(matches(certificate) for matches in self._matchers):
             self._stats.fail_verify_san += 1
             self._may_refuse(f"SAN matcher, certificate SANs are {_shown(certificate)}", CERTIFICATE_UNKNOWN)
         if (self._hashes or self._keys) and not (

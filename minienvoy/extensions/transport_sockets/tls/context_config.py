@@ -230,7 +230,7 @@ def _load_trusted(context: ssl.SSLContext, validator: CertValidator, path: str) 
         context.load_verify_locations(cadata=validator.trusted_ca.decode("ascii"))
     except (ssl.SSLError, ValueError):
         raise ConfigError("Failed to load trusted CA certificates from <inline>", f"{where}.trusted_ca") from None
-    if b"-----BEGIN X509 CRL-----" in validator.trusted_ca + validator.crl:
+    if validator.checks_revocation:
         with MemoryFile(validator.trusted_ca + b"\n" + validator.crl) as name:
             try:
                 context.load_verify_locations(cafile=name)

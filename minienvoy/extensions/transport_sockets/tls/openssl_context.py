@@ -201,7 +201,7 @@ class OpenSslContext:
         revoked = validator.revocation_lists()
         for each in revoked:
             store.add_crl(each)
-        if revoked:
+        if validator.checks_revocation:
             flags = crypto.X509StoreFlags
             store.set_flags(flags.CRL_CHECK if validator.only_leaf_crl else flags.CRL_CHECK | flags.CRL_CHECK_ALL)
         if validator.allows_expired:
