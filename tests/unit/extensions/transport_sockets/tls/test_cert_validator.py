@@ -72,10 +72,11 @@ def test_a_name_must_match_by_its_kind(kind, matcher, accepted):
     assert accepts(text, "client") is accepted
 
 
-def test_names_of_the_request_come_before_those_of_the_configuration():
-    text = "{@CA, match_typed_subject_alt_names: [{san_type: DNS, matcher: {exact: no.test}}]}"
-    assert accepts(text, "client", "client.test")
-    assert not accepts(text, "client", "other.test")
+def test_names_of_the_request_must_be_there_as_well_as_those_of_the_configuration():
+    text = "{@CA, match_typed_subject_alt_names: [{san_type: DNS, matcher: {exact: %s}}]}"
+    assert accepts(text % "two.test", "client", "client.test")
+    assert not accepts(text % "no.test", "client", "client.test")
+    assert not accepts(text % "two.test", "client", "other.test")
 
 
 def test_a_pin_must_be_met_as_well_as_a_name():
