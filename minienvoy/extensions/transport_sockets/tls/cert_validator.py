@@ -188,14 +188,13 @@ class CertValidator:
             self._stats.fail_verify_error += 1
             self._may_refuse(chain_error, CERTIFICATE_UNKNOWN)
             return
-        if names:
-            if not any(_verify_name(certificate, name) for name in names):
-                self._stats.fail_verify_san += 1
-                shown = _shown(certificate)
-                wanted = f"verify SAN list, expected SANs: [{', '.join(names)}], certificate SANs: {shown}"
-                self._may_refuse(
-                    wanted if of_request else f"SAN matcher, certificate SANs are {shown}", CERTIFICATE_UNKNOWN
-                )
+        if names and not any(_verify_name(certificate, name) for name in names):
+            self._stats.fail_verify_san += 1
+            shown = _shown(certificate)
+            wanted = f"verify SAN list, expected SANs: [{', '.join(names)}], certificate SANs: {shown}"
+            self._may_refuse(
+                wanted if of_request else f"SAN matcher, certificate SANs are {shown}", CERTIFICATE_UNKNOWN
+            )
         if self._matchers and (of_request or not names) and not any(matches(certificate) for matches in self._matchers):
             self._stats.fail_verify_san += 1
             self._may_refuse(f"SAN matcher, certificate SANs are {_shown(certificate)}", CERTIFICATE_UNKNOWN)
