@@ -91,5 +91,9 @@ class CodecProtocolError(MinienvoyError):
         self.status = status
 
 
+class ResponseFloodError(CodecProtocolError):
+    """More responses wait for a peer than is sensible: it is not answered, its connection is closed."""
+
+
 class KubernetesError(MinienvoyError):
     """The API server can not be asked: there is no way to it, it hung up, or there are no credentials for it."""

@@ -18,7 +18,7 @@ from ...stream_info import ResponseFlag
 from ..active_stream import ActiveStream
 from ..codec import ResponseEncoder, ServerConnection, StreamResetReason
 from ..conn_manager import DEFERRED_CLOSE, ConnectionManager
-from .active_stream import STREAM_CLASSES, Http2ActiveStream, StreamOwner
+from .active_stream import STREAM_CLASSES, Http2ActiveStream
 
 if TYPE_CHECKING:
     from .server_connection import ServerConnection as Http2ServerConnection
@@ -73,7 +73,7 @@ class Http2ConnectionManager(ConnectionManager):
     def new_stream(self, encoder: ResponseEncoder) -> ActiveStream:
         self.requests += 1
         self.config.stats.downstream_rq_http2_total += 1
-        stream = self._stream_class(StreamOwner(self), encoder)  # type: ignore[arg-type]
+        stream = self._stream_class(self, encoder)
         self.streams[stream] = None
         return stream
 
@@ -87,8 +87,7 @@ class Http2ConnectionManager(ConnectionManager):
             self._premature_resets += 1
 
     def on_stream_ended(self, stream: ActiveStream, now: float) -> None:
-        assert isinstance(stream, Http2ActiveStream)
-        self.streams.pop(stream, None)
+        self.streams.pop(stream, None)  # type: ignore[call-overload]
         self.last_activity = now
         self._closed_streams += 1
         if self._premature_resets:
@@ -170,7 +169,6 @@ class Http2ConnectionManager(ConnectionManager):
     # -- idle
 
     def look_for_idle_within(self, seconds: float) -> None:
-        """A stream has a timeout of its own: see to it that the timer does not sleep longer."""
         seconds = self._scaled(STREAM_IDLE, seconds)
         timer = self._idle_timer
         if timer is None:
@@ -185,15 +183,14 @@ class Http2ConnectionManager(ConnectionManager):
         idle_timeout = self._scaled(CONNECTION_IDLE, config.idle_timeout)
         soonest = self._scaled(STREAM_IDLE, config.stream_idle_timeout) or idle_timeout
         for stream in tuple(self.streams):
-            owner = stream.owner
-            limit = self._scaled(STREAM_IDLE, owner.stream_idle_timeout)
+            limit = self._scaled(STREAM_IDLE, stream.stream_idle_timeout)
             if not limit:
                 continue
-            left = owner.last_activity + limit - now
+            left = stream.last_activity + limit - now
             if left > 1e-6:
                 soonest = min(soonest or left, left)
             else:
-                owner.last_activity = now
+                stream.last_activity = now
                 stream.on_idle_timeout()
         if not self.streams and idle_timeout:
             left = self.last_activity + idle_timeout - now
