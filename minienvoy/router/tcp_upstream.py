@@ -59,6 +59,10 @@ def connect_config(upgrades: Any, path: str) -> ConnectConfig | None:
     for at, each in enumerate(upgrades):
         if not each.HasField("connect_config"):
             continue
+        if each.upgrade_type.lower() == "connect-udp":
+            raise ConfigError(
+                "connect_config of CONNECT-UDP is not supported: there are no UDP upstreams", f"{path}[{at}]"
+            )
         if each.upgrade_type.lower() != "connect":
             raise ConfigError(f"Non-CONNECT upgrade type {each.upgrade_type} has ConnectConfig", f"{path}[{at}]")
         found = ConnectConfig(each.connect_config)

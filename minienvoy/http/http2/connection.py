@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from ...errors import CodecProtocolError
 from ..codec import StreamResetReason
 from .fields import MESSAGING_RULE, MessageError
-from .flow_control import UNKNOWN
+from .flow_control import LOST, UNKNOWN
 from .frames import (
     ACK,
     CONTINUATION,
@@ -62,14 +62,13 @@ if TYPE_CHECKING:
 
 _LARGE: Final = 2 * MAX_FRAME
 _FULL: Final = 9 + MAX_FRAME
-_LOST: Final = "codec_error:The_user_callback_function_failed"
 
 
 class _FramingError(CodecProtocolError):
     """What is told by GOAWAY (`farewell`)."""
 
     def __init__(self, farewell: bytes) -> None:
-        super().__init__(_LOST)
+        super().__init__(LOST)
         self.farewell = farewell
 
 
@@ -126,6 +125,10 @@ class Http2Connection(HeaderBlocks):
         try:
             at = self._complete(begun, data) if begun else self._begin(data)
             self._buffer = data if at < 0 else self._read(data, at)
+            if self._told:
+                self.tell_again()
+            if self._resumed:
+                self.resume()
         except CodecProtocolError as error:
             # Nothing that was to answer these bytes leaves any more, as nothing has left yet.
             self._out = [self._greeting + error.farewell] if isinstance(error, _FramingError) else []
@@ -332,11 +335,11 @@ class Http2Connection(HeaderBlocks):
         if stream.metadata is None:
             stream.metadata = MetadataDecoder(self.settings.max_metadata_size)
         if not stream.metadata.takes(len(payload)):
-            self._break_off(_LOST)
+            self._break_off(LOST)
         try:
             metadata = stream.metadata.receive(payload, flags == END_METADATA)
         except HpackError:
-            self._break_off(_LOST)
+            self._break_off(LOST)
         if metadata:
             if stream.decoder is not None:
                 stream.decoder.decode_metadata(metadata)
