@@ -51,6 +51,8 @@ CATALOGUE = {
     "envoy.extensions.filters.http.cors.v3.CorsPolicy": "filters.http.cors",
     "envoy.extensions.filters.http.csrf.v3.CsrfPolicy": "filters.http.csrf",
     "envoy.extensions.filters.http.decompressor.v3.Decompressor": "filters.http.decompressor",
+    "envoy.extensions.common.matching.v3.ExtensionWithMatcher": "filters.http.match_delegate",
+    "envoy.extensions.filters.common.matcher.action.v3.SkipFilter": "filters.http.match_delegate",
     "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation": "filters.http.header_mutation",
     "envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute": "filters.http.header_mutation",
     "envoy.extensions.filters.http.set_metadata.v3.Config": "filters.http.set_metadata",
@@ -221,6 +223,11 @@ CATALOGUE = {
     "envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig": (
         "http.header_formatters.preserve_case"
     ),
+    # stat sinks
+    "envoy.config.metrics.v3.DogStatsdSink": "stat_sinks.udp_statsd",
+    "envoy.config.metrics.v3.MetricsServiceConfig": "stat_sinks.metrics_service",
+    "envoy.config.metrics.v3.StatsdSink": "stat_sinks.statsd",
+    "envoy.extensions.stat_sinks.graphite_statsd.v3.GraphiteStatsdSink": "stat_sinks.udp_statsd",
     # tracers
     "envoy.config.trace.v3.OpenTelemetryConfig": "tracers.opentelemetry.tracer",
     "envoy.config.trace.v3.ZipkinConfig": "tracers.zipkin.tracer",
