@@ -16,7 +16,7 @@ DENIED = b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n"
 
 
 def asking(traced: MakeTraced, settings: dict[str, Any]) -> Bench:
-    cluster = {"http2_protocol_options": {}} if "grpc_service" in settings else {}
+    cluster: dict[str, Any] = {"http2_protocol_options": {}} if "grpc_service" in settings else {}
     return traced(provider=ZIPKIN, http_filters={"ext_authz": settings}, cluster=cluster)
 
 
