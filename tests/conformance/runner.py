@@ -84,7 +84,8 @@ async def _run_group(
     directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - a test may touch a disk
     backends: dict[str, dict[str, Backend]] = {}
     resolvers: dict[str, DnsServer] = {}
-    proxy = ProxyInProcess(directory) if kind == "here" else ProxyProcess(kind, directory, cases[0].spec.get("args"))
+    arguments = cases[0].spec.get("args")
+    proxy = ProxyInProcess(directory, arguments) if kind == "here" else ProxyProcess(kind, directory, arguments)
     try:
         listeners: list[Any] = []
         clusters: list[Any] = []
