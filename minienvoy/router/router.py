@@ -94,6 +94,7 @@ class Router(RouterReplies):
         if config.strict_check_headers and self.fails_strict_check(headers):
             return _STOP
         if cluster.has_say:
+            stream.upstream_cluster_alt_stat_name = cluster.alt_stat_name
             if self.drops_overload(cluster):
                 return _STOP
             route = self.take_policies(cluster, route)

@@ -133,7 +133,8 @@ class Cluster:
         siblings: all clusters, itself included.
         drop_overload: which requests are dropped before a host is chosen; None if none are.
         route_policies: what it says over the routes to it, or None.
-        has_say: there is one of these two.
+        alt_stat_name: what logs and statistics call it; empty if that is its name.
+        has_say: there is one of these three.
         overload: what the overload manager has decided; None if there is none.
         orca_load_report: takes what a host tells of its load (host, report); None if nobody wants to know.
     """
@@ -143,6 +144,7 @@ class Cluster:
         "_override_host_status",
         "_preconnect_metadata",
         "added_via_api",
+        "alt_stat_name",
         "code_stats",
         "config",
         "connect_timeout",
@@ -181,6 +183,9 @@ class Cluster:
         "updates",
         "wants_proxy_header",
     )
+
+    resolves_names = False
+    """Whether its hosts come from the answers of name servers."""
 
     def __init__(self, config: Any, context: ClusterContext) -> None:
         self.config = config
@@ -254,7 +259,8 @@ class Cluster:
         if config.track_cluster_stats.per_endpoint_stats:
             report_endpoints(self.priority_set, scope, self.observability_name)
         self.drop_overload = self.load_assignment.drop_overload(context.random.stream(f"cluster.{self.name}.drop"))
-        self.has_say = self.drop_overload is not None or self.route_policies is not None
+        self.alt_stat_name: str = config.alt_stat_name
+        self.has_say = any((self.drop_overload is not None, self.route_policies is not None, self.alt_stat_name))
         self.updates = UpdateMerger(
             self.priority_set,
             self.dispatcher,

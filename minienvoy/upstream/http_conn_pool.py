@@ -275,6 +275,7 @@ class HttpConnPool:
         self.host.stats.cx_active -= 1
         resources.connections.current -= 1
         stats.upstream_cx_destroy += 1
+        stats.upstream_cx_length_ms.record(int((self._dispatcher.monotonic_time() - client.start) * 1000))
         if remote and not ends_here(client):
             stats.upstream_cx_destroy_remote += 1
         else:
@@ -299,7 +300,6 @@ class HttpConnPool:
         client.ready = False
         self._end_streams(client, remote)
         stats.upstream_rq_per_cx.record(client.requests)
-        stats.upstream_cx_length_ms.record(int((self._dispatcher.monotonic_time() - client.start) * 1000))
         self._connect_for_pending()
         self._retire_if_idle()
 
