@@ -239,7 +239,7 @@ class ActiveStream(UpgradableStream):
             return
         self.config.stats.downstream_rq_rx_reset += 1
         self._lost = True
-        self.response_flags |= self.manager.reset_flag
+        self.set_response_flag(self.manager.reset_flag)
         if self.response_code_details is None or not self.local_complete:
             self.response_code_details = details or self.manager.close_details
         self._end()
@@ -409,7 +409,7 @@ class ActiveStream(UpgradableStream):
             modify_headers(headers)
         raw = prepare_local_reply(self, headers, body.encode() if isinstance(body, str) else body, details, grpc_status)
         headers_only = not headers.body_follows
-        self.response_flags |= self.flag_after_reply
+        self.set_response_flag(self.flag_after_reply)
         self.encode_headers(headers, headers_only, details)
         if not headers_only and not self.ended:
             self.encode_data(raw, True)

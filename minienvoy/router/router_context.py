@@ -32,6 +32,7 @@ class RouterContext(StreamDecoderFilter):
     attempts: if there may be more than one, or one that somebody is told of; else None.
     buffered: what has come of the body and has to be kept; `buffered_size` bytes.
     canary: the response is a canary's.
+    finalized: the request is as its upstream will see it, and waits for a host.
     internal: the request comes from inside, so it says itself.
     response_started: headers of the response have been handed on.
     tally: who, besides the cluster, counts this request.
@@ -49,6 +50,7 @@ class RouterContext(StreamDecoderFilter):
         "cluster",
         "config",
         "explain",
+        "finalized",
         "host_selection_retries",
         "internal",
         "request_complete",
@@ -68,7 +70,7 @@ class RouterContext(StreamDecoderFilter):
     def __init__(self, config: RouterConfig) -> None:
         self.config = config
         self.request_complete = self.response_started = self.internal = self._reading_stopped = False
-        self.canary = False
+        self.canary = self.finalized = False
         self.request_trailers: HeaderMap | None = None
         self.upstream: UpstreamRequest | None = None
         self.attempts: Attempts | None = None

@@ -60,6 +60,7 @@ class UpstreamRequest:
         "done",
         "headers_received",
         "host",
+        "met_host",
         "pending",
         "timers",
     )
@@ -75,7 +76,7 @@ class UpstreamRequest:
         self._downstream_full = int(router.stream.downstream_connection.above_high_watermark)
         self._upstream_full = 0
         self.timers: AttemptTimers | None = None
-        self.headers_received = False
+        self.headers_received = self.met_host = False
         self.done = self._reads_again_unseen = False
 
     # -- from the pool
@@ -83,6 +84,7 @@ class UpstreamRequest:
     def on_pool_ready(self, client: CodecClient) -> None:
         router = self._router
         self.pending = None
+        self.met_host = True
         self._client = client
         if self.host.outlier is not None:
             self.host.outlier.put_connected()
@@ -128,6 +130,7 @@ class UpstreamRequest:
 
     def on_pool_failure(self, reason: PoolFailureReason, details: str, host: Host | None) -> None:
         self.pending = None
+        self.met_host = host is not None
         stream = self._router.stream
         stream.upstream_host = host
         stream.attempt_count = stream.attempt_count or 1
@@ -211,7 +214,7 @@ class UpstreamRequest:
         stream.upstream_meter = meter
 
     def decode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
-        self._router.on_upstream_1xx_headers(headers)
+        self._router.on_upstream_1xx_headers(self.host, headers)
 
     def decode_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None:
         self.headers_received = True

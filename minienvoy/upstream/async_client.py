@@ -81,12 +81,16 @@ class StreamOptions:
     """Attributes:
     send_xff: `x-forwarded-for` tells of this machine.
     send_internal: `x-envoy-internal` is said.
+    send_timeout: `x-envoy-expected-rq-timeout-ms` tells how long the answer may take.
+    counts: the response is counted by its status (`dynamic_stats`).
     retries: makes what decides whether an attempt is repeated; None: there is one attempt. A request whose body
         is larger than the cluster's buffer limit is not repeated.
     """
 
     send_xff: bool = True
     send_internal: bool = True
+    send_timeout: bool = True
+    counts: bool = True
     retries: Callable[[Cluster, RequestHeaderMap], Retries] | None = None
 
 
@@ -216,7 +220,7 @@ class AsyncStream:
             before = headers.get(b"x-forwarded-for")
             address = self._local_address
             headers.set(b"x-forwarded-for", b"%b,%b" % (before, address) if before else address)
-        if self._timeout:
+        if self._timeout and self._options.send_timeout:
             headers.set(b"x-envoy-expected-rq-timeout-ms", b"%d" % round(self._timeout * 1000))
         if end_stream:
             self._on_request_complete()
@@ -313,11 +317,13 @@ class AsyncStream:
 
     def decode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
         """Not the answer yet."""
+        if self._cluster is not None and self._options.counts:
+            self._cluster.code_stats.charge_response(headers.status, True)
 
     def decode_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None:
         status = headers.status
         self._responded = True
-        if self._cluster is not None:
+        if self._cluster is not None and self._options.counts:
             self._cluster.code_stats.charge_response(status, True)
         if self._host is not None:
             if status >= 500:
@@ -426,7 +432,7 @@ class AsyncStream:
     def _answer(self, status: int, body: bytes) -> None:
         """There is no response: this is what is told in its place."""
         self._finish()
-        if self._cluster is not None:
+        if self._cluster is not None and self._options.counts:
             self._cluster.code_stats.charge_response(status, True)
         headers = ResponseHeaderMap(status)
         headers.add(b"content-length", b"%d" % len(body))
