@@ -58,8 +58,6 @@ _CLASSES: Final = (
     "downstream_rq_4xx",
     "downstream_rq_5xx",
 )
-DIRECT_RESPONSE: Final = "direct_response"
-"""The details of what a route answers by itself: it has seen to the headers."""
 _PASS_THROUGH: Final = ServerHeaderTransformation.PASS_THROUGH
 _XFP: Final = KIND[b"x-forwarded-proto"]
 _HTTP: Final = b"http"
@@ -401,8 +399,8 @@ class ActiveStream(UpgradableStream):
             self._traced = request.has(b"x-envoy-force-trace")
         headers = ResponseHeaderMap(status)
         route = self._route
-        if route is not None and route.changes_response and details != DIRECT_RESPONSE:
-            # What it says of responses holds for failures, too.
+        if route is not None and route.changes_response and route.direct_response is None:
+            # What it says of responses holds for failures, too, if it leads anywhere.
             self.describe()
             route.finalize_response_headers(headers, self, request)
         if modify_headers is not None:
