@@ -198,7 +198,7 @@ class Attempts:
 
     def _on_per_try_timeout(self, upstream: UpstreamRequest) -> None:
         router = self._router
-        if router.response_started:
+        if router.response_started or router.informed:
             return
         if router.explain is not NO_EXPLANATION:
             router.explain.decided("timeout", "per_try_timeout", f"{upstream.host}: {self.per_try_timeout:g} s")

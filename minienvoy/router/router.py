@@ -288,6 +288,7 @@ class Router(RouterReplies):
             self.cluster.code_stats.charge_response(headers.status, self.internal)
             self.canary = host.canary or headers.get(b"x-envoy-upstream-canary") == b"true"
             self.charge_others(headers.status, host)
+        self.informed = True
         if self.attempts is not None:
             # Another upstream might say nothing of the kind.
             self.attempts.state = None

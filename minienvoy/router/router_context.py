@@ -32,6 +32,7 @@ class RouterContext(StreamDecoderFilter):
     attempts: if there may be more than one, or one that somebody is told of; else None.
     buffered: what has come of the body and has to be kept; `buffered_size` bytes.
     canary: the response is a canary's.
+    informed: an interim response has been handed on: as far as failures go, the response has started.
     finalized: the request is as its upstream will see it, and waits for a host.
     internal: the request comes from inside, so it says itself.
     response_started: headers of the response have been handed on.
@@ -52,6 +53,7 @@ class RouterContext(StreamDecoderFilter):
         "explain",
         "finalized",
         "host_selection_retries",
+        "informed",
         "internal",
         "request_complete",
         "request_headers",
@@ -70,7 +72,7 @@ class RouterContext(StreamDecoderFilter):
     def __init__(self, config: RouterConfig) -> None:
         self.config = config
         self.request_complete = self.response_started = self.internal = self._reading_stopped = False
-        self.canary = self.finalized = False
+        self.canary = self.finalized = self.informed = False
         self.request_trailers: HeaderMap | None = None
         self.upstream: UpstreamRequest | None = None
         self.attempts: Attempts | None = None

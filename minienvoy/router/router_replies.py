@@ -163,7 +163,7 @@ class RouterReplies(RouterContext):
                 return
         stream.response_timeout_callback = None
         stream.set_response_flag(RESET_FLAGS[reason])
-        when = "after" if self.response_started else "before"
+        when = "after" if self.response_started or self.informed else "before"
         overloaded = reason is _OVERFLOW and not self.config.suppress_envoy_headers
         again = "retried and the latest " if attempts is not None and attempts.is_retry else ""
         self._reply(
@@ -294,7 +294,7 @@ class RouterReplies(RouterContext):
         """An attempt ends before its response does; `status` is what the client is told, if that is still possible."""
         if self.stream.is_health_check:
             return
-        if not self.response_started:
+        if not self.response_started and not self.informed:
             self.charge(status, upstream.host if upstream.met_host else None)
         elif is_grpc(self.request_headers.get(b"content-type")):
             # Whether it is a success was to be in its trailers.
