@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..explain.explanation import NO_EXPLANATION, Explanation
 from ..stream_info import AccessLogType, ConnectionInfo
-from .codec import ResponseEncoder, StreamResetReason
+from .codec import Metadata, ResponseEncoder, StreamResetReason
 from .conn_manager_config import ServerHeaderTransformation
 from .conn_manager_utility import (
     FORWARDED_HTTP,
@@ -32,6 +32,7 @@ from .conn_manager_utility import (
     set_request_id,
     strip_host,
 )
+from .connect_udp import is_connect_udp, rewrite_authority
 from .filter import Route
 from .filter_manager import ModifyHeaders
 from .grpc import is_grpc
@@ -66,7 +67,12 @@ _HASH: Final = ord("#")
 
 
 class ActiveStream(UpgradableStream):
-    """Made by the connection manager when the first byte of a request is there."""
+    """Made by the connection manager when the first byte of a request is there.
+
+    Attributes:
+        last_activity: monotonic seconds; when something of the message moved.
+        stream_idle_timeout: seconds; 0 for none.
+    """
 
     # What every stream has, or is asked about, is in slots: they are found at once, unlike the default of a class,
     # and the dictionary that holds the rest stays below the thirty attributes that it has a compact form for.
@@ -86,6 +92,7 @@ class ActiveStream(UpgradableStream):
         "explain",
         "is_health_check",
         "is_local_reply",
+        "last_activity",
         "local_complete",
         "manager",
         "remote_complete",
@@ -93,6 +100,7 @@ class ActiveStream(UpgradableStream):
         "response_timeout_callback",
         "saw_connection_close",
         "start_monotonic",
+        "stream_idle_timeout",
         "terminal",
         "upstream_override_host",
         "watermark_callbacks",
@@ -116,7 +124,8 @@ class ActiveStream(UpgradableStream):
         self.dispatcher = config.dispatcher
         self.buffer_limit = connection.buffer_limit
         monotonic_time = config.dispatcher.monotonic_time
-        self.start_monotonic = monotonic_time()
+        self.start_monotonic = self.last_activity = monotonic_time()
+        self.stream_idle_timeout = config.stream_idle_timeout
         self.ended = self.remote_complete = self.local_complete = self.is_local_reply = self.is_health_check = False
         self.response_started = self.saw_connection_close = self._upgrade = self._route_known = self._traced = False
         self._route = self.terminal = self.watermark_callbacks = self.response_timeout_callback = None
@@ -153,6 +162,9 @@ class ActiveStream(UpgradableStream):
             self._look_at_connection_headers(headers)
         if headers.no_authority:
             self.send_local_reply(400, "", "missing_host_header")
+            return
+        if self._upgrade and is_connect_udp(headers) and not rewrite_authority(headers):
+            self.send_local_reply(404, "The path is incorrect for CONNECT-UDP", "invalid_path")
             return
         path = headers.path
         if not path or path[0] != _SLASH:
@@ -214,7 +226,7 @@ class ActiveStream(UpgradableStream):
 
     def decode_data(self, data: bytes, end_stream: bool) -> None:
         self.bytes_received += len(data)
-        self.manager.last_activity = now = self.dispatcher.monotonic_time()
+        self.last_activity = now = self.dispatcher.monotonic_time()
         if end_stream:
             self._complete_request(now)
         if not self.ended and not self.is_local_reply:
@@ -224,12 +236,17 @@ class ActiveStream(UpgradableStream):
 
     def decode_trailers(self, trailers: HeaderMap) -> None:
         self.request_trailers = trailers
-        self.manager.last_activity = now = self.dispatcher.monotonic_time()
+        self.last_activity = now = self.dispatcher.monotonic_time()
         self._complete_request(now)
         if not self.ended and not self.is_local_reply:
             self._pass_trailers(trailers)
         if self.local_complete and not self.ended:
             self._end()
+
+    def decode_metadata(self, metadata: Metadata) -> None:
+        self.last_activity = self.dispatcher.monotonic_time()
+        if not self.ended and not self.is_local_reply and self.terminal is not None:
+            self.terminal.decode_metadata(metadata)
 
     def on_reset_stream(self, reason: StreamResetReason, details: str) -> None:
         """The codec has lost the stream: the client went away."""
@@ -259,7 +276,7 @@ class ActiveStream(UpgradableStream):
     # -- the response, to the codec
 
     def encode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
-        if not self.config.proxy_100_continue or headers.status != 100:
+        if not self.config.proxy_100_continue:
             return
         mutate_response_headers(headers, False)
         if self.config.via:
@@ -318,7 +335,7 @@ class ActiveStream(UpgradableStream):
                 listener_stats.downstream_rq_2xx += 1
             else:
                 self._charge(status)
-        manager.last_activity = self.first_downstream_tx_byte_time = now
+        self.last_activity = self.first_downstream_tx_byte_time = now
         self.response_headers = headers
         if end_stream:
             self.local_complete = True
@@ -336,7 +353,7 @@ class ActiveStream(UpgradableStream):
             return
         self.bytes_sent += len(data)
         monotonic_time = self.dispatcher.monotonic_time
-        self.manager.last_activity = now = monotonic_time()
+        self.last_activity = now = monotonic_time()
         if end_stream:
             self.local_complete = True
             self.last_downstream_tx_byte_time = now
@@ -356,7 +373,17 @@ class ActiveStream(UpgradableStream):
         if not self.ended:
             self._end()
 
+    def encode_metadata(self, metadata: Metadata) -> None:
+        if not self.ended:
+            self.last_activity = self.dispatcher.monotonic_time()
+            self.encoder.encode_metadata(metadata)
+
     # -- what filters ask
+
+    @property
+    def request_header_limits(self) -> tuple[int, int]:
+        settings = self.config.http1
+        return settings.max_headers_count, settings.max_headers_size
 
     def route(self) -> Route | None:
         if not self._route_known:
@@ -386,7 +413,7 @@ class ActiveStream(UpgradableStream):
         self.is_local_reply = True
         if status == 400 and not self.config.http1.stream_error_on_invalid_http_message:
             # Something is wrong with the message itself: nothing more is believed on this connection.
-            self.manager.draining = True
+            self._end_connection()
             self.saw_connection_close = self.saw_connection_close or self.recreated
         if self.explain is not NO_EXPLANATION:
             self.explain.decided("local_reply", status, details)
@@ -419,7 +446,7 @@ class ActiveStream(UpgradableStream):
         self.config.stats.downstream_rq_rx_reset += 1
         self._lost = True
         self.encoder.reset_stream(StreamResetReason.LOCAL_RESET)
-        self.manager.draining = True
+        self._end_connection()
         self._end()
 
     def recreate_stream(self, headers: ResponseHeaderMap, body: bytes) -> bool:
@@ -532,6 +559,10 @@ class ActiveStream(UpgradableStream):
             self.encoder.last_response = manager.draining
         elif self.protocol == "HTTP/1.0":
             headers.add_entry(_KEEP_ALIVE)
+
+    def _end_connection(self) -> None:
+        """After this stream."""
+        self.manager.draining = True
 
     def _complete_headers(self, headers: ResponseHeaderMap) -> None:
         """Tell the request id, by whom it has come and what has gone wrong, where that is wanted."""

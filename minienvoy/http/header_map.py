@@ -84,7 +84,12 @@ def suspect(item: Entry) -> Entry:
 
 
 def refusal(headers: RequestHeaderMap) -> str:
-    """Why an upstream is sent nothing of these (`HeaderUtility::checkValidRequestHeaders`); empty if it may be."""
+    """Why an upstream is sent nothing of these (`HeaderUtility::checkRequiredRequestHeaders`,
+    `checkValidRequestHeaders`); empty if it may be."""
+    if not headers.method:
+        return "missing required header: :method"
+    if not headers.path and headers.method != b"CONNECT":
+        return "missing required header: :path"
     pairs = [(b":authority", headers.authority), (b":path", headers.path)]
     pairs += [(item[0], item[1]) for item in headers.entries]
     for name, value in pairs:

@@ -284,7 +284,7 @@ class Connection(asyncio.Protocol):
                 if len(waiting) == 1:
                     queue.call_soon(queue.flush)
                 elif len(waiting) == MOST_WAITING:
-                    queue.flush()
+                    queue.flush(False)
 
     def flush(self) -> None:
         """Give what was written to the transport now."""

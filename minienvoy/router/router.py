@@ -24,8 +24,8 @@ from .shadow_writer import ShadowRequest, start_shadows
 from .upstream_request import UpstreamRequest
 
 if TYPE_CHECKING:
+    from ..http.codec import Metadata
     from ..http.filter_manager import FilterManager
-    from ..upstream.host import Host
     from .route_entry import RouteEntry
     from .tcp_upstream import ConnectConfig
     from .upstream_request import Cancellable
@@ -95,7 +95,8 @@ class Router(RouterReplies):
         if config.strict_check_headers and self.fails_strict_check(headers):
             return _STOP
         if cluster.has_say:
-            stream.upstream_cluster_alt_stat_name = cluster.alt_stat_name
+            if cluster.observability_name != cluster.name:
+                stream.upstream_cluster_alt_stat_name = cluster.observability_name
             if self.drops_overload(cluster):
                 return _STOP
             route = self.take_policies(cluster, route)
@@ -138,6 +139,8 @@ class Router(RouterReplies):
         stream.watermark_callbacks = self._on_downstream_watermark
         make_upstream_request = config.make_upstream_request
         upstream = self.upstream = make_upstream_request(self, host)
+        if self.metadata is not None:
+            upstream.metadata, self.metadata = self.metadata, None
         if attempts is not None:
             attempts.take_policy(headers)
             attempts.live.append(upstream)
@@ -206,6 +209,20 @@ class Router(RouterReplies):
                 self.request_trailers = trailers
             self._on_request_complete()
         return FilterTrailersStatus.STOP_ITERATION
+
+    def decode_metadata(self, metadata: Metadata) -> None:
+        """The attempt that is under way tells the upstream, no later one and no shadow."""
+        if self.upstream is not None:
+            self.upstream.encode_metadata(metadata)
+        elif not hasattr(self, "stream"):
+            # A filter holds the headers back.
+            self.keep_metadata(metadata)
+
+    def keep_metadata(self, metadata: Metadata) -> None:
+        """It goes with the first attempt."""
+        if self.metadata is None:
+            self.metadata = []
+        self.metadata.append(metadata)
 
     def start_attempt(self, upstream: UpstreamRequest) -> None:
         """Not the first one; that is part of `decode_headers`."""
@@ -283,15 +300,15 @@ class Router(RouterReplies):
             self.attempts.live = [upstream]
         return False
 
-    def on_upstream_1xx_headers(self, host: Host, headers: ResponseHeaderMap) -> None:
+    def on_upstream_1xx_headers(self, upstream: UpstreamRequest, headers: ResponseHeaderMap) -> None:
+        """With them the response has begun: no other attempt will have one."""
         if self.config.dynamic_stats:
             self.cluster.code_stats.charge_response(headers.status, self.internal)
-            self.canary = host.canary or headers.get(b"x-envoy-upstream-canary") == b"true"
-            self.charge_others(headers.status, host)
-        self.informed = True
+            self.canary = upstream.host.canary or headers.get(b"x-envoy-upstream-canary") == b"true"
+            self.charge_others(headers.status, upstream.host)
+        self.response_started = True
         if self.attempts is not None:
-            # Another upstream might say nothing of the kind.
-            self.attempts.state = None
+            self.attempts.settle_on(upstream)
         self.stream.encode_1xx_headers(headers)
 
     def on_upstream_headers(

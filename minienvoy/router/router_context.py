@@ -16,6 +16,7 @@ from .router_config import RouterConfig
 from .shadow_writer import ShadowRequest
 
 if TYPE_CHECKING:
+    from ..http.codec import Metadata
     from ..http.filter_manager import FilterManager
     from ..stream_info import StreamInfo
     from ..upstream.cluster import Cluster
@@ -32,10 +33,10 @@ class RouterContext(StreamDecoderFilter):
     attempts: if there may be more than one, or one that somebody is told of; else None.
     buffered: what has come of the body and has to be kept; `buffered_size` bytes.
     canary: the response is a canary's.
-    informed: an interim response has been handed on: as far as failures go, the response has started.
     finalized: the request is as its upstream will see it, and waits for a host.
     internal: the request comes from inside, so it says itself.
-    response_started: headers of the response have been handed on.
+    metadata: of the request, that came before there was an attempt; None if there was none.
+    response_started: headers of the response have been handed on, be it those of an interim one.
     tally: who, besides the cluster, counts this request.
     timeout: seconds for the whole response, 0 for none.
     upstream: the newest attempt that may still have the response; None if there is none.
@@ -53,8 +54,8 @@ class RouterContext(StreamDecoderFilter):
         "explain",
         "finalized",
         "host_selection_retries",
-        "informed",
         "internal",
+        "metadata",
         "request_complete",
         "request_headers",
         "request_trailers",
@@ -72,9 +73,10 @@ class RouterContext(StreamDecoderFilter):
     def __init__(self, config: RouterConfig) -> None:
         self.config = config
         self.request_complete = self.response_started = self.internal = self._reading_stopped = False
-        self.canary = self.finalized = self.informed = False
+        self.canary = self.finalized = False
         self.request_trailers: HeaderMap | None = None
         self.upstream: UpstreamRequest | None = None
+        self.metadata: list[Metadata] | None = None
         self.attempts: Attempts | None = None
         self.buffered: list[bytes] | None = None
         self.shadows: Sequence[ShadowRequest | RequestBuffer] = ()

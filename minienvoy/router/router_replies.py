@@ -163,7 +163,7 @@ class RouterReplies(RouterContext):
                 return
         stream.response_timeout_callback = None
         stream.set_response_flag(RESET_FLAGS[reason])
-        when = "after" if self.response_started or self.informed else "before"
+        when = "after" if self.response_started else "before"
         overloaded = reason is _OVERFLOW and not self.config.suppress_envoy_headers
         again = "retried and the latest " if attempts is not None and attempts.is_retry else ""
         self._reply(
@@ -233,20 +233,12 @@ class RouterReplies(RouterContext):
         if self.explain is not NO_EXPLANATION:
             self.explain.decided("timeout", "upstream max_stream_duration", "upstream_max_stream_duration_reached")
         stream.set_response_flag(ResponseFlag.UPSTREAM_MAX_STREAM_DURATION_REACHED)
-        if self.response_started:
-            stream.response_code_details = "upstream_max_stream_duration_reached"
-            stream.reset_stream()
-            return
         self._reply(504, "upstream max stream duration reached", "upstream_max_stream_duration_reached")
 
     def time_out(self, details: str) -> None:
         """Tell the client that it takes too long."""
         stream, attempts = self.stream, self.attempts
         stream.set_response_flag(ResponseFlag.UPSTREAM_REQUEST_TIMEOUT)
-        if self.response_started:
-            stream.response_code_details = details
-            stream.reset_stream()
-            return
         status = 504 if attempts is None else attempts.timeout_status
         self._reply(status, "upstream request timeout" if status == 504 else "", details)
 
@@ -294,7 +286,7 @@ class RouterReplies(RouterContext):
         """An attempt ends before its response does; `status` is what the client is told, if that is still possible."""
         if self.stream.is_health_check:
             return
-        if not self.response_started and not self.informed:
+        if not self.response_started:
             self.charge(status, upstream.host if upstream.met_host else None)
         elif is_grpc(self.request_headers.get(b"content-type")):
             # Whether it is a success was to be in its trailers.

@@ -7,12 +7,14 @@ admin; then clusters find their first hosts; then listeners accept.
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .. import logger
 from ..access_log.file import AccessLogManager
+from ..config.extension import find_extension
 from ..config.fields import Unsupported, declared_in, described, honours, notes, require_supported
 from ..config.loader import LoadedConfig
 from ..config.runtime import Loader
@@ -67,6 +69,7 @@ honours(
     "stats_config",
     "stats_flush_interval",
     "stats_flush_on_admin",
+    "stats_sinks",
     "typed_dns_resolver_config",
     "dns_resolution_config",
     "use_tcp_for_dns_lookups",
@@ -85,6 +88,7 @@ honours("envoy.config.trace.v3.Tracing", "http")
 declared_in("minienvoy.tracing.connection_manager_tracing", "envoy.config.trace.v3.Tracing.Http")
 honours("envoy.config.bootstrap.v3.Bootstrap.StaticResources", "listeners", "clusters", "secrets")
 honours("envoy.config.bootstrap.v3.Bootstrap.DynamicResources", "cds_config", "lds_config")
+declared_in("minienvoy.server.stat_sinks", "envoy.config.metrics.v3.StatsSink")
 declared_in("minienvoy.discovery.subscription", "envoy.config.core.v3.ConfigSource")
 declared_in("minienvoy.router.rds", "envoy.extensions.filters.network.http_connection_manager.v3.Rds")
 declared_in(
@@ -150,6 +154,7 @@ class Server(ServerContext):
         dispatcher: Dispatcher,
         *,
         explanations: ExplanationLog | None = None,
+        spans: deque[Any] | None = None,
         bind: bool = True,
     ) -> None:
         """Compile everything; addresses are bound unless `bind` is False.
@@ -163,6 +168,7 @@ class Server(ServerContext):
         self.dispatcher = dispatcher
         self.random = RandomGenerator(options.seed)
         self.explanations = explanations
+        self.spans = spans
         self.http1_codec = options.http1_codec
         self.http2_codec = options.http2_codec
         self.start_monotonic = dispatcher.monotonic_time()
@@ -214,6 +220,9 @@ class Server(ServerContext):
             bootstrap.layered_runtime if bootstrap.HasField("layered_runtime") else None, self.service_cluster
         )
         if bootstrap.tracing.HasField("http"):
+            from ..tracing.tracer_manager import TRACERS
+
+            find_extension(TRACERS, bootstrap.tracing.http, "tracing.http")
             self.default_tracing = bootstrap.tracing.http
         self.file_watcher = FileWatcher(self.dispatcher)
         self.file_context = FileContext(
@@ -307,6 +316,10 @@ class Server(ServerContext):
                     self.stats.scope(""),
                     self.node,
                 )
+            if bootstrap.stats_sinks:
+                from .stat_sinks import create_stat_sinks
+
+                self.stats_flusher.sinks = create_stat_sinks(bootstrap, self)
         except BaseException:
             self.listener_manager.stop()
             if self.admin_listener is not None:
@@ -409,13 +422,13 @@ class Server(ServerContext):
                 self.admin_listener.remove()
             if self.tracers is not None:
                 self.tracers.close()
+            self.stats_flusher.stop()
             for cluster in self.cluster_manager.clusters().values():
                 for host in cluster.hosts():
                     close_pools(host)
             self.cluster_manager.stop()
             if self._overload_manager is not None:
                 self._overload_manager.stop()
-            self.stats_flusher.stop()
             self.file_watcher.stop()
             self.dns_resolvers.close()
         finally:

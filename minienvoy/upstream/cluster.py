@@ -133,8 +133,7 @@ class Cluster:
         siblings: all clusters, itself included.
         drop_overload: which requests are dropped before a host is chosen; None if none are.
         route_policies: what it says over the routes to it, or None.
-        alt_stat_name: what logs and statistics call it; empty if that is its name.
-        has_say: there is one of these three.
+        has_say: there is one of these two, or another name for statistics.
         overload: what the overload manager has decided; None if there is none.
         orca_load_report: takes what a host tells of its load (host, report); None if nobody wants to know.
     """
@@ -144,7 +143,6 @@ class Cluster:
         "_override_host_status",
         "_preconnect_metadata",
         "added_via_api",
-        "alt_stat_name",
         "code_stats",
         "config",
         "connect_timeout",
@@ -259,8 +257,8 @@ class Cluster:
         if config.track_cluster_stats.per_endpoint_stats:
             report_endpoints(self.priority_set, scope, self.observability_name)
         self.drop_overload = self.load_assignment.drop_overload(context.random.stream(f"cluster.{self.name}.drop"))
-        self.alt_stat_name: str = config.alt_stat_name
-        self.has_say = any((self.drop_overload is not None, self.route_policies is not None, self.alt_stat_name))
+        renamed = self.observability_name != self.name
+        self.has_say = self.drop_overload is not None or self.route_policies is not None or renamed
         self.updates = UpdateMerger(
             self.priority_set,
             self.dispatcher,

@@ -80,7 +80,7 @@ def codec_maker(config: Any, context: FactoryContext) -> Callable[[ConnectionMan
         assert isinstance(manager, Http2ConnectionManager)
         manager.become()
         make_http2 = http2_server_codec(server.http2_codec, server.byte_meters)
-        codec = make_http2(manager.connection, manager, http2_settings, http2_stats[0], server.dispatcher.post)
+        codec = make_http2(manager.connection, manager, http2_settings, http2_stats[0], server.dispatcher.write_soon)
         codec.flush_timeout = flush_timeout
         if manager.config.overload is not None:
             codec.scaled = manager.config.overload.scaled

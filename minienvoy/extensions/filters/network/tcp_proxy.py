@@ -137,9 +137,9 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
             self._stats.downstream_cx_rx_bytes_total += self.connection.bytes_kept_back
         if self._upstream is not None:
             self._upstream.on_downstream_closed(event)
+        self._tell_of_connection()
+        self._stream_info.request_complete_time = self.connection.dispatcher.monotonic_time()
         if self._config.access_logs:
-            self._tell_of_connection()
-            self._stream_info.request_complete_time = self.connection.dispatcher.monotonic_time()
             # The listener's log comes first.
             self.connection.dispatcher.post(self._log_end)
         self._upstream = None
@@ -172,7 +172,8 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
             return
         stats = cluster.stats.traffic
         self._stream_info.upstream_cluster_name = cluster.name
-        self._stream_info.upstream_cluster_alt_stat_name = cluster.alt_stat_name
+        if cluster.observability_name != cluster.name:
+            self._stream_info.upstream_cluster_alt_stat_name = cluster.observability_name
         self._stream_info.cluster_metadata = cluster.metadata
         if not self._attempts:
             self.explain.decided("cluster", cluster.name, "tcp_proxy")
