@@ -199,8 +199,8 @@ class StreamInfo:
     response_code_details: str | None = None
     connection_termination_details: str | None = None
     response_flags: int = 0
-    early_response_flags: int = 0
-    """Those that were set before others, where that is not the order of their names: Envoy prints them as set."""
+    later_response_flags: tuple[int, ...] = ()
+    """Those that were set after the first one, in that order: Envoy prints them so."""
     bytes_received: int = 0
     """Body bytes from downstream (for TCP: all bytes)."""
     bytes_sent: int = 0
@@ -305,7 +305,17 @@ class StreamInfo:
         return self._filter_state
 
     def set_response_flag(self, flag: int) -> None:
-        self.response_flags |= flag
+        before = self.response_flags
+        if before and flag & ~before:
+            self.later_response_flags += (flag & ~before,)
+        self.response_flags = before | flag
+
+    def response_flags_in_order(self) -> tuple[int, ...]:
+        """In the order in which they were set."""
+        first = self.response_flags
+        for flag in self.later_response_flags:
+            first &= ~flag
+        return (first, *self.later_response_flags) if first else ()
 
     def has_response_flag(self, flag: int) -> bool:
         return bool(self.response_flags & flag)

@@ -45,10 +45,9 @@ _LONG_FLAGS: Final = _FlagTexts(1)
 
 
 def _flags_text(info: StreamInfo, texts: _FlagTexts) -> str:
-    flags, early = info.response_flags, info.early_response_flags
-    if not early or early == flags:
-        return texts[flags]
-    return f"{texts[early]},{texts[flags & ~early]}"
+    if not info.later_response_flags:
+        return texts[info.response_flags]
+    return ",".join(texts[flag] for flag in info.response_flags_in_order())
 
 
 def _without_blanks(text: str) -> str | None:

@@ -63,6 +63,8 @@ class SecretManager:
         self._static: dict[tuple[str, str], SecretProvider] = {}
         for secret in secrets:
             kind = secret.WhichOneof("type")
+            if kind is None:
+                raise ConfigError("Secret type not implemented", "static_resources.secrets")
             if (kind, secret.name) in self._static:
                 raise ConfigError(f"Duplicate static {kind} secret name {secret.name}", "static_resources.secrets")
             self._static[kind, secret.name] = SecretProvider(secret.name, secret)

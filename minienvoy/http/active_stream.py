@@ -59,8 +59,6 @@ _CLASSES: Final = (
     "downstream_rq_4xx",
     "downstream_rq_5xx",
 )
-DIRECT_RESPONSE: Final = "direct_response"
-"""The details of what a route answers by itself: it has seen to the headers."""
 _PASS_THROUGH: Final = ServerHeaderTransformation.PASS_THROUGH
 _XFP: Final = KIND[b"x-forwarded-proto"]
 _HTTP: Final = b"http"
@@ -256,7 +254,7 @@ class ActiveStream(UpgradableStream):
             return
         self.config.stats.downstream_rq_rx_reset += 1
         self._lost = True
-        self.response_flags |= self.manager.reset_flag
+        self.set_response_flag(self.manager.reset_flag)
         if self.response_code_details is None or not self.local_complete:
             self.response_code_details = details or self.manager.close_details
         self._end()
@@ -428,15 +426,15 @@ class ActiveStream(UpgradableStream):
             self._traced = request.has(b"x-envoy-force-trace")
         headers = ResponseHeaderMap(status)
         route = self._route
-        if route is not None and route.changes_response and details != DIRECT_RESPONSE:
-            # What it says of responses holds for failures, too.
+        if route is not None and route.changes_response and route.direct_response is None:
+            # What it says of responses holds for failures, too, if it leads anywhere.
             self.describe()
             route.finalize_response_headers(headers, self, request)
         if modify_headers is not None:
             modify_headers(headers)
         raw = prepare_local_reply(self, headers, body.encode() if isinstance(body, str) else body, details, grpc_status)
         headers_only = not headers.body_follows
-        self.response_flags |= self.flag_after_reply
+        self.set_response_flag(self.flag_after_reply)
         self.encode_headers(headers, headers_only, details)
         if not headers_only and not self.ended:
             self.encode_data(raw, True)

@@ -110,6 +110,8 @@ def prepare_local_reply(
     if speaks_grpc is None:
         speaks_grpc = request is not None and is_grpc(request.get(b"content-type"))
     if speaks_grpc:
+        # Filters see what it would have been.
+        stream.response_code = headers.status
         if content_type[1] == JSON:
             raw = raw.removesuffix(b"\n")
         make_grpc_reply(headers, b"" if is_head else raw, details, grpc_status)

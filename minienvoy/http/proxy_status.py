@@ -70,8 +70,8 @@ class ProxyStatus:
             if not self.remove_connection_termination_details and stream.connection_termination_details:
                 details.append(stream.connection_termination_details)
             if not self.remove_response_flags:
-                names = enumerate(ResponseFlag.NAMES)
-                details.append(",".join(short for bit, (short, _) in names if flags & (1 << bit)))
+                names = (ResponseFlag.NAMES[flag.bit_length() - 1][0] for flag in stream.response_flags_in_order())
+                details.append(",".join(names))
             joined = "; ".join(details).replace("\\", "\\\\").replace('"', '\\"')
             value += f'; details="{joined}"'
         append(headers, b"proxy-status", value.encode("latin-1", "replace"), b", ")

@@ -77,7 +77,7 @@ class StreamTimers(LoggedStream):
     def on_idle_timeout(self) -> None:
         """Nothing has moved for `stream_idle_timeout` (or the route's)."""
         self.config.stats.downstream_rq_idle_timeout += 1
-        self.response_flags |= ResponseFlag.STREAM_IDLE_TIMEOUT
+        self.set_response_flag(ResponseFlag.STREAM_IDLE_TIMEOUT)
         self._explain_timeout("stream_idle_timeout")
         self._time_out("stream timeout", "stream_idle_timeout", 504 if self.remote_complete else 408)
 

@@ -50,6 +50,10 @@ class ConnectionEvent(Enum):
     CONNECTED = 3
 
 
+MAX_LEFT_UNREAD = 1 << 20
+"""Bytes of a peer that are thrown away while its connection closes."""
+
+
 class ConnectionCloseType(Enum):
     FLUSH_WRITE = 1
     """Send what was written, then FIN."""
@@ -131,7 +135,7 @@ class Connection(asyncio.Protocol):
     _write_half_closed: bool = False
     _read_half_closed: bool = False
     _end_stream_pending: bool = False
-    _left_unread: bool = False
+    _left_unread: int = 0
     _paused: bool = False
     _held: bytes = b""
     _stopped_at: int | None = None
@@ -408,8 +412,10 @@ class Connection(asyncio.Protocol):
     def _leave_unread(self, data: bytes, end_stream: bool) -> None:
         """Bytes for a closing connection: Envoy leaves them in the kernel."""
         self.bytes_received -= len(data)
-        self._left_unread = True
-        self._pause()
+        self._left_unread += len(data)
+        if self._left_unread > MAX_LEFT_UNREAD:
+            # Behind this much a FIN is not seen, as it would not be behind a full window.
+            self._pause()
 
     def _pause(self) -> None:
         self._paused = True

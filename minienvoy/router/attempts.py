@@ -215,14 +215,19 @@ class Attempts:
         if router.explain is not NO_EXPLANATION:
             silence = f"{upstream.host}: silent for {self.per_try_idle_timeout:g} s"
             router.explain.decided("timeout", "per_try_idle_timeout", silence)
+        if self.hedges:
+            if not router.response_started:
+                self._hedge(upstream)
+            return
         router.cluster.stats.traffic.upstream_rq_per_try_idle_timeout += 1
         self._end_attempt(upstream, "upstream_per_try_idle_timeout")
 
     def _end_attempt(self, upstream: UpstreamRequest, details: str) -> None:
         router = self._router
-        upstream.host.stats.rq_timeout += 1
+        if upstream.met_host:
+            upstream.host.stats.rq_timeout += 1
         upstream.reset()
-        if upstream.host.outlier is not None:
+        if upstream.met_host and upstream.host.outlier is not None:
             upstream.host.outlier.put_timeout()
         if self.retries_reset(upstream, StreamResetReason.LOCAL_RESET, timeout=True):
             return
@@ -365,8 +370,7 @@ class Attempts:
             flag = ResponseFlag.UPSTREAM_RETRY_LIMIT_EXCEEDED
             if status is RetryStatus.NO_OVERFLOW:
                 flag = ResponseFlag.UPSTREAM_OVERFLOW
-            router.stream.response_flags |= flag
-            router.stream.early_response_flags = router.stream.response_flags
+            router.stream.set_response_flag(flag)
         if router.explain is NO_EXPLANATION or not state.rule:
             return
         if status is RetryStatus.YES:

@@ -78,10 +78,14 @@ class FilterConfigs:
         return self._levels.get(name, ())
 
 
-def most_specific_config(callbacks: StreamFilterCallbacks, filter_name: str) -> Any:
-    """What the route of this stream tells a filter, or None (`Http::Utility::resolveMostSpecificPerFilterConfig`)."""
+def most_specific_config(callbacks: StreamFilterCallbacks, filter_name: str, kind: type = object) -> Any:
+    """What the route of this stream tells a filter, or None (`Http::Utility::resolveMostSpecificPerFilterConfig`).
+
+    What is not of the `kind` that the filter takes is another filter's, whatever its name: Envoy does without it, too.
+    """
     route = callbacks.route()
-    return None if route is None else route.per_filter_config(filter_name)
+    found = None if route is None else route.per_filter_config(filter_name)
+    return found if isinstance(found, kind) else None
 
 
 def all_configs(callbacks: StreamFilterCallbacks, filter_name: str) -> tuple[Any, ...]:

@@ -15,6 +15,7 @@ from ..upstream.host import Host
 if TYPE_CHECKING:
     from ..http.codec import Metadata
     from ..http.header_map import HeaderMap
+    from .attempts import Attempts
     from .router import Router
 
 
@@ -22,15 +23,17 @@ class HostWait:
     """Attributes:
     cancel: stops looking; it is called if the request ends first.
     host: nobody; what is counted of it is lost.
+    attempts: what the router has made of the request's wishes; there is nothing to be tried yet.
     """
 
-    __slots__ = ("_router", "cancel", "done", "host", "pending")
+    __slots__ = ("_router", "attempts", "cancel", "done", "host", "pending")
 
     def __init__(self, router: Router) -> None:
         self._router = router
         self.cancel: Callable[[], None] | None = None
         self.host = Host(Address(""))
         self.pending = None
+        self.attempts: Attempts | None = None
         self.done = False
 
     def encode_data(self, data: bytes, end_stream: bool) -> bool:
@@ -57,9 +60,10 @@ class HostWait:
         self.done = True
         self.cancel = None
         router.upstream = None
+        router.attempts = self.attempts
         if details:
             router.no_healthy_upstream(details, waited=True)
             return
-        # The request begins anew, with what has come of it; it is the same one.
+        # The request begins anew, with what has come of it; it is the same one, and has its final form.
         router.config.stats.rq_total -= 1
         router.decode_headers(router.request_headers, router.request_complete)

@@ -34,7 +34,7 @@ _STOP: Final = FilterHeadersStatus.STOP_ITERATION
 _NO_BUFFER: Final = FilterDataStatus.STOP_ITERATION_NO_BUFFER
 
 _INTERNAL: Final = KIND[b"x-envoy-internal"]
-_TIMEOUT_HEADER: Final = KIND[b"x-envoy-upstream-rq-timeout-ms"]
+_TIMEOUT_HEADER: Final = KIND[b"x-envoy-upstream-rq-timeout-ms"] | KIND[b"x-envoy-upstream-rq-per-try-timeout-ms"]
 _EXPECTED_TIMEOUT: Final = KIND[b"x-envoy-expected-rq-timeout-ms"]
 _ALT_STAT_NAME: Final = KIND[b"x-envoy-upstream-alt-stat-name"]
 _CANARY: Final = KIND[b"x-envoy-upstream-canary"]
@@ -65,7 +65,7 @@ class Router(RouterReplies):
         route: RouteEntry | None = stream._route if stream._route_known else stream.route()  # type: ignore[assignment]
         if route is None:
             stats.no_route += 1
-            stream.response_flags |= ResponseFlag.NO_ROUTE_FOUND
+            stream.set_response_flag(ResponseFlag.NO_ROUTE_FOUND)
             stream.send_local_reply(404, "", "route_not_found")
             return _STOP
         self.route_entry = route
@@ -79,7 +79,7 @@ class Router(RouterReplies):
             stats.no_cluster += 1
             if explain is not NO_EXPLANATION:
                 explain.decided("cluster", None, "cluster_not_found")
-            stream.response_flags |= ResponseFlag.NO_CLUSTER_FOUND
+            stream.set_response_flag(ResponseFlag.NO_CLUSTER_FOUND)
             stream.send_local_reply(route.cluster_not_found_status, "", "cluster_not_found")
             return _STOP
         self.cluster = cluster
@@ -100,6 +100,28 @@ class Router(RouterReplies):
             if self.drops_overload(cluster):
                 return _STOP
             route = self.take_policies(cluster, route)
+        attempts = self.attempts
+        if not self.finalized:
+            if not route.tries_once or (seen > ORDINARY and seen & CONTROL):
+                attempts = self.attempts = Attempts(self, route.attempts, headers)
+            seen = headers.seen
+            if (
+                seen & _EXPECTED_TIMEOUT
+                or (seen > ORDINARY and seen & _TIMEOUT_HEADER)
+                or not route.plain_timeout
+                or config.suppress_envoy_headers
+            ):
+                final_timeout(self, headers)
+            else:
+                headers.entries.append(route.timeout_header)
+                headers.seen = seen | _EXPECTED_TIMEOUT
+            if attempts is not None and attempts.settings.count_in_request:
+                attempts.mark_request(headers)
+            if route.rewrites or route.request_parsers:
+                stream.describe()
+                stream.cluster_metadata = cluster.metadata
+                stream.attempt_count = stream.attempt_count or 1
+                route.finalize_request_headers(headers, stream, not config.suppress_envoy_headers)
         if stream.upstream_override_host is None:
             host = cluster.load_balancer.choose_host(self)
         else:
@@ -110,32 +132,9 @@ class Router(RouterReplies):
             return _STOP
         if config.overload is not None and self.sheds(config.overload):
             return _STOP
-        attempts: Attempts | None = None
-        if not route.tries_once or (seen > ORDINARY and seen & CONTROL):
-            attempts = self.attempts = Attempts(self, route.attempts, headers)
-        seen = headers.seen
-        if (
-            seen & _EXPECTED_TIMEOUT
-            or (seen > ORDINARY and seen & _TIMEOUT_HEADER)
-            or not route.plain_timeout
-            or config.suppress_envoy_headers
-        ):
-            final_timeout(self, headers)
-        else:
-            headers.entries.append(route.timeout_header)
-            headers.seen = seen | _EXPECTED_TIMEOUT
-        if attempts is not None and attempts.settings.count_in_request:
-            attempts.mark_request(headers)
-        if route.rewrites or route.request_parsers:
-            stream.describe()
-            stream.cluster_metadata = cluster.metadata
-            stream.attempt_count = stream.attempt_count or 1
-            route.finalize_request_headers(headers, stream, not config.suppress_envoy_headers)
-            if route.takes_scheme_of_upstream:
-                socket = (host.cluster or cluster).transport_socket_of(host)
-                headers.scheme = b"https" if socket is not None and socket.secure else b"http"
-        if route.copies_request:
-            self._copy_request(route, headers, end_stream)
+        if route.takes_scheme_of_upstream:
+            socket = (host.cluster or cluster).transport_socket_of(host)
+            headers.scheme = b"https" if socket is not None and socket.secure else b"http"
         stream.upstream_host = host
         stream.watermark_callbacks = self._on_downstream_watermark
         make_upstream_request = config.make_upstream_request
@@ -145,6 +144,7 @@ class Router(RouterReplies):
         if attempts is not None:
             attempts.take_policy(headers)
             attempts.live.append(upstream)
+        original = headers.copy() if route.copies_request else None
         if route.connect_config is not None and headers.method in route.connect_config.methods:
             pending = self._new_tunnel(route.connect_config, upstream)
         else:
@@ -162,6 +162,8 @@ class Router(RouterReplies):
         if pending is not None:
             upstream.pending = pending
             stream.upstream_request_create_time = stream.dispatcher.monotonic_time()
+        if original is not None and not stream.is_local_reply:
+            self._copy_request(route, original, end_stream)
         if end_stream:
             if self.upstream is not None:
                 # The time that the upstream may take counts from here; if it has its request, that was sent just now.
@@ -300,8 +302,10 @@ class Router(RouterReplies):
 
     def on_upstream_1xx_headers(self, upstream: UpstreamRequest, headers: ResponseHeaderMap) -> None:
         """With them the response has begun: no other attempt will have one."""
-        if self.cluster is not None:
+        if self.config.dynamic_stats:
             self.cluster.code_stats.charge_response(headers.status, self.internal)
+            self.canary = upstream.host.canary or headers.get(b"x-envoy-upstream-canary") == b"true"
+            self.charge_others(headers.status, upstream.host)
         self.response_started = True
         if self.attempts is not None:
             self.attempts.settle_on(upstream)
@@ -433,6 +437,8 @@ class Router(RouterReplies):
             self.no_healthy_upstream(found)
             return True
         wait.cancel = found
+        wait.attempts, self.attempts = self.attempts, None
+        self.finalized = True
         self.upstream = wait  # type: ignore[assignment]
         return True
 

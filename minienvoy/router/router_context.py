@@ -33,6 +33,7 @@ class RouterContext(StreamDecoderFilter):
     attempts: if there may be more than one, or one that somebody is told of; else None.
     buffered: what has come of the body and has to be kept; `buffered_size` bytes.
     canary: the response is a canary's.
+    finalized: the request is as its upstream will see it, and waits for a host.
     internal: the request comes from inside, so it says itself.
     metadata: of the request, that came before there was an attempt; None if there was none.
     response_started: headers of the response have been handed on, be it those of an interim one.
@@ -51,6 +52,7 @@ class RouterContext(StreamDecoderFilter):
         "cluster",
         "config",
         "explain",
+        "finalized",
         "host_selection_retries",
         "internal",
         "metadata",
@@ -71,7 +73,7 @@ class RouterContext(StreamDecoderFilter):
     def __init__(self, config: RouterConfig) -> None:
         self.config = config
         self.request_complete = self.response_started = self.internal = self._reading_stopped = False
-        self.canary = False
+        self.canary = self.finalized = False
         self.request_trailers: HeaderMap | None = None
         self.upstream: UpstreamRequest | None = None
         self.metadata: list[Metadata] | None = None

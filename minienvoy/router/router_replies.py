@@ -56,7 +56,7 @@ class RouterReplies(RouterContext):
         if failed is None:
             return False
         name, value = (part.decode("latin-1") for part in failed)
-        self.stream.response_flags |= ResponseFlag.INVALID_ENVOY_REQUEST_HEADERS
+        self.stream.set_response_flag(ResponseFlag.INVALID_ENVOY_REQUEST_HEADERS)
         words = f"invalid header '{name}' with value '{value}'"
         self.stream.send_local_reply(400, words, f"request_headers_failed_strict_check{{{name}}}")
         return True
@@ -78,7 +78,9 @@ class RouterReplies(RouterContext):
         stream = self.stream
         if self.explain is not NO_EXPLANATION:
             self.explain.decided("local_reply", 503, f"drop_overload {drop.category}")
-        stream.response_flags |= ResponseFlag.UNCONDITIONAL_DROP_OVERLOAD if drop.always else ResponseFlag.DROP_OVERLOAD
+        stream.set_response_flag(
+            ResponseFlag.UNCONDITIONAL_DROP_OVERLOAD if drop.always else ResponseFlag.DROP_OVERLOAD
+        )
         self.charge(503, None)
         words = "unconditional drop overload" if drop.always else "drop overload"
         mark = entry(b"x-envoy-" + words.replace(" ", "-").encode(), b"true")
@@ -123,7 +125,7 @@ class RouterReplies(RouterContext):
         stream, cluster = self.stream, self.cluster
         stream.cluster_metadata = cluster.metadata
         stream.attempt_count = stream.attempt_count or 1
-        stream.response_flags |= ResponseFlag.NO_HEALTHY_UPSTREAM
+        stream.set_response_flag(ResponseFlag.NO_HEALTHY_UPSTREAM)
         override = stream.upstream_override_host
         status = override.status if override is not None and override.strict else 503
         if not stream.is_health_check:
@@ -160,7 +162,7 @@ class RouterReplies(RouterContext):
             if attempts.may_do_better():
                 return
         stream.response_timeout_callback = None
-        stream.response_flags |= RESET_FLAGS[reason]
+        stream.set_response_flag(RESET_FLAGS[reason])
         when = "after" if self.response_started else "before"
         overloaded = reason is _OVERFLOW and not self.config.suppress_envoy_headers
         again = "retried and the latest " if attempts is not None and attempts.is_retry else ""
@@ -191,10 +193,13 @@ class RouterReplies(RouterContext):
             for each in self.tally:
                 each.stats.upstream_rq_timeout += 1
             if upstream is not None:
-                upstream.host.stats.rq_timeout += 1
+                outlier = None
+                if upstream.met_host:
+                    upstream.host.stats.rq_timeout += 1
+                    outlier = upstream.host.outlier
                 if not upstream.headers_received:
-                    if upstream.host.outlier is not None and (attempts is None or not attempts.was_slow(upstream)):
-                        upstream.host.outlier.put_timeout()
+                    if outlier is not None and (attempts is None or not attempts.was_slow(upstream)):
+                        outlier.put_timeout()
                     self.charge_abort(upstream, 504 if attempts is None else attempts.timeout_status)
                 upstream.reset()
         self.upstream = None
@@ -205,7 +210,7 @@ class RouterReplies(RouterContext):
     def on_request_refused(self, problem: str) -> None:
         """A format, or the configuration, has made something of a header that is none."""
         self.upstream = None
-        self.stream.response_flags |= ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR
+        self.stream.set_response_flag(ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR)
         self._reply(
             503, problem.encode("latin-1"), f"filter_removed_required_request_headers{{{problem.replace(' ', '_')}}}"
         )
@@ -227,13 +232,13 @@ class RouterReplies(RouterContext):
         self.upstream = None
         if self.explain is not NO_EXPLANATION:
             self.explain.decided("timeout", "upstream max_stream_duration", "upstream_max_stream_duration_reached")
-        stream.response_flags |= ResponseFlag.UPSTREAM_MAX_STREAM_DURATION_REACHED
+        stream.set_response_flag(ResponseFlag.UPSTREAM_MAX_STREAM_DURATION_REACHED)
         self._reply(504, "upstream max stream duration reached", "upstream_max_stream_duration_reached")
 
     def time_out(self, details: str) -> None:
         """Tell the client that it takes too long."""
         stream, attempts = self.stream, self.attempts
-        stream.response_flags |= ResponseFlag.UPSTREAM_REQUEST_TIMEOUT
+        stream.set_response_flag(ResponseFlag.UPSTREAM_REQUEST_TIMEOUT)
         status = 504 if attempts is None else attempts.timeout_status
         self._reply(status, "upstream request timeout" if status == 504 else "", details)
 
@@ -259,6 +264,8 @@ class RouterReplies(RouterContext):
         """Count it also for virtual clusters and the like, for canaries and between zones."""
         for each in self.tally:
             each.charge_response(status, self.internal)
+            if self.canary and isinstance(each, AltStatName):
+                each.codes.charge_category("canary", status)
         if self.canary:
             self.cluster.code_stats.charge_category("canary", status)
         if self.config.zone and host is not None and host.locality.zone:
@@ -280,7 +287,7 @@ class RouterReplies(RouterContext):
         if self.stream.is_health_check:
             return
         if not self.response_started:
-            self.charge(status, upstream.host)
+            self.charge(status, upstream.host if upstream.met_host else None)
         elif is_grpc(self.request_headers.get(b"content-type")):
             # Whether it is a success was to be in its trailers.
             upstream.host.stats.rq_error += 1

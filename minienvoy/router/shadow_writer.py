@@ -14,13 +14,12 @@ from ..config.fields import honours
 from ..config.runtime import RuntimeFractionalPercent
 from ..errors import ConfigError
 from ..http.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
-from ..upstream.async_client import AsyncStream
+from ..upstream.async_client import AsyncStream, StreamOptions
 from .header_parser import HeaderParser
 
 if TYPE_CHECKING:
     from ..http.filter_manager import FilterManager
     from ..upstream.cluster import Cluster
-    from ..upstream.http_conn_pool import MakeCodec
     from .route_entry import CommonVirtualHost
     from .router_config import RouterConfig
 
@@ -152,14 +151,13 @@ def start_shadows(
         if cluster is None:
             continue
         made = policy.shadow_headers(headers, stream)
-        span = stream.active_span
-        if span is None:
-            shadow = ShadowRequest(cluster, config.make_codec, policy.local_address, stream, timeout, limit)
+        if stream.active_span is None:
+            shadow = ShadowRequest(cluster, config, policy.local_address, stream, timeout, limit)
             shadow.start(made, end_stream)
         else:
             from .traced_shadow import TracedShadowRequest
 
-            traced = TracedShadowRequest(cluster, config.make_codec, policy.local_address, stream, timeout, limit)
+            traced = TracedShadowRequest(cluster, config, policy.local_address, stream, timeout, limit)
             traced.start_traced(made, end_stream, policy.sampled)
             shadow = traced
         if not end_stream and not shadow.done:
@@ -176,11 +174,13 @@ class ShadowRequest:
     __slots__ = ("_complete", "_paused", "_stream", "_upstream")
 
     def __init__(
-        self, cluster: Cluster, make_codec: MakeCodec, address: bytes, stream: FilterManager, timeout: float, limit: int
+        self, cluster: Cluster, config: RouterConfig, address: bytes, stream: FilterManager, timeout: float, limit: int
     ) -> None:
+        """A shadow is sent by the rules of the router whose request it shadows."""
         self._stream = stream
         self._complete = self._paused = False
-        self._upstream = AsyncStream(cluster, make_codec, self, timeout, address, limit)
+        options = StreamOptions(send_timeout=not config.suppress_envoy_headers, counts=config.dynamic_stats)
+        self._upstream = AsyncStream(cluster, config.make_codec, self, timeout, address, limit, options)
         self._upstream.above_watermark = self._on_watermark
 
     @property

@@ -14,7 +14,7 @@ from .shadow_writer import ShadowRequest
 if TYPE_CHECKING:
     from ..http.filter_manager import FilterManager
     from ..upstream.cluster import Cluster
-    from ..upstream.http_conn_pool import MakeCodec
+    from .router_config import RouterConfig
 
 
 class TracedShadowRequest(ShadowRequest):
@@ -25,9 +25,9 @@ class TracedShadowRequest(ShadowRequest):
     __slots__ = ("_answer", "_cluster", "span")
 
     def __init__(
-        self, cluster: Cluster, make_codec: MakeCodec, address: bytes, stream: FilterManager, timeout: float, limit: int
+        self, cluster: Cluster, config: RouterConfig, address: bytes, stream: FilterManager, timeout: float, limit: int
     ) -> None:
-        super().__init__(cluster, make_codec, address, stream, timeout, limit)
+        super().__init__(cluster, config, address, stream, timeout, limit)
         self._cluster = cluster
         self._answer: ResponseHeaderMap | None = None
         self.span: HttpCallSpan | None = None

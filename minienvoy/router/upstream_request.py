@@ -62,6 +62,7 @@ class UpstreamRequest:
         "done",
         "headers_received",
         "host",
+        "met_host",
         "metadata",
         "pending",
         "timers",
@@ -79,7 +80,7 @@ class UpstreamRequest:
         self._downstream_full = int(router.stream.downstream_connection.above_high_watermark)
         self._upstream_full = 0
         self.timers: AttemptTimers | None = None
-        self.headers_received = False
+        self.headers_received = self.met_host = False
         self.done = self._interim_seen = self._reads_again_unseen = False
 
     # -- from the pool
@@ -87,6 +88,7 @@ class UpstreamRequest:
     def on_pool_ready(self, client: CodecClient) -> None:
         router = self._router
         self.pending = None
+        self.met_host = True
         self._client = client
         if self.host.outlier is not None:
             self.host.outlier.put_connected()
@@ -140,6 +142,7 @@ class UpstreamRequest:
 
     def on_pool_failure(self, reason: PoolFailureReason, details: str, host: Host | None) -> None:
         self.pending = None
+        self.met_host = host is not None
         stream = self._router.stream
         stream.upstream_host = host
         stream.attempt_count = stream.attempt_count or 1

@@ -64,9 +64,10 @@ class RequestCounters:
 class AltStatName:
     """What `x-envoy-upstream-alt-stat-name` of a request asks for: its cluster's counters once more, by that name."""
 
-    __slots__ = ("charge_response", "charge_timing", "stats")
+    __slots__ = ("charge_response", "charge_timing", "codes", "stats")
 
     def __init__(self, codes: CodeStats) -> None:
+        self.codes = codes
         self.stats = VirtualClusterStats()
         self.charge_response = codes.charge_response
         self.charge_timing = codes.charge_timing

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
 
 from ..config.extension import create_extensions
@@ -360,11 +361,23 @@ def _keepalive(keepalive: Any) -> tuple[SocketOption, ...]:
     )
 
 
+def _check_ipv4_compat(address: Address, path: str) -> None:
+    """Only what listens everywhere, or on an address that stands for one of IPv4, has IPv4 connections to take."""
+    host = ip_address(address.host)
+    if host.version == 6 and (not int(host) or host.ipv4_mapped is not None):
+        return
+    allowed = "Only IPv6 address '::' or valid IPv4-mapped IPv6 address can set ipv4_compat"
+    raise ConfigError(f"{allowed}: {address.text}", path)
+
+
 def _one_address(
     address: Any, path: str, options: tuple[SocketOption, ...], shared: dict[str, Any]
 ) -> ListenSocketSettings:
+    resolved = resolve_proto_address(address, path)
+    if address.socket_address.ipv4_compat:
+        _check_ipv4_compat(resolved, path)
     return ListenSocketSettings(
-        resolve_proto_address(address, path),
+        resolved,
         ipv4_compat=address.socket_address.ipv4_compat,
         mode=address.pipe.mode,
         options=options,

@@ -71,7 +71,7 @@ def parse_stats_params(
     buckets = query.get("histogram_buckets", "")
     if buckets not in BUCKET_MODES:
         raise StatsParamsError(
-            "usage: /stats?histogram_buckets=(cumulative|disjoint|detailed|summary|prometheusnative)"
+            "usage: /stats?histogram_buckets=(cumulative|disjoint|detailed|summary|prometheusnative)\n"
         )
     stats_type = query.get("type", "") or "All"
     if stats_type not in TYPES:

@@ -89,12 +89,16 @@ class StreamOptions:
     """Attributes:
     send_xff: `x-forwarded-for` tells of this machine.
     send_internal: `x-envoy-internal` is said.
+    send_timeout: `x-envoy-expected-rq-timeout-ms` tells how long the answer may take.
+    counts: the response is counted by its status (`dynamic_stats`).
     retries: makes what decides whether an attempt is repeated; None: there is one attempt. A request whose body
         is larger than the cluster's buffer limit is not repeated.
     """
 
     send_xff: bool = True
     send_internal: bool = True
+    send_timeout: bool = True
+    counts: bool = True
     retries: Callable[[Cluster, RequestHeaderMap], Retries] | None = None
 
 
@@ -332,6 +336,7 @@ class AsyncStream:
 
     def decode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
         """Not the answer yet."""
+        self._charge(headers.status)
 
     def decode_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None:
         status = headers.status
@@ -387,11 +392,11 @@ class AsyncStream:
             before = headers.get(b"x-forwarded-for")
             address = self._local_address
             headers.set(b"x-forwarded-for", b"%b,%b" % (before, address) if before else address)
-        if timeout:
+        if timeout and self._options.send_timeout:
             headers.set(b"x-envoy-expected-rq-timeout-ms", b"%d" % round(timeout * 1000))
 
     def _charge(self, status: int) -> None:
-        if self.whole and self._cluster is not None:
+        if self.whole and self._options.counts and self._cluster is not None:
             self._cluster.code_stats.charge_response(status, self._options.send_internal)
 
     def _on_too_much_waiting(self) -> None:

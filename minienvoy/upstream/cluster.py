@@ -182,6 +182,9 @@ class Cluster:
         "wants_proxy_header",
     )
 
+    resolves_names = False
+    """Whether its hosts come from the answers of name servers."""
+
     def __init__(self, config: Any, context: ClusterContext) -> None:
         self.config = config
         self.name: str = config.name

@@ -132,6 +132,8 @@ class HttpConnPool:
                 host_stats.rq_active += 1
                 client.busy = True
                 client.requests += 1
+                if self._max_requests is not None and client.requests >= self._max_requests:
+                    stats.upstream_cx_max_requests += 1
                 callbacks.on_pool_ready(client)
             else:
                 self._idle.append(client)
@@ -146,7 +148,9 @@ class HttpConnPool:
         if not resources.pending_requests.can_create:
             stats.upstream_rq_pending_overflow += 1
             callbacks.on_pool_failure(PoolFailureReason.OVERFLOW, "", None)
-            self._retire_if_idle()
+            if not isinstance(self._key, int):
+                # It may never be wanted again; a plain one stays, as in Envoy.
+                self._retire_if_idle()
             return None
         pending = PendingStream(self, callbacks)
         self._pending.append(pending)
@@ -249,7 +253,6 @@ class HttpConnPool:
                     self.stats.upstream_cx_destroy_remote_with_active_rq += 1
             client.close()
         elif self._max_requests is not None and client.requests >= self._max_requests:
-            self.stats.upstream_cx_max_requests += 1
             client.close()
         elif self._pending:
             self._give_work(client)
@@ -275,6 +278,7 @@ class HttpConnPool:
         self.host.stats.cx_active -= 1
         resources.connections.current -= 1
         stats.upstream_cx_destroy += 1
+        stats.upstream_cx_length_ms.record(int((self._dispatcher.monotonic_time() - client.start) * 1000))
         if remote and not ends_here(client):
             stats.upstream_cx_destroy_remote += 1
         else:
@@ -299,7 +303,6 @@ class HttpConnPool:
         client.ready = False
         self._end_streams(client, remote)
         stats.upstream_rq_per_cx.record(client.requests)
-        stats.upstream_cx_length_ms.record(int((self._dispatcher.monotonic_time() - client.start) * 1000))
         self._connect_for_pending()
         self._retire_if_idle()
 

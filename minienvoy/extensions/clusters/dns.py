@@ -151,6 +151,7 @@ class DnsCluster(Cluster):
 
     __slots__ = ("_on_initialized", "_own_resolver", "_wait", "failure_back_off", "resolver", "settings", "targets")
 
+    resolves_names = True
     empty_is_an_answer = True
     """Whether a name that has no address loses its hosts; otherwise that is a failure."""
 

@@ -330,7 +330,7 @@ class ClientConnection(Http1Connection):
         if seen & (BOTH_LENGTHS | _CLOSING):
             headers = HeaderMap(entries, seen)
             if seen & BOTH_LENGTHS:
-                length, chunked = self._framing(headers)
+                length, chunked = self._framing(headers, status == 304)
                 if seen & BOTH_LENGTHS == BOTH_LENGTHS:
                     count = -1
                 if status < 200 or status == 204:

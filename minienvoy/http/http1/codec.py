@@ -153,10 +153,10 @@ class Http1Connection:
                 return kept
         return entries
 
-    def _framing(self, headers: HeaderMap) -> tuple[int, bool]:
+    def _framing(self, headers: HeaderMap, bodiless: bool = False) -> tuple[int, bool]:
         """(length or -1, whether it is chunked), RFC 9112 6.3, as strictly as Envoy.
 
-        Two ways to tell a length are an attempt at smuggling.
+        Two ways to tell a length are an attempt at smuggling. What is `bodiless` may say anything of its length.
         """
         lengths: list[bytes] = []
         codings: list[bytes] = []
@@ -167,6 +167,8 @@ class Http1Connection:
                 codings.append(item[1])
         if len(lengths) > 1:
             raise CodecProtocolError(CODEC_ERROR)
+        if not codings and bodiless:
+            return 0, False
         if not codings:
             return (content_length(lengths[0]) if lengths else -1), False
         chunked = b",".join([coding for coding in codings if coding]).lower() == b"chunked"

@@ -86,8 +86,11 @@ class ServerConnection(Http1Connection):
         self.last_response = False
         """The response under way is the last one: no request is read after it. Its owner says so."""
         self._head = b""
-        self._unflushed = 0
+        self._unflushed = self._answered = 0
         """Responses that have been written since bytes came: none of them has left yet."""
+        self._follows = False
+        """What waits has come in one piece with the request under way. Envoy goes on with it in the same breath as its
+        response is written, which is then the first that has not left."""
         self._callbacks = callbacks
         self._new_stream: Callable[[ResponseEncoder], RequestDecoder] = callbacks.new_stream
         self.http_10 = False
@@ -101,7 +104,8 @@ class ServerConnection(Http1Connection):
 
     def dispatch(self, data: bytes) -> None:
         self._dispatching = True
-        self._unflushed = 0
+        self._unflushed, self._answered = self._answered, 0
+        waited = self._state == WAIT
         try:
             while data:
                 state = self._state
@@ -129,6 +133,8 @@ class ServerConnection(Http1Connection):
                     return
                 elif state == WAIT:
                     self._buffer += data
+                    if not waited:
+                        self._follows = True
                     if not self._reading_stopped:
                         self._reading_stopped = True
                         self._connection.read_disable(True)
@@ -246,7 +252,8 @@ class ServerConnection(Http1Connection):
 
     def _parse_leniently(self, start_line: bytes, entries: list[Entry]) -> _Request:
         method, target, version = parse_request_line(start_line, self._settings.allow_custom_methods)
-        http_11 = version == b"1.1"
+        # A target that ends like that is all there is; Envoy takes it for a version, too.
+        http_11 = version == b"1.1" or (version is None and target.endswith(b"HTTP/1.1"))
         self.http_10 = not http_11 and self._settings.accept_http_10
         return self._examine(method, target, entries, http_11)
 
@@ -442,6 +449,7 @@ class ServerConnection(Http1Connection):
         if self._state == WAIT and not self.last_response:
             self._state = HEAD
             if self._reading_stopped or (self._buffer and not self._dispatching):
+                self._answered, self._follows = int(self._follows), False
                 self._connection.dispatcher.post(self._read_on)
         else:
             # Answered before the request was complete, or for the last time: what still comes is not looked at.

@@ -100,7 +100,7 @@ class Http2ActiveStream(ActiveStream):
             self._lose(ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR, details)
 
     def _lose(self, flag: int, details: str) -> None:
-        self.response_flags |= flag
+        self.set_response_flag(flag)
         if details:
             self.response_code_details = details
         self.config.stats.downstream_rq_rx_reset += 1

@@ -213,5 +213,10 @@ def _load_assignment(cluster: Any) -> Any:
             # HEALTHY, DEGRADED, UNHEALTHY of envoy.config.core.v3.HealthStatus
             added.health_status = 1 if host.healthy else 5 if host.degraded else 2
             added.load_balancing_weight.value = host.weight
+            if host.metadata or cluster.resolves_names:
+                # Envoy has one for each host of a name, even without anything in it.
+                added.metadata.SetInParent()
+            for namespace, values in host.metadata.items():
+                added.metadata.filter_metadata[namespace].update(values)
         assignment.policy.overprovisioning_factor.value = int(host_set.overprovisioning_factor)
     return assignment

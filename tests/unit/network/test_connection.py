@@ -11,6 +11,7 @@ from minienvoy.event.simulated import SimulatedDispatcher
 from minienvoy.event.write_queue import MOST_BYTES, MOST_CHUNKS, MOST_WAITING, WriteQueue
 from minienvoy.network.address import Address
 from minienvoy.network.connection import (
+    MAX_LEFT_UNREAD,
     Connection,
     ConnectionCallbacks,
     ConnectionCloseType,
@@ -386,10 +387,27 @@ def test_bytes_that_nobody_reads_make_the_local_close_a_reset() -> None:
     b = Bench().start()
     b.connection.close(ConnectionCloseType.FLUSH_WRITE_AND_DELAY)
     b.connection.data_received(b"more")
-    assert b.calls == ["pause"]
+    assert b.connection.bytes_received == 0
     b.dispatcher.advance(1)
     assert b.calls == ["linger 0", "abort"]
     assert b.heard == ["LOCAL_CLOSE"]
+
+
+def test_a_peer_that_leaves_behind_unread_bytes_is_noticed() -> None:
+    b = Bench().start()
+    b.connection.close(ConnectionCloseType.FLUSH_WRITE_AND_DELAY)
+    b.connection.data_received(b"more")
+    b.connection.eof_received()
+    assert b.heard == ["REMOTE_CLOSE"]
+
+
+def test_not_all_that_a_peer_sends_to_a_closing_connection_is_read() -> None:
+    b = Bench().start()
+    b.connection.close(ConnectionCloseType.FLUSH_WRITE_AND_DELAY)
+    b.connection.data_received(bytes(MAX_LEFT_UNREAD))
+    assert b.calls == []
+    b.connection.data_received(b"x")
+    assert b.calls == ["pause"]
 
 
 def test_held_bytes_make_the_local_close_a_reset() -> None:

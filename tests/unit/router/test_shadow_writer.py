@@ -31,7 +31,7 @@ def test_the_port_of_a_shadow_stays_at_the_end(host: bytes, shadow: bytes) -> No
 def test_a_shadow_is_marked_as_one_and_its_answer_is_dropped(bench: MakeBench) -> None:
     b = bench(shadowed())
     client = b.client().send(GET)
-    shadow, upstream = b.upstreams
+    upstream, shadow = b.upstreams
     text = shadow.received()
     assert b"host: a.com-shadow\r\n" in text
     assert b"x-envoy-internal: true\r\nx-forwarded-for: 192.0.2.2\r\n" in text
@@ -46,7 +46,7 @@ def test_a_shadow_is_marked_as_one_and_its_answer_is_dropped(bench: MakeBench) -
 def test_a_shadow_gets_the_body_as_it_comes(bench: MakeBench) -> None:
     b = bench(shadowed())
     client = b.client().send(POST, b"ab")
-    shadow, upstream = b.upstreams
+    upstream, shadow = b.upstreams
     assert shadow.received().endswith(b"\r\n\r\nab")
     client.send(b"cd")
     assert shadow.received().endswith(b"cd")
@@ -58,17 +58,17 @@ def test_a_shadow_gets_the_body_as_it_comes(bench: MakeBench) -> None:
 def test_a_body_waits_for_the_connection_of_the_shadow(bench: MakeBench) -> None:
     b = bench(shadowed(), accepts=False)
     b.client().send(POST, b"abcd")
-    b.upstreams[0].accept()
-    assert b.upstreams[0].received().endswith(b"\r\n\r\nabcd")
+    b.upstreams[-1].accept()
+    assert b.upstreams[-1].received().endswith(b"\r\n\r\nabcd")
 
 
 def test_a_shadow_with_too_much_to_wait_for_makes_the_client_wait(bench: MakeBench) -> None:
     b = bench(shadowed(), accepts=False, buffer_limit=100)
     client = b.client().send(b"POST / HTTP/1.1\r\nhost: a.com\r\ncontent-length: 300\r\n\r\n", b"x" * 101)
-    b.upstreams[-1].accept()  # the request's own: the shadow was first
+    b.upstreams[0].accept()  # the request's own: the shadow is the second
     assert b.stat("http.downstream_flow_control_paused_reading_total") == 1
     assert b.stat("http.downstream_flow_control_resumed_reading_total") == 0
-    b.upstreams[0].accept()
+    b.upstreams[-1].accept()
     assert b.stat("http.downstream_flow_control_resumed_reading_total") == 1
     client.send(b"x" * 199)
     assert all(each.received().endswith(b"x" * 300) for each in b.upstreams)
@@ -77,15 +77,15 @@ def test_a_shadow_with_too_much_to_wait_for_makes_the_client_wait(bench: MakeBen
 def test_a_shadow_that_fails_while_the_client_waits_lets_it_go_on(bench: MakeBench) -> None:
     b = bench(shadowed(), accepts=False, buffer_limit=100)
     b.client().send(b"POST / HTTP/1.1\r\nhost: a.com\r\ncontent-length: 300\r\n\r\n", b"x" * 101)
-    b.upstreams[-1].accept()
-    b.upstreams[0].refuse()
+    b.upstreams[0].accept()
+    b.upstreams[-1].refuse()
     assert b.stat("http.downstream_flow_control_resumed_reading_total") == 1
 
 
 def test_a_shadow_that_fails_disturbs_nothing(bench: MakeBench) -> None:
     b = bench(shadowed())
     client = b.client().send(GET)
-    shadow, upstream = b.upstreams
+    upstream, shadow = b.upstreams
     shadow.reset()
     upstream.send(OK)
     assert client.received().startswith(b"HTTP/1.1 200 OK\r\n")
@@ -101,7 +101,7 @@ def test_a_shadow_of_a_request_that_breaks_off_breaks_off(bench: MakeBench) -> N
 def test_a_shadow_outlives_a_request_that_is_complete(bench: MakeBench) -> None:
     b = bench(shadowed())
     b.client().send(GET)
-    shadow, upstream = b.upstreams
+    upstream, shadow = b.upstreams
     upstream.send(OK)
     assert b.stat("cluster.upstream_rq_active") == 1
     shadow.send(OK)
@@ -111,7 +111,7 @@ def test_a_shadow_outlives_a_request_that_is_complete(bench: MakeBench) -> None:
 def test_a_shadow_has_the_timeout_of_its_route(bench: MakeBench) -> None:
     b = bench(shadowed(timeout="3s"))
     b.client().send(GET)
-    shadow, upstream = b.upstreams
+    upstream, shadow = b.upstreams
     upstream.send(OK)
     b.advance(3.1)
     assert shadow.closed

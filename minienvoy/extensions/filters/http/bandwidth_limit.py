@@ -168,7 +168,7 @@ class BandwidthLimiter(StreamFilter):
 
     def decode_headers(self, headers: RequestHeaderMap, end_stream: bool) -> FilterHeadersStatus:
         callbacks = self.decoder_callbacks
-        own = most_specific_config(callbacks, self._name)
+        own = most_specific_config(callbacks, self._name, BandwidthLimitConfig)
         if own is not None:
             self._config = own
         if self._config.limits(REQUEST):

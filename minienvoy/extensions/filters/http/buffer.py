@@ -43,7 +43,7 @@ class BufferFilter(StreamDecoderFilter):
     def decode_headers(self, headers: RequestHeaderMap, end_stream: bool) -> FilterHeadersStatus:
         if end_stream:
             return FilterHeadersStatus.CONTINUE
-        own = most_specific_config(self.decoder_callbacks, self._name)
+        own = most_specific_config(self.decoder_callbacks, self._name, int)
         if own is not None:
             self._limit = own
         if self._limit == DISABLED:

@@ -48,7 +48,8 @@ class CorsFilter(StreamFilter):
         route = callbacks.route()
         if route is None or route.direct_response is not None:
             return FilterHeadersStatus.CONTINUE
-        self._policies = policies = route.per_filter_configs(self._name)[::-1] or route.cors_policies
+        own = tuple(each for each in route.per_filter_configs(self._name)[::-1] if isinstance(each, CorsPolicy))
+        self._policies = policies = own or route.cors_policies
         if not policies:
             return FilterHeadersStatus.CONTINUE
         first = policies[0]

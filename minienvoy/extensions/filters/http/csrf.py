@@ -89,7 +89,7 @@ class CsrfFilter(StreamDecoderFilter):
     def decode_headers(self, headers: RequestHeaderMap, end_stream: bool) -> FilterHeadersStatus:
         if headers.method not in _CHANGES:
             return FilterHeadersStatus.CONTINUE
-        policy: CsrfPolicy = most_specific_config(self.decoder_callbacks, self._name) or self._policy
+        policy: CsrfPolicy = most_specific_config(self.decoder_callbacks, self._name, CsrfPolicy) or self._policy
         enabled = policy.enabled()
         if not enabled and not policy.shadow_enabled():
             return FilterHeadersStatus.CONTINUE

@@ -154,7 +154,7 @@ class FaultFilter(StreamFilter):
     # -- the request
 
     def decode_headers(self, headers: RequestHeaderMap, end_stream: bool) -> FilterHeadersStatus:
-        own = most_specific_config(self.decoder_callbacks, self.config.name)
+        own = most_specific_config(self.decoder_callbacks, self.config.name, FaultSettings)
         if own is not None:
             self.settings = own
         if not self._concerns(headers):
@@ -322,8 +322,7 @@ class FaultFilter(StreamFilter):
     def _mark(self, flag: int) -> None:
         info = self.decoder_callbacks.stream_info
         info.set_response_flag(flag)
-        if self.settings.metadata:
-            info.dynamic_metadata.setdefault(NAME, {}).update(self.settings.metadata)
+        info.dynamic_metadata.setdefault(NAME, {}).update(self.settings.metadata)
 
 
 @HTTP_FILTERS.register(NAME, CONFIG_TYPE)

@@ -23,6 +23,7 @@ from ....http.filter import (
     StreamFilter,
     StreamFilterCallbacks,
 )
+from ....http.grpc import is_grpc
 from ....http.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
 from ....http.query_parameters import QueryParameters, parse_query, replace_query
 from ....router.filter_config import ROUTE_FILTER_CONFIGS, all_configs
@@ -135,8 +136,12 @@ class HeaderMutationFilter(StreamFilter):
         return self._levels
 
     def decode_headers(self, headers: RequestHeaderMap, end_stream: bool) -> FilterHeadersStatus:
+        stream = self.decoder_callbacks.stream_info
+        if stream.client_speaks_grpc is None:
+            # What the type becomes is nothing to the client.
+            stream.client_speaks_grpc = is_grpc(headers.get(b"content-type"))
         for each in self._all(self.decoder_callbacks):
-            each.mutate_request(headers, self.decoder_callbacks.stream_info)
+            each.mutate_request(headers, stream)
         return FilterHeadersStatus.CONTINUE
 
     def decode_trailers(self, trailers: HeaderMap) -> FilterTrailersStatus:

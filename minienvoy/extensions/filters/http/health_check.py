@@ -223,7 +223,7 @@ class HealthCheckFilter(StreamFilter):
             stats.ok += 1
         else:
             stats.failed += 1
-            callbacks.stream_info.response_flags |= ResponseFlag.FAILED_LOCAL_HEALTH_CHECK
+            callbacks.stream_info.set_response_flag(ResponseFlag.FAILED_LOCAL_HEALTH_CHECK)
 
         def modify(headers: ResponseHeaderMap) -> None:
             if degraded:

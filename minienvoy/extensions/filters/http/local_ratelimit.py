@@ -178,7 +178,7 @@ class LocalRateLimitFilter(StreamFilter):
 
     def decode_headers(self, headers: RequestHeaderMap, end_stream: bool) -> FilterHeadersStatus:
         callbacks = self.decoder_callbacks
-        own = most_specific_config(callbacks, self._name)
+        own = most_specific_config(callbacks, self._name, LocalRateLimitConfig)
         if own is not None:
             self.config = own
         config = self.config

@@ -65,7 +65,7 @@ class RbacFilter(StreamDecoderFilter):
 
     def decode_headers(self, headers: RequestHeaderMap, end_stream: bool) -> FilterHeadersStatus:
         callbacks = self.decoder_callbacks
-        settings: RbacSettings = most_specific_config(callbacks, self._name) or self._settings
+        settings: RbacSettings = most_specific_config(callbacks, self._name, RbacSettings) or self._settings
         if settings.engine is None and settings.shadow is None:
             return FilterHeadersStatus.CONTINUE
         stream, below = callbacks.stream_info, callbacks.downstream_connection.info

@@ -7,7 +7,6 @@ Envoy: `source/extensions/filters/network/http_connection_manager/config.cc`. Th
 from __future__ import annotations
 
 from collections.abc import Callable
-from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any, Final
 
 from ....config.api import type_of, unpack
@@ -34,6 +33,8 @@ from ....http.proxy_status import ProxyStatus
 from ....http.request_id import REQUEST_ID, RequestIdSettings, request_id_maker
 from ....http.shedding_stream import SheddingFilteredStream, SheddingStream
 from ....http.traced_stream import SheddingTracedStream, TracedStream
+from ....network.address import Address
+from ....network.cidr import CidrRange
 from ....network.filter import NETWORK_FILTERS, NetworkFilterFactory
 from ....router.config import RouteConfig
 from ....router.scoped_config import ScopedConfig
@@ -289,7 +290,7 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         use_remote_address=config.use_remote_address.value,
         skip_xff_append=config.skip_xff_append,
         xff_num_trusted_hops=config.xff_num_trusted_hops,
-        internal_address=None if internal is None else _internal_address(internal),
+        internal_address=None if internal is None else _internal_address(internal, f"{join}internal_address_config"),
         append_x_forwarded_port=config.append_x_forwarded_port,
         generate_request_id=not config.HasField("generate_request_id") or config.generate_request_id.value,
         preserve_external_request_id=config.preserve_external_request_id,
@@ -474,19 +475,29 @@ def _matching_port(config: Any, context: FactoryContext) -> int:
     return context.listener_port if config.strip_matching_host_port else 0
 
 
-_PRIVATE_NETWORKS = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.1/32", "fd00::/8", "::1/128")
+_PRIVATE_NETWORKS: Final = tuple(
+    CidrRange.parse(host, length)
+    for host, length in (
+        ("10.0.0.0", 8),
+        ("172.16.0.0", 12),
+        ("192.168.0.0", 16),
+        ("127.0.0.1", 32),
+        ("fd00::", 8),
+        ("::1", 128),
+    )
+)
 
 
-def _internal_address(config: Any) -> Callable[[str], bool]:
+def _internal_address(config: Any, path: str) -> Callable[[str], bool]:
     """Without ranges of its own, an `internal_address_config` means the private networks (RFC 1918, RFC 4193)."""
-    told = [f"{each.address_prefix}/{each.prefix_len.value}" for each in config.cidr_ranges]
-    networks = [ip_network(each, strict=False) for each in told or _PRIVATE_NETWORKS]
+    told = tuple(CidrRange.from_proto(each, f"{path}.cidr_ranges[{at}]") for at, each in enumerate(config.cidr_ranges))
+    networks = told or _PRIVATE_NETWORKS
     unix = config.unix_sockets
 
     def is_internal(host: str) -> bool:
         if not host:
             return bool(unix)
-        address = ip_address(host)
+        address = Address(host, 0)
         return any(address in network for network in networks)
 
     return is_internal

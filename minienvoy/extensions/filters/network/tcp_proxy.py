@@ -172,6 +172,8 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
             return
         stats = cluster.stats.traffic
         self._stream_info.upstream_cluster_name = cluster.name
+        if cluster.observability_name != cluster.name:
+            self._stream_info.upstream_cluster_alt_stat_name = cluster.observability_name
         self._stream_info.cluster_metadata = cluster.metadata
         if not self._attempts:
             self.explain.decided("cluster", cluster.name, "tcp_proxy")
