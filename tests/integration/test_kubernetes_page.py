@@ -125,3 +125,12 @@ async def test_its_clusters_can_be_used(root: Path, tmp_path: Path) -> None:
         process = await asyncio.create_subprocess_exec(*validate, stderr=asyncio.subprocess.PIPE)
         _, complaint = await process.communicate()
         assert process.returncode == 0, complaint.decode()
+
+
+async def test_every_promise_has_its_test(root: Path) -> None:
+    text = (root / "tests/KUBERNETES.md").read_text()
+    files = dict(re.findall(r"^\| `(\w+)` \| `(tests/.*)` \|$", text, re.MULTILINE))
+    named = re.findall(r"`(\w+)::(\w+)`", text)
+    assert len(named) > 100
+    for short, name in named:
+        assert f"def {name}(" in (root / files[short]).read_text(), f"{short}::{name}"
