@@ -14,6 +14,9 @@ ARGS ?=
 KUBECTL ?= yes
 APT := -y -q -o Acquire::Retries=0 -o Acquire::http::Timeout=20 -o DPkg::Lock::Timeout=60
 
+# What is compiled once need not be compiled by each of the many processes that tests start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help environment demo check kubectl test test-slow bench docs-map docs-supported clean
 
 help:

@@ -125,7 +125,7 @@ def _run(options: Options) -> int:
     if options.disabled_extensions:
         _disable_extensions(options.disabled_extensions)
     if options.mode == "validate":
-        from .server.server import validate
+        from .server.main_common import validate
 
         try:
             validate(options)
@@ -137,13 +137,15 @@ def _run(options: Options) -> int:
         sys.stdout.write(f"configuration '{options.config_path}' OK\n")
         return 0
 
-    from .server.server import run
+    from .server.main_common import run
 
     try:
         logger.SINK.open(options.log_path)
         return run(options)
     except MinienvoyError as error:
-        for line in f"error `{error}` initializing config '{options.config_path or options.config_yaml}'".splitlines():
+        # Not the YAML of the command line, as Envoy: there may be passwords in it.
+        given = options.config_path or ("--config-yaml" if options.config_yaml else "")
+        for line in f"error `{error}` initializing config '{given}'".splitlines():
             log.critical(line)
         log.info("exiting")
         # Once more, for whoever turned the log off or sent it to a file.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from ..errors import ConfigError
-from ..stream_info import StreamInfo, StructuredState
+from ..stream_info import FieldsState, MessageState, StreamInfo, StructuredState
 from .command import (
     LENGTH_ALLOWED,
     PARAMS_OPTIONAL,
@@ -118,8 +118,10 @@ def _filter_state_maker(state_of: Callable[[StreamInfo], dict[str, Any] | None])
         def value_of(context: FormatterContext) -> Any:
             state = state_of(context.stream_info)
             value = None if state is None else state.get(key)
+            if isinstance(value, FieldsState) and how != "FIELD":
+                return None
             if value is None or how == "TYPED":
-                return value
+                return value.message if isinstance(value, MessageState) else value
             if isinstance(value, StructuredState):
                 return None
             if how == "PLAIN":
@@ -133,7 +135,9 @@ def _filter_state_maker(state_of: Callable[[StreamInfo], dict[str, Any] | None])
 
         def text(context: FormatterContext) -> str | None:
             value = value_of(context)
-            return None if value is None else json_value(value)[:max_length]
+            state = state_of(context.stream_info)
+            in_order = state is not None and isinstance(state.get(key), MessageState)
+            return None if value is None else json_value(value, in_order=in_order)[:max_length]
 
         return Command(text, made.json)
 

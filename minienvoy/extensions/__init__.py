@@ -21,10 +21,12 @@ CATALOGUE = {
     "envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit": "filters.network.connection_limit",
     "envoy.extensions.filters.network.direct_response.v3.Config": "filters.network.direct_response",
     "envoy.extensions.filters.network.echo.v3.Echo": "filters.network.echo",
+    "envoy.extensions.filters.network.ext_authz.v3.ExtAuthz": "filters.network.ext_authz",
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager": (
         "filters.network.http_connection_manager"
     ),
     "envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit": "filters.network.local_ratelimit",
+    "envoy.extensions.filters.network.ratelimit.v3.RateLimit": "filters.network.ratelimit",
     "envoy.extensions.filters.network.rbac.v3.RBAC": "filters.network.rbac",
     "envoy.extensions.filters.network.sni_cluster.v3.SniCluster": "filters.network.sni_cluster",
     "envoy.extensions.filters.network.sni_dynamic_forward_proxy.v3.FilterConfig": (
@@ -36,17 +38,28 @@ CATALOGUE = {
     "envoy.extensions.filters.http.admission_control.v3.AdmissionControl": "filters.http.admission_control",
     "envoy.extensions.filters.http.dynamic_forward_proxy.v3.FilterConfig": "filters.http.dynamic_forward_proxy",
     "envoy.extensions.filters.http.dynamic_forward_proxy.v3.PerRouteConfig": "filters.http.dynamic_forward_proxy",
+    "envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuth": "filters.http.api_key_auth",
+    "envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuthPerRoute": "filters.http.api_key_auth",
+    "envoy.extensions.filters.http.basic_auth.v3.BasicAuth": "filters.http.basic_auth",
+    "envoy.extensions.filters.http.basic_auth.v3.BasicAuthPerRoute": "filters.http.basic_auth",
     "envoy.extensions.filters.http.bandwidth_limit.v3.BandwidthLimit": "filters.http.bandwidth_limit",
     "envoy.extensions.filters.http.buffer.v3.Buffer": "filters.http.buffer",
     "envoy.extensions.filters.http.buffer.v3.BufferPerRoute": "filters.http.buffer",
+    "envoy.extensions.filters.http.compressor.v3.Compressor": "filters.http.compressor.filter",
+    "envoy.extensions.filters.http.compressor.v3.CompressorPerRoute": "filters.http.compressor.filter",
     "envoy.extensions.filters.http.cors.v3.Cors": "filters.http.cors",
     "envoy.extensions.filters.http.cors.v3.CorsPolicy": "filters.http.cors",
     "envoy.extensions.filters.http.csrf.v3.CsrfPolicy": "filters.http.csrf",
+    "envoy.extensions.filters.http.decompressor.v3.Decompressor": "filters.http.decompressor",
+    "envoy.extensions.common.matching.v3.ExtensionWithMatcher": "filters.http.match_delegate",
+    "envoy.extensions.filters.common.matcher.action.v3.SkipFilter": "filters.http.match_delegate",
     "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation": "filters.http.header_mutation",
     "envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute": "filters.http.header_mutation",
     "envoy.extensions.filters.http.set_metadata.v3.Config": "filters.http.set_metadata",
     "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit": "filters.http.local_ratelimit",
     "envoy.extensions.filters.http.health_check.v3.HealthCheck": "filters.http.health_check",
+    "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz": "filters.http.ext_authz.filter",
+    "envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute": "filters.http.ext_authz.filter",
     "envoy.extensions.filters.http.fault.v3.HTTPFault": "filters.http.fault",
     "envoy.extensions.filters.http.stateful_session.v3.StatefulSession": "filters.http.stateful_session",
     "envoy.extensions.filters.http.stateful_session.v3.StatefulSessionPerRoute": "filters.http.stateful_session",
@@ -62,6 +75,8 @@ CATALOGUE = {
     ),
     "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig": "filters.http.grpc_stats",
     "envoy.extensions.filters.http.grpc_web.v3.GrpcWeb": "filters.http.grpc_web",
+    "envoy.extensions.filters.http.ratelimit.v3.RateLimit": "filters.http.ratelimit",
+    "envoy.extensions.filters.http.ratelimit.v3.RateLimitPerRoute": "filters.http.ratelimit",
     "envoy.extensions.filters.http.rbac.v3.RBAC": "filters.http.rbac",
     "envoy.extensions.filters.http.rbac.v3.RBACPerRoute": "filters.http.rbac",
     "envoy.extensions.filters.http.router.v3.Router": "filters.http.router",
@@ -69,6 +84,13 @@ CATALOGUE = {
     "envoy.config.rbac.v3.Action": "filters.common.rbac.engine",
     "envoy.extensions.rbac.matchers.upstream_ip_port.v3.UpstreamIpPortMatcher": "rbac.upstream_ip_port",
     "envoy.extensions.rbac.principals.mtls_authenticated.v3.Config": "rbac.mtls_authenticated",
+    # content codings
+    "envoy.extensions.compression.brotli.compressor.v3.Brotli": "compression.brotli.compressor",
+    "envoy.extensions.compression.brotli.decompressor.v3.Brotli": "compression.brotli.decompressor",
+    "envoy.extensions.compression.gzip.compressor.v3.Gzip": "compression.gzip.compressor",
+    "envoy.extensions.compression.gzip.decompressor.v3.Gzip": "compression.gzip.decompressor",
+    "envoy.extensions.compression.zstd.compressor.v3.Zstd": "compression.zstd.compressor",
+    "envoy.extensions.compression.zstd.decompressor.v3.Zstd": "compression.zstd.decompressor",
     # path matchers and rewriters of routes
     "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig": "path.uri_template",
     "envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig": "path.uri_template",
@@ -201,8 +223,25 @@ CATALOGUE = {
     "envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig": (
         "http.header_formatters.preserve_case"
     ),
+    # stat sinks
+    "envoy.config.metrics.v3.DogStatsdSink": "stat_sinks.udp_statsd",
+    "envoy.config.metrics.v3.MetricsServiceConfig": "stat_sinks.metrics_service",
+    "envoy.config.metrics.v3.StatsdSink": "stat_sinks.statsd",
+    "envoy.extensions.stat_sinks.graphite_statsd.v3.GraphiteStatsdSink": "stat_sinks.udp_statsd",
     # tracers
+    "envoy.config.trace.v3.OpenTelemetryConfig": "tracers.opentelemetry.tracer",
     "envoy.config.trace.v3.ZipkinConfig": "tracers.zipkin.tracer",
+    "envoy.extensions.tracers.opentelemetry.resource_detectors.v3.EnvironmentResourceDetectorConfig": (
+        "tracers.opentelemetry.resource"
+    ),
+    "envoy.extensions.tracers.opentelemetry.resource_detectors.v3.StaticConfigResourceDetectorConfig": (
+        "tracers.opentelemetry.resource"
+    ),
+    "envoy.extensions.tracers.opentelemetry.samplers.v3.AlwaysOnSamplerConfig": "tracers.opentelemetry.samplers",
+    "envoy.extensions.tracers.opentelemetry.samplers.v3.ParentBasedSamplerConfig": "tracers.opentelemetry.samplers",
+    "envoy.extensions.tracers.opentelemetry.samplers.v3.TraceIdRatioBasedSamplerConfig": (
+        "tracers.opentelemetry.samplers"
+    ),
     # DNS resolvers
     "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig": "network.dns_resolver.cares",
 }

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from ..explain.explanation import NO_EXPLANATION, Explanation
-from ..stream_info import AccessLogType, ConnectionInfo, ResponseFlag
-from .codec import ResponseEncoder, StreamResetReason
+from ..stream_info import AccessLogType, ConnectionInfo
+from .codec import Metadata, ResponseEncoder, StreamResetReason
 from .conn_manager_config import ServerHeaderTransformation
 from .conn_manager_utility import (
     FORWARDED_HTTP,
@@ -25,24 +25,25 @@ from .conn_manager_utility import (
     RESPONSE_HOP_BY_HOP,
     UNUSUAL,
     UNUSUAL_ORDINARY,
+    append,
     mutate_request_headers,
     mutate_response_headers,
     normalize_path,
     set_request_id,
     strip_host,
 )
+from .connect_udp import is_connect_udp, rewrite_authority
 from .filter import Route
 from .filter_manager import ModifyHeaders
-from .grpc import is_grpc, make_grpc_reply
+from .grpc import is_grpc
 from .header_map import KIND, ORDINARY, Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
-from .local_reply import JSON, TEXT
+from .local_reply import prepare_local_reply
 from .original_ip_detection import Rejection
 from .recreate_stream import recreate_stream
 from .stream_upgrade import UpgradableStream
 
 if TYPE_CHECKING:
     from ..network.address import Address
-    from .byte_meter import ByteMeter
     from .conn_manager import ConnectionManager
 
 _DATE_AND_SERVER: Final = KIND[b"date"] | KIND[b"server"]
@@ -61,12 +62,19 @@ _CLASSES: Final = (
 DIRECT_RESPONSE: Final = "direct_response"
 """The details of what a route answers by itself: it has seen to the headers."""
 _PASS_THROUGH: Final = ServerHeaderTransformation.PASS_THROUGH
+_XFP: Final = KIND[b"x-forwarded-proto"]
+_HTTP: Final = b"http"
 _SLASH: Final = ord("/")
 _HASH: Final = ord("#")
 
 
 class ActiveStream(UpgradableStream):
-    """Made by the connection manager when the first byte of a request is there."""
+    """Made by the connection manager when the first byte of a request is there.
+
+    Attributes:
+        last_activity: monotonic seconds; when something of the message moved.
+        stream_idle_timeout: seconds; 0 for none.
+    """
 
     # What every stream has, or is asked about, is in slots: they are found at once, unlike the default of a class,
     # and the dictionary that holds the rest stays below the thirty attributes that it has a compact form for.
@@ -86,6 +94,7 @@ class ActiveStream(UpgradableStream):
         "explain",
         "is_health_check",
         "is_local_reply",
+        "last_activity",
         "local_complete",
         "manager",
         "remote_complete",
@@ -93,6 +102,7 @@ class ActiveStream(UpgradableStream):
         "response_timeout_callback",
         "saw_connection_close",
         "start_monotonic",
+        "stream_idle_timeout",
         "terminal",
         "upstream_override_host",
         "watermark_callbacks",
@@ -102,6 +112,8 @@ class ActiveStream(UpgradableStream):
     """There are more filters than the terminal one; a class knows."""
     recreated: bool = False
     """It goes on with a request that another stream began (`recreate_stream`)."""
+    flag_after_reply: int = 0
+    """A response flag that is set when a local reply has been made, and which its formats do not see."""
     _lost: bool = False
     _pauses: int = 0
 
@@ -114,7 +126,8 @@ class ActiveStream(UpgradableStream):
         self.dispatcher = config.dispatcher
         self.buffer_limit = connection.buffer_limit
         monotonic_time = config.dispatcher.monotonic_time
-        self.start_monotonic = monotonic_time()
+        self.start_monotonic = self.last_activity = monotonic_time()
+        self.stream_idle_timeout = config.stream_idle_timeout
         self.ended = self.remote_complete = self.local_complete = self.is_local_reply = self.is_health_check = False
         self.response_started = self.saw_connection_close = self._upgrade = self._route_known = self._traced = False
         self._route = self.terminal = self.watermark_callbacks = self.response_timeout_callback = None
@@ -152,6 +165,9 @@ class ActiveStream(UpgradableStream):
         if headers.no_authority:
             self.send_local_reply(400, "", "missing_host_header")
             return
+        if self._upgrade and is_connect_udp(headers) and not rewrite_authority(headers):
+            self.send_local_reply(404, "The path is incorrect for CONNECT-UDP", "invalid_path")
+            return
         path = headers.path
         if not path or path[0] != _SLASH:
             if headers.method != b"CONNECT":
@@ -175,11 +191,16 @@ class ActiveStream(UpgradableStream):
             trusted = mutate_request_headers(headers, config, self.connection, self._upgrade)
             if trusted is not None and not self._trust(trusted):
                 return
+            if seen & _XFP and not headers.get(b"x-forwarded-proto"):
+                # There is no route for what has come by no protocol.
+                self._route_known = True
             seen = headers.seen
         else:
             # The usual case: nothing that must not be believed, and nobody in between.
             headers.entries.append(FORWARDED_HTTP)
             headers.seen = seen = seen | FORWARDED_HTTP[3]
+            if not headers.scheme:
+                headers.scheme = _HTTP
         if config.generate_request_id:
             if seen & _REQUEST_ID:
                 set_request_id(headers, config)
@@ -207,7 +228,7 @@ class ActiveStream(UpgradableStream):
 
     def decode_data(self, data: bytes, end_stream: bool) -> None:
         self.bytes_received += len(data)
-        self.manager.last_activity = now = self.dispatcher.monotonic_time()
+        self.last_activity = now = self.dispatcher.monotonic_time()
         if end_stream:
             self._complete_request(now)
         if not self.ended and not self.is_local_reply:
@@ -217,12 +238,17 @@ class ActiveStream(UpgradableStream):
 
     def decode_trailers(self, trailers: HeaderMap) -> None:
         self.request_trailers = trailers
-        self.manager.last_activity = now = self.dispatcher.monotonic_time()
+        self.last_activity = now = self.dispatcher.monotonic_time()
         self._complete_request(now)
         if not self.ended and not self.is_local_reply:
             self._pass_trailers(trailers)
         if self.local_complete and not self.ended:
             self._end()
+
+    def decode_metadata(self, metadata: Metadata) -> None:
+        self.last_activity = self.dispatcher.monotonic_time()
+        if not self.ended and not self.is_local_reply and self.terminal is not None:
+            self.terminal.decode_metadata(metadata)
 
     def on_reset_stream(self, reason: StreamResetReason, details: str) -> None:
         """The codec has lost the stream: the client went away."""
@@ -252,9 +278,11 @@ class ActiveStream(UpgradableStream):
     # -- the response, to the codec
 
     def encode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
-        if not self.config.proxy_100_continue or headers.status != 100:
+        if not self.config.proxy_100_continue:
             return
-        mutate_response_headers(headers, self.config, False)
+        mutate_response_headers(headers, False)
+        if self.config.via:
+            append(headers, b"via", self.config.via, b", ")
         self._encode_1xx_headers(headers)
 
     def _encode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
@@ -281,8 +309,8 @@ class ActiveStream(UpgradableStream):
             if config.server_transformation is not _PASS_THROUGH:
                 entries.append(config.server_entry)
             headers.seen = seen | _DATE_AND_SERVER
-        if (seen > ORDINARY and seen & RESPONSE_HOP_BY_HOP) or config.via:
-            mutate_response_headers(headers, config, self._upgrade)
+        if seen > ORDINARY and seen & RESPONSE_HOP_BY_HOP:
+            mutate_response_headers(headers, self._upgrade)
         if config.completes_response or self._traced:
             self._complete_headers(headers)
         if (
@@ -292,10 +320,9 @@ class ActiveStream(UpgradableStream):
             or manager.drain_announced
             or config.max_requests_per_connection
             or config.drain_state.active
+            or self.encoder.http_10
         ):
             self._decide_on_connection(headers)
-        elif self.encoder.http_10:
-            entries.append(_KEEP_ALIVE)
         status = headers.status
         self.response_code = status
         self.response_started = True
@@ -310,7 +337,7 @@ class ActiveStream(UpgradableStream):
                 listener_stats.downstream_rq_2xx += 1
             else:
                 self._charge(status)
-        manager.last_activity = self.first_downstream_tx_byte_time = now
+        self.last_activity = self.first_downstream_tx_byte_time = now
         self.response_headers = headers
         if end_stream:
             self.local_complete = True
@@ -328,7 +355,7 @@ class ActiveStream(UpgradableStream):
             return
         self.bytes_sent += len(data)
         monotonic_time = self.dispatcher.monotonic_time
-        self.manager.last_activity = now = monotonic_time()
+        self.last_activity = now = monotonic_time()
         if end_stream:
             self.local_complete = True
             self.last_downstream_tx_byte_time = now
@@ -348,7 +375,17 @@ class ActiveStream(UpgradableStream):
         if not self.ended:
             self._end()
 
+    def encode_metadata(self, metadata: Metadata) -> None:
+        if not self.ended:
+            self.last_activity = self.dispatcher.monotonic_time()
+            self.encoder.encode_metadata(metadata)
+
     # -- what filters ask
+
+    @property
+    def request_header_limits(self) -> tuple[int, int]:
+        settings = self.config.http1
+        return settings.max_headers_count, settings.max_headers_size
 
     def route(self) -> Route | None:
         if not self._route_known:
@@ -376,15 +413,19 @@ class ActiveStream(UpgradableStream):
             self.reset_stream()
             return
         self.is_local_reply = True
-        if status == 400:
+        if status == 400 and not self.config.http1.stream_error_on_invalid_http_message:
             # Something is wrong with the message itself: nothing more is believed on this connection.
-            self.manager.draining = True
+            self._end_connection()
             self.saw_connection_close = self.saw_connection_close or self.recreated
         if self.explain is not NO_EXPLANATION:
             self.explain.decided("local_reply", status, details)
-        request = self.request_headers
-        raw = original = body.encode() if isinstance(body, str) else body
         self.response_code_details = details
+        request = self.request_headers
+        if self.terminal is None and request is not None:
+            # It was refused before anybody asked for its route; without that header there is none yet.
+            if request.get(b"x-forwarded-proto"):
+                self.route()
+            self._traced = request.has(b"x-envoy-force-trace")
         headers = ResponseHeaderMap(status)
         route = self._route
         if route is not None and route.changes_response and details != DIRECT_RESPONSE:
@@ -393,33 +434,9 @@ class ActiveStream(UpgradableStream):
             route.finalize_response_headers(headers, self, request)
         if modify_headers is not None:
             modify_headers(headers)
-        content_type, own_type = TEXT, False
-        local_reply = self.config.local_reply
-        if local_reply is not None:
-            before = headers.get(b"content-type")
-            self._fill_in()
-            raw, content_type = local_reply.rewrite(request, headers, self, raw)
-            own_type = headers.get(b"content-type") != before
-        is_head = request is not None and request.method == b"HEAD"
-        speaks_grpc = self.client_speaks_grpc
-        if speaks_grpc is None:
-            speaks_grpc = request is not None and is_grpc(request.get(b"content-type"))
-        if speaks_grpc:
-            if content_type[1] == JSON:
-                raw = raw.removesuffix(b"\n")
-            make_grpc_reply(headers, b"" if is_head else raw, details, grpc_status)
-            raw = b""
-        elif raw:
-            headers.set(b"content-length", b"%d" % len(raw))
-            if not headers.has(b"content-type"):
-                headers.add_entry(content_type)
-            elif raw != original and not own_type:
-                headers.set(b"content-type", content_type[1])
-        else:
-            headers.remove(b"content-length")
-            headers.remove(b"content-type")
-        headers_only = not raw or is_head
-        headers.body_follows = not headers_only
+        raw = prepare_local_reply(self, headers, body.encode() if isinstance(body, str) else body, details, grpc_status)
+        headers_only = not headers.body_follows
+        self.response_flags |= self.flag_after_reply
         self.encode_headers(headers, headers_only, details)
         if not headers_only and not self.ended:
             self.encode_data(raw, True)
@@ -431,7 +448,7 @@ class ActiveStream(UpgradableStream):
         self.config.stats.downstream_rq_rx_reset += 1
         self._lost = True
         self.encoder.reset_stream(StreamResetReason.LOCAL_RESET)
-        self.manager.draining = True
+        self._end_connection()
         self._end()
 
     def recreate_stream(self, headers: ResponseHeaderMap, body: bytes) -> bool:
@@ -459,55 +476,6 @@ class ActiveStream(UpgradableStream):
             if self._pauses == 0:
                 stats.downstream_flow_control_resumed_reading_total += 1
         self.encoder.read_disable(pause)
-
-    def describe(self) -> None:
-        if self.request_headers is not None and not self.request_id:
-            self.request_id = (self.request_headers.get(b"x-request-id") or b"").decode("latin-1")
-        route = self._route
-        if route is not None:
-            self.route_name = route.name
-            self.virtual_host_name = route.virtual_host_name
-            self.route_metadata = route.metadata
-            self.virtual_host_metadata = route.virtual_host_metadata
-            if not self.response_flags & ResponseFlag.NO_CLUSTER_FOUND:
-                self.upstream_cluster_name = route.cluster_name or None
-        if self.upstream_host is not None and not self.attempt_count:
-            self.attempt_count = 1
-        client = self.upstream_client
-        if client is not None:
-            connection = client.connection
-            self.upstream_connection = connection.info
-            self.upstream_connection_pool_ready_time = self.first_upstream_tx_byte_time
-            self.upstream_protocol = client.codec.protocol
-            self.cluster_metadata = client.pool.cluster.metadata
-            if not self.attempted_hosts:
-                self.attempted_hosts = (client.pool.host,)
-                self.attempted_connection_ids = (connection.info.id,)
-            if self.upstream_request_create_time is None:
-                self.upstream_request_create_time = self.first_upstream_tx_byte_time
-            self.upstream_connect_start_time = connection.connect_start_time
-            self.upstream_connect_complete_time = connection.connect_complete_time
-        if self.encoder.meter is not None or self.upstream_meter is not None:
-            self._read_meters(self.encoder.meter, self.upstream_meter)
-
-    def _read_meters(self, meter: ByteMeter | None, upstream: ByteMeter | None) -> None:
-        if meter is not None:
-            self.downstream_wire_bytes_received = meter.wire_received
-            self.downstream_wire_bytes_sent = meter.wire_sent
-            self.downstream_header_bytes_received = meter.header_received
-            self.downstream_header_bytes_sent = meter.header_sent
-            self.downstream_decompressed_header_bytes_received = meter.decompressed_header_received
-            sent = meter.decompressed_header_sent
-            self.downstream_decompressed_header_bytes_sent = meter.header_sent if sent is None else sent
-        if upstream is not None:
-            self.upstream_wire_bytes_received = upstream.wire_received
-            self.upstream_wire_bytes_sent = upstream.wire_sent
-            self.upstream_header_bytes_received = upstream.header_received
-            self.upstream_header_bytes_sent = upstream.header_sent
-            self.upstream_decompressed_header_bytes_received = upstream.decompressed_header_received
-            sent = upstream.decompressed_header_sent
-            self.upstream_decompressed_header_bytes_sent = upstream.header_sent if sent is None else sent
-            self.first_upstream_rx_body_byte_time = upstream.first_body_byte_time
 
     # -- the unusual request
 
@@ -540,6 +508,7 @@ class ActiveStream(UpgradableStream):
     def _trust(self, found: Address | Rejection) -> bool:
         """What x-forwarded-for says replaces the peer, for this stream alone; False if it is a reason to refuse."""
         if isinstance(found, Rejection):
+            self.config.stats.downstream_rq_rejected_via_ip_detection += 1
             self.send_local_reply(found.status, "", found.details)
             return False
         info = self.connection
@@ -574,13 +543,13 @@ class ActiveStream(UpgradableStream):
     def _decide_on_connection(self, headers: ResponseHeaderMap) -> None:
         """Whether this response is its connection's last one, which is announced."""
         config, manager = self.config, self.manager
-        if not manager.draining:
-            if config.max_requests_per_connection and manager.requests >= config.max_requests_per_connection:
-                config.stats.downstream_cx_max_requests_reached += 1
-                self.saw_connection_close = manager.draining = True
-            elif config.drain_state.active and not manager.drain_announced and config.drain_close():
-                config.stats.downstream_cx_drain_close += 1
-                manager.start_drain_sequence()
+        if self.encoder.http_10 and not headers.has(b"content-length"):
+            # There is no other end to it.
+            self.saw_connection_close = True
+        announced = manager.draining or manager.drain_announced
+        if config.drain_state.active and not announced and config.drain_close():
+            config.stats.downstream_cx_drain_close += 1
+            manager.start_drain_sequence()
         if self.saw_connection_close and not manager.drain_announced:
             manager.draining = True
         if not self.remote_complete:
@@ -593,13 +562,19 @@ class ActiveStream(UpgradableStream):
         elif self.protocol == "HTTP/1.0":
             headers.add_entry(_KEEP_ALIVE)
 
+    def _end_connection(self) -> None:
+        """After this stream."""
+        self.manager.draining = True
+
     def _complete_headers(self, headers: ResponseHeaderMap) -> None:
-        """Tell the request id and what has gone wrong, where that is wanted."""
+        """Tell the request id, by whom it has come and what has gone wrong, where that is wanted."""
         config = self.config
         if self.request_headers is not None and (config.always_set_request_id_in_response or self._traced):
             request_id = self.request_headers.get(b"x-request-id")
             if request_id is not None:
                 headers.set(b"x-request-id", request_id)
+        if config.via:
+            append(headers, b"via", config.via, b", ")
         if config.proxy_status is not None:
             config.proxy_status.add_to(headers, self)
 
@@ -639,29 +614,3 @@ class ActiveStream(UpgradableStream):
         if config.explanations is not None:
             config.explanations.append(self.explain)
         self.manager.on_stream_ended(self, now)
-
-    def _fill_in(self) -> None:
-        """What only filters and formats of logs ask for."""
-        config = self.config
-        if self.request_headers is not None:
-            self.request_id = (self.request_headers.get(b"x-request-id") or b"").decode("latin-1")
-        self.describe()
-        self.listener_name = config.listener_name
-        self.traffic_direction = config.traffic_direction
-        self.filter_chain_name = self.downstream_connection.filter_chain_name
-
-    def _log_start(self) -> None:
-        # The line tells the route.
-        self.route()
-        self._log(AccessLogType.DOWNSTREAM_START)
-
-    def _log(self, access_log_type: str) -> None:
-        self._fill_in()
-        for log in self.config.access_logs:
-            log.log(
-                self.request_headers,
-                self.response_headers,
-                self.response_trailers,
-                self,
-                access_log_type,
-            )

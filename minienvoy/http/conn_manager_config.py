@@ -65,13 +65,14 @@ class StreamTracing(Protocol):
     """As much of `tracing.ConnectionManagerTracing` as a stream needs."""
 
     def start(self, stream: ActiveStream, headers: RequestHeaderMap) -> Any: ...
+    def refresh(self, stream: ActiveStream) -> None: ...
     def on_response(self, stream: ActiveStream, headers: ResponseHeaderMap) -> None: ...
     def finish(self, stream: ActiveStream, span: Any, now: float) -> None: ...
 
 
 @record(frozen=False)
 class ConnectionManagerConfig:
-    """Shared by every connection of a filter chain; not changed once connections use it. Times are seconds, 0 is off.
+    """Shared by every connection of a filter chain; only routes change once connections use it. Seconds; 0 is off.
 
     Attributes:
         idle_timeout: of a connection without streams.
@@ -121,7 +122,8 @@ class ConnectionManagerConfig:
     server_name: bytes = b"envoy"
     server_transformation: ServerHeaderTransformation = ServerHeaderTransformation.OVERWRITE
     via: bytes = b""
-    user_agent: bytes = b""
+    user_agent: bytes | None = None
+    """What `add_user_agent` tells, the name of this proxy's cluster, even if it has none; None without it."""
     service_node: bytes = b""
     use_remote_address: bool = False
     skip_xff_append: bool = False
@@ -171,6 +173,8 @@ class ConnectionManagerConfig:
     client_cert: ForwardedClientCert | None = None
     """What is done with `x-forwarded-client-cert`; None if it is removed."""
     connections: set[ConnectionManager] = field(default_factory=set)
+    route_user: Any = None
+    """What its subscription to routes knows it by; None if its routes do not change."""
     server_entry: tuple[bytes, bytes, bytes, int] = field(init=False)
     filtered: bool = field(init=False)
     """There are more filters than the terminal one."""
@@ -180,11 +184,10 @@ class ConnectionManagerConfig:
     rewrites_target: bool = field(init=False)
     """Whether path, host or headers are changed before a route is chosen."""
     completes_response: bool = field(init=False)
-    """Whether every response is asked if it needs an `x-request-id` or a `proxy-status`."""
+    """Whether every response is asked if it needs an `x-request-id`, a `via` or a `proxy-status`."""
 
     def __post_init__(self) -> None:
         self.server_entry = entry(b"server", self.server_name)
-        self.filtered = self.stream_class.filtered
         self.has_stream_timers = any(
             (
                 self.request_timeout,
@@ -193,19 +196,11 @@ class ConnectionManagerConfig:
                 self.access_log_flush_interval,
             )
         )
-        self.rewrites_request = bool(
-            self.use_remote_address
-            or self.internal_address is not None
-            or self.route_config.internal_only_headers
-            or self.user_agent
-            or self.via
-            or self.tls
-            or self.scheme_to_overwrite
-            or self.secure_ports
-            or self.original_ip_detections
-        )
         self.completes_response = (
-            self.always_set_request_id_in_response or self.proxy_status is not None or self.tracing is not None
+            self.always_set_request_id_in_response
+            or bool(self.via)
+            or self.proxy_status is not None
+            or self.tracing is not None
         )
         self.rewrites_target = (
             self.normalize_path
@@ -215,4 +210,23 @@ class ConnectionManagerConfig:
             or bool(self.strip_matching_host_port)
             or self.strip_trailing_host_dot
             or bool(self.early_header_mutations)
+        )
+        self.use_routes(self.route_config, self.stream_class)
+
+    def use_routes(self, route_config: RouteConfig, stream_class: type[ActiveStream]) -> None:
+        """Of streams that begin from now on; a stream under way that has its route already keeps it."""
+        self.route_config = route_config
+        self.stream_class = stream_class
+        self.filtered = stream_class.filtered
+        self.rewrites_request = bool(
+            self.use_remote_address
+            or self.internal_address is not None
+            or self.route_config.internal_only_headers
+            or self.user_agent is not None
+            or self.append_x_forwarded_port
+            or self.via
+            or self.tls
+            or self.scheme_to_overwrite
+            or self.secure_ports
+            or self.original_ip_detections
         )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..explain.explanation import Explanation
     from ..network.connection import Connection
     from ..stream_info import StreamInfo
+    from .codec import Metadata
 
 
 class FilterHeadersStatus(Enum):
@@ -165,6 +166,10 @@ class StreamDecoderFilterCallbacks(StreamFilterCallbacks, Protocol):
     def decoding_buffer(self) -> bytes:
         """What is held back of the request body."""
 
+    @property
+    def request_header_limits(self) -> tuple[int, int]:
+        """How many headers a request may have, pseudo-headers included, and how many bytes of names and values."""
+
     def set_decoder_buffer_limit(self, limit: int) -> None:
         """Hold back as many bytes of the request body, whatever the connection's limit is."""
 
@@ -217,6 +222,9 @@ class StreamDecoderFilter:
 
     def decode_trailers(self, trailers: HeaderMap) -> FilterTrailersStatus:
         return FilterTrailersStatus.CONTINUE
+
+    def decode_metadata(self, metadata: Metadata) -> None:
+        """Only the last filter of a chain is told."""
 
     def on_destroy(self) -> None:
         """The stream is over, one way or another: stop timers, cancel calls."""

@@ -242,6 +242,9 @@ class FilterIteration:
                     elif end_stream and self._buffer is None:
                         # Letting go must at least tell that the stream ends.
                         self._buffer = b""
+                    if 0 <= added_at < at:
+                        # Data waits here, and does so for the trailers that a filter before this one has added.
+                        self._run_trailers(added_at + 1)
                     return
             if states[at]:
                 self._buffer = data if self._buffer is None else self._buffer + data

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ..explain.explanation import NO_EXPLANATION, Explanation
 from ..stream_info import StreamInfo
-from .codec import ResponseEncoder
+from .codec import Metadata, ResponseEncoder
 from .filter import HttpFilter, HttpFilterFactory, Route, StreamDecoderFilter, StreamEncoderFilter
 from .header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
 
@@ -122,6 +122,10 @@ class FilterManager(StreamInfo):
     def encode_trailers(self, trailers: HeaderMap) -> None:
         raise NotImplementedError
 
+    def encode_metadata(self, metadata: Metadata) -> None:
+        """The upstream tells something beside its response."""
+        raise NotImplementedError
+
     # -- what filters may ask
 
     @property
@@ -222,6 +226,10 @@ class FilterManager(StreamInfo):
     @property
     def decoder_buffer_limit(self) -> int:
         return self.buffer_limit
+
+    @property
+    def request_header_limits(self) -> tuple[int, int]:
+        raise NotImplementedError
 
     def set_encoder_buffer_limit(self, limit: int) -> None:
         """As `set_decoder_buffer_limit`, for the response."""
@@ -342,6 +350,10 @@ class FilterCallbacks:
 
     def encoding_buffer(self) -> bytes:
         return self.stream.encoding_buffer()
+
+    @property
+    def request_header_limits(self) -> tuple[int, int]:
+        return self.stream.request_header_limits
 
     def set_decoder_buffer_limit(self, limit: int) -> None:
         self.stream.set_decoder_buffer_limit(limit)

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
+from .grpc import is_grpc, make_grpc_reply
 from .header_map import Entry, RequestHeaderMap, ResponseHeaderMap, entry
 
 if TYPE_CHECKING:
     from ..stream_info import StreamInfo
+    from .logged_stream import LoggedStream
 
 Matches = Callable[[RequestHeaderMap | None, ResponseHeaderMap, "StreamInfo"], bool]
 AddHeaders = Callable[[ResponseHeaderMap, "StreamInfo", RequestHeaderMap | None], None]
@@ -86,3 +88,40 @@ class LocalReply:
         if body_format is None:
             return body, TEXT
         return body_format.format(request, headers, stream, body), body_format.content_type
+
+
+def prepare_local_reply(
+    stream: LoggedStream, headers: ResponseHeaderMap, body: bytes, details: str, grpc_status: int | None
+) -> bytes:
+    """Finish the headers of what the proxy answers itself, as its configuration and the client want it; the body.
+
+    (`Http::Utility::prepareLocalReply`.) `headers.body_follows` tells whether it is sent: not for HEAD.
+    """
+    request, raw = stream.request_headers, body
+    content_type, own_type = TEXT, False
+    local_reply = stream.config.local_reply
+    if local_reply is not None:
+        before = headers.get(b"content-type")
+        stream.fill_in()
+        raw, content_type = local_reply.rewrite(request, headers, stream, raw)
+        own_type = headers.get(b"content-type") != before
+    is_head = request is not None and request.method == b"HEAD"
+    speaks_grpc = stream.client_speaks_grpc
+    if speaks_grpc is None:
+        speaks_grpc = request is not None and is_grpc(request.get(b"content-type"))
+    if speaks_grpc:
+        if content_type[1] == JSON:
+            raw = raw.removesuffix(b"\n")
+        make_grpc_reply(headers, b"" if is_head else raw, details, grpc_status)
+        raw = b""
+    elif raw:
+        headers.set(b"content-length", b"%d" % len(raw))
+        if not headers.has(b"content-type"):
+            headers.add_entry(content_type)
+        elif raw != body and not own_type:
+            headers.set(b"content-type", content_type[1])
+    else:
+        headers.remove(b"content-length")
+        headers.remove(b"content-type")
+    headers.body_follows = bool(raw) and not is_head
+    return raw

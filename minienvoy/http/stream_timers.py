@@ -13,20 +13,19 @@ from typing import TYPE_CHECKING
 from ..explain.explanation import NO_EXPLANATION
 from ..stream_info import AccessLogType, ResponseFlag
 from .filter import Route
-from .filter_manager import FilterManager
+from .logged_stream import LoggedStream
 
 if TYPE_CHECKING:
     from ..event.dispatcher import Timer
     from .conn_manager import ConnectionManager
-    from .conn_manager_config import ConnectionManagerConfig
 
 
-class StreamTimers(FilterManager):
+class StreamTimers(LoggedStream):
     """A stream that gives up in time. Most have no timer of their own: none is made before it is needed."""
 
-    config: ConnectionManagerConfig
     manager: ConnectionManager
     start_monotonic: float
+    stream_idle_timeout: float
     header_timer: Timer | None = None
     request_timer: Timer | None = None
     duration_timer: Timer | None = None
@@ -66,7 +65,8 @@ class StreamTimers(FilterManager):
 
     def _take_route_timeouts(self, route: Route) -> None:
         if route.idle_timeout is not None:
-            self.manager.set_stream_idle_timeout(route.idle_timeout)
+            self.stream_idle_timeout = route.idle_timeout
+            self.manager.look_for_idle_within(route.idle_timeout)
         if route.flush_timeout is not None:
             self.flush_timeout = route.flush_timeout
         if route.max_stream_duration:
@@ -109,6 +109,3 @@ class StreamTimers(FilterManager):
         for timer in (self.header_timer, self.request_timer, self.duration_timer, self.log_timer):
             if timer is not None:
                 timer.disable()
-
-    def _log(self, access_log_type: str) -> None:
-        raise NotImplementedError

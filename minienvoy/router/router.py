@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ..explain.explanation import NO_EXPLANATION
-from ..http.codec import RequestEncoder
 from ..http.filter import FilterDataStatus, FilterHeadersStatus, FilterTrailersStatus
 from ..http.grpc import grpc_to_http_status, is_grpc
 from ..http.header_map import KIND, ORDINARY, Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
@@ -17,6 +16,7 @@ from ..stream_info import ResponseFlag
 from ..upstream.http_conn_pool import http_conn_pool
 from .attempts import CONTROL, IMMEDIATE_FAIL, Attempts
 from .final_timeout import final_timeout
+from .held_tunnel import RequestSink
 from .redirect import answer_directly
 from .request_buffer import RequestBuffer
 from .router_replies import GRPC_STATUS, RouterReplies
@@ -24,6 +24,7 @@ from .shadow_writer import ShadowRequest, start_shadows
 from .upstream_request import UpstreamRequest
 
 if TYPE_CHECKING:
+    from ..http.codec import Metadata
     from ..http.filter_manager import FilterManager
     from .route_entry import RouteEntry
     from .tcp_upstream import ConnectConfig
@@ -94,6 +95,8 @@ class Router(RouterReplies):
         if config.strict_check_headers and self.fails_strict_check(headers):
             return _STOP
         if cluster.has_say:
+            if cluster.observability_name != cluster.name:
+                stream.upstream_cluster_alt_stat_name = cluster.observability_name
             if self.drops_overload(cluster):
                 return _STOP
             route = self.take_policies(cluster, route)
@@ -137,6 +140,8 @@ class Router(RouterReplies):
         stream.watermark_callbacks = self._on_downstream_watermark
         make_upstream_request = config.make_upstream_request
         upstream = self.upstream = make_upstream_request(self, host)
+        if self.metadata is not None:
+            upstream.metadata, self.metadata = self.metadata, None
         if attempts is not None:
             attempts.take_policy(headers)
             attempts.live.append(upstream)
@@ -203,6 +208,20 @@ class Router(RouterReplies):
             self._on_request_complete()
         return FilterTrailersStatus.STOP_ITERATION
 
+    def decode_metadata(self, metadata: Metadata) -> None:
+        """The attempt that is under way tells the upstream, no later one and no shadow."""
+        if self.upstream is not None:
+            self.upstream.encode_metadata(metadata)
+        elif not hasattr(self, "stream"):
+            # A filter holds the headers back.
+            self.keep_metadata(metadata)
+
+    def keep_metadata(self, metadata: Metadata) -> None:
+        """It goes with the first attempt."""
+        if self.metadata is None:
+            self.metadata = []
+        self.metadata.append(metadata)
+
     def start_attempt(self, upstream: UpstreamRequest) -> None:
         """Not the first one; that is part of `decode_headers`."""
         self.upstream = upstream
@@ -221,7 +240,7 @@ class Router(RouterReplies):
         if pending is not None:
             upstream.pending = pending
 
-    def send_buffered(self, encoder: RequestEncoder) -> None:
+    def send_buffered(self, encoder: RequestSink) -> None:
         """There is a connection now: send what had to wait."""
         waiting = self.buffered
         if self.attempts is None or not self.attempts.keeps_body:
@@ -279,9 +298,13 @@ class Router(RouterReplies):
             self.attempts.live = [upstream]
         return False
 
-    def on_upstream_1xx_headers(self, headers: ResponseHeaderMap) -> None:
+    def on_upstream_1xx_headers(self, upstream: UpstreamRequest, headers: ResponseHeaderMap) -> None:
+        """With them the response has begun: no other attempt will have one."""
         if self.cluster is not None:
             self.cluster.code_stats.charge_response(headers.status, self.internal)
+        self.response_started = True
+        if self.attempts is not None:
+            self.attempts.settle_on(upstream)
         self.stream.encode_1xx_headers(headers)
 
     def on_upstream_headers(

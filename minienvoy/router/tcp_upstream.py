@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ..config.fields import honours
 from ..errors import ConfigError
 from ..http.byte_meter import ByteMeter
-from ..http.codec import StreamResetReason
+from ..http.codec import Metadata, StreamResetReason
 from ..http.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
 from ..network.connection import ConnectionCallbacks, ConnectionCloseType, ConnectionEvent
 from ..network.filter import FilterStatus, ReadFilter
@@ -59,6 +59,10 @@ def connect_config(upgrades: Any, path: str) -> ConnectConfig | None:
     for at, each in enumerate(upgrades):
         if not each.HasField("connect_config"):
             continue
+        if each.upgrade_type.lower() == "connect-udp":
+            raise ConfigError(
+                "connect_config of CONNECT-UDP is not supported: there are no UDP upstreams", f"{path}[{at}]"
+            )
         if each.upgrade_type.lower() != "connect":
             raise ConfigError(f"Non-CONNECT upgrade type {each.upgrade_type} has ConnectConfig", f"{path}[{at}]")
         found = ConnectConfig(each.connect_config)
@@ -98,8 +102,12 @@ class TcpConnPool:
         self.upstream.on_pool_failure(reason, failure_reason, host)
 
     def on_stream_complete(self, client: TcpUpstream, now: float) -> None:
-        """The host has finished: so has the tunnel."""
-        client.close()
+        """The host has finished: so has the tunnel, and its connection ends by itself if the client has, too."""
+        if client.half_closed:
+            client.connection.released = True
+            client.abandon()
+        else:
+            client.close()
 
 
 class TcpUpstream(ReadFilter, ConnectionCallbacks):
@@ -107,15 +115,17 @@ class TcpUpstream(ReadFilter, ConnectionCallbacks):
 
     Attributes:
         watermark: who feeds the tunnel, told (True) to stop and (False) to go on.
+        half_closed: the client has said all that it will.
     """
 
     requests = 1
     protocol = None
     bytes_received_before = bytes_sent_before = 0
+    half_closed = False
 
     def __init__(self, pool: TcpConnPool, connection: ClientConnection, header: bytes) -> None:
         self.pool = pool
-        self.connection = connection
+        self.connection: ClientConnection = connection
         self.codec = self
         self.watermark: Callable[[bool], None] | None = None
         self._header = header
@@ -149,10 +159,14 @@ class TcpUpstream(ReadFilter, ConnectionCallbacks):
             self._meter.wire_sent += len(data)
             connection.write(data)
         if end_stream:
+            self.half_closed = True
             connection.write_half_close()
 
     def encode_trailers(self, trailers: HeaderMap) -> None:
         self.encode_data(b"", True)
+
+    def encode_metadata(self, metadata: Metadata) -> None:
+        """TCP has no place for it."""
 
     def abandon(self) -> UpstreamRequest | None:
         decoder, self._decoder = self._decoder, None

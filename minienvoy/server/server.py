@@ -6,19 +6,19 @@ admin; then clusters find their first hosts; then listeners accept.
 
 from __future__ import annotations
 
-import gc
 import os
-import sys
+from collections import deque
 from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .. import logger
 from ..access_log.file import AccessLogManager
-from ..config.api import type_of, unpack
+from ..config.extension import find_extension
 from ..config.fields import Unsupported, declared_in, described, honours, notes, require_supported
-from ..config.loader import LoadedConfig, load_bootstrap
+from ..config.loader import LoadedConfig
 from ..config.runtime import Loader
+from ..discovery.subscription import FileContext
 from ..errors import ConfigError
 from ..event.file_watcher import FileWatcher
 from ..event.random import RandomGenerator
@@ -30,11 +30,10 @@ from ..stats.flush import StatsFlusher
 from ..stats.store import Store
 from ..upstream.cluster import ClusterContext
 from ..upstream.cluster_manager import ClusterManager
-from .application_log import set_log_format
 from .drain_manager import DrainManager, DrainStrategy
 from .factory_context import ServerContext
-from .listener import NO_LIMIT, ConnectionLimit
-from .listener_manager import ListenerManager
+from .listener import ConnectionLimit
+from .listener_manager import ListenerManager, connection_managers
 from .local_info import locality_of, set_build_version
 from .server_stats import (
     CompilationSettingsStats,
@@ -47,12 +46,14 @@ from .server_stats import (
 from .stats_settings import compile_stats_settings
 
 if TYPE_CHECKING:
+    from ..discovery.cds_api import CdsApi
     from ..discovery.secret_manager import SecretManager
     from ..event.dispatcher import Dispatcher
     from ..explain.log import ExplanationLog
     from ..upstream.faults import Faults
     from ..upstream.outlier_event_logger import OutlierEventLogger
     from .admin.admin import Admin
+    from .lds_api import LdsApi
     from .listener import Listener
     from .options import Options
     from .overload_manager import OverloadManager
@@ -61,12 +62,14 @@ honours(
     "envoy.config.bootstrap.v3.Bootstrap",
     "admin",
     "cluster_manager",
+    "dynamic_resources",
     "layered_runtime",
     "node",
     "static_resources",
     "stats_config",
     "stats_flush_interval",
     "stats_flush_on_admin",
+    "stats_sinks",
     "typed_dns_resolver_config",
     "dns_resolution_config",
     "use_tcp_for_dns_lookups",
@@ -84,6 +87,10 @@ honours(
 honours("envoy.config.trace.v3.Tracing", "http")
 declared_in("minienvoy.tracing.connection_manager_tracing", "envoy.config.trace.v3.Tracing.Http")
 honours("envoy.config.bootstrap.v3.Bootstrap.StaticResources", "listeners", "clusters", "secrets")
+honours("envoy.config.bootstrap.v3.Bootstrap.DynamicResources", "cds_config", "lds_config")
+declared_in("minienvoy.server.stat_sinks", "envoy.config.metrics.v3.StatsSink")
+declared_in("minienvoy.discovery.subscription", "envoy.config.core.v3.ConfigSource")
+declared_in("minienvoy.router.rds", "envoy.extensions.filters.network.http_connection_manager.v3.Rds")
 declared_in(
     "minienvoy.discovery.secret_manager",
     "envoy.extensions.transport_sockets.tls.v3.Secret",
@@ -147,6 +154,7 @@ class Server(ServerContext):
         dispatcher: Dispatcher,
         *,
         explanations: ExplanationLog | None = None,
+        spans: deque[Any] | None = None,
         bind: bool = True,
     ) -> None:
         """Compile everything; addresses are bound unless `bind` is False.
@@ -160,6 +168,7 @@ class Server(ServerContext):
         self.dispatcher = dispatcher
         self.random = RandomGenerator(options.seed)
         self.explanations = explanations
+        self.spans = spans
         self.http1_codec = options.http1_codec
         self.http2_codec = options.http2_codec
         self.start_monotonic = dispatcher.monotonic_time()
@@ -170,6 +179,8 @@ class Server(ServerContext):
         self.admin_listener: Listener | None = None
         self.admin: Admin | None = None
         self._bind = bind
+        self.cds: CdsApi | None = None
+        self.lds: LdsApi | None = None
         self._faults: Faults | None = None
         self._overload_manager: OverloadManager | None = None
         self.unsupported: list[Unsupported] = self._check_supported()
@@ -209,8 +220,18 @@ class Server(ServerContext):
             bootstrap.layered_runtime if bootstrap.HasField("layered_runtime") else None, self.service_cluster
         )
         if bootstrap.tracing.HasField("http"):
+            from ..tracing.tracer_manager import TRACERS
+
+            find_extension(TRACERS, bootstrap.tracing.http, "tracing.http")
             self.default_tracing = bootstrap.tracing.http
         self.file_watcher = FileWatcher(self.dispatcher)
+        self.file_context = FileContext(
+            self.file_watcher,
+            self.dispatcher.wall_time,
+            warn=options.unsupported == "warn",
+            on_unknown_fields=self._count_unknown_fields,
+        )
+        self._init_targets = []
         self.secrets = self._secret_manager()
         _config_log.info(f"loading {len(bootstrap.static_resources.secrets)} static secret(s)")
         self.global_connections = ConnectionLimit(self.runtime)
@@ -251,7 +272,19 @@ class Server(ServerContext):
         )
         self._take_resources()
         _config_log.info(f"loading {len(self.static_clusters)} cluster(s)")
+        dynamic = bootstrap.dynamic_resources
         self.cluster_manager.load(bootstrap.static_resources.clusters)
+        if dynamic.HasField("cds_config"):
+            from ..discovery.cds_api import CdsApi
+
+            self.cds = CdsApi(
+                dynamic.cds_config,
+                "dynamic_resources.cds_config",
+                self.cluster_manager,
+                self.file_context,
+                self.stats.scope(""),
+                self.node,
+            )
         self.drain_manager = DrainManager(
             self.dispatcher,
             self.random.stream("drain"),
@@ -272,6 +305,21 @@ class Server(ServerContext):
                     _admin_log.info(f"admin address: {self.admin_listener.local_addresses[0]}")
             _config_log.info(f"loading {len(self.static_listeners)} listener(s)")
             self.listener_manager.load(bootstrap.static_resources.listeners)
+            if dynamic.HasField("lds_config"):
+                from .lds_api import LdsApi
+
+                self.lds = LdsApi(
+                    dynamic.lds_config,
+                    "dynamic_resources.lds_config",
+                    self.listener_manager,
+                    self.file_context,
+                    self.stats.scope(""),
+                    self.node,
+                )
+            if bootstrap.stats_sinks:
+                from .stat_sinks import create_stat_sinks
+
+                self.stats_flusher.sinks = create_stat_sinks(bootstrap, self)
         except BaseException:
             self.listener_manager.stop()
             if self.admin_listener is not None:
@@ -311,17 +359,27 @@ class Server(ServerContext):
         for path in self.runtime.watched:
             self.file_watcher.add_watch(path, self._reload_runtime)
         _log.info("starting main dispatch loop")
-        self.cluster_manager.start(lambda: self._start_listeners(on_ready))
+        self.cluster_manager.start(
+            lambda: self._start_listeners(on_ready), None if self.cds is None else self.cds.start
+        )
 
     def _start_listeners(self, on_ready: Callable[[], None] | None) -> None:
-        logger.get("upstream").info("cm init: all clusters initialized")
         _log.info("all clusters initialized. initializing init manager")
+        self.initialize_targets()
         self.listener_manager.start()
         self.state = "LIVE"
         self._stats.initialization_time_ms.record(int((self.dispatcher.monotonic_time() - self.start_monotonic) * 1000))
         _config_log.info("all dependencies initialized. starting workers")
         if on_ready is not None:
             on_ready()
+
+    def initialize_targets(self) -> None:
+        """Ask for listeners and routes that stand elsewhere, now that there are clusters."""
+        if self.lds is not None:
+            self.lds.start()
+        targets, self._init_targets = self._init_targets or (), None
+        for target in targets:
+            target()
 
     def take_bootstrap(self, loaded: LoadedConfig) -> None:
         """The clusters and listeners in use are those of `loaded` from now on (`bootstrap_update`)."""
@@ -338,6 +396,9 @@ class Server(ServerContext):
         self.static_listeners = [(each, now) for each in resources.listeners]
         self.scoped_routes: list[tuple[Any, float]] = []
         self.route_configs: dict[str, tuple[Any, float]] = self._find_route_configs(now)
+
+    def _count_unknown_fields(self, count: int) -> None:
+        self._stats.dynamic_unknown_fields += count
 
     def _reload_runtime(self) -> None:
         self.runtime.reload()
@@ -361,13 +422,13 @@ class Server(ServerContext):
                 self.admin_listener.remove()
             if self.tracers is not None:
                 self.tracers.close()
+            self.stats_flusher.stop()
             for cluster in self.cluster_manager.clusters().values():
                 for host in cluster.hosts():
                     close_pools(host)
             self.cluster_manager.stop()
             if self._overload_manager is not None:
                 self._overload_manager.stop()
-            self.stats_flusher.stop()
             self.file_watcher.stop()
             self.dns_resolvers.close()
         finally:
@@ -451,17 +512,11 @@ class Server(ServerContext):
         """Route configurations inside connection managers, and what chooses among several, for `/config_dump`."""
         found: dict[str, tuple[Any, float]] = {}
         for listener, _ in self.static_listeners:
-            chains = [*listener.filter_chains]
-            if listener.HasField("default_filter_chain"):
-                chains.append(listener.default_filter_chain)
-            for chain in chains:
-                for each in chain.filters:
-                    if type_of(each.typed_config).endswith(".HttpConnectionManager"):
-                        manager = unpack(each.typed_config)
-                        if manager.HasField("route_config"):
-                            found[f"{manager.route_config.name}/{len(found)}"] = (manager.route_config, now)
-                        elif manager.HasField("scoped_routes"):
-                            self.scoped_routes.append((manager.scoped_routes, now))
+            for manager in connection_managers(listener):
+                if manager.HasField("route_config"):
+                    found[f"{manager.route_config.name}/{len(found)}"] = (manager.route_config, now)
+                elif manager.HasField("scoped_routes"):
+                    self.scoped_routes.append((manager.scoped_routes, now))
         return found
 
     def _write_admin_address(self) -> None:
@@ -494,99 +549,3 @@ def resident_memory() -> int:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
         return 0
-
-
-def load(options: Options) -> LoadedConfig:
-    """Read what `-c` and `--config-yaml` name; warnings about unknown fields go to the log."""
-    loaded = load_bootstrap(
-        options.config_path or None,
-        options.config_yaml or None,
-        allow_unknown_static_fields=options.allow_unknown_static_fields,
-    )
-    for warning in loaded.warnings:
-        _config_log.warning(warning)
-    set_log_format(loaded.message, options)
-    return loaded
-
-
-def validate(options: Options) -> None:
-    """`--mode validate`: everything but taking addresses.
-
-    Raises:
-        ConfigError: the configuration can not be used.
-    """
-    import asyncio
-
-    from ..event.dispatcher import Dispatcher
-
-    async def check() -> None:
-        server = Server(options, load(options), Dispatcher(asyncio.get_running_loop()), bind=False)
-        await server.stop()
-
-    asyncio.run(check())
-
-
-def run(options: Options) -> int:
-    """Serve until told to stop; the exit code.
-
-    Raises:
-        ConfigError: the configuration can not be used.
-    """
-    import asyncio
-
-    loop_factory: Callable[[], Any] | None = None
-    if sys.platform != "win32" and sys.implementation.name == "cpython":
-        import uvloop
-
-        loop_factory = uvloop.new_event_loop
-    _keep_freed_memory()
-    with asyncio.Runner(loop_factory=loop_factory) as runner:
-        return runner.run(_serve(options))
-
-
-def _keep_freed_memory() -> None:
-    """Have the C library keep up to 10 MB that are free, where it would give back anything above a few hundred KB.
-
-    The GNU one keeps twice the size of the largest block that was mapped and freed. With its default each piece of a
-    body would be on pages that the kernel has to clear first, which takes longer than everything else about it.
-    """
-    bytearray(5 << 20)
-
-
-async def _serve(options: Options) -> int:
-    import asyncio
-
-    from ..event.dispatcher import Dispatcher
-    from ..explain.log import ExplanationLog
-    from .run_helper import RunHelper
-
-    loop = asyncio.get_running_loop()
-    _log.info(f"initializing epoch {options.restart_epoch} (base id={options.base_id}, hot restart version=disabled)")
-    server = Server(
-        options,
-        load(options),
-        Dispatcher(loop),
-        explanations=ExplanationLog() if options.explain else None,
-    )
-    if server.global_connections.configured == NO_LIMIT:
-        _log.warning(
-            "There is no configured limit to the number of allowed active downstream connections. Configure a limit in "
-            "`envoy.resource_monitors.global_downstream_max_connections` resource monitor."
-        )
-    for address in server.listener_manager.public_addresses():
-        _log.warning(f"listening on {address}, which others can reach: minienvoy is not for the production edge")
-    stopped = asyncio.Event()
-    server.on_shutdown = stopped.set
-    signals = RunHelper(loop, server.shutdown, server.access_logs.reopen)
-    try:
-        server.start(stopped.set if options.mode == "init_only" else None)
-        # What is configured stays: the collector need not look at it again and again.
-        gc.freeze()
-        gc.enable()
-        await stopped.wait()
-        _log.info("main dispatch loop exited")
-    finally:
-        await server.stop()
-        signals.close()
-    _log.info("exiting")
-    return 0

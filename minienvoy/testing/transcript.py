@@ -88,6 +88,7 @@ class FakeConnection:
 class FakeStats:
     dropped_headers_with_underscores = 0
     requests_rejected_with_underscores_in_headers = 0
+    response_flood = 0
 
 
 class _Recorder:
@@ -247,6 +248,7 @@ class Client(_Codec):
         for name, value in pairs or ():
             given.add(name, value)
         encoder = self.codec.new_stream(self.recorder)
-        encoder.encode_headers(given, body is None and end_stream)
+        # What a CONNECT opens is open as long as nobody ends it.
+        encoder.encode_headers(given, body is None and end_stream and method != "CONNECT")
         if body is not None:
             encoder.encode_data(body, end_stream)

@@ -53,8 +53,7 @@ class RetryingStream(AsyncStream):
         retries = self._retries = make(cluster, headers)
         self._headers = headers
         limits = [each for each in (self._timeout, retries.per_try_timeout) if each]
-        if limits:
-            headers.set(b"x-envoy-expected-rq-timeout-ms", b"%d" % round(min(limits) * 1000))
+        self._announce(headers, min(limits, default=0.0))
         if end_stream:
             self._on_request_complete()
         self._try()
@@ -103,6 +102,8 @@ class RetryingStream(AsyncStream):
         attempt, retries = self._attempt, self._retries
         assert attempt is not None
         if retries is not None and not attempt.no_host and retries.should_retry_headers(headers, self._try):
+            if self._cluster is not None:
+                self._cluster.code_stats.charge_category("retry", headers.status)
             self._attempt = None
             self._disarm()
             # It may have been the whole of it: then there is nothing to give up.
@@ -110,6 +111,7 @@ class RetryingStream(AsyncStream):
             return
         self._stop_retrying()
         self._responded = True
+        self._charge(headers.status)
         self._callbacks.on_headers(headers, end_stream)
 
     def on_data(self, data: bytes, end_stream: bool) -> None:
@@ -141,6 +143,7 @@ class RetryingStream(AsyncStream):
         if self.above_watermark is not None:
             attempt.above_watermark = self.above_watermark
         attempt.on_attempt_failed = self._on_attempt_failed
+        attempt.whole = False
         waiting = self._kept[:]
         attempt.send_headers(headers.copy(), self._complete and not waiting and self._trailers is None)
         for at, data in enumerate(waiting, 1):

@@ -6,9 +6,12 @@ A backend is one of:
   a message text (see `message_bytes`) or a list of actions.
 * `script: [...]` - TCP: the actions are carried out on every connection; `scripts: [[...], ...]` has one list per
   connection, the last one repeats.
+* `udp: true` - datagrams, which nobody answers. What statistics these are is compared (metrics.py); so is it for a
+  stream with `metrics: statsd`, and for gRPC with `metrics: service`.
 * `down: refused` - nothing listens; `down: silent` - the connection is never established.
 
-`tls: {...}` beside it: it speaks TLS, see tls.py.
+`tls: {...}` beside it: it speaks TLS, see tls.py. `any_order: true`: the lines of what it was sent are shown sorted,
+because Envoy takes them from a hash table.
 
 With `h2: true` (or `h2: {...}`, see `http2.Session`) a backend speaks HTTP/2. Then an answer is a list of frames (see
 `http2.py`; they are on the stream that asked) and actions (`sleep`, `close`, `reset`, `never`, `expect: n`: n requests
@@ -27,7 +30,7 @@ import asyncio
 import socket
 from typing import Any
 
-from . import http2, messages, tls
+from . import codings, http2, messages, tls
 from .wire import Wire
 
 DEFAULT_ANSWERS = ["HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"]
@@ -43,11 +46,8 @@ def message_bytes(value: Any) -> bytes:
     line one is added. A text with a carriage return is sent as it stands. A list is joined; `{repeat: [text, n]}` in it
     stands for n times the text.
     """
-    if isinstance(value, list):
-        return b"".join(
-            (part["repeat"][0] * part["repeat"][1]).encode("latin-1") if isinstance(part, dict) else _raw(part)
-            for part in value
-        )
+    if isinstance(value, (list, dict)):
+        return b"".join(_piece(part) for part in (value if isinstance(value, list) else [value]))
     content = str(value)
     if "\r" in content or "\n" not in content:
         return _raw(content)
@@ -55,8 +55,24 @@ def message_bytes(value: Any) -> bytes:
     return _raw(head.rstrip("\n").replace("\n", "\r\n") + "\r\n\r\n" + (body.removesuffix("\n") if blank else ""))
 
 
+def _piece(part: Any) -> bytes:
+    if not isinstance(part, dict):
+        return _raw(part)
+    if "repeat" in part:
+        return _raw(part["repeat"][0] * part["repeat"][1])
+    return codings.piece(part, lambda text: b"".join(map(_piece, text if isinstance(text, list) else [text])))
+
+
 def _raw(content: str) -> bytes:
     return content.encode("latin-1")
+
+
+class _Datagrams(asyncio.DatagramProtocol):
+    def __init__(self, found: list[bytes]) -> None:
+        self._found = found
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self._found.append(data)
 
 
 class Backend:
@@ -68,6 +84,8 @@ class Backend:
         self.port = 0
         self.host = spec.get("host", "127.0.0.1")
         self.wires: list[Wire] = []
+        self.datagrams: list[bytes] = []
+        self._datagram_transport: asyncio.DatagramTransport | None = None
         self.sessions: dict[Wire, http2.Session] = {}
         self._answered = 0
         self._server: asyncio.Server | None = None
@@ -75,6 +93,12 @@ class Backend:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
+        if self.spec.get("udp"):
+            self._datagram_transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+                lambda: _Datagrams(self.datagrams), (self.host, 0)
+            )
+            self.port = self._datagram_transport.get_extra_info("sockname")[1]
+            return
         down = self.spec.get("down")
         # asyncio turns Nagle's algorithm off only where the protocol is given: an answer in two writes must not wait.
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
@@ -99,6 +123,8 @@ class Backend:
         self._server = await loop.create_server(lambda: Wire(self._connected), sock=raw, ssl=context)
 
     async def stop(self) -> None:
+        if self._datagram_transport is not None:
+            self._datagram_transport.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from . import codings, spans
+
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _CHUNK_SIZE = re.compile(rb"([0-9a-fA-F]+)[^\r\n]*\r?\n")
 _LONG_RUN = re.compile(r"(.)\1{199,}", re.DOTALL)
@@ -139,10 +141,28 @@ def text(data: bytes) -> str:
 
 
 def lines(data: bytes) -> list[str]:
-    if b'"traceId"' in data or b"telemetry.sdk.name" in data:
-        # Spans are compared by what they say, see spans.py.
+    if data[:1] in b"\0\n[" and any(mark in data for mark in spans.MARKS):
+        # They are compared by what they say.
         return [text(data)]
     return [_short(text(line)) for line in data.split(b"\r\n")]
+
+
+def body_lines(data: bytes, decoder: codings.Decoder | None) -> list[str]:
+    """The lines of a body, decoded if it is coded as its headers say."""
+    shown = decoder.feed(data) if decoder is not None and data else None
+    if shown is None:
+        return lines(data)
+    before, content, behind = shown
+    return (
+        [each.decode() for each in (before,) if each]
+        + (lines(content) if content else [])
+        + ([behind.decode()] if behind else [])
+    )
+
+
+def _decoder(message: Message) -> codings.Decoder | None:
+    coding = header(message.head, b"content-encoding")
+    return codings.decoder(coding.decode("latin-1") if coding is not None else None)
 
 
 def _short(line: str) -> str:
@@ -152,12 +172,17 @@ def _short(line: str) -> str:
 def readable(message: Message) -> list[str]:
     """A message as the list of lines that goes into a golden answer."""
     shown = lines(message.head)
+    decoder = _decoder(message)
     if message.chunked:
-        shown += ["", *(lines(message.body) if message.body else []), *(["<last chunk>"] if message.complete else [])]
+        shown += [
+            "",
+            *(body_lines(message.body, decoder) if message.body else []),
+            *(["<last chunk>"] if message.complete else []),
+        ]
         if message.trailers:
             shown += lines(message.trailers)
     elif message.body:
-        shown += ["", *lines(message.body)]
+        shown += ["", *body_lines(message.body, decoder)]
     if not message.complete:
         shown.append("<cut off>")
     return shown
@@ -166,7 +191,8 @@ def readable(message: Message) -> list[str]:
 def brief(message: Message, shows: tuple[str, ...] = ()) -> str:
     """Status, location and body in one line, with the headers whose names begin so."""
     place = header(message.head, b"location")
-    parts = [str(message.status), *([f"to {text(place)}"] if place is not None else []), text(message.body)]
+    body = "\r\n".join(body_lines(message.body, _decoder(message))) if message.body else ""
+    parts = [str(message.status), *([f"to {text(place)}"] if place is not None else []), body]
     if shows:
         parts += [f"| {line}" for line in text(message.head).split("\r\n")[1:] if line.lower().startswith(shows)]
     return " ".join(part for part in parts if part)

@@ -14,14 +14,17 @@ from typing import Any
 _DATE = re.compile(r"(?<=: )(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT")
 _ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3,9}Z")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-_SERVICE_TIME = re.compile(r"(?i)^(x-envoy-upstream-service-time: |(?:\w+-)?bandwidth-[a-z-]+-ms: )\d+$")
+_SERVICE_TIME = re.compile(r"(?i)^(x-envoy-upstream-service-time: (?:\d+,)?|(?:\w+-)?bandwidth-[a-z-]+-ms: )\d+$")
+_TWICE = re.compile(r"(?<=service-time: )\d+,")
 _DEFAULT_LOG_LINE = re.compile(r'^(\[<time>\] ".*" \d+ \S+ \d+ \d+) \d+ (\d+|-)(?= ")')
 # What a log line calls `<something>_ms`, `_id` or `_port` (a whole line, or a JSON field) is a number that differs.
 _LOGGED = re.compile(r'(?m)((?:^|")\w+_(ms|ids?|port)"?[=:]"?)([0-9][0-9,]*)(?="?(?:$|[,}]))')
 _PORT_IN_HEADER = re.compile(r"(-port: <)([0-9]+)(?=>$)")
-_PORT_VALUE = re.compile(r'("port_value": ?)(\d{4,5})\b')
+_PORT_VALUE = re.compile(r'((?:"port_value"|\.port_value): ?)(\d{4,5})\b')
+_STREAM_ID = re.compile(r"^(attributes\.request\.http\.id: )\d+$")
 _BASE64 = re.compile(r"(?<![\w+/])[A-Za-z0-9+/]{20,}={0,2}(?![\w+/=])")
 _PORT_OF_NAME = re.compile(r"(?i)(?<=\b(?:svc|dns)\.test:)\d{4,5}\b")
+_FORWARDED_PORT = re.compile(r"(?i)^(x-forwarded-port: )(\d{4,5})$")
 _PROXY_LINE = re.compile(r"^(PROXY TCP[46] \S+ \S+) \d+ \d+$")
 _ADDRESS = re.compile(r"(\d+\.\d+\.\d+\.\d+|\[::1\]):(\d{4,5})\b")
 
@@ -56,13 +59,16 @@ class Normaliser:
 
     def text(self, value: str) -> str:
         value = _SERVICE_TIME.sub(r"\1<ms>", _UUID.sub("<uuid>", _ISO.sub("<time>", _DATE.sub("<date>", value))))
+        value = _TWICE.sub("<ms>,", value)
         value = _DEFAULT_LOG_LINE.sub(r"\1 <ms> <ms>", value)
         value = _BASE64.sub(self._decoded, value)
         value = _ADDRESS.sub(lambda m: f"{m[1]}:<{self._ports.get(int(m[2]), 'a port')}>", value)
         value = _PORT_OF_NAME.sub(lambda m: f"<{self._ports[int(m[0])]}>" if int(m[0]) in self._ports else m[0], value)
         value = _LOGGED.sub(self._logged, value)
         value = _PORT_IN_HEADER.sub(lambda m: f"{m[1]}{self._ports.get(int(m[2]), 'a port')}", value)
+        value = _FORWARDED_PORT.sub(lambda m: f"{m[1]}{self._ports.get(int(m[2]), m[2])}", value)
         value = _PORT_VALUE.sub(lambda m: f"{m[1]}<{self._ports.get(int(m[2]), 'a port')}>", value)
+        value = _STREAM_ID.sub(r"\1<id>", value)
         value = _PROXY_LINE.sub(r"\1 <a port> <a port>", value)
         if self._own:
             value = value.replace(self._own, "<machine>")

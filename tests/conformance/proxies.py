@@ -21,8 +21,9 @@ from minienvoy import logger
 from minienvoy.errors import ConfigError
 from minienvoy.extensions import register_catalogue
 from minienvoy.server.command_line import parse
+from minienvoy.server.main_common import load
 from minienvoy.server.options import Options
-from minienvoy.server.server import Server, load
+from minienvoy.server.server import Server
 
 from . import fork_server, messages
 from .virtual_time import VirtualDispatcher

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import deque
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -30,7 +32,7 @@ from minienvoy.network.client_connection import ClientConnection
 from minienvoy.network.connection import DEFAULT_BUFFER_LIMIT, Connection
 from minienvoy.network.drain_decision import DrainState
 from minienvoy.network.overload_state import OverloadState
-from minienvoy.server.factory_context import FactoryContext
+from minienvoy.server.factory_context import FactoryContext, ServerContext
 from minienvoy.stats.store import Store
 from minienvoy.stream_info import ConnectionInfo, StreamInfo
 from minienvoy.upstream.cluster import Cluster, ClusterContext
@@ -346,7 +348,12 @@ class Bench:
             byte_meters=False,
             times_routes=False,
             health_check_failed=False,
+            _singletons=None,
+            tracers=None,
+            default_tracing=None,
+            spans=deque(),
         )
+        server.singleton = partial(ServerContext.singleton, server)
         listener_scope = self.store.scope("listener.127.0.0.1_10000")
         factory_context = FactoryContext(
             cast(Any, server), self.store.scope(""), listener_scope, lambda: self.draining, "listener", "INBOUND", 10000
@@ -503,16 +510,21 @@ def filter_type(name: str) -> str:
         "adaptive_concurrency": "AdaptiveConcurrency",
         "admission_control": "AdmissionControl",
         "bandwidth_limit": "BandwidthLimit",
+        "basic_auth": "BasicAuth",
         "buffer": "Buffer",
         "compressor": "Compressor",
         "cors": "Cors",
+        "csrf": "CsrfPolicy",
         "decompressor": "Decompressor",
         "ext_authz": "ExtAuthz",
         "fault": "HTTPFault",
         "grpc_http1_reverse_bridge": "FilterConfig",
+        "header_mutation": "HeaderMutation",
         "health_check": "HealthCheck",
         "local_ratelimit": "LocalRateLimit",
+        "ratelimit": "RateLimit",
         "rbac": "RBAC",
+        "set_metadata": "Config",
     }
     return f"type.googleapis.com/envoy.extensions.filters.http.{name}.v3.{messages[name]}"
 

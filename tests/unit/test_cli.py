@@ -23,8 +23,8 @@ def log_as_at_the_start():
 
 @pytest.fixture
 def server(monkeypatch):
-    """`minienvoy.server.server` with what it was called with; `error` makes it fail."""
-    module = ModuleType("minienvoy.server.server")
+    """`minienvoy.server.main_common` with what it was called with; `error` makes it fail."""
+    module = ModuleType("minienvoy.server.main_common")
     module.calls = []
     module.error = None
 
@@ -39,7 +39,7 @@ def server(monkeypatch):
 
     module.run = called("run", 0)
     module.validate = called("validate", None)
-    monkeypatch.setitem(sys.modules, "minienvoy.server.server", module)
+    monkeypatch.setitem(sys.modules, "minienvoy.server.main_common", module)
     return module
 
 

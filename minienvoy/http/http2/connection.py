@@ -24,18 +24,20 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from ...errors import CodecProtocolError
 from ..codec import StreamResetReason
 from .fields import MESSAGING_RULE, MessageError
-from .flow_control import UNKNOWN
+from .flow_control import LOST, UNKNOWN
 from .frames import (
     ACK,
     CONTINUATION,
     DATA,
     END_HEADERS,
+    END_METADATA,
     END_STREAM,
     FLOW_CONTROL_ERROR,
     FRAME_SIZE_ERROR,
     HEADERS,
     MAX_FRAME,
     MAX_STREAM_ID,
+    METADATA,
     NO_ERROR,
     PADDED,
     PING,
@@ -48,6 +50,8 @@ from .frames import (
     rst_stream,
 )
 from .header_blocks import HeaderBlocks
+from .hpack import HpackError
+from .metadata import MetadataDecoder
 
 if TYPE_CHECKING:
     from ...network.connection import Connection
@@ -57,14 +61,14 @@ if TYPE_CHECKING:
     from .stream import Http2Stream
 
 _LARGE: Final = 2 * MAX_FRAME
-_LOST: Final = "codec_error:The_user_callback_function_failed"
+_FULL: Final = 9 + MAX_FRAME
 
 
 class _FramingError(CodecProtocolError):
     """What is told by GOAWAY (`farewell`)."""
 
     def __init__(self, farewell: bytes) -> None:
-        super().__init__(_LOST)
+        super().__init__(LOST)
         self.farewell = farewell
 
 
@@ -79,7 +83,8 @@ class Http2Connection(HeaderBlocks):
 
     protocol = "HTTP/2"
     extra_bytes = half_closes = False
-    _hears_of_closed_streams = True
+    on_stream_closed: Callable[[bool], None] | None = None
+    """Told when a stream is no longer among `streams`: True if both sides have come to their ends."""
 
     def __init__(
         self, connection: Connection, settings: Http2Settings, stats: Http2CodecStats, post: Callable[[Any], None]
@@ -120,6 +125,10 @@ class Http2Connection(HeaderBlocks):
         try:
             at = self._complete(begun, data) if begun else self._begin(data)
             self._buffer = data if at < 0 else self._read(data, at)
+            if self._told:
+                self.tell_again()
+            if self._resumed:
+                self.resume()
         except CodecProtocolError as error:
             # Nothing that was to answer these bytes leaves any more, as nothing has left yet.
             self._out = [self._greeting + error.farewell] if isinstance(error, _FramingError) else []
@@ -169,9 +178,14 @@ class Http2Connection(HeaderBlocks):
             elif kind == HEADERS:
                 self._on_headers(stream_id & MAX_STREAM_ID, flags, data[at + 9 : end])
             elif kind == DATA:
-                self._on_data(stream_id & MAX_STREAM_ID, flags, data[at + 9 : end])
+                if length == MAX_FRAME and not flags and size - end >= _FULL:
+                    end = self._on_data_row(stream_id & MAX_STREAM_ID, data, at)
+                else:
+                    self._on_data(stream_id & MAX_STREAM_ID, flags, data[at + 9 : end])
             elif kind <= CONTINUATION:
                 _HANDLERS[kind](self, stream_id & MAX_STREAM_ID, flags, data[at + 9 : end])
+            elif kind == METADATA:
+                self._on_metadata(stream_id & MAX_STREAM_ID, flags, data[at + 9 : end])
             at = end
             if self._over:
                 break
@@ -216,17 +230,14 @@ class Http2Connection(HeaderBlocks):
             self._blocked.pop(stream, None)
             if held := stream.forget():
                 self._consume_of_connection(held)
-        if self._hears_of_closed_streams:
-            self._on_stream_closed(stream)
+        if self.on_stream_closed is not None:
+            self.on_stream_closed(stream.local_end and stream.remote_end)
 
     # -- what the sides do
 
     def _begin(self, data: bytes) -> int:
         """Where the frames begin in `data`; -1 if that is not known yet."""
         return 0
-
-    def _on_stream_closed(self, stream: Http2Stream) -> None:
-        """A stream is no longer among `streams`."""
 
     def _on_peer_leaves(self, last_stream: int) -> None:
         """The peer takes no new streams; it has looked at none above `last_stream`."""
@@ -275,12 +286,66 @@ class Http2Connection(HeaderBlocks):
                 return
         if end_stream:
             stream.remote_end = True
-        stream.take(length)
+            if stream.local_end and stream.waiting is None:
+                self.finishing.append(stream)
+        if stream.read_disabled or not end_stream:
+            stream.take(length)
+        else:
+            # Nobody sends more on the stream: only the connection needs its window again.
+            self._consumed = consumed = self._consumed + length
+            if consumed >= self._window // 2:
+                self._consume_of_connection(0)
         decoder = stream.decoder
-        if end_stream and stream.local_end and stream.waiting is None:
-            stream.finish()
         if decoder is not None and (size or end_stream):
             decoder.decode_data(payload, end_stream)
+
+    def _on_data_row(self, stream_id: int, data: bytes, at: int) -> int:
+        """Take as one what full frames of one stream bring in a row, and where they end.
+
+        Only as many as break no rule and give the peer no window before the last one, and only of a body whose length
+        is known: where a body goes on in chunks, a chunk is what a frame was.
+        """
+        end = at + _FULL
+        stream = self.streams.get(stream_id)
+        if stream is not None and not stream.remote_end and stream.expected > 0:
+            room = min(
+                self._window - self._outstanding,
+                self._initial_window - stream.outstanding,
+                stream.expected,
+                self._window // 2 - self._consumed + MAX_FRAME - 1,
+                self._initial_window // 2 - stream.consumed + MAX_FRAME - 1,
+            )
+            most = min(len(data), at + int(room) // MAX_FRAME * _FULL) - _FULL
+            head = data[at : at + 9]
+            while end <= most and data.startswith(head, end):
+                end += _FULL
+            if stream.meter is not None:
+                stream.meter.wire_received += (end - at - 1) // _FULL * 9
+        if end == at + _FULL:
+            payload = data[at + 9 : end]
+        else:
+            view = memoryview(data)
+            payload = b"".join([view[each + 9 : each + _FULL] for each in range(at, end, _FULL)])
+        self._on_data(stream_id, 0, payload)
+        return end
+
+    def _on_metadata(self, stream_id: int, flags: int, payload: bytes) -> None:
+        stream = self.streams.get(stream_id)
+        if stream is None or stream.remote_end or not self.settings.allow_metadata:
+            return
+        if stream.metadata is None:
+            stream.metadata = MetadataDecoder(self.settings.max_metadata_size)
+        if not stream.metadata.takes(len(payload)):
+            self._break_off(LOST)
+        try:
+            metadata = stream.metadata.receive(payload, flags == END_METADATA)
+        except HpackError:
+            self._break_off(LOST)
+        if metadata:
+            if stream.decoder is not None:
+                stream.decoder.decode_metadata(metadata)
+        elif metadata is not None:
+            self.stats.metadata_empty_frames += 1
 
     def _on_priority(self, stream_id: int, flags: int, payload: bytes) -> None:
         self._constraints.on_priority()

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import CodecProtocolError
 from ...network.overload_state import STREAM_FLUSH
+from ...stream_info import ResponseFlag
 from ..codec import RequestDecoder, ServerConnectionCallbacks, StreamResetReason
-from ..header_map import JOINED, Entry, HeaderMap, ResponseHeaderMap
+from ..header_map import JOINED, ORDINARY, Entry, HeaderMap, ResponseHeaderMap
 from ..http1.settings import ALLOW_UNDERSCORES, REJECT_UNDERSCORES
 from .connection import Http2Connection
 from .fields import (
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from ..codec_stats import Http2CodecStats
     from .settings import Http2Settings
 
+_NO_CONNECTION: Final = ResponseFlag.UPSTREAM_CONNECTION_FAILURE | ResponseFlag.UPSTREAM_CONNECTION_TERMINATION
 _STATUSES: Final = {status: encode_field(b":status", b"%d" % status) for status in range(100, 600)}
 
 
@@ -66,7 +68,17 @@ class ServerStream(Http2Stream):
 
     @property
     def reset_code(self) -> int:
-        return CONNECT_ERROR if self.tunnel else INTERNAL_ERROR
+        return CONNECT_ERROR if self._lost_its_upstream else INTERNAL_ERROR
+
+    @property
+    def unfinished_code(self) -> int:
+        return CONNECT_ERROR if self._lost_its_upstream else NO_ERROR
+
+    @property
+    def _lost_its_upstream(self) -> bool:
+        """A tunnel whose other end is no connection, or none any more."""
+        owner = self.zombie or self.decoder
+        return self.tunnel and owner is not None and bool(owner.response_flags & _NO_CONNECTION)
 
     def wait_for_flush(self, timer: Timer, seconds: float) -> None:
         self._flush_timer = timer
@@ -88,7 +100,8 @@ class ServerStream(Http2Stream):
         if self.closed or self.local_end:
             return
         connection = self.connection
-        if headers.seen & CONNECTION_HEADERS or connection.table_update:
+        seen = headers.seen
+        if (seen > ORDINARY and seen & CONNECTION_HEADERS) or connection.table_update:
             self.send_block(_response_block(headers), end_stream)
             return
         known = ENCODED.get
@@ -121,7 +134,6 @@ def _response_block(headers: ResponseHeaderMap) -> list[bytes]:
 class ServerConnection(Http2Connection):
     """One downstream connection."""
 
-    _hears_of_closed_streams = False
     _joined = JOINED
     flush_timeout = 0.0
     """Seconds that a complete response may wait for window; 0 for ever."""

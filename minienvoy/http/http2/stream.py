@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..codec import StreamResetReason
+from ..codec import Metadata, StreamResetReason
 from ..header_map import HeaderMap
 from .frames import (
     CONNECT_ERROR,
@@ -32,6 +32,7 @@ from .frames import (
     write_header,
 )
 from .hpack import encode_entries
+from .metadata import MetadataDecoder, metadata_frames
 from .outbound import MOST_FRAMES
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ class Http2Stream:
         held: bytes that arrived while somebody had disabled reading.
         waiting: what is to be sent and has to wait for window; None if nothing has.
         local_end: END_STREAM has been sent, or will be after what waits.
+        read_disabled: how many have disabled reading and not enabled it again.
+        metadata: reads METADATA; None before the first.
         meter: counts the bytes of the stream, where that is wanted.
         tunnel: what is between its ends is no HTTP, and breaks as a connection does.
         remote_end: the peer has sent END_STREAM.
@@ -68,7 +71,6 @@ class Http2Stream:
 
     __slots__ = (
         "_backed_up",
-        "_disabled",
         "_flush_timer",
         "_trailers",
         "_waiting_at",
@@ -81,8 +83,10 @@ class Http2Stream:
         "held",
         "id",
         "local_end",
+        "metadata",
         "meter",
         "outstanding",
+        "read_disabled",
         "remote_end",
         "send_window",
         "tunnel",
@@ -91,13 +95,13 @@ class Http2Stream:
         "zombie",
     )
 
-    def __init__(self, connection: Http2Connection, stream_id: int) -> None:
+    def __init__(self, connection: Http2Connection, stream_id: int, decoder: Any = None, expected: float = -1) -> None:
         self.connection = connection
         self.id = stream_id
-        self.decoder: Any = None
+        self.decoder = decoder
         self.send_window = connection.peer_initial_window
         self.outstanding = self.consumed = 0
-        self.expected: float = -1
+        self.expected = expected
         self.local_end = self.remote_end = self.closed = False
         self.watermark: Callable[[bool], None] | None = None
         self.waiting: deque[bytes] | None = None
@@ -106,10 +110,11 @@ class Http2Stream:
         self._waiting_size = 0
         self._trailers: HeaderMap | None = None
         self._backed_up = False
-        self._disabled = 0
+        self.read_disabled = 0
         self.held = 0
         self._flush_timer: Timer | None = None
         self.meter: ByteMeter | None = None
+        self.metadata: MetadataDecoder | None = None
         self.tunnel = False
         self.zombie: Http2ActiveStream | None = None
 
@@ -118,6 +123,11 @@ class Http2Stream:
     @property
     def reset_code(self) -> int:
         """What the peer is told of a reset that has no code of its own."""
+        return NO_ERROR
+
+    @property
+    def unfinished_code(self) -> int:
+        """What the peer is told when nothing more of what it sends is wanted."""
         return NO_ERROR
 
     def encode_data(self, data: bytes, end_stream: bool) -> None:
@@ -174,6 +184,12 @@ class Http2Stream:
             self._trailers = trailers
             self.local_end = True
             self.connection.on_flush_pending(self)
+
+    def encode_metadata(self, metadata: Metadata) -> None:
+        """Say `metadata`, where that is allowed; it does not wait for window."""
+        connection = self.connection
+        if connection.settings.allow_metadata and not self.closed and (not self.local_end or self.waiting is not None):
+            connection.queue_data(metadata_frames(self.id, metadata))
 
     def pump(self) -> None:
         """Send what waits, as far as the windows go."""
@@ -286,7 +302,7 @@ class Http2Stream:
         """Nothing more of the request is wanted, whether it has come to its end or not."""
         if not self.closed:
             if not self.remote_end:
-                self._send_reset(NO_ERROR)
+                self._send_reset(self.unfinished_code)
             else:
                 self.connection.close_stream(self)
             self.decoder = None
@@ -295,13 +311,17 @@ class Http2Stream:
 
     def reset_stream(self, reason: StreamResetReason) -> None:
         """Give the stream up; what has been encoded to its end has been sent, unless it waits for the peer's window."""
-        self.decoder = None
         if self.closed:
-            return
-        if self.local_end and reason is StreamResetReason.LOCAL_RESET and self.waiting is None:
+            self.decoder = None
+        elif self.local_end and reason is StreamResetReason.LOCAL_RESET and self.waiting is None:
+            if not self.tunnel:
+                # That of a tunnel is asked how it ended.
+                self.decoder = None
             self.finish()
         else:
-            self._send_reset(RESET_CODES.get(reason, self.reset_code))
+            code = RESET_CODES.get(reason, self.reset_code)
+            self.decoder = None
+            self._send_reset(code)
 
     def _send_reset(self, code: int) -> None:
         connection = self.connection
@@ -316,16 +336,16 @@ class Http2Stream:
     def read_disable(self, disable: bool) -> None:
         """Counted: as many calls must enable as have disabled before bytes give window again."""
         if disable:
-            self._disabled += 1
+            self.read_disabled += 1
         else:
-            self._disabled -= 1
-            if not self._disabled and self.held:
+            self.read_disabled -= 1
+            if not self.read_disabled and self.held:
                 held, self.held = self.held, 0
                 self.connection.consume(self, held)
 
     def take(self, length: int) -> None:
         """Bytes of DATA frames have arrived."""
-        if self._disabled:
+        if self.read_disabled:
             self.held += length
         else:
             self.connection.consume(self, length)

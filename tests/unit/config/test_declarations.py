@@ -12,12 +12,19 @@ import minienvoy
 
 PACKAGE = Path(minienvoy.__file__).parent
 
+_AUTHZ = "extensions/filters/common/ext_authz"
 READ_FOR = {
+    "extensions/filters/http/ext_authz/filter_config.py": (f"{_AUTHZ}/check_request.py", f"{_AUTHZ}/grpc_client.py"),
+    "extensions/filters/http/ratelimit.py": ("extensions/filters/common/ratelimit.py",),
+    "extensions/filters/network/ratelimit.py": ("extensions/filters/common/ratelimit.py",),
+    "extensions/filters/network/ext_authz.py": (f"{_AUTHZ}/check_request.py", f"{_AUTHZ}/grpc_client.py"),
+    "extensions/filters/common/ext_authz/http_client.py": ("extensions/filters/http/ext_authz/filter_config.py",),
     "config/fields.py": ("config/extension.py",),
     "extensions/clusters/dns.py": ("network/dns.py",),
     "router/upstream_log.py": ("extensions/filters/http/router.py",),
     "extensions/filters/listener/local_ratelimit.py": ("extensions/filters/network/local_ratelimit.py",),
     "extensions/filters/network/http_connection_manager.py": (
+        "extensions/filters/network/http_connection_manager_codec.py",
         "extensions/filters/network/local_reply_config.py",
         "http/forwarded_client_cert.py",
     ),
@@ -33,6 +40,7 @@ READ_FOR = {
     ),
     "extensions/matching/custom_matchers.py": ("network/cidr.py",),
     "matchers/match_tree.py": ("config/extension.py",),
+    "server/stat_sinks.py": ("config/extension.py",),
     "network/dns.py": ("extensions/network/dns_resolver/cares.py",),
     "network/transport_socket.py": ("server/listener.py",),
     "server/filter_chain_factory.py": ("config/extension.py",),
@@ -128,6 +136,7 @@ NOT_READ = {
     ("matchers/match_tree.py", "prefix_match_map"): "by the name that WhichOneof gives",
     ("matchers/match_tree.py", "and_matcher"): "by the name that WhichOneof gives",
     ("matchers/string.py", "patterns"): "server/stats_settings.py compiles it; it is declared there too",
+    ("extensions/filters/network/ext_authz.py", "send_tls_alert_on_denial"): "only as it is by default",
     ("server/listener.py", "enable_mptcp"): "only as it is by default",
     ("server/listener.py", "description"): "for people",
     ("server/listener.py", "protocol"): "TCP is all there is",
@@ -139,6 +148,7 @@ NOT_READ = {
         "alternate_protocols_cache_options",
     ): "refused: it is for HTTP/3",
     ("extensions/upstreams/http/http_protocol_options.py", "http3_protocol_options"): "refused",
+    ("extensions/stat_sinks/metrics_service.py", "transport_api_version"): "V3 is all there is",
     ("upstream/load_assignment.py", "cluster_name"): "only a subscription would ask for it",
 }
 """Declared fields that no code names, and why that is right."""

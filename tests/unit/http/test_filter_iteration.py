@@ -520,6 +520,16 @@ def test_trailers_that_a_filter_adds_go_to_the_filters_after_it() -> None:
     assert saw == ["headers", "first a True", "second a False", "sink a False", "trailers True"]
 
 
+def test_data_that_a_later_filter_holds_goes_on_with_the_trailers_that_were_added() -> None:
+    def add(iteration: FilterIteration) -> FilterDataStatus:
+        iteration.add_trailers(HeaderMap())
+        return PASS
+
+    chain = Chain([GO, add], [BUFFER], [])
+    chain.headers()
+    assert chain.data("ab", True) == "0:D(ab). 1:D(ab) 1:T 2:D(ab) >D(ab) 2:T >T"
+
+
 # -- data that a filter replaces
 
 

@@ -15,7 +15,6 @@ from ....config.extension import create_extensions
 from ....config.fields import declared_in, forbids, honours
 from ....errors import ConfigError
 from ....http.active_stream import ActiveStream
-from ....http.codec_stats import Http1CodecStats, Http2CodecStats
 from ....http.conn_manager import ConnectionManager
 from ....http.conn_manager_config import (
     ConnectionManagerConfig,
@@ -30,41 +29,35 @@ from ....http.conn_manager_stats import (
 from ....http.date_provider import DateProvider
 from ....http.early_header_mutation import EARLY_HEADER_MUTATION
 from ....http.filtered_stream import FilteredStream
-from ....http.http1.header_formatter import header_formatters
-from ....http.http1.selection import server_codec
-from ....http.http1.settings import Http1Settings
-from ....http.http2.settings import Http2Settings
 from ....http.original_ip_detection import ORIGINAL_IP_DETECTION
 from ....http.proxy_status import ProxyStatus
 from ....http.request_id import REQUEST_ID, RequestIdSettings, request_id_maker
 from ....http.shedding_stream import SheddingFilteredStream, SheddingStream
 from ....http.traced_stream import SheddingTracedStream, TracedStream
-from ....matchers.string import compile_string_matcher
 from ....network.filter import NETWORK_FILTERS, NetworkFilterFactory
 from ....router.config import RouteConfig
-from ....router.route_entry import seconds
 from ....router.scoped_config import ScopedConfig
 from ....server.factory_context import FactoryContext, ServerContext
+from .http_connection_manager_codec import codec_maker, http1_settings, timeout
 from .http_filter_chain import create_filter_chain, create_upgrade_filter_chains
 
 if TYPE_CHECKING:
-    from ....http.codec import ServerConnection
     from ....http.forwarded_client_cert import ForwardedClientCert
     from ....http.local_reply import LocalReply
-    from ....network.connection import Connection
+    from ....router.rds import RouteConfigProvider
     from ....stats.store import Scope
     from ....tracing.connection_manager_tracing import ConnectionManagerTracing
 
 CONFIG_TYPE: Final = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 
-AUTO, HTTP1, HTTP2, HTTP3 = range(4)
-"""`HttpConnectionManager.CodecType`."""
-_MAGIC: Final = b"PRI * HTTP/2"
+HTTP3: Final = 3
+"""Of `HttpConnectionManager.CodecType`."""
 
 honours(
     CONFIG_TYPE,
     "stat_prefix",
     "route_config",
+    "rds",
     "scoped_routes",
     "http_filters",
     "add_user_agent",
@@ -170,22 +163,6 @@ honours(
     "headers_with_underscores_action",
     "max_requests_per_connection",
 )
-honours(
-    "envoy.config.core.v3.Http1ProtocolOptions",
-    "allow_absolute_url",
-    "accept_http_10",
-    "default_host_for_http_10",
-    "header_key_format",
-    "enable_trailers",
-    "allow_chunked_length",
-    "allow_custom_methods",
-    "ignore_http_11_upgrade",
-    ignored={
-        "use_balsa_parser": "there is one parser, which does what Envoy's default does",
-        "override_stream_error_on_invalid_http_message": "an invalid message ends an HTTP/1 connection in any case",
-    },
-)
-
 
 _STREAM_CLASSES: Final = {
     (True, False): ActiveStream,
@@ -240,7 +217,9 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
     stats = http_scope.struct(ConnectionManagerStats)
     listener_stats = context.listener_scope.scope(f"http.{config.stat_prefix}").struct(ConnectionManagerListenerStats)
     join = f"{path}." if path else ""
-    route_config = _route_config(config, server, join)
+    make_routes = _route_maker(config, server)
+    provider = _route_provider(config, server, http_scope, join)
+    route_config = _route_config(config, make_routes, provider, join)
     common, http1 = config.common_http_protocol_options, config.http_protocol_options
     # The admin interface is for whoever wants to know what is wrong.
     overload = context.overload if config.stat_prefix != "admin" else None
@@ -250,8 +229,14 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
     filter_chain = create_filter_chain(config.http_filters, filters_context, f"{join}http_filters")
     upgrade_chains = create_upgrade_filter_chains(config.upgrade_configs, filters_context, f"{join}upgrade_configs")
     request_id = _request_id_settings(config, f"{join}request_id_extension")
-    only_terminal = filter_chain.plain and not upgrade_chains
-    only_terminal = only_terminal and filter_chain.terminal_name not in route_config.switched_filters
+
+    def stream_class(routes: RouteConfig | ScopedConfig) -> type[ActiveStream]:
+        if config.HasField("tracing"):
+            return _TRACED_CLASSES[overload is not None]
+        only_terminal = filter_chain.plain and not upgrade_chains
+        only_terminal = only_terminal and filter_chain.terminal_name not in routes.switched_filters
+        return _STREAM_CLASSES[only_terminal, overload is not None]
+
     compiled = ConnectionManagerConfig(
         dispatcher=server.dispatcher,
         stat_prefix=config.stat_prefix,
@@ -259,16 +244,12 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         listener_stats=listener_stats,
         tracing_stats=tracing_stats,
         filter_chain=filter_chain,
-        stream_class=(
-            _TRACED_CLASSES[overload is not None]
-            if config.HasField("tracing")
-            else _STREAM_CLASSES[only_terminal, overload is not None]
-        ),
+        stream_class=stream_class(route_config),
         tracing=_tracing(config, context, request_id, f"{join}tracing"),
         packs_trace_reason=request_id.packs_trace_reason,
         route_config=route_config,
-        make_codec=_codec_maker(config, context),
-        http1=_http1_settings(config, common, http1, f"{join}http_protocol_options"),
+        make_codec=codec_maker(config, context),
+        http1=http1_settings(config, common, http1, f"{join}http_protocol_options"),
         access_logs=_access_logs(config.access_log, context, f"{join}access_log"),
         new_request_id=request_id_maker(server.random.stream(f"http.{config.stat_prefix}.request_id").getrandbits),
         date=DateProvider(server.dispatcher),
@@ -302,7 +283,7 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         server_name=config.server_name.encode() or b"envoy",
         server_transformation=ServerHeaderTransformation(config.server_header_transformation),
         via=config.via.encode(),
-        user_agent=server.service_cluster.encode() if config.add_user_agent.value else b"",
+        user_agent=server.service_cluster.encode() if config.add_user_agent.value else None,
         service_node=server.node.id.encode(),
         use_remote_address=config.use_remote_address.value,
         skip_xff_append=config.skip_xff_append,
@@ -319,25 +300,25 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         strip_matching_host_port=_matching_port(config, context),
         strip_trailing_host_dot=config.strip_trailing_host_dot,
         proxy_100_continue=config.proxy_100_continue,
-        idle_timeout=_timeout(common, "idle_timeout", 3600.0),
-        stream_idle_timeout=_timeout(config, "stream_idle_timeout", 300.0),
-        request_timeout=_timeout(config, "request_timeout", 0.0),
-        request_headers_timeout=_timeout(config, "request_headers_timeout", 0.0),
-        max_stream_duration=_timeout(common, "max_stream_duration", 0.0),
-        max_connection_duration=_timeout(common, "max_connection_duration", 0.0),
+        idle_timeout=timeout(common, "idle_timeout", 3600.0),
+        stream_idle_timeout=timeout(config, "stream_idle_timeout", 300.0),
+        request_timeout=timeout(config, "request_timeout", 0.0),
+        request_headers_timeout=timeout(config, "request_headers_timeout", 0.0),
+        max_stream_duration=timeout(common, "max_stream_duration", 0.0),
+        max_connection_duration=timeout(common, "max_connection_duration", 0.0),
         max_connection_duration_jitter=common.max_connection_duration_jitter.value / 100,
         http1_safe_max_connection_duration=config.http1_safe_max_connection_duration,
-        drain_timeout=_timeout(config, "drain_timeout", 5.0),
+        drain_timeout=timeout(config, "drain_timeout", 5.0),
         drain_timeout_jitter=config.drain_timeout_jitter.value / 100,
         draw=server.random.stream(f"http.{config.stat_prefix}.jitter").random,
         secure_ports={
             **dict.fromkeys(config.forward_proto_config.http_destination_ports, False),
             **dict.fromkeys(config.forward_proto_config.https_destination_ports, True),
         },
-        delayed_close_timeout=_timeout(config, "delayed_close_timeout", 1.0),
+        delayed_close_timeout=timeout(config, "delayed_close_timeout", 1.0),
         max_requests_per_connection=common.max_requests_per_connection.value,
-        access_log_flush_interval=_timeout(
-            config.access_log_options, "access_log_flush_interval", _timeout(config, "access_log_flush_interval", 0.0)
+        access_log_flush_interval=timeout(
+            config.access_log_options, "access_log_flush_interval", timeout(config, "access_log_flush_interval", 0.0)
         ),
         flush_log_on_tunnel_successfully_established=(
             config.access_log_options.flush_log_on_tunnel_successfully_established
@@ -351,13 +332,26 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         client_cert=_client_cert(config),
     )
     report_bytes(compiled, http_scope)
-    if config.record_route_resolution_stats or server.times_routes:
-        from ....http.route_resolution import RouteResolutionRecorder, RouteResolutionStats, TimedRouteConfig
+    if config.record_route_resolution_stats:
+        from ....http.route_resolution import RouteResolutionRecorder, RouteResolutionStats
 
-        compiled.route_config = TimedRouteConfig(route_config, server.dispatcher)
-        if config.record_route_resolution_stats:
-            recorder = RouteResolutionRecorder(http_scope.struct(RouteResolutionStats))
-            compiled.access_logs = (*compiled.access_logs, recorder)
+        recorder = RouteResolutionRecorder(http_scope.struct(RouteResolutionStats))
+        compiled.access_logs = (*compiled.access_logs, recorder)
+
+    def use(routes: RouteConfig | ScopedConfig) -> None:
+        used: Any = routes
+        if config.record_route_resolution_stats or server.times_routes:
+            from ....http.route_resolution import TimedRouteConfig
+
+            used = TimedRouteConfig(used, server.dispatcher)
+        compiled.use_routes(used, stream_class(routes))
+
+    use(route_config)
+    if provider is not None:
+        from ....router.rds import RouteConfigUser
+
+        compiled.route_user = RouteConfigUser(make_routes, use)
+        provider.add_user(compiled.route_user, server.begin)
     return compiled
 
 
@@ -399,68 +393,15 @@ def _tracing(
     )
 
 
-def _codec_maker(config: Any, context: FactoryContext) -> Callable[[ConnectionManager, bytes], ServerConnection]:
-    """What makes the codec of a connection, by its first bytes (`ConnectionManagerUtility::autoCreateCodec`)."""
-    server = context.server
-    # Imported now: who has no file descriptor left can not read a module.
-    server_codec(server.http1_codec, server.byte_meters)
-    # `http1.*` exists once the first connection manager does, and is the same for all listeners.
-    http1_stats = server.stats.scope("http1").struct(Http1CodecStats)
-    http2_settings = Http2Settings.from_proto(
-        config.http2_protocol_options,
-        config.common_http_protocol_options,
-        stream_errors=(
-            config.stream_error_on_invalid_http_message.value
-            if config.HasField("stream_error_on_invalid_http_message")
-            else None
-        ),
-        max_headers_size=_max_headers_size(config),
-    )
-    http2_stats: list[Http2CodecStats] = []
-    flush_timeout = _timeout(config, "stream_flush_timeout", _timeout(config, "stream_idle_timeout", 300.0))
-    draw = server.random.stream(f"http.{config.stat_prefix}.keepalive").random
-
-    def make(manager: ConnectionManager, data: bytes) -> ServerConnection:
-        if config_codec == HTTP1 or (config_codec == AUTO and not _speaks_http2(manager.connection, data)):
-            # Asked at each connection: a format that is compiled later may be the first that wants bytes counted.
-            make_http1 = server_codec(server.http1_codec, server.byte_meters)
-            made: ServerConnection = make_http1(manager.connection, manager, manager.config.http1, http1_stats)
-            return made
-        from ....http.http2.conn_manager import Http2ConnectionManager
-        from ....http.http2.keepalive import Keepalive
-        from ....http.http2.selection import server_codec as http2_server_codec
-
-        if not http2_stats:
-            http2_stats.append(server.stats.scope("http2").struct(Http2CodecStats))
-        manager.__class__ = manager.http2_class()
-        assert isinstance(manager, Http2ConnectionManager)
-        manager.become()
-        make_http2 = http2_server_codec(server.http2_codec, server.byte_meters)
-        codec = make_http2(manager.connection, manager, http2_settings, http2_stats[0], server.dispatcher.post)
-        codec.flush_timeout = flush_timeout
-        if manager.config.overload is not None:
-            codec.scaled = manager.config.overload.scaled
-        if http2_settings.keepalive_interval:
-            codec.keepalive = Keepalive(codec, server.dispatcher, draw, manager.on_keepalive_timeout)
-        return codec
-
-    config_codec = config.codec_type
-    return make
-
-
-def _speaks_http2(connection: Connection, data: bytes) -> bool:
-    """By what ALPN agreed on; without it, by the first bytes (`ConnectionManagerUtility::determineNextProtocol`)."""
-    ssl = connection.info.ssl
-    protocol = ssl.alpn if ssl is not None else ""
-    return protocol == "h2" if protocol else data.startswith(_MAGIC)
-
-
-def _route_config(config: Any, server: ServerContext, join: str) -> RouteConfig | ScopedConfig:
+def _route_maker(config: Any, server: ServerContext) -> Callable[[Any, str], RouteConfig]:
+    """Compiles a `RouteConfiguration` that stands at a path."""
     manager, scheme = server.cluster_manager, config.scheme_header_transformation
     random = _random_integer(server.random.stream(f"http.{config.stat_prefix}.route").getrandbits)
+    # Clusters may come after the routes that name them, where routes are no part of the configuration itself.
+    validates = config.WhichOneof("route_specifier") != "rds"
 
     def make(proto: Any, path: str) -> RouteConfig:
-        validate = not proto.HasField("validate_clusters") or proto.validate_clusters.value
+        validate = proto.validate_clusters.value if proto.HasField("validate_clusters") else validates
         exists = (lambda name: manager.get(name) is not None) if validate else None
         return RouteConfig(
             proto,
@@ -472,12 +413,30 @@ def _route_config(config: Any, server: ServerContext, join: str) -> RouteConfig 
             takes_scheme_of_upstream=scheme.match_upstream and not scheme.scheme_to_overwrite,
         )
 
+    return make
+
+
+def _route_provider(config: Any, server: ServerContext, scope: Scope, join: str) -> RouteConfigProvider | None:
+    if config.WhichOneof("route_specifier") != "rds":
+        return None
+    if server.route_providers is None:
+        from ....router.rds import RouteConfigProviders
+
+        server.route_providers = RouteConfigProviders(server.file_context, server.node)
+    return server.route_providers.get(config.rds, f"{join}rds", scope)
+
+
+def _route_config(
+    config: Any, make: Callable[[Any, str], RouteConfig], provider: RouteConfigProvider | None, join: str
+) -> RouteConfig | ScopedConfig:
     kind = config.WhichOneof("route_specifier")
+    if provider is not None:
+        return make(provider.proto, "resources[0]")
     if kind == "route_config":
         return make(config.route_config, f"{join}route_config")
     if kind == "scoped_routes" and config.scoped_routes.WhichOneof("config_specifier") != "scoped_rds":
         return ScopedConfig(config.scoped_routes, f"{join}scoped_routes", make)
-    raise ConfigError("only route_config and scoped_routes in place are supported", f"{join}{kind}")
+    raise ConfigError("only route_config, rds and scoped_routes in place are supported", f"{join}{kind}")
 
 
 def report_bytes(config: ConnectionManagerConfig, scope: Scope) -> None:
@@ -506,51 +465,21 @@ def _client_cert(config: Any) -> ForwardedClientCert | None:
     return ForwardedClientCert.from_proto(config.forward_client_cert_details, config.set_current_client_cert_details)
 
 
-def _timeout(message: Any, field: str, default: float) -> float:
-    value = seconds(message, field)
-    return default if value is None else value
-
-
 def _random_integer(draw: Callable[[int], int]) -> Callable[[], int]:
     return lambda: draw(64)
-
-
-def _http1_settings(config: Any, common: Any, http1: Any, path: str) -> Http1Settings:
-    key_formatter, make_key_formatter = header_formatters(http1.header_key_format, f"{path}.header_key_format")
-    return Http1Settings(
-        allow_absolute_url=not http1.HasField("allow_absolute_url") or http1.allow_absolute_url.value,
-        accept_http_10=http1.accept_http_10,
-        default_host_for_http_10=http1.default_host_for_http_10.encode(),
-        enable_trailers=http1.enable_trailers,
-        allow_chunked_length=http1.allow_chunked_length,
-        allow_custom_methods=http1.allow_custom_methods,
-        validate_scheme=config.use_remote_address.value and not config.xff_num_trusted_hops,
-        max_headers_size=_max_headers_size(config),
-        max_headers_count=common.max_headers_count.value if common.HasField("max_headers_count") else 100,
-        underscores=common.headers_with_underscores_action,
-        key_formatter=key_formatter,
-        ignored_upgrades=tuple(
-            compile_string_matcher(each, f"{path}.ignore_http_11_upgrade[{at}]")
-            for at, each in enumerate(http1.ignore_http_11_upgrade)
-        ),
-        make_key_formatter=make_key_formatter,
-    )
-
-
-def _max_headers_size(config: Any) -> int:
-    """Bytes."""
-    kilobytes: int = config.max_request_headers_kb.value if config.HasField("max_request_headers_kb") else 60
-    return kilobytes * 1024
 
 
 def _matching_port(config: Any, context: FactoryContext) -> int:
     return context.listener_port if config.strip_matching_host_port else 0
 
 
+_PRIVATE_NETWORKS = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.1/32", "fd00::/8", "::1/128")
+
+
 def _internal_address(config: Any) -> Callable[[str], bool]:
-    networks = [
-        ip_network(f"{each.address_prefix}/{each.prefix_len.value}", strict=False) for each in config.cidr_ranges
-    ]
+    """Without ranges of its own, an `internal_address_config` means the private networks (RFC 1918, RFC 4193)."""
+    told = [f"{each.address_prefix}/{each.prefix_len.value}" for each in config.cidr_ranges]
+    networks = [ip_network(each, strict=False) for each in told or _PRIVATE_NETWORKS]
     unix = config.unix_sockets
 
     def is_internal(host: str) -> bool:

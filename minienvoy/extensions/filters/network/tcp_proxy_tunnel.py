@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ....http.codec import RequestEncoder, StreamResetReason
+from ....http.codec import Metadata, RequestEncoder, StreamResetReason
 from ....http.header_map import HeaderMap, ResponseHeaderMap
 from ....http.http1.client_connection import ClientConnection as Http1ClientConnection
 from ....network.connection import ConnectionEvent
@@ -132,7 +132,7 @@ class HttpUpstream:
         connection = client.connection
         self._bytes_before = (connection.bytes_received, connection.bytes_sent)
         client.watermark = self._on_watermark
-        encoder = self._encoder = client.codec.new_stream(self)
+        encoder = self._encoder = client.new_stream(self)
         if isinstance(encoder, Http1ClientConnection):
             encoder.tunneling = True
         scheme = b"http" if connection.info.ssl is None else b"https"
@@ -147,6 +147,9 @@ class HttpUpstream:
     def on_request_refused(self, name: str) -> None:
         self._reset()
         self._fail(PoolFailureReason.LOCAL_CONNECTION_FAILURE, "")
+
+    def decode_metadata(self, metadata: Metadata) -> None:
+        """Nobody here wants to know it."""
 
     def decode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
         """Not the answer yet."""
