@@ -251,7 +251,7 @@ async def measure(next_event: Callable[[], Awaitable[None]], policy: str) -> dic
             began = time.process_time()
             await next_event()
             await updated.wait()
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.4)
             assert cluster.load_balancer.choose_host(None) is not None
             spent.append((applied - began, time.process_time() - began))
         return spent

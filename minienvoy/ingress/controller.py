@@ -14,6 +14,7 @@ from ..discovery.kubernetes.settings import ApiSource
 from ..errors import ConfigError, MinienvoyError
 from ..event.dispatcher import Dispatcher
 from ..event.random import RandomGenerator
+from ..extensions import register_catalogue
 from ..network.address import Address
 from ..network.listen_socket import ListenSocketSettings, bind_listen_socket
 from ..proxy import Proxy
@@ -99,6 +100,7 @@ class IngressController:
 
     async def __aenter__(self) -> Self:
         """Raises ConfigError if the settings can not be."""
+        register_catalogue()
         self.ready = asyncio.Event()
         self._dispatcher = Dispatcher(asyncio.get_running_loop())
         problem = await problem_of(self._configuration(_example()), self._dispatcher)

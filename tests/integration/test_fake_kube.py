@@ -109,6 +109,8 @@ async def test_kubectl_labels_annotates_patches_and_describes(kube: FakeKube, ku
     assert service["spec"]["ports"] == [{"name": "http", "port": 80, "protocol": "TCP", "targetPort": 9}]
     described = await kubectl("describe", "deployment", "web")
     assert "3 desired | 3 updated | 3 total | 3 available | 0 unavailable" in described
+    assert "8080/TCP" in described
+    assert "RollingUpdate" in described
     assert "deployments" in await kubectl("api-resources")
 
 

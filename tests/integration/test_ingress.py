@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -246,3 +247,16 @@ async def test_settings_that_can_not_be_are_told_at_once() -> None:
     with pytest.raises(ConfigError, match="there is no field 'famly'"):
         async with IngressController(IngressSettings(ingress_class="mine", kubernetes={"famly": "v4"})):
             pass
+
+
+async def test_the_command_serves(kube: FakeKube, tmp_path: Path, command: Any) -> None:
+    kube.apply(INGRESS)
+    settings = f"{{kubeconfig: {kube.kubeconfig(tmp_path / 'kubeconfig')}}}"
+    port = free_port()
+    ports = ("--http-port", str(port), "--https-port", str(free_port()))
+    async with command("kubernetes", "--ingress-class", "mine", *ports, "--kubernetes", settings) as process:
+        assert process.stderr is not None
+        async for line in process.stderr:
+            if b"host(s) on the ports" in line:
+                break
+        assert await get(f"http://127.0.0.1:{port}/one") == (200, "/one")

@@ -31,7 +31,7 @@ resources:
   connect_timeout: 1s
   eds_cluster_config:
     service_name: default/web:http
-    eds_config: {ads: {}, resource_api_version: V3}
+    eds_config: {ads: {}, resource_api_version: V3, initial_fetch_timeout: 0s}
 - "@type": type.googleapis.com/envoy.config.route.v3.RouteConfiguration
   name: all
   virtual_hosts: [{name: all, domains: ["*"], routes: [{match: {prefix: /}, route: {cluster: web}}]}]
@@ -185,8 +185,12 @@ async def test_a_real_envoy_follows_pods(
 async def test_envoys_refuse_what_can_not_be_and_come_again_when_the_server_does(
     kube: FakeKube, upstream_port: int, envoy_binary: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Two of them, one for each protocol. What one refuses is told with its name, and it goes on with what it has;
-    after a restart of the server with other resources each has what there is now, and nothing else."""
+    """Two of them, one for each protocol. What one refuses is told with its name, and it goes on with what it has.
+
+    It takes what was good in the same update, be it that the endpoints of that are known already: Envoy waits for them
+    (here without an end) until they are told again, as it does for a cluster that has changed. After a restart of the
+    server with other resources each has what there is now, and nothing else.
+    """
     file = tmp_path / "resources.yaml"
     file.write_text(FILE)
     settings = {"kubeconfig": str(kube.kubeconfig(tmp_path / "kubeconfig"))}
@@ -198,6 +202,7 @@ async def test_envoys_refuse_what_can_not_be_and_come_again_when_the_server_does
   load_assignment: {cluster_name: refused, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: not.an.address, port_value: 1}}}}]}]}
 """  # noqa: E501
     extra = FILE[FILE.index("- ") : FILE.index("- ", FILE.index("- ") + 2)]
+    same = extra.replace("name: web", "name: same", 1)
     extra = extra.replace("name: web", "name: more", 1).replace("default/web:http", "default/web:80")
 
     async with XdsServer(file=str(file), kubernetes=settings) as server:
@@ -216,7 +221,7 @@ async def test_envoys_refuse_what_can_not_be_and_come_again_when_the_server_does
             return True
 
         await until(lambda: have({"web"}, 2))
-        file.write_text(FILE + refused)
+        file.write_text(FILE + refused + same)
         log = ""
 
         def are_told() -> bool:
@@ -226,8 +231,14 @@ async def test_envoys_refuse_what_can_not_be_and_come_again_when_the_server_does
             return all(f"xds: {name} refuses {kind}: " in log for name in ("one", "two"))
 
         await until(are_told)
-        assert await have({"web"}, 2)
-        file.write_text(FILE + extra)
+        await until(lambda: have({"web", "same"}, 2))
+        file.write_text(FILE.replace("connect_timeout: 1s", "connect_timeout: 2s") + extra)
+
+        async def are_changed() -> bool:
+            dumps = [await ask("/config_dump?resource=dynamic_active_clusters") for ask in asks]
+            return all('"connect_timeout": "2s"' in dump for dump in dumps)
+
+        await until(are_changed)
         await until(lambda: have({"web", "more"}, 2))
     # While the server is away nothing is lost.
     assert await have({"web", "more"}, 2)

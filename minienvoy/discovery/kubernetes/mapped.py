@@ -6,7 +6,7 @@ and that clusters, the admin interface and whoever serves EDS take.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import Enum
 from typing import Final, NamedTuple
 
@@ -89,7 +89,8 @@ class Assignment:
         app_protocol: what the port speaks, e.g. `kubernetes.io/h2c`; empty if nobody says.
         client_ip_affinity: a Service asks for the same host for the same client.
         serial: counts the assignments of a cluster.
-        changed: the keys of `hosts` that are not as in the assignment before; None if all may be others.
+        changed: the keys of `hosts` that are not as in the assignment before, in a steady order; None if all may be
+            others.
     """
 
     hosts: Mapping[HostKey, MappedEndpoint]
@@ -98,4 +99,4 @@ class Assignment:
     app_protocol: str = ""
     client_ip_affinity: bool = False
     serial: int = 0
-    changed: frozenset[HostKey] | None = None
+    changed: Collection[HostKey] | None = None

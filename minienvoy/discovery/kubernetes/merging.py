@@ -6,13 +6,14 @@ no such thing, and a few of a thousand slices have changed: then only these are 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import KeysView, Sequence
 
 from .mapped import HostKey, MappedEndpoint
 from .results import Result, duplicate, rank
 
-Merged = tuple[dict[HostKey, MappedEndpoint], list[MappedEndpoint], "frozenset[HostKey] | None"]
-"""(hosts, endpoints that another stands for, the keys that are not as they were before; None if all may be others)"""
+Merged = tuple[dict[HostKey, MappedEndpoint], list[MappedEndpoint], KeysView[HostKey] | None]
+"""(hosts, endpoints that another stands for, the keys that are not as they were before, in the order of their sources;
+None if all may be others)"""
 
 
 class Merger:
@@ -33,28 +34,28 @@ class Merger:
         self._last = results
         return self._hosts, duplicates, changed
 
-    def _changes(self, results: Sequence[Result]) -> frozenset[HostKey] | None:
+    def _changes(self, results: Sequence[Result]) -> KeysView[HostKey] | None:
         if not self._clean or len(results) != len(self._last):
             return None
         pairs = [(old, new) for old, new in zip(self._last, results, strict=True) if old is not new]
         if len(pairs) > len(results) // 2:
             return None
         hosts = dict(self._hosts)
-        changed: set[HostKey] = set()
+        changed: dict[HostKey, None] = {}
         for old, new in pairs:
             for key in old.used:
                 if key not in new.used:
                     hosts.pop(key, None)
-                    changed.add(key)
+                    changed[key] = None
         for old, new in pairs:
             for key, each in new.used.items():
                 if key not in old.used and key in hosts:
                     return None
                 if hosts.get(key) != each:
-                    changed.add(key)
+                    changed[key] = None
                 hosts[key] = each
         self._hosts = hosts
-        return frozenset(changed)
+        return changed.keys()
 
 
 def merge(results: Sequence[Result]) -> tuple[dict[HostKey, MappedEndpoint], list[MappedEndpoint]]:

@@ -193,7 +193,9 @@ class Subscription:
     def _first(self) -> None:
         """A watch that others have had for long may know everything already."""
         if self._parts and all(p.known for p in self._parts) and all(w.known for w in self._pod_watches):
-            self._update()
+            # Not in this turn, in which a store may have been filled with thousands of objects.
+            self._work = self._steps()
+            self._discovery.dispatcher.post(self._go_on)
 
     def refresh(self) -> None:
         """Tell the assignment again, soon: something else than Kubernetes changed."""

@@ -2,6 +2,9 @@
 
 Envoy: the other end of `Config::NewGrpcMuxImpl`; xDS protocol, "Incremental". A response has what has changed and what
 is gone; a client that comes again says what it has, and gets the difference.
+
+After clusters their endpoints are told again, if the client knows them: for a cluster that is new or another Envoy
+waits for its endpoints, but it does not ask for a name that it has asked for already.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...config.api import message_class
-from .resources import WILDCARD_TYPES, Resources
+from .resources import CLUSTERS, ENDPOINTS, WILDCARD_TYPES, Resources, endpoints_of
 from .stream import Stream
 from .wanted import MAX_NAMES, Wanted
 
@@ -77,3 +80,10 @@ class DeltaStream(Stream[DeltaSubscription]):
         if response.resources or response.removed_resources or always:
             response.nonce = self._nonce()
             self._send(response)
+        endpoints = self._subscriptions.get(ENDPOINTS)
+        if type_url == CLUSTERS and endpoints is not None:
+            told = [
+                name for each in response.resources if endpoints.known.pop(name := endpoints_of(each.resource), None)
+            ]
+            if told:
+                self.respond(ENDPOINTS, endpoints, always=False)

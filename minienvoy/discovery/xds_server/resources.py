@@ -42,6 +42,12 @@ def name_of(message: Any) -> str:
     return ""
 
 
+def endpoints_of(packed: Any) -> str:
+    """The name under which a cluster asks for its endpoints, if it does."""
+    cluster = message_class("envoy.config.cluster.v3.Cluster").FromString(packed.value)
+    return str(cluster.eds_cluster_config.service_name or cluster.name)
+
+
 class Resources:
     """By their type URL and name. Whoever watches hears of every change, once for each type."""
 

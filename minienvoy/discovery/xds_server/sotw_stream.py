@@ -1,8 +1,10 @@
 """One stream of the state-of-the-world protocol: requests in, responses out. No I/O.
 
 Envoy: the other end of `Config::GrpcMuxImpl`; xDS protocol, "SotW". A response has everything that is wanted of its
-type. A request with the last nonce and no other names is an ACK, with `error_detail` a NACK; one with an older nonce
-was written before the last response came, and is forgotten: the client says it again.
+type. A request with the last nonce and no other names is an ACK, with `error_detail` a NACK. Another one after that
+asks for the same again, as Envoy does for a cluster that is new or another and has endpoints that it knows: it must be
+answered, for the cluster is not used before that. A request with an older nonce was written before the last response
+came, and is forgotten: the client says it again.
 """
 
 from __future__ import annotations
@@ -17,11 +19,15 @@ from .wanted import MAX_NAMES, Wanted
 
 
 class SotwSubscription:
-    """Attributes: `known`: name -> version of what was sent last."""
+    """Attributes:
+    known: name -> version of what was sent last.
+    settled: the client has said what it thinks of that.
+    """
 
     def __init__(self) -> None:
         self.names: frozenset[str] | None = frozenset()
         self.nonce = ""
+        self.settled = False
         self.known: dict[str, str] = {}
 
     def is_about(self, changed: frozenset[str]) -> bool:
@@ -45,8 +51,10 @@ class SotwStream(Stream[SotwSubscription]):
         old, new = before or frozenset(), names or frozenset()
         self._wanted.add(type_url, new - old)
         self._wanted.remove(type_url, old - new)
-        if first or names != before:
-            self.respond(type_url, subscription, always=first)
+        again = subscription.settled and bool(request.response_nonce)
+        subscription.settled = bool(request.response_nonce)
+        if first or again or names != before:
+            self.respond(type_url, subscription, always=first or again)
 
     @staticmethod
     def _names(type_url: str, request: Any, subscription: SotwSubscription, first: bool) -> frozenset[str] | None:
@@ -67,6 +75,7 @@ class SotwStream(Stream[SotwSubscription]):
             return
         subscription.known = known
         subscription.nonce = self._nonce()
+        subscription.settled = False
         self._send(
             message_class("envoy.service.discovery.v3.DiscoveryResponse")(
                 version_info=self._resources.version(type_url),

@@ -69,6 +69,7 @@ _TLS: Final = ("https", "kubernetes.io/wss")
 
 class KubernetesCluster(Cluster):
     __slots__ = (
+        "_app_protocol",
         "_discovery",
         "_discovery_is_own",
         "_endpoints",
@@ -100,6 +101,7 @@ class KubernetesCluster(Cluster):
         self._locality_weights: dict[int, dict[Locality, int]] = {}
         """Of each priority, if they count: a locality weighs as much as its endpoints do."""
         self._serial = 0
+        self._app_protocol = ""
         self._on_initialized: Callable[[], None] | None = None
         self._timeout: Timer = context.dispatcher.create_timer(self._initialized)
         self._names: ResolvedNames | None = None
@@ -160,11 +162,11 @@ class KubernetesCluster(Cluster):
         endpoints = self._resolved(assignment.hosts) if names else assignment.hosts
         if endpoints is None:
             return
-        changed: Collection[HostKey] | None = assignment.changed
-        if changed is None or names or assignment.serial != self._serial + 1:
-            changed = _difference(self._endpoints, endpoints)
-        self._serial = 0 if names else assignment.serial
+        changed = None if names or assignment.serial != self._serial + 1 else assignment.changed
+        # Until it is done: whoever comes after one that has failed must not rely on it.
+        self._serial = 0
         yield from self._apply(endpoints, changed)
+        self._serial = 0 if names else assignment.serial
 
     def _has_names(self, assignment: Assignment) -> bool:
         # A Service is of addresses or of names; the first endpoint tells, but for hand-made slices of both kinds.
@@ -176,33 +178,40 @@ class KubernetesCluster(Cluster):
         if not self.stopped:
             self.subscription.refresh()
 
-    def _apply(self, endpoints: Mapping[HostKey, MappedEndpoint], changed: Collection[HostKey]) -> Iterator[None]:
-        """Make hosts what `endpoints` says; `changed` are the keys that were something else before."""
+    def _apply(
+        self, endpoints: Mapping[HostKey, MappedEndpoint], changed: Collection[HostKey] | None
+    ) -> Iterator[None]:
+        """Make hosts what `endpoints` says; `changed` are the keys that were something else before, if it is known."""
+        if changed is None:
+            changed = _difference(self._endpoints, endpoints)
         known, hosts = self._endpoints, self._hosts
+        made: dict[HostKey, Host] = {}
+        for key in changed:
+            endpoint, before = endpoints.get(key), known.get(key)
+            if endpoint is not None and (before is None or _is_another(before, endpoint)):
+                made[key] = self._make(endpoint)
+                if not len(made) % HOSTS_AT_ONCE:
+                    yield
+        # From here on nobody else has a turn: what is known of hosts, and what those who choose see, changes together.
         added: dict[int, list[Host]] = {}
         removed: dict[int, list[Host]] = {}
         altered: dict[int, list[Host]] = {}
-        count = 0
         for key in changed:
-            endpoint, before, host = endpoints.get(key), known.get(key), hosts.get(key)
+            endpoint, before, host, new = endpoints.get(key), known.get(key), hosts.get(key), made.get(key)
             if host is not None and before is not None:
-                if endpoint is not None and not _is_another(before, endpoint):
-                    self._weigh(host, -before.weight)
+                self._weigh(host, -before.weight)
+                if endpoint is not None and new is None:
                     if self._change(host, endpoint):
                         altered.setdefault(host.priority, []).append(host)
                     self._weigh(host, endpoint.weight)
                     continue
-                self._weigh(host, -before.weight)
                 removed.setdefault(host.priority, []).append(host)
                 # What takes its place stands at the end, as `PrioritySet.altered` promises.
                 del hosts[key]
-            if endpoint is not None:
-                host = hosts[key] = self._make(endpoint)
-                self._weigh(host, endpoint.weight)
-                added.setdefault(endpoint.priority, []).append(host)
-                count += 1
-                if not count % HOSTS_AT_ONCE:
-                    yield
+            if endpoint is not None and new is not None:
+                hosts[key] = new
+                self._weigh(new, endpoint.weight)
+                added.setdefault(new.priority, []).append(new)
         self._endpoints = endpoints
         touched = added.keys() | removed.keys() | altered.keys()
         listed = self._by_priority(touched)
@@ -293,10 +302,11 @@ class KubernetesCluster(Cluster):
         if protocol == _H2C and not _says_protocol(self.config):
             if self.http_options.protocol is not UpstreamProtocol.HTTP2:
                 self.http_options = replace(self.http_options, protocol=UpstreamProtocol.HTTP2)
-        elif protocol in _TLS and self.transport_socket is None and self.subscription.assignment is None:
+        elif protocol in _TLS and protocol != self._app_protocol and self.transport_socket is None:
             log.warning(
                 f"kubernetes: cluster {self.name}: the port speaks {protocol}, but there is no transport_socket"
             )
+        self._app_protocol = protocol
 
     def _initialized(self) -> None:
         self._timeout.disable()

@@ -88,9 +88,12 @@ class Admission:
         elif type in (DEPLOYMENTS, REPLICA_SETS):
             spec = new.setdefault("spec", {})
             spec.setdefault("replicas", 1)
+            _complete_ports((spec.get("template") or {}).get("spec") or {})
             if type is DEPLOYMENTS:
-                rolling = {"maxUnavailable": "25%", "maxSurge": "25%"}
-                spec.setdefault("strategy", {"type": "RollingUpdate", "rollingUpdate": rolling})
+                strategy = spec["strategy"] = dict(spec.get("strategy") or {})
+                strategy.setdefault("type", "RollingUpdate")
+                if strategy["type"] == "RollingUpdate":
+                    strategy.setdefault("rollingUpdate", {"maxUnavailable": "25%", "maxSurge": "25%"})
             new.setdefault("status", {})
         elif type is NAMESPACES:
             new.setdefault("spec", {}).setdefault("finalizers", ["kubernetes"])
@@ -166,11 +169,16 @@ class Admission:
         return ""
 
 
-def _complete_pod(new: Object) -> None:
-    spec = new.setdefault("spec", {})
+def _complete_ports(spec: Object) -> None:
     for container in (*(spec.get("containers") or ()), *(spec.get("initContainers") or ())):
         for port in container.get("ports") or ():
             port.setdefault("protocol", "TCP")
+
+
+def _complete_pod(new: Object) -> None:
+    spec = new.setdefault("spec", {})
+    _complete_ports(spec)
+    for container in (*(spec.get("containers") or ()), *(spec.get("initContainers") or ())):
         container.setdefault("resources", {})
         container.setdefault("imagePullPolicy", "Always")
     spec.setdefault("restartPolicy", "Always")

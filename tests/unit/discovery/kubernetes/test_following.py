@@ -13,7 +13,7 @@ from minienvoy.errors import ConfigError, KubernetesError
 from minienvoy.network.address import Address
 from minienvoy.upstream.host import HealthFlag
 from minienvoy.upstream.http_protocol_options import UpstreamProtocol
-from minienvoy.upstream.load_balancer import LoadBalancerContextBase
+from minienvoy.upstream.load_balancer import LoadBalancerContextBase, OverrideHost
 from tests.kube_server import endpoint, service, slice_of
 from tests.kube_world import FakeResponse, KubeWorld
 from tests.unit.extensions.clusters.conftest import Dns
@@ -74,6 +74,110 @@ async def test_a_host_is_the_same_in_another_slice(world: KubeWorld) -> None:
     assert set(cluster.hosts()) == {one, two}
     assert cluster.hosts()[0].stats.rq_total == 7
     assert world.store.value("cluster.c.membership_change") == 1
+
+
+async def test_nothing_is_asked_for_that_is_not_needed(world: KubeWorld) -> None:
+    """Services where something of them counts, pods where their labels or weights do; Endpoints and nodes never."""
+    nothing = {"family": "v4", "traffic_distribution": "ignore", "internal_traffic_policy": "ignore"}
+    slices = "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices"
+    services, pods = "/api/v1/namespaces/shop/services", "/api/v1/namespaces/shop/pods"
+    wanted: list[tuple[dict[str, Any], set[str]]] = [
+        (nothing, {slices}),
+        ({**nothing, "port": 80.0}, {slices, services}),
+        ({**nothing, "client_ip_affinity": True}, {slices, services}),
+        ({**nothing, "traffic_distribution": "service"}, {slices, services}),
+        ({**nothing, "weight_annotation": "w"}, {slices, pods}),
+        ({**nothing, "pod_labels": ["app"]}, {slices, pods}),
+        ({}, {slices, services}),
+    ]
+    for at, (value, paths) in enumerate(wanted):
+        other = KubeWorld()
+        other.api.put("services", service("web"))
+        await other.start(value, f"c{at}")
+        await other.advance(1)
+        assert {path for _, path, _ in other.api.requests} == paths, value
+        await other.stop()
+
+
+async def test_a_watch_that_waits_ends_when_nobody_wants_it(world: KubeWorld) -> None:
+    cluster = await world.start()
+    streams = [stream for _, _, stream in world.api.watches]
+    assert [stream.closed for stream in streams] == [False, False]
+    cluster.stop()
+    await world.settle()
+    assert [stream.closed for stream in streams] == [True, True]
+
+
+async def test_a_pod_that_has_just_become_ready_starts_slowly(world: KubeWorld) -> None:
+    slow_start = {"slow_start_window": "60s"}
+    policy = {"lb_policy": "ROUND_ROBIN", "round_robin_lb_config": {"slow_start_config": slow_start}}
+    world.api.put("endpointslices", web(pod("10.0.0.1"), pod("10.0.0.2", ready=False)))
+    cluster = await world.start({}, **policy)
+    await world.advance(100)
+    world.api.put("endpointslices", web(pod("10.0.0.1"), pod("10.0.0.2")))
+    await world.advance(6)
+
+    def share() -> int:
+        return [str(cluster.load_balancer.choose_host(None)) for _ in range(200)].count("10.0.0.2:8080")
+
+    assert share() < 40
+    await world.advance(60)
+    assert 80 < share() < 120
+
+
+async def test_a_sticky_session_may_stay_with_a_pod_that_ends(world: KubeWorld) -> None:
+    world.api.put("endpointslices", web(pod("10.0.0.1"), pod("10.0.0.2")))
+    fields = {"common_lb_config": {"override_host_status": {"statuses": ["HEALTHY", "DRAINING"]}}}
+    cluster = await world.start({}, **fields)
+    leaving = pod("10.0.0.1", ready=False, serving=True, conditions={"terminating": True})
+    world.api.put("endpointslices", web(leaving, pod("10.0.0.2")))
+    await world.advance()
+
+    class Sticky(LoadBalancerContextBase):
+        __slots__ = ()
+
+        def override_host(self) -> OverrideHost:
+            return OverrideHost("10.0.0.1:8080")
+
+    chosen = {str(cluster.choose_host(Sticky())) for _ in range(10)}
+    assert chosen == {"10.0.0.1:8080"}
+    assert {str(cluster.choose_host(LoadBalancerContextBase())) for _ in range(10)} == {"10.0.0.2:8080"}
+
+
+async def test_a_port_that_speaks_tls_wants_a_transport_socket(
+    world: KubeWorld, capfd: pytest.CaptureFixture[str]
+) -> None:
+    item = web(pod("10.0.0.1"))
+    item["ports"][0]["appProtocol"] = "https"
+    world.api.put("endpointslices", item)
+    await world.start()
+    text = "kubernetes: cluster c: the port speaks https, but there is no transport_socket"
+    assert capfd.readouterr().err.count(text) == 1
+    world.api.put("endpointslices", {**item, "endpoints": [pod("10.0.0.2")]})
+    await world.advance()
+    assert "speaks" not in capfd.readouterr().err
+
+
+async def test_what_failed_half_way_is_made_good_by_the_next_update(world: KubeWorld) -> None:
+    first, second, third = pod("10.0.0.1", zone="a"), pod("10.0.0.2", zone="b"), pod("10.0.0.3", zone="b")
+    world.api.put("endpointslices", web(first))
+    for name in ("web-2", "web-3"):
+        world.api.put("endpointslices", web(name=name))
+    cluster = await world.start({"sub_zone": "none"}, common_lb_config={"locality_weighted_lb_config": {}})
+    world.api.put("endpointslices", web(first, pod("10.0.0.4")))
+    await world.advance()
+    make, cluster.__class__._make = cluster.__class__._make, lambda self, endpoint: 1 / 0
+    try:
+        world.api.put("endpointslices", web(first, second))
+        with pytest.raises(ZeroDivisionError):
+            await world.advance()
+    finally:
+        cluster.__class__._make = make
+    world.api.put("endpointslices", web(first, second, third))
+    await world.advance()
+    assert world.hosts() == ["10.0.0.1:8080", "10.0.0.2:8080", "10.0.0.3:8080"]
+    weights = cluster.priority_set.host_sets[0].locality_weights
+    assert {locality.zone: weight for locality, weight in weights.items()} == {"a": 1, "b": 2}
 
 
 async def test_the_address_of_a_pod_that_is_gone_may_be_another_pods(world: KubeWorld) -> None:

@@ -263,6 +263,16 @@ def test_hints_of_endpoints_that_are_not_ready_do_not_count() -> None:
     assert addresses(mapped(slice_of("web", "a", here, sick), zone="z1")) == ["10.0.0.1:8080"]
 
 
+def test_hints_for_nodes_go_before_those_for_zones() -> None:
+    def meant(address: str, node: str, zone: str) -> dict[str, Any]:
+        return endpoint(address, hints={"forNodes": [{"name": node}], "forZones": [{"name": zone}]})
+
+    item = slice_of("web", "a", meant("10.0.0.1", "n1", "z1"), meant("10.0.0.2", "n2", "z1"))
+    assert addresses(mapped(item, node="n1", zone="z1")) == ["10.0.0.1:8080"]
+    assert why(mapped(item, node="n1", zone="z1")) == {"10.0.0.2": "node: hints give it to n2, this is n1"}
+    assert len(mapped(item, node="n9", zone="z1").hosts) == 2
+
+
 def test_local_means_this_node_or_nothing(world: World) -> None:
     assert addresses(world.map("local", node="node-a")) == ["10.1.0.1:8080"]
     assert addresses(world.map("local", node="node-c")) == []
@@ -284,6 +294,17 @@ def test_all_families_of_a_pod_are_one_host(world: World) -> None:
         ("10.1.0.7", ("fd00::7",)),
         ("10.1.0.8", ()),
     ]
+
+
+def test_of_the_addresses_of_an_endpoint_the_first_is_taken() -> None:
+    assert addresses(mapped(slice_of("web", "a", {"addresses": ["10.0.0.1", "10.0.0.2"]}))) == ["10.0.0.1:8080"]
+
+
+def test_a_pods_address_is_of_the_family_that_is_wanted() -> None:
+    both = a_pod(status={"podIPs": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}]})
+    assert [one_pod(both, family=family).address for family in ("auto", "v4", "v6")] == ["10.0.0.1"] * 2 + ["fd00::1"]
+    assert one_pod(both, family="all").additional == ("fd00::1",)
+    assert one_pod(a_pod(), family="v6").excluded == "family: none of 10.0.0.1 is IPv6"
 
 
 def test_names_are_endpoints_too() -> None:
@@ -364,6 +385,19 @@ def one_pod(pod: Pod, **values: Any) -> MappedEndpoint:
     assignment = map_endpoints(settings, [Found(settings.refs[0], pods=[pod])])
     (found,) = (*assignment.hosts.values(), *assignment.excluded)
     return found
+
+
+@pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
+def test_a_pod_that_is_over_is_no_host(phase: str) -> None:
+    assert one_pod(a_pod(status={"phase": phase})).excluded == f"condition: the pod has {phase.lower()}"
+
+
+def test_a_pod_is_as_ready_as_its_condition_says_whatever_its_gates_are() -> None:
+    gates = {"readinessGates": [{"conditionType": "example.com/gate"}]}
+    conditions = [{"type": "example.com/gate", "status": "False"}, {"type": "Ready", "status": "True"}]
+    assert one_pod(a_pod(spec=gates, status={"conditions": conditions})).health is Health.HEALTHY
+    conditions[1]["status"] = "False"
+    assert one_pod(a_pod(spec=gates, status={"conditions": conditions})).excluded == "condition: not ready"
 
 
 def test_a_pod_without_an_address_has_none_yet() -> None:
@@ -460,7 +494,9 @@ def test_a_changed_slice_tells_which_hosts_changed() -> None:
     known[2] = slices(slice_of("web", "s2", endpoint("10.0.2.1", ready=False), endpoint("10.0.2.3")))[0]
     known[3] = slices(slice_of("web", "s3", endpoint("10.0.3.1"), endpoint("10.0.2.2"), endpoint("10.0.3.2")))[0]
     now = mapper.map([Found(settings.refs[0], known)])
-    assert now.changed == {("10.0.2.1", 8080), ("10.0.2.2", 8080), ("10.0.2.3", 8080)}
+    assert now.changed is not None
+    # Those that are gone, then those that are new: in the same order in every process.
+    assert [address for address, _ in now.changed] == ["10.0.2.1", "10.0.2.2", "10.0.2.3"]
     again = map_endpoints(settings, [Found(settings.refs[0], known)])
     assert now.hosts == again.hosts
     assert len(first.hosts) == 10

@@ -247,6 +247,13 @@ def test_a_line_without_an_end_is_given_up(asked: Asked) -> None:
     assert "no end" in asked.reflector.problem
 
 
+def test_an_object_of_three_megabytes_is_one(asked: Asked) -> None:
+    asked.answer(listing("1"))
+    text = line("ADDED", "a", "2", annotations={"a": "x" * 3_000_000})
+    asked.watch(*(text[at : at + 65536] for at in range(0, len(text), 65536)))
+    assert (asked.names(), asked.stats.malformed) == (["a"], 0)
+
+
 def test_401_asks_for_other_credentials(recorded: Recordings, asked: Asked) -> None:
     assert asked.answer(recorded.body("unauth_bad_token"), 401) > 0
     assert asked.reflector.unauthorized

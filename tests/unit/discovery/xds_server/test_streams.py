@@ -135,6 +135,27 @@ def test_sotw_a_request_that_the_response_has_crossed_is_forgotten(server: Serve
     assert server.log == ["+a", "+b"]
 
 
+def test_sotw_who_asks_once_more_after_the_ack_is_told_once_more(server: Server) -> None:
+    """Envoy does, for a new cluster whose endpoints another cluster has already."""
+    client = Sotw(server)
+    server.endpoints(a=1)
+    assert client.ask(ENDPOINTS, "a") == [["1", "a"]]
+    assert client.ask(ENDPOINTS, "a", nonce="1") == []
+    assert client.ask(ENDPOINTS, "a", nonce="1") == [["2", "a"]]
+    assert client.ask(ENDPOINTS, "a", nonce="1") == [], "the response has crossed it"
+    assert client.ask(ENDPOINTS, "a", nonce="2", error="no") == []
+    assert client.ask(ENDPOINTS, "a", nonce="2") == [["3", "a"]]
+
+
+def test_sotw_a_name_that_is_added_before_the_first_response_is_no_second_question(server: Server) -> None:
+    client = Sotw(server)
+    assert client.ask(ENDPOINTS, "a") == []
+    assert client.ask(ENDPOINTS, "a") == []
+    server.endpoints(a=1)
+    assert client.told() == [["1", "a"]]
+    assert client.ask(ENDPOINTS, "a", nonce="1") == []
+
+
 def test_sotw_what_is_refused_is_not_sent_again(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     client = Sotw(server)
     server.clusters("a")
@@ -227,6 +248,23 @@ def test_delta_names_come_and_go(server: Server) -> None:
     assert client.ask(ENDPOINTS, ("b",)) == [(["b"], [])], "who asks again is told again"
     client.stream.close()
     assert server.log == ["+a", "+b", "-a", "-b"]
+
+
+def test_delta_endpoints_are_told_again_after_their_clusters(server: Server) -> None:
+    """Envoy waits for them, and does not ask: it has the name already."""
+    make = message_class("envoy.config.cluster.v3.Cluster")
+    eds = {"service_name": "a"}
+    client = Delta(server)
+    server.endpoints(a=1, b=1)
+    server.clusters("b")
+    client.ask(CLUSTERS)
+    client.ask(ENDPOINTS, ("a", "b"))
+    server.resources.put(CLUSTERS, {"new": make(name="new", eds_cluster_config=eds)})
+    assert client.told() == [(["new"], []), (["a"], [])]
+    server.resources.put(CLUSTERS, {"b": make(name="b", alt_stat_name="c"), "other": make(name="other")})
+    assert client.told() == [(["b", "other"], []), (["b"], [])]
+    server.clusters(gone=("new",))
+    assert client.told() == [([], ["new"])]
 
 
 def test_delta_wildcards_are_named_and_dropped(server: Server) -> None:
