@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ..config.fields import honours
 from ..errors import ConfigError
 from ..http.byte_meter import ByteMeter
-from ..http.codec import StreamResetReason
+from ..http.codec import Metadata, StreamResetReason
 from ..http.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
 from ..network.connection import ConnectionCallbacks, ConnectionCloseType, ConnectionEvent
 from ..network.filter import FilterStatus, ReadFilter
@@ -164,6 +164,9 @@ class TcpUpstream(ReadFilter, ConnectionCallbacks):
 
     def encode_trailers(self, trailers: HeaderMap) -> None:
         self.encode_data(b"", True)
+
+    def encode_metadata(self, metadata: Metadata) -> None:
+        """TCP has no place for it."""
 
     def abandon(self) -> UpstreamRequest | None:
         decoder, self._decoder = self._decoder, None

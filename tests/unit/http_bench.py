@@ -510,6 +510,7 @@ def filter_type(name: str) -> str:
         "adaptive_concurrency": "AdaptiveConcurrency",
         "admission_control": "AdmissionControl",
         "bandwidth_limit": "BandwidthLimit",
+        "basic_auth": "BasicAuth",
         "buffer": "Buffer",
         "compressor": "Compressor",
         "cors": "Cors",
@@ -521,6 +522,7 @@ def filter_type(name: str) -> str:
         "header_mutation": "HeaderMutation",
         "health_check": "HealthCheck",
         "local_ratelimit": "LocalRateLimit",
+        "ratelimit": "RateLimit",
         "rbac": "RBAC",
         "set_metadata": "Config",
     }

@@ -30,12 +30,14 @@ from .frames import (
     CONTINUATION,
     DATA,
     END_HEADERS,
+    END_METADATA,
     END_STREAM,
     FLOW_CONTROL_ERROR,
     FRAME_SIZE_ERROR,
     HEADERS,
     MAX_FRAME,
     MAX_STREAM_ID,
+    METADATA,
     NO_ERROR,
     PADDED,
     PING,
@@ -48,6 +50,8 @@ from .frames import (
     rst_stream,
 )
 from .header_blocks import HeaderBlocks
+from .hpack import HpackError
+from .metadata import MetadataDecoder
 
 if TYPE_CHECKING:
     from ...network.connection import Connection
@@ -186,6 +190,8 @@ class Http2Connection(HeaderBlocks):
                     self._on_data(stream_id & MAX_STREAM_ID, flags, data[at + 9 : end])
             elif kind <= CONTINUATION:
                 self._handlers[kind](self, stream_id & MAX_STREAM_ID, flags, data[at + 9 : end])
+            elif kind == METADATA:
+                self._on_metadata(stream_id & MAX_STREAM_ID, flags, data[at + 9 : end])
             at = end
             if self._over:
                 break
@@ -328,6 +334,24 @@ class Http2Connection(HeaderBlocks):
             payload = b"".join([view[each + 9 : each + _FULL] for each in range(at, end, _FULL)])
         self._on_data(stream_id, 0, payload)
         return end
+
+    def _on_metadata(self, stream_id: int, flags: int, payload: bytes) -> None:
+        stream = self.streams.get(stream_id)
+        if stream is None or stream.remote_end or not self.settings.allow_metadata:
+            return
+        if stream.metadata is None:
+            stream.metadata = MetadataDecoder(self.settings.max_metadata_size)
+        if not stream.metadata.takes(len(payload)):
+            self._break_off(LOST)
+        try:
+            metadata = stream.metadata.receive(payload, flags == END_METADATA)
+        except HpackError:
+            self._break_off(LOST)
+        if metadata:
+            if stream.decoder is not None:
+                stream.decoder.decode_metadata(metadata)
+        elif metadata is not None:
+            self.stats.metadata_empty_frames += 1
 
     def _on_priority(self, stream_id: int, flags: int, payload: bytes) -> None:
         self._constraints.on_priority()
