@@ -119,6 +119,8 @@ class Http2ConnPool(HttpConnPool):
         if not client.active:
             client.wait_idle(self._dispatcher.monotonic_time())
             if client.draining or self.draining:
+                # The end of the last request may not have been written yet.
+                client.codec.flush()
                 client.close()
                 return
         if self._pending or not client.listed:

@@ -389,7 +389,7 @@ class ClientConnection(Http1Connection):
     @property
     def half_closes(self) -> bool:
         """To the peer's FIN the connection is ended here, as what it carries is no HTTP."""
-        return self._connect_request or self.tunneling
+        return self._connect_request
 
     def on_connection_closed(self, remote: bool) -> bool:
         state = self._state

@@ -19,7 +19,7 @@ makes the latter an RST_STREAM); what is about one stream only is an RST_STREAM.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
 from ...errors import CodecProtocolError
 from ..codec import StreamResetReason
@@ -64,6 +64,10 @@ _LARGE: Final = 2 * MAX_FRAME
 _FULL: Final = 9 + MAX_FRAME
 
 
+Handler = Callable[[Any, int, int, bytes], None]
+"""Takes a frame: of which connection, its stream, flags and payload."""
+
+
 class _FramingError(CodecProtocolError):
     """What is told by GOAWAY (`farewell`)."""
 
@@ -83,6 +87,8 @@ class Http2Connection(HeaderBlocks):
 
     protocol = "HTTP/2"
     extra_bytes = half_closes = False
+    _handlers: ClassVar[tuple[Handler, ...]]
+    """By the type of the frame."""
     on_stream_closed: Callable[[bool], None] | None = None
     """Told when a stream is no longer among `streams`: True if both sides have come to their ends."""
 
@@ -183,7 +189,7 @@ class Http2Connection(HeaderBlocks):
                 else:
                     self._on_data(stream_id & MAX_STREAM_ID, flags, data[at + 9 : end])
             elif kind <= CONTINUATION:
-                _HANDLERS[kind](self, stream_id & MAX_STREAM_ID, flags, data[at + 9 : end])
+                self._handlers[kind](self, stream_id & MAX_STREAM_ID, flags, data[at + 9 : end])
             elif kind == METADATA:
                 self._on_metadata(stream_id & MAX_STREAM_ID, flags, data[at + 9 : end])
             at = end
@@ -446,7 +452,7 @@ class Http2Connection(HeaderBlocks):
             decoder.on_reset_stream(reason, details)
 
 
-_HANDLERS: Final = (
+Http2Connection._handlers = (
     Http2Connection._on_data,
     Http2Connection._on_headers,
     Http2Connection._on_priority,
@@ -458,4 +464,3 @@ _HANDLERS: Final = (
     Http2Connection._on_window_update,
     Http2Connection._on_continuation,
 )
-"""By the type of the frame."""

@@ -15,8 +15,9 @@ from ..byte_meter import ByteMeter
 from ..codec import RequestDecoder, ResponseDecoder
 from ..header_map import KIND
 from .client_connection import ClientConnection, ClientStream
+from .connection import Handler
 from .fields import CONNECTION_HEADERS
-from .frames import HEADERS, METADATA
+from .frames import HEADERS, METADATA, RST_STREAM
 from .server_connection import ServerConnection, ServerStream
 
 if TYPE_CHECKING:
@@ -26,6 +27,17 @@ if TYPE_CHECKING:
 _FRAME_HEAD: Final = 9
 _STATUS: Final = len(":status200")
 _UPGRADE: Final = KIND[b"upgrade"]
+
+
+def _counting_resets(handlers: tuple[Handler, ...]) -> tuple[Handler, ...]:
+    """The same, but RST_STREAM counts, as DATA and HEADERS do elsewhere; no other frame does."""
+    handle = handlers[RST_STREAM]
+
+    def count(connection: Any, stream_id: int, flags: int, payload: bytes) -> None:
+        connection._count_received(stream_id, len(payload))
+        handle(connection, stream_id, flags, payload)
+
+    return (*handlers[:RST_STREAM], count, *handlers[RST_STREAM + 1 :])
 
 
 class _Counted(list[bytes]):
@@ -107,6 +119,8 @@ class _MeteredServerStream(ServerStream):
 class MeteredServerConnection(ServerConnection):
     """The downstream side."""
 
+    _handlers = _counting_resets(ServerConnection._handlers)
+
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.data = _Counted(self._count_sent)
@@ -138,10 +152,13 @@ class MeteredServerConnection(ServerConnection):
         super()._pass_trailers(stream, trailers)
 
     def _on_data(self, stream_id: int, flags: int, payload: bytes) -> None:
+        self._count_received(stream_id, len(payload))
+        super()._on_data(stream_id, flags, payload)
+
+    def _count_received(self, stream_id: int, size: int) -> None:
         stream = self.streams.get(stream_id)
         if isinstance(stream, ServerStream) and stream.meter is not None:
-            stream.meter.wire_received += _FRAME_HEAD + len(payload)
-        super()._on_data(stream_id, flags, payload)
+            stream.meter.wire_received += _FRAME_HEAD + size
 
     def queue(self, frames: bytes) -> None:
         self._count_sent(frames)
@@ -206,6 +223,8 @@ class _Watched:
 class MeteredClientConnection(ClientConnection):
     """The upstream side; only who takes the meter of a stream has it counted."""
 
+    _handlers = _counting_resets(ClientConnection._handlers)
+
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.data = _Counted(self._count_sent)
@@ -222,7 +241,7 @@ class MeteredClientConnection(ClientConnection):
         stream.meter = meter
         return stream
 
-    def _count_received(self, stream_id: int, size: int, is_header: bool) -> None:
+    def _count_received(self, stream_id: int, size: int, is_header: bool = False) -> None:
         stream = self.streams.get(stream_id)
         if isinstance(stream, ClientStream) and stream.meter is not None:
             stream.meter.wire_received += _FRAME_HEAD + size
@@ -234,7 +253,7 @@ class MeteredClientConnection(ClientConnection):
         super()._on_header_block(stream_id, block, end_stream)
 
     def _on_data(self, stream_id: int, flags: int, payload: bytes) -> None:
-        self._count_received(stream_id, len(payload), False)
+        self._count_received(stream_id, len(payload))
         super()._on_data(stream_id, flags, payload)
 
     def queue(self, frames: bytes) -> None:

@@ -101,6 +101,8 @@ class GrpcWebFilter(StreamFilter):
         content_type = headers.get(b"content-type")
         is_call = headers.status == 200 and (is_grpc(content_type) or _is_web(content_type))
         headers.set(b"content-type", b"application/grpc-web%b+proto" % (b"-text" if self._text_response else b""))
+        # Trailers become part of the body.
+        headers.remove(b"content-length")
         if is_call or end_stream:
             return FilterHeadersStatus.CONTINUE
         self._refused = headers
@@ -126,7 +128,6 @@ class GrpcWebFilter(StreamFilter):
         if words:
             headers.set(b"grpc-message", percent_encode(words))
         headers.set(b"grpc-status", b"%d" % http_to_grpc_status(headers.status))
-        headers.remove(b"content-length")
         headers.add(b"content-length", b"0")
 
     def _whole_frames(self, data: bytes) -> bytes:

@@ -23,6 +23,7 @@ from ....upstream.http_conn_pool import http_conn_pool
 from .tcp_proxy_tunneling_config import TunnelingConfig
 
 if TYPE_CHECKING:
+    from ....http.byte_meter import ByteMeter
     from ....stream_info import ConnectionInfo, StreamInfo
     from ....upstream.cluster import Cluster
     from ....upstream.codec_client import CodecClient
@@ -53,8 +54,9 @@ class HttpUpstream:
         self._encoder: RequestEncoder | None = None
         self._tunnelling = False
         self._response_over = self._request_over = False
-        self._bytes_before = (0, 0)
-        self._bytes = [0, 0]
+        self._meter: ByteMeter | None = None
+        # What earlier attempts took is part of it.
+        self._bytes = [self._info.upstream_wire_bytes_received, self._info.upstream_wire_bytes_sent]
 
     def start(self) -> bool:
         """Ask for a connection; False if it is decided already how that ends."""
@@ -118,11 +120,10 @@ class HttpUpstream:
 
     def describe(self, info: StreamInfo) -> None:
         """Tell an access log about this side. As Envoy's meter, it counts what the client sent once more."""
-        client = self._client
-        if client is not None:
-            received, sent = self._bytes_before
-            info.upstream_wire_bytes_received = client.connection.bytes_received - received + self._bytes[0]
-            info.upstream_wire_bytes_sent = client.connection.bytes_sent - sent + self._bytes[1]
+        meter = self._meter
+        if meter is not None:
+            info.upstream_wire_bytes_received = meter.wire_received + self._bytes[0]
+            info.upstream_wire_bytes_sent = meter.wire_sent + self._bytes[1]
 
     # -- from the pool
 
@@ -130,7 +131,6 @@ class HttpUpstream:
         self._pending = None
         self._client = client
         connection = client.connection
-        self._bytes_before = (connection.bytes_received, connection.bytes_sent)
         client.watermark = self._on_watermark
         encoder = self._encoder = client.new_stream(self)
         if isinstance(encoder, Http1ClientConnection):
@@ -143,6 +143,10 @@ class HttpUpstream:
         self._fail(reason, details)
 
     # -- from the codec
+
+    def take_meter(self, meter: ByteMeter) -> None:
+        """The codec counts bytes, and this is where."""
+        self._meter = meter
 
     def on_request_refused(self, name: str) -> None:
         self._reset()
@@ -232,4 +236,5 @@ class HttpUpstream:
     def _fail(self, reason: PoolFailureReason, details: str) -> None:
         proxy, self._proxy = self._proxy, None
         if proxy is not None:
+            self.describe(self._info)
             proxy.on_pool_failure(reason, details, self._host)

@@ -19,6 +19,7 @@ from ....http.http1.selection import client_codec
 from ....http.request_id import UUID_REQUEST_ID, is_uuid_request_id, request_id_maker
 from ....record import record
 from ....router.header_parser import HeaderParser
+from ....server.upstream_codecs import UpstreamCodecs
 from ....stream_info import StructuredState
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class TunnelingConfig:
     keeps_headers, keeps_trailers: those of the response are put into the filter state of the client's connection.
     new_request_id: makes the header, if there is to be one.
     request_id_key: of the metadata that tells it.
-    make_codec: of an HTTP/1 connection.
+    make_codec: of an HTTP/1 connection; it also tells whether bytes are counted.
     """
 
     host: Formatter
@@ -90,7 +91,7 @@ class TunnelingConfig:
             config.propagate_response_trailers,
             _request_id(config, stat_prefix, context),
             config.request_id_metadata_key or "tunnel_request_id",
-            lambda *arguments: client_codec(server.http1_codec, server.byte_meters)(*arguments),
+            UpstreamCodecs(server),
         )
 
     def request_headers(self, info: StreamInfo, scheme: bytes) -> RequestHeaderMap:
