@@ -13,6 +13,9 @@ import pytest
 
 from minienvoy.config.api import message_class
 from minienvoy.errors import ConfigError
+from minienvoy.http.filter import FilterHeadersStatus, StreamDecoderFilter
+from minienvoy.http.filter_manager import FilterChain
+from minienvoy.http.header_map import RequestHeaderMap
 from minienvoy.http.http2.frames import frame
 from minienvoy.upstream.grpc_client import grpc_frame
 from tests.unit.http_bench import Bench
@@ -21,7 +24,7 @@ MakeBench = Callable[..., Bench]
 LIMITS = [{"actions": [{"generic_key": {"descriptor_value": "a"}}]}]
 ROUTES = [{"match": {"prefix": "/"}, "route": {"cluster": "a", "rate_limits": LIMITS}}]
 GOOGLE = {"google_grpc": {"target_uri": "a", "stat_prefix": "a"}}
-HTTP2 = {"http2_protocol_options": {}}
+HTTP2: dict[str, Any] = {"http2_protocol_options": {}}
 
 
 def limited(bench: MakeBench, **more: Any) -> Bench:
@@ -85,6 +88,30 @@ def test_a_share_of_requests_is_asked_about(bench: MakeBench) -> None:
     b.client().get()
     assert b"ratelimit" not in b.upstream.received()
     assert b.stats("cluster.upstream_rq_total") == [1]
+
+
+class LeavesHits(StreamDecoderFilter):
+    """Stands before the filter."""
+
+    def __init__(self, hits: str) -> None:
+        self.hits = hits
+
+    def decode_headers(self, headers: RequestHeaderMap, end_stream: bool) -> FilterHeadersStatus:
+        self.decoder_callbacks.stream_info.filter_state["envoy.ratelimit.hits_addend"] = self.hits
+        return FilterHeadersStatus.CONTINUE
+
+
+@pytest.mark.parametrize(
+    ("left", "told"), [("7", b"\x18\x07"), ("x", b""), ("5000000000", b"\x18\xff\xff\xff\xff\x0f")]
+)
+def test_a_filter_may_say_how_many_hits_a_request_is(bench: MakeBench, left: str, told: bytes) -> None:
+    b = limited(bench)
+    chain = b.config.filter_chain
+    b.config.filter_chain = FilterChain([lambda: LeavesHits(left), *chain.factories, chain.make_terminal])
+    b.client().get()
+    # Field 3 of the request is behind the domain and the one descriptor.
+    request = b"\n\x01d\x12\x12\n\x10\n\x0bgeneric_key\x12\x01a" + told
+    assert grpc_frame(request) in b.upstream.received()
 
 
 @pytest.mark.parametrize(
