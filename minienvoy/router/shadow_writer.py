@@ -159,7 +159,7 @@ def start_shadows(
             from .traced_shadow import TracedShadowRequest
 
             traced = TracedShadowRequest(cluster, config, policy.local_address, stream, timeout, limit)
-            traced.start_traced(made, end_stream, span, policy.sampled)
+            traced.start_traced(made, end_stream, policy.sampled)
             shadow = traced
         if not end_stream and not shadow.done:
             started.append(shadow)
