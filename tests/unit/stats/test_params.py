@@ -32,7 +32,7 @@ def test_everything_asked() -> None:
         ({"hidden": "foo"}, "usage: /stats?hidden=(include|only|exclude)\n\n"),
         (
             {"histogram_buckets": "foo"},
-            "usage: /stats?histogram_buckets=(cumulative|disjoint|detailed|summary|prometheusnative)",
+            "usage: /stats?histogram_buckets=(cumulative|disjoint|detailed|summary|prometheusnative)\n",
         ),
     ],
 )
