@@ -70,7 +70,13 @@ def json_value(value: Any) -> str:
     if value is True or value is False:
         return "true" if value else "false"
     if isinstance(value, str):
-        return encode_basestring(value).encode("utf-8", "surrogateescape").decode("latin-1")
+        text = encode_basestring(value)
+        try:
+            return text.encode("utf-8").decode("latin-1")
+        except UnicodeEncodeError:
+            # What is no UTF-8 is told byte by byte.
+            content = text.encode("utf-8", "surrogateescape")
+            return "".join(chr(byte) if byte < 0x80 else f"\\u{byte:04x}" for byte in content)
     if isinstance(value, (int, float)):
         return json_number(value)
     if isinstance(value, Mapping):

@@ -47,6 +47,7 @@ CATALOGUE = {
     "envoy.extensions.filters.http.decompressor.v3.Decompressor": "filters.http.decompressor",
     "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation": "filters.http.header_mutation",
     "envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute": "filters.http.header_mutation",
+    "envoy.extensions.filters.http.header_to_metadata.v3.Config": "filters.http.header_to_metadata",
     "envoy.extensions.filters.http.set_metadata.v3.Config": "filters.http.set_metadata",
     "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit": "filters.http.local_ratelimit",
     "envoy.extensions.filters.http.health_check.v3.HealthCheck": "filters.http.health_check",

@@ -384,5 +384,8 @@ class ResponseHeaderMap(HeaderMap):
             return b"%d" % self.status
         return HeaderMap.get(self, name)
 
+    def get_all(self, name: bytes) -> list[bytes]:
+        return [b"%d" % self.status] if name == b":status" else HeaderMap.get_all(self, name)
+
     def pairs(self) -> list[tuple[str, str]]:
         return [(":status", str(self.status)), *HeaderMap.pairs(self)]

@@ -425,7 +425,8 @@ def _prefix(tree: Any, prefix: str) -> None:
         for item in tree:
             _prefix(item, prefix)
     elif isinstance(tree, dict):
-        filter_config = str(tree.get("@type", "")).rpartition(".")[2] in OWNERS_OF_STAT_PREFIXES
+        kind = str(tree.get("@type", ""))
+        filter_config = kind.rpartition(".")[2] in OWNERS_OF_STAT_PREFIXES or "header_to_metadata" in kind
         for key, value in tree.items():
             named = key in NAMES_OF_CLUSTERS or (key == "stat_prefix" and filter_config)
             if named and isinstance(value, str):
