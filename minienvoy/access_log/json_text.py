@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from json.encoder import encode_basestring
-from math import copysign, isfinite
+from math import copysign, isfinite, isnan
 from typing import Any, Final
 
 _NOT_PLAIN: Final = re.compile(r'[^ -~]|["\\]')
@@ -33,10 +33,11 @@ def json_string(text: str) -> str:
 def json_number(number: float) -> str:
     """The shorter of the plain and the scientific notation, plain if they are as long as each other.
 
-    Every number of a protobuf `Value` is a double, and this is how C++ (`std::to_chars`) prints one: 100000 is `1e+05`.
+    Every number of a protobuf `Value` is a double, and this is how C++ (`std::to_chars`) prints one: 100000 is `1e+05`. What
+    is no JSON is not either there: `inf`.
     """
     if not isfinite(number):
-        return "null"
+        return "null" if isnan(number) else str(float(number))
     number = float(number)
     sign = "-" if copysign(1.0, number) < 0 else ""
     digits, point = _digits(abs(number))
@@ -70,13 +71,7 @@ def json_value(value: Any) -> str:
     if value is True or value is False:
         return "true" if value else "false"
     if isinstance(value, str):
-        text = encode_basestring(value)
-        try:
-            return text.encode("utf-8").decode("latin-1")
-        except UnicodeEncodeError:
-            # What is no UTF-8 is told byte by byte.
-            content = text.encode("utf-8", "surrogateescape")
-            return "".join(chr(byte) if byte < 0x80 else f"\\u{byte:04x}" for byte in content)
+        return json_string(value.encode("utf-8", "surrogateescape").decode("latin-1"))
     if isinstance(value, (int, float)):
         return json_number(value)
     if isinstance(value, Mapping):
