@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from ..errors import ConfigError
-from ..stream_info import StreamInfo, StructuredState
+from ..network.address import Address
+from ..stream_info import StreamInfo, StructuredState, TextState
 from .command import (
     LENGTH_ALLOWED,
     PARAMS_OPTIONAL,
@@ -118,12 +119,16 @@ def _filter_state_maker(state_of: Callable[[StreamInfo], dict[str, Any] | None])
         def value_of(context: FormatterContext) -> Any:
             state = state_of(context.stream_info)
             value = None if state is None else state.get(key)
-            if value is None or how == "TYPED":
-                return value
+            if value is None:
+                return None
+            if how == "TYPED":
+                return None if isinstance(value, (TextState, Address)) else value
             if isinstance(value, StructuredState):
                 return None
             if how == "PLAIN":
-                return str(value)
+                if isinstance(value, bool):
+                    return "true" if value else "false"
+                return value.text if isinstance(value, Address) else str(value)
             found = value.get(field) if isinstance(value, Mapping) else getattr(value, field, None)
             return None if found is None else str(found)
 
@@ -133,7 +138,10 @@ def _filter_state_maker(state_of: Callable[[StreamInfo], dict[str, Any] | None])
 
         def text(context: FormatterContext) -> str | None:
             value = value_of(context)
-            return None if value is None else json_value(value)[:max_length]
+            if value is None:
+                return None
+            # As protobuf prints messages, which may stand in a page.
+            return json_value(value).replace("<", "\\u003c").replace(">", "\\u003e")[:max_length]
 
         return Command(text, made.json)
 

@@ -137,9 +137,7 @@ class Rule:
             )
         rewrite = None
         if present.HasField("regex_value_rewrite"):
-            rewrite = compile_substitution(
-                present.regex_value_rewrite, f"{path}.on_header_present.regex_value_rewrite"
-            )
+            rewrite = compile_substitution(present.regex_value_rewrite, f"{path}.on_header_present.regex_value_rewrite")
         self.present = KeyValue(present, rewrite) if proto.HasField("on_header_present") else None
         self.missing = KeyValue(proto.on_header_missing, None) if proto.HasField("on_header_missing") else None
 
