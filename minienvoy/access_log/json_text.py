@@ -33,8 +33,8 @@ def json_string(text: str) -> str:
 def json_number(number: float) -> str:
     """The shorter of the plain and the scientific notation, plain if they are as long as each other.
 
-    Every number of a protobuf `Value` is a double, and this is how C++ (`std::to_chars`) prints one: 100000 is `1e+05`. What
-    is no JSON is not either there: `inf`.
+    Every number of a protobuf `Value` is a double, and this is how C++ (`std::to_chars`) prints one: 100000 is `1e+05`.
+    Infinity is none in JSON, and is printed all the same.
     """
     if not isfinite(number):
         return "null" if isnan(number) else str(float(number))
