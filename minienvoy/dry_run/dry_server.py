@@ -85,6 +85,11 @@ class DryRun:
         dispatcher.dial = self._dial
         for cluster in self.server.cluster_manager.clusters().values():
             _give_hosts(cluster)
+        if self.server.cds is not None:
+            self.server.cds.start(lambda: None)
+            for cluster in self.server.cluster_manager.all_clusters():
+                _give_hosts(cluster)
+        self.server.initialize_targets()
 
     async def close(self) -> None:
         await self.server.stop()

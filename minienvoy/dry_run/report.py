@@ -28,7 +28,8 @@ class Places:
 
     def of(self, path: str) -> str:
         """`file:line:column`; empty where it is not known."""
-        return self._source.locate(path) if path else ""
+        # What a subscription has brought stands in another file than the bootstrap.
+        return self._source.locate(path) if path and not path.startswith("resources[") else ""
 
 
 def as_values(outcome: Outcome, places: Places, clusters: ClusterManager) -> dict[str, Any]:

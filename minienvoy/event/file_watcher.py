@@ -20,38 +20,49 @@ INTERVAL = 0.1
 _Identity = tuple[int, int, int] | None
 
 
+class _Watch:
+    __slots__ = ("on_moved", "path", "seen")
+
+    def __init__(self, path: str, on_moved: Callable[[], None]) -> None:
+        self.path = path.rstrip("/") or "/"
+        self.on_moved = on_moved
+        self.seen = _identity(path)
+
+
 class FileWatcher:
     """Looks while there is something to look at; `stop` ends it."""
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
-        self._watched: list[tuple[str, Callable[[], None]]] = []
-        self._seen: list[_Identity] = []
+        self._watched: list[_Watch] = []
         self._timer: Timer | None = None
 
     def add_watch(self, path: str, on_moved: Callable[[], None]) -> None:
         """Call `on_moved` when something is moved to `path`."""
-        self._watched.append((path.rstrip("/") or "/", on_moved))
-        self._seen.append(_identity(path))
+        self._watched.append(_Watch(path, on_moved))
         if self._timer is None:
             self._timer = self._dispatcher.create_timer(self._look)
             self._timer.enable(INTERVAL)
+
+    def remove_watch(self, on_moved: Callable[[], None]) -> None:
+        """Call it no more."""
+        # A new list: whoever is looking goes through the old one to its end.
+        self._watched = [each for each in self._watched if each.on_moved != on_moved]
 
     def stop(self) -> None:
         if self._timer is not None:
             self._timer.disable()
             self._timer = None
-        self._watched.clear()
-        self._seen.clear()
+        self._watched = []
 
     def _look(self) -> None:
-        for at, (path, on_moved) in enumerate(self._watched):
-            now = _identity(path)
-            if now != self._seen[at]:
-                self._seen[at] = now
+        for watch in self._watched:
+            now = _identity(watch.path)
+            if now != watch.seen:
+                watch.seen = now
                 # What was taken away is no news until there is something in its place.
-                if now is not None:
-                    on_moved()
+                if now is not None and watch in self._watched:
+                    watch.on_moved()
         if self._timer is not None:
             self._timer.enable(INTERVAL)
 

@@ -71,7 +71,7 @@ class StreamTracing(Protocol):
 
 @record(frozen=False)
 class ConnectionManagerConfig:
-    """Shared by every connection of a filter chain; not changed once connections use it. Times are seconds, 0 is off.
+    """Shared by every connection of a filter chain; only routes change once connections use it. Seconds; 0 is off.
 
     Attributes:
         idle_timeout: of a connection without streams.
@@ -171,6 +171,8 @@ class ConnectionManagerConfig:
     client_cert: ForwardedClientCert | None = None
     """What is done with `x-forwarded-client-cert`; None if it is removed."""
     connections: set[ConnectionManager] = field(default_factory=set)
+    route_user: Any = None
+    """What its subscription to routes knows it by; None if its routes do not change."""
     server_entry: tuple[bytes, bytes, bytes, int] = field(init=False)
     filtered: bool = field(init=False)
     """There are more filters than the terminal one."""
@@ -184,7 +186,6 @@ class ConnectionManagerConfig:
 
     def __post_init__(self) -> None:
         self.server_entry = entry(b"server", self.server_name)
-        self.filtered = self.stream_class.filtered
         self.has_stream_timers = any(
             (
                 self.request_timeout,
@@ -192,17 +193,6 @@ class ConnectionManagerConfig:
                 self.max_stream_duration,
                 self.access_log_flush_interval,
             )
-        )
-        self.rewrites_request = bool(
-            self.use_remote_address
-            or self.internal_address is not None
-            or self.route_config.internal_only_headers
-            or self.user_agent
-            or self.via
-            or self.tls
-            or self.scheme_to_overwrite
-            or self.secure_ports
-            or self.original_ip_detections
         )
         self.completes_response = (
             self.always_set_request_id_in_response or self.proxy_status is not None or self.tracing is not None
@@ -215,4 +205,22 @@ class ConnectionManagerConfig:
             or bool(self.strip_matching_host_port)
             or self.strip_trailing_host_dot
             or bool(self.early_header_mutations)
+        )
+        self.use_routes(self.route_config, self.stream_class)
+
+    def use_routes(self, route_config: RouteConfig, stream_class: type[ActiveStream]) -> None:
+        """Of streams that begin from now on; a stream under way that has its route already keeps it."""
+        self.route_config = route_config
+        self.stream_class = stream_class
+        self.filtered = stream_class.filtered
+        self.rewrites_request = bool(
+            self.use_remote_address
+            or self.internal_address is not None
+            or self.route_config.internal_only_headers
+            or self.user_agent
+            or self.via
+            or self.tls
+            or self.scheme_to_overwrite
+            or self.secure_ports
+            or self.original_ip_detections
         )

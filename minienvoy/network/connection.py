@@ -404,7 +404,8 @@ class Connection(asyncio.Protocol):
         self._pause()
 
     def _leave_unread(self, data: bytes, end_stream: bool) -> None:
-        """Bytes for a closing connection."""
+        """Bytes for a closing connection: Envoy leaves them in the kernel."""
+        self.bytes_received -= len(data)
         self._left_unread = True
         self._pause()
 

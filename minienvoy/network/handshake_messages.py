@@ -8,10 +8,12 @@ not encrypted is read once it is over: RFC 8446 section 4 for the ServerHello of
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from .client_hello import ClientHello
 
 _HANDSHAKE: Final = 22
-_CLIENT_HELLO, _SUPPORTED_GROUPS = 1, 10
 _PREFERRED: Final = ("X25519", "P-256")
 _SERVER_HELLO, _SERVER_KEY_EXCHANGE, _CERTIFICATE_VERIFY = 2, 12, 15
 _SUPPORTED_VERSIONS, _KEY_SHARE = 43, 51
@@ -62,36 +64,10 @@ def read_agreement(received: bytes, sent: bytes, server_side: bool) -> Agreed:
     return Agreed(group, signature, version)
 
 
-def offered_group(received: bytes) -> str:
+def offered_group(hello: ClientHello | None) -> str:
     """The first group of a client that resumes a session of TLS 1.2 with us: most likely that session began with it."""
-    for kind, body in _messages(received):
-        if kind == _CLIENT_HELLO:
-            offered = _offered(body)
-            return next((name for number, name in GROUPS.items() if name in _PREFERRED and number in offered), "")
-    return ""
-
-
-def offered_ciphers(received: bytes) -> bytes:
-    """The cipher suites of a ClientHello, most preferred first; empty if it is not there."""
-    for kind, body in _messages(received):
-        if kind == _CLIENT_HELLO and len(body) > 34:
-            at = 35 + body[34]  # session ID
-            return body[at + 2 : at + 2 + int.from_bytes(body[at : at + 2], "big")]
-    return b""
-
-
-def _offered(body: bytes) -> list[int]:
-    at = 34
-    at += 1 + body[at]  # session ID
-    at += 2 + int.from_bytes(body[at : at + 2], "big")  # cipher suites
-    at += 1 + body[at] + 2  # compression methods
-    while at + 4 <= len(body):
-        kind, size = int.from_bytes(body[at : at + 2], "big"), int.from_bytes(body[at + 2 : at + 4], "big")
-        if kind == _SUPPORTED_GROUPS:
-            value = body[at + 6 : at + 4 + size]
-            return [int.from_bytes(value[here : here + 2], "big") for here in range(0, len(value) - 1, 2)]
-        at += 4 + size
-    return []
+    offered = hello.groups if hello is not None else ()
+    return next((name for number, name in GROUPS.items() if name in _PREFERRED and number in offered), "")
 
 
 def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:

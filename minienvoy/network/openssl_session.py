@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from OpenSSL import SSL, crypto
 
 from .address import Address
-from .ssl_socket import CERTIFICATE_UNKNOWN, KeyUsage, Refused
+from .ssl_handshaker import CERTIFICATE_UNKNOWN, KeyUsage, Refused
 
 if TYPE_CHECKING:
     from .ssl_socket import SslSocket
@@ -30,9 +30,7 @@ class OpenSslSession:
     """One session, on two buffers in memory.
 
     Attributes:
-        context: an `OpenSslContext`; another one may be set while the client's first message is looked at.
-        requested_name: the server name that the client asked for.
-        received: what has come so far; empty when the handshake is over.
+        context: an `OpenSslContext`; another one may be set before the handshake begins.
         chain_error: why the peer's chain is not to be trusted, if that is no reason to refuse it.
     """
 
@@ -52,8 +50,6 @@ class OpenSslSession:
         self._connection = connection = SSL.Connection(context.native, None)
         connection.set_app_data(self)
         self.server_side = server_side
-        self.requested_name = ""
-        self.received: bytearray | bytes = b""
         self.chain_error = ""
         self._socket: SslSocket | None = None
         self._refused: Refused | KeyUsage | None = None
@@ -188,10 +184,11 @@ class OpenSslSession:
                 return False
             self.chain_error = self.chain_error or verification_error(number, depth)
             return True
-        if depth == 0 and self._socket is not None and not self._judged:
+        handshaker = self._socket.handshaker if self._socket is not None else None
+        if depth == 0 and handshaker is not None and not self._judged:
             self._judged = True
             try:
-                self._socket.judge([self._shown[at] for at in sorted(self._shown)])
+                handshaker.judge([self._shown[at] for at in sorted(self._shown)])
             except (Refused, KeyUsage) as refused:
                 self._refused = refused
             except ValueError:

@@ -11,7 +11,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from .connection import Connection
-from .ssl_socket import SslTransport
+from .ssl_transport import SslTransport
 from .toxic import DOWNSTREAM, UPSTREAM, Chain, Item, Mark, Toxic
 
 if TYPE_CHECKING:

@@ -34,6 +34,8 @@ _NAMES: Final = {
     "0.9.2342.19200300.100.1.25": "DC",
 }
 _SUBJECT_ALT_NAME, _BASIC_CONSTRAINTS, _KEY_USAGE = "2.5.29.17", "2.5.29.19", "2.5.29.15"
+_TLS_FEATURE, _STATUS_REQUEST = "1.3.6.1.5.5.7.1.24", bytes.fromhex("3003020105")
+_COMMON_NAME: Final = "2.5.4.3"
 _CONSTRUCTED: Final = (0x30, 0x31)
 
 
@@ -134,6 +136,27 @@ class Certificate:
         """(tag, value, OID of an "other name" or empty)"""
         value = self._extension(_SUBJECT_ALT_NAME)
         return () if value is None else tuple(_general_names(value))
+
+    @property
+    def has_subject_alt_names(self) -> bool:
+        return self._extension(_SUBJECT_ALT_NAME) is not None
+
+    @property
+    def common_name(self) -> str:
+        """The first one of the subject; empty if there is none."""
+        name = Reader(self._subject)
+        while name.more:
+            relative = Reader(name.content())
+            while relative.more:
+                pair = Reader(relative.content())
+                if _oid(pair.content()) == _COMMON_NAME:
+                    return _text(*pair.next()[:2])
+        return ""
+
+    @property
+    def must_staple(self) -> bool:
+        """It promises to be shown with an OCSP response (RFC 7633)."""
+        return self._extension(_TLS_FEATURE) == _STATUS_REQUEST
 
     @property
     def is_authority(self) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ..explain.explanation import NO_EXPLANATION
-from ..http.codec import RequestEncoder
 from ..http.filter import FilterDataStatus, FilterHeadersStatus, FilterTrailersStatus
 from ..http.grpc import grpc_to_http_status, is_grpc
 from ..http.header_map import KIND, ORDINARY, Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
@@ -17,6 +16,7 @@ from ..stream_info import ResponseFlag
 from ..upstream.http_conn_pool import http_conn_pool
 from .attempts import CONTROL, IMMEDIATE_FAIL, Attempts
 from .final_timeout import final_timeout
+from .held_tunnel import RequestSink
 from .redirect import answer_directly
 from .request_buffer import RequestBuffer
 from .router_replies import GRPC_STATUS, RouterReplies
@@ -221,7 +221,7 @@ class Router(RouterReplies):
         if pending is not None:
             upstream.pending = pending
 
-    def send_buffered(self, encoder: RequestEncoder) -> None:
+    def send_buffered(self, encoder: RequestSink) -> None:
         """There is a connection now: send what had to wait."""
         waiting = self.buffered
         if self.attempts is None or not self.attempts.keeps_body:

@@ -172,6 +172,15 @@ class RouterReplies(RouterContext):
             overloaded,
         )
 
+    def start_timeout_of_handshake(self) -> None:
+        """A request that asks for a WebSocket is never complete: its time counts from when it has been sent."""
+        stream = self.stream
+        if self.timeout and stream.response_timeout_callback is None:
+            stream.start_response_timeout(stream.dispatcher.monotonic_time(), self.timeout, self.on_response_timeout)
+
+    def end_timeout_of_handshake(self) -> None:
+        self.stream.response_timeout_callback = None
+
     def on_response_timeout(self) -> None:
         attempts = self.attempts
         self.stream.cluster_metadata = self.cluster.metadata

@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from ..explain.explanation import NO_EXPLANATION
-from ..http.codec import RequestEncoder, StreamResetReason
+from ..http.codec import StreamResetReason
 from ..http.header_map import KIND, ORDINARY, HeaderMap, ResponseHeaderMap
 from ..upstream.conn_pool import PoolFailureReason
 from .attempt_timers import AttemptTimers
+from .held_tunnel import HeldTunnel, RequestSink
 
 if TYPE_CHECKING:
     from ..http.byte_meter import ByteMeter
@@ -28,6 +29,10 @@ RESET_REASONS = {
     PoolFailureReason.REMOTE_CONNECTION_FAILURE: StreamResetReason.REMOTE_CONNECTION_FAILURE,
     PoolFailureReason.TIMEOUT: StreamResetReason.CONNECTION_TIMEOUT,
 }
+
+
+def _wants_websocket(headers: HeaderMap) -> bool:
+    return (headers.get(b"upgrade") or b"").lower() == b"websocket"
 
 
 class Cancellable(Protocol):
@@ -48,6 +53,7 @@ class UpstreamRequest:
         "_client",
         "_downstream_full",
         "_encoder",
+        "_held",
         "_reads_again_unseen",
         "_router",
         "_upstream_full",
@@ -62,7 +68,8 @@ class UpstreamRequest:
         self._router = router
         self.host = host
         self._client: CodecClient | None = None
-        self._encoder: RequestEncoder | None = None
+        self._encoder: RequestSink | None = None
+        self._held: HeldTunnel | None = None
         self.pending: Cancellable | None = None
         # How many buffers of a side hold too much: that of its connection, and what waits for a window of its stream.
         self._downstream_full = int(router.stream.downstream_connection.above_high_watermark)
@@ -100,8 +107,9 @@ class UpstreamRequest:
             self._on_upstream_watermark(True)
         if client.pool.max_stream_duration is not None:
             self.timers = AttemptTimers(stream.dispatcher)
-            self.timers.start(client.pool.max_stream_duration, self._on_max_stream_duration)
-        encoder = self._encoder = client.codec.new_stream(self)
+            self.timers.limit(client.pool.max_stream_duration, self._on_max_stream_duration)
+        encoder: RequestSink = client.codec.new_stream(self)
+        self._encoder = encoder
         if self._downstream_full:
             self._pause_upstream(client, True)
         if router.attempts is not None:
@@ -111,6 +119,10 @@ class UpstreamRequest:
             encoder.encode_headers(headers, True)
         else:
             encoder.encode_headers(headers, False)
+            if headers.method == b"CONNECT" and not self.headers_received:
+                encoder = self._hold(encoder, False)
+            elif headers.seen > ORDINARY and headers.seen & _UPGRADE and _wants_websocket(headers):
+                encoder = self._hold(encoder, True)
             if router.buffered or router.request_trailers is not None:
                 router.send_buffered(encoder)
 
@@ -213,8 +225,7 @@ class UpstreamRequest:
                 self._complete(now)
             if not router.attempts.takes_headers(self, headers):
                 return
-        seen = router.request_headers.seen
-        if seen > ORDINARY and seen & _UPGRADE and self._fails_handshake(headers):
+        if self._held is not None and not self._open_tunnel(self._held, headers):
             # Whoever was promised a tunnel has no use for a body.
             headers.remove(b"content-length")
             headers.remove(b"transfer-encoding")
@@ -290,11 +301,33 @@ class UpstreamRequest:
         state = attempts.state
         return state is None or not state.remaining or not state.would_retry_headers(headers)
 
-    def _fails_handshake(self, headers: ResponseHeaderMap) -> bool:
-        """A WebSocket was asked for, and this is not it."""
-        if headers.status == 101 or headers.status >= 400:
-            return False
-        return (self._router.request_headers.get(b"upgrade") or b"").lower() == b"websocket"
+    def _hold(self, encoder: RequestSink, websocket: bool) -> HeldTunnel:
+        """Send no more before the upstream has granted what was asked for."""
+        router = self._router
+        limit = router.stream.buffer_limit
+        held = self._held = self._encoder = HeldTunnel(encoder, websocket, limit, self._on_upstream_watermark)
+        if websocket:
+            # A handshake may take as long as another answer; what comes after it, as long as it likes.
+            router.start_timeout_of_handshake()
+            if router.attempts is not None:
+                router.attempts.start_timers(self)
+        return held
+
+    def _open_tunnel(self, held: HeldTunnel, headers: ResponseHeaderMap) -> bool:
+        """The upstream has answered; False if a WebSocket was asked for, and this is not it."""
+        status = headers.status
+        if held.websocket:
+            assert self._client is not None
+            if status != 101 and self._client.codec.protocol == "HTTP/1.1":
+                return status >= 400
+            self._router.end_timeout_of_handshake()
+            if self.timers is not None:
+                self.timers.stop_waiting()
+        elif not 200 <= status < 300:
+            return True
+        self._held = None
+        self._encoder = held.release()
+        return True
 
     def _on_max_stream_duration(self) -> None:
         self.reset()

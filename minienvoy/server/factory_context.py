@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from ..access_log.access_log import AccessLogManager
     from ..config.runtime import Loader
     from ..discovery.secret_manager import SecretManager
+    from ..discovery.subscription import FileContext
     from ..event.dispatcher import Dispatcher
     from ..event.random import RandomGenerator
     from ..explain.log import ExplanationLog
     from ..network.drain_decision import DrainState
     from ..network.overload_state import OverloadState
+    from ..router.rds import RouteConfigProviders
     from ..stats.store import Scope, Store
     from ..tracing.tracer_manager import TracerManager
     from ..upstream.cluster_manager import ClusterManager
@@ -72,7 +74,20 @@ class ServerContext:
     """Those that the connection managers have asked for; None: no request is traced."""
     spans: deque[Any] | None = None
     """Where the spans of traced requests are kept, for whoever embeds this server; None: nowhere."""
+    file_context: FileContext
+    """What subscriptions to files ask of the server."""
+    route_providers: RouteConfigProviders | None = None
+    """Route tables that change; None if no connection manager has one."""
+    _init_targets: list[Callable[[], None]] | None = None
     _singletons: dict[Any, Any] | None = None
+
+    def begin(self, target: Callable[[], None]) -> None:
+        """Call `target` as soon as clusters are there: at once, unless the server is still starting
+        (`Init::Manager`)."""
+        if self._init_targets is None:
+            target()
+        else:
+            self._init_targets.append(target)
 
     def singleton(self, key: Any, make: Callable[[], Made]) -> Made:
         """What several extensions of one server share under `key`; made when it is first asked for

@@ -9,11 +9,12 @@ drain time to end.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from enum import Enum
 from typing import Any
 
 from .. import logger
+from ..config.api import type_of, unpack
 from ..errors import ConfigError
 from ..network.address import Address
 from .drain_manager import DrainManager
@@ -222,6 +223,17 @@ class ListenerManager:
     def _count(self) -> None:
         self.stats.total_listeners_active = len(self._listeners)
         self.stats.total_listeners_draining = len(self._draining)
+
+
+def connection_managers(listener: Any) -> Iterator[Any]:
+    """The `HttpConnectionManager` messages inside a `Listener`."""
+    chains = [*listener.filter_chains]
+    if listener.HasField("default_filter_chain"):
+        chains.append(listener.default_filter_chain)
+    for chain in chains:
+        for each in chain.filters:
+            if type_of(each.typed_config).endswith(".HttpConnectionManager"):
+                yield unpack(each.typed_config)
 
 
 def _same_sockets(old: Listener, new: Listener) -> bool:

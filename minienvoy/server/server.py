@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from .. import logger
 from ..access_log.file import AccessLogManager
-from ..config.api import type_of, unpack
 from ..config.fields import Unsupported, declared_in, described, honours, notes, require_supported
 from ..config.loader import LoadedConfig
 from ..config.runtime import Loader
+from ..discovery.subscription import FileContext
 from ..errors import ConfigError
 from ..event.file_watcher import FileWatcher
 from ..event.random import RandomGenerator
@@ -31,7 +31,7 @@ from ..upstream.cluster_manager import ClusterManager
 from .drain_manager import DrainManager, DrainStrategy
 from .factory_context import ServerContext
 from .listener import ConnectionLimit
-from .listener_manager import ListenerManager
+from .listener_manager import ListenerManager, connection_managers
 from .local_info import locality_of, set_build_version
 from .server_stats import (
     CompilationSettingsStats,
@@ -44,12 +44,14 @@ from .server_stats import (
 from .stats_settings import compile_stats_settings
 
 if TYPE_CHECKING:
+    from ..discovery.cds_api import CdsApi
     from ..discovery.secret_manager import SecretManager
     from ..event.dispatcher import Dispatcher
     from ..explain.log import ExplanationLog
     from ..upstream.faults import Faults
     from ..upstream.outlier_event_logger import OutlierEventLogger
     from .admin.admin import Admin
+    from .lds_api import LdsApi
     from .listener import Listener
     from .options import Options
     from .overload_manager import OverloadManager
@@ -58,6 +60,7 @@ honours(
     "envoy.config.bootstrap.v3.Bootstrap",
     "admin",
     "cluster_manager",
+    "dynamic_resources",
     "layered_runtime",
     "node",
     "static_resources",
@@ -81,6 +84,9 @@ honours(
 honours("envoy.config.trace.v3.Tracing", "http")
 declared_in("minienvoy.tracing.connection_manager_tracing", "envoy.config.trace.v3.Tracing.Http")
 honours("envoy.config.bootstrap.v3.Bootstrap.StaticResources", "listeners", "clusters", "secrets")
+honours("envoy.config.bootstrap.v3.Bootstrap.DynamicResources", "cds_config", "lds_config")
+declared_in("minienvoy.discovery.subscription", "envoy.config.core.v3.ConfigSource")
+declared_in("minienvoy.router.rds", "envoy.extensions.filters.network.http_connection_manager.v3.Rds")
 declared_in(
     "minienvoy.discovery.secret_manager",
     "envoy.extensions.transport_sockets.tls.v3.Secret",
@@ -167,6 +173,8 @@ class Server(ServerContext):
         self.admin_listener: Listener | None = None
         self.admin: Admin | None = None
         self._bind = bind
+        self.cds: CdsApi | None = None
+        self.lds: LdsApi | None = None
         self._faults: Faults | None = None
         self._overload_manager: OverloadManager | None = None
         self.unsupported: list[Unsupported] = self._check_supported()
@@ -208,6 +216,13 @@ class Server(ServerContext):
         if bootstrap.tracing.HasField("http"):
             self.default_tracing = bootstrap.tracing.http
         self.file_watcher = FileWatcher(self.dispatcher)
+        self.file_context = FileContext(
+            self.file_watcher,
+            self.dispatcher.wall_time,
+            warn=options.unsupported == "warn",
+            on_unknown_fields=self._count_unknown_fields,
+        )
+        self._init_targets = []
         self.secrets = self._secret_manager()
         _config_log.info(f"loading {len(bootstrap.static_resources.secrets)} static secret(s)")
         self.global_connections = ConnectionLimit(self.runtime)
@@ -248,7 +263,19 @@ class Server(ServerContext):
         )
         self._take_resources()
         _config_log.info(f"loading {len(self.static_clusters)} cluster(s)")
+        dynamic = bootstrap.dynamic_resources
         self.cluster_manager.load(bootstrap.static_resources.clusters)
+        if dynamic.HasField("cds_config"):
+            from ..discovery.cds_api import CdsApi
+
+            self.cds = CdsApi(
+                dynamic.cds_config,
+                "dynamic_resources.cds_config",
+                self.cluster_manager,
+                self.file_context,
+                self.stats.scope(""),
+                self.node,
+            )
         self.drain_manager = DrainManager(
             self.dispatcher,
             self.random.stream("drain"),
@@ -269,6 +296,17 @@ class Server(ServerContext):
                     _admin_log.info(f"admin address: {self.admin_listener.local_addresses[0]}")
             _config_log.info(f"loading {len(self.static_listeners)} listener(s)")
             self.listener_manager.load(bootstrap.static_resources.listeners)
+            if dynamic.HasField("lds_config"):
+                from .lds_api import LdsApi
+
+                self.lds = LdsApi(
+                    dynamic.lds_config,
+                    "dynamic_resources.lds_config",
+                    self.listener_manager,
+                    self.file_context,
+                    self.stats.scope(""),
+                    self.node,
+                )
         except BaseException:
             self.listener_manager.stop()
             if self.admin_listener is not None:
@@ -308,17 +346,27 @@ class Server(ServerContext):
         for path in self.runtime.watched:
             self.file_watcher.add_watch(path, self._reload_runtime)
         _log.info("starting main dispatch loop")
-        self.cluster_manager.start(lambda: self._start_listeners(on_ready))
+        self.cluster_manager.start(
+            lambda: self._start_listeners(on_ready), None if self.cds is None else self.cds.start
+        )
 
     def _start_listeners(self, on_ready: Callable[[], None] | None) -> None:
-        logger.get("upstream").info("cm init: all clusters initialized")
         _log.info("all clusters initialized. initializing init manager")
+        self.initialize_targets()
         self.listener_manager.start()
         self.state = "LIVE"
         self._stats.initialization_time_ms.record(int((self.dispatcher.monotonic_time() - self.start_monotonic) * 1000))
         _config_log.info("all dependencies initialized. starting workers")
         if on_ready is not None:
             on_ready()
+
+    def initialize_targets(self) -> None:
+        """Ask for listeners and routes that stand elsewhere, now that there are clusters."""
+        if self.lds is not None:
+            self.lds.start()
+        targets, self._init_targets = self._init_targets or (), None
+        for target in targets:
+            target()
 
     def take_bootstrap(self, loaded: LoadedConfig) -> None:
         """The clusters and listeners in use are those of `loaded` from now on (`bootstrap_update`)."""
@@ -335,6 +383,9 @@ class Server(ServerContext):
         self.static_listeners = [(each, now) for each in resources.listeners]
         self.scoped_routes: list[tuple[Any, float]] = []
         self.route_configs: dict[str, tuple[Any, float]] = self._find_route_configs(now)
+
+    def _count_unknown_fields(self, count: int) -> None:
+        self._stats.dynamic_unknown_fields += count
 
     def _reload_runtime(self) -> None:
         self.runtime.reload()
@@ -448,17 +499,11 @@ class Server(ServerContext):
         """Route configurations inside connection managers, and what chooses among several, for `/config_dump`."""
         found: dict[str, tuple[Any, float]] = {}
         for listener, _ in self.static_listeners:
-            chains = [*listener.filter_chains]
-            if listener.HasField("default_filter_chain"):
-                chains.append(listener.default_filter_chain)
-            for chain in chains:
-                for each in chain.filters:
-                    if type_of(each.typed_config).endswith(".HttpConnectionManager"):
-                        manager = unpack(each.typed_config)
-                        if manager.HasField("route_config"):
-                            found[f"{manager.route_config.name}/{len(found)}"] = (manager.route_config, now)
-                        elif manager.HasField("scoped_routes"):
-                            self.scoped_routes.append((manager.scoped_routes, now))
+            for manager in connection_managers(listener):
+                if manager.HasField("route_config"):
+                    found[f"{manager.route_config.name}/{len(found)}"] = (manager.route_config, now)
+                elif manager.HasField("scoped_routes"):
+                    self.scoped_routes.append((manager.scoped_routes, now))
         return found
 
     def _write_admin_address(self) -> None:

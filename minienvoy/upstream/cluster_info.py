@@ -24,12 +24,6 @@ def is_kubernetes_source(source: Any) -> bool:
     return any(each.google_grpc.target_uri.startswith(KUBERNETES) for each in source.api_config_source.grpc_services)
 
 
-def _only_kubernetes(config: Any, what: str) -> str | None:
-    if config.type == EDS and is_kubernetes_source(config.eds_cluster_config.eds_config):
-        return None
-    return f"{what} only from Kubernetes (target_uri: {KUBERNETES})"
-
-
 _USUAL_POOLS: Final = (
     "envoy.extensions.upstreams.http.generic.v3.GenericConnectionPoolProto",
     "envoy.extensions.upstreams.http.http.v3.HttpConnectionPoolProto",
@@ -58,6 +52,7 @@ honours(
     "dns_refresh_rate",
     "dns_resolution_config",
     "dns_resolvers",
+    "eds_cluster_config",
     "health_checks",
     "http2_protocol_options",
     "http_protocol_options",
@@ -90,17 +85,19 @@ honours(
     "use_tcp_for_dns_lookups",
     "wait_for_warm_on_init",
     values={
-        "type": ("STATIC", "STRICT_DNS", "LOGICAL_DNS", "ORIGINAL_DST"),
+        "type": ("STATIC", "STRICT_DNS", "LOGICAL_DNS", "EDS", "ORIGINAL_DST"),
     },
     when={
-        "type": lambda config: _only_kubernetes(config, "EDS is supported"),
-        "eds_cluster_config": lambda config: _only_kubernetes(config, "supported"),
         "upstream_config": lambda config: _is_usual_pool(config.upstream_config),
     },
-    # Who reads the source looks at all of it; a pool has no settings.
-    skips={"eds_cluster_config": lambda config: True, "upstream_config": lambda config: True},
+    # Who reads a source that is Kubernetes looks at all of it; a pool has no settings.
+    skips={
+        "eds_cluster_config": lambda config: is_kubernetes_source(config.eds_cluster_config.eds_config),
+        "upstream_config": lambda config: True,
+    },
     whole=("metadata",),
 )
+declared_in("minienvoy.extensions.clusters.eds", "envoy.config.cluster.v3.Cluster.EdsClusterConfig")
 declared_in("minienvoy.upstream.transport_socket_matcher", "envoy.config.cluster.v3.Cluster.TransportSocketMatch")
 honours("envoy.config.cluster.v3.Cluster.CustomClusterType", "name", "typed_config")
 honours(

@@ -10,13 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
+from .. import logger
 from ..errors import ConfigError
 from ..record import replace
 from .cluster import Cluster, ClusterContext, create_cluster
 from .cluster_stats import ClusterManagerStats, ThreadLocalClusterManagerStats
 
+log = logger.get("upstream")
+_CDS: Final = ""
+"""Is waited for as if it were a cluster; none has an empty name."""
+
+StartCds = Callable[[Callable[[], None]], None]
+"""Calls its argument when the first clusters of CDS are known."""
 ClusterUpdate = Callable[[str, Cluster | None], None]
 """(name, the cluster that is in use from now on or None if it was removed)"""
 
@@ -42,6 +49,7 @@ class ClusterManager:
         self._callbacks: list[ClusterUpdate] = []
         self._waiting: set[str] = set()
         self._on_initialized: Callable[[], None] | None = None
+        self._start_cds: StartCds | None = None
         self._inflated = [
             context.stats.scope(f"thread_local_cluster_manager.{thread}").struct(ThreadLocalClusterManagerStats)
             for thread in ("main_thread", "worker_0")
@@ -55,6 +63,10 @@ class ClusterManager:
 
     def warming_clusters(self) -> dict[str, Cluster]:
         return dict(self._warming)
+
+    def all_clusters(self) -> list[Cluster]:
+        """Those in use, and those that will be."""
+        return [*self._active.values(), *self._warming.values()]
 
     def add_update_callback(self, callback: ClusterUpdate) -> None:
         """Called after a cluster was put in use, replaced or removed (`ClusterUpdateCallbacks`)."""
@@ -89,9 +101,13 @@ class ClusterManager:
             )
         self._count()
 
-    def start(self, on_initialized: Callable[[], None]) -> None:
-        """Look for hosts; `on_initialized` is called once, when every cluster of the bootstrap is ready."""
+    def start(self, on_initialized: Callable[[], None], start_cds: StartCds | None = None) -> None:
+        """Look for hosts; `on_initialized` is called once, when every cluster of the bootstrap is ready.
+
+        With `start_cds`, that is called then, and those that CDS brings are waited for, too.
+        """
         self._on_initialized = on_initialized
+        self._start_cds = start_cds
         clusters = list(self._active.values())
         self._waiting = {cluster.name for cluster in clusters}
         for cluster in clusters:
@@ -103,9 +119,17 @@ class ClusterManager:
         self._finish_initialization()
 
     def _finish_initialization(self) -> None:
-        if not self._waiting and self._on_initialized is not None:
-            callback, self._on_initialized = self._on_initialized, None
-            callback()
+        if self._waiting or self._on_initialized is None:
+            return
+        if self._start_cds is not None:
+            log.info("cm init: initializing cds")
+            start, self._start_cds = self._start_cds, None
+            self._waiting.add(_CDS)
+            start(lambda: self._on_cluster_initialized(_CDS))
+            return
+        log.info("cm init: all clusters initialized")
+        callback, self._on_initialized = self._on_initialized, None
+        callback()
 
     # -- later changes
 
@@ -124,13 +148,21 @@ class ClusterManager:
             return False
         if active is not None and not active.added_via_api and not unlock:
             return False  # the bootstrap's clusters can not be changed
-        cluster = create_cluster(config, replace(self.context, path=path, added_via_api=not unlock))
-        if warming is not None:
-            warming.stop()
+        # Envoy counts before it looks whether it can be used.
         if newest is None:
             self.stats.cluster_added += 1
         else:
             self.stats.cluster_modified += 1
+        cluster = create_cluster(config, replace(self.context, path=path, added_via_api=not unlock))
+        if self._on_initialized is not None and newest is None:
+            # Nobody asks yet: it is waited for like those of the bootstrap.
+            self._active[name] = cluster
+            self._waiting.add(name)
+            self._count()
+            cluster.initialize(partial(self._on_cluster_initialized, name))
+            return True
+        if warming is not None:
+            warming.stop()
         self._warming[name] = cluster
         cluster.stats.config_update.warming_state = 1
         self._count()
@@ -152,6 +184,8 @@ class ClusterManager:
             return False
         self.stats.cluster_removed += 1
         self._count()
+        if name in self._waiting:
+            self._on_cluster_initialized(name)
         if active is not None:
             for callback in tuple(self._callbacks):
                 callback(name, None)
@@ -177,7 +211,6 @@ class ClusterManager:
         self._active[cluster.name] = cluster
         cluster.stats.config_update.warming_state = 0
         if old is not None:
-            self.stats.cluster_updated += 1
             old.stop()
         self._count()
         for callback in tuple(self._callbacks):

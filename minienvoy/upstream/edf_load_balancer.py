@@ -6,7 +6,7 @@ nobody is in slow start, the policy picks in its own way, which is cheaper.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from .edf_scheduler import EdfScheduler
@@ -79,8 +79,14 @@ class EdfLoadBalancerBase(ZoneAwareLoadBalancerBase):
         # Envoy's pick count has 32 bits.
         source.scheduler = EdfScheduler.with_picks(source.hosts, self.weight_function(), self._seed & 0xFFFFFFFF)
 
-    def on_update(self, host_set: HostSet, added: tuple[Host, ...]) -> None:
-        super().on_update(host_set, added)
+    def on_update(
+        self,
+        host_set: HostSet,
+        added: tuple[Host, ...],
+        removed: tuple[Host, ...],
+        altered: Sequence[Host] | None,
+    ) -> None:
+        super().on_update(host_set, added, removed, altered)
         if self._slow_start.window:
             self._notice_slow_starters(added)
 

@@ -5,7 +5,7 @@ Envoy: `Upstream::Host`, `HostSet`, `PrioritySet`; docs "Load balancing > Priori
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from ..network.address import Address
@@ -222,12 +222,19 @@ def _difference(old: tuple[Host, ...], new: tuple[Host, ...]) -> tuple[tuple[Hos
 
 
 class PrioritySet:
-    """All priorities of a cluster, and who wants to hear of changes (`PrioritySet::addMemberUpdateCb`)."""
+    """All priorities of a cluster, and who wants to hear of changes (`PrioritySet::addMemberUpdateCb`).
 
-    __slots__ = ("_callbacks", "_host_map", "host_sets")
+    Attributes:
+        altered: while an update is told: the hosts that stay and are not as they were; None if that may be all of them.
+            Where it is known, the hosts stand in the order in which they stood before, and those that are new at the
+            end: whoever keeps them in lists of his own need not make these anew.
+    """
+
+    __slots__ = ("_callbacks", "_host_map", "altered", "host_sets")
 
     def __init__(self) -> None:
         self.host_sets: list[HostSet] = []
+        self.altered: Sequence[Host] | None = None
         self._host_map: dict[str, Host] | None = None
         self._callbacks: list[MemberUpdate] = []
 
@@ -235,11 +242,16 @@ class PrioritySet:
         """Called after every change of hosts or of their health."""
         self._callbacks.append(callback)
 
-    def update_hosts(self, host_set: HostSet, change: tuple[tuple[Host, ...], tuple[Host, ...]] | None = None) -> None:
+    def update_hosts(
+        self,
+        host_set: HostSet,
+        change: tuple[tuple[Host, ...], tuple[Host, ...]] | None = None,
+        altered: Sequence[Host] | None = None,
+    ) -> None:
         """Put `host_set` in place of the one of its priority; gaps are filled with empty sets.
 
         Who knows which hosts are new and which are gone says it by `change`: with thousands, finding out takes longer
-        than all the rest.
+        than all the rest. Who knows of the others, too, and keeps their order, says it by `altered`.
         """
         while len(self.host_sets) <= host_set.priority:
             self.host_sets.append(HostSet(len(self.host_sets), ()))
@@ -247,8 +259,10 @@ class PrioritySet:
         self.host_sets[host_set.priority] = host_set
         self._host_map = None
         added, removed = _difference(old, host_set.hosts) if change is None else change
+        self.altered = altered
         for callback in tuple(self._callbacks):
             callback(host_set, added, removed)
+        self.altered = None
 
     def refresh_health(self, priority: int) -> None:
         """Make the set of `priority` anew because the health flags of its hosts changed."""

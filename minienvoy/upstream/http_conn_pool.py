@@ -242,7 +242,11 @@ class HttpConnPool:
             if not client.codec.request_over:
                 # A response that came before the end of its request: Envoy's stream is still there.
                 self.stats.upstream_cx_destroy_with_active_rq += 1
-                self.stats.upstream_cx_destroy_local_with_active_rq += 1
+                if client.ready or client.codec.half_closes:
+                    self.stats.upstream_cx_destroy_local_with_active_rq += 1
+                else:
+                    # The response ended with its connection.
+                    self.stats.upstream_cx_destroy_remote_with_active_rq += 1
             client.close()
         elif self._max_requests is not None and client.requests >= self._max_requests:
             self.stats.upstream_cx_max_requests += 1

@@ -57,8 +57,14 @@ class LoadBalancerBase:
         self.load = priority_load(self.priority_set.host_sets, params.panic_threshold)
         self.priority_set.add_member_update_callback(self._on_member_update)
 
-    def on_update(self, host_set: HostSet, added: tuple[Host, ...]) -> None:
-        """`host_set` has taken the place of another, and `load` has been computed anew."""
+    def on_update(
+        self,
+        host_set: HostSet,
+        added: tuple[Host, ...],
+        removed: tuple[Host, ...],
+        altered: Sequence[Host] | None,
+    ) -> None:
+        """`host_set` has taken the place of another, and `load` has been computed anew; see `PrioritySet.altered`."""
 
     def choose_priority(self, drawn: int, load: PriorityLoad) -> tuple[int, HostAvailability]:
         """Where `drawn`, any number, falls in the 100 percent of `load`."""
@@ -85,7 +91,7 @@ class LoadBalancerBase:
 
     def _on_member_update(self, host_set: HostSet, added: tuple[Host, ...], removed: tuple[Host, ...]) -> None:
         self.load = priority_load(self.priority_set.host_sets, self.params.panic_threshold)
-        self.on_update(host_set, added)
+        self.on_update(host_set, added, removed, self.priority_set.altered)
 
 
 def excluded_from(host_set: HostSet, candidates: Sequence[Host]) -> tuple[object, ...]:

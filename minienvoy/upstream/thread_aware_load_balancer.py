@@ -110,7 +110,13 @@ class ThreadAwareLoadBalancerBase(LoadBalancerBase):
         """
         raise NotImplementedError
 
-    def on_update(self, host_set: HostSet, added: tuple[Host, ...]) -> None:
+    def on_update(
+        self,
+        host_set: HostSet,
+        added: tuple[Host, ...],
+        removed: tuple[Host, ...],
+        altered: Sequence[Host] | None,
+    ) -> None:
         self._rebuild()
 
     def choose_host(self, context: LoadBalancerContext | None) -> Host | None:

@@ -29,7 +29,7 @@ class UpdateMerger:
     active: the cluster is in use; before that everything is passed on at once, and nothing is counted.
     """
 
-    __slots__ = ("_dispatcher", "_source", "_stats", "_timers", "_updated", "_window", "active", "target")
+    __slots__ = ("_dispatcher", "_held", "_source", "_stats", "_timers", "_updated", "_window", "active", "target")
 
     def __init__(
         self, source: PrioritySet, dispatcher: Dispatcher, window: float, stats: ClusterManagerStats | None = None
@@ -42,6 +42,8 @@ class UpdateMerger:
         self._window = window
         self._stats = stats or ClusterManagerStats()
         self._updated: dict[int, float] = {}
+        self._held: set[int] = set()
+        """Priorities of which something is held back."""
         self._timers: dict[int, Timer] = {}
         for host_set in source.host_sets:
             self.target.update_hosts(host_set)
@@ -53,11 +55,14 @@ class UpdateMerger:
 
     def _on_update(self, host_set: HostSet, added: tuple[Host, ...], removed: tuple[Host, ...]) -> None:
         if self.active and self._window and self._schedule(host_set.priority, not added and not removed):
+            self._held.add(host_set.priority)
             return
         if self.active:
             self._stats.cluster_updated += 1
         # Only changes of health may have been held back, so the target lacks the same hosts as the source did.
-        self.target.update_hosts(host_set, (added, removed))
+        altered = None if host_set.priority in self._held else self._source.altered
+        self._held.discard(host_set.priority)
+        self.target.update_hosts(host_set, (added, removed), altered)
 
     def _schedule(self, priority: int, mergeable: bool) -> bool:
         """Whether it can wait."""
@@ -82,4 +87,5 @@ class UpdateMerger:
     def _apply(self, priority: int) -> None:
         self._stats.cluster_updated_via_merge += 1
         self._updated[priority] = self._dispatcher.monotonic_time()
+        self._held.discard(priority)
         self.target.update_hosts(self._source.host_sets[priority])

@@ -6,6 +6,7 @@ balancing". Where all load goes to one list, which is the usual case, a request 
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from ..explain.explanation import NO_EXPLANATION
@@ -56,6 +57,7 @@ class ZoneAwareLoadBalancerBase(LoadBalancerBase):
     __slots__ = (
         "_by_locality",
         "_local",
+        "_localities",
         "_locality_schedulers",
         "_only",
         "_seed",
@@ -69,6 +71,8 @@ class ZoneAwareLoadBalancerBase(LoadBalancerBase):
         self.locality_config = locality_config
         self._seed = self.random.getrandbits(64)
         self._sources: dict[tuple[int, HostAvailability, int], HostsSource] = {}
+        self._localities: dict[int, HostsPerLocality] = {}
+        """Of each priority, if localities matter."""
         self._locality_schedulers: dict[tuple[int, HostAvailability], EdfScheduler[int] | None] = {}
         self._zone: ZoneRouting | None = None
         self._only: HostsSource | None = None
@@ -193,10 +197,20 @@ class ZoneAwareLoadBalancerBase(LoadBalancerBase):
             return self.params.runtime.snapshot.feature_enabled("upstream.zone_routing.enabled", percent, drawn)
         return percent == 100 or self.random.getrandbits(64) % 100 < percent
 
-    def on_update(self, host_set: HostSet, added: tuple[Host, ...]) -> None:
+    def on_update(
+        self,
+        host_set: HostSet,
+        added: tuple[Host, ...],
+        removed: tuple[Host, ...],
+        altered: Sequence[Host] | None,
+    ) -> None:
         while (len(self.priority_set.host_sets) - 1, HostAvailability.ALL, ANYWHERE) not in self._sources:
             self._refresh(self.priority_set.host_sets[self._known_priorities()])
-        self._refresh(host_set)
+        known = self._localities.get(host_set.priority)
+        if known is not None and altered is not None:
+            self._refresh(host_set, known.follow(host_set, added, removed, altered))
+        else:
+            self._refresh(host_set)
         self._find_only()
 
     def _known_priorities(self) -> int:
@@ -206,20 +220,23 @@ class ZoneAwareLoadBalancerBase(LoadBalancerBase):
         self._route_zones(HostsPerLocality(self.priority_set.host_sets[0], self.params.local_locality))
         self._find_only()
 
-    def _refresh(self, host_set: HostSet) -> None:
+    def _refresh(self, host_set: HostSet, touched: Collection[int] | None = None) -> None:
+        """`touched` are the localities that are not as they were, if it is known which."""
         priority = host_set.priority
         self._give(priority, HostAvailability.ALL, ANYWHERE, host_set.hosts)
         self._give(priority, HostAvailability.HEALTHY, ANYWHERE, host_set.healthy_hosts)
         self._give(priority, HostAvailability.DEGRADED, ANYWHERE, host_set.degraded_hosts)
         if not self.locality_config.weighted and self._local is None:
             return
-        localities = HostsPerLocality(host_set, self.params.local_locality)
+        if touched is None:
+            self._localities[priority] = HostsPerLocality(host_set, self.params.local_locality)
+        localities = self._localities[priority]
         for availability, lists in (
             (HostAvailability.HEALTHY, localities.healthy),
             (HostAvailability.DEGRADED, localities.degraded),
         ):
-            for index, hosts in enumerate(lists):
-                self._give(priority, availability, index, hosts)
+            for index in range(len(lists)) if touched is None else touched:
+                self._give(priority, availability, index, lists[index])
             index = len(lists)
             while self._sources.pop((priority, availability, index), None) is not None:
                 index += 1

@@ -99,7 +99,7 @@ async def _run_group(
             if "dns" in case.spec:
                 resolvers[case.id] = DnsServer(case.spec["dns"])
                 ports["dns"] = await resolvers[case.id].start()
-            put_files(case, directory)
+            put_files(case, directory, ports)
             more_listeners, more_clusters = scenario.resources(case, ports, directory)
             listeners += more_listeners
             clusters += more_clusters
@@ -207,15 +207,16 @@ class _Seen:
         return Normaliser(case.id, ports, str(self.proxy.directory), machine_address())
 
 
-def put_files(case: Case, directory: Path) -> None:
-    """What a case wants to be in its directory."""
+def put_files(case: Case, directory: Path, ports: dict[str, int]) -> None:
+    """What a case wants to be in its directory; placeholders are filled, `{id}` with the prefix of its names."""
+    words = {**ports, "id": case.id, "dir": directory, "certs": tls.CERTIFICATES}
     for name, content in case.spec.get("files", {}).items():
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(content, dict):
             path.symlink_to(content["link"])
         else:
-            path.write_text(content.replace("{certs}", str(tls.CERTIFICATES)))
+            path.write_text(re.sub(r"\{(\w+)\}", lambda m: str(words.get(m[1], m[0])), content))
 
 
 def _without_resets(tree: Any) -> Any:
@@ -289,7 +290,7 @@ async def _refusal(kind: str, case: Case, directory: Path, limit: asyncio.Semaph
         where = directory / f"check-{case.id}"
         where.mkdir(parents=True, exist_ok=True)
         names = [*scenario.backends_of(case), "dns"]
-        put_files(case, where)
+        put_files(case, where, dict.fromkeys(names, 1))
         resources = scenario.resources(case, dict.fromkeys(names, 1), where)
         path = where / "envoy.json"
         path.write_text(json.dumps(scenario.bootstrap(*resources, scenario.own_bootstrap(case, where))))

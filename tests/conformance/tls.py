@@ -8,7 +8,9 @@ else is the context's own. `{certs}` in a string is the directory.
 A client's step, and a backend, have `tls: {...}` with any of `sni`, `cert`, `alpn`, `versions` ("1.2" or "1.3"),
 `ciphers`, `curve`, `preface` (what is sent before it) and, for a backend, `ca` (it asks for the certificate of its
 client). `resume: name` of a client goes on with the session of its connection of that name. What they agreed on is the
-first line of the transcript. `beneath`, `renegotiate` and `key_update` are steps for which Python's `ssl` has no words.
+first line of the transcript. `groups` and `signatures` (lists with colons, as OpenSSL has them), `status: true` (a
+client asks for an OCSP response), and the steps `beneath`, `renegotiate` and `key_update` are things for which Python's
+`ssl` has no words.
 """
 
 from __future__ import annotations
@@ -22,6 +24,10 @@ from typing import Any
 CERTIFICATES = Path(__file__).parents[1] / "data" / "tls"
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3."
+_SET_STATUS_TYPE, _GET_STAPLE, _SET_GROUPS, _SET_SIGNATURES = 65, 70, 92, 98
+"""`SSL_CTRL_SET_TLSEXT_STATUS_REQ_TYPE`, `SSL_CTRL_GET_TLSEXT_STATUS_REQ_OCSP_RESP`, `SSL_CTRL_SET_GROUPS_LIST`,
+`SSL_CTRL_SET_SIGALGS_LIST`."""
+_OCSP = 1
 
 
 def _own(path: Path) -> bytes:
@@ -69,12 +75,13 @@ class _Context(ssl.SSLContext):
     """Goes on with a session if it is given one."""
 
     resumed: Any = None
+    wants_status = False
 
     def wrap_bio(self, *args: Any, **settings: Any) -> ssl.SSLObject:
         return super().wrap_bio(*args, **settings, session=self.resumed)
 
 
-def _context(kind: int, spec: dict[str, Any]) -> ssl.SSLContext:
+def _context(kind: int, spec: dict[str, Any]) -> _Context:
     context = _Context(kind)
     if kind == ssl.PROTOCOL_TLS_CLIENT:
         context.check_hostname = False
@@ -92,7 +99,28 @@ def _context(kind: int, spec: dict[str, Any]) -> ssl.SSLContext:
         context.set_ecdh_curve(spec["curve"])
     if "versions" in spec:
         context.minimum_version = context.maximum_version = _VERSIONS[str(spec["versions"])]
+    for command, number, text in (
+        (_SET_GROUPS, 0, spec.get("groups")),
+        (_SET_SIGNATURES, 0, spec.get("signatures")),
+        (_SET_STATUS_TYPE, _OCSP, "" if spec.get("status") else None),
+    ):
+        if text is not None:
+            _control(context, command, number, text)
+    context.wants_status = bool(spec.get("status"))
     return context
+
+
+def _control(context: ssl.SSLContext, command: int, number: int, text: str) -> None:
+    """Tell the library that Python's `ssl` is linked with what that has no words for."""
+    import _ssl
+
+    # `PySSLContext`: what every object begins with, then the library's own.
+    pointer = ctypes.c_void_p.from_address(id(context) + object.__basicsize__)
+    tell = ctypes.CDLL(_ssl.__file__).SSL_CTX_ctrl
+    tell.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_long, ctypes.c_char_p)
+    tell.restype = ctypes.c_long
+    if tell(pointer, command, number, text.encode() or None) != 1:
+        raise ValueError(f"OpenSSL does not take {text!r}")
 
 
 def resuming_context(talk: Any) -> ssl.SSLContext:
@@ -130,7 +158,24 @@ def agreed(session: Any) -> str:
         shown.append("resumed")
     if der:
         shown.append(f"peer={_names().get(der, 'unknown')}")
+    if getattr(session.context, "wants_status", False):
+        shown.append(f"staple={_staple(session)}")
     return f"<{' '.join(shown)}>"
+
+
+def _staple(session: ssl.SSLObject) -> str:
+    """The file that a server has stapled, or how many bytes of what."""
+    import _ssl
+
+    found = ctypes.c_void_p()
+    ask = ctypes.CDLL(_ssl.__file__).SSL_ctrl
+    ask.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_long, ctypes.POINTER(ctypes.c_void_p))
+    ask.restype = ctypes.c_long
+    size = ask(_pointer(session), _GET_STAPLE, 0, ctypes.byref(found))
+    if size <= 0 or not found.value:
+        return "none"
+    data = ctypes.string_at(found.value, size)
+    return next((path.stem for path in CERTIFICATES.glob("*.ocsp") if path.read_bytes() == data), f"{size} bytes")
 
 
 def beneath(transport: Any, data: bytes) -> None:
@@ -154,9 +199,7 @@ def _ask_library(transport: Any, function: str, *arguments: int, times: int = 1)
 
     protocol = transport._ssl_protocol
     session = protocol._sslobj
-    # `PySSLSocket`: what every object begins with, the socket, and then the library's own.
-    place = id(session._sslobj) + object.__basicsize__ + ctypes.sizeof(ctypes.c_void_p)
-    pointer = ctypes.c_void_p.from_address(place)
+    pointer = _pointer(session)
     for _ in range(times):
         getattr(ctypes.CDLL(_ssl.__file__), function)(pointer, *arguments)
         try:
@@ -164,3 +207,9 @@ def _ask_library(transport: Any, function: str, *arguments: int, times: int = 1)
         except ssl.SSLWantReadError:
             pass
     protocol._transport.write(protocol._outgoing.read())
+
+
+def _pointer(session: Any) -> ctypes.c_void_p:
+    """The library's own object of a session."""
+    # `PySSLSocket`: what every object begins with, the socket, and then the library's own.
+    return ctypes.c_void_p.from_address(id(session._sslobj) + object.__basicsize__ + ctypes.sizeof(ctypes.c_void_p))

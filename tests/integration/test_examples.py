@@ -43,7 +43,8 @@ FEATURES = {
     "Datadog": Feature("envoy.config.trace.v3.DatadogConfig"),
     "OpenTelemetry": Feature("envoy.config.trace.v3.OpenTelemetryConfig"),
     "SkyWalking": Feature("envoy.config.trace.v3.SkyWalkingConfig"),
-    "discovery": Feature("envoy.config.bootstrap.v3.Bootstrap", "dynamic_resources"),
+    "ADS": Feature("envoy.config.bootstrap.v3.Bootstrap.DynamicResources", "ads_config"),
+    "resources of ADS": Feature("envoy.config.core.v3.ConfigSource", "ads"),
     "load reports": Feature("envoy.config.bootstrap.v3.ClusterManager", "load_stats_config"),
     # other protocols
     "Redis": Feature("envoy.extensions.filters.network.redis_proxy.v3.RedisProxy"),
@@ -60,7 +61,7 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     "csrf/samesite/envoy.yaml": (),
     "datadog-tracing/envoy.yaml": ("Datadog",),
     "double-proxy/envoy.yaml": (),
-    "dynamic-config-cp/envoy.yaml": ("discovery",),
+    "dynamic-config-cp/envoy.yaml": ("ADS", "resources of ADS"),
     "ext_authz/config/grpc-service/v3.yaml": ("external authorization",),
     "ext_authz/config/http-service.yaml": ("external authorization",),
     "ext_authz/config/opa-service/v3.yaml": ("external authorization",),

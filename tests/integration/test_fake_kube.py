@@ -13,24 +13,10 @@ import pytest
 import pytest_asyncio
 
 from minienvoy.testing.fake_kube import FakeKube
+from tests.kube_manifests import web
 from tests.kubectl import kubectl_binary
 
-WEB = """
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web, labels: {app: web}}
-spec:
-  replicas: 3
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec: {containers: [{name: c, image: "web:1", ports: [{name: http, containerPort: 8080}]}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: web}
-spec: {selector: {app: web}, ports: [{name: http, port: 80, targetPort: http}]}
-"""
+WEB = web(3)
 SLICES = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
 
 

@@ -20,6 +20,7 @@ from minienvoy.errors import ConfigError
 from minienvoy.ingress.controller import IngressController, IngressSettings
 from minienvoy.testing import ca
 from minienvoy.testing.fake_kube import FakeKube
+from tests.kube_manifests import web
 
 pytestmark = pytest.mark.asyncio
 
@@ -49,26 +50,10 @@ async def upstream_port() -> AsyncIterator[int]:
 @pytest_asyncio.fixture
 async def kube(upstream_port: int) -> AsyncIterator[FakeKube]:
     async with FakeKube(pod_address=lambda namespace, name: "127.0.0.1", start_delay=0.01) as kube:
-        kube.apply(WEB.replace("8080", str(upstream_port)))
+        kube.apply(web(1, port=upstream_port))
         yield kube
 
 
-WEB = """
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web}
-spec:
-  replicas: 1
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec: {containers: [{name: c, image: "web:1", ports: [{name: http, containerPort: 8080}]}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: web}
-spec: {selector: {app: web}, ports: [{name: http, port: 80, targetPort: http}]}
-"""
 INGRESS = """
 apiVersion: networking.k8s.io/v1
 kind: Ingress

@@ -8,52 +8,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 import pytest_asyncio
 
 from minienvoy import ConfigError, Proxy
 from minienvoy.testing.fake_upstream import FakeTcpUpstream, FakeUpstream
+from tests.bootstraps import kubernetes_proxy
 from tests.kube_server import KubeServer, endpoint, service, slice_of, status
 
 pytestmark = pytest.mark.asyncio
-
-LISTENERS = """\
-admin: {address: {socket_address: {address: 127.0.0.1, port_value: 0}}}
-static_resources:
-  listeners:
-  - name: web
-    address: {socket_address: {address: 127.0.0.1, port_value: 0}}
-    filter_chains:
-    - filters:
-      - name: envoy.filters.network.http_connection_manager
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: web
-          route_config:
-            virtual_hosts: [{name: all, domains: ["*"], routes: [{match: {prefix: /}, route: {cluster: web}}]}]
-          http_filters:
-          - name: envoy.filters.http.router
-            typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
-  - name: tcp
-    address: {socket_address: {address: 127.0.0.1, port_value: 0}}
-    filter_chains:
-    - filters:
-      - name: envoy.filters.network.tcp_proxy
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy
-          stat_prefix: tcp
-          cluster: web
-  clusters:
-  - name: web
-    connect_timeout: 1s
-    cluster_type:
-      name: minienvoy.clusters.kubernetes
-      typed_config:
-        "@type": type.googleapis.com/xds.type.v3.TypedStruct
-        type_url: type.googleapis.com/minienvoy.clusters.Kubernetes
-        value: {service: shop/web, port: http, kubeconfig: KUBECONFIG}
-"""
 
 
 @pytest_asyncio.fixture
@@ -64,7 +27,7 @@ async def kube() -> AsyncIterator[KubeServer]:
 
 
 def proxy_of(kube: KubeServer, directory: Path, *, more: str = "", value: str = "") -> Proxy:
-    text = LISTENERS.replace("KUBECONFIG", kube.kubeconfig(directory) + value)
+    text = kubernetes_proxy(f"service: shop/web, port: http, kubeconfig: {kube.kubeconfig(directory)}{value}")
     return Proxy.from_yaml(text + more, time="simulated")
 
 
@@ -168,13 +131,7 @@ class PodFarm:
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        self._gone += self.pods.values()
-        await self.close_removed()
-
-    async def close_removed(self) -> None:
-        """Those that nobody is told of any more listen no more, and their connections end."""
-        gone, self._gone = self._gone, []
-        for pod in gone:
+        for pod in (*self._gone, *self.pods.values()):
             await pod.upstream.stop()
 
     async def add(self, name: str, *, ready: bool = True) -> None:
@@ -341,11 +298,12 @@ async def test_why_an_endpoint_is_no_host_can_be_read(kube: KubeServer, tmp_path
 
 async def test_a_wrong_field_is_told_with_file_and_line(kube: KubeServer, tmp_path: Path) -> None:
     path = tmp_path / "wrong.yaml"
-    path.write_text(LISTENERS.replace("kubeconfig: KUBECONFIG", "famly: v4"))
+    text = kubernetes_proxy("service: shop/web, port: http, famly: v4")
+    path.write_text(text)
     with pytest.raises(ConfigError) as error:
         async with Proxy.from_yaml(path):
             pass
-    line = 1 + LISTENERS[: LISTENERS.index("kubeconfig: KUBECONFIG")].count("\n")
+    line = 1 + text[: text.index("famly")].count("\n")
     assert f"wrong.yaml:{line}:" in str(error.value)
     assert "cluster_type.typed_config.value.famly: there is no field 'famly' (did you mean 'family'?)" in str(
         error.value
@@ -357,50 +315,3 @@ async def test_no_cluster_no_page(tmp_path: Path, fetch: Any) -> None:
     async with Proxy.from_yaml(text) as proxy:
         answer = await fetch(f"{proxy.url('admin')}/minienvoy/kubernetes")
         assert (answer.status, answer.body) == (200, b"no cluster follows Kubernetes\n")
-
-
-async def test_a_rollout_under_concurrent_traffic_in_real_time_fails_no_request(
-    kube: KubeServer, tmp_path: Path
-) -> None:
-    """Kept-alive connections on both sides, TCP beside HTTP, and pods that stop listening half a second after they were
-    told to end."""
-    text = LISTENERS.replace("KUBECONFIG", kube.kubeconfig(tmp_path))
-    answers: list[int] = []
-    told: list[bytes] = []
-    over = False
-
-    async def ask(session: aiohttp.ClientSession, url: str) -> None:
-        while not over:
-            async with session.get(url) as response:
-                await response.read()
-                answers.append(response.status)
-            await asyncio.sleep(0.002)
-
-    async def talk(address: tuple[str, int]) -> None:
-        while not over:
-            reader, writer = await asyncio.open_connection(*address)
-            writer.write(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
-            told.append(await reader.readline())
-            writer.close()
-            await asyncio.sleep(0.01)
-
-    async with PodFarm(kube) as farm, asyncio.timeout(60):
-        for number in range(10):
-            await farm.add(f"old-{number}")
-        async with Proxy.from_yaml(text) as proxy, aiohttp.ClientSession() as session:
-            clients = [asyncio.ensure_future(ask(session, proxy.url("web"))) for _ in range(8)]
-            clients += [asyncio.ensure_future(talk(proxy.address("tcp"))) for _ in range(2)]
-            for number in range(10):
-                await farm.add(f"new-{number}", ready=False)
-                await asyncio.sleep(0.05)
-                farm.pods[f"new-{number}"].tell(kube)
-                await asyncio.sleep(0.1)
-                farm.pods[f"old-{number}"].tell(kube, terminating=True)
-                await asyncio.sleep(0.5)
-                await farm.remove(f"old-{number}")
-                await farm.close_removed()
-            over = True
-            await asyncio.gather(*clients)
-    assert len(answers) > 500
-    assert set(answers) == {200}
-    assert set(told) == {b"HTTP/1.1 200 OK\r\n"}

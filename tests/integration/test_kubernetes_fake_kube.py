@@ -6,7 +6,7 @@ In real time: FakeKube's controllers have a clock of their own. What takes minut
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -14,43 +14,13 @@ import pytest_asyncio
 
 from minienvoy import Proxy
 from minienvoy.testing.fake_kube import FakeKube
+from tests.bootstraps import kubernetes_cluster
+from tests.kube_manifests import web
+from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio
 
-WEB = """
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web, labels: {app: web}}
-spec:
-  replicas: 3
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec: {containers: [{name: c, image: "web:1", ports: [{name: http, containerPort: 8080}]}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: web}
-spec: {selector: {app: web}, ports: [{name: http, port: 80, targetPort: http}]}
-"""
-CLUSTERS = """\
-static_resources:
-  clusters:
-  - name: slices
-    cluster_type:
-      name: minienvoy.clusters.kubernetes
-      typed_config:
-        "@type": type.googleapis.com/xds.type.v3.TypedStruct
-        type_url: type.googleapis.com/minienvoy.clusters.Kubernetes
-        value: {service: web, port: 80, kubeconfig: KUBECONFIG}
-  - name: pods
-    cluster_type:
-      name: minienvoy.clusters.kubernetes
-      typed_config:
-        "@type": type.googleapis.com/xds.type.v3.TypedStruct
-        type_url: type.googleapis.com/minienvoy.clusters.Kubernetes
-        value: {pods: {label_selector: app=web, port: http}, kubeconfig: KUBECONFIG}
-"""
+WEB = web(3)
 
 
 @pytest_asyncio.fixture
@@ -63,7 +33,10 @@ async def kube() -> AsyncIterator[FakeKube]:
 @pytest_asyncio.fixture
 async def proxy(kube: FakeKube, tmp_path: Path) -> AsyncIterator[Proxy]:
     kubeconfig = kube.kubeconfig(tmp_path / "kubeconfig", token="one")
-    async with Proxy.from_yaml(CLUSTERS.replace("KUBECONFIG", str(kubeconfig))) as proxy:
+    slices = f"service: web, port: 80, kubeconfig: {kubeconfig}"
+    pods = f"pods: {{label_selector: app=web, port: http}}, kubeconfig: {kubeconfig}"
+    clusters = kubernetes_cluster("slices", slices) + kubernetes_cluster("pods", pods)
+    async with Proxy.from_yaml(f"static_resources:\n  clusters:\n{clusters}") as proxy:
         await until(lambda: counts(proxy) == (3, 3))
         yield proxy
 
@@ -75,12 +48,6 @@ def counts(proxy: Proxy) -> tuple[int, int]:
 def sum_of(proxy: Proxy, name: str) -> int:
     prefixes = ("endpointslices.default.web", "services.default.web", "pods.default.app_web")
     return sum(proxy.stats[f"kubernetes.{prefix}.{name}"] for prefix in prefixes)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(40):
-        while not condition():  # noqa: ASYNC110 (both sides have to be looked at)
-            await asyncio.sleep(0.02)
 
 
 async def test_a_deployment_scales_and_rolls(kube: FakeKube, proxy: Proxy) -> None:

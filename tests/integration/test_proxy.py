@@ -18,42 +18,17 @@ import yaml
 from minienvoy import ConfigError, Proxy
 from minienvoy.errors import UsageError
 from minienvoy.testing.fake_upstream import FakeTcpUpstream, FakeUpstream, Reply
+from tests.bootstraps import http_listener, tcp_listener
 
-CONFIG = """\
-admin:
-  address: {socket_address: {address: 127.0.0.1, port_value: 9901}}
-static_resources:
-  listeners:
-  - name: http
-    address: {socket_address: {address: 127.0.0.1, port_value: 10000}}
-    filter_chains:
-    - name: only
-      filters:
-      - name: envoy.filters.network.http_connection_manager
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: ingress
-          route_config:
-            virtual_hosts:
-            - name: all
-              domains: ["*"]
-              routes:
-              - match: {path: /hello}
-                direct_response: {status: 200, body: {inline_string: hello}}
-              - match: {prefix: /users}
-                route: {cluster: users, timeout: 2s}
-          http_filters:
-          - name: envoy.filters.http.router
-            typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
-  - name: tcp
-    address: {socket_address: {address: 127.0.0.1, port_value: 10001}}
-    filter_chains:
-    - filters:
-      - name: envoy.filters.network.tcp_proxy
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy
-          stat_prefix: tcp
-          cluster: bytes
+ROUTES = """[
+              {match: {path: /hello}, direct_response: {status: 200, body: {inline_string: hello}}},
+              {match: {prefix: /users}, route: {cluster: users, timeout: 2s}},
+            ]"""
+CONFIG = (
+    "admin:\n  address: {socket_address: {address: 127.0.0.1, port_value: 9901}}\nstatic_resources:\n  listeners:\n"
+    + http_listener("http", ROUTES, 10000)
+    + tcp_listener("tcp", "bytes", 10001)
+    + """\
   clusters:
   - name: users
     connect_timeout: 1s
@@ -66,6 +41,7 @@ static_resources:
       cluster_name: bytes
       endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: 1}}}}]}]
 """
+)
 
 
 def descriptors() -> dict[str, str]:
@@ -272,14 +248,12 @@ def test_what_can_not_be_asked_says_why(run):
 
 def test_an_unsupported_field_is_refused_at_the_start_with_its_place(run, tmp_path):
     async def main():
-        (tmp_path / "envoy.yaml").write_text(
-            CONFIG.replace(
-                "- match: {path: /hello}", "- route_specifiers: [{name: x}]\n                match: {path: /hello}"
-            )
-        )
+        text = CONFIG.replace("{match: {path: /hello}", "{route_specifiers: [{name: x}], match: {path: /hello}")
+        (tmp_path / "envoy.yaml").write_text(text)
         with pytest.raises(ConfigError, match="route_specifiers") as raised:
             await Proxy.from_yaml(tmp_path / "envoy.yaml", endpoints={"users": []}).start()
-        assert f"{tmp_path}/envoy.yaml:19:" in str(raised.value)
+        line = 1 + text[: text.index("route_specifiers")].count("\n")
+        assert f"{tmp_path}/envoy.yaml:{line}:" in str(raised.value)
 
     run(main)
 

@@ -19,6 +19,7 @@ pytest.importorskip("kubernetes_asyncio")
 
 from minienvoy.discovery.xds_server.server import XdsServer
 from minienvoy.testing.fake_kube import FakeKube
+from tests.kube_manifests import web
 
 pytestmark = pytest.mark.asyncio
 
@@ -71,25 +72,6 @@ static_resources:
       endpoints:
       - lb_endpoints:
         - endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}}}
-"""
-
-
-def web(port: int) -> str:
-    return f"""
-apiVersion: apps/v1
-kind: Deployment
-metadata: {{name: web}}
-spec:
-  replicas: 2
-  selector: {{matchLabels: {{app: web}}}}
-  template:
-    metadata: {{labels: {{app: web}}}}
-    spec: {{containers: [{{name: c, image: "web:1", ports: [{{name: http, containerPort: {port}}}]}}]}}
----
-apiVersion: v1
-kind: Service
-metadata: {{name: web}}
-spec: {{selector: {{app: web}}, ports: [{{name: http, port: 80, targetPort: http}}]}}
 """
 
 
@@ -171,7 +153,7 @@ async def test_a_real_envoy_follows_pods(
         XdsServer(file=str(file), kubernetes={"kubeconfig": config}) as server,
         running_envoy(envoy_binary, ENVOY.format(api=api, port=server.port)) as ask,
     ):
-        kube.apply(web(upstream_port))
+        kube.apply(web(2, port=upstream_port))
 
         async def hosts() -> set[str]:
             found = json.loads(await ask("/clusters?format=json"))["cluster_statuses"]
@@ -208,7 +190,7 @@ async def test_envoys_refuse_what_can_not_be_and_come_again_when_the_server_does
     file = tmp_path / "resources.yaml"
     file.write_text(FILE)
     settings = {"kubeconfig": str(kube.kubeconfig(tmp_path / "kubeconfig"))}
-    kube.apply(web(upstream_port))
+    kube.apply(web(2, port=upstream_port))
     refused = """- "@type": type.googleapis.com/envoy.config.cluster.v3.Cluster
   name: refused
   connect_timeout: 1s

@@ -249,3 +249,126 @@ def test_the_same_seed_gives_the_same_picks(kind: str, seed: int, sets: list[lis
             priority_set.update_hosts(HostSet(priority, hosts_of(flags, priority=priority)))
         picks.append([str(balancer.choose_host(None)) for _ in range(30)])
     assert picks[0] == picks[1]
+
+
+class Follower:
+    """The same hosts twice: one balancer is told what an update is about, the other finds it out."""
+
+    def __init__(self, kind: str, config: dict[str, Any]) -> None:
+        self.told, self._told_set = world(kind, config)
+        self.finds, self._finds_set = world(kind, config)
+        self._hosts: dict[int, tuple[Host, Host]] = {}
+
+    def update(self, gone: set[int], changes: dict[int, tuple[int, int, int]]) -> None:
+        """`changes`: number of a host -> label, zone, health."""
+        removed = [self._hosts.pop(number) for number in gone if number in self._hosts]
+        added, altered = [], []
+        for number, (label, zone, flags) in changes.items():
+            known = self._hosts.get(number)
+            metadata = {"envoy.lb": {"v": str(label), "one": str(number % 3)}}
+            locality = Locality(zone=str(zone))
+            if known is None:
+                made = [
+                    Host(Address(f"10.0.0.{number}", 80), metadata=metadata, locality=locality, health_flags=flags)
+                    for _ in range(2)
+                ]
+                self._hosts[number] = made[0], made[1]
+                added.append(self._hosts[number])
+            else:
+                for each in known:
+                    each.metadata, each.locality, each.health_flags = metadata, locality, flags
+                altered.append(known)
+        self._told_set.update_hosts(
+            self._host_set(0), (tuple(a for a, _ in added), tuple(a for a, _ in removed)), [a for a, _ in altered]
+        )
+        self._finds_set.update_hosts(self._host_set(1))
+
+    def _host_set(self, which: int) -> HostSet:
+        hosts = tuple(pair[which] for pair in self._hosts.values())
+        weights = {host.locality: 1 + sum(other.locality == host.locality for other in hosts) for host in hosts}
+        return HostSet(0, hosts, locality_weights=weights)
+
+    def choices(self, requests: list[Any]) -> tuple[list[str], list[str]]:
+        found: list[list[str]] = []
+        for balancer in (self.told, self.finds):
+            found.append([str(balancer.choose_host(request)) for request in requests for _ in range(5)])
+        return found[0], found[1]
+
+
+class Asking(LoadBalancerContextBase):
+    __slots__ = ("criteria",)
+
+    def __init__(self, **criteria: str) -> None:
+        self.criteria = criteria
+
+    def metadata_match_criteria(self) -> Any:
+        return self.criteria
+
+
+def policy(name: str, kind: str, **config: Any) -> dict[str, Any]:
+    typed = {"@type": f"type.googleapis.com/envoy.extensions.load_balancing_policies.{kind}", **config}
+    return {"policies": [{"typed_extension_config": {"name": name, "typed_config": typed}}]}
+
+
+WEIGHTED: dict[str, Any] = {"locality_lb_config": {"locality_weighted_lb_config": {}}}
+FOLLOWING: dict[str, tuple[str, dict[str, Any]]] = {
+    "subsets": (
+        "subset.v3.Subset",
+        {
+            "fallback_policy": "ANY_ENDPOINT",
+            "subset_selectors": [{"keys": ["v"]}, {"keys": ["one"], "single_host_per_subset": True}],
+            "subset_lb_policy": policy("random", "random.v3.Random"),
+        },
+    ),
+    "subsets with a default": (
+        "subset.v3.Subset",
+        {
+            "fallback_policy": "DEFAULT_SUBSET",
+            "default_subset": {"v": "0"},
+            "subset_selectors": [{"keys": ["v"]}],
+            "subset_lb_policy": policy("random", "random.v3.Random"),
+        },
+    ),
+    "localities in subsets": (
+        "subset.v3.Subset",
+        {
+            "subset_selectors": [{"keys": ["v"]}],
+            "locality_weight_aware": True,
+            "scale_locality_weight": True,
+            "subset_lb_policy": policy("rr", "round_robin.v3.RoundRobin", **WEIGHTED),
+        },
+    ),
+    "localities": ("round_robin.v3.RoundRobin", WEIGHTED),
+    "localities, least request": ("least_request.v3.LeastRequest", WEIGHTED),
+    "own weights": ("client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin", {}),
+}
+updates = st.lists(
+    st.tuples(
+        st.sets(st.integers(0, 11), max_size=4),
+        st.dictionaries(
+            st.integers(0, 11), st.tuples(st.integers(0, 2), st.integers(0, 2), st.sampled_from(FLAGS)), max_size=5
+        ),
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+@settings(deadline=None, max_examples=120)
+@pytest.mark.parametrize("name", FOLLOWING)
+@given(updates)
+def test_who_is_told_what_an_update_is_about_chooses_as_who_finds_it_out(
+    name: str, changes: list[tuple[set[int], dict[int, tuple[int, int, int]]]]
+) -> None:
+    pair = Follower(*FOLLOWING[name])
+    requests = [None, *(Asking(v=str(value)) for value in range(3)), *(Asking(one=str(value)) for value in range(3))]
+    for gone, changed in changes:
+        pair.update(gone, changed)
+        told, finds = pair.choices(requests)
+        assert told == finds
+        assert counted(pair.told) == counted(pair.finds)
+
+
+def counted(balancer: Any) -> list[int]:
+    structs = [getattr(balancer, name) for name in ("stats", "_stats", "_subset_stats") if hasattr(balancer, name)]
+    return [getattr(each, name) for each in structs for name in (*each.COUNTERS, *each.GAUGES)]

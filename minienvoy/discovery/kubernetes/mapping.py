@@ -21,7 +21,7 @@ same zone (or node) first, everything else after it, and how much fails over is 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple, cast
 
 from ...record import replace
 from .mapped import Assignment, Health, HostKey, MappedEndpoint
@@ -35,8 +35,16 @@ SOURCES_AT_ONCE: Final = 100
 """Slices or pods that are looked at before others have their turn."""
 
 FindPod = Callable[[ObjectKey], "Pod | None"]
-_Known = tuple["EndpointSlice | Pod", Wanted, tuple["Pod | None", ...], Result]
 _Looked = Generator[None, None, "list[Result]"]
+
+
+class _Known(NamedTuple):
+    """What one slice or pod has come to, and of what that was made."""
+
+    source: EndpointSlice | Pod
+    wanted: Wanted
+    pods: tuple[Pod | None, ...]
+    result: Result
 
 
 class Mapper:
@@ -46,7 +54,8 @@ class Mapper:
         self._settings = settings
         self._maker = ResultMaker(settings)
         self._merger = Merger()
-        self._results: dict[object, _Known] = {}
+        self._known: dict[tuple[int, str], list[_Known]] = {}
+        """Of each ref, as it was looked at, in the order of its sources."""
         self._wanted: dict[tuple[int, str], Wanted] = {}
         self._serial = 0
         self._plain = False
@@ -65,12 +74,12 @@ class Mapper:
         """Pauses now and then. `pods` finds the pod of an endpoint, where pods are looked at."""
         notes: list[str] = []
         results: list[Result] = []
-        fresh: dict[object, _Known] = {}
+        fresh: dict[tuple[int, str], list[_Known]] = {}
         affinity = False
         for at, each in enumerate(found):
             results += yield from self._map_ref(at, each, pods, fresh, notes)
             affinity = affinity or (each.service is not None and each.service.session_affinity == "ClientIP")
-        self._results = fresh
+        self._known = fresh
         hosts, duplicates, changed = self._merger.merge(results)
         plain = self._settings.family != "all"
         if hosts and not any(result.ready for result in results):
@@ -93,7 +102,12 @@ class Mapper:
         )
 
     def _map_ref(
-        self, at: int, found: Found, pods: FindPod | None, fresh: dict[object, _Known], notes: list[str]
+        self,
+        at: int,
+        found: Found,
+        pods: FindPod | None,
+        fresh: dict[tuple[int, str], list[_Known]],
+        notes: list[str],
     ) -> _Looked:
         sources: list[EndpointSlice | Pod] = list(found.pods if isinstance(found.ref, PodsRef) else found.slices)
         if found.service is not None and found.service.type == "ExternalName":
@@ -119,25 +133,33 @@ class Mapper:
         sources: list[EndpointSlice | Pod],
         wanted: Wanted,
         pods: FindPod | None,
-        fresh: dict[object, _Known],
+        fresh: dict[tuple[int, str], list[_Known]],
     ) -> _Looked:
-        results = []
-        known = self._results
-        new = 0
-        of_pods: tuple[Pod | None, ...] = ()
-        for source in sources:
-            key = (at, wanted.by_hints, source.key)
-            if pods is not None and isinstance(source, EndpointSlice):
-                of_pods = tuple([pods(endpoint.target) for endpoint in source.endpoints])
-            before = known.get(key)
-            if before is None or before[0] is not source or before[1] is not wanted or before[2] != of_pods:
-                before = (source, wanted, of_pods, self._maker.make(source, wanted, of_pods))
-                new += 1
-                if not new % SOURCES_AT_ONCE:
-                    yield
-            fresh[key] = before
-            results.append(before[3])
-        return results
+        key = (at, wanted.by_hints)
+        known: list[_Known | None] = list(self._known.get(key, ()))
+        if len(known) != len(sources):
+            by_key = {each.source.key: each for each in known if each is not None}
+            known = [by_key.get(source.key) for source in sources]
+        pods_of = [() if pods is None else _pods_of(source, pods) for source in sources]
+        # Of a thousand slices a few are new: each step of this loop is one that must not cost anything.
+        new = [
+            index
+            for index, (source, before, of_pods) in enumerate(zip(sources, known, pods_of, strict=True))
+            if before is None or before[0] is not source or before[1] is not wanted or before[2] != of_pods
+        ]
+        for done, index in enumerate(new, 1):
+            source, of_pods = sources[index], pods_of[index]
+            known[index] = _Known(source, wanted, of_pods, self._maker.make(source, wanted, of_pods))
+            if not done % SOURCES_AT_ONCE:
+                yield
+        fresh[key] = looked = cast(list[_Known], known)
+        return [each[3] for each in looked]
+
+
+def _pods_of(source: EndpointSlice | Pod, pods: FindPod) -> tuple[Pod | None, ...]:
+    if isinstance(source, Pod):
+        return ()
+    return tuple([pods(endpoint.target) for endpoint in source.endpoints])
 
 
 def _apply_hints(results: Sequence[Result], wanted: Wanted) -> str:

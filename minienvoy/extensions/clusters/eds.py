@@ -1,93 +1,165 @@
-"""EDS: the endpoints come from a source that is told apart from the cluster. Here: from a Kubernetes API server.
+"""EDS: the endpoints come from a source that is told apart from the cluster.
 
-Envoy: `Upstream::EdsClusterImpl`; docs "Service discovery > Endpoint discovery service". Envoy's `ConfigSource` has no
-place for a source of another kind, but gRPC has: the scheme of the `target_uri` says how a name is resolved, and
-`kubernetes:` is what gRPC's resolvers for Kubernetes call theirs. Its free-form `config` takes the settings.
+Envoy: `Upstream::EdsClusterImpl`; docs "Service discovery > Endpoint discovery service (EDS)". The source is a file, or
+a Kubernetes API server (`kubernetes_eds`).
 
-    type: EDS
-    eds_cluster_config:
-      service_name: shop/web:http
-      eds_config:
-        resource_api_version: V3
-        api_config_source:
-          api_type: GRPC
-          transport_api_version: V3
-          grpc_services:
-          - google_grpc: {target_uri: "kubernetes:///", stat_prefix: kubernetes, config: {zone: eu-1a}}
-
-A real Envoy reads the same file; with the `target_uri` of a control plane in its place it follows the same pods.
+An endpoint that stays keeps its `Host`, and so its connections, its statistics and what checks and outlier detection
+know of it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from ...config.api import struct_to_dict
-from ...discovery.kubernetes.settings import from_source
+from ...config.fields import honours
+from ...discovery.filesystem import FilesystemSubscription
+from ...discovery.subscription import FileContext, file_of, require_node
 from ...errors import ConfigError
+from ...network.address import Address
+from ...stats.histogram import Histogram
+from ...stats.store import CounterValue, GaugeValue, StatsStruct
 from ...upstream.cluster import CLUSTERS, Cluster, ClusterContext
-from ...upstream.cluster_info import KUBERNETES, is_kubernetes_source
-from ...upstream.duration import duration_of
-from .kubernetes import KubernetesCluster
+from ...upstream.cluster_info import is_kubernetes_source
+from ...upstream.host import HealthFlag, Host
+from ...upstream.load_assignment import EndpointSettings, LoadAssignment, LocalityEndpoints, resolve_address
 
-_READ: Final = {
-    "envoy.config.cluster.v3.Cluster.EdsClusterConfig": ("eds_config", "service_name"),
-    "envoy.config.core.v3.ConfigSource": ("api_config_source", "initial_fetch_timeout", "resource_api_version"),
-    "envoy.config.core.v3.ApiConfigSource": (
-        "api_type",
-        "grpc_services",
-        "set_node_on_first_message_only",
-        "transport_api_version",
-    ),
-    "envoy.config.core.v3.GrpcService": ("google_grpc",),
-    "envoy.config.core.v3.GrpcService.GoogleGrpc": ("config", "stat_prefix", "target_uri"),
-}
-"""What has a meaning where the source is Kubernetes; anything else that is set is refused."""
-_GRPC: Final = (2, 5)
-"""`GRPC` and `DELTA_GRPC`."""
+CLUSTER_LOAD_ASSIGNMENT: Final = "envoy.config.endpoint.v3.ClusterLoadAssignment"
+_OWN_FLAGS: Final = HealthFlag.FAILED_EDS_HEALTH | HealthFlag.DEGRADED_EDS_HEALTH | HealthFlag.EDS_STATUS_DRAINING
+
+honours("envoy.config.cluster.v3.Cluster.EdsClusterConfig", "eds_config", "service_name")
+
+
+class EdsStats(StatsStruct):
+    """`cluster.NAME.*`: what only a cluster with a subscription counts."""
+
+    init_fetch_timeout: CounterValue
+    update_rejected: CounterValue
+    update_time: GaugeValue
+    update_duration: Histogram
+
+
+class EdsCluster(Cluster):
+    """The endpoints of a `ClusterLoadAssignment` in a file."""
+
+    __slots__ = ("_assignment", "_config_path", "_hosts", "_name", "_subscription")
+
+    def __init__(self, config: Any, context: ClusterContext) -> None:
+        eds = config.eds_cluster_config
+        path = f"{context.path}.eds_cluster_config"
+        file = file_of(eds.eds_config, f"{path}.eds_config")
+        files: FileContext | None = getattr(context.sources, "file_context", None)
+        if files is None:
+            raise ConfigError("there is no server that could look at files", f"{path}.eds_config")
+        require_node(context.sources.node, "eds", f"{path}.eds_config")
+        super().__init__(config, context)
+        self._name: str = eds.service_name or config.name
+        self._config_path = context.path
+        self._hosts: dict[Address, Host] = {}
+        self._assignment: Any = None
+        self._subscription = FilesystemSubscription(
+            file,
+            CLUSTER_LOAD_ASSIGNMENT,
+            files,
+            self.stats.scope,
+            self._on_config_update,
+            self.stats.scope.struct(EdsStats),
+            self.stats.config_update,
+        )
+
+    def start(self, on_initialized: Callable[[], None]) -> None:
+        # What is in a file is there at once, or it is not there.
+        self._subscription.start()
+        on_initialized()
+
+    def stop(self) -> None:
+        if not self.stopped:
+            self._subscription.stop()
+            super().stop()
+
+    def _on_config_update(self, resources: Sequence[Any], version: str) -> None:
+        update = self.stats.config_update
+        if not resources:
+            update.update_empty += 1
+            return
+        if len(resources) > 1:
+            raise ConfigError(f"Unexpected EDS resource length: {len(resources)}")
+        (proto,) = resources
+        if proto.cluster_name != self._name:
+            raise ConfigError(f"Unexpected EDS cluster (expecting {self._name}): {proto.cluster_name}")
+        assignment = LoadAssignment.from_proto(proto, "resources[0]")
+        if not self._apply(assignment):
+            update.update_no_rebuild += 1
+
+    def _apply(self, assignment: LoadAssignment) -> bool:
+        """Whether anything is different now.
+
+        Raises:
+            ConfigError: an address that is none; nothing has changed then.
+        """
+        wanted: dict[Address, tuple[LocalityEndpoints, EndpointSettings, tuple[Address, ...]]] = {}
+        for locality in assignment.localities:
+            for endpoint in locality.endpoints:
+                addresses = _addresses(endpoint)
+                # Of two with one address the first counts.
+                wanted.setdefault(addresses[0], (locality, endpoint, addresses))
+        before = self.load_assignment
+        self.load_assignment = assignment
+        changed: set[int] = set()
+        hosts: dict[Address, Host] = {}
+        for address, (locality, endpoint, addresses) in wanted.items():
+            host = self._hosts.get(address)
+            if host is None or host.priority != locality.priority or host.addresses != addresses:
+                self.stats.transport_socket.total_match_count += 1
+                made = endpoint.host_at(
+                    addresses, endpoint.hostname, locality.priority, locality.locality, self.initial_health_flags
+                )
+                changed.add(locality.priority)
+                if host is not None:
+                    changed.add(host.priority)
+                hosts[address] = made
+            else:
+                if _change(host, locality, endpoint):
+                    changed.add(host.priority)
+                hosts[address] = host
+        leaving = [host for address, host in self._hosts.items() if hosts.get(address) is not host]
+        for host in self.keep_while_well(each for each in leaving if each.address not in hosts):
+            hosts[host.address] = host
+        changed |= {host.priority for host in leaving if hosts.get(host.address) is not host}
+        if before != assignment or self._assignment is None:
+            changed |= {locality.priority for locality in (*before.localities, *assignment.localities)}
+        self._hosts, self._assignment = hosts, assignment
+        self.stats.endpoint.max_host_weight = max((host.weight for host in hosts.values()), default=1)
+        listed: dict[int, list[Host]] = {}
+        for host in hosts.values():
+            listed.setdefault(host.priority, []).append(host)
+        for priority in sorted(changed):
+            self.priority_set.update_hosts(assignment.host_set(priority, tuple(listed.get(priority, ()))))
+        return bool(changed)
+
+
+def _addresses(endpoint: EndpointSettings) -> tuple[Address, ...]:
+    path = endpoint.config_path
+    return (
+        resolve_address(endpoint.target, endpoint.port, endpoint.path, path),
+        *(resolve_address(target, port, "", path) for target, port in endpoint.additional_targets),
+    )
+
+
+def _change(host: Host, locality: LocalityEndpoints, endpoint: EndpointSettings) -> bool:
+    """Tell a host that stays what is new; whether any of it matters to who chooses among hosts."""
+    kept = host.health_flags & ~(_OWN_FLAGS | HealthFlag.PENDING_DYNAMIC_REMOVAL)
+    now = (kept | endpoint.health_flags, endpoint.weight, locality.locality, endpoint.metadata)
+    if now == (host.health_flags, host.weight, host.locality, host.metadata):
+        return False
+    host.health_flags, host.weight, host.locality, host.metadata = now
+    return True
 
 
 @CLUSTERS.register("envoy.cluster.eds", "envoy.cluster.eds")
 def create_eds_cluster(config: Any, typed_config: Any, context: ClusterContext) -> Cluster:
-    eds = config.eds_cluster_config
-    path = f"{context.path}.eds_cluster_config"
-    source = eds.eds_config
-    if not is_kubernetes_source(source):
-        raise ConfigError("endpoints come from Kubernetes only", f"{path}.eds_config")
-    api = source.api_config_source
-    where = f"{path}.eds_config.api_config_source"
-    if len(api.grpc_services) != 1:
-        raise ConfigError("one API server is needed", f"{where}.grpc_services")
-    if api.api_type not in _GRPC:
-        raise ConfigError("the api_type of a Kubernetes source is GRPC or DELTA_GRPC", f"{where}.api_type")
-    grpc = api.grpc_services[0].google_grpc
-    service = f"{where}.grpc_services[0]"
-    for message, place in (
-        (eds, path),
-        (source, f"{path}.eds_config"),
-        (api, where),
-        (api.grpc_services[0], service),
-        (grpc, f"{service}.google_grpc"),
-    ):
-        _refuse_unread(message, place)
-    if grpc.target_uri not in (KUBERNETES, f"{KUBERNETES}///"):
-        raise ConfigError(
-            f"'{grpc.target_uri}' says more than that the source is Kubernetes",
-            f"{service}.google_grpc.target_uri",
-            remedy="say kubernetes:/// here, and what to follow in service_name",
-        )
-    settings_path = f"{service}.google_grpc.config"
-    settings = from_source(
-        struct_to_dict(grpc.config),
-        settings_path,
-        eds.service_name or config.name,
-        f"{path}.service_name" if eds.service_name else f"{context.path}.name",
-        duration_of(source, "initial_fetch_timeout", 15.0),
-    )
-    return KubernetesCluster(config, settings, settings_path, context)
+    if is_kubernetes_source(config.eds_cluster_config.eds_config):
+        from .kubernetes_eds import create_cluster_of_kubernetes
 
-
-def _refuse_unread(message: Any, path: str) -> None:
-    for field, _ in message.ListFields():
-        if field.name not in _READ[message.DESCRIPTOR.full_name]:
-            raise ConfigError("it has no meaning where the source is Kubernetes", f"{path}.{field.name}")
+        return create_cluster_of_kubernetes(config, context)
+    return EdsCluster(config, context)

@@ -73,6 +73,7 @@ class KubernetesCluster(Cluster):
         "_discovery_is_own",
         "_endpoints",
         "_hosts",
+        "_locality_weights",
         "_names",
         "_on_initialized",
         "_serial",
@@ -96,6 +97,8 @@ class KubernetesCluster(Cluster):
         )
         self._endpoints: Mapping[HostKey, MappedEndpoint] = {}
         self._hosts: dict[HostKey, Host] = {}
+        self._locality_weights: dict[int, dict[Locality, int]] = {}
+        """Of each priority, if they count: a locality weighs as much as its endpoints do."""
         self._serial = 0
         self._on_initialized: Callable[[], None] | None = None
         self._timeout: Timer = context.dispatcher.create_timer(self._initialized)
@@ -178,30 +181,35 @@ class KubernetesCluster(Cluster):
         known, hosts = self._endpoints, self._hosts
         added: dict[int, list[Host]] = {}
         removed: dict[int, list[Host]] = {}
-        touched: set[int] = set()
+        altered: dict[int, list[Host]] = {}
         count = 0
         for key in changed:
             endpoint, before, host = endpoints.get(key), known.get(key), hosts.get(key)
             if host is not None and before is not None:
                 if endpoint is not None and not _is_another(before, endpoint):
+                    self._weigh(host, -before.weight)
                     if self._change(host, endpoint):
-                        touched.add(host.priority)
+                        altered.setdefault(host.priority, []).append(host)
+                    self._weigh(host, endpoint.weight)
                     continue
+                self._weigh(host, -before.weight)
                 removed.setdefault(host.priority, []).append(host)
-                if endpoint is None:
-                    del hosts[key]
+                # What takes its place stands at the end, as `PrioritySet.altered` promises.
+                del hosts[key]
             if endpoint is not None:
-                hosts[key] = self._make(endpoint)
-                added.setdefault(endpoint.priority, []).append(hosts[key])
+                host = hosts[key] = self._make(endpoint)
+                self._weigh(host, endpoint.weight)
+                added.setdefault(endpoint.priority, []).append(host)
                 count += 1
                 if not count % HOSTS_AT_ONCE:
                     yield
         self._endpoints = endpoints
-        touched |= added.keys() | removed.keys()
+        touched = added.keys() | removed.keys() | altered.keys()
         listed = self._by_priority(touched)
         for priority in sorted(touched):
             change = tuple(added.get(priority, ())), tuple(removed.get(priority, ()))
-            self.priority_set.update_hosts(self._host_set(priority, listed.get(priority, ())), change)
+            host_set = self._host_set(priority, listed.get(priority, ()))
+            self.priority_set.update_hosts(host_set, change, altered.get(priority, ()))
         if not touched:
             self.stats.config_update.update_no_rebuild += 1
         self._initialized()
@@ -263,19 +271,22 @@ class KubernetesCluster(Cluster):
         locality = Locality(self.settings.region, endpoint.zone, node)
         return NO_LOCALITY if locality == NO_LOCALITY else locality
 
-    def _host_set(self, priority: int, hosts: tuple[Host, ...]) -> HostSet:
-        weights: dict[Locality, int] = {}
+    def _weigh(self, host: Host, weight: int) -> None:
+        """The locality of `host` weighs more by so much."""
         if self._weighted:
-            # A locality weighs as much as its endpoints do.
-            for host in hosts:
-                weights[host.locality] = weights.get(host.locality, 0) + host.weight
+            weights = self._locality_weights.setdefault(host.priority, {})
+            weights[host.locality] = weights.get(host.locality, 0) + weight
+            if not weights[host.locality]:
+                del weights[host.locality]
+
+    def _host_set(self, priority: int, hosts: tuple[Host, ...]) -> HostSet:
         assignment = self.load_assignment
         return HostSet(
             priority,
             hosts,
             overprovisioning_factor=assignment.overprovisioning_factor,
             weighted_priority_health=assignment.weighted_priority_health,
-            locality_weights=weights,
+            locality_weights=dict(self._locality_weights.get(priority, ())),
         )
 
     def _obey_app_protocol(self, protocol: str) -> None:

@@ -8,6 +8,7 @@ report; a host without one gets the median of the others.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from ...config.fields import honours
@@ -84,7 +85,7 @@ class HostOrcaData:
 
 
 class ClientSideWeightedRoundRobinLoadBalancer(RoundRobinLoadBalancer):
-    __slots__ = ("_data", "_oob", "_orca", "_timer")
+    __slots__ = ("_data", "_oob", "_orca", "_timer", "_weighed")
 
     policy = "client-side weighted round robin"
 
@@ -100,6 +101,8 @@ class ClientSideWeightedRoundRobinLoadBalancer(RoundRobinLoadBalancer):
         self._oob: OrcaOobManager | None = None
         self._orca = orca
         self._data: dict[Host, HostOrcaData] = {}
+        self._weighed = True
+        """Some hosts may have weights that are not 1."""
         super().__init__(params, locality_config, slow_start)
         assert params.dispatcher is not None
         self._timer = params.dispatcher.create_timer(self._on_timer)
@@ -128,28 +131,47 @@ class ClientSideWeightedRoundRobinLoadBalancer(RoundRobinLoadBalancer):
             data.non_empty_since = now
         return True
 
-    def on_update(self, host_set: HostSet, added: tuple[Host, ...]) -> None:
-        known = set(self.priority_set.hosts())
-        for host in [each for each in self._data if each not in known]:
-            del self._data[host]
+    def on_update(
+        self,
+        host_set: HostSet,
+        added: tuple[Host, ...],
+        removed: tuple[Host, ...],
+        altered: Sequence[Host] | None,
+    ) -> None:
+        for host in removed:
+            self._data.pop(host, None)
         if self._oob is not None:
-            self._oob.update(known)
-        self._update_weights()
-        super().on_update(host_set, added)
+            self._oob.update(self.priority_set.hosts())
+        if altered is None or self._data or self._weighed:
+            self._weighed = True
+            if self._update_weights():
+                altered = None
+        else:
+            # Nobody has told anything: all count the same, and those that are new do so, too.
+            for host in (*added, *altered):
+                host.weight = 1
+        super().on_update(host_set, added, removed, altered)
 
     def _on_timer(self) -> None:
+        if self._data:
+            # One that has answered after it was gone is in there once more.
+            known = set(self.priority_set.hosts())
+            self._data = {host: data for host, data in self._data.items() if host in known}
         if self._update_weights():
             for host_set in self.priority_set.host_sets:
-                super().on_update(host_set, ())
+                super().on_update(host_set, (), (), None)
         self._timer.enable(self._orca.weight_update_period)
 
     def _update_weights(self) -> bool:
         """Whether any weight has changed."""
+        if not self._data and not self._weighed:
+            return False
         now = self._now()
-        changed = False
+        changed = self._weighed = False
         for host_set in self.priority_set.host_sets:
             weights = {host: weight for host in host_set.hosts if (weight := self._valid_weight(host, now)) is not None}
             default = _median(sorted(weights.values())) if weights else 1
+            self._weighed = self._weighed or bool(weights)
             for host in host_set.hosts:
                 weight = weights.get(host, default)
                 if weight != host.weight:

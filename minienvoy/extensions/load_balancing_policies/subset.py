@@ -8,7 +8,7 @@ policies say.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ...explain.explanation import NO_EXPLANATION
@@ -23,7 +23,7 @@ from .subset_config import (
     SubsetConfig,
     SubsetStats,
 )
-from .subset_hosts import PrioritySubset, SingleHostSubset, Subset, Values, matches, values_of
+from .subset_hosts import Change, PrioritySubset, SingleHostSubset, Subset, Values, matches, values_of
 
 THREADS = 2
 """Envoy's main thread and its worker have subsets each, and count them."""
@@ -36,6 +36,28 @@ class _Places(NamedTuple):
 
     metadata: Mapping[str, Any]
     places: list[tuple[Selector, Values]]
+
+
+class _Known:
+    """What is known of one priority: of ten thousand hosts most are as they were.
+
+    Attributes:
+        host_set: as of the last update.
+        places: of each host.
+        members: the hosts of each subset, in their order. A subset of one host has the first; the others collide.
+    """
+
+    __slots__ = ("host_set", "members", "places")
+
+    def __init__(self, host_set: HostSet) -> None:
+        self.host_set = host_set
+        self.places: dict[Host, _Places] = {}
+        self.members: dict[Values, dict[Host, None]] = {}
+
+    def collisions(self, subsets: Mapping[Values, Subset]) -> int:
+        """Hosts beyond the first in subsets of one host."""
+        single = (hosts for values, hosts in self.members.items() if isinstance(subsets[values], SingleHostSubset))
+        return sum(len(hosts) - 1 for hosts in single)
 
 
 class SubsetLoadBalancer:
@@ -62,8 +84,8 @@ class SubsetLoadBalancer:
         self._stats = params.stats
         self._subset_stats = SubsetStats() if params.scope is None else params.scope.struct(SubsetStats)
         self._subsets: dict[Values, Subset] = {}
-        self._known: dict[int, dict[Host, _Places]] = {}
-        """By priority: of ten thousand hosts most are as they were."""
+        self._known: dict[int, _Known] = {}
+        """By priority."""
         self._any: PrioritySubset | None = None
         self._default: PrioritySubset | None = None
         self._fallback: PrioritySubset | None = None
@@ -152,47 +174,91 @@ class SubsetLoadBalancer:
     # -- when hosts change
 
     def _on_member_update(self, host_set: HostSet, added: tuple[Host, ...], removed: tuple[Host, ...]) -> None:
-        self._update(host_set)
-        for values, subset in tuple(self._subsets.items()):
+        touched = self._follow(host_set, added, removed, self._params.priority_set.altered)
+        if touched is None:
+            self._update(host_set, (added, removed))
+        for values in tuple(self._subsets) if touched is None else touched:
+            subset = self._subsets[values]
             if not subset.active:
                 del self._subsets[values]
                 subset.stop()
                 self._stats.lb_subsets_active -= THREADS
                 self._stats.lb_subsets_removed += THREADS
 
-    def _update(self, host_set: HostSet) -> None:
+    def _update(self, host_set: HostSet, change: Change = None) -> None:
         config = self._config
         if self._any is not None:
-            self._any.update(host_set, host_set.hosts)
+            self._any.update(host_set, host_set.hosts, change)
         if self._default is not None:
             wanted = [host for host in host_set.hosts if matches(host, config.default_subset, config.list_as_any)]
             self._default.update(host_set, tuple(wanted))
-        members: dict[Values, dict[Host, None]] = {}
-        taken: set[Values] = set()
-        collisions = 0
-        before = self._known.get(host_set.priority, {})
-        known = self._known[host_set.priority] = {}
+        before = self._known.get(host_set.priority)
+        places = {} if before is None else before.places
+        known = self._known[host_set.priority] = _Known(host_set)
         for host in host_set.hosts:
-            found = before.get(host)
+            found = places.get(host)
             if found is None or found.metadata is not host.metadata:
                 found = self._places_of(host)
-            known[host] = found
-            for selector, values in found.places:
-                subset = self._subsets.get(values)
-                if subset is None:
-                    subset = self._subsets[values] = self._new_subset(selector)
-                if isinstance(subset, SingleHostSubset):
-                    if values in taken:
-                        collisions += 1
-                        continue
-                    taken.add(values)
-                here = members.get(values)
-                if here is None:
-                    here = members[values] = {}
-                here[host] = None
-        self._subset_stats.lb_subsets_single_host_per_subset_duplicate = collisions
+            self._put(known, host, found)
+        self._subset_stats.lb_subsets_single_host_per_subset_duplicate = known.collisions(self._subsets)
         for values, subset in self._subsets.items():
-            subset.update(host_set, tuple(members.get(values, ())))
+            subset.update(host_set, tuple(known.members.get(values, ())))
+
+    def _put(self, known: _Known, host: Host, found: _Places) -> None:
+        known.places[host] = found
+        for selector, values in found.places:
+            here = known.members.get(values)
+            if here is None:
+                here = known.members[values] = {}
+                if values not in self._subsets:
+                    self._subsets[values] = self._new_subset(selector)
+            here[host] = None
+
+    def _follow(
+        self,
+        host_set: HostSet,
+        added: tuple[Host, ...],
+        removed: tuple[Host, ...],
+        altered: Sequence[Host] | None,
+    ) -> Collection[Values] | None:
+        """Bring up to date those subsets that an update is about; None, and nothing has been done, if it is not known
+        which these are."""
+        known = self._known.get(host_set.priority)
+        if known is None or altered is None or self._default is not None or not self._same_terms(known, host_set):
+            return None
+        for host in altered:
+            # One whose labels are others would come to stand at the end of its new subset.
+            if known.places[host].metadata != host.metadata:
+                return None
+        touched: dict[Values, None] = {}
+        for host in removed:
+            for _, values in known.places.pop(host).places:
+                known.members[values].pop(host)
+                touched[values] = None
+        for host in altered:
+            touched.update(dict.fromkeys(values for _, values in known.places[host].places))
+        for host in added:
+            found = self._places_of(host)
+            self._put(known, host, found)
+            touched.update(dict.fromkeys(values for _, values in found.places))
+        known.host_set = host_set
+        if self._any is not None:
+            self._any.update(host_set, host_set.hosts, (added, removed), altered)
+        for values in touched:
+            self._subsets[values].update(host_set, tuple(known.members[values]))
+            if not known.members[values]:
+                del known.members[values]
+        self._subset_stats.lb_subsets_single_host_per_subset_duplicate = known.collisions(self._subsets)
+        return touched
+
+    def _same_terms(self, known: _Known, host_set: HostSet) -> bool:
+        """What a subset takes over from the whole set, besides its hosts, is what it was."""
+        before = known.host_set
+        return (
+            before.overprovisioning_factor == host_set.overprovisioning_factor
+            and before.weighted_priority_health == host_set.weighted_priority_health
+            and not (self._config.locality_weight_aware and host_set.locality_weights)
+        )
 
     def _places_of(self, host: Host) -> _Places:
         labels = host.metadata.get("envoy.lb", {})

@@ -5,7 +5,7 @@ Envoy: `SubsetLoadBalancer::PrioritySubsetImpl`, `HostSubsetImpl`, `SingleHostLb
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...record import replace
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Values = tuple[tuple[str, Any], ...]
 """Keys and values, in the order of the keys, that can be looked up."""
+Change = tuple[tuple[Host, ...], tuple[Host, ...]] | None
+"""Hosts that are new, and hosts that are gone, if that is known."""
 
 
 def hashable(value: Any) -> Any:
@@ -62,8 +64,14 @@ class Subset:
         self.name = name
         self.active = False
 
-    def update(self, host_set: HostSet, members: tuple[Host, ...]) -> None:
-        """Of the hosts of `host_set` these, in their order, belong here now."""
+    def update(
+        self,
+        host_set: HostSet,
+        members: tuple[Host, ...],
+        change: Change = None,
+        altered: Sequence[Host] | None = None,
+    ) -> None:
+        """Of the hosts of `host_set` these, in their order, belong here now; see `PrioritySet.update_hosts`."""
         raise NotImplementedError
 
     def choose_host(self, context: LoadBalancerContext | None) -> Host | None:
@@ -82,10 +90,16 @@ class SingleHostSubset(Subset):
         super().__init__(name)
         self._hosts: dict[int, Host] = {}
 
-    def update(self, host_set: HostSet, members: tuple[Host, ...]) -> None:
+    def update(
+        self,
+        host_set: HostSet,
+        members: tuple[Host, ...],
+        change: Change = None,
+        altered: Sequence[Host] | None = None,
+    ) -> None:
         self._hosts.pop(host_set.priority, None)
-        for host in members:
-            self._hosts[host_set.priority] = host
+        if members:
+            self._hosts[host_set.priority] = members[0]
         self.active = bool(self._hosts)
 
     def choose_host(self, context: LoadBalancerContext | None) -> Host | None:
@@ -106,11 +120,17 @@ class PrioritySubset(Subset):
         self._priority_set.update_hosts(self._filtered(params.priority_set.host_sets[0], ()))
         self._balancer = create(replace(params, priority_set=self._priority_set))
 
-    def update(self, host_set: HostSet, members: tuple[Host, ...]) -> None:
+    def update(
+        self,
+        host_set: HostSet,
+        members: tuple[Host, ...],
+        change: Change = None,
+        altered: Sequence[Host] | None = None,
+    ) -> None:
         known = self._priority_set.host_sets
         if not members and (len(known) <= host_set.priority or not known[host_set.priority].hosts):
             return
-        self._priority_set.update_hosts(self._filtered(host_set, members))
+        self._priority_set.update_hosts(self._filtered(host_set, members), change, altered)
         self.active = any(host_set.hosts for host_set in self._priority_set.host_sets)
 
     def choose_host(self, context: LoadBalancerContext | None) -> Host | None:
@@ -120,12 +140,15 @@ class PrioritySubset(Subset):
         stop_balancer(self._balancer)
 
     def _filtered(self, host_set: HostSet, hosts: tuple[Host, ...]) -> HostSet:
+        weights = self._locality_weights(host_set, hosts)
+        if hosts is host_set.hosts and weights == host_set.locality_weights:
+            return host_set
         return HostSet(
             host_set.priority,
             hosts,
             overprovisioning_factor=host_set.overprovisioning_factor,
             weighted_priority_health=host_set.weighted_priority_health,
-            locality_weights=self._locality_weights(host_set, hosts),
+            locality_weights=weights,
         )
 
     def _locality_weights(self, host_set: HostSet, hosts: tuple[Host, ...]) -> Mapping[Locality, int] | None:

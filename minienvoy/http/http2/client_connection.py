@@ -219,8 +219,9 @@ class ClientConnection(Http2Connection):
         stream._responded = True
         if stream._upgrade and status == 200:
             # To the rest of the proxy an upgrade is what it is in HTTP/1 (`transformUpgradeResponseFromH2toH1`).
-            headers = ResponseHeaderMap(101, [entry(b"upgrade", stream._upgrade), _CONNECTION_UPGRADE, *entries], seen)
+            headers = ResponseHeaderMap(101, [*entries, entry(b"upgrade", stream._upgrade), _CONNECTION_UPGRADE], seen)
             headers.seen |= _UPGRADE | KIND[b"connection"]
+            headers.remove(b"content-length")
         bodiless = stream._head_request or status == 204 or status == 304
         if end_stream:
             if length > 0 and not bodiless:

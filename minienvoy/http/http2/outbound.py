@@ -29,6 +29,8 @@ _SMALL: Final = 4096
 _FRAMES_OF_A_TURN: Final = 16
 """That are kept for its end, with one among them that is not small: a turn may read many megabytes, and who takes them
 slowly should be felt before."""
+_PIECE: Final = 1 << 16
+"""What is larger does not wait for the end of the turn: it would only leave the caches, and be held meanwhile."""
 _FRAMES_OF_A_WRITE: Final = 64
 _LARGE: Final = 1 << 17
 _MOST_BYTES: Final = 1 << 20
@@ -83,7 +85,9 @@ class OutboundFrames:
         out = self._out
         out.append(frames)
         if not self.dispatching:
-            if not self._flush_posted:
+            if len(frames) > _PIECE:
+                self.flush()
+            elif not self._flush_posted:
                 self._flush_posted = True
                 self._post(self._on_posted)
             elif len(frames) > _SMALL and len(out) >= _FRAMES_OF_A_TURN:

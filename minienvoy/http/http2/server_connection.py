@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import CodecProtocolError
 from ...network.overload_state import STREAM_FLUSH
+from ...stream_info import ResponseFlag
 from ..codec import RequestDecoder, ServerConnectionCallbacks, StreamResetReason
 from ..header_map import JOINED, Entry, HeaderMap, ResponseHeaderMap
 from ..http1.settings import ALLOW_UNDERSCORES, REJECT_UNDERSCORES
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from ..codec_stats import Http2CodecStats
     from .settings import Http2Settings
 
+_NO_CONNECTION: Final = ResponseFlag.UPSTREAM_CONNECTION_FAILURE | ResponseFlag.UPSTREAM_CONNECTION_TERMINATION
 _STATUSES: Final = {status: encode_field(b":status", b"%d" % status) for status in range(100, 600)}
 
 
@@ -66,7 +68,17 @@ class ServerStream(Http2Stream):
 
     @property
     def reset_code(self) -> int:
-        return CONNECT_ERROR if self.tunnel else INTERNAL_ERROR
+        return CONNECT_ERROR if self._lost_its_upstream else INTERNAL_ERROR
+
+    @property
+    def unfinished_code(self) -> int:
+        return CONNECT_ERROR if self._lost_its_upstream else NO_ERROR
+
+    @property
+    def _lost_its_upstream(self) -> bool:
+        """A tunnel whose other end is no connection, or none any more."""
+        owner = self.zombie or self.decoder
+        return self.tunnel and owner is not None and bool(owner.response_flags & _NO_CONNECTION)
 
     def wait_for_flush(self, timer: Timer, seconds: float) -> None:
         self._flush_timer = timer

@@ -120,6 +120,11 @@ class Http2Stream:
         """What the peer is told of a reset that has no code of its own."""
         return NO_ERROR
 
+    @property
+    def unfinished_code(self) -> int:
+        """What the peer is told when nothing more of what it sends is wanted."""
+        return NO_ERROR
+
     def encode_data(self, data: bytes, end_stream: bool) -> None:
         if self.closed or self.local_end:
             return
@@ -286,7 +291,7 @@ class Http2Stream:
         """Nothing more of the request is wanted, whether it has come to its end or not."""
         if not self.closed:
             if not self.remote_end:
-                self._send_reset(NO_ERROR)
+                self._send_reset(self.unfinished_code)
             else:
                 self.connection.close_stream(self)
             self.decoder = None
@@ -295,13 +300,17 @@ class Http2Stream:
 
     def reset_stream(self, reason: StreamResetReason) -> None:
         """Give the stream up; what has been encoded to its end has been sent, unless it waits for the peer's window."""
-        self.decoder = None
         if self.closed:
-            return
-        if self.local_end and reason is StreamResetReason.LOCAL_RESET and self.waiting is None:
+            self.decoder = None
+        elif self.local_end and reason is StreamResetReason.LOCAL_RESET and self.waiting is None:
+            if not self.tunnel:
+                # That of a tunnel is asked how it ended.
+                self.decoder = None
             self.finish()
         else:
-            self._send_reset(RESET_CODES.get(reason, self.reset_code))
+            code = RESET_CODES.get(reason, self.reset_code)
+            self.decoder = None
+            self._send_reset(code)
 
     def _send_reset(self, code: int) -> None:
         connection = self.connection

@@ -9,15 +9,18 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from ...discovery.cds_api import CdsApi
     from ...discovery.secret_manager import SecretManager
     from ...event.dispatcher import Dispatcher
     from ...explain.log import ExplanationLog
     from ...network.address import Address
+    from ...router.rds import RouteConfigProviders
     from ...stats.flush import StatsFlusher
     from ...stats.settings import StatsSettings
     from ...stats.store import Store
     from ...upstream.cluster import Cluster
     from ...upstream.faults import Faults
+    from ..lds_api import LdsApi
     from ..listener_manager import StopListenersType
 
 
@@ -132,6 +135,18 @@ class AdminServer(Protocol):
     @property
     def route_configs(self) -> Mapping[str, tuple[Any, float]]:
         """`RouteConfiguration` messages inside listeners, by any key, each with the wall time it was taken at."""
+
+    @property
+    def cds(self) -> CdsApi | None:
+        """Where clusters come from that the bootstrap does not name."""
+
+    @property
+    def lds(self) -> LdsApi | None:
+        """Where listeners come from that the bootstrap does not name."""
+
+    @property
+    def route_providers(self) -> RouteConfigProviders | None:
+        """Route tables that change."""
 
     @property
     def scoped_routes(self) -> Sequence[tuple[Any, float]]:

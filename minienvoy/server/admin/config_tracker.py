@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from ...config.schema import message_class
 from ...stats.params import NameFilter
+from ..listener_manager import connection_managers
 from ..local_info import add_extensions
 from .proto_json import pack, timestamp
 
 if TYPE_CHECKING:
+    from ..lds_api import LdsApi, ListenerFailure
     from .admin_server import AdminServer
 
 NameMatcher = NameFilter
@@ -66,6 +68,9 @@ class ConfigTracker:
 
     def _clusters(self, matcher: NameMatcher) -> Any:
         dump = _new("ClustersConfigDump")
+        cds = self._server.cds
+        if cds is not None:
+            dump.version_info = cds.version
         for config, updated in self._server.static_clusters:
             if matcher(config.name):
                 _add(dump.static_clusters, "cluster", config, updated)
@@ -76,7 +81,11 @@ class ConfigTracker:
         ):
             for name, cluster in clusters.items():
                 if cluster.added_via_api and matcher(name):
-                    pack(cluster.config, configs.add().cluster)
+                    entry = configs.add()
+                    pack(cluster.config, entry.cluster)
+                    if cds is not None:
+                        entry.version_info = cds.versions.get(name, "")
+                        timestamp(cds.updated.get(name, 0.0), entry.last_updated)
         return dump
 
     def _listeners(self, matcher: NameMatcher) -> Any:
@@ -84,13 +93,25 @@ class ConfigTracker:
         for config, updated in self._server.static_listeners:
             if matcher(config.name):
                 _add(dump.static_listeners, "listener", config, updated)
+        if self._server.lds is not None:
+            _add_dynamic_listeners(dump, self._server.lds, matcher)
         return dump
 
     def _routes(self, matcher: NameMatcher) -> Any:
         dump = _new("RoutesConfigDump")
+        lds = self._server.lds
+        for state in () if lds is None else lds.states.values():
+            for manager in connection_managers(state.config):
+                if manager.HasField("route_config") and matcher(manager.route_config.name):
+                    _add(dump.static_route_configs, "route_config", manager.route_config, state.updated)
         for config, updated in self._server.route_configs.values():
             if matcher(config.name):
                 _add(dump.static_route_configs, "route_config", config, updated)
+        providers = self._server.route_providers
+        for provider in () if providers is None else providers.providers():
+            if provider.updated and matcher(provider.name):
+                _add(dump.dynamic_route_configs, "route_config", provider.proto, provider.updated)
+                dump.dynamic_route_configs[-1].version_info = provider.version
         return dump
 
     def _route_scopes(self, matcher: NameMatcher) -> Any:
@@ -135,6 +156,31 @@ def _add(configs: Any, field: str, config: Any, updated: float) -> None:
     entry = configs.add()
     pack(config, getattr(entry, field))
     timestamp(updated, entry.last_updated)
+
+
+def _add_dynamic_listeners(dump: Any, lds: LdsApi, matcher: NameMatcher) -> None:
+    dump.version_info = lds.version
+    for name in sorted(lds.states.keys() | lds.failures.keys()):
+        if not matcher(name):
+            continue
+        entry = dump.dynamic_listeners.add(name=name)
+        state, failure = lds.states.get(name), lds.failures.get(name)
+        if state is not None:
+            entry.active_state.version_info = state.version
+            pack(state.config, entry.active_state.listener)
+            timestamp(state.updated, entry.active_state.last_updated)
+        if failure is not None:
+            _add_failure(entry.error_state, failure)
+            timestamp(failure.attempted, entry.error_state.last_update_attempt)
+    # Once more: listeners and LDS both keep what went wrong.
+    for name, failure in lds.failures.items():
+        if matcher(name):
+            _add_failure(dump.dynamic_listeners.add().error_state, failure)
+
+
+def _add_failure(state: Any, failure: ListenerFailure) -> None:
+    pack(failure.config, state.failed_configuration)
+    state.details = failure.details
 
 
 def _load_assignment(cluster: Any) -> Any:

@@ -71,3 +71,25 @@ def test_a_stopped_watcher_leaves_no_timer(dispatcher: SimulatedDispatcher, tmp_
     watched = Watched(dispatcher, tmp_path / "nothing")
     watched.watcher.stop()
     assert dispatcher.next_deadline() is None
+
+
+def test_who_was_removed_hears_no_more_not_even_in_the_middle_of_a_look(
+    dispatcher: SimulatedDispatcher, tmp_path: Path
+) -> None:
+    watcher = FileWatcher(dispatcher)
+    heard = []
+
+    def second() -> None:
+        heard.append("second")
+
+    def first() -> None:
+        heard.append("first")
+        watcher.remove_watch(second)
+
+    for name, on_moved in (("a", first), ("b", second)):
+        (tmp_path / name).write_text("old")
+        watcher.add_watch(str(tmp_path / name), on_moved)
+        (tmp_path / "new").write_text("new")
+        (tmp_path / "new").replace(tmp_path / name)
+    dispatcher.advance(INTERVAL * 2)
+    assert heard == ["first"]

@@ -30,10 +30,33 @@ def test_after_an_upgrade_bytes_go_both_ways(bench: MakeBench) -> None:
     assert b.stats("http.downstream_cx_upgrades_total", "http.downstream_cx_upgrades_active") == [1, 1]
 
 
-def test_bytes_right_behind_the_request_go_upstream(bench: MakeBench) -> None:
+def test_bytes_right_behind_the_request_go_upstream_when_the_upgrade_is_granted(bench: MakeBench) -> None:
     b = bench(hcm=HCM)
     b.client().send(REQUEST + b"early")
-    assert b.upstream.received().endswith(b"\r\n\r\nearly")
+    assert b.upstream.received().endswith(b"\r\n\r\n")
+    b.upstream.send(GRANTED)
+    assert b.upstream.received() == b"early"
+
+
+def test_bytes_right_behind_the_request_are_not_for_who_refuses_it(bench: MakeBench) -> None:
+    b = bench(hcm=HCM)
+    client = b.client().send(REQUEST + b"early")
+    b.upstream.received()
+    b.upstream.send(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n")
+    assert client.received().startswith(b"HTTP/1.1 403 Forbidden\r\n")
+    assert b.upstream.received() == b""
+
+
+def test_a_handshake_has_the_time_of_its_route_and_the_tunnel_any_time(bench: MakeBench) -> None:
+    b = bench([{"match": {"prefix": "/"}, "route": {"cluster": "a", "timeout": "0.3s"}}], hcm=HCM)
+    client = b.client().send(REQUEST)
+    b.advance(0.4)
+    assert client.received().startswith(b"HTTP/1.1 504 Gateway Timeout\r\n")
+    client = b.client().send(REQUEST)
+    b.upstream.send(GRANTED)
+    b.advance(1)
+    assert client.received().startswith(b"HTTP/1.1 101 Switching Protocols\r\n")
+    assert not client.gone
 
 
 def test_an_upstream_that_leaves_ends_the_tunnel(bench: MakeBench) -> None:

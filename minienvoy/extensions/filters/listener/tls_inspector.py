@@ -9,12 +9,12 @@ from typing import Any, Final
 
 from ....config.fields import honours
 from ....errors import ConfigError
+from ....network.client_hello import NEED_MORE, TOO_LARGE, ClientHello, ClientHelloReader
 from ....network.filter import LISTENER_FILTERS, FilterStatus, ListenerFilter, ListenerFilterFactory
 from ....network.socket import ConnectionSocket
 from ....server.factory_context import FactoryContext
 from ....stats.histogram import Histogram
 from ....stats.store import CounterValue, StatsStruct
-from .client_hello import NEED_MORE, TOO_LARGE, ClientHello, parse_client_hello
 
 TYPE: Final = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"
 MAX_CLIENT_HELLO: Final = 16 * 1024
@@ -50,7 +50,7 @@ class TlsInspector(ListenerFilter):
         self, stats: TlsInspectorStats, limit: int, ja3: bool, ja4: bool = False, closes: bool = False
     ) -> None:
         self._stats = stats
-        self._limit = limit
+        self._reader = ClientHelloReader(limit)
         self._ja3 = ja3
         self._ja4 = ja4
         self._closes = closes
@@ -61,7 +61,7 @@ class TlsInspector(ListenerFilter):
         return FilterStatus.STOP_ITERATION
 
     def on_data(self, socket: ConnectionSocket, peeked: bytes) -> FilterStatus:
-        found = parse_client_hello(peeked, self._limit)
+        found = self._reader.read(peeked)
         stats = self._stats
         if found == NEED_MORE and len(peeked) < self.max_read_bytes:
             return FilterStatus.STOP_ITERATION

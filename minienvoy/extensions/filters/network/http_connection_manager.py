@@ -44,6 +44,7 @@ from .http_filter_chain import create_filter_chain, create_upgrade_filter_chains
 if TYPE_CHECKING:
     from ....http.forwarded_client_cert import ForwardedClientCert
     from ....http.local_reply import LocalReply
+    from ....router.rds import RouteConfigProvider
     from ....stats.store import Scope
     from ....tracing.connection_manager_tracing import ConnectionManagerTracing
 
@@ -56,6 +57,7 @@ honours(
     CONFIG_TYPE,
     "stat_prefix",
     "route_config",
+    "rds",
     "scoped_routes",
     "http_filters",
     "add_user_agent",
@@ -215,7 +217,9 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
     stats = http_scope.struct(ConnectionManagerStats)
     listener_stats = context.listener_scope.scope(f"http.{config.stat_prefix}").struct(ConnectionManagerListenerStats)
     join = f"{path}." if path else ""
-    route_config = _route_config(config, server, join)
+    make_routes = _route_maker(config, server)
+    provider = _route_provider(config, server, http_scope, join)
+    route_config = _route_config(config, make_routes, provider, join)
     common, http1 = config.common_http_protocol_options, config.http_protocol_options
     # The admin interface is for whoever wants to know what is wrong.
     overload = context.overload if config.stat_prefix != "admin" else None
@@ -225,8 +229,14 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
     filter_chain = create_filter_chain(config.http_filters, filters_context, f"{join}http_filters")
     upgrade_chains = create_upgrade_filter_chains(config.upgrade_configs, filters_context, f"{join}upgrade_configs")
     request_id = _request_id_settings(config, f"{join}request_id_extension")
-    only_terminal = filter_chain.plain and not upgrade_chains
-    only_terminal = only_terminal and filter_chain.terminal_name not in route_config.switched_filters
+
+    def stream_class(routes: RouteConfig | ScopedConfig) -> type[ActiveStream]:
+        if config.HasField("tracing"):
+            return _TRACED_CLASSES[overload is not None]
+        only_terminal = filter_chain.plain and not upgrade_chains
+        only_terminal = only_terminal and filter_chain.terminal_name not in routes.switched_filters
+        return _STREAM_CLASSES[only_terminal, overload is not None]
+
     compiled = ConnectionManagerConfig(
         dispatcher=server.dispatcher,
         stat_prefix=config.stat_prefix,
@@ -234,11 +244,7 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         listener_stats=listener_stats,
         tracing_stats=tracing_stats,
         filter_chain=filter_chain,
-        stream_class=(
-            _TRACED_CLASSES[overload is not None]
-            if config.HasField("tracing")
-            else _STREAM_CLASSES[only_terminal, overload is not None]
-        ),
+        stream_class=stream_class(route_config),
         tracing=_tracing(config, context, request_id, f"{join}tracing"),
         packs_trace_reason=request_id.packs_trace_reason,
         route_config=route_config,
@@ -326,13 +332,26 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         client_cert=_client_cert(config),
     )
     report_bytes(compiled, http_scope)
-    if config.record_route_resolution_stats or server.times_routes:
-        from ....http.route_resolution import RouteResolutionRecorder, RouteResolutionStats, TimedRouteConfig
+    if config.record_route_resolution_stats:
+        from ....http.route_resolution import RouteResolutionRecorder, RouteResolutionStats
 
-        compiled.route_config = TimedRouteConfig(route_config, server.dispatcher)
-        if config.record_route_resolution_stats:
-            recorder = RouteResolutionRecorder(http_scope.struct(RouteResolutionStats))
-            compiled.access_logs = (*compiled.access_logs, recorder)
+        recorder = RouteResolutionRecorder(http_scope.struct(RouteResolutionStats))
+        compiled.access_logs = (*compiled.access_logs, recorder)
+
+    def use(routes: RouteConfig | ScopedConfig) -> None:
+        used: Any = routes
+        if config.record_route_resolution_stats or server.times_routes:
+            from ....http.route_resolution import TimedRouteConfig
+
+            used = TimedRouteConfig(used, server.dispatcher)
+        compiled.use_routes(used, stream_class(routes))
+
+    use(route_config)
+    if provider is not None:
+        from ....router.rds import RouteConfigUser
+
+        compiled.route_user = RouteConfigUser(make_routes, use)
+        provider.add_user(compiled.route_user, server.begin)
     return compiled
 
 
@@ -374,12 +393,15 @@ def _tracing(
     )
 
 
-def _route_config(config: Any, server: ServerContext, join: str) -> RouteConfig | ScopedConfig:
+def _route_maker(config: Any, server: ServerContext) -> Callable[[Any, str], RouteConfig]:
+    """Compiles a `RouteConfiguration` that stands at a path."""
     manager, scheme = server.cluster_manager, config.scheme_header_transformation
     random = _random_integer(server.random.stream(f"http.{config.stat_prefix}.route").getrandbits)
+    # Clusters may come after the routes that name them, where routes are no part of the configuration itself.
+    validates = config.WhichOneof("route_specifier") != "rds"
 
     def make(proto: Any, path: str) -> RouteConfig:
-        validate = not proto.HasField("validate_clusters") or proto.validate_clusters.value
+        validate = proto.validate_clusters.value if proto.HasField("validate_clusters") else validates
         exists = (lambda name: manager.get(name) is not None) if validate else None
         return RouteConfig(
             proto,
@@ -391,12 +413,30 @@ def _route_config(config: Any, server: ServerContext, join: str) -> RouteConfig 
             takes_scheme_of_upstream=scheme.match_upstream and not scheme.scheme_to_overwrite,
         )
 
+    return make
+
+
+def _route_provider(config: Any, server: ServerContext, scope: Scope, join: str) -> RouteConfigProvider | None:
+    if config.WhichOneof("route_specifier") != "rds":
+        return None
+    if server.route_providers is None:
+        from ....router.rds import RouteConfigProviders
+
+        server.route_providers = RouteConfigProviders(server.file_context, server.node)
+    return server.route_providers.get(config.rds, f"{join}rds", scope)
+
+
+def _route_config(
+    config: Any, make: Callable[[Any, str], RouteConfig], provider: RouteConfigProvider | None, join: str
+) -> RouteConfig | ScopedConfig:
     kind = config.WhichOneof("route_specifier")
+    if provider is not None:
+        return make(provider.proto, "resources[0]")
     if kind == "route_config":
         return make(config.route_config, f"{join}route_config")
     if kind == "scoped_routes" and config.scoped_routes.WhichOneof("config_specifier") != "scoped_rds":
         return ScopedConfig(config.scoped_routes, f"{join}scoped_routes", make)
-    raise ConfigError("only route_config and scoped_routes in place are supported", f"{join}{kind}")
+    raise ConfigError("only route_config, rds and scoped_routes in place are supported", f"{join}{kind}")
 
 
 def report_bytes(config: ConnectionManagerConfig, scope: Scope) -> None:

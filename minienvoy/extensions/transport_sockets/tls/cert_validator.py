@@ -19,7 +19,7 @@ from ....config.data_source import read_data_source
 from ....config.fields import honours
 from ....errors import ConfigError
 from ....matchers.string import compile_string_matcher
-from ....network.ssl_socket import BAD_CERTIFICATE_HASH_VALUE, CERTIFICATE_UNKNOWN, Refused
+from ....network.ssl_handshaker import BAD_CERTIFICATE_HASH_VALUE, CERTIFICATE_UNKNOWN, Refused
 from ....network.ssl_stats import SslStats
 from ....network.x509 import DNS, EMAIL, IP, OTHER_NAME, URI, Certificate, certificates_of
 from ....registry import Registry

@@ -9,6 +9,7 @@ Keys are handed to OpenSSL through a file in memory, never through one on a disk
 from __future__ import annotations
 
 import ssl
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from ....config.data_source import read_data_source
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from .ocsp import OcspResponse
 
 _TYPE: Final = "envoy.extensions.transport_sockets.tls.v3.TlsCertificate"
+_ECDSA: Final = "1.2.840.10045.2.1"
 
 honours(
     _TYPE,
@@ -43,7 +45,7 @@ class TlsCertificate:
         chain: PEM.
         certificate: the first of it.
         staple: an OCSP response for clients that ask for one; None if there is none.
-        own_parameters: a `TlsParameters` message that stands for the context's; None for that.
+        own_parameters: a `TlsParameters` message; what it says comes before what the context says, for a server.
     """
 
     def __init__(self, config: Any, path: str) -> None:
@@ -71,18 +73,24 @@ class TlsCertificate:
     def __repr__(self) -> str:
         return f"<TlsCertificate {self.certificate.subject}>"  # never the key
 
-    @property
-    def is_ecdsa(self) -> bool:
-        return self.certificate.algorithm.startswith("1.2.840.10045.2.1")
+    @cached_property
+    def key_kind(self) -> str:
+        """OID of the algorithm that its key is for."""
+        return self.certificate.algorithm.partition(" ")[0]
 
-    @property
+    @cached_property
+    def curve(self) -> str:
+        """OID of the curve of an ECDSA key; empty for other keys."""
+        kind, _, curve = self.certificate.algorithm.partition(" ")
+        return curve if kind == _ECDSA else ""
+
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """The server names that it is for."""
-        names = self.certificate.names(DNS)
-        if names:
-            return names
-        common = [part[3:] for part in self.certificate.subject.split(",") if part.startswith("CN=")]
-        return tuple(common[:1])
+        certificate = self.certificate
+        if certificate.has_subject_alt_names:
+            return certificate.names(DNS)
+        return tuple(filter(None, (certificate.common_name,)))
 
     def load_into(self, context: ssl.SSLContext) -> None:
         """Raises ConfigError."""

@@ -13,18 +13,16 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Final
 
-from ....network.handshake_messages import offered_ciphers
-
 _MOST_ORDERS: Final = 16
 """Strangers choose: what is beyond has the first order."""
 
 
 @cache
-def _numbers() -> dict[str, bytes]:
+def _numbers() -> dict[str, int]:
     """Of the suites before TLS 1.3, as they are on the wire."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.set_ciphers("ALL:@SECLEVEL=0")
-    return {each["name"]: (each["id"] & 0xFFFF).to_bytes(2, "big") for each in context.get_ciphers()}
+    return {each["name"]: each["id"] & 0xFFFF for each in context.get_ciphers()}
 
 
 class CipherOrder:
@@ -32,39 +30,29 @@ class CipherOrder:
 
     Attributes:
         first: the order for clients that do not mind.
+        depends: there are clients that may choose.
     """
 
     def __init__(self, groups: Sequence[Sequence[str]]) -> None:
         known = _numbers()
         self.first: tuple[str, ...] = tuple(name for group in groups for name in group)
-        self._groups = [[(name, known.get(name, b"")) for name in group] for group in groups]
+        self._groups = [[(name, known.get(name, -1)) for name in group] for group in groups]
         self._met = {self.first}
         self.depends = any(len(group) > 1 for group in groups)
 
-    def of_client(self, hello: bytes) -> tuple[str, ...]:
-        """For the client with this first message, as far as it is here."""
-        offered = offered_ciphers(hello)
-        if not offered:
-            return self.first
+    def of_client(self, offered: Sequence[int]) -> tuple[str, ...]:
+        """For the client with these suites in its ClientHello."""
+        places = {number: at for at, number in reversed(list(enumerate(offered)))}
+        last = len(offered)
         order: list[str] = []
         for group in self._groups:
             if len(group) == 1:
                 order.append(group[0][0])
-                continue
-            places = [(_place(number, offered), name) for name, number in group]
-            places.sort(key=lambda place: place[0])
-            order += [name for _, name in places]
+            else:
+                order += [name for name, _ in sorted(group, key=lambda each: places.get(each[1], last))]
         found = tuple(order)
         if found not in self._met:
             if len(self._met) >= _MOST_ORDERS:
                 return self.first
             self._met.add(found)
         return found
-
-
-def _place(number: bytes, offered: bytes) -> int:
-    """Where it is among the client's; behind them if it is not."""
-    at = offered.find(number) if number else -1
-    while at % 2 and at > 0:
-        at = offered.find(number, at + 1)
-    return at if at >= 0 else len(offered)

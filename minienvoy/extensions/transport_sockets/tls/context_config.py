@@ -32,20 +32,13 @@ _CURVES: Final = {"P-256": "prime256v1", "P-384": "secp384r1", "P-521": "secp521
 _PARTIAL_CHAIN, _NO_CHECK_TIME = ssl.VerifyFlags(0x80000), ssl.VerifyFlags(0x200000)
 
 
-def _one_certificate(config: Any) -> str | None:
-    several = len(config.tls_certificates) > 1
-    if several and any(each.HasField("tls_params") for each in config.tls_certificates):
-        return "tls_params of a certificate are honoured only if there is one"
-    return None
-
-
 honours(
     f"{_TYPE}.CommonTlsContext",
     "tls_params",
     "validation_context",
     "alpn_protocols",
     "key_log",
-    when={"tls_certificates": _one_certificate},
+    "tls_certificates",
 )
 
 
@@ -78,10 +71,7 @@ class TlsContext:
         self.validator: CertValidator = create_validator(validation, stats, f"{where}.validation_context")
         self.certificates = read_certificates(common, where)
         self.shown_certificates = _shown_certificates(self.certificates, self.validator, stats, names)
-        parameters = common.tls_params
-        if len(self.certificates) == 1 and self.certificates[0].own_parameters is not None:
-            parameters = self.certificates[0].own_parameters
-        self.parameters = TlsParameters(parameters, server_side=self.server_side)
+        self.parameters = TlsParameters(common.tls_params, server_side=self.server_side)
         self.key_log = KeyLog(common.key_log, where) if common.HasField("key_log") else None
 
     def protocol(self, connection: Connection, options: Any = None) -> SslSocket:
@@ -101,14 +91,15 @@ class TlsContext:
 
     def library_context(
         self,
-        certificates: Sequence[TlsCertificate],
+        certificate: TlsCertificate | None,
         alpn: Sequence[str],
         *,
+        parameters: TlsParameters | None = None,
         ciphers: Sequence[str] = (),
         client_order: bool = False,
         renegotiates: bool = False,
     ) -> OpenSslContext:
-        """One of pyOpenSSL's; `ciphers` in another order than the first.
+        """One of pyOpenSSL's; `parameters` other than the context's, `ciphers` in another order than the first.
 
         Raises:
             ConfigError: OpenSSL does not take something.
@@ -116,9 +107,9 @@ class TlsContext:
         from .openssl_context import OpenSslContext
 
         context = OpenSslContext(
-            self.parameters,
+            parameters or self.parameters,
             alpn,
-            certificates,
+            certificate,
             self.validator,
             self.where,
             server_side=self.server_side,
@@ -131,19 +122,22 @@ class TlsContext:
         return context
 
     def plain_context(
-        self, certificates: Sequence[TlsCertificate], alpn: Sequence[str], ciphers: Sequence[str] = ()
+        self,
+        certificate: TlsCertificate | None,
+        alpn: Sequence[str],
+        parameters: TlsParameters | None = None,
+        ciphers: Sequence[str] = (),
     ) -> ssl.SSLContext:
-        """One of Python's own, with at most one certificate of each kind of key; `ciphers` in another order than the
-        first.
+        """One of Python's own; `parameters` other than the context's, `ciphers` in another order than the first.
 
         Raises:
             ConfigError: OpenSSL does not take something.
         """
+        parameters = parameters or self.parameters
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if self.server_side else ssl.PROTOCOL_TLS_CLIENT)
         if not self.server_side:
             context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-        parameters = self.parameters
         where = f"{self.where}.tls_params"
         try:
             context.minimum_version = ssl.TLSVersion(parameters.lowest)
@@ -157,7 +151,7 @@ class TlsContext:
         _set_algorithms(context, parameters, where)
         if alpn:
             context.set_alpn_protocols(list(alpn))
-        for certificate in certificates:
+        if certificate is not None:
             certificate.load_into(context)
         if self.validator.verifies_chain:
             _load_trusted(context, self.validator, self.where)

@@ -1,27 +1,38 @@
 """`DownstreamTlsContext`: TLS with clients.
 
-Envoy: `Extensions::TransportSockets::Tls::ServerContextImpl`, `ServerSslSocketFactory`,
-`DefaultTlsCertificateSelector`.
+Envoy: `Extensions::TransportSockets::Tls::ServerContextImpl`, `ServerSslSocketFactory`.
+
+There is a context of OpenSSL for each certificate, and one more for each order of cipher suites that clients bring up.
+Which one a client meets is decided by its ClientHello, before OpenSSL sees anything: later there would be a version
+already, and curves.
 """
 
 from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ....config.fields import honours
 from ....errors import ConfigError
 from ....network.ssl_connection_info import SslConnectionInfo
+from ....network.ssl_handshaker import Rejected
 from ....network.ssl_stats import SslStats
 from ....network.transport_socket import DOWNSTREAM_TRANSPORT_SOCKETS, TransportSocketFactory
 from ....network.x509 import Certificate
-from .certificate import TlsCertificate
+from .certificate_selector import CertificateSelector
 from .cipher_order import CipherOrder
 from .context_config import TlsContext
-from .ocsp import Stapler
+from .ocsp import Stapler, StapleTooOld
 from .secrets import SocketFactoryStats, create_factory
 from .session_settings import SessionSettings, session_scope
+
+if TYPE_CHECKING:
+    from ....network.client_hello import ClientHello
+    from ....network.connection import Connection
+    from .certificate import TlsCertificate
+    from .openssl_context import OpenSslContext
+    from .tls_parameters import TlsParameters
 
 TYPE: Final = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
 
@@ -34,6 +45,18 @@ honours(
     "ocsp_staple_policy",
     ignored={"require_sni": "Envoy does not look at it either"},
 )
+
+
+class _Shown(NamedTuple):
+    """A certificate, and how it is shown."""
+
+    certificate: TlsCertificate
+    parameters: TlsParameters
+    order: CipherOrder
+    first: Any
+    """The context of the first certificate with the same parameters: sessions and tickets are those of that one."""
+    contexts: dict[tuple[str, ...], Any]
+    """By the order of the cipher suites."""
 
 
 class ServerContext(TlsContext):
@@ -56,29 +79,64 @@ class ServerContext(TlsContext):
         self._config = config
         if not self.certificates:
             raise ConfigError("No TLS certificates found for server context", path)
+        parameters = [self._parameters_of(each) for each in self.certificates]
         self._stapler = Stapler(self.certificates, config.ocsp_staple_policy, now, stats, path)
+        self._selector = CertificateSelector(
+            self.certificates,
+            self.parameters,
+            self._stapler,
+            full_scan=config.full_scan_certs_on_sni_mismatch.value,
+        )
         self._sessions = SessionSettings(config, path)
-        self._needs_library = self.uses_library(self._stapler.is_needed or self._sessions.needs_library)
+        self._needs_library = self.uses_library(
+            self._stapler.is_needed or self._sessions.needs_library or any(each.needs_library for each in parameters)
+        )
         if self._needs_library:
             self._sessions.do_without_keys()
         required = config.require_client_certificate.value
         self._session_scope = session_scope(self.certificates, self.validator, server_names, required)
-        self._by_name: dict[str, tuple[TlsCertificate, ...]] = {}
-        for certificate in self.certificates:
-            for name in certificate.names:
-                self._add(name.removeprefix("*"), certificate)
-        self._contexts: dict[tuple[Any, ...], Any] = {}
-        self._order = CipherOrder(self.parameters.cipher_groups)
-        self._order_depends = self._order.depends and not config.prefer_client_ciphers
-        #  Whoever says no name may have the first of each kind.
-        self._of_each_kind = self._one_of_each_kind(self.certificates)
-        self._default = self._context(self._of_each_kind, self._order.first)
-        self._full_scan = config.full_scan_certs_on_sni_mismatch.value
-        for chosen in self._by_name.values():
-            self._context(chosen, self._order.first)  # errors are told now
+        self._clients_choose = not config.prefer_client_ciphers
+        self._shown: dict[int, _Shown] = {}
+        firsts: dict[int, Any] = {}
+        for certificate, own in zip(self.certificates, parameters, strict=True):
+            order = CipherOrder(own.cipher_groups)
+            context = self._make(certificate, own, order.first)
+            first = firsts.setdefault(id(own), context)
+            self._shown[id(certificate)] = _Shown(certificate, own, order, first, {order.first: context})
 
-    def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, info: SslConnectionInfo, options: Any) -> Any:
-        return self._default.wrap_bio(incoming, outgoing, server_side=True)
+    def announce(self, connection: Connection) -> None:
+        """What a client would be shown of which nothing is known is the first certificate."""
+        super().announce(connection)
+        assert connection.info.ssl is not None
+        connection.info.ssl.local_certificate = self.certificates[0].certificate
+
+    def wrap(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        info: SslConnectionInfo,
+        options: Any,
+        hello: ClientHello | None = None,
+    ) -> Any:
+        """Raises Rejected."""
+        try:
+            chosen = self._selector.select(hello)
+        except StapleTooOld:
+            raise Rejected from None
+        shown = self._shown[id(chosen)]
+        order = shown.order.first
+        if hello is not None:
+            info.sni = hello.server_name
+            if self._clients_choose and shown.order.depends:
+                order = shown.order.of_client(hello.ciphers)
+        context = shown.contexts.get(order)
+        if context is None:
+            context = shown.contexts[order] = self._make(chosen, shown.parameters, order)
+        info.local_certificate = chosen.certificate
+        session = shown.first.wrap_bio(incoming, outgoing, server_side=True)
+        if context is not shown.first:
+            session.context = context
+        return session
 
     def verify(self, chain: tuple[Certificate, ...], info: SslConnectionInfo, options: Any) -> None:
         if chain and self.validator.wants_certificate:
@@ -87,35 +145,23 @@ class ServerContext(TlsContext):
             info.issuer_certificate = self.validator.issuer_of(chain)
 
     def on_handshake(self, session: Any, info: SslConnectionInfo, options: Any) -> None:
-        info.local_certificate = _shown(session.context.minienvoy_certificates, info.ciphersuite)
-        info.sni = getattr(session, "requested_name", "") or ""
         session.is_established = True
 
     # -- inside
 
-    def _add(self, name: str, certificate: TlsCertificate) -> None:
-        known = self._by_name.get(name, ())
-        if not any(each.is_ecdsa == certificate.is_ecdsa for each in known):
-            self._by_name[name] = (*known, certificate)
+    def _parameters_of(self, certificate: TlsCertificate) -> TlsParameters:
+        own = certificate.own_parameters
+        return self.parameters if own is None else self.parameters.overridden(own, f"{certificate.path}.tls_params")
 
-    @staticmethod
-    def _one_of_each_kind(certificates: list[TlsCertificate]) -> tuple[TlsCertificate, ...]:
-        found: dict[bool, TlsCertificate] = {}
-        for each in certificates:
-            found.setdefault(each.is_ecdsa, each)
-        return tuple(found.values())
+    def _make(self, certificate: TlsCertificate, parameters: TlsParameters, order: tuple[str, ...]) -> Any:
+        made = self._library_context if self._needs_library else self._plain_context
+        return made(certificate, parameters, order)
 
-    def _context(self, certificates: Sequence[TlsCertificate], order: tuple[str, ...]) -> Any:
-        key = (order, *map(id, certificates))
-        context = self._contexts.get(key)
-        if context is None:
-            made = self._library_context if self._needs_library else self._plain_context
-            context = self._contexts[key] = made(certificates, order)
-        return context
-
-    def _plain_context(self, certificates: Sequence[TlsCertificate], order: tuple[str, ...]) -> ssl.SSLContext:
+    def _plain_context(
+        self, certificate: TlsCertificate, parameters: TlsParameters, order: tuple[str, ...]
+    ) -> ssl.SSLContext:
         config = self._config
-        context = self.plain_context(certificates, self.common.alpn_protocols, order)
+        context = self.plain_context(certificate, self.common.alpn_protocols, parameters, order)
         if config.prefer_client_ciphers:
             context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
         if not self._sessions.tickets:
@@ -125,57 +171,33 @@ class ServerContext(TlsContext):
             required = config.require_client_certificate.value
             context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
         self._sessions.apply(context, self._session_scope)
-        context.sni_callback = self._on_server_name
-        context.minienvoy_certificates = tuple(certificates)  # type: ignore[attr-defined]
+        context.sni_callback = _on_server_name
         return context
 
-    def _library_context(self, certificates: Sequence[TlsCertificate], order: tuple[str, ...]) -> Any:
-        config, sessions, validator = self._config, self._sessions, self.validator
+    def _library_context(
+        self, certificate: TlsCertificate, parameters: TlsParameters, order: tuple[str, ...]
+    ) -> OpenSslContext:
+        config, sessions, validator, stapler = self._config, self._sessions, self.validator, self._stapler
         context = self.library_context(
-            certificates, self.common.alpn_protocols, ciphers=order, client_order=config.prefer_client_ciphers
+            certificate,
+            self.common.alpn_protocols,
+            parameters=parameters,
+            ciphers=order,
+            client_order=config.prefer_client_ciphers,
         )
         context.limit_sessions(tickets=sessions.tickets, kept=sessions.kept, timeout=sessions.timeout)
         if validator.wants_certificate:
             required = config.require_client_certificate.value or validator.requires_certificate
             context.ask_for_certificate(required, validator.max_depth)
-        context.call_on_server_name(self._on_server_name)
-        if self._stapler.is_needed:
-            context.call_for_staple(self._stapler.staple)
+        context.call_on_server_name(_on_server_name)
+        if stapler.is_needed:
+            context.call_for_staple(lambda: stapler.staple(certificate))
         return context
 
-    def _on_server_name(self, session: Any, name: str | None, _: Any) -> int | None:
-        """OpenSSL has read a ClientHello; it may have no name."""
-        if getattr(session, "is_established", False):
-            return ssl.ALERT_DESCRIPTION_NO_RENEGOTIATION
-        chosen: Sequence[TlsCertificate] = self._of_each_kind
-        if name:
-            session.requested_name = name
-            # As it is written: letters of the other case are others for Envoy here.
-            found = self._by_name.get(name)
-            if found is None:
-                dot = name.find(".")
-                found = self._by_name.get(name[dot:]) if dot > 0 else None
-            if found is not None:
-                chosen = found
-            elif not self._full_scan:
-                chosen = self.certificates[:1]
-        order = self._order.first
-        if self._order_depends:
-            order = self._order.of_client(bytes(getattr(session, "received", b"")))
-        context = self._context(chosen, order)
-        if context is not session.context:
-            session.context = context
-        return None
 
-
-def _shown(certificates: tuple[TlsCertificate, ...], ciphersuite: str) -> Certificate | None:
-    """Which one OpenSSL took; of two kinds the cipher suite tells, or with TLS 1.3 that ECDSA is what is preferred."""
-    if len(certificates) > 1:
-        ecdsa = "RSA" not in ciphersuite
-        for each in certificates:
-            if each.is_ecdsa is ecdsa:
-                return each.certificate
-    return certificates[0].certificate if certificates else None
+def _on_server_name(session: Any, name: str | None, _: Any) -> int | None:
+    """OpenSSL has read a ClientHello, which may have no name; within a session that is one too many."""
+    return ssl.ALERT_DESCRIPTION_NO_RENEGOTIATION if getattr(session, "is_established", False) else None
 
 
 @DOWNSTREAM_TRANSPORT_SOCKETS.register("envoy.transport_sockets.tls", TYPE)

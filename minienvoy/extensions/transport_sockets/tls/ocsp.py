@@ -5,7 +5,6 @@ Envoy: `Extensions::TransportSockets::Tls::Ocsp::OcspResponseWrapper`, `ServerCo
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
@@ -44,45 +43,52 @@ class OcspResponse:
         return now >= self._end
 
 
-class StapleTooOld(ssl.SSLError):
+class StapleTooOld(Exception):
     """The policy wants a good one, and the client wants one: the end of the handshake."""
 
 
 class Stapler:
-    """Gives clients the response that belongs to the certificate they are shown."""
+    """Decides for clients that ask whether they get the response that belongs to the certificate they are shown."""
 
     def __init__(
         self, certificates: Iterable[TlsCertificate], policy: int, now: Callable[[], float], stats: SslStats, path: str
     ) -> None:
-        self._staples = {each.certificate.der: each.staple for each in certificates if each.staple is not None}
         self._policy = policy
         self._now = now
         self._counters = stats.counters
-        if policy == MUST_STAPLE and any(each.staple is None for each in certificates):
-            raise ConfigError("Required OCSP response is missing from TLS context", path)
+        for each in certificates:
+            if each.staple is None:
+                if each.certificate.must_staple:
+                    raise ConfigError("OCSP response is required for must-staple certificate", path)
+                if policy == MUST_STAPLE:
+                    raise ConfigError("Required OCSP response is missing from TLS context", path)
+        self.is_needed = any(each.staple is not None for each in certificates)
+        """Python's `ssl` can not send one."""
 
-    @property
-    def is_needed(self) -> bool:
-        """Python's `ssl` knows nothing of staples: whether a client has asked is not known there either."""
-        return bool(self._staples)
+    def allows(self, certificate: TlsCertificate) -> bool:
+        """Whether it may be shown to a client that asks."""
+        policy = MUST_STAPLE if certificate.certificate.must_staple else self._policy
+        if self.staple(certificate) is not None or policy == LENIENT_STAPLING:
+            return True
+        return policy == STRICT_STAPLING and certificate.staple is None
 
-    def staple(self, shown: bytes) -> bytes | None:
-        """For a client that asks, and is shown this certificate.
+    def count(self, certificate: TlsCertificate) -> None:
+        """A client asks, and is shown this certificate.
 
         Raises:
             StapleTooOld: it must not be shown like this.
         """
         counters = self._counters
         counters.ocsp_staple_requests += 1
-        response = self._staples.get(shown)
-        if response is None:
-            counters.ocsp_staple_omitted += 1
-            return None
-        if response.is_expired(self._now()):
-            if self._policy == LENIENT_STAPLING:
-                counters.ocsp_staple_omitted += 1
-                return None
+        if not self.allows(certificate):
             counters.ocsp_staple_failed += 1
             raise StapleTooOld
-        counters.ocsp_staple_responses += 1
-        return response.der
+        if self.staple(certificate) is None:
+            counters.ocsp_staple_omitted += 1
+        else:
+            counters.ocsp_staple_responses += 1
+
+    def staple(self, certificate: TlsCertificate) -> bytes | None:
+        """What is sent with it; None if there is none, or none that is still good."""
+        response = certificate.staple
+        return None if response is None or response.is_expired(self._now()) else response.der

@@ -46,7 +46,7 @@ class OpenSslContext:
         self,
         parameters: TlsParameters,
         alpn: Sequence[str],
-        certificates: Sequence[TlsCertificate],
+        certificate: TlsCertificate | None,
         validator: CertValidator,
         path: str,
         *,
@@ -63,7 +63,6 @@ class OpenSslContext:
         """
         self.native: Any = SSL.Context(SSL.TLS_SERVER_METHOD if server_side else SSL.TLS_CLIENT_METHOD)
         self.refuses_untrusted = validator.verifies_chain and not validator.accepts_untrusted
-        self.minienvoy_certificates = tuple(certificates)
         self._server_side = server_side
         native = self.native
         native.set_options(
@@ -81,7 +80,7 @@ class OpenSslContext:
                 native.set_alpn_select_callback(self._select_protocol)
         elif alpn:
             native.set_alpn_protos(self._protocols)
-        for certificate in certificates:
+        if certificate is not None:
             self._load(certificate)
         if validator.trusted_ca:
             self._load_trusted(validator, path)
@@ -134,13 +133,9 @@ class OpenSslContext:
         self._name_callback = FFI.callback("int (*)(SSL *, int *, void *)", on_name)
         LIBRARY.SSL_CTX_set_tlsext_servername_callback(self.native._context, self._name_callback)
 
-    def call_for_staple(self, staple: Callable[[bytes], bytes | None]) -> None:
-        """`staple(DER of the certificate that is shown)`, when a client asks; None for none."""
-        self.native.set_ocsp_server_callback(
-            lambda connection, _: (
-                staple(crypto.dump_certificate(crypto.FILETYPE_ASN1, connection.get_certificate())) or b""
-            )
-        )
+    def call_for_staple(self, staple: Callable[[], bytes | None]) -> None:
+        """`staple()`, when a client asks; None for none."""
+        self.native.set_ocsp_server_callback(lambda connection, _: staple() or b"")
 
     def log_keys(self, log: KeyLog) -> None:
         def on_line(connection: Any, line: bytes) -> None:

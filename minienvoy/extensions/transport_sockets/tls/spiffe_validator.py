@@ -19,7 +19,7 @@ from ....config.data_source import read_data_source
 from ....config.fields import honours
 from ....errors import ConfigError
 from ....network.openssl_session import verification_error
-from ....network.ssl_socket import CERTIFICATE_UNKNOWN
+from ....network.ssl_handshaker import CERTIFICATE_UNKNOWN
 from ....network.ssl_stats import SslStats
 from ....network.x509 import URI, Certificate, certificates_of
 from .cert_validator import CERT_VALIDATORS, CertValidator

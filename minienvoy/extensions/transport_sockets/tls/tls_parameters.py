@@ -6,9 +6,11 @@ Envoy: `Extensions::TransportSockets::Tls::ContextConfigImpl` (`source/common/tl
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any, Final
 
 from ....config.fields import honours
+from ....errors import ConfigError
 from .native_context import library
 
 TYPE: Final = "envoy.extensions.transport_sockets.tls.v3.TlsParameters"
@@ -86,6 +88,35 @@ class TlsParameters:
         self.ciphers = tuple(name for group in self.cipher_groups for name in group)
         more = len(config.ecdh_curves) > 1 or self.signature_algorithms or config.compliance_policies
         self.needs_library = bool(more) and library() is None
+
+    def overridden(self, config: Any, path: str) -> TlsParameters:
+        """With what a certificate says about itself, `config`, in place of what the context says.
+
+        Raises:
+            ConfigError: no version is left.
+        """
+        own = TlsParameters(config, server_side=True)
+        made = copy(self)
+        strict = bool(config.compliance_policies)
+        if strict or config.tls_minimum_protocol_version:
+            made.lowest = own.lowest
+        if strict or config.tls_maximum_protocol_version:
+            made.highest = own.highest
+        if strict or config.cipher_suites:
+            made.cipher_groups, made.ciphers = own.cipher_groups, own.ciphers
+        if strict or config.ecdh_curves:
+            made.curves, made.curve = own.curves, own.curve
+        if strict or config.signature_algorithms:
+            made.signature_algorithms = own.signature_algorithms
+        made.ciphers_13 = own.ciphers_13 or self.ciphers_13
+        made.needs_library = self.needs_library or own.needs_library
+        if made.lowest > made.highest:
+            raise ConfigError(
+                "Per-certificate tls_params: effective min protocol version exceeds effective max "
+                "(considering inherited context bounds)",
+                path,
+            )
+        return made
 
     @property
     def is_old(self) -> bool:

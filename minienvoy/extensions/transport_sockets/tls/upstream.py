@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from ....config.fields import honours
 from ....errors import ConfigError
+from ....network.client_hello import ClientHello
 from ....network.ssl_connection_info import SslConnectionInfo
 from ....network.ssl_socket import SslSocket
 from ....network.ssl_stats import SslStats
@@ -75,7 +76,14 @@ class ClientContext(TlsContext):
     def protocol(self, connection: Any, options: Any = None) -> SslSocket:
         return super().protocol(connection, options or NO_OPTIONS)
 
-    def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, info: SslConnectionInfo, options: Any) -> Any:
+    def wrap(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        info: SslConnectionInfo,
+        options: Any,
+        hello: ClientHello | None = None,
+    ) -> Any:
         info.sni = name = self._server_name(options)
         context = self._contexts.get(options.alpn_fallback, self._context)
         if options.alpn_override:
@@ -128,14 +136,15 @@ class ClientContext(TlsContext):
 
     def _make(self, alpn: Sequence[str]) -> Any:
         validator = self.validator
+        own = self.certificates[0] if self.certificates else None
         if not self._needs_library:
-            context = self.plain_context(self.certificates, alpn)
+            context = self.plain_context(own, alpn)
             if validator.verifies_chain and not validator.accepts_untrusted:
                 context.verify_mode = ssl.CERT_REQUIRED
             if self.may_renegotiate:
                 context.options &= ~ssl.OP_NO_RENEGOTIATION
             return context
-        made = self.library_context(self.certificates, alpn, renegotiates=self.may_renegotiate)
+        made = self.library_context(own, alpn, renegotiates=self.may_renegotiate)
         if validator.wants_certificate:
             made.ask_for_certificate(False, validator.max_depth)
         return made

@@ -562,3 +562,46 @@ def test_the_window_of_padding_is_given_back_first() -> None:
     server.frames()
     server.receive(frame(0, 8, 1, bytes([200]) + b"x" + bytes(200)) * 163)
     assert server.frames() == [("WINDOW_UPDATE", 0, 0, 32_925), ("WINDOW_UPDATE", 0, 1, 32_925)]
+
+
+ROW = 5 * frame(0, 0, 1, b"x" * 16384)
+
+
+@pytest.mark.native_codec
+def test_full_frames_in_a_row_of_a_body_of_known_length_come_as_one() -> None:
+    server = Server(initial_stream_window_size=1 << 20, initial_connection_window_size=1 << 20)
+    server.receive(frame(4, 1, 0))
+    length = ("content-length", str(5 * 16384 + 3))
+    server.receive(server.headers(1, *POST, length, end=False))
+    assert server.receive(ROW + frame(0, 1, 1, b"end")) == [
+        ("data", b"x" * 5 * 16384, False),
+        ("data", b"end", True),
+    ]
+
+
+@pytest.mark.native_codec
+def test_a_row_ends_where_window_is_given_back() -> None:
+    server = Server(initial_stream_window_size=65536, initial_connection_window_size=65536)
+    server.receive(frame(4, 1, 0))
+    server.receive(server.headers(1, *POST, ("content-length", "90000"), end=False))
+    server.frames()
+    assert server.receive(ROW[: 4 * (9 + 16384)]) == [("data", b"x" * 2 * 16384, False)] * 2
+    assert server.frames() == [("WINDOW_UPDATE", 0, 0, 32768), ("WINDOW_UPDATE", 0, 1, 32768)] * 2
+
+
+@pytest.mark.native_codec
+def test_frames_of_a_body_of_unknown_length_stay_apart() -> None:
+    server = Server(initial_stream_window_size=1 << 20, initial_connection_window_size=1 << 20)
+    server.receive(frame(4, 1, 0))
+    server.receive(server.headers(1, *POST, end=False))
+    assert server.receive(ROW) == [("data", b"x" * 16384, False)] * 5
+
+
+@pytest.mark.native_codec
+def test_a_row_longer_than_its_body_breaks_the_stream_at_the_frame_that_is_too_much() -> None:
+    server = Server(initial_stream_window_size=1 << 20, initial_connection_window_size=1 << 20)
+    server.receive(frame(4, 1, 0))
+    server.receive(server.headers(1, *POST, ("content-length", str(2 * 16384 + 1)), end=False))
+    told = server.receive(ROW)
+    assert told[0] == ("data", b"x" * 2 * 16384, False)
+    assert [each[0] for each in told] == ["data", "reset"]

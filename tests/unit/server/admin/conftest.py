@@ -94,6 +94,7 @@ class Server:
         self.static_clusters = [(each, taken) for each in bootstrap.static_resources.clusters]
         self.route_configs: dict[str, tuple[Any, float]] = {}
         self.scoped_routes: list[tuple[Any, float]] = []
+        self.cds = self.lds = self.route_providers = None
         self.shut_down = False
 
     def fail_health_check(self, fail: bool) -> None:

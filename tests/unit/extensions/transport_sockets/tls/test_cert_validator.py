@@ -9,7 +9,7 @@ import pytest
 from minienvoy.config.loader import load_message
 from minienvoy.errors import ConfigError
 from minienvoy.extensions.transport_sockets.tls.cert_validator import CertValidator, dns_name_match
-from minienvoy.network.ssl_socket import Refused
+from minienvoy.network.ssl_handshaker import Refused
 from minienvoy.network.ssl_stats import SslStats
 from minienvoy.network.x509 import certificates_of
 from minienvoy.stats.store import Store

@@ -12,6 +12,7 @@ from minienvoy.config.schema import message_class
 from minienvoy.errors import ConfigError
 from minienvoy.extensions.transport_sockets.tls import native_context, session_settings, tls_parameters
 from minienvoy.extensions.transport_sockets.tls.downstream import TYPE, ServerContext
+from minienvoy.network.client_hello import ClientHello, parse_client_hello
 from minienvoy.network.ssl_connection_info import SslConnectionInfo
 from minienvoy.network.ssl_stats import SslStats
 from minienvoy.stats.store import Store
@@ -38,12 +39,14 @@ def shake_hands(server: ServerContext, *, curve: str = "", session: Any = None, 
     if curve:
         client.set_ecdh_curve(curve)
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    ours = server.wrap(to_server, to_client, SslConnectionInfo(), None)
     theirs = client.wrap_bio(to_client, to_server, session=session)
     with pytest.raises(ssl.SSLWantReadError):
         theirs.do_handshake()
-    ours.received = to_server.read()
-    to_server.write(ours.received)
+    said = to_server.read()
+    to_server.write(said)
+    hello = parse_client_hello(said, 16384)
+    assert isinstance(hello, ClientHello)
+    ours = server.wrap(to_server, to_client, SslConnectionInfo(), None, hello)
     for _ in range(3):
         for end in (theirs, ours):
             try:

@@ -9,7 +9,7 @@ import pytest
 from minienvoy.config.loader import load_message
 from minienvoy.extensions.transport_sockets.tls.cert_validator import create_validator
 from minienvoy.extensions.transport_sockets.tls.spiffe_validator import trust_domain
-from minienvoy.network.ssl_socket import Refused
+from minienvoy.network.ssl_handshaker import Refused
 from minienvoy.network.ssl_stats import SslStats
 from minienvoy.network.x509 import certificates_of
 from minienvoy.stats.store import Store

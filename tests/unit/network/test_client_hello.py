@@ -6,11 +6,12 @@ import ssl
 
 import pytest
 
-from minienvoy.extensions.filters.listener.client_hello import (
+from minienvoy.network.client_hello import (
     NEED_MORE,
     NOT_TLS,
     TOO_LARGE,
     ClientHello,
+    ClientHelloReader,
     parse_client_hello,
 )
 
@@ -124,3 +125,24 @@ def test_ja4_is_the_known_one_of_a_known_shape():
 
 def test_ja4_of_what_has_nothing_in_it():
     assert ClientHello("", (), 0, 0x0301, (), (), (), b"").ja4() == "t10i000000_000000000000_000000000000"
+
+
+@pytest.mark.parametrize("size", [1, 3, 60, 5000])
+@pytest.mark.parametrize("step", [1, 7, 100])
+def test_what_comes_in_pieces_is_read_as_in_one(size, step):
+    data = in_records(hello(), size)
+    reader = ClientHelloReader(LIMIT)
+    found = NEED_MORE
+    for end in range(step, len(data) + step, step):
+        found = reader.read(bytearray(data[:end]))
+        if found != NEED_MORE:
+            break
+    assert found == parse_client_hello(data[:end], LIMIT)
+    assert isinstance(found, ClientHello) and found.server_name == "a.test"
+
+
+def test_a_record_that_was_read_is_not_read_again():
+    data = in_records(hello(), 1)
+    reader = ClientHelloReader(LIMIT)
+    assert reader.read(data[:600]) == NEED_MORE
+    assert isinstance(reader.read(b"\0" * 600 + data[600:]), ClientHello)

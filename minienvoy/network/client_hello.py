@@ -19,6 +19,8 @@ _MAX_RECORD: Final = (1 << 14) + 256
 _MAX_MESSAGE: Final = 1 << 14
 """What BoringSSL takes from somebody it does not know; above that it is no ClientHello."""
 _SERVER_NAME, _GROUPS, _POINT_FORMATS, _SIGNATURES, _ALPN, _VERSIONS = 0, 10, 11, 13, 16, 43
+STATUS_REQUEST, SIGNATURE_ALGORITHMS, SUPPORTED_VERSIONS = 5, _SIGNATURES, _VERSIONS
+"""Extensions."""
 _JA4_VERSIONS: Final = {0x0304: "13", 0x0303: "12", 0x0302: "11", 0x0301: "10", 0x0300: "s3", 0x0002: "s2"}
 _NOTHING: Final = "000000000000"
 
@@ -71,38 +73,60 @@ class ClientHello(NamedTuple):
         return f"{ord(first[0]):02x}"[0] + f"{ord(first[-1]):02x}"[1]
 
 
+class ClientHelloReader:
+    """Reads one that comes in pieces. What has been read is not read again: whoever sends it in records of a byte each
+    would have us do so thousands of times."""
+
+    __slots__ = ("_at", "_max_size", "_message")
+
+    def __init__(self, max_size: int) -> None:
+        self._max_size = max_size
+        self._message = bytearray()
+        """What was in records that are complete, and where the first one begins that is not."""
+        self._at = 0
+
+    def read(self, data: bytes | bytearray) -> ClientHello | str:
+        """`data` is everything so far; or NEED_MORE, NOT_TLS, TOO_LARGE."""
+        message = self._message
+        while True:
+            at = self._at
+            header = bytes(data[at : at + 5])
+            # Bytes that can not become a record are not waited for.
+            if header[:1] not in (b"", b"\x16") or header[1:2] not in (b"", b"\x03"):
+                return NOT_TLS
+            if len(header) < 5:
+                return NEED_MORE
+            length = int.from_bytes(header[3:5], "big")
+            if length > _MAX_RECORD:
+                return NOT_TLS
+            end = at + 5 + length
+            here = min(end, len(data)) - at - 5
+            head = bytes(message[:4])
+            head += data[at + 5 : at + 5 + min(here, 4 - len(head))]
+            if head and head[0] != _CLIENT_HELLO:
+                return NOT_TLS
+            if len(head) == 4:
+                wanted = 4 + int.from_bytes(head[1:], "big")
+                if wanted - 4 > _MAX_MESSAGE:
+                    return NOT_TLS
+                if wanted > self._max_size:
+                    return TOO_LARGE
+                if len(message) + here >= wanted:
+                    body = (message + data[at + 5 : at + 5 + here])[4:wanted]
+                    break
+            if end > len(data):
+                return NEED_MORE
+            message += data[at + 5 : end]
+            self._at = end
+        try:
+            return _parse(bytes(body), min(end, len(data)))
+        except (IndexError, ValueError):
+            return NOT_TLS
+
+
 def parse_client_hello(data: bytes, max_size: int) -> ClientHello | str:
     """`data` is everything so far; or NEED_MORE, NOT_TLS, TOO_LARGE."""
-    message = bytearray()
-    at = 0
-    while True:
-        header = data[at : at + 5]
-        # Bytes that can not become a record are not waited for.
-        if header[:1] not in (b"", b"\x16") or header[1:2] not in (b"", b"\x03"):
-            return NOT_TLS
-        if len(header) < 5:
-            return NEED_MORE
-        length = int.from_bytes(header[3:5], "big")
-        if length > _MAX_RECORD:
-            return NOT_TLS
-        message += data[at + 5 : at + 5 + length]
-        if message and message[0] != _CLIENT_HELLO:
-            return NOT_TLS
-        if len(message) >= 4:
-            wanted = 4 + int.from_bytes(message[1:4], "big")
-            if wanted - 4 > _MAX_MESSAGE:
-                return NOT_TLS
-            if wanted > max_size:
-                return TOO_LARGE
-            if len(message) >= wanted:
-                break
-        if at + 5 + length > len(data):
-            return NEED_MORE
-        at += 5 + length
-    try:
-        return _parse(bytes(message[4:wanted]), min(at + 5 + length, len(data)))
-    except (IndexError, ValueError):
-        return NOT_TLS
+    return ClientHelloReader(max_size).read(data)
 
 
 class _Reader:

@@ -1,0 +1,101 @@
+"""CDS: clusters that come and go while the server runs.
+
+Envoy: `Upstream::CdsApiImpl`, `CdsApiHelper`; docs "Cluster discovery service (CDS)".
+
+A response says which clusters there are: those it does not name are removed. A cluster that can not be used does not
+keep the others from being used, but the response counts as rejected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from .. import logger
+from ..errors import ConfigError
+from ..stats.store import CounterValue, GaugeValue
+from .filesystem import FilesystemSubscription
+from .subscription import FileContext, SubscriptionStats, file_of, require_node
+
+if TYPE_CHECKING:
+    from ..stats.store import Scope
+    from ..upstream.cluster_manager import ClusterManager
+
+log = logger.get("upstream")
+CLUSTER: Final = "envoy.config.cluster.v3.Cluster"
+
+
+class CdsStats(SubscriptionStats):
+    config_reload: CounterValue
+    config_reload_time_ms: GaugeValue
+
+
+class CdsApi:
+    """Attributes:
+    version: of the last response that changed something.
+    updated: when each cluster that CDS has brought was put in use, seconds since the epoch; by name.
+    versions: of the response that brought it; by name.
+    """
+
+    def __init__(
+        self, source: Any, path: str, manager: ClusterManager, context: FileContext, scope: Scope, node: Any
+    ) -> None:
+        """`scope` is that of the server, `path` where the source stands.
+
+        Raises:
+            ConfigError: there is no such file.
+        """
+        require_node(node, "cds", path)
+        self.version = ""
+        self.updated: dict[str, float] = {}
+        self.versions: dict[str, str] = {}
+        self._manager = manager
+        self._now = context.now
+        cds = scope.scope("cluster_manager.cds")
+        self._stats = cds.struct(CdsStats)
+        self._subscription = FilesystemSubscription(
+            file_of(source, path), CLUSTER, context, cds, self._on_config_update, self._stats
+        )
+
+    def start(self, on_initialized: Callable[[], None]) -> None:
+        """Ask for clusters; `on_initialized` is called when there is an answer, be it that there is none."""
+        self._subscription.start()
+        on_initialized()
+
+    def stop(self) -> None:
+        self._subscription.stop()
+
+    def _on_config_update(self, resources: Sequence[Any], version: str) -> None:
+        manager, failures = self._manager, []
+        before = {each.name for each in manager.all_clusters() if each.added_via_api}
+        removed = before - {each.name for each in resources}
+        log.info(
+            f"cds: response indicates {len(resources)} added/updated cluster(s), {len(removed)} removed cluster(s); "
+            "applying changes"
+        )
+        seen: set[str] = set()
+        changed = 0
+        for index, config in enumerate(resources):
+            name = config.name
+            try:
+                if name in seen:
+                    raise ConfigError(f"duplicate cluster {name} found")
+                seen.add(name)
+                if manager.add_or_update_cluster(config, f"resources[{index}]"):
+                    changed += 1
+                    self.versions[name], self.updated[name] = version, self._now()
+            except ConfigError as error:
+                log.warning(f"cds: cluster '{name}' config rejected: {error.problem}")
+                failures.append(f"{name}: {error.problem}")
+        gone = sum([manager.remove_cluster(name) for name in removed])
+        log.info(
+            f"cds: added/updated {changed} cluster(s) (skipped {len(seen) - changed - len(failures)} unmodified "
+            f"cluster(s)); removed {gone} cluster(s)"
+        )
+        if changed or gone:
+            self.version = version
+        if failures:
+            raise ConfigError(f"Error adding/updating cluster(s) {', '.join(failures)}")
+        if changed:
+            self._stats.config_reload += 1
+            self._stats.config_reload_time_ms = int(self._now() * 1000)

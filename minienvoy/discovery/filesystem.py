@@ -1,0 +1,108 @@
+"""Resources in a file that holds a `DiscoveryResponse`.
+
+Envoy: `Config::FilesystemSubscriptionImpl`; docs "xDS configuration API overview > Filesystem subscriptions".
+
+The file is read again when something is moved to its name, or into its `watched_directory`. What can not be read, and
+what can not be used, leaves in force what was before.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from .. import logger
+from ..config.api import unpack
+from ..config.fields import described, require_supported
+from ..config.leave_out import leave_out
+from ..config.loader import load_file
+from ..errors import ConfigError
+from ..upstream.xx_hash import xx_hash64_of_all
+from .subscription import FileContext, OnConfigUpdate, SubscriptionStats
+
+if TYPE_CHECKING:
+    from ..stats.store import Scope
+
+log = logger.get("config")
+DISCOVERY_RESPONSE: Final = "envoy.service.discovery.v3.DiscoveryResponse"
+
+
+class FilesystemSubscription:
+    """Attributes:
+    version: as in `Subscription`.
+    """
+
+    def __init__(
+        self,
+        file: tuple[str, str],
+        resource_type: str,
+        context: FileContext,
+        scope: Scope,
+        on_config_update: OnConfigUpdate,
+        stats: Any = None,
+        update_stats: Any = None,
+    ) -> None:
+        """`file` is its name and the directory that is watched for it; `stats`, if given, is the struct to count in,
+        `update_stats` that for attempts, failures, successes and versions, where these are counted elsewhere."""
+        self.version = ""
+        self._path, self._directory = file
+        self._resource_type = resource_type
+        self._context = context
+        self._on_config_update = on_config_update
+        self._stats = scope.struct(SubscriptionStats) if stats is None else stats
+        self._update_stats = self._stats if update_stats is None else update_stats
+        self._version_text = scope.text_readout("version_text")
+
+    def start(self) -> None:
+        self._context.watcher.add_watch(self._directory or self._path, self._refresh)
+        self._refresh()
+
+    def stop(self) -> None:
+        self._context.watcher.remove_watch(self._refresh)
+
+    def _refresh(self) -> None:
+        stats, update, context = self._stats, self._update_stats, self._context
+        update.update_attempt += 1
+        try:
+            loaded = load_file(self._path, DISCOVERY_RESPONSE, allow_unknown_fields=True)
+        except ConfigError as error:
+            update.update_failure += 1
+            log.warning(f"Filesystem config update failure: {error}")
+            return
+        for warning in loaded.warnings:
+            log.warning(warning)
+        context.on_unknown_fields(len(loaded.warnings))
+        version = loaded.message.version_info
+        try:
+            resources = [
+                self._resource(each, f"resources[{index}]", loaded.source)
+                for index, each in enumerate(loaded.message.resources)
+            ]
+            self._on_config_update(resources, version)
+        except ConfigError as error:
+            stats.update_rejected += 1
+            log.warning(f"Filesystem config update rejected: {_told(error, loaded.source)}")
+            return
+        update.update_success += 1
+        stats.update_time = int(context.now() * 1000)
+        update.version = xx_hash64_of_all((version.encode(),))
+        self.version = version
+        self._version_text.set(version)
+
+    def _resource(self, packed: Any, path: str, source: Any) -> Any:
+        if packed.type_url.rpartition("/")[2] != self._resource_type:
+            raise ConfigError(
+                f"type URL {packed.type_url} does not match type.googleapis.com/{self._resource_type}", path
+            )
+        resource = unpack(packed, path, validate=True)
+        found = require_supported(resource, source, path=path, warn=self._context.warn)
+        for item in found:
+            log.warning(f"not honoured: {described(item, source)}")
+        leave_out(resource, found, path)
+        return resource
+
+
+def _told(error: ConfigError, source: Any) -> ConfigError:
+    """With its place in the file, if it has a path there."""
+    if error.location or not error.path.startswith("resources["):
+        return error
+    return ConfigError(error.problem, error.path, source.locate(error.path), error.remedy)
