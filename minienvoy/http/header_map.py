@@ -342,6 +342,12 @@ class RequestHeaderMap(HeaderMap):
             return [] if value is None else [value]
         return HeaderMap.get_all(self, name)
 
+    def put_path(self, path: bytes) -> None:
+        """Ask for `path` instead, which no upstream is sent if there is something in it that must not be."""
+        self.path = path
+        if not is_valid_value(path):
+            self.seen |= SUSPECT
+
     def copy(self) -> RequestHeaderMap:
         copied = RequestHeaderMap(self.method, self.path, self.authority, self.entries[:], self.seen, self.scheme)
         if self.seen & CASED:

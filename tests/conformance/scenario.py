@@ -25,6 +25,8 @@ Keys of a case, all optional:
   because Envoy's own end is a race), `own_process: true`, `args` (command line), `body` (see admin.py),
   `as_process: true` (what minienvoy can not do inside the judge's process: signals, a clock that is not the loop's).
 
+* `tokens`: see tokens.py.
+
 * `spans: true`: upstreams are sent spans, which are compared by their shape; see spans.py.
 
 * `coded_requests: true`: upstreams are sent compressed bodies, and how many bytes those are depends on the library.
@@ -58,7 +60,7 @@ from typing import Any
 
 import yaml
 
-from . import tls
+from . import tls, tokens
 
 HERE = Path(__file__).parent
 DESCRIPTORS = HERE / "descriptors"
@@ -101,6 +103,7 @@ HTTP_FILTERS = {
     "header_mutation": "filters.http.header_mutation.v3.HeaderMutation",
     "header_to_metadata": "filters.http.header_to_metadata.v3.Config",
     "ip_tagging": "filters.http.ip_tagging.v3.IPTagging",
+    "jwt_authn": "filters.http.jwt_authn.v3.JwtAuthentication",
     "rbac": "filters.http.rbac.v3.RBAC",
     "set_filter_state": "filters.http.set_filter_state.v3.Config",
     "set_metadata": "filters.http.set_metadata.v3.Config",
@@ -122,7 +125,7 @@ _WAITS = re.compile(
 )
 
 
-_OWN_ADDRESS = re.compile(r"\{(address|base64|port):(\w+)\}")
+_OWN_ADDRESS = re.compile(r"\{(address|base64|port|token):(\w+)\}")
 
 
 class _Loader(yaml.CSafeLoader):
@@ -190,7 +193,7 @@ class Case:
         for verb in ("get", "request", "send"):
             if verb in self.spec:
                 more = [{"expect": "response"}] if verb == "send" else []
-                return [{verb: self.spec[verb]}, *more]
+                return [{verb: self.filled(self.spec[verb])}, *more]
         return self.filled(list(self.spec.get("steps", [])))  # type: ignore[no-any-return]
 
     def filled(self, tree: Any) -> Any:
@@ -204,6 +207,8 @@ class Case:
     def _address(self, match: re.Match[str]) -> str:
         if match[1] == "port":
             return str(self.ports[match[2]])
+        if match[1] == "token":
+            return tokens.sign(self.spec["tokens"][match[2]])
         address = f"127.0.0.1:{self.ports[match[2]]}"
         return address if match[1] == "address" else base64.b64encode(address.encode()).decode()
 
@@ -248,6 +253,8 @@ def merge(base: Any, over: Any) -> Any:
 
 def backends_of(case: Case) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = case.spec.get("backends", {"backend": {}})
+    if "tokens" in case.spec:
+        found = _fill(found, tokens.words())
     return {name: spec or {} for name, spec in found.items()}
 
 
@@ -383,6 +390,7 @@ def resources(case: Case, ports: dict[str, int], directory: Path) -> tuple[list[
         "dir": str(directory),
         "certs": str(tls.CERTIFICATES),
         "descriptors": str(DESCRIPTORS),
+        **(tokens.words() if "tokens" in case.spec else {}),
     }
     filled = _fill({"listeners": listeners, "clusters": _clusters(case)}, words)
     _prefix(filled["listeners"], case.id)
