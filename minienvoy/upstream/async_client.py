@@ -189,6 +189,10 @@ class AsyncStream:
         self._waiting_size = 0
         self._trailers: HeaderMap | None = None
         self._complete = self._responded = self.done = self.no_host = False
+        self.told_timeout = timeout
+        """What the upstream is told of how long it may take."""
+        self.counts_responses = True
+        """Otherwise whoever made this counts them."""
         self._start = 0.0
         self.above_watermark: Callable[[bool], None] | None = None
         """Told (True) to stop sending and (False) to go on."""
@@ -216,8 +220,8 @@ class AsyncStream:
             before = headers.get(b"x-forwarded-for")
             address = self._local_address
             headers.set(b"x-forwarded-for", b"%b,%b" % (before, address) if before else address)
-        if self._timeout:
-            headers.set(b"x-envoy-expected-rq-timeout-ms", b"%d" % round(self._timeout * 1000))
+        if self.told_timeout:
+            headers.set(b"x-envoy-expected-rq-timeout-ms", b"%d" % round(self.told_timeout * 1000))
         if end_stream:
             self._on_request_complete()
         host = None if cluster is None else cluster.load_balancer.choose_host(None)
@@ -317,7 +321,7 @@ class AsyncStream:
     def decode_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None:
         status = headers.status
         self._responded = True
-        if self._cluster is not None:
+        if self._cluster is not None and self.counts_responses:
             self._cluster.code_stats.charge_response(status, True)
         if self._host is not None:
             if status >= 500:
@@ -426,7 +430,7 @@ class AsyncStream:
     def _answer(self, status: int, body: bytes) -> None:
         """There is no response: this is what is told in its place."""
         self._finish()
-        if self._cluster is not None:
+        if self._cluster is not None and self.counts_responses:
             self._cluster.code_stats.charge_response(status, True)
         headers = ResponseHeaderMap(status)
         headers.add(b"content-length", b"%d" % len(body))

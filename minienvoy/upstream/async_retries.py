@@ -40,6 +40,7 @@ class RetryingStream(AsyncStream):
         self._kept: list[bytes] = []
         self._kept_size = 0
         self._per_try: Timer | None = None
+        self._tried = False
 
     @property
     def connected(self) -> bool:
@@ -52,9 +53,7 @@ class RetryingStream(AsyncStream):
         assert cluster is not None and make is not None
         retries = self._retries = make(cluster, headers)
         self._headers = headers
-        limits = [each for each in (self._timeout, retries.per_try_timeout) if each]
-        if limits:
-            headers.set(b"x-envoy-expected-rq-timeout-ms", b"%d" % round(min(limits) * 1000))
+        self.told_timeout = min((each for each in (self._timeout, retries.per_try_timeout) if each), default=0.0)
         if end_stream:
             self._on_request_complete()
         self._try()
@@ -100,14 +99,16 @@ class RetryingStream(AsyncStream):
     # -- from an attempt
 
     def on_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None:
-        attempt, retries = self._attempt, self._retries
-        assert attempt is not None
+        attempt, retries, cluster = self._attempt, self._retries, self._cluster
+        assert attempt is not None and cluster is not None
         if retries is not None and not attempt.no_host and retries.should_retry_headers(headers, self._try):
+            cluster.code_stats.charge_category("retry", headers.status)
             self._attempt = None
             self._disarm()
             # It may have been the whole of it: then there is nothing to give up.
             attempt.reset()
             return
+        cluster.code_stats.charge_response(headers.status, True)
         self._stop_retrying()
         self._responded = True
         self._callbacks.on_headers(headers, end_stream)
@@ -140,8 +141,14 @@ class RetryingStream(AsyncStream):
         )
         if self.above_watermark is not None:
             attempt.above_watermark = self.above_watermark
+        attempt.told_timeout = self.told_timeout
+        attempt.counts_responses = False
         attempt.on_attempt_failed = self._on_attempt_failed
         waiting = self._kept[:]
+        if self._tried and self._complete and not waiting and self._trailers is None:
+            # As Envoy has it: there is a body now, and it is empty.
+            waiting = [b""]
+        self._tried = True
         attempt.send_headers(headers.copy(), self._complete and not waiting and self._trailers is None)
         for at, data in enumerate(waiting, 1):
             attempt.send_data(data, self._complete and at == len(waiting) and self._trailers is None)

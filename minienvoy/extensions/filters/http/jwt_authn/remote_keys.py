@@ -33,6 +33,8 @@ DEFAULT_CACHE_SECONDS: Final = 600.0
 DEFAULT_REFETCH_SECONDS: Final = 1.0
 MAX_RESPONSE: Final = 1 << 20
 """Of bytes; more are no set of keys."""
+_USER_AGENT: Final = b"Go-browser"
+"""As Envoy calls itself here."""
 _AHEAD: Final = 5.0
 """Seconds that keys are fetched anew before they would be old."""
 
@@ -55,6 +57,7 @@ class Fetch:
     def __init__(self, remote: RemoteKeys, done: Callable[[KeySet | None], None]) -> None:
         self._done: Callable[[KeySet | None], None] | None = done
         headers = RequestHeaderMap(b"GET", remote.uri.path, remote.uri.host, scheme=remote.scheme)
+        headers.add(b"user-agent", _USER_AGENT)
         self._stream: AsyncStream | None = None
         client = async_client(remote.server)
         stream = client.send(remote.uri.cluster, headers, b"", self, remote.uri.timeout, MAX_RESPONSE, remote.options)
