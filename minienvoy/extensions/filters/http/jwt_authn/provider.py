@@ -73,6 +73,18 @@ def _bare(audience: str) -> str:
     return audience.removesuffix("/")
 
 
+def _claim(provider: str, proto: Any, path: str) -> tuple[bytes, tuple[str, ...]]:
+    """The header, and the way to its claim."""
+    if bool(proto.claim_name) is bool(proto.claim_path):
+        raise ConfigError(
+            f"Provider '{provider}' has a claim_to_headers entry for header '{proto.header_name}' which does not set "
+            "exactly one of claim_name and claim_path",
+            path,
+        )
+    way = tuple(segment.key for segment in proto.claim_path) or tuple(proto.claim_name.split("."))
+    return proto.header_name.lower().encode(), way
+
+
 class Provider:
     """Attributes:
     claims: headers, with the way to the claim that each is told.
@@ -124,12 +136,8 @@ class Provider:
         self.failed_status_name: str = proto.failed_status_in_metadata
         self.space_delimited: tuple[str, ...] = tuple(proto.normalize_payload_in_metadata.space_delimited_claims)
         self.clear_route_cache: bool = proto.clear_route_cache
-        self.claims: tuple[tuple[bytes, tuple[str, ...]], ...] = tuple(
-            (
-                each.header_name.lower().encode(),
-                tuple(segment.key for segment in each.claim_path) or tuple(each.claim_name.split(".")),
-            )
-            for each in proto.claim_to_headers
+        self.claims = tuple(
+            _claim(name, each, f"{path}.claim_to_headers[{at}]") for at, each in enumerate(proto.claim_to_headers)
         )
         self.cache = TokenCache(proto.jwt_cache_config) if proto.HasField("jwt_cache_config") else None
         self._local: KeySet | None = None
@@ -138,6 +146,9 @@ class Provider:
             self.remote = RemoteKeys(proto.remote_jwks, f"{path}.remote_jwks", name, server, stats)
             return
         data = read_data_source(proto.local_jwks, f"{path}.local_jwks")
+        if not data:
+            # Envoy takes it, and no token.
+            return
         try:
             self._local = KeySet(data)
         except Refusal as refusal:

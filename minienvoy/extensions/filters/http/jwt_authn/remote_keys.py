@@ -6,10 +6,12 @@ finds no keys, or old ones, fetches them; `async_fetch` has them fetched before 
 
 from __future__ import annotations
 
+import re
 import weakref
 from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from .....config.fields import honours
 from .....errors import ConfigError
@@ -35,6 +37,7 @@ MAX_RESPONSE: Final = 1 << 20
 """Of bytes; more are no set of keys."""
 _USER_AGENT: Final = b"Go-browser"
 """As Envoy calls itself here."""
+_BLANK: Final = re.compile(r"[\x00-\x20\x7f]")
 _AHEAD: Final = 5.0
 """Seconds that keys are fetched anew before they would be old."""
 
@@ -49,6 +52,18 @@ class JwtStats(StatsStruct):
     jwks_fetch_success: CounterValue
     jwt_cache_hit: CounterValue
     jwt_cache_miss: CounterValue
+
+
+def _scheme(uri: str) -> str:
+    """Empty if nothing can be fetched there; Envoy takes others for `http`."""
+    try:
+        parts = urlsplit(uri)
+        usable = bool(parts.scheme) and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return ""
+    if not usable or _BLANK.search(uri) is not None:
+        return ""
+    return "https" if parts.scheme == "https" else "http"
 
 
 class Fetch:
@@ -103,11 +118,11 @@ class RemoteKeys:
     def __init__(self, proto: Any, path: str, name: str, server: ServerContext, stats: JwtStats) -> None:
         """Raises ConfigError: a URI that is none, or retries that make no sense."""
         uri: str = proto.http_uri.uri
-        scheme, separator, rest = uri.partition("://")
-        if not separator or scheme.lower() not in ("http", "https") or not rest.partition("/")[0]:
+        scheme = _scheme(uri)
+        if not scheme:
             raise ConfigError(f"Provider '{name}' has an invalid URI: '{uri}'", f"{path}.http_uri.uri")
         self.uri = HttpUriConfig.from_proto(proto.http_uri, f"{path}.http_uri")
-        self.scheme = scheme.lower().encode()
+        self.scheme = scheme.encode()
         self.server = server
         self.options = DEFAULT_OPTIONS
         if proto.HasField("retry_policy"):

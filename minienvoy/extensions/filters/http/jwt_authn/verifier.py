@@ -125,6 +125,13 @@ class LenientVerifier(Verifier):
         context.run(Authenticator(context, tokens, None, None, finished))
 
 
+class FreeVerifier(Verifier):
+    """One of a list, that requires nothing."""
+
+    def verify(self, context: Context, done: Done) -> None:
+        done(Status.OK)
+
+
 class GroupVerifier(Verifier):
     """Any of several, or all. The first word that decides is that of the group; of several that all failed it is the
     last that is more than a missing token."""
@@ -186,7 +193,7 @@ def _compile(proto: Any, kind: str | None, path: str, providers: Providers) -> V
     if kind == "extract_only_without_validation":
         header = proto.extract_only_without_validation.verification_status_header or _STATUS_HEADER
         return LenientVerifier(providers.extractor, failed=True, status_header=header.lower().encode())
-    raise ConfigError("a requirement of a list must require something", path)
+    return FreeVerifier()
 
 
 def _any(protos: Any, path: str, providers: Providers) -> Verifier:
