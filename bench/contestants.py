@@ -27,12 +27,17 @@ def connections_limit() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where the contestant listens and where its upstreams do."""
+    """Where the contestant listens and where its upstreams do.
+
+    Attributes:
+        http2: as `http`, with HTTP/2 to the upstream; only who reads an Envoy configuration listens there.
+    """
 
     http: int
     tcp: int
     upstream_http: int
     upstream_tcp: int
+    http2: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +76,9 @@ def _modules_missing(*names: str) -> Callable[[], str | None]:
     return missing
 
 
-ENVOY_CONFIG = """\
-admin:
-  address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}
-static_resources:
-  listeners:
-  - name: http
-    address: {{socket_address: {{address: 127.0.0.1, port_value: {ports.http}}}}}
+_HTTP_LISTENER = """\
+  - name: {name}
+    address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}
     filter_chains:
     - filters:
       - name: envoy.filters.network.http_connection_manager
@@ -91,11 +92,18 @@ static_resources:
               domains: ["*"]
               routes:
               - match: {{prefix: "/"}}
-                route: {{cluster: http}}
+                route: {{cluster: {name}}}
           http_filters:
           - name: envoy.filters.http.router
             typed_config:
               "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
+"""
+ENVOY_CONFIG = """\
+admin:
+  address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}
+static_resources:
+  listeners:
+{http_listeners}\
   - name: tcp
     address: {{socket_address: {{address: 127.0.0.1, port_value: {ports.tcp}}}}}
     filter_chains:
@@ -114,6 +122,18 @@ static_resources:
       endpoints:
       - lb_endpoints:
         - endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {ports.upstream_http}}}}}}}
+  - name: http2
+    type: STATIC
+    connect_timeout: 5s
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: {{http2_protocol_options: {{}}}}
+    load_assignment:
+      cluster_name: http2
+      endpoints:
+      - lb_endpoints:
+        - endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {ports.upstream_http}}}}}}}
   - name: tcp
     type: STATIC
     connect_timeout: 5s
@@ -128,7 +148,9 @@ static_resources:
 def envoy_config(directory: Path, ports: Ports) -> Path:
     """The bootstrap that Envoy and minienvoy both read."""
     path = directory / "envoy.yaml"
-    path.write_text(ENVOY_CONFIG.format(ports=ports))
+    listening = (("http", ports.http), ("http2", ports.http2))
+    http_listeners = "".join(_HTTP_LISTENER.format(name=name, port=port) for name, port in listening)
+    path.write_text(ENVOY_CONFIG.format(ports=ports, http_listeners=http_listeners))
     return path
 
 

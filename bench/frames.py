@@ -13,12 +13,12 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from .backend import BODY, RESPONSE, request_size
+from .backend import BLOCK, BODY, GREETING, PREFACE, RESPONSE, Http2Replies, frame, request_size
 from .load import GET_ONE_HEADER
 from .process import HOST
 
@@ -50,18 +50,33 @@ async def frames_per_request(
     """
     client = await asyncio.to_thread(socket.create_connection, (HOST, port), TIMEOUT)
     try:
-        for _ in range(warm_up):
-            await asyncio.to_thread(_exchange, client, request)
-        counts = [await _count(client, request, str(package)) for _ in range(repetitions)]
+        return await _fewest(lambda: _exchange(client, request), package, warm_up, repetitions)
     finally:
         client.close()
+
+
+async def frames_per_http2_request(
+    port: int, streams: int = 1, *, package: Path = PACKAGE, warm_up: int = 3, repetitions: int = 5
+) -> FrameCount:
+    """As `frames_per_request`, for `streams` GETs that come over HTTP/2 in one piece."""
+    client = await asyncio.to_thread(_Http2Client, port)
+    try:
+        return await _fewest(lambda: client.exchange(streams), package, warm_up, repetitions)
+    finally:
+        client.close()
+
+
+async def _fewest(exchange: Callable[[], None], package: Path, warm_up: int, repetitions: int) -> FrameCount:
+    for _ in range(warm_up):
+        await asyncio.to_thread(exchange)
+    counts = [await _count(exchange, str(package)) for _ in range(repetitions)]
     fewest = min(counts, key=lambda count: count.total)
     if not fewest.total:
         raise LookupError(f"no frame of {package} was entered in this thread")
     return fewest
 
 
-async def _count(client: socket.socket, request: bytes, package: str) -> FrameCount:
+async def _count(exchange: Callable[[], None], package: str) -> FrameCount:
     functions: Counter[str] = Counter()
     inside: set[FrameType] = set()
 
@@ -77,7 +92,7 @@ async def _count(client: socket.socket, request: bytes, package: str) -> FrameCo
     before = sys.getprofile()
     sys.setprofile(entered)
     try:
-        await asyncio.to_thread(_exchange, client, request)
+        await asyncio.to_thread(exchange)
     finally:
         sys.setprofile(before)
     return FrameCount(functions.total(), functions)
@@ -87,6 +102,41 @@ def _name(frame: FrameType, package: str) -> str:
     code = frame.f_code
     path = code.co_filename.removeprefix(package).lstrip("/")
     return f"{path}:{code.co_firstlineno} {code.co_qualname}"
+
+
+class _Http2Client:
+    """One connection; of what is answered it looks at the ends of streams only."""
+
+    _block = b"\x82\x86\x84\x01\x05bench\x0f\x2b\x05bench"
+    """GET, http, `/`, `:authority: bench` and `user-agent: bench`, none of which goes into a table."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection((HOST, port), TIMEOUT)
+        self._next = 1
+        self._received = b""
+        self._socket.sendall(PREFACE + GREETING)
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def exchange(self, streams: int) -> None:
+        numbers = range(self._next, self._next + 2 * streams, 2)
+        self._next = numbers.stop
+        self._socket.sendall(b"".join(frame(1, 5, number.to_bytes(4, "big"), self._block) for number in numbers))
+        ended = 0
+        while ended < streams:
+            received = self._socket.recv(65536)
+            if not received:
+                raise ConnectionError(f"the proxy closed the connection after {self._received[-80:]!r}")
+            self._received += received
+            while len(self._received) >= 9 and len(self._received) >= (
+                end := 9 + int.from_bytes(self._received[:3], "big")
+            ):
+                kind, flags = self._received[3], self._received[4]
+                body, self._received = self._received[9:end], self._received[end:]
+                if kind == 3 or (kind == 1 and body[:1] != BLOCK[:1]):
+                    raise ConnectionError(f"not the expected answer: {body!r}")
+                ended += kind in (0, 1) and flags & 1
 
 
 def _exchange(client: socket.socket, request: bytes) -> None:
@@ -101,21 +151,46 @@ def _exchange(client: socket.socket, request: bytes) -> None:
         raise ConnectionError(f"not the expected answer: {answer[:80]!r}")
 
 
-@contextmanager
-def upstream(answer: Callable[[bytes], bytes] = lambda request: RESPONSE) -> Iterator[int]:
+Replies = Callable[[bytes], bytes]
+"""Of one connection: what is sent for what has been received."""
+
+
+def upstream(answer: Callable[[bytes], bytes] = lambda request: RESPONSE) -> AbstractContextManager[int]:
     """An HTTP/1.1 upstream in threads of its own that answers requests with `answer`; gives its port on 127.0.0.1."""
+
+    def replies() -> Replies:
+        pending = b""
+
+        def reply(received: bytes) -> bytes:
+            nonlocal pending
+            pending += received
+            answers = []
+            while size := request_size(pending):
+                request, pending = pending[:size], pending[size:]
+                answers.append(answer(request))
+            return b"".join(answers)
+
+        return reply
+
+    return _upstream(replies)
+
+
+def http2_upstream() -> AbstractContextManager[int]:
+    """The same for HTTP/2; its answers are the bench's."""
+    return _upstream(lambda: Http2Replies().receive)
+
+
+@contextmanager
+def _upstream(replies: Callable[[], Replies]) -> Iterator[int]:
     connections: list[socket.socket] = []
     threads: list[threading.Thread] = []
     listener = socket.create_server((HOST, 0))
 
     def serve(connection: socket.socket) -> None:
-        pending = b""
+        reply = replies()
         try:
             while received := connection.recv(65536):
-                pending += received
-                while size := request_size(pending):
-                    request, pending = pending[:size], pending[size:]
-                    connection.sendall(answer(request))
+                connection.sendall(reply(received))
         except OSError:
             pass
         finally:

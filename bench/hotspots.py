@@ -115,7 +115,7 @@ def profile(arguments: argparse.Namespace) -> None:
     cpus = sorted(os.sched_getaffinity(0))
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(TemporaryDirectory(prefix="bench-")))
-        ports = Ports(free_port(), free_port(), free_port(), free_port())
+        ports = Ports(*(free_port() for _ in range(5)))
         config = envoy_config(directory, ports)
         log = directory / "backend.log"
         backend = start_backend(ports.upstream_http, ports.upstream_tcp, cpu=cpus[-1], log=log, cwd=ROOT)

@@ -1,6 +1,7 @@
 """HTTP/2 in front of the proxies that speak it: `h2load` (nghttp2) with one connection and several streams on it.
 
-What is behind them is HTTP/1.1, as for the other workloads. Without `h2load` the workloads are left out, with a remark.
+What is behind them is HTTP/1.1, as for the other workloads, or HTTP/2. Without `h2load` they are left out, with a
+remark.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from collections.abc import Callable
 from .load import Driven
 from .process import HOST, BenchError
 
-STREAMS = {"h2": 10, "h2m100": 100}
+STREAMS = {"h2": 10, "h2m100": 100, "h2toh2": 10, "h2toh2m100": 100}
 """Workload to streams at the same time."""
+TO_HTTP2 = ("h2toh2", "h2toh2m100")
+"""Those whose upstream speaks HTTP/2, too."""
 
 _FINISHED = re.compile(r"finished in ([0-9.]+)(us|ms|s),")
 _SUCCEEDED = re.compile(r"requests: (\d+) total, .* (\d+) succeeded")

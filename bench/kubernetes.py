@@ -12,6 +12,7 @@ policies that build a structure while the old one serves; and the longest turn m
 from __future__ import annotations
 
 import asyncio
+import copy
 import gc
 import json
 import os
@@ -28,6 +29,7 @@ EVENTS = 40
 EXTENSIONS = "type.googleapis.com/envoy.extensions.load_balancing_policies"
 POLICIES: dict[str, dict[str, Any]] = {
     **{each: {"lb_policy": each} for each in ("ROUND_ROBIN", "LEAST_REQUEST", "RANDOM", "RING_HASH", "MAGLEV")},
+    "weights": {},
     "localities": {"common_lb_config": {"locality_weighted_lb_config": {}}},
     "subsets": {
         "lb_subset_config": {"fallback_policy": "ANY_ENDPOINT", "subset_selectors": [{"keys": ["node"]}]},
@@ -48,9 +50,11 @@ POLICIES: dict[str, dict[str, Any]] = {
     },
 }
 """By what a table calls them."""
+VALUES: dict[str, dict[str, Any]] = {"weights": {"weight_annotation": "weight"}}
+"""What some of them say of what is followed."""
 LOOK = 0.001
 """Seconds between two looks at how long the event loop had no turn."""
-CLUSTER = {
+CLUSTER: dict[str, Any] = {
     "name": "web",
     "cluster_type": {
         "name": "minienvoy.clusters.kubernetes",
@@ -61,6 +65,12 @@ CLUSTER = {
         },
     },
 }
+
+
+def cluster_of(policy: str) -> dict[str, Any]:
+    cluster = copy.deepcopy(CLUSTER)
+    cluster["cluster_type"]["typed_config"]["value"].update(VALUES.get(policy, {}))
+    return {**cluster, **POLICIES[policy]}
 
 
 def slice_of(number: int, version: int, ready: bool = True) -> dict[str, Any]:
@@ -105,6 +115,13 @@ def slice_of(number: int, version: int, ready: bool = True) -> dict[str, Any]:
     }
 
 
+def pod_of(number: int, at: int) -> dict[str, Any]:
+    """As much of one as is looked at; the pods of a slice have weights from 1 to 10."""
+    name = f"web-7d9fb-{number:04d}{at:02d}"
+    metadata = {"name": name, "namespace": "shop", "resourceVersion": "9000", "annotations": {"weight": str(at + 1)}}
+    return {"metadata": metadata, "spec": {"containers": []}, "status": {"phase": "Running"}}
+
+
 def serve() -> None:
     """Be the API server, until standard input ends; each line of it is an event of one slice."""
     from aiohttp import web
@@ -119,6 +136,7 @@ def serve() -> None:
         ).encode()
         for half in range(SLICES // 500)
     ]
+    pods = [pod_of(number, at) for number in range(SLICES) for at in range(ENDPOINTS)]
     ports = [{"name": "http", "protocol": "TCP", "port": 80}]
     service = {"metadata": {"namespace": "shop", "name": "web", "resourceVersion": "1"}}
     service["spec"] = {"ports": ports, "ipFamilies": ["IPv4"], "clusterIP": "10.96.0.1"}  # type: ignore[assignment]
@@ -134,6 +152,10 @@ def serve() -> None:
             while True:
                 line = await (events.get() if slices else asyncio.Event().wait())
                 await stream.write(line)  # type: ignore[arg-type]
+        if request.path.endswith("pods"):
+            at = int(request.query.get("continue", 0))
+            metadata = {"resourceVersion": "9000", **({"continue": str(at + 500)} if at + 500 < len(pods) else {})}
+            return web.json_response({"kind": "PodList", "metadata": metadata, "items": pods[at : at + 500]})
         if not slices:
             metadata = {"resourceVersion": "9000"}
             return web.json_response({"kind": "ServiceList", "metadata": metadata, "items": [service]})
@@ -197,7 +219,7 @@ async def measure(next_event: Callable[[], Awaitable[None]], policy: str) -> dic
     figures["import_cpu_seconds"] = time.process_time() - began
     figures["import_megabytes"] = (resident() - before) / 1e6
     dispatcher = Dispatcher(asyncio.get_running_loop())
-    config = load_dict({**CLUSTER, **POLICIES[policy]}, "envoy.config.cluster.v3.Cluster").message
+    config = load_dict(cluster_of(policy), "envoy.config.cluster.v3.Cluster").message
     cluster = create_cluster(config, ClusterContext(dispatcher, RandomGenerator(1), Store()))
     ready = asyncio.Event()
     lag = Lag()

@@ -101,6 +101,7 @@ class Running:
     contestant: Contestant | None
     http_port: int
     tcp_port: int
+    http2_port: int
     process: StartedProcess | None
 
     def cpu_seconds(self) -> float:
@@ -151,7 +152,7 @@ class Bench:
     def _start(self, contestant: Contestant, figures: Figures) -> Running:
         directory = self._directory / contestant.name.replace(" ", "-")
         directory.mkdir(exist_ok=True)
-        ports = Ports(free_port(), free_port(), self._upstream_http, self._upstream_tcp)
+        ports = Ports(free_port(), free_port(), self._upstream_http, self._upstream_tcp, free_port())
         command = contestant.command(directory, ports)
         process = StartedProcess(contestant.name, command, cpu=self._plan.proxy_cpu, log=directory / "log", cwd=ROOT)
         try:
@@ -162,7 +163,7 @@ class Bench:
         except BaseException:
             process.stop()
             raise
-        return Running(contestant.name, contestant, ports.http, ports.tcp, process)
+        return Running(contestant.name, contestant, ports.http, ports.tcp, ports.http2, process)
 
     def _measure_starts(self, runner: asyncio.Runner) -> None:
         """Finds who can run at all; with the workloads `start` and `memory`, how fast and how big."""
@@ -219,7 +220,7 @@ class Bench:
         with contextlib.ExitStack() as stack:
             running = []
             if self._plan.direct:
-                running.append(Running(DIRECT, None, self._upstream_http, self._upstream_tcp, None))
+                running.append(Running(DIRECT, None, self._upstream_http, self._upstream_tcp, 0, None))
             for contestant in self._plan.contestants:
                 if contestant.name in self._results.skipped:
                     continue
@@ -261,7 +262,8 @@ class Bench:
             elif workload == "bulk":
                 said = self._bulk(one, figures)
             elif workload in http2.STREAMS:
-                driven = http2.drive(one.http_port, one.cpu_seconds, workload, self._plan.seconds)
+                port = one.http2_port if workload in http2.TO_HTTP2 else one.http_port
+                driven = http2.drive(port, one.cpu_seconds, workload, self._plan.seconds)
                 said = self._note(one, figures, workload, driven)
             else:
                 said = runner.run(self._exchanges(one, figures, workload))
@@ -280,7 +282,7 @@ class Bench:
                 directory = self._directory / f"scale-{contestant.name}"
                 directory.mkdir()
                 listeners = [free_port() for _ in scale.TABLES]
-                ports = Ports(0, 0, self._upstream_http, self._upstream_tcp)
+                ports = Ports(0, 0, self._upstream_http, self._upstream_tcp, 0)
                 command = contestant.reads(scale.scale_config(directory, ports, listeners))
                 log = directory / "log"
                 process = StartedProcess(contestant.name, command, cpu=self._plan.proxy_cpu, log=log, cwd=ROOT)

@@ -16,6 +16,8 @@ TITLES = {
     "post": "POST of 1 KB",
     "h2": "HTTP/2 to HTTP/1.1, small GET, one connection, 10 streams",
     "h2m100": "The same with 100 streams",
+    "h2toh2": "HTTP/2 to HTTP/2, small GET, one connection, 10 streams",
+    "h2toh2m100": "The same with 100 streams to HTTP/2",
 }
 NOTHING = "-"
 

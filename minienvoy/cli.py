@@ -143,7 +143,9 @@ def _run(options: Options) -> int:
         logger.SINK.open(options.log_path)
         return run(options)
     except MinienvoyError as error:
-        for line in f"error `{error}` initializing config '{options.config_path or options.config_yaml}'".splitlines():
+        # Not the YAML of the command line, as Envoy: there may be passwords in it.
+        given = options.config_path or ("--config-yaml" if options.config_yaml else "")
+        for line in f"error `{error}` initializing config '{given}'".splitlines():
             log.critical(line)
         log.info("exiting")
         # Once more, for whoever turned the log off or sent it to a file.

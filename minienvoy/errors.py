@@ -6,13 +6,35 @@ plane does not use exceptions for flow: a request that can not be served gets a 
 
 from __future__ import annotations
 
+import re
+
+_PRIVATE_KEY = re.compile(r"(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
+_WORD = re.compile(r"[A-Za-z0-9+/]{20,}={0,2}")
+_LONG_WORD = 56
+_HIDDEN = "[redacted]"
+
+
+def hide_keys(text: str, longest: int = _LONG_WORD) -> str:
+    """What an error says of a configuration, without the private keys that stand where something else belongs: those in
+    PEM, and words that could be lines of them, which have at least `longest` letters."""
+    if len(text) < 20:
+        return text
+
+    def hidden(match: re.Match[str]) -> str:
+        word = match[0]
+        kinds = (str.isupper, str.islower, str.isdigit)
+        # Names of fields have no digits and capitals; hashes are of one case; paths seldom have all three.
+        return _HIDDEN if len(word) >= longest and all(any(map(kind, word)) for kind in kinds) else word
+
+    return _WORD.sub(hidden, _PRIVATE_KEY.sub(rf"\1{_HIDDEN}", text))
+
 
 class MinienvoyError(Exception):
     """Base class of every error below; never raised itself."""
 
 
 class ConfigError(MinienvoyError):
-    """The configuration can not be used.
+    """The configuration can not be used. Private keys in it are not told.
 
     Attributes:
         problem: what is wrong, in Envoy's words where Envoy has words for it.
@@ -22,10 +44,10 @@ class ConfigError(MinienvoyError):
     """
 
     def __init__(self, problem: str, path: str = "", location: str = "", remedy: str = "") -> None:
-        self.problem = problem
-        self.path = path
+        self.problem = problem = hide_keys(problem)
+        self.path = path = hide_keys(path)
         self.location = location
-        self.remedy = remedy
+        self.remedy = remedy = hide_keys(remedy)
         super().__init__(problem, path, location, remedy)
 
     def below(self, path: str) -> ConfigError:
@@ -67,6 +89,10 @@ class CodecProtocolError(MinienvoyError):
         super().__init__(details)
         self.details = details
         self.status = status
+
+
+class ResponseFloodError(CodecProtocolError):
+    """More responses wait for a peer than is sensible: it is not answered, its connection is closed."""
 
 
 class KubernetesError(MinienvoyError):

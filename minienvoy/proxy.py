@@ -11,6 +11,7 @@ No Envoy counterpart; `envoy -c` is `cli.py`.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -27,10 +28,12 @@ if TYPE_CHECKING:
     from .server.listener import Listener
     from .server.server import Server
     from .threaded_proxy import ThreadedProxy
+    from .tracing.span import Span
     from .upstream.faults import Faults
 
 Endpoint = str | tuple[str, int]
 """`127.0.0.1:80`, `[::1]:80`, the path of a unix socket, or what `getsockname()` returns."""
+_SPANS = 1000
 _T = TypeVar("_T")
 
 
@@ -143,6 +146,8 @@ class Proxy:
     Attributes:
         ca: the authority of the certificates that were generated; None if none were.
         explain: why each request (and connection) went where it went, oldest first; the last 1000.
+        spans: of the requests that were traced and sampled, in the order in which they ended; the last 1000. They are
+            here whether or not the collector takes them.
     """
 
     def __init__(self, config: LoadedConfig, **options: Unpack[ProxyOptions]) -> None:
@@ -160,6 +165,7 @@ class Proxy:
         self._server: Server | None = None
         self._stats: Stats | None = None
         self.explain = ExplanationLog()
+        self.spans: deque[Span] = deque(maxlen=_SPANS)
 
     @classmethod
     def from_yaml(cls, config: str | Path, **options: Unpack[ProxyOptions]) -> Self:
@@ -226,6 +232,7 @@ class Proxy:
             self._config,
             dispatcher,
             explanations=self.explain if explaining else None,
+            spans=self.spans,
         )
         self._server = server
         self._stats = Stats(server)
@@ -294,7 +301,9 @@ class Proxy:
         if self._server is None:
             if self._stats is None:
                 raise UsageError("this proxy was not started", "use `async with`, or `await proxy.start()`")
-            raise UsageError("this proxy was stopped", "ask while it runs; `stats` and `explain` are there afterwards")
+            raise UsageError(
+                "this proxy was stopped", "ask while it runs; `stats`, `explain` and `spans` are there afterwards"
+            )
         return self._server
 
     @property

@@ -168,6 +168,27 @@ class StructuredState(dict[str, Any]):
     """An object of the filter state that is shown as a message, and has neither text nor fields of its own."""
 
 
+class FieldsState(dict[str, Any]):
+    """An object of the filter state of which only its fields are shown, to whoever asks for them by their names."""
+
+
+class MessageState(dict[str, Any]):
+    """An object of the filter state that is a message: a mapping of the fields that can be asked for by their names.
+
+    Attributes:
+        message: what it says, as JSON shows it, in the order of its fields.
+        text: the same with the fields' own names.
+    """
+
+    def __init__(self, fields: Mapping[str, Any], message: Mapping[str, Any], text: str) -> None:
+        super().__init__(fields)
+        self.message = message
+        self.text = text
+
+    def __str__(self) -> str:
+        return self.text
+
+
 class StreamInfo:
     """One stream (or TCP connection) as its access log will tell it.
 
@@ -255,13 +276,14 @@ class StreamInfo:
     upstream_local_close_reason: str = ""
     downstream_detected_close_type: str = "Normal"
     """`Normal`, `LocalReset` or `RemoteReset`."""
-    upstream_detected_close_type: str = "Normal"
+    upstream_detected_close_type: str = ""
+    """Empty for the usual one, where there was an upstream."""
     custom_flags: str = ""
     active_span: Any = None
     """The span of a traced request (`tracing.Span`), or None."""
     trace_reason: str = "not_traceable"
     """Why it is traced (`tracing.trace_reason`)."""
-    decorated_operation: bytes = b""
+    decorated_operation: bytes | None = b""
     """What its route calls it, for the client to know."""
     is_traced: bool = False
     """The request is sampled for tracing."""

@@ -13,6 +13,7 @@ from .event.loop_thread import LoopThread
 if TYPE_CHECKING:
     from .explain.log import ExplanationLog
     from .proxy import Proxy
+    from .tracing.span import Span
 
 _T = TypeVar("_T")
 
@@ -102,6 +103,12 @@ class ThreadedProxy:
 
     def __exit__(self, *error: object) -> None:
         self.stop()
+
+    @property
+    def spans(self) -> list[Span]:
+        """As `Proxy.spans`; those of what has been answered are among them."""
+        ended: list[Span] = self._ask(lambda: list(self._proxy.spans))
+        return ended
 
     @property
     def explain(self) -> ExplanationLog:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from ..errors import ConfigError
 from ..network.address import Address
-from ..stream_info import StreamInfo, StructuredState, TextState
+from ..stream_info import FieldsState, MessageState, StreamInfo, StructuredState, TextState
 from .command import (
     LENGTH_ALLOWED,
     PARAMS_OPTIONAL,
@@ -119,10 +119,12 @@ def _filter_state_maker(state_of: Callable[[StreamInfo], dict[str, Any] | None])
         def value_of(context: FormatterContext) -> Any:
             state = state_of(context.stream_info)
             value = None if state is None else state.get(key)
-            if value is None:
+            if value is None or (isinstance(value, FieldsState) and how != "FIELD"):
                 return None
             if how == "TYPED":
-                return None if isinstance(value, (TextState, Address)) else value
+                if isinstance(value, (TextState, Address)):
+                    return None
+                return value.message if isinstance(value, MessageState) else value
             if isinstance(value, StructuredState):
                 return None
             if how == "PLAIN":
@@ -140,8 +142,11 @@ def _filter_state_maker(state_of: Callable[[StreamInfo], dict[str, Any] | None])
             value = value_of(context)
             if value is None:
                 return None
+            state = state_of(context.stream_info)
+            in_order = state is not None and isinstance(state.get(key), MessageState)
             # As protobuf prints messages, which may stand in a page.
-            return json_value(value).replace("<", "\\u003c").replace(">", "\\u003e")[:max_length]
+            printed = json_value(value, in_order=in_order).replace("<", "\\u003c").replace(">", "\\u003e")
+            return printed[:max_length]
 
         return Command(text, made.json)
 

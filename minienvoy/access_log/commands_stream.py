@@ -80,7 +80,7 @@ COMMANDS: Final[CommandTable] = reads(
         "UPSTREAM_LOCAL_CLOSE_REASON": lambda info: info.upstream_local_close_reason or None,
         "DOWNSTREAM_DETECTED_CLOSE_TYPE": "downstream_detected_close_type",
         "UPSTREAM_DETECTED_CLOSE_TYPE": lambda info: (
-            None if info.upstream_host is None else info.upstream_detected_close_type
+            info.upstream_detected_close_type or (None if info.upstream_host is None else "Normal")
         ),
         "CONNECTION_ID": lambda info: info.connection.id,
         "UPSTREAM_CONNECTION_ID": lambda info: 0 if info.upstream_connection is None else info.upstream_connection.id,

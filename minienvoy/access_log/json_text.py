@@ -64,8 +64,9 @@ def _digits(number: float) -> tuple[str, int]:
     return (digits, point) if digits else ("0", 1)
 
 
-def json_value(value: Any) -> str:
-    """A plain value as a protobuf `Value` is printed: numbers are doubles, keys are sorted, no blanks."""
+def json_value(value: Any, *, in_order: bool = False) -> str:
+    """A plain value as a protobuf `Value` is printed: numbers are doubles, keys are sorted, no blanks. With `in_order`
+    keys stay where they are, as those of a message do."""
     if value is None:
         return "null"
     if value is True or value is False:
@@ -75,5 +76,7 @@ def json_value(value: Any) -> str:
     if isinstance(value, (int, float)):
         return json_number(value)
     if isinstance(value, Mapping):
-        return "{" + ",".join(f"{json_value(str(key))}:{json_value(value[key])}" for key in sorted(value)) + "}"
-    return "[" + ",".join(json_value(item) for item in value) + "]"
+        keys = value if in_order else sorted(value)
+        shown = (f"{json_value(str(key))}:{json_value(value[key], in_order=in_order)}" for key in keys)
+        return "{" + ",".join(shown) + "}"
+    return "[" + ",".join(json_value(item, in_order=in_order) for item in value) + "]"

@@ -8,9 +8,10 @@ over the file as protobuf merges messages: scalars replace, lists grow, messages
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
-from minienvoy.errors import ConfigError
+from minienvoy.errors import ConfigError, hide_keys
 from minienvoy.record import record
 
 from . import schema
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BOOTSTRAP = "envoy.config.bootstrap.v3.Bootstrap"
+
+_TEXT_LINE = re.compile(r"(?s)(?<=^)(\d+:\d+) : '.*': ")
+"""What the parser of text protobufs repeats of a line, which may have a password in it."""
 
 MAX_LISTED = 100
 """Unknown fields that are told one by one."""
@@ -154,7 +158,7 @@ def load_message(
     value = read_yaml(text, name)
     if not isinstance(value, (dict, list)):
         shown = "" if value is None else str(value)
-        raise ConfigError(f"Unable to convert YAML as JSON: {shown[:200]}", location=name)
+        raise ConfigError(f"Unable to convert YAML as JSON: {shown[:40]}", location=name)
     return _from_value(value, full_name, Source(name, text, "yaml"), allow_unknown_fields, made)
 
 
@@ -228,8 +232,9 @@ def _from_text(text: str, full_name: str, name: str, made: Any = None) -> Loaded
         text_format.Parse(text, message, descriptor_pool=schema.whole_pool())
     except text_format.ParseError as error:
         line, column = error.GetLine() or 1, error.GetColumn() or 1
+        problem = hide_keys(_TEXT_LINE.sub(lambda found: f"{found[1]}: ", str(error)), 20)
         raise ConfigError(
-            f'Unable to parse file "{name}" as a text protobuf (type {full_name}): {error}',
+            f'Unable to parse file "{name}" as a text protobuf (type {full_name}): {problem}',
             location=f"{name}:{line}:{column}" if name else "",
         ) from None
     return LoadedConfig(message, Source(name), [])

@@ -140,6 +140,8 @@ class Dispatcher:
         self._tasks: set[asyncio.Task[Any]] = set()
         self.write_queue = self._create_write_queue()
         """Of all connections of this loop."""
+        self.write_soon: Callable[[Callable[[], None]], None] = self.write_queue.write_soon
+        """Calls back at the end of this turn, to write what has come together."""
 
     def wall_time(self) -> float:
         """Seconds since the epoch."""

@@ -45,6 +45,7 @@ class SimulatedDispatcher(Dispatcher):
         self._wall_at_zero = wall_time
         self._hopeless: set[int] = set()
         self.monotonic_time = lambda: self._now
+        self.write_soon = self.post
 
     def _create_write_queue(self) -> WriteQueue:
         # There may be no loop that turns: what is written leaves at once.

@@ -21,6 +21,7 @@ CATALOGUE = {
     "envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit": "filters.network.connection_limit",
     "envoy.extensions.filters.network.direct_response.v3.Config": "filters.network.direct_response",
     "envoy.extensions.filters.network.echo.v3.Echo": "filters.network.echo",
+    "envoy.extensions.filters.network.ext_authz.v3.ExtAuthz": "filters.network.ext_authz",
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager": (
         "filters.network.http_connection_manager"
     ),
@@ -56,6 +57,8 @@ CATALOGUE = {
     "envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig": "filters.http.jwt_authn.filter",
     "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit": "filters.http.local_ratelimit",
     "envoy.extensions.filters.http.health_check.v3.HealthCheck": "filters.http.health_check",
+    "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz": "filters.http.ext_authz.filter",
+    "envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute": "filters.http.ext_authz.filter",
     "envoy.extensions.filters.http.fault.v3.HTTPFault": "filters.http.fault",
     "envoy.extensions.filters.http.stateful_session.v3.StatefulSession": "filters.http.stateful_session",
     "envoy.extensions.filters.http.stateful_session.v3.StatefulSessionPerRoute": "filters.http.stateful_session",
@@ -218,7 +221,19 @@ CATALOGUE = {
         "http.header_formatters.preserve_case"
     ),
     # tracers
+    "envoy.config.trace.v3.OpenTelemetryConfig": "tracers.opentelemetry.tracer",
     "envoy.config.trace.v3.ZipkinConfig": "tracers.zipkin.tracer",
+    "envoy.extensions.tracers.opentelemetry.resource_detectors.v3.EnvironmentResourceDetectorConfig": (
+        "tracers.opentelemetry.resource"
+    ),
+    "envoy.extensions.tracers.opentelemetry.resource_detectors.v3.StaticConfigResourceDetectorConfig": (
+        "tracers.opentelemetry.resource"
+    ),
+    "envoy.extensions.tracers.opentelemetry.samplers.v3.AlwaysOnSamplerConfig": "tracers.opentelemetry.samplers",
+    "envoy.extensions.tracers.opentelemetry.samplers.v3.ParentBasedSamplerConfig": "tracers.opentelemetry.samplers",
+    "envoy.extensions.tracers.opentelemetry.samplers.v3.TraceIdRatioBasedSamplerConfig": (
+        "tracers.opentelemetry.samplers"
+    ),
     # DNS resolvers
     "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig": "network.dns_resolver.cares",
 }

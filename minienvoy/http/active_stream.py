@@ -25,12 +25,14 @@ from .conn_manager_utility import (
     RESPONSE_HOP_BY_HOP,
     UNUSUAL,
     UNUSUAL_ORDINARY,
+    append,
     mutate_request_headers,
     mutate_response_headers,
     normalize_path,
     set_request_id,
     strip_host,
 )
+from .connect_udp import is_connect_udp, rewrite_authority
 from .filter import Route
 from .filter_manager import ModifyHeaders
 from .grpc import is_grpc
@@ -60,12 +62,19 @@ _CLASSES: Final = (
 DIRECT_RESPONSE: Final = "direct_response"
 """The details of what a route answers by itself: it has seen to the headers."""
 _PASS_THROUGH: Final = ServerHeaderTransformation.PASS_THROUGH
+_XFP: Final = KIND[b"x-forwarded-proto"]
+_HTTP: Final = b"http"
 _SLASH: Final = ord("/")
 _HASH: Final = ord("#")
 
 
 class ActiveStream(UpgradableStream):
-    """Made by the connection manager when the first byte of a request is there."""
+    """Made by the connection manager when the first byte of a request is there.
+
+    Attributes:
+        last_activity: monotonic seconds; when something of the message moved.
+        stream_idle_timeout: seconds; 0 for none.
+    """
 
     # What every stream has, or is asked about, is in slots: they are found at once, unlike the default of a class,
     # and the dictionary that holds the rest stays below the thirty attributes that it has a compact form for.
@@ -85,6 +94,7 @@ class ActiveStream(UpgradableStream):
         "explain",
         "is_health_check",
         "is_local_reply",
+        "last_activity",
         "local_complete",
         "manager",
         "remote_complete",
@@ -92,6 +102,7 @@ class ActiveStream(UpgradableStream):
         "response_timeout_callback",
         "saw_connection_close",
         "start_monotonic",
+        "stream_idle_timeout",
         "terminal",
         "upstream_override_host",
         "watermark_callbacks",
@@ -101,6 +112,8 @@ class ActiveStream(UpgradableStream):
     """There are more filters than the terminal one; a class knows."""
     recreated: bool = False
     """It goes on with a request that another stream began (`recreate_stream`)."""
+    flag_after_reply: int = 0
+    """A response flag that is set when a local reply has been made, and which its formats do not see."""
     _lost: bool = False
     _pauses: int = 0
 
@@ -113,7 +126,8 @@ class ActiveStream(UpgradableStream):
         self.dispatcher = config.dispatcher
         self.buffer_limit = connection.buffer_limit
         monotonic_time = config.dispatcher.monotonic_time
-        self.start_monotonic = monotonic_time()
+        self.start_monotonic = self.last_activity = monotonic_time()
+        self.stream_idle_timeout = config.stream_idle_timeout
         self.ended = self.remote_complete = self.local_complete = self.is_local_reply = self.is_health_check = False
         self.response_started = self.saw_connection_close = self._upgrade = self._route_known = self._traced = False
         self._route = self.terminal = self.watermark_callbacks = self.response_timeout_callback = None
@@ -151,6 +165,9 @@ class ActiveStream(UpgradableStream):
         if headers.no_authority:
             self.send_local_reply(400, "", "missing_host_header")
             return
+        if self._upgrade and is_connect_udp(headers) and not rewrite_authority(headers):
+            self.send_local_reply(404, "The path is incorrect for CONNECT-UDP", "invalid_path")
+            return
         path = headers.path
         if not path or path[0] != _SLASH:
             if headers.method != b"CONNECT":
@@ -174,11 +191,16 @@ class ActiveStream(UpgradableStream):
             trusted = mutate_request_headers(headers, config, self.connection, self._upgrade)
             if trusted is not None and not self._trust(trusted):
                 return
+            if seen & _XFP and not headers.get(b"x-forwarded-proto"):
+                # There is no route for what has come by no protocol.
+                self._route_known = True
             seen = headers.seen
         else:
             # The usual case: nothing that must not be believed, and nobody in between.
             headers.entries.append(FORWARDED_HTTP)
             headers.seen = seen = seen | FORWARDED_HTTP[3]
+            if not headers.scheme:
+                headers.scheme = _HTTP
         if config.generate_request_id:
             if seen & _REQUEST_ID:
                 set_request_id(headers, config)
@@ -206,7 +228,7 @@ class ActiveStream(UpgradableStream):
 
     def decode_data(self, data: bytes, end_stream: bool) -> None:
         self.bytes_received += len(data)
-        self.manager.last_activity = now = self.dispatcher.monotonic_time()
+        self.last_activity = now = self.dispatcher.monotonic_time()
         if end_stream:
             self._complete_request(now)
         if not self.ended and not self.is_local_reply:
@@ -216,7 +238,7 @@ class ActiveStream(UpgradableStream):
 
     def decode_trailers(self, trailers: HeaderMap) -> None:
         self.request_trailers = trailers
-        self.manager.last_activity = now = self.dispatcher.monotonic_time()
+        self.last_activity = now = self.dispatcher.monotonic_time()
         self._complete_request(now)
         if not self.ended and not self.is_local_reply:
             self._pass_trailers(trailers)
@@ -251,9 +273,11 @@ class ActiveStream(UpgradableStream):
     # -- the response, to the codec
 
     def encode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
-        if not self.config.proxy_100_continue or headers.status != 100:
+        if not self.config.proxy_100_continue:
             return
-        mutate_response_headers(headers, self.config, False)
+        mutate_response_headers(headers, False)
+        if self.config.via:
+            append(headers, b"via", self.config.via, b", ")
         self._encode_1xx_headers(headers)
 
     def _encode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
@@ -280,8 +304,8 @@ class ActiveStream(UpgradableStream):
             if config.server_transformation is not _PASS_THROUGH:
                 entries.append(config.server_entry)
             headers.seen = seen | _DATE_AND_SERVER
-        if (seen > ORDINARY and seen & RESPONSE_HOP_BY_HOP) or config.via:
-            mutate_response_headers(headers, config, self._upgrade)
+        if seen > ORDINARY and seen & RESPONSE_HOP_BY_HOP:
+            mutate_response_headers(headers, self._upgrade)
         if config.completes_response or self._traced:
             self._complete_headers(headers)
         if (
@@ -291,10 +315,9 @@ class ActiveStream(UpgradableStream):
             or manager.drain_announced
             or config.max_requests_per_connection
             or config.drain_state.active
+            or self.encoder.http_10
         ):
             self._decide_on_connection(headers)
-        elif self.encoder.http_10:
-            entries.append(_KEEP_ALIVE)
         status = headers.status
         self.response_code = status
         self.response_started = True
@@ -309,7 +332,7 @@ class ActiveStream(UpgradableStream):
                 listener_stats.downstream_rq_2xx += 1
             else:
                 self._charge(status)
-        manager.last_activity = self.first_downstream_tx_byte_time = now
+        self.last_activity = self.first_downstream_tx_byte_time = now
         self.response_headers = headers
         if end_stream:
             self.local_complete = True
@@ -327,7 +350,7 @@ class ActiveStream(UpgradableStream):
             return
         self.bytes_sent += len(data)
         monotonic_time = self.dispatcher.monotonic_time
-        self.manager.last_activity = now = monotonic_time()
+        self.last_activity = now = monotonic_time()
         if end_stream:
             self.local_complete = True
             self.last_downstream_tx_byte_time = now
@@ -348,6 +371,11 @@ class ActiveStream(UpgradableStream):
             self._end()
 
     # -- what filters ask
+
+    @property
+    def request_header_limits(self) -> tuple[int, int]:
+        settings = self.config.http1
+        return settings.max_headers_count, settings.max_headers_size
 
     def route(self) -> Route | None:
         if not self._route_known:
@@ -375,23 +403,30 @@ class ActiveStream(UpgradableStream):
             self.reset_stream()
             return
         self.is_local_reply = True
-        if status == 400:
+        if status == 400 and not self.config.http1.stream_error_on_invalid_http_message:
             # Something is wrong with the message itself: nothing more is believed on this connection.
-            self.manager.draining = True
+            self._end_connection()
             self.saw_connection_close = self.saw_connection_close or self.recreated
         if self.explain is not NO_EXPLANATION:
             self.explain.decided("local_reply", status, details)
         self.response_code_details = details
+        request = self.request_headers
+        if self.terminal is None and request is not None:
+            # It was refused before anybody asked for its route; without that header there is none yet.
+            if request.get(b"x-forwarded-proto"):
+                self.route()
+            self._traced = request.has(b"x-envoy-force-trace")
         headers = ResponseHeaderMap(status)
         route = self._route
         if route is not None and route.changes_response and details != DIRECT_RESPONSE:
             # What it says of responses holds for failures, too.
             self.describe()
-            route.finalize_response_headers(headers, self, self.request_headers)
+            route.finalize_response_headers(headers, self, request)
         if modify_headers is not None:
             modify_headers(headers)
         raw = prepare_local_reply(self, headers, body.encode() if isinstance(body, str) else body, details, grpc_status)
         headers_only = not headers.body_follows
+        self.response_flags |= self.flag_after_reply
         self.encode_headers(headers, headers_only, details)
         if not headers_only and not self.ended:
             self.encode_data(raw, True)
@@ -403,7 +438,7 @@ class ActiveStream(UpgradableStream):
         self.config.stats.downstream_rq_rx_reset += 1
         self._lost = True
         self.encoder.reset_stream(StreamResetReason.LOCAL_RESET)
-        self.manager.draining = True
+        self._end_connection()
         self._end()
 
     def recreate_stream(self, headers: ResponseHeaderMap, body: bytes) -> bool:
@@ -463,6 +498,7 @@ class ActiveStream(UpgradableStream):
     def _trust(self, found: Address | Rejection) -> bool:
         """What x-forwarded-for says replaces the peer, for this stream alone; False if it is a reason to refuse."""
         if isinstance(found, Rejection):
+            self.config.stats.downstream_rq_rejected_via_ip_detection += 1
             self.send_local_reply(found.status, "", found.details)
             return False
         info = self.connection
@@ -497,13 +533,13 @@ class ActiveStream(UpgradableStream):
     def _decide_on_connection(self, headers: ResponseHeaderMap) -> None:
         """Whether this response is its connection's last one, which is announced."""
         config, manager = self.config, self.manager
-        if not manager.draining:
-            if config.max_requests_per_connection and manager.requests >= config.max_requests_per_connection:
-                config.stats.downstream_cx_max_requests_reached += 1
-                self.saw_connection_close = manager.draining = True
-            elif config.drain_state.active and not manager.drain_announced and config.drain_close():
-                config.stats.downstream_cx_drain_close += 1
-                manager.start_drain_sequence()
+        if self.encoder.http_10 and not headers.has(b"content-length"):
+            # There is no other end to it.
+            self.saw_connection_close = True
+        announced = manager.draining or manager.drain_announced
+        if config.drain_state.active and not announced and config.drain_close():
+            config.stats.downstream_cx_drain_close += 1
+            manager.start_drain_sequence()
         if self.saw_connection_close and not manager.drain_announced:
             manager.draining = True
         if not self.remote_complete:
@@ -516,13 +552,19 @@ class ActiveStream(UpgradableStream):
         elif self.protocol == "HTTP/1.0":
             headers.add_entry(_KEEP_ALIVE)
 
+    def _end_connection(self) -> None:
+        """After this stream."""
+        self.manager.draining = True
+
     def _complete_headers(self, headers: ResponseHeaderMap) -> None:
-        """Tell the request id and what has gone wrong, where that is wanted."""
+        """Tell the request id, by whom it has come and what has gone wrong, where that is wanted."""
         config = self.config
         if self.request_headers is not None and (config.always_set_request_id_in_response or self._traced):
             request_id = self.request_headers.get(b"x-request-id")
             if request_id is not None:
                 headers.set(b"x-request-id", request_id)
+        if config.via:
+            append(headers, b"via", config.via, b", ")
         if config.proxy_status is not None:
             config.proxy_status.add_to(headers, self)
 

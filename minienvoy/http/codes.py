@@ -10,7 +10,6 @@ from typing import Final
 REASONS: Final[dict[int, bytes]] = {
     100: b"Continue",
     101: b"Switching Protocols",
-    103: b"Early Hints",
     200: b"OK",
     201: b"Created",
     202: b"Accepted",

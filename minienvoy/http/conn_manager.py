@@ -7,14 +7,15 @@ answered) and a drain timer runs; then, or at once when the protocol leaves no c
 soon as no stream is left.
 
 One timer serves both idle timeouts, the connection's while there is no stream and the stream's while there is one.
-Whatever moves only writes `last_activity`; the timer looks at it when it fires, and goes on waiting if there was any.
+Whatever moves only writes `last_activity` of its stream; the timer looks at it when it fires, and goes on waiting if
+there was any.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ..errors import CodecProtocolError
+from ..errors import CodecProtocolError, ResponseFloodError
 from ..network.connection import ConnectionCallbacks, ConnectionCloseType, ConnectionEvent
 from ..network.filter import FilterStatus, ReadFilter
 from ..network.overload_state import CONNECTION_IDLE, CONNECTION_MAX, STREAM_IDLE
@@ -26,10 +27,10 @@ from .conn_manager_config import ConnectionManagerConfig
 
 if TYPE_CHECKING:
     from ..event.dispatcher import Timer
-    from .header_map import ResponseHeaderMap
 
 
 _STOP: Final = FilterStatus.STOP_ITERATION
+DEFERRED_CLOSE: Final = "deferred_close_on_drained_connection"
 
 
 class ConnectionManager(ReadFilter, ConnectionCallbacks):
@@ -38,8 +39,7 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
     Attributes:
         draining: it is closed as soon as its stream has ended.
         drain_announced: responses say so already.
-        last_activity: monotonic seconds.
-        stream_idle_timeout: of the stream that is under way, seconds; 0 for none.
+        last_activity: monotonic seconds; when the last stream ended.
     """
 
     multiplexed = False
@@ -65,7 +65,6 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         self.draining = False
         self.drain_announced = False
         self.last_activity = 0.0
-        self.stream_idle_timeout = 0.0
         self.response_timer: Timer | None = None
 
     @property
@@ -170,13 +169,13 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         config.stats.downstream_rq_http1_total += 1
         stream_class = config.stream_class
         stream = self.stream = stream_class(self, encoder)
-        self.last_activity = stream.start_monotonic
-        self.stream_idle_timeout = config.stream_idle_timeout
+        if config.max_requests_per_connection and self.requests >= config.max_requests_per_connection:
+            config.stats.downstream_cx_max_requests_reached += 1
+            stream.saw_connection_close = self.draining = True
         return stream
 
-    def set_stream_idle_timeout(self, seconds: float) -> None:
-        """The route has its own."""
-        self.stream_idle_timeout = seconds
+    def look_for_idle_within(self, seconds: float) -> None:
+        """A stream has a timeout of its own: see to it that the timer does not sleep longer."""
         self._rearm_idle_timer()
 
     def on_stream_ended(self, stream: ActiveStream, now: float) -> None:
@@ -209,7 +208,7 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         """
         if self.draining and self.stream is None and not self.connection.closed:
             kind = ConnectionCloseType.FLUSH_WRITE if skip_delay else ConnectionCloseType.FLUSH_WRITE_AND_DELAY
-            self.connection.close(kind, "downstream_local_disconnect")
+            self.connection.close(kind, DEFERRED_CLOSE)
 
     def _on_drain_timeout(self) -> None:
         self.draining = True
@@ -218,7 +217,10 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
     def _idle_limit(self) -> float:
         if self.stream is None:
             return self._scaled(CONNECTION_IDLE, self.config.idle_timeout)
-        return self._scaled(STREAM_IDLE, self.stream_idle_timeout)
+        return self._scaled(STREAM_IDLE, self.stream.stream_idle_timeout)
+
+    def _idle_since(self) -> float:
+        return self.last_activity if self.stream is None else self.stream.last_activity
 
     def _scaled(self, timer: str, timeout: float) -> float:
         """A timeout as short as the overload manager has made it."""
@@ -228,11 +230,12 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
     def _idle_limits(self) -> list[float]:
         """All that may apply to this connection and its streams, in seconds."""
         config = self.config
-        limits = (
+        limits = [
             self._scaled(CONNECTION_IDLE, config.idle_timeout),
             self._scaled(STREAM_IDLE, config.stream_idle_timeout),
-            self._scaled(STREAM_IDLE, self.stream_idle_timeout),
-        )
+        ]
+        if self.stream is not None:
+            limits.append(self._scaled(STREAM_IDLE, self.stream.stream_idle_timeout))
         return [each for each in limits if each]
 
     def _on_overload(self) -> None:
@@ -251,15 +254,17 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
             return
         if self._idle_timer is None:
             self._idle_timer = config.dispatcher.create_timer(self._on_idle_timer)
-        self._idle_timer.enable(max(0.0, self.last_activity + min(limits) - config.dispatcher.monotonic_time()))
+        self._idle_timer.enable(max(0.0, self._idle_since() + min(limits) - config.dispatcher.monotonic_time()))
 
     def _on_idle_timer(self) -> None:
         config = self.config
         limit = self._idle_limit()
         now = config.dispatcher.monotonic_time()
-        left = self.last_activity + limit - now
+        left = self._idle_since() + limit - now
         if limit and left <= 1e-6:
             self.last_activity = now
+            if self.stream is not None:
+                self.stream.last_activity = now
             self._on_idle()
             if self.connection.closed:
                 return
@@ -315,19 +320,34 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         return seconds * (1.0 + jitter * self.config.draw()) if jitter else seconds
 
     def on_codec_error(self, error: CodecProtocolError) -> None:
+        if self.connection._stream_info is not None:
+            # The listener's log tells of the connection.
+            self.connection._stream_info.set_response_flag(ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR)
+        if isinstance(error, ResponseFloodError):
+            self.end_streams(error.details, ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR)
+            return
         self.config.stats.downstream_cx_protocol_error += 1
         stream = self.stream
         self.draining = True
         if stream is not None:
-
-            def modify(headers: ResponseHeaderMap) -> None:
-                # Envoy sets it when the route has had its say: a format in a header of the route does not see it.
-                stream.set_response_flag(ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR)
-
+            # Formats and filters of the reply do not see it: Envoy sets it when the reply has been made.
+            stream.flag_after_reply = ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR
             if stream.response_started:
                 stream.set_response_flag(ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR)
-            stream.send_local_reply(error.status, reason_phrase(error.status).decode(), error.details, modify)
+            stream.send_local_reply(error.status, reason_phrase(error.status).decode(), error.details)
         self.check_for_deferred_close(False)
+
+    def end_streams(self, details: str, flag: int) -> None:
+        """Streams end now, the connection when the peer has had the time to read what was sent."""
+        assert self.codec is not None
+        self.close_details = details
+        self.reset_flag = flag
+        if self.has_streams:
+            stats = self.config.stats
+            stats.downstream_cx_destroy_active_rq += 1
+            stats.downstream_cx_destroy_local_active_rq += 1
+        self.codec.on_connection_closed()
+        self.connection.close(ConnectionCloseType.FLUSH_WRITE_AND_DELAY)
 
     # -- inside
 

@@ -65,6 +65,7 @@ class StreamTracing(Protocol):
     """As much of `tracing.ConnectionManagerTracing` as a stream needs."""
 
     def start(self, stream: ActiveStream, headers: RequestHeaderMap) -> Any: ...
+    def refresh(self, stream: ActiveStream) -> None: ...
     def on_response(self, stream: ActiveStream, headers: ResponseHeaderMap) -> None: ...
     def finish(self, stream: ActiveStream, span: Any, now: float) -> None: ...
 
@@ -121,7 +122,8 @@ class ConnectionManagerConfig:
     server_name: bytes = b"envoy"
     server_transformation: ServerHeaderTransformation = ServerHeaderTransformation.OVERWRITE
     via: bytes = b""
-    user_agent: bytes = b""
+    user_agent: bytes | None = None
+    """What `add_user_agent` tells, the name of this proxy's cluster, even if it has none; None without it."""
     service_node: bytes = b""
     use_remote_address: bool = False
     skip_xff_append: bool = False
@@ -182,7 +184,7 @@ class ConnectionManagerConfig:
     rewrites_target: bool = field(init=False)
     """Whether path, host or headers are changed before a route is chosen."""
     completes_response: bool = field(init=False)
-    """Whether every response is asked if it needs an `x-request-id` or a `proxy-status`."""
+    """Whether every response is asked if it needs an `x-request-id`, a `via` or a `proxy-status`."""
 
     def __post_init__(self) -> None:
         self.server_entry = entry(b"server", self.server_name)
@@ -195,7 +197,10 @@ class ConnectionManagerConfig:
             )
         )
         self.completes_response = (
-            self.always_set_request_id_in_response or self.proxy_status is not None or self.tracing is not None
+            self.always_set_request_id_in_response
+            or bool(self.via)
+            or self.proxy_status is not None
+            or self.tracing is not None
         )
         self.rewrites_target = (
             self.normalize_path
@@ -217,7 +222,8 @@ class ConnectionManagerConfig:
             self.use_remote_address
             or self.internal_address is not None
             or self.route_config.internal_only_headers
-            or self.user_agent
+            or self.user_agent is not None
+            or self.append_x_forwarded_port
             or self.via
             or self.tls
             or self.scheme_to_overwrite

@@ -56,6 +56,7 @@ RESPONSE_HOP_BY_HOP: Final = _bits("connection upgrade transfer-encoding keep-al
 FORWARDED_HTTP: Final = entry(b"x-forwarded-proto", b"http")
 FORWARDED_HTTPS: Final = entry(b"x-forwarded-proto", b"https")
 _INTERNAL: Final = entry(b"x-envoy-internal", b"true")
+_SCHEMES: Final = (b"http", b"https")
 
 
 def mutate_request_headers(
@@ -83,18 +84,18 @@ def mutate_request_headers(
         # The usual case: nothing that must not be believed, and nobody in between.
         headers.entries.append(FORWARDED_HTTPS if secure else FORWARDED_HTTP)
         headers.seen |= _XFP
-        _add_via_and_user_agent(headers, config)
+        _introduce(headers, config, info)
     else:
-        _add_via_and_user_agent(headers, config)
-    if seen & _XFP:
-        # It stood there before, or was made from what stood there.
-        if headers.get(b"x-forwarded-proto") == b"https":
-            headers.scheme = b"https"
-    elif secure:
-        headers.scheme = b"https"
+        _introduce(headers, config, info)
     if config.scheme_to_overwrite:
         headers.scheme = config.scheme_to_overwrite
         headers.set(b"x-forwarded-proto", config.scheme_to_overwrite)
+    elif headers.scheme:
+        headers.scheme = headers.scheme.lower()
+    else:
+        # What stood there before is believed as far as it names a scheme.
+        told = (headers.get(b"x-forwarded-proto") or b"").lower() if seen & _XFP else b""
+        headers.scheme = told if told in _SCHEMES else b"https" if secure else b"http"
     return trusted
 
 
@@ -107,10 +108,9 @@ def _mutate_unusual_request(
 ) -> Address | Rejection | None:
     if headers.seen & _CONNECTION and not upgrade:
         headers.remove_kinds(_CONNECTION & ~_TE)
-        if headers.seen & _TE:
+        if headers.seen & _TE and (te := headers.get(b"te")):
             # Only trailers may be asked for across a proxy, and with no parameters.
-            tokens = {token.strip() for token in (headers.get(b"te") or b"").lower().split(b",")}
-            if b"trailers" in tokens:
+            if b"trailers" in map(bytes.strip, te.split(b",")):
                 headers.set(b"te", b"trailers")
             else:
                 headers.remove(b"te")
@@ -127,10 +127,8 @@ def _mutate_unusual_request(
             append_xff(headers, config.local_address if peer.is_loopback else peer.host)
         if config.xff_num_trusted_hops == 0 or not headers.seen & _XFP:
             headers.set(b"x-forwarded-proto", b"https" if secure else b"http")
-        if config.append_x_forwarded_port and not (config.xff_num_trusted_hops and headers.seen & _XFPORT):
-            local = info.local_address
-            if local is not None:
-                headers.set(b"x-forwarded-port", b"%d" % local.port)
+        if config.append_x_forwarded_port and config.xff_num_trusted_hops == 0:
+            _set_port(headers, info)
     else:
         if config.original_ip_detections:
             found = _detect_original_ip(headers, config, peer)
@@ -145,7 +143,8 @@ def _mutate_unusual_request(
         client = trusted or peer
         if not headers.seen & _XFP:
             headers.set(b"x-forwarded-proto", b"https" if secure else b"http")
-    _add_via(headers, config)
+    if config.append_x_forwarded_port and not headers.seen & _XFPORT:
+        _set_port(headers, info)
     internal = internal_allowed and config.internal_address is not None and config.internal_address(client.host)
     edge = not internal and config.use_remote_address
     if internal:
@@ -156,7 +155,7 @@ def _mutate_unusual_request(
         headers.remove_kinds(_CONTROL)
         for name in config.route_config.internal_only_headers:
             headers.remove(name)
-    _add_user_agent(headers, config)
+    _add_user_agent_and_via(headers, config)
     if edge and not client.path:
         headers.set(b"x-envoy-external-address", client.host.encode())
     # Certificates are a matter of the connection that carried them: SANITIZE is the default.
@@ -165,23 +164,27 @@ def _mutate_unusual_request(
     return trusted
 
 
-def _add_via_and_user_agent(headers: RequestHeaderMap, config: ConnectionManagerConfig) -> None:
-    _add_via(headers, config)
-    _add_user_agent(headers, config)
+def _introduce(headers: RequestHeaderMap, config: ConnectionManagerConfig, info: ConnectionInfo) -> None:
+    if config.append_x_forwarded_port and not headers.seen & _XFPORT:
+        _set_port(headers, info)
+    _add_user_agent_and_via(headers, config)
 
 
-def _add_via(headers: RequestHeaderMap, config: ConnectionManagerConfig) -> None:
-    if config.via:
-        append(headers, b"via", config.via, b", ")
+def _set_port(headers: RequestHeaderMap, info: ConnectionInfo) -> None:
+    local = info.local_address
+    if local is not None and not local.path:
+        headers.set(b"x-forwarded-port", b"%d" % local.port)
 
 
-def _add_user_agent(headers: RequestHeaderMap, config: ConnectionManagerConfig) -> None:
-    if config.user_agent:
+def _add_user_agent_and_via(headers: RequestHeaderMap, config: ConnectionManagerConfig) -> None:
+    if config.user_agent is not None:
         headers.set(b"x-envoy-downstream-service-cluster", config.user_agent)
         if not headers.has(b"user-agent"):
             headers.set(b"user-agent", config.user_agent)
         if config.service_node:
             headers.set(b"x-envoy-downstream-service-node", config.service_node)
+    if config.via:
+        append(headers, b"via", config.via, b", ")
 
 
 def _detect_original_ip(headers: RequestHeaderMap, config: ConnectionManagerConfig, peer: Address) -> Detection:
@@ -212,7 +215,7 @@ def is_edge_request(headers: RequestHeaderMap, config: ConnectionManagerConfig) 
 def set_request_id(headers: RequestHeaderMap, config: ConnectionManagerConfig) -> None:
     """`x-request-id`: made if there is none, and made anew at the edge."""
     anew = not config.preserve_external_request_id and is_edge_request(headers, config)
-    if not anew and headers.has(b"x-request-id"):
+    if not anew and headers.get(b"x-request-id"):
         if config.packs_trace_reason and config.preserve_external_request_id and is_edge_request(headers, config):
             # The id may stay, but whether a request is traced is not for the outside to say.
             set_trace_digit(headers, b"4")
@@ -245,15 +248,13 @@ def last_address_from_xff(headers: RequestHeaderMap, hops_to_skip: int) -> tuple
         return None, False
 
 
-def mutate_response_headers(headers: ResponseHeaderMap, config: ConnectionManagerConfig, upgrade: bool) -> None:
+def mutate_response_headers(headers: ResponseHeaderMap, upgrade: bool) -> None:
     """Drop what concerns only the upstream's connection."""
     if headers.seen & RESPONSE_HOP_BY_HOP:
         if upgrade and is_upgrade(headers):
             headers.remove_kinds(RESPONSE_HOP_BY_HOP & ~_CONNECTION)
         else:
             headers.remove_kinds(RESPONSE_HOP_BY_HOP)
-    if config.via:
-        append(headers, b"via", config.via, b", ")
 
 
 # What became of a path.

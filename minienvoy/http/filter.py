@@ -165,6 +165,10 @@ class StreamDecoderFilterCallbacks(StreamFilterCallbacks, Protocol):
     def decoding_buffer(self) -> bytes:
         """What is held back of the request body."""
 
+    @property
+    def request_header_limits(self) -> tuple[int, int]:
+        """How many headers a request may have, pseudo-headers included, and how many bytes of names and values."""
+
     def set_decoder_buffer_limit(self, limit: int) -> None:
         """Hold back as many bytes of the request body, whatever the connection's limit is."""
 

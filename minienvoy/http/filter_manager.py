@@ -223,6 +223,10 @@ class FilterManager(StreamInfo):
     def decoder_buffer_limit(self) -> int:
         return self.buffer_limit
 
+    @property
+    def request_header_limits(self) -> tuple[int, int]:
+        raise NotImplementedError
+
     def set_encoder_buffer_limit(self, limit: int) -> None:
         """As `set_decoder_buffer_limit`, for the response."""
 
@@ -342,6 +346,10 @@ class FilterCallbacks:
 
     def encoding_buffer(self) -> bytes:
         return self.stream.encoding_buffer()
+
+    @property
+    def request_header_limits(self) -> tuple[int, int]:
+        return self.stream.request_header_limits
 
     def set_decoder_buffer_limit(self, limit: int) -> None:
         self.stream.set_decoder_buffer_limit(limit)

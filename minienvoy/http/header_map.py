@@ -84,7 +84,12 @@ def suspect(item: Entry) -> Entry:
 
 
 def refusal(headers: RequestHeaderMap) -> str:
-    """Why an upstream is sent nothing of these (`HeaderUtility::checkValidRequestHeaders`); empty if it may be."""
+    """Why an upstream is sent nothing of these (`HeaderUtility::checkRequiredRequestHeaders`,
+    `checkValidRequestHeaders`); empty if it may be."""
+    if not headers.method:
+        return "missing required header: :method"
+    if not headers.path and headers.method != b"CONNECT":
+        return "missing required header: :path"
     pairs = [(b":authority", headers.authority), (b":path", headers.path)]
     pairs += [(item[0], item[1]) for item in headers.entries]
     for name, value in pairs:
@@ -149,7 +154,7 @@ def join_repeated(entries: list[Entry], kinds: int) -> list[Entry]:
         if not item[3] & kinds:
             joined.append(item)
         elif item[0] in values:
-            joined.append(entry(item[0], b",".join(values.pop(item[0]))))
+            joined.append(entry(item[0], b",".join(filter(None, values.pop(item[0])))))
     return joined
 
 
@@ -217,7 +222,8 @@ class HeaderMap:
         if item[3] & self.joined_kinds & self.seen:
             value = self.get(item[0])
             if value is not None:
-                self.set(item[0], value + b"," + item[1])
+                if item[1]:
+                    self.set(item[0], value + b"," + item[1] if value else item[1])
                 return
         self.add_entry(item)
 
@@ -330,7 +336,7 @@ class RequestHeaderMap(HeaderMap):
                 b":path": self.path,
                 b":method": self.method,
                 b":authority": self.authority,
-                b":scheme": self.scheme,
+                b":scheme": self.scheme or None,
             }.get(name)
         if name == b"host":
             return self.authority

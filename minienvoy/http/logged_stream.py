@@ -30,8 +30,11 @@ class LoggedStream(FilterManager):
             self.virtual_host_name = route.virtual_host_name
             self.route_metadata = route.metadata
             self.virtual_host_metadata = route.virtual_host_metadata
-            if not self.response_flags & ResponseFlag.NO_CLUSTER_FOUND:
-                self.upstream_cluster_name = route.cluster_name or None
+            found = not self.response_flags & ResponseFlag.NO_CLUSTER_FOUND
+            self.upstream_cluster_name = (found and route.cluster_name) or None
+        elif self._route_known and self.upstream_cluster_name:
+            # There was one until a filter had it found again.
+            self.forget_route()
         if self.upstream_host is not None and not self.attempt_count:
             self.attempt_count = 1
         client = self.upstream_client

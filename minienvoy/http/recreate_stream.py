@@ -30,10 +30,6 @@ def recreate_stream(old: ActiveStream, headers: ResponseHeaderMap, body: bytes) 
     new = manager.new_stream(encoder)
     encoder.set_request_decoder(new)
     new.recreated = True
-    limit = manager.config.max_requests_per_connection
-    if limit and manager.requests >= limit and not manager.draining:
-        manager.config.stats.downstream_cx_max_requests_reached += 1
-        manager.draining = True
     new.start_monotonic = old.start_monotonic
     new.protocol = old.protocol
     new.connection = old.connection

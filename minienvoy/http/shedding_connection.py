@@ -63,16 +63,7 @@ class SheddingConnectionManager(ConnectionManager):
             self.config.stats.downstream_rq_overload_close += 1
 
     def _go_away_and_close(self) -> None:
-        """Streams end now, the connection when the peer has had the time to read what was sent."""
-        assert self.codec is not None
-        self.close_details = "forced_goaway"
-        self.reset_flag = 0
-        if self.has_streams:
-            stats = self.config.stats
-            stats.downstream_cx_destroy_active_rq += 1
-            stats.downstream_cx_destroy_local_active_rq += 1
-        self.codec.on_connection_closed()
-        self.connection.close(ConnectionCloseType.FLUSH_WRITE_AND_DELAY)
+        self.end_streams("forced_goaway", 0)
 
 
 class Http2SheddingConnectionManager(SheddingConnectionManager, Http2ConnectionManager):

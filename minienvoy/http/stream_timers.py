@@ -25,6 +25,7 @@ class StreamTimers(LoggedStream):
 
     manager: ConnectionManager
     start_monotonic: float
+    stream_idle_timeout: float
     header_timer: Timer | None = None
     request_timer: Timer | None = None
     duration_timer: Timer | None = None
@@ -64,7 +65,8 @@ class StreamTimers(LoggedStream):
 
     def _take_route_timeouts(self, route: Route) -> None:
         if route.idle_timeout is not None:
-            self.manager.set_stream_idle_timeout(route.idle_timeout)
+            self.stream_idle_timeout = route.idle_timeout
+            self.manager.look_for_idle_within(route.idle_timeout)
         if route.flush_timeout is not None:
             self.flush_timeout = route.flush_timeout
         if route.max_stream_duration:

@@ -71,7 +71,8 @@ class UpgradableStream(StreamTimers):
             self.config.stats.downstream_cx_upgrades_total += 1
             self.config.stats.downstream_cx_upgrades_active += 1
             return True
-        if route is None and headers.method == b"CONNECT":
+        if route is None:
+            # It is for the filters to say so.
             return True
         self._upgrade = False
         self.config.stats.downstream_rq_ws_on_non_ws_route += 1

@@ -98,11 +98,17 @@ def compile_substitution(proto: Any, path: str = "") -> Callable[[bytes], bytes]
         else:
             pieces.append(int(escaped))
     substitute = pattern.sub
-    if all(isinstance(piece, bytes) for piece in pieces):
-        constant = b"".join(piece for piece in pieces if isinstance(piece, bytes))
-        return lambda text: bytes(substitute(lambda match: constant, text))
 
-    def expand(match: Any) -> bytes:
-        return b"".join(piece if isinstance(piece, bytes) else match.group(piece) or b"" for piece in pieces)
+    def replace(text: bytes) -> bytes:
+        end = -1
 
-    return lambda text: bytes(substitute(expand, text))
+        def expand(match: Any) -> bytes:
+            nonlocal end
+            before, end = end, match.end()
+            if match.start() == end == before:
+                return b""  # RE2 does not take nothing for another match where one has just ended
+            return b"".join(piece if isinstance(piece, bytes) else match.group(piece) or b"" for piece in pieces)
+
+        return bytes(substitute(expand, text))
+
+    return replace

@@ -46,12 +46,14 @@ class ClientConnection(Connection):
         bind_failed: it ended because it could not have the source address.
         transport_socket: what makes it more than plain, with what its first request wants of that.
         failed_locally: that, or because the kernel refused a socket option.
+        released: whoever had it from a pool has no more use for it.
         connect_start_time, connect_complete_time: monotonic seconds; None if it has not come to that.
     """
 
     connect_timed_out = False
     bind_failed = False
     failed_locally = False
+    released = False
     connect_start_time: float | None = None
     connect_complete_time: float | None = None
     _raw: socket.socket | None = None

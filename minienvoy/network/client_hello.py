@@ -8,6 +8,7 @@ JA3 and JA4: fingerprints of its shape (github.com/salesforce/ja3, github.com/Fo
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
@@ -129,66 +130,72 @@ def parse_client_hello(data: bytes, max_size: int) -> ClientHello | str:
     return ClientHelloReader(max_size).read(data)
 
 
-class _Reader:
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.at = 0
-
-    @property
-    def more(self) -> bool:
-        return self.at < len(self.data)
-
-    def number(self, size: int) -> int:
-        return int.from_bytes(self.take(size), "big")
-
-    def take(self, size: int) -> bytes:
-        taken = self.data[self.at : self.at + size]
-        if len(taken) < size:
-            raise ValueError("cut short")
-        self.at += size
-        return taken
-
-    def vector(self, size: int) -> bytes:
-        return self.take(self.number(size))
-
-
 def _parse(body: bytes, size: int) -> ClientHello:
-    reader = _Reader(body)
-    version = reader.number(2)
-    reader.take(32)
-    reader.vector(1)
-    ciphers = _numbers(reader.vector(2))
-    reader.vector(1)
+    """Raises ValueError or IndexError. Read by index: every client that shakes hands pays for this."""
+    version = body[0] << 8 | body[1]
+    at = 35 + body[34]  # behind the random number and the session ID
+    ciphers, at = _vector(body, at)
+    at += 1 + body[at]  # compression methods
+    if at > len(body):
+        raise ValueError("cut short")
     name, protocols, kinds = "", [], []
-    groups: tuple[int, ...] = ()
-    signatures: tuple[int, ...] = ()
-    versions: tuple[int, ...] = ()
-    formats = b""
-    extensions = _Reader(reader.vector(2) if reader.more else b"")
-    while extensions.more:
-        kind, value = extensions.number(2), _Reader(extensions.vector(2))
+    groups = signatures = versions = formats = b""
+    extensions, _ = _vector(body, at) if at < len(body) else (b"", 0)
+    at, end = 0, len(extensions)
+    while at < end:
+        kind = extensions[at] << 8 | extensions[at + 1]
         kinds.append(kind)
-        if kind == _SERVER_NAME and value.more:
-            names = _Reader(value.vector(2))
-            if names.number(1) == 0:
-                name = names.vector(2).decode("ascii")
+        value, at = _vector(extensions, at + 2)
+        if kind == _SERVER_NAME and value:
+            names, _ = _vector(value, 0)
+            if names[0] == 0:
+                name = _vector(names, 1)[0].decode("ascii")
         elif kind == _ALPN:
-            listed = _Reader(value.vector(2))
-            while listed.more:
-                protocols.append(listed.vector(1).decode("latin-1"))
+            listed, _ = _vector(value, 0)
+            here = 0
+            while here < len(listed):
+                protocol, here = _short_vector(listed, here)
+                protocols.append(protocol.decode("latin-1"))
         elif kind == _GROUPS:
-            groups = _numbers(value.vector(2))
+            groups, _ = _vector(value, 0)
         elif kind == _POINT_FORMATS:
-            formats = value.vector(1)
+            formats, _ = _short_vector(value, 0)
         elif kind == _SIGNATURES:
-            signatures = _numbers(value.vector(2))
+            signatures, _ = _vector(value, 0)
         elif kind == _VERSIONS:
-            versions = _numbers(value.vector(1))
+            versions, _ = _short_vector(value, 0)
     if _GROUPS in kinds and _SIGNATURES not in kinds:
         raise ValueError("BoringSSL takes no groups without signature algorithms")
     return ClientHello(
-        name, tuple(protocols), size, version, ciphers, tuple(kinds), groups, formats, signatures, versions
+        name,
+        tuple(protocols),
+        size,
+        version,
+        _numbers(ciphers),
+        tuple(kinds),
+        _numbers(groups),
+        formats,
+        _numbers(signatures),
+        _numbers(versions),
     )
+
+
+def _vector(data: bytes, at: int) -> tuple[bytes, int]:
+    """(what is there behind its length of two bytes, where it ends)"""
+    start = at + 2
+    end = start + (data[at] << 8 | data[at + 1])
+    if end > len(data):
+        raise ValueError("cut short")
+    return data[start:end], end
+
+
+def _short_vector(data: bytes, at: int) -> tuple[bytes, int]:
+    """Its length is one byte."""
+    start = at + 1
+    end = start + data[at]
+    if end > len(data):
+        raise ValueError("cut short")
+    return data[start:end], end
 
 
 def _hexadecimal(numbers: Iterable[int]) -> str:
@@ -200,7 +207,8 @@ def _short_hash(text: str) -> str:
 
 
 def _numbers(data: bytes) -> tuple[int, ...]:
-    return tuple(int.from_bytes(data[at : at + 2], "big") for at in range(0, len(data) - 1, 2))
+    count = len(data) // 2
+    return struct.unpack_from(f">{count}H", data)
 
 
 def _is_grease(value: int) -> bool:

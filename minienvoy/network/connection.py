@@ -62,9 +62,11 @@ class ConnectionCloseType(Enum):
 
 
 class DetectedCloseType(Enum):
-    NORMAL = 1
-    REMOTE_RESET = 2
-    LOCAL_RESET = 3
+    """The values are what logs call it."""
+
+    NORMAL = "Normal"
+    REMOTE_RESET = "RemoteReset"
+    LOCAL_RESET = "LocalReset"
 
 
 class ConnectionCallbacks:
@@ -278,7 +280,7 @@ class Connection(asyncio.Protocol):
                 if len(waiting) == 1:
                     queue.call_soon(queue.flush)
                 elif len(waiting) == MOST_WAITING:
-                    queue.flush()
+                    queue.flush(False)
 
     def flush(self) -> None:
         """Give what was written to the transport now."""
@@ -485,6 +487,7 @@ class Connection(asyncio.Protocol):
             self._delayed_close_timer.enable(self.delayed_close_timeout)
         else:
             self.delayed_close_timed_out = True
+            self.local_close_reason = "triggered_delayed_close_timeout"
             self._end(ConnectionEvent.LOCAL_CLOSE)
 
     @staticmethod

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from typing import Final
+
+_OPEN_FILES: Final = "/proc/self/fd"
 
 
 class MemoryFile:
@@ -14,15 +17,26 @@ class MemoryFile:
         self._name = ""
 
     def __enter__(self) -> str:
-        if hasattr(os, "memfd_create"):
-            self._descriptor = os.memfd_create("minienvoy")
-            os.write(self._descriptor, self._content)
-            return f"/proc/self/fd/{self._descriptor}"
-        import tempfile
+        name = self._in_memory()
+        if not name:
+            import tempfile
 
-        self._descriptor, self._name = tempfile.mkstemp()
-        os.write(self._descriptor, self._content)
-        return self._name
+            self._descriptor, self._name = tempfile.mkstemp()  # for its owner alone
+            name = self._name
+        left = memoryview(self._content)
+        while left:
+            left = left[os.write(self._descriptor, left) :]
+        return name
+
+    def _in_memory(self) -> str:
+        """Its name; empty where there are no such files, or none that have names."""
+        if not hasattr(os, "memfd_create") or not os.path.exists(_OPEN_FILES):  # noqa: PTH110
+            return ""
+        try:
+            self._descriptor = os.memfd_create("minienvoy")
+        except OSError:
+            return ""
+        return f"{_OPEN_FILES}/{self._descriptor}"
 
     def __exit__(self, *_: object) -> None:
         os.close(self._descriptor)

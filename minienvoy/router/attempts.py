@@ -200,6 +200,7 @@ class Attempts:
         router = self._router
         if router.response_started:
             return
+        upstream.note(ResponseFlag.UPSTREAM_REQUEST_TIMEOUT)
         if router.explain is not NO_EXPLANATION:
             router.explain.decided("timeout", "per_try_timeout", f"{upstream.host}: {self.per_try_timeout:g} s")
         if self.hedges:
@@ -210,6 +211,7 @@ class Attempts:
 
     def _on_per_try_idle_timeout(self, upstream: UpstreamRequest) -> None:
         router = self._router
+        upstream.note(ResponseFlag.STREAM_IDLE_TIMEOUT)
         if router.explain is not NO_EXPLANATION:
             silence = f"{upstream.host}: silent for {self.per_try_idle_timeout:g} s"
             router.explain.decided("timeout", "per_try_idle_timeout", silence)
@@ -272,6 +274,12 @@ class Attempts:
         if could_not_retry and self.may_do_better():
             self._drop(upstream)
             return False
+        self.settle_on(upstream)
+        return True
+
+    def settle_on(self, upstream: UpstreamRequest) -> None:
+        """It is this one whose response the client gets."""
+        router = self._router
         self.end_retries()
         router.forget_body()
         router.upstream = upstream
@@ -282,7 +290,6 @@ class Attempts:
             if other is not upstream:
                 other.reset()
         self.live = [upstream]
-        return True
 
     def _decide_late(self, state: RetryState, headers: ResponseHeaderMap) -> RetryStatus:
         """A response without a body is over before it is heard of; Envoy still counts its request, for a budget."""

@@ -5,6 +5,8 @@ Envoy: `Router::HeaderParser`; docs "Custom request/response headers". Values ar
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 
 honours("envoy.config.core.v3.HeaderValueOption", "header", "append", "append_action", "keep_empty_value")
 honours("envoy.config.core.v3.HeaderValue", "key", "value", "raw_value")
+
+_METADATA_OF_LIST: Final = re.compile(r"%(UPSTREAM|DYNAMIC)_METADATA\(\s*(\[[^%]+?\])\s*\)%")
+_PER_REQUEST_STATE: Final = re.compile(r"%PER_REQUEST_STATE\((.*?)\)%")
 
 APPEND_IF_EXISTS_OR_ADD: Final = 0
 ADD_IF_ABSENT: Final = 1
@@ -128,6 +133,24 @@ class HeaderParser:
             headers.append_entry(item)
 
 
+def translate_old_commands(text: str) -> str:
+    """`%DYNAMIC_METADATA(["ns", "key"])%`, `%UPSTREAM_METADATA([...])%` and `%PER_REQUEST_STATE(key)%` as the access
+    log spells them; what is none of these stays as it is."""
+    if "METADATA(" in text:
+        text = _METADATA_OF_LIST.sub(_metadata_command, text)
+    return _PER_REQUEST_STATE.sub(r"%FILTER_STATE(\1:PLAIN)%", text) if "%PER_REQUEST_STATE(" in text else text
+
+
+def _metadata_command(match: re.Match[str]) -> str:
+    try:
+        keys = json.loads(match[2])
+    except ValueError:
+        return match[0]
+    if not keys or not all(isinstance(key, str) for key in keys):
+        return match[0]
+    return f"%{match[1]}_METADATA({':'.join(keys)})%"
+
+
 def _addition(option: Any, path: str, sources: Sources | None, added: CommandTable | None) -> _Addition:
     from ..access_log.formatter import compile_format
 
@@ -142,7 +165,7 @@ def _addition(option: Any, path: str, sources: Sources | None, added: CommandTab
     if name.startswith(":") or name == "host":
         raise ConfigError(":-prefixed or host headers may not be modified", f"{path}.header.key")
     try:
-        formatter = compile_format(value, sources, omit_empty_values=True, added=added or {})
+        formatter = compile_format(translate_old_commands(value), sources, omit_empty_values=True, added=added or {})
     except ConfigError as error:
         raise ConfigError(error.problem, f"{path}.header.value", remedy=error.remedy) from None
     return _Addition(name.encode(), formatter, action, option.keep_empty_value)

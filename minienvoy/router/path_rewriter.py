@@ -69,12 +69,13 @@ def prefix_rewriter(match: RouteMatch, rewrite: bytes) -> PathRewriter:
 
 
 def regex_rewriter(proto: Any, path: str) -> PathRewriter:
-    """Replace every match of a pattern in the path without its query."""
+    """Replace every match of a pattern in the path without its query; if nothing is left the path stays."""
     substitute = compile_substitution(proto, path)
 
-    def rewrite(headers: RequestHeaderMap, stream: StreamInfo) -> bytes:
+    def rewrite(headers: RequestHeaderMap, stream: StreamInfo) -> bytes | None:
         query = _query(headers.path)
-        return substitute(headers.path[: len(headers.path) - len(query)]) + query
+        new = substitute(headers.path[: len(headers.path) - len(query)])
+        return new + query if new else None
 
     return rewrite
 

@@ -128,6 +128,8 @@ class Redirect:
         self._formats = False
         kind = proto.WhichOneof("path_rewrite_specifier")
         if kind == "prefix_rewrite" and proto.prefix_rewrite:
+            if match.matcher is not None:
+                raise ConfigError("Cannot use redirect.prefix_rewrite with path_match_policy", f"{path}.prefix_rewrite")
             self._rewriter = prefix_rewriter(match, proto.prefix_rewrite.encode())
         elif kind == "regex_rewrite":
             self._rewriter = regex_rewriter(proto.regex_rewrite, f"{path}.regex_rewrite")

@@ -195,7 +195,6 @@ class RouteEntry:
         timeout_header: `x-envoy-expected-rq-timeout-ms` for that timeout.
         direct_response: answers in place of an upstream, or None.
         share: in words, what part of the requests goes to this cluster, where several share them.
-        cluster_host: the host that a weighted cluster puts in place of the request's.
         metadata_match: keys and values that hosts are to have in their metadata's `envoy.lb`.
         upgrades: which upgrades (names in lower case) this route lets through or does not, whatever else is configured.
     """
@@ -206,7 +205,6 @@ class RouteEntry:
         "auto_host_rewrite",
         "changes_response",
         "chosen_of",
-        "cluster_host",
         "cluster_name",
         "cluster_not_found_status",
         "connect_config",
@@ -263,7 +261,6 @@ class RouteEntry:
         self.virtual_host_metadata = common.metadata
         self.cluster_name = ""
         self.chosen_of: tuple[WeightedClusterSpecifier, int] | None = None
-        self.cluster_host = b""
         self.share = ""
         self.cluster_not_found_status = 503
         self.specifier: ClusterSpecifier | None = None
@@ -434,8 +431,6 @@ class RouteEntry:
         for parser in self.request_parsers:
             parser.evaluate(headers, stream, headers, None)
         if self.rewrites:
-            if self.cluster_host:
-                headers.authority = self.cluster_host
             if self.host_rewriter is not None:
                 host = self.host_rewriter(headers, stream)
                 if host:
@@ -444,9 +439,9 @@ class RouteEntry:
                 rewrite_path(headers, stream, self.path_rewriter, keep_original)
 
     def rewrite_host(self, headers: RequestHeaderMap, host: bytes, keep_original: bool = True) -> None:
-        if keep_original:
+        if keep_original and headers.authority:
             headers.set(b"x-envoy-original-host", headers.authority)
-        if self.append_x_forwarded_host:
+        if self.append_x_forwarded_host and headers.authority:
             before = headers.get(b"x-forwarded-host")
             if not before:
                 headers.set(b"x-forwarded-host", headers.authority)

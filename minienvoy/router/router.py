@@ -94,6 +94,8 @@ class Router(RouterReplies):
         if config.strict_check_headers and self.fails_strict_check(headers):
             return _STOP
         if cluster.has_say:
+            if cluster.observability_name != cluster.name:
+                stream.upstream_cluster_alt_stat_name = cluster.observability_name
             if self.drops_overload(cluster):
                 return _STOP
             route = self.take_policies(cluster, route)
@@ -279,9 +281,13 @@ class Router(RouterReplies):
             self.attempts.live = [upstream]
         return False
 
-    def on_upstream_1xx_headers(self, headers: ResponseHeaderMap) -> None:
+    def on_upstream_1xx_headers(self, upstream: UpstreamRequest, headers: ResponseHeaderMap) -> None:
+        """With them the response has begun: no other attempt will have one."""
         if self.cluster is not None:
             self.cluster.code_stats.charge_response(headers.status, self.internal)
+        self.response_started = True
+        if self.attempts is not None:
+            self.attempts.settle_on(upstream)
         self.stream.encode_1xx_headers(headers)
 
     def on_upstream_headers(

@@ -33,7 +33,7 @@ class RouterContext(StreamDecoderFilter):
     buffered: what has come of the body and has to be kept; `buffered_size` bytes.
     canary: the response is a canary's.
     internal: the request comes from inside, so it says itself.
-    response_started: headers of the response have been handed on.
+    response_started: headers of the response have been handed on, be it those of an interim one.
     tally: who, besides the cluster, counts this request.
     timeout: seconds for the whole response, 0 for none.
     upstream: the newest attempt that may still have the response; None if there is none.

@@ -228,20 +228,12 @@ class RouterReplies(RouterContext):
         if self.explain is not NO_EXPLANATION:
             self.explain.decided("timeout", "upstream max_stream_duration", "upstream_max_stream_duration_reached")
         stream.response_flags |= ResponseFlag.UPSTREAM_MAX_STREAM_DURATION_REACHED
-        if self.response_started:
-            stream.response_code_details = "upstream_max_stream_duration_reached"
-            stream.reset_stream()
-            return
         self._reply(504, "upstream max stream duration reached", "upstream_max_stream_duration_reached")
 
     def time_out(self, details: str) -> None:
         """Tell the client that it takes too long."""
         stream, attempts = self.stream, self.attempts
         stream.response_flags |= ResponseFlag.UPSTREAM_REQUEST_TIMEOUT
-        if self.response_started:
-            stream.response_code_details = details
-            stream.reset_stream()
-            return
         status = 504 if attempts is None else attempts.timeout_status
         self._reply(status, "upstream request timeout" if status == 504 else "", details)
 

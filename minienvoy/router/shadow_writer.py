@@ -32,7 +32,7 @@ honours(
     "disable_shadow_host_suffix_append",
     "request_headers_mutations",
     "host_rewrite_literal",
-    ignored={"trace_sampled": "shadows are not traced"},
+    "trace_sampled",
 )
 honours("envoy.config.common.mutation_rules.v3.HeaderMutation", "append", "remove")
 
@@ -47,9 +47,19 @@ class ShadowPolicy:
     Attributes:
         cluster_name: where shadows go; empty if a header tells.
         local_address: what `x-forwarded-for` says of this machine.
+        sampled: whether shadows of requests that have spans are sampled; None: as the request is.
     """
 
-    __slots__ = ("_cluster_header", "_enabled", "_host", "_mutations", "_suffix", "cluster_name", "local_address")
+    __slots__ = (
+        "_cluster_header",
+        "_enabled",
+        "_host",
+        "_mutations",
+        "_suffix",
+        "cluster_name",
+        "local_address",
+        "sampled",
+    )
 
     def __init__(self, proto: Any, path: str, common: CommonVirtualHost) -> None:
         """Raises ConfigError below `path`."""
@@ -58,6 +68,7 @@ class ShadowPolicy:
         self.cluster_name: str = proto.cluster
         self._cluster_header = proto.cluster_header.lower().encode()
         self._host = proto.host_rewrite_literal.encode()
+        self.sampled = bool(proto.trace_sampled.value) if proto.HasField("trace_sampled") else None
         self._suffix = not proto.disable_shadow_host_suffix_append
         self.local_address = getattr(common.sources, "local_address", "127.0.0.1").encode()
         self._enabled: Callable[[], bool] = lambda: True
@@ -140,9 +151,17 @@ def start_shadows(
         cluster = config.get_cluster(policy.cluster_of(headers))
         if cluster is None:
             continue
-        shadow = ShadowRequest(cluster, config.make_codec, policy.local_address, stream, timeout, limit)
         made = policy.shadow_headers(headers, stream)
-        shadow.start(made, end_stream)
+        span = stream.active_span
+        if span is None:
+            shadow = ShadowRequest(cluster, config.make_codec, policy.local_address, stream, timeout, limit)
+            shadow.start(made, end_stream)
+        else:
+            from .traced_shadow import TracedShadowRequest
+
+            traced = TracedShadowRequest(cluster, config.make_codec, policy.local_address, stream, timeout, limit)
+            traced.start_traced(made, end_stream, span, policy.sampled)
+            shadow = traced
         if not end_stream and not shadow.done:
             started.append(shadow)
         if cluster.route_policies is not None and depth < _MAX_DEPTH:

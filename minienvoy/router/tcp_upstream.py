@@ -98,8 +98,12 @@ class TcpConnPool:
         self.upstream.on_pool_failure(reason, failure_reason, host)
 
     def on_stream_complete(self, client: TcpUpstream, now: float) -> None:
-        """The host has finished: so has the tunnel."""
-        client.close()
+        """The host has finished: so has the tunnel, and its connection ends by itself if the client has, too."""
+        if client.half_closed:
+            client.connection.released = True
+            client.abandon()
+        else:
+            client.close()
 
 
 class TcpUpstream(ReadFilter, ConnectionCallbacks):
@@ -107,15 +111,17 @@ class TcpUpstream(ReadFilter, ConnectionCallbacks):
 
     Attributes:
         watermark: who feeds the tunnel, told (True) to stop and (False) to go on.
+        half_closed: the client has said all that it will.
     """
 
     requests = 1
     protocol = None
     bytes_received_before = bytes_sent_before = 0
+    half_closed = False
 
     def __init__(self, pool: TcpConnPool, connection: ClientConnection, header: bytes) -> None:
         self.pool = pool
-        self.connection = connection
+        self.connection: ClientConnection = connection
         self.codec = self
         self.watermark: Callable[[bool], None] | None = None
         self._header = header
@@ -149,6 +155,7 @@ class TcpUpstream(ReadFilter, ConnectionCallbacks):
             self._meter.wire_sent += len(data)
             connection.write(data)
         if end_stream:
+            self.half_closed = True
             connection.write_half_close()
 
     def encode_trailers(self, trailers: HeaderMap) -> None:

@@ -49,15 +49,17 @@ class TracedUpstreamRequest(UpstreamRequest):
         if tracing is None or parent is None or not (tracing.spawns or router.config.start_child_span):
             return
         dispatcher = stream.dispatcher
-        name = tracing.upstream_operation(stream, stream.upstream_cluster_alt_stat_name or router.cluster.name)
+        name = f"router {router.cluster.observability_name} egress"
         start = parent.start_time + dispatcher.monotonic_time() - stream.start_monotonic
         self.span = span = parent.spawn_child(name, start, tracing.child_kind)
         info = self.story = AttemptInfo()
         info.start_time, info.start_monotonic = start, dispatcher.monotonic_time()
         info.connection = stream.connection
         route = router.route_entry
+        info.route_name, info.virtual_host_name = route.name, route.virtual_host_name
         info.route_metadata, info.virtual_host_metadata = route.metadata, route.virtual_host_metadata
         info.upstream_cluster_name = route.cluster_name
+        info.upstream_cluster_alt_stat_name = stream.upstream_cluster_alt_stat_name
         info.cluster_metadata = router.cluster.metadata
         info.active_span = span
         attempts = router.attempts
@@ -90,6 +92,8 @@ class TracedUpstreamRequest(UpstreamRequest):
             info.response_code = headers.status
             info.first_upstream_rx_byte_time = self._router.stream.dispatcher.monotonic_time()
             self.answer = ResponseHeaderMap(headers.status, headers.entries[:], headers.seen)
+            if self.span.sampled:
+                tag_grpc(self.span, headers)
             if end_stream:
                 self._finish()
         super().decode_headers(headers, end_stream)
@@ -102,6 +106,8 @@ class TracedUpstreamRequest(UpstreamRequest):
     def decode_trailers(self, trailers: HeaderMap) -> None:
         self.trailers = trailers
         if self.span is not None:
+            if self.span.sampled:
+                tag_grpc(self.span, trailers)
             self._finish()
         super().decode_trailers(trailers)
 
@@ -109,6 +115,11 @@ class TracedUpstreamRequest(UpstreamRequest):
         if not self.done:
             self._fail(reason)
         super().on_reset_stream(reason, details)
+
+    def note(self, flag: int) -> None:
+        super().note(flag)
+        if self.span is not None:
+            self.story.set_response_flag(flag)
 
     def reset(self) -> None:
         if self.span is not None and not self.done:
@@ -150,8 +161,7 @@ class TracedUpstreamRequest(UpstreamRequest):
                 span.tags["upstream_address"] = span.tags["peer.address"] = str(host.address)
             context = FormatterContext(info, router.request_headers, self.answer, self.trailers)
             tag_common(span, info, context, tracing.custom_tags(stream), tracing.verbose)
-            tag_grpc(span, self.answer)
-            tag_grpc(span, self.trailers)
+            tracing.name_attempt(stream, span, context)
         span.finish(info.start_time + now - info.start_monotonic)
         tracing.note(span)
 

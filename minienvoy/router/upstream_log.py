@@ -132,6 +132,10 @@ class LoggedUpstreamRequest(UpstreamRequest):
             self._end_with(reason)
         super().on_reset_stream(reason, details)
 
+    def note(self, flag: int) -> None:
+        super().note(flag)
+        self._info.set_response_flag(flag)
+
     def reset(self) -> None:
         if not self.done:
             if self._router.stream.ended:

@@ -54,6 +54,7 @@ class UpstreamRequest:
         "_downstream_full",
         "_encoder",
         "_held",
+        "_interim_seen",
         "_reads_again_unseen",
         "_router",
         "_upstream_full",
@@ -76,7 +77,7 @@ class UpstreamRequest:
         self._upstream_full = 0
         self.timers: AttemptTimers | None = None
         self.headers_received = False
-        self.done = self._reads_again_unseen = False
+        self.done = self._interim_seen = self._reads_again_unseen = False
 
     # -- from the pool
 
@@ -108,7 +109,8 @@ class UpstreamRequest:
         if client.pool.max_stream_duration is not None:
             self.timers = AttemptTimers(stream.dispatcher)
             self.timers.limit(client.pool.max_stream_duration, self._on_max_stream_duration)
-        encoder: RequestSink = client.codec.new_stream(self)
+        new_stream = client.new_stream
+        encoder: RequestSink = new_stream(self)
         self._encoder = encoder
         if self._downstream_full:
             self._pause_upstream(client, True)
@@ -138,6 +140,9 @@ class UpstreamRequest:
         self._router.on_upstream_reset(self, RESET_REASONS[reason], details)
 
     # -- from the router
+
+    def note(self, flag: int) -> None:
+        """What has happened to this attempt, for one that tells a story of its own."""
 
     @property
     def connected(self) -> bool:
@@ -211,7 +216,12 @@ class UpstreamRequest:
         stream.upstream_meter = meter
 
     def decode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
-        self._router.on_upstream_1xx_headers(headers)
+        if not self._interim_seen:
+            # Envoy hears of the first only.
+            self._interim_seen = True
+            if self.timers is not None:
+                self.timers.touch()
+            self._router.on_upstream_1xx_headers(self, headers)
 
     def decode_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None:
         self.headers_received = True

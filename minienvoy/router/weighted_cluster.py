@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..config.fields import honours
 from ..errors import ConfigError
-from ..http.header_map import RequestHeaderMap
+from ..http.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
 from ..upstream.load_assignment import plain_metadata
 from .filter_config import FilterConfigs
 from .header_parser import HeaderParser
@@ -150,6 +150,26 @@ def _pick(weights: tuple[int, ...], total: int, value: int) -> int:
     return len(weights) - 1
 
 
+class _HostRewrite(HeaderParser):
+    """The host that a weighted cluster puts in place of the request's, before its route looks at it."""
+
+    __slots__ = ("_host",)
+
+    def __init__(self, host: bytes) -> None:
+        super().__init__((), ())
+        self._host = host
+
+    def evaluate(
+        self,
+        headers: HeaderMap,
+        stream: StreamInfo,
+        request_headers: RequestHeaderMap | None,
+        response_headers: ResponseHeaderMap | None,
+    ) -> None:
+        assert request_headers is not None
+        request_headers.authority = self._host
+
+
 def _entry(proto: Any, parent: RouteEntry, common: CommonVirtualHost, path: str, total: int) -> RouteEntry:
     if bool(proto.name) == bool(proto.cluster_header):
         raise ConfigError(
@@ -170,14 +190,11 @@ def _entry(proto: Any, parent: RouteEntry, common: CommonVirtualHost, path: str,
         proto.response_headers_to_add, proto.response_headers_to_remove, f"{path}.response_headers", sources
     )
     # The cluster comes first, whichever of the others has the last word.
-    if request is not None:
-        made.request_parsers = (request, *parent.request_parsers)
+    host = _HostRewrite(proto.host_rewrite_literal.encode()) if proto.host_rewrite_literal else None
+    made.request_parsers = (*filter(None, (request, host)), *parent.request_parsers)
     if response is not None:
         made.response_parsers = (response, *parent.response_parsers)
         made.changes_response = True
-    if proto.host_rewrite_literal:
-        made.cluster_host = proto.host_rewrite_literal.encode()
-        made.rewrites = True
     if proto.HasField("metadata_match"):
         made.metadata_match = {**parent.metadata_match, **plain_metadata(proto.metadata_match).get("envoy.lb", {})}
     if proto.typed_per_filter_config:

@@ -314,4 +314,5 @@ class ActiveTcpConnection(ConnectionCallbacks):
         stream_info.bytes_received = self.connection.bytes_received
         stream_info.bytes_sent = self.connection.bytes_sent
         stream_info.downstream_local_close_reason = self.connection.local_close_reason
+        stream_info.downstream_detected_close_type = self.connection.detected_close_type.value
         self.active_listener.log(stream_info)

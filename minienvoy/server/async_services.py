@@ -32,6 +32,7 @@ from ..router.router_config import RouterConfig
 from ..upstream.async_client import AsyncClient, Retries, StreamOptions
 from ..upstream.duration import duration_of
 from ..upstream.grpc_client import GrpcClient
+from .http_service_headers import HttpServiceHeaders
 from .upstream_codecs import UpstreamCodecs
 
 if TYPE_CHECKING:
@@ -169,12 +170,14 @@ class GrpcServiceConfig:
             async_client(server), self.cluster, self.authority, max_message=self.max_message, options=options
         )
 
-    def call_metadata(self, stream: StreamInfo) -> tuple[tuple[bytes, bytes], ...]:
-        """What a call on behalf of `stream` says."""
+    def call_metadata(
+        self, stream: StreamInfo, headers: RequestHeaderMap | None = None
+    ) -> tuple[tuple[bytes, bytes], ...]:
+        """What a call on behalf of `stream` says; `headers` are those of its request."""
         if self.parser is None:
             return ()
         made = HeaderMap()
-        self.parser.evaluate(made, stream, None, None)
+        self.parser.evaluate(made, stream, headers, None)
         return tuple((name, value) for name, value, *_ in made.entries)
 
 
@@ -197,7 +200,7 @@ class HttpUriConfig:
     host: bytes
     path: bytes
     timeout: float
-    headers: HeaderParser | None = None
+    headers: HttpServiceHeaders | None = None
 
     @classmethod
     def from_proto(cls, proto: Any, path: str) -> HttpUriConfig:
@@ -209,7 +212,7 @@ class HttpUriConfig:
     def from_service(cls, proto: Any, path: str, server: ServerContext) -> HttpUriConfig:
         """From `envoy.config.core.v3.HttpService`."""
         made = cls.from_proto(proto.http_uri, f"{path}.http_uri")
-        headers = HeaderParser.from_proto(proto.request_headers_to_add, (), f"{path}.request_headers", server)
+        headers = HttpServiceHeaders(proto.request_headers_to_add, f"{path}.request_headers_to_add", server)
         return cls(made.cluster, made.host, made.path, made.timeout, headers)
 
 

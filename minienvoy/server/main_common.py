@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from .. import logger
 from ..config.loader import LoadedConfig, load_bootstrap
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 _log = logger.get("main")
 _config_log = logger.get("config")
+
+_OBJECTS_TO_COLLECT: Final = 10_000
+"""As many as some hundred streams are made of. They let go of one another when they end: to look through them while
+they are under way finds nothing, and made each of a hundred streams dearer than one of ten."""
 
 
 def load(options: Options) -> LoadedConfig:
@@ -109,6 +113,7 @@ async def _serve(options: Options) -> int:
         server.start(stopped.set if options.mode == "init_only" else None)
         # What is configured stays: the collector need not look at it again and again.
         gc.freeze()
+        gc.set_threshold(_OBJECTS_TO_COLLECT)
         gc.enable()
         await stopped.wait()
         _log.info("main dispatch loop exited")

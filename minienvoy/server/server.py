@@ -7,12 +7,14 @@ admin; then clusters find their first hosts; then listeners accept.
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .. import logger
 from ..access_log.file import AccessLogManager
+from ..config.extension import find_extension
 from ..config.fields import Unsupported, declared_in, described, honours, notes, require_supported
 from ..config.loader import LoadedConfig
 from ..config.runtime import Loader
@@ -150,6 +152,7 @@ class Server(ServerContext):
         dispatcher: Dispatcher,
         *,
         explanations: ExplanationLog | None = None,
+        spans: deque[Any] | None = None,
         bind: bool = True,
     ) -> None:
         """Compile everything; addresses are bound unless `bind` is False.
@@ -163,6 +166,7 @@ class Server(ServerContext):
         self.dispatcher = dispatcher
         self.random = RandomGenerator(options.seed)
         self.explanations = explanations
+        self.spans = spans
         self.http1_codec = options.http1_codec
         self.http2_codec = options.http2_codec
         self.start_monotonic = dispatcher.monotonic_time()
@@ -214,6 +218,9 @@ class Server(ServerContext):
             bootstrap.layered_runtime if bootstrap.HasField("layered_runtime") else None, self.service_cluster
         )
         if bootstrap.tracing.HasField("http"):
+            from ..tracing.tracer_manager import TRACERS
+
+            find_extension(TRACERS, bootstrap.tracing.http, "tracing.http")
             self.default_tracing = bootstrap.tracing.http
         self.file_watcher = FileWatcher(self.dispatcher)
         self.file_context = FileContext(

@@ -88,6 +88,7 @@ class FakeConnection:
 class FakeStats:
     dropped_headers_with_underscores = 0
     requests_rejected_with_underscores_in_headers = 0
+    response_flood = 0
 
 
 class _Recorder:

@@ -21,7 +21,7 @@ from ..explain.explanation import NO_EXPLANATION
 from ..http.header_map import RequestHeaderMap, ResponseHeaderMap
 from ..record import record
 from .custom_tag import CustomTag, compile_custom_tags, compile_text
-from .span import CLIENT, SERVER, NullTracer, Span, Tracer
+from .span import CLIENT, SERVER, NullTracer, Span, Tracer, readable
 from .span_tags import tag_downstream
 from .trace_reason import (
     CLIENT_FORCED,
@@ -113,14 +113,14 @@ def _hundredths(proto: Any, field: str) -> int:
 
 @record
 class RouteTracing:
-    """What a route says: `decorated` is the operation of its decorator, which is told to others if it `propagates`."""
+    """What a route says: `decorated` is the operation of its decorator, `told` what others are told of that."""
 
     sampling: Sampling | None = None
     custom_tags: dict[str, CustomTag] | None = None
     operation: Text | None = None
     upstream_operation: Text | None = None
     decorated: str = ""
-    propagates: bool = True
+    told: bytes = b""
 
     @classmethod
     def from_proto(cls, route: Any, path: str, sources: Sources | None) -> RouteTracing | None:
@@ -128,13 +128,14 @@ class RouteTracing:
         if not (route.HasField("tracing") or route.HasField("decorator")):
             return None
         proto, decorator, here = route.tracing, route.decorator, f"{path}.tracing"
+        propagates = not decorator.HasField("propagate") or decorator.propagate.value
         return cls(
             Sampling.from_route(proto) if route.HasField("tracing") else None,
             compile_custom_tags(proto.custom_tags, f"{here}.custom_tags", sources),
             _text(proto, "operation", here, sources),
             _text(proto, "upstream_operation", here, sources),
             decorator.operation,
-            not decorator.HasField("propagate") or decorator.propagate.value,
+            decorator.operation.encode() if propagates else b"",
         )
 
 
@@ -197,64 +198,93 @@ class ConnectionManagerTracing:
         route = self._of_route(stream)
         if not stream.recreated:
             stream.trace_reason = self._decide(stream, headers, route.sampling or self._sampling)
-        elif self._uses_request_id:
-            stream.trace_reason = trace_reason_of(headers)
         reason = stream.trace_reason
         stream.is_traced = traced = reason != NOT_TRACEABLE
-        stats = stream.config.tracing_stats
-        setattr(stats, reason, getattr(stats, reason) + 1)
-        operation = f"egress {headers.authority.decode('latin-1')}" if self._egress else "ingress"
+        operation = f"egress {readable(headers.authority)}" if self._egress else "ingress"
         span = self._tracer.start_span(headers, operation, self._kind, stream.start_time, traced)
         stream.active_span = span
-        if span.sampled:
-            span.tags["node_id"] = self._node_id
-            span.tags["zone"] = self._zone
+        self._tag_node(span)
         self._name(stream, headers, span, route)
         if stream.explain is not NO_EXPLANATION:
             sampled = "sampled" if span.sampled else "not sampled"
             stream.explain.decided("trace", span.trace_id or "no trace", f"{reason}, {sampled}")
         return span
 
+    def refresh(self, stream: ActiveStream) -> None:
+        """A filter had the route found again: what that says takes the place of what another route has said."""
+        span, headers = stream.active_span, stream.request_headers
+        if span is None or headers is None:
+            return
+        route = self._of_route(stream)
+        if not stream.recreated:
+            stream.trace_reason = self._decide(stream, headers, route.sampling or self._sampling)
+        stream.is_traced = stream.trace_reason != NOT_TRACEABLE
+        if span.local_decision and span.sampled != stream.is_traced:
+            span.sampled = stream.is_traced
+            self._tag_node(span)
+        if self._has_format(route):
+            return
+        if route.decorated:
+            span.set_operation(route.decorated)
+        if self._egress:
+            self._tell_upstream(headers, route)
+        elif stream.decorated_operation is not None:
+            stream.decorated_operation = route.told
+
+    def _tag_node(self, span: Span) -> None:
+        if span.sampled:
+            span.tags["node_id"] = self._node_id
+            span.tags["zone"] = self._zone
+
+    def _has_format(self, route: RouteTracing) -> bool:
+        """Operations by formats are told when all is known, and decorators of all sides are left alone."""
+        return route.operation is not None or self._operation is not None
+
     def _name(self, stream: ActiveStream, headers: RequestHeaderMap, span: Span, route: RouteTracing) -> None:
-        operation = route.operation or self._operation
-        if operation is not None:
-            text = operation(FormatterContext(stream, headers))
-            if text:
-                span.set_operation(text)
+        if self._has_format(route):
             return
         decorated = route.decorated
         if decorated:
             span.set_operation(decorated)
         if self._egress:
-            if decorated and route.propagates:
-                headers.set(b"x-envoy-decorator-operation", decorated.encode())
+            self._tell_upstream(headers, route)
             return
         told = headers.get(b"x-envoy-decorator-operation")
         if told is not None:
             headers.remove(b"x-envoy-decorator-operation")
             if told:
-                span.set_operation(told.decode("latin-1"))
+                span.set_operation(readable(told))
+                stream.decorated_operation = None
                 return
-        if decorated and route.propagates:
-            stream.decorated_operation = decorated.encode()
+        stream.decorated_operation = route.told
+
+    @staticmethod
+    def _tell_upstream(headers: RequestHeaderMap, route: RouteTracing) -> None:
+        if route.told:
+            headers.set(b"x-envoy-decorator-operation", route.told)
 
     def on_response(self, stream: ActiveStream, headers: ResponseHeaderMap) -> None:
         """The two ends of a request tell each other what they call it."""
+        if stream.active_span is None or self._has_format(self._of_route(stream)):
+            # A request that was refused has no route, and none is to be found for it now.
+            return
         if not self._egress:
             if stream.decorated_operation:
                 headers.set(b"x-envoy-decorator-operation", stream.decorated_operation)
             return
         told = headers.get(b"x-envoy-decorator-operation")
         if told is not None:
-            if told and stream.active_span is not None:
-                stream.active_span.set_operation(told.decode("latin-1"))
+            if told:
+                stream.active_span.set_operation(readable(told))
             headers.remove(b"x-envoy-decorator-operation")
 
     def finish(self, stream: ActiveStream, span: Span, now: float) -> None:
         """The stream is over, at `now` (monotonic)."""
         if span.sampled:
             stream.describe()
+            route = self._of_route(stream)
             tag_downstream(span, stream, self.custom_tags(stream), self._max_path, self.verbose)
+            self._name_by(route.operation or self._operation, span, _context_of(stream))
         span.finish(span.start_time + now - stream.start_monotonic)
         self.note(span)
 
@@ -269,15 +299,17 @@ class ConnectionManagerTracing:
         own = self._of_route(stream).custom_tags
         return {**self._custom_tags, **own} if own else self._custom_tags
 
-    def upstream_operation(self, stream: ActiveStream, cluster: str) -> str:
-        operation = self._of_route(stream).upstream_operation or self._upstream_operation
-        if operation is not None:
-            text = operation(FormatterContext(stream, stream.request_headers))
-            if text:
-                return text
-        return f"router {cluster} egress"
+    def name_attempt(self, stream: ActiveStream, span: Span, context: FormatterContext) -> None:
+        """An attempt is over: if there is a format for its name, this is what that tells."""
+        self._name_by(self._of_route(stream).upstream_operation or self._upstream_operation, span, context)
 
     # -- inside
+
+    @staticmethod
+    def _name_by(operation: Text | None, span: Span, context: FormatterContext) -> None:
+        text = operation(context) if operation is not None else ""
+        if text:
+            span.set_operation(text)
 
     def _of_route(self, stream: ActiveStream) -> RouteTracing:
         found: RouteTracing | None = getattr(stream.route(), "tracing", None)
@@ -303,3 +335,7 @@ class ConnectionManagerTracing:
         if reason != before and self._packs:
             set_trace_reason(headers, reason)
         return reason
+
+
+def _context_of(stream: ActiveStream) -> FormatterContext:
+    return FormatterContext(stream, stream.request_headers, stream.response_headers, stream.response_trailers)

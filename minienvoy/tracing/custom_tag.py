@@ -18,6 +18,7 @@ from ..config.fields import honours
 from ..errors import ConfigError
 from ..matchers.metadata_key import metadata_key
 from ..stream_info import StreamInfo
+from .span import readable
 
 _TYPE = "envoy.type.tracing.v3.CustomTag"
 _KIND = "envoy.type.metadata.v3.MetadataKind"
@@ -60,8 +61,13 @@ def compile_text(
     text: str, path: str, sources: Sources | None = None, added: CommandTable = NO_COMMANDS
 ) -> Callable[[FormatterContext], str]:
     """A format in which what is missing is left out."""
-    formatter = compile_format(text, sources, omit_empty_values=True, path=path, added=added)
-    return formatter.format
+    format_wire = compile_format(text, sources, omit_empty_values=True, path=path, added=added).format
+
+    def format_text(context: FormatterContext) -> str:
+        wire = format_wire(context)
+        return wire if wire.isascii() else readable(wire.encode("latin-1", "replace"))
+
+    return format_text
 
 
 def _compile(proto: Any, path: str, sources: Sources | None) -> CustomTag:
@@ -75,7 +81,7 @@ def _compile(proto: Any, path: str, sources: Sources | None) -> CustomTag:
     if kind == "request_header":
         return _header(proto.request_header.name.lower().encode(), proto.request_header.default_value or None)
     if kind == "metadata":
-        return _metadata(proto.metadata, f"{path}.metadata")
+        return _metadata(proto.metadata)
     if kind == "value":
         text = compile_text(proto.value, f"{path}.value", sources)
         return lambda context: text(context) or None
@@ -85,7 +91,7 @@ def _compile(proto: Any, path: str, sources: Sources | None) -> CustomTag:
 def _header(name: bytes, default: str | None) -> CustomTag:
     def value(context: FormatterContext) -> str | None:
         found = context.request_headers.get(name)
-        return default if found is None else found.decode("latin-1")
+        return default if found is None else readable(found)
 
     return value
 
@@ -98,11 +104,13 @@ _METADATA: dict[str, Callable[[StreamInfo], Any]] = {
 }
 
 
-def _metadata(proto: Any, path: str) -> CustomTag:
+def _no_metadata(info: StreamInfo) -> None:
+    """Where nobody says whose metadata: Envoy takes that, and finds nothing."""
+
+
+def _metadata(proto: Any) -> CustomTag:
     kind = proto.kind.WhichOneof("kind")
-    if kind is None:
-        raise ConfigError("Metadata kind is not set", f"{path}.kind")
-    metadata, find = _METADATA[kind], metadata_key(proto.metadata_key)
+    metadata, find = _METADATA.get(kind, _no_metadata), metadata_key(proto.metadata_key)
     default = proto.default_value or None
 
     def value(context: FormatterContext) -> str | None:

@@ -13,11 +13,17 @@ SERVER: Final = "SERVER"
 CLIENT: Final = "CLIENT"
 
 
+def readable(value: bytes) -> str:
+    """Text of a header, as collectors take it: they refuse what is no UTF-8, and everything that was told with it."""
+    return value.decode("utf-8", "replace")
+
+
 class Span:
     """Times are seconds since the epoch. This one is told to nobody (`Tracing::NullSpan`).
 
     Attributes:
         kind: SERVER or CLIENT.
+        local_decision: whether it is sampled was for this proxy to decide, and may be decided again.
         operation: its name.
         sampled: somebody is told; if not, nothing need be said of it.
         tags: what is said, in the order in which it was first said.
@@ -30,6 +36,7 @@ class Span:
         "end_time",
         "events",
         "kind",
+        "local_decision",
         "operation",
         "parent_id",
         "sampled",
@@ -44,9 +51,15 @@ class Span:
         self.kind = kind
         self.start_time = self.end_time = start_time
         self.sampled = False
+        self.local_decision = True
         self.tags: dict[str, str] = {}
         self.events: list[tuple[float, str]] = []
         self.trace_id = self.span_id = self.parent_id = ""
+
+    @property
+    def duration(self) -> float:
+        """Seconds from its beginning to its end."""
+        return self.end_time - self.start_time
 
     @property
     def logged_span_id(self) -> str:

@@ -14,7 +14,7 @@ from ..http.grpc import is_grpc
 from ..http.header_map import HeaderMap, RequestHeaderMap
 from ..stream_info import StreamInfo
 from .custom_tag import CustomTag
-from .span import Span
+from .span import Span, readable
 
 if TYPE_CHECKING:
     from ..http.active_stream import ActiveStream
@@ -39,9 +39,9 @@ def tag_downstream(
     if headers is not None:
         request_id = headers.get(b"x-request-id")
         if request_id is not None:
-            tags["guid:x-request-id"] = request_id.decode("latin-1")
+            tags["guid:x-request-id"] = readable(request_id)
         tags["http.url"] = _url(headers, max_path)
-        tags["http.method"] = headers.method.decode("latin-1")
+        tags["http.method"] = readable(headers.method)
         tags["downstream_cluster"] = _or_dash(headers.get(b"x-envoy-downstream-service-cluster"))
         tags["user_agent"] = _or_dash(headers.get(b"user-agent"))
         tags["http.protocol"] = stream.protocol or "HTTP/1.1"
@@ -50,14 +50,14 @@ def tag_downstream(
             tags["peer.address"] = peer.path or peer.host
         client_trace_id = headers.get(b"x-client-trace-id")
         if client_trace_id is not None:
-            tags["guid:x-client-trace-id"] = client_trace_id.decode("latin-1")
+            tags["guid:x-client-trace-id"] = readable(client_trace_id)
         if is_grpc(headers.get(b"content-type")):
-            tags["grpc.path"] = headers.path.decode("latin-1")
-            tags["grpc.authority"] = headers.authority.decode("latin-1")
-            tags["grpc.content_type"] = (headers.get(b"content-type") or b"").decode("latin-1")
+            tags["grpc.path"] = readable(headers.path)
+            tags["grpc.authority"] = readable(headers.authority)
+            tags["grpc.content_type"] = readable(headers.get(b"content-type") or b"")
             timeout = headers.get(b"grpc-timeout")
             if timeout is not None:
-                tags["grpc.timeout"] = timeout.decode("latin-1")
+                tags["grpc.timeout"] = readable(timeout)
     tags["request_size"] = str(stream.bytes_received)
     tags["response_size"] = str(stream.bytes_sent)
     context = FormatterContext(stream, headers, stream.response_headers, stream.response_trailers)
@@ -96,19 +96,19 @@ def tag_grpc(span: Span, headers: HeaderMap | None) -> None:
     status = None if headers is None else headers.get(b"grpc-status")
     if headers is None or status is None:
         return
-    span.tags["grpc.status_code"] = status.decode("latin-1")
+    span.tags["grpc.status_code"] = readable(status)
     message = headers.get(b"grpc-message")
     if message is not None:
-        span.tags["grpc.message"] = message.decode("latin-1")
-    if status in _GRPC_ERRORS or not status.isdigit() or int(status) > 16:
+        span.tags["grpc.message"] = readable(message)
+    if status in _GRPC_ERRORS:
         span.tags["error"] = "true"
 
 
 def _or_dash(value: bytes | None) -> str:
-    return "-" if value is None else value.decode("latin-1")
+    return "-" if value is None else readable(value)
 
 
 def _url(headers: RequestHeaderMap, max_path: int) -> str:
     path = headers.get(b"x-envoy-original-path") or headers.path
     scheme = headers.get(b"x-forwarded-proto") or b""
-    return (scheme + b"://" + headers.authority + path[:max_path]).decode("latin-1")
+    return readable(scheme + b"://" + headers.authority + path[:max_path])

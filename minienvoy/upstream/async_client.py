@@ -33,6 +33,7 @@ from .http_conn_pool import MakeCodec, PendingStream, http_conn_pool
 
 if TYPE_CHECKING:
     from ..event.dispatcher import Timer
+    from ..http.byte_meter import ByteMeter
     from ..http.conn_manager_stats import RouterStats
     from .cluster import Cluster
     from .codec_client import CodecClient
@@ -157,7 +158,14 @@ class AsyncStream:
     Attributes:
         done: nothing more is told of it.
         no_host: there was nobody to ask.
+        meter: what it takes on the wire, where bytes are counted; else None.
+        whole: False for one attempt of several: then somebody else tells who asks, and counts what is answered.
+        timed_out: it was given up because it took too long.
+        reset_reason: why there is no response, or none that is whole; None if there is.
     """
+
+    meter: ByteMeter | None = None
+    whole = True
 
     def __init__(
         self,
@@ -188,11 +196,8 @@ class AsyncStream:
         self._waiting: list[bytes] = []
         self._waiting_size = 0
         self._trailers: HeaderMap | None = None
-        self._complete = self._responded = self.done = self.no_host = False
-        self.told_timeout = timeout
-        """What the upstream is told of how long it may take."""
-        self.counts_responses = True
-        """Otherwise whoever made this counts them."""
+        self._complete = self._responded = self.done = self.no_host = self.timed_out = False
+        self.reset_reason: StreamResetReason | None = None
         self._start = 0.0
         self.above_watermark: Callable[[bool], None] | None = None
         """Told (True) to stop sending and (False) to go on."""
@@ -214,14 +219,8 @@ class AsyncStream:
     def send_headers(self, headers: RequestHeaderMap, end_stream: bool) -> None:
         cluster = self._cluster
         self._headers = headers
-        if self._options.send_internal:
-            headers.set(b"x-envoy-internal", b"true")
-        if self._options.send_xff:
-            before = headers.get(b"x-forwarded-for")
-            address = self._local_address
-            headers.set(b"x-forwarded-for", b"%b,%b" % (before, address) if before else address)
-        if self.told_timeout:
-            headers.set(b"x-envoy-expected-rq-timeout-ms", b"%d" % round(self.told_timeout * 1000))
+        if self.whole:
+            self._announce(headers, self._timeout)
         if end_stream:
             self._on_request_complete()
         host = None if cluster is None else cluster.load_balancer.choose_host(None)
@@ -291,7 +290,7 @@ class AsyncStream:
         if self._host is not None and self._host.outlier is not None:
             self._host.outlier.put_connected()
         client.watermark = self._on_watermark
-        encoder = self._encoder = client.codec.new_stream(self)
+        encoder = self._encoder = client.new_stream(self)
         waiting, self._waiting = self._waiting, []
         trailers = self._trailers
         encoder.encode_headers(headers, self._complete and not waiting and trailers is None)
@@ -311,6 +310,10 @@ class AsyncStream:
 
     # -- from the codec
 
+    def take_meter(self, meter: ByteMeter) -> None:
+        """Where bytes are counted, these are this stream's."""
+        self.meter = meter
+
     def on_request_refused(self, problem: str) -> None:
         self.reset()
         self._callbacks.on_reset()
@@ -321,8 +324,10 @@ class AsyncStream:
     def decode_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None:
         status = headers.status
         self._responded = True
-        if self._cluster is not None and self.counts_responses:
-            self._cluster.code_stats.charge_response(status, True)
+        self._charge(status)
+        if self._cluster is not None and self._complete:
+            elapsed = self._cluster.dispatcher.monotonic_time() - self._start
+            headers.set(b"x-envoy-upstream-service-time", b"%d" % int(elapsed * 1000))
         if self._host is not None:
             if status >= 500:
                 self._host.stats.rq_error += 1
@@ -352,6 +357,8 @@ class AsyncStream:
         if self.done:
             return
         self._client = None
+        if self._cluster is not None and reason is StreamResetReason.REMOTE_RESET:
+            self._cluster.stats.traffic.upstream_rq_rx_reset += 1
         if self._host is not None:
             self._host.stats.rq_error += 1
             if self._host.outlier is not None:
@@ -359,6 +366,21 @@ class AsyncStream:
         self._fail(reason, 502 if reason is StreamResetReason.PROTOCOL_ERROR else 503)
 
     # -- inside
+
+    def _announce(self, headers: RequestHeaderMap, timeout: float) -> None:
+        """Who asks, and how long he waits (seconds, 0 for ever)."""
+        if self._options.send_internal:
+            headers.set(b"x-envoy-internal", b"true")
+        if self._options.send_xff:
+            before = headers.get(b"x-forwarded-for")
+            address = self._local_address
+            headers.set(b"x-forwarded-for", b"%b,%b" % (before, address) if before else address)
+        if timeout:
+            headers.set(b"x-envoy-expected-rq-timeout-ms", b"%d" % round(timeout * 1000))
+
+    def _charge(self, status: int) -> None:
+        if self.whole and self._cluster is not None:
+            self._cluster.code_stats.charge_response(status, self._options.send_internal)
 
     def _on_too_much_waiting(self) -> None:
         if self._cluster is not None:
@@ -391,6 +413,7 @@ class AsyncStream:
             self._timer.enable(self._timeout)
 
     def _on_timeout(self) -> None:
+        self.timed_out = True
         responded, cluster = self._responded, self._cluster
         assert cluster is not None
         cluster.stats.traffic.upstream_rq_timeout += 1
@@ -412,12 +435,13 @@ class AsyncStream:
             return
         now = cluster.dispatcher.monotonic_time()
         if self._complete:
-            cluster.code_stats.charge_timing(int((now - self._start) * 1000), True)
+            cluster.code_stats.charge_timing(int((now - self._start) * 1000), self._options.send_internal)
         if client is not None:
             client.watermark = None
             client.pool.on_stream_complete(client, now)
 
     def _fail(self, reason: StreamResetReason, status: int = 503, started: bool = True) -> None:
+        self.reset_reason = reason
         if self._responded:
             self._finish()
             self._callbacks.on_reset()
@@ -430,8 +454,7 @@ class AsyncStream:
     def _answer(self, status: int, body: bytes) -> None:
         """There is no response: this is what is told in its place."""
         self._finish()
-        if self._cluster is not None and self.counts_responses:
-            self._cluster.code_stats.charge_response(status, True)
+        self._charge(status)
         headers = ResponseHeaderMap(status)
         headers.add(b"content-length", b"%d" % len(body))
         headers.add(b"content-type", b"text/plain")

@@ -53,7 +53,8 @@ class RetryingStream(AsyncStream):
         assert cluster is not None and make is not None
         retries = self._retries = make(cluster, headers)
         self._headers = headers
-        self.told_timeout = min((each for each in (self._timeout, retries.per_try_timeout) if each), default=0.0)
+        limits = [each for each in (self._timeout, retries.per_try_timeout) if each]
+        self._announce(headers, min(limits, default=0.0))
         if end_stream:
             self._on_request_complete()
         self._try()
@@ -99,18 +100,19 @@ class RetryingStream(AsyncStream):
     # -- from an attempt
 
     def on_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None:
-        attempt, retries, cluster = self._attempt, self._retries, self._cluster
-        assert attempt is not None and cluster is not None
+        attempt, retries = self._attempt, self._retries
+        assert attempt is not None
         if retries is not None and not attempt.no_host and retries.should_retry_headers(headers, self._try):
-            cluster.code_stats.charge_category("retry", headers.status)
+            if self._cluster is not None:
+                self._cluster.code_stats.charge_category("retry", headers.status)
             self._attempt = None
             self._disarm()
             # It may have been the whole of it: then there is nothing to give up.
             attempt.reset()
             return
-        cluster.code_stats.charge_response(headers.status, True)
         self._stop_retrying()
         self._responded = True
+        self._charge(headers.status)
         self._callbacks.on_headers(headers, end_stream)
 
     def on_data(self, data: bytes, end_stream: bool) -> None:
@@ -141,9 +143,8 @@ class RetryingStream(AsyncStream):
         )
         if self.above_watermark is not None:
             attempt.above_watermark = self.above_watermark
-        attempt.told_timeout = self.told_timeout
-        attempt.counts_responses = False
         attempt.on_attempt_failed = self._on_attempt_failed
+        attempt.whole = False
         waiting = self._kept[:]
         if self._tried and self._complete and not waiting and self._trailers is None:
             # As Envoy has it: there is a body now, and it is empty.

@@ -133,7 +133,7 @@ class Cluster:
         siblings: all clusters, itself included.
         drop_overload: which requests are dropped before a host is chosen; None if none are.
         route_policies: what it says over the routes to it, or None.
-        has_say: there is one of these two.
+        has_say: there is one of these two, or another name for statistics.
         overload: what the overload manager has decided; None if there is none.
         orca_load_report: takes what a host tells of its load (host, report); None if nobody wants to know.
     """
@@ -254,7 +254,8 @@ class Cluster:
         if config.track_cluster_stats.per_endpoint_stats:
             report_endpoints(self.priority_set, scope, self.observability_name)
         self.drop_overload = self.load_assignment.drop_overload(context.random.stream(f"cluster.{self.name}.drop"))
-        self.has_say = self.drop_overload is not None or self.route_policies is not None
+        renamed = self.observability_name != self.name
+        self.has_say = self.drop_overload is not None or self.route_policies is not None or renamed
         self.updates = UpdateMerger(
             self.priority_set,
             self.dispatcher,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from ..errors import CodecProtocolError
-from ..http.codec import StreamResetReason
+from ..http.codec import RequestEncoder, ResponseDecoder, StreamResetReason
 from ..network.connection import ConnectionCallbacks, ConnectionCloseType, ConnectionEvent
 from ..network.filter import FilterStatus, ReadFilter
 
@@ -27,19 +27,25 @@ class CodecClient(ReadFilter, ConnectionCallbacks):
     """Connecting, then idle or busy with one stream, then closed. The pool that made it hears of every change.
 
     Attributes:
+        codec: once it is known which one.
+        new_stream: the codec's, for whoever has been given the connection.
         requests: streams it has carried.
         ready: connected and not closed.
     """
+
+    codec: ClientCodec
+    new_stream: Callable[[ResponseDecoder], RequestEncoder]
 
     bytes_received_before: int = 0
     bytes_sent_before: int = 0
     _idle_timer: Timer | None = None
     _duration_timer: Timer | None = None
 
-    def __init__(self, pool: HttpConnPool, connection: ClientConnection, codec: ClientCodec) -> None:
+    def __init__(self, pool: HttpConnPool, connection: ClientConnection, codec: ClientCodec | None) -> None:
         # What each request reads is an attribute of the object itself: a default of the class takes longer to find.
         self.pool = pool
-        self.codec = codec
+        if codec is not None:
+            self.take_codec(codec)
         self.busy = False
         self.ready = False
         self.draining = False
@@ -51,6 +57,10 @@ class CodecClient(ReadFilter, ConnectionCallbacks):
         connection.add_callbacks(self)
         connection.add_read_filter(self)
         self.connection: ClientConnection = connection
+
+    def take_codec(self, codec: ClientCodec) -> None:
+        self.codec = codec
+        self.new_stream = codec.new_stream
 
     def wait_idle(self, now: float) -> None:
         """Nothing to do for now; the timer, armed once, looks at `idle_since` when it fires."""

@@ -52,7 +52,7 @@ class EdfLoadBalancerBase(ZoneAwareLoadBalancerBase):
 
     def pick(self, source: HostsSource, context: LoadBalancerContext | None, drawn: int) -> Host | None:
         if source.unbuilt:
-            self._build(source)
+            self.build_late(source)
         scheduler = source.scheduler
         return self.unweighted_pick(source) if scheduler is None else scheduler.pick_and_add()
 
@@ -60,13 +60,16 @@ class EdfLoadBalancerBase(ZoneAwareLoadBalancerBase):
         hosts = source.hosts
         if self._slow_start.window:
             self._notice_slow_starters(hosts)
-        source.scheduler = None
+        before, source.scheduler = source.scheduler, None
         source.unbuilt = False
-        if len(hosts) < 2:
-            return
-        if len({host.weight for host in hosts}) > 1 or not self._nobody_starts_slowly():
-            if source.availability is HostAvailability.ALL:
-                source.unbuilt = True  # only panic needs it
+        if source.availability is HostAvailability.ALL:
+            # Only panic needs it. Who is in slow start now will not be when panic comes.
+            source.unbuilt = not self._slow_start.window or self._weights_count(hosts)
+        elif self._weights_count(hosts):
+            if before is not None and self.about is not None and before.goes_by(self.weight_function()):
+                gone, new = self.about
+                before.follow(gone, [host for host in new if self.belongs(host, source)])
+                source.scheduler = before
             else:
                 self._build(source)
 
@@ -74,8 +77,16 @@ class EdfLoadBalancerBase(ZoneAwareLoadBalancerBase):
         """`host_weight`, or something quicker that says the same."""
         return self.host_weight
 
-    def _build(self, source: HostsSource) -> None:
+    def build_late(self, source: HostsSource) -> None:
+        """What `HostsSource.unbuilt` announces."""
         source.unbuilt = False
+        if self._slow_start.window or self._weights_count(source.hosts):
+            self._build(source)
+
+    def _weights_count(self, hosts: tuple[Host, ...]) -> bool:
+        return len(hosts) > 1 and (_weights_differ(hosts) or not self._nobody_starts_slowly())
+
+    def _build(self, source: HostsSource) -> None:
         # Envoy's pick count has 32 bits.
         source.scheduler = EdfScheduler.with_picks(source.hosts, self.weight_function(), self._seed & 0xFFFFFFFF)
 
@@ -108,3 +119,8 @@ class EdfLoadBalancerBase(ZoneAwareLoadBalancerBase):
             since = host.last_hc_pass_time
             if since > self._latest_host_added and now - since <= self._slow_start.window:
                 self._latest_host_added = since
+
+
+def _weights_differ(hosts: tuple[Host, ...]) -> bool:
+    # Where they differ the first few tell it, as a rule.
+    return len({host.weight for host in hosts[:50]}) > 1 or len({host.weight for host in hosts}) > 1

@@ -9,7 +9,7 @@ Each entry has a deadline; a pick takes the earliest, moves the clock there and 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Generic, TypeVar
 
 Entry = TypeVar("Entry")
@@ -56,6 +56,29 @@ class EdfScheduler(Generic[Entry]):
                 scheduler.pick_and_add()
         return scheduler
 
+    def follow(self, gone: Collection[Entry], new: Iterable[Entry]) -> None:
+        """Without `gone`, and with `new`; the others keep their deadlines."""
+        queue = self._queue
+        # A few of thousands: what stands last takes their places, and the heap is mended there and above.
+        holes = [place for place, each in enumerate(queue) if each[2] in gone]
+        for place in reversed(holes):
+            last = queue.pop()
+            if place < len(queue):
+                queue[place] = last
+        to_mend: set[int] = set()
+        for place in holes:
+            while place < len(queue) and place not in to_mend:
+                to_mend.add(place)
+                place = max(0, (place - 1) // 2)
+        for place in sorted(to_mend, reverse=True):
+            _sink(queue, place)
+        for entry in new:
+            self.add(entry)
+
+    def goes_by(self, weight_of: Callable[[Entry], float]) -> bool:
+        """Whether that is what it asks for weights."""
+        return self._weight_of == weight_of
+
     def add(self, entry: Entry) -> None:
         heapq.heappush(self._queue, (self._current_time + 1.0 / self._weight_of(entry), self._order, entry))
         self._order += 1
@@ -70,3 +93,16 @@ class EdfScheduler(Generic[Entry]):
         heapq.heapreplace(queue, (deadline + 1.0 / self._weight_of(entry), self._order, entry))
         self._order += 1
         return entry
+
+
+def _sink(heap: list[tuple[float, int, Entry]], place: int) -> None:
+    """Exchange what is at `place` with what is below as long as that is less; below, the heap is one."""
+    item = heap[place]
+    while (below := 2 * place + 1) < len(heap):
+        if below + 1 < len(heap) and heap[below + 1][:2] < heap[below][:2]:
+            below += 1
+        if item[:2] <= heap[below][:2]:
+            break
+        heap[place] = heap[below]
+        place = below
+    heap[place] = item

@@ -19,7 +19,8 @@ from collections.abc import Iterable
 from typing import Final, Protocol
 
 from ..http.grpc import grpc_timeout, http_to_grpc_status
-from ..http.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
+from ..http.header_map import HeaderMap, ResponseHeaderMap
+from ..http.http2.fields import Http2RequestHeaderMap
 from .async_client import DEFAULT_OPTIONS, AsyncClient, AsyncStream, StreamOptions
 
 OK: Final = 0
@@ -28,6 +29,7 @@ UNKNOWN: Final = 2
 RESOURCE_EXHAUSTED: Final = 8
 INTERNAL: Final = 13
 UNAVAILABLE: Final = 14
+_PSEUDO_ORDER: Final = (b":method", b":path", b":authority", b":scheme")
 
 
 class GrpcDecoder:
@@ -116,7 +118,8 @@ class GrpcClient:
     ) -> GrpcStream:
         """A stream; `method` is `package.Service/Method`. `timeout` in seconds, told to the service too; 0 for none.
         `metadata` is said with this call, after the client's own."""
-        headers = RequestHeaderMap(b"POST", b"/" + method.encode(), self._authority)
+        headers = Http2RequestHeaderMap(b"POST", b"/" + method.encode(), self._authority)
+        headers.pseudo_order = _PSEUDO_ORDER
         headers.add(b"te", b"trailers")
         if timeout:
             headers.add(b"grpc-timeout", grpc_timeout(round(timeout * 1000)))
@@ -183,8 +186,8 @@ class GrpcStream:
         if headers.has(b"grpc-status"):
             self._status = status_of(headers)
         elif headers.status != 200 and not end_stream:
-            # What follows is no gRPC.
-            self._status = http_to_grpc_status(headers.status), ""
+            # What follows is no gRPC, and is not waited for.
+            self._break_off(http_to_grpc_status(headers.status))
 
     def on_data(self, data: bytes, end_stream: bool) -> None:
         if self._closed or self._http_status != 200:

@@ -37,7 +37,7 @@ def create_http2_codec(
     """
     settings = cluster.http_options.http2
     make = client_codec(cluster.http2_codec, counts_bytes)
-    codec = make(connection, callbacks, settings, cluster.stats.http2(), connection.dispatcher.post)
+    codec = make(connection, callbacks, settings, cluster.stats.http2(), connection.dispatcher.write_soon)
     if settings.keepalive_timeout:
 
         def on_ping_timeout() -> None:
@@ -52,6 +52,7 @@ class Http2CodecClient(CodecClient):
 
     Attributes:
         active: streams on it.
+        listed: it is among those of the pool that have room.
         limit: streams that it may carry at the same time: ours, or the peer's if that is less.
         remaining: streams that it may still carry; None for no end.
         failed: the peer has broken the protocol.
@@ -63,13 +64,14 @@ class Http2CodecClient(CodecClient):
 
     def __init__(self, pool: Http2ConnPool, connection: ClientConnection) -> None:
         # The codec greets the peer, which it can not before there is a connection.
-        super().__init__(pool, connection, None)  # type: ignore[arg-type]
+        super().__init__(pool, connection, None)
         self.begin()
 
     def begin(self) -> None:
         """It is known that HTTP/2 is spoken."""
         pool = self.pool
         self.active = 0
+        self.listed = False
         self.limit = pool.max_concurrent_streams
         self.remaining = pool.max_requests
         pool.cluster.stats.http2().nghttp2_upstream_connections += 1
@@ -81,17 +83,6 @@ class Http2CodecClient(CodecClient):
             return 0
         room = self.limit - self.active
         return room if self.remaining is None else min(room, self.remaining)
-
-    def open_stream(self) -> Http2StreamClient:
-        """Count another stream; what is returned stands for the connection as far as that stream goes."""
-        self.active += 1
-        self.busy = True
-        self.requests += 1
-        if self.remaining is not None:
-            self.remaining -= 1
-        if self.codec.keepalive is not None:
-            self.codec.keepalive.on_new_stream()
-        return Http2StreamClient(self)
 
     # -- from the connection
 
@@ -150,55 +141,43 @@ class Http2StreamClient:
 
     Attributes:
         requests: which one of its connection's it is.
+        stream: what `new_stream` has made.
+        watermark: who feeds the stream; put there before it is made.
     """
 
-    __slots__ = ("_client", "_stream", "_watermark", "connection", "pool", "requests")
+    __slots__ = ("_client", "connection", "pool", "requests", "stream", "watermark")
 
     protocol = "HTTP/2"
 
     def __init__(self, client: Http2CodecClient) -> None:
         self._client = client
-        self._stream: ClientStream | None = None
-        self._watermark: Callable[[bool], None] | None = None
         self.connection = client.connection
         self.pool = client.pool
         self.requests = client.requests
+        self.stream: ClientStream | None = None
+        self.watermark: Callable[[bool], None] | None = None
 
     @property
     def codec(self) -> Http2StreamClient:
         """Of this stream."""
         return self
 
-    @property
-    def watermark(self) -> Callable[[bool], None] | None:
-        return self._watermark
-
-    @watermark.setter
-    def watermark(self, callback: Callable[[bool], None] | None) -> None:
-        self._watermark = callback
-        if self._stream is not None:
-            self._stream.watermark = callback
-
     def new_stream(self, decoder: ResponseDecoder) -> ClientStream:
-        stream = self._stream = self._client.codec.new_stream(decoder)
-        stream.watermark = self._watermark
+        codec = self._client.codec
+        if codec.keepalive is not None:
+            codec.keepalive.on_new_stream()
+        stream = self.stream = codec.new_stream(decoder)
+        stream.watermark = self.watermark
         return stream
 
     def read_disable(self, disable: bool) -> None:
-        if self._stream is not None:
-            self._stream.read_disable(disable)
+        if self.stream is not None:
+            self.stream.read_disable(disable)
 
     def reset_stream(self, reason: StreamResetReason) -> None:
-        stream = self._stream
+        stream = self.stream
         if stream is not None:
+            stream.watermark = None
             if not stream.closed:
                 self.pool.stats.upstream_rq_tx_reset += 1
             stream.reset_stream(reason)
-
-    def on_complete(self) -> None:
-        """The whole response is there; who has not sent its whole request by now has no use for the stream."""
-        stream = self._stream
-        if stream is not None:
-            stream.decoder = None
-            if not stream.local_end:
-                self.reset_stream(StreamResetReason.LOCAL_RESET)

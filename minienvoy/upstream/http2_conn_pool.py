@@ -103,20 +103,25 @@ class Http2ConnPool(HttpConnPool):
         if client.draining and not client.active:
             client.close()
 
-    def on_stream_complete(self, client: CodecClient | Http2StreamClient, now: float) -> None:
-        assert isinstance(client, Http2StreamClient)
-        client.on_complete()
+    def on_stream_complete(self, client: Http2StreamClient, now: float) -> None:  # type: ignore[override]
+        """The whole response is there; who has not sent its whole request by now has no use for the stream."""
+        stream = client.stream
+        if stream is not None:
+            stream.decoder = stream.watermark = None
+            if not stream.local_end:
+                client.reset_stream(StreamResetReason.LOCAL_RESET)
 
     def on_stream_closed(self, client: Http2CodecClient) -> None:
         """A stream of `client` is over, however that is."""
-        self._stream_over()
-        if client.active:
-            self.on_room_changed(client)
-            return
-        client.wait_idle(self._dispatcher.monotonic_time())
-        if client.draining or self.draining:
-            client.close()
-        else:
+        self._resources.requests.current -= 1
+        self.stats.upstream_rq_active -= 1
+        self.host.stats.rq_active -= 1
+        if not client.active:
+            client.wait_idle(self._dispatcher.monotonic_time())
+            if client.draining or self.draining:
+                client.close()
+                return
+        if self._pending or not client.listed:
             self.on_room_changed(client)
 
     def on_room_changed(self, client: Http2CodecClient) -> None:
@@ -131,7 +136,8 @@ class Http2ConnPool(HttpConnPool):
 
     def on_closed(self, client: CodecClient, remote: bool) -> None:
         assert isinstance(client, Http2CodecClient)
-        if client in self._ready:
+        if client.listed:
+            client.listed = False
             self._ready.remove(client)
         if client in self._connecting_clients:
             self._connecting_clients.remove(client)
@@ -171,23 +177,29 @@ class Http2ConnPool(HttpConnPool):
         stats.upstream_rq_active += 1
         host_stats.rq_total += 1
         host_stats.rq_active += 1
-        stream = client.open_stream()
-        if client.remaining == 0:
-            stats.upstream_cx_max_requests += 1
-            client.draining = True
-        if client.room <= 0:
+        client.active = active = client.active + 1
+        client.busy = True
+        client.requests += 1
+        if client.remaining is not None:
+            client.remaining -= 1
+            if not client.remaining:
+                stats.upstream_cx_max_requests += 1
+                client.draining = True
+                self._list(client)
+        if active >= client.limit:
             self._list(client)
-        callbacks.on_pool_ready(stream)  # type: ignore[arg-type]
+        # What stands for the connection as far as that stream goes.
+        callbacks.on_pool_ready(Http2StreamClient(client))  # type: ignore[arg-type]
 
     def _list(self, client: Http2CodecClient) -> None:
         """Keep `_ready` true."""
-        ready = self._ready
-        listed = client in ready
-        if client.room > 0 and client.ready:
-            if not listed:
-                ready.append(client)
-        elif listed:
-            ready.remove(client)
+        listed = client.ready and client.room > 0
+        if listed != client.listed:
+            client.listed = listed
+            if listed:
+                self._ready.append(client)
+            else:
+                self._ready.remove(client)
 
     def retire(self, client: Http2CodecClient) -> None:
         """No new streams on `client`; it closes when it has none."""

@@ -32,7 +32,7 @@ class UndecidedClient(CodecClient):
     pool: MixedConnPool
 
     def __init__(self, pool: MixedConnPool, connection: ClientConnection) -> None:
-        super().__init__(pool, connection, None)  # type: ignore[arg-type]
+        super().__init__(pool, connection, None)
 
     @property
     def room(self) -> int:
@@ -55,7 +55,7 @@ class UndecidedClient(CodecClient):
         else:
             self.__class__ = CodecClient  # type: ignore[assignment]
             stats.upstream_cx_http1_total += 1
-            self.codec = pool.make_codec(self.connection)
+            self.take_codec(pool.make_codec(self.connection))
         self.on_event(event)
 
 

@@ -314,11 +314,12 @@ class ActiveTcpClient(ConnectionCallbacks):
             stats.upstream_rq_active -= 1
             host.rq_active -= 1
             pool.resources.requests.current -= 1
-            stats.upstream_cx_destroy_with_active_rq += 1
-            if remote:
-                stats.upstream_cx_destroy_remote_with_active_rq += 1
-            else:
-                stats.upstream_cx_destroy_local_with_active_rq += 1
+            if not self.connection.released:
+                stats.upstream_cx_destroy_with_active_rq += 1
+                if remote:
+                    stats.upstream_cx_destroy_remote_with_active_rq += 1
+                else:
+                    stats.upstream_cx_destroy_local_with_active_rq += 1
             pool.serve_waiting()
             return
         if not self.wanted:

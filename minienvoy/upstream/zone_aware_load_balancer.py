@@ -36,7 +36,7 @@ class HostsSource:
         locality: an index of `HostsPerLocality`, or `ANYWHERE`.
         index: where a policy that goes around is; any number, taken modulo the number of hosts.
         scheduler: a policy's own; None if all hosts count the same.
-        unbuilt: `scheduler` is to be made when it is first needed.
+        unbuilt: whether a `scheduler` is needed, and which, is to be found out when a host is first picked.
     """
 
     __slots__ = ("availability", "hosts", "index", "locality", "priority", "scheduler", "unbuilt")
@@ -52,7 +52,12 @@ class HostsSource:
 
 
 class ZoneAwareLoadBalancerBase(LoadBalancerBase):
-    """Policies override `refresh` and `pick`."""
+    """Policies override `refresh` and `pick`.
+
+    Attributes:
+        about: during an update of which it is known what it is about: the hosts that may have left a source, and those
+            that may belong to one now.
+    """
 
     __slots__ = (
         "_by_locality",
@@ -63,12 +68,14 @@ class ZoneAwareLoadBalancerBase(LoadBalancerBase):
         "_seed",
         "_sources",
         "_zone",
+        "about",
         "locality_config",
     )
 
     def __init__(self, params: LoadBalancerParams, locality_config: LocalityLbConfig = _DEFAULT) -> None:
         super().__init__(params)
         self.locality_config = locality_config
+        self.about: tuple[frozenset[Host], tuple[Host, ...]] | None = None
         self._seed = self.random.getrandbits(64)
         self._sources: dict[tuple[int, HostAvailability, int], HostsSource] = {}
         self._localities: dict[int, HostsPerLocality] = {}
@@ -96,6 +103,17 @@ class ZoneAwareLoadBalancerBase(LoadBalancerBase):
 
     def refresh(self, source: HostsSource) -> None:
         """`source.hosts` may have changed, or their weights."""
+
+    def belongs(self, host: Host, source: HostsSource) -> bool:
+        """Whether a host of the priority of `source` is one of its hosts."""
+        if (
+            source.locality != ANYWHERE
+            and self._localities[source.priority].localities[source.locality] != host.locality
+        ):
+            return False
+        if source.availability is HostAvailability.ALL:
+            return True
+        return host.healthy if source.availability is HostAvailability.HEALTHY else host.degraded
 
     def pick(self, source: HostsSource, context: LoadBalancerContext | None, drawn: int) -> Host | None:
         """A host of `source`, which has some; `drawn` is the random number that chose it, if one was drawn, else 0."""
@@ -207,10 +225,13 @@ class ZoneAwareLoadBalancerBase(LoadBalancerBase):
         while (len(self.priority_set.host_sets) - 1, HostAvailability.ALL, ANYWHERE) not in self._sources:
             self._refresh(self.priority_set.host_sets[self._known_priorities()])
         known = self._localities.get(host_set.priority)
-        if known is not None and altered is not None:
-            self._refresh(host_set, known.follow(host_set, added, removed, altered))
-        else:
-            self._refresh(host_set)
+        touched = None
+        if altered is not None:
+            touched = None if known is None else known.follow(host_set, added, removed, altered)
+            if known is None or touched is not None:
+                self.about = frozenset((*removed, *altered)), (*added, *altered)
+        self._refresh(host_set, touched)
+        self.about = None
         self._find_only()
 
     def _known_priorities(self) -> int:

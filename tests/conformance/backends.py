@@ -8,7 +8,8 @@ A backend is one of:
   connection, the last one repeats.
 * `down: refused` - nothing listens; `down: silent` - the connection is never established.
 
-`tls: {...}` beside it: it speaks TLS, see tls.py.
+`tls: {...}` beside it: it speaks TLS, see tls.py. `any_order: true`: the lines of what it was sent are shown sorted,
+because Envoy takes them from a hash table.
 
 With `h2: true` (or `h2: {...}`, see `http2.Session`) a backend speaks HTTP/2. Then an answer is a list of frames (see
 `http2.py`; they are on the stream that asked) and actions (`sleep`, `close`, `reset`, `never`, `expect: n`: n requests

@@ -11,6 +11,7 @@ A *frame* in a scenario is a mapping, or the text of a raw one; several are sent
   `{fields: [[name, value], ...]}` sends exactly these, `{trailers: "name: value | ..."}` sends them with END_STREAM,
   `{block: bytes}` sends a compressed block as it stands (characters are bytes).
 * `{data: text}` - DATA; a list may have `{repeat: [text, n]}` in it; large ones are cut into frames of 16,384 bytes.
+* `{message: {type: name, field: value, ...}}` - DATA with a message of Envoy's API, as gRPC has it (protos.py).
 * `{rst: code}`, `{window: n}`, `{priority: bytes}`
 * `{ping: 8 characters}`, `{settings: {number or name: value}}`, `{settings_ack: true}`, `{goaway: [last, code, text]}`,
   `{frame: [type, flags, stream, bytes]}`; `{repeat: [frame or frames, n]}`.
@@ -30,7 +31,7 @@ from typing import Any
 
 import hpack
 
-from . import codings, messages
+from . import codings, messages, protos
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 NAMES = (
@@ -191,6 +192,8 @@ class Writer:
         flags = spec.get("flags", 1 if spec.get("end") else 0)
         if verb == "data":
             return self._data(plain(value), stream, flags, spec)
+        if verb == "message":
+            return self._data(protos.framed(value), stream, flags, spec)
         if verb == "rst":
             self.given_up.add(stream)
             return raw_frame(RST_STREAM, 0, stream, int(value).to_bytes(4, "big"))
@@ -260,7 +263,7 @@ class Session:
     Options (`h2: {...}` of a case or a backend): `settings` (what the first SETTINGS say), `preface: false` (send
     nothing on its own), `ack: false` (acknowledge no SETTINGS, answer no PING), `window: false` (give no window again),
     `show: all` (also SETTINGS and WINDOW_UPDATE) or `show: frames` (each DATA frame by itself, too), `sorted: true`
-    (stream by stream: their turns are a matter of timing).
+    (stream by stream: their turns are a matter of timing), `shows: name` (bodies are messages of that type, protos.py).
     """
 
     def __init__(self, options: Any, client: bool) -> None:
@@ -336,7 +339,10 @@ class Session:
             coding = [line.partition(": ")[2] for line in lines if line.startswith("content-encoding: ")]
             if coding:
                 decoders[stream] = codings.decoder(coding[0])
-        return _counted([(position, _compact(lines, decoders.get(stream))) for position, stream, lines in found])
+        messages_of = self.options.get("shows")
+        return _counted(
+            [(position, _compact(lines, decoders.get(stream), messages_of)) for position, stream, lines in found]
+        )
 
 
 def _counted(shown: list[tuple[int, Any]]) -> list[tuple[int, Any]]:
@@ -374,11 +380,13 @@ def _join(lines: list[str], more: list[str]) -> None:
     lines += more
 
 
-def _compact(lines: list[str], decoder: codings.Decoder | None) -> Any:
+def _compact(lines: list[str], decoder: codings.Decoder | None, messages_of: str | None) -> Any:
     out: list[str] = []
     for line in lines:
         if line.startswith(_BODY):
-            out += ["", *messages.body_lines(line[1:].encode("latin-1"), decoder)]
+            body = line[1:].encode("latin-1")
+            known = protos.shown(messages_of, body) if messages_of else None
+            out += ["", *(messages.body_lines(body, decoder) if known is None else known)]
         else:
             out.append(messages.lines(line.encode("latin-1"))[0] if "\r\n" not in line else line)
     return out[0] if len(out) == 1 else out

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from . import codings
+from . import codings, spans
 
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _CHUNK_SIZE = re.compile(rb"([0-9a-fA-F]+)[^\r\n]*\r?\n")
@@ -141,8 +141,8 @@ def text(data: bytes) -> str:
 
 
 def lines(data: bytes) -> list[str]:
-    if b'"traceId"' in data or b"telemetry.sdk.name" in data:
-        # Spans are compared by what they say, see spans.py.
+    if data[:1] in b"\0\n[" and any(mark in data for mark in spans.MARKS):
+        # They are compared by what they say.
         return [text(data)]
     return [_short(text(line)) for line in data.split(b"\r\n")]
 

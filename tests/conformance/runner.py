@@ -319,6 +319,9 @@ def _upstream(case: Case, backend: Backend) -> list[list[Any]]:
         else:
             found, rest = messages.split(data, False)
         talk: list[Any] = [messages.readable(message) for message in found]
+        if backend.spec.get("any_order"):
+            heads = [lines.index("") if "" in lines else len(lines) for lines in talk]
+            talk = [[shown[0], *sorted(shown[1:end]), *shown[end:]] for shown, end in zip(talk, heads, strict=True)]
         if wire.agreed:
             talk.insert(0, wire.agreed)
         if rest.startswith(b"\x16\x03"):

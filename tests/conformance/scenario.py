@@ -41,8 +41,9 @@ refusal that matter), or `rows` (texts, or pairs of text and words) put into `te
 
 Merging: a mapping is merged key by key, null removes a key, everything else (and `backends`) replaces. `{name}` in a
 string stands for the port of the backend `name`, `{dns}` for that of the name server, `{log}` for the access log file,
-`{dir}` for a directory, `{descriptors}` for that of the descriptor sets. In what the client sends, `{address:name}` is
-the address of that backend, `{base64:name}` the same in base64, and `{port:name}` its port.
+`{dir}` for a directory, `{descriptors}` for that of the descriptor sets, and in `bootstrap` `{id}` for the prefix of
+the case's names. In what the client sends, `{address:name}` is the address of that backend, `{base64:name}` the same
+in base64, and `{port:name}` its port.
 
 All cases of a file run in one process, each with listeners, clusters, statistics and files under a prefix of its own
 (`c007_`), so they cannot disturb each other and may run at the same time.
@@ -82,6 +83,8 @@ NETWORK_FILTERS = {
     "direct_response": ("direct_response", "filters.network.direct_response.v3.Config"),
     "rbac": ("rbac", "filters.network.rbac.v3.RBAC"),
     "set_filter_state": ("set_filter_state", "filters.network.set_filter_state.v3.Config"),
+    "ext_authz": ("ext_authz", "filters.network.ext_authz.v3.ExtAuthz"),
+    "ratelimit": ("ratelimit", "filters.network.ratelimit.v3.RateLimit"),
 }
 HTTP_FILTERS = {
     "adaptive_concurrency": "filters.http.adaptive_concurrency.v3.AdaptiveConcurrency",
@@ -104,6 +107,7 @@ HTTP_FILTERS = {
     "header_to_metadata": "filters.http.header_to_metadata.v3.Config",
     "ip_tagging": "filters.http.ip_tagging.v3.IPTagging",
     "jwt_authn": "filters.http.jwt_authn.v3.JwtAuthentication",
+    "ratelimit": "filters.http.ratelimit.v3.RateLimit",
     "rbac": "filters.http.rbac.v3.RBAC",
     "set_filter_state": "filters.http.set_filter_state.v3.Config",
     "set_metadata": "filters.http.set_metadata.v3.Config",
@@ -111,8 +115,10 @@ HTTP_FILTERS = {
 OWNERS_OF_STAT_PREFIXES = (
     "BandwidthLimit",
     "ConnectionLimit",
+    "ExtAuthz",
     "HttpConnectionManager",
     "LocalRateLimit",
+    "RateLimit",
     "RBAC",
     "TcpProxy",
 )
@@ -404,8 +410,13 @@ def resources(case: Case, ports: dict[str, int], directory: Path) -> tuple[list[
 
 
 def own_bootstrap(case: Case, directory: Path) -> dict[str, Any]:
-    """What a case adds to the bootstrap; `{log}` and `{dir}` are filled."""
-    words = {"log": str(case.files.get("log", "")), "dir": str(directory), "certs": str(tls.CERTIFICATES)}
+    """What a case adds to the bootstrap; `{log}`, `{dir}`, `{certs}` and `{id}` are filled."""
+    words = {
+        "log": str(case.files.get("log", "")),
+        "dir": str(directory),
+        "certs": str(tls.CERTIFICATES),
+        "id": case.id,
+    }
     filled: dict[str, Any] = _fill(case.spec.get("bootstrap") or {}, words)
     return filled
 

@@ -74,6 +74,42 @@ static_resources:
 """
 
 
+TRACED = """
+static_resources:
+  listeners:
+  - name: ingress
+    address: {socket_address: {address: 127.0.0.1, port_value: 80}}
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: ingress
+          tracing:
+            spawn_upstream_span: true
+            provider:
+              name: envoy.tracers.opentelemetry
+              typed_config:
+                "@type": type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig
+                grpc_service: {envoy_grpc: {cluster_name: collector}}
+          route_config:
+            virtual_hosts:
+            - name: all
+              domains: ["*"]
+              routes: [{match: {prefix: /}, route: {cluster: users}}]
+          http_filters:
+          - name: envoy.filters.http.router
+            typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
+  clusters:
+  - {name: users, type: STRICT_DNS}
+  - name: collector
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: {http2_protocol_options: {}}
+"""
+
+
 def examples(root, page: str) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", (root / "docs" / page).read_text(), re.MULTILINE | re.DOTALL)
 
@@ -115,6 +151,7 @@ def project(root, tmp_path, monkeypatch):
         re.sub(r"\bservice\b", "users", text).replace("name: http", "name: ingress")
     )
     (tmp_path / "deploy" / "tls.yaml").write_text(TLS)
+    (tmp_path / "deploy" / "traced.yaml").write_text(TRACED)
     (tmp_path / "configs").symlink_to(root / "configs")
     monkeypatch.chdir(tmp_path)
 
@@ -137,7 +174,7 @@ async def get_over_tls(url, ssl):
 
 
 async def test_every_example_about_testing(root, project, names):
-    first, quiet, upstreams, certificates, faults, threaded, plugin, simulated = examples(root, "testing.md")
+    first, quiet, upstreams, certificates, faults, threaded, plugin, simulated, spans = examples(root, "testing.md")
     after = await execute(first, names)
     assert after["response"].status == 503
     level = logger.get("router").level
@@ -166,6 +203,7 @@ async def test_every_example_about_testing(root, project, names):
         tests = await execute(plugin, {**names, "pytest": pytest})
     assert {"test_users", "test_routes"} <= tests.keys()
     await execute(simulated, names)
+    await execute(spans, names)
 
 
 async def test_every_example_about_explanations(root, project, names):
@@ -181,6 +219,6 @@ async def test_every_example_about_explanations(root, project, names):
         assert "entry" not in await execute(of_the_journal, names), "no host was ejected"
 
 
-@pytest.mark.parametrize(("page", "count"), [("testing.md", 8), ("explain.md", 2)])
+@pytest.mark.parametrize(("page", "count"), [("testing.md", 9), ("explain.md", 2)])
 async def test_no_example_is_forgotten(root, page, count):
     assert len(examples(root, page)) == count

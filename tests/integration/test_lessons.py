@@ -220,6 +220,28 @@ async def test_10_the_most_specific_chain_wins(lesson, source, answer):
         assert await converse(("127.0.0.1", port), source=source) == answer
 
 
+async def test_13_a_service_decides_who_may_come_in(lesson, fetch, capfd):
+    async with (
+        FakeUpstream(403, paths={"/check/mine": [Reply(headers=(("x-user", "ada"),))]}) as authz,
+        FakeUpstream("the application") as application,
+        Proxy.from_yaml(
+            lesson(13), endpoints={"authz": [authz.address], "application": [application.address]}
+        ) as proxy,
+    ):
+        url = proxy.url("web")
+        assert (await fetch(url + "/private")).status == 403
+        mine = await fetch(url + "/mine", headers=[("cookie", "me=1"), ("x-other", "2")])
+        assert (mine.status, mine.body) == (200, b"the application")
+        assert (await fetch(url + "/public")).status == 200
+        asked = [(each.path, dict(each.headers).get("cookie")) for each in authz.requests]
+        assert asked == [("/check/private", None), ("/check/mine", "me=1")]
+        assert dict(application.requests[0].headers)["x-user"] == "ada"
+        stats = [proxy.stats[f"http.web.ext_authz.{name}"] for name in ("ok", "denied", "error")]
+        assert stats == [1, 1, 0]
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[:2] == ["/private 403 UAEX ext_authz_denied user=-", "/mine 200 - via_upstream user=ada"]
+
+
 async def test_every_lesson_is_tested_and_opens_with_its_title(root):
     lessons = sorted((root / "configs").glob("[0-9]*.yaml"))
     tests = "".join(path.read_text() for path in (root / "tests/integration").glob("test_*lessons.py"))

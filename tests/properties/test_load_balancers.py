@@ -254,9 +254,10 @@ def test_the_same_seed_gives_the_same_picks(kind: str, seed: int, sets: list[lis
 class Follower:
     """The same hosts twice: one balancer is told what an update is about, the other finds it out."""
 
-    def __init__(self, kind: str, config: dict[str, Any]) -> None:
+    def __init__(self, kind: str, config: dict[str, Any], *, weighted: bool = False) -> None:
         self.told, self._told_set = world(kind, config)
         self.finds, self._finds_set = world(kind, config)
+        self._weighted = weighted
         self._hosts: dict[int, tuple[Host, Host]] = {}
 
     def update(self, gone: set[int], changes: dict[int, tuple[int, int, int]]) -> None:
@@ -268,16 +269,15 @@ class Follower:
             metadata = {"envoy.lb": {"v": str(label), "one": str(number % 3)}}
             locality = Locality(zone=str(zone))
             if known is None:
-                made = [
-                    Host(Address(f"10.0.0.{number}", 80), metadata=metadata, locality=locality, health_flags=flags)
-                    for _ in range(2)
-                ]
+                address = Address(f"10.0.0.{number}", 80)
+                made = [Host(address, metadata=metadata, locality=locality, health_flags=flags) for _ in range(2)]
                 self._hosts[number] = made[0], made[1]
                 added.append(self._hosts[number])
             else:
-                for each in known:
-                    each.metadata, each.locality, each.health_flags = metadata, locality, flags
                 altered.append(known)
+            for each in self._hosts[number]:
+                each.metadata, each.locality, each.health_flags = metadata, locality, flags
+                each.weight = 1 + label if self._weighted else 1
         self._told_set.update_hosts(
             self._host_set(0), (tuple(a for a, _ in added), tuple(a for a, _ in removed)), [a for a, _ in altered]
         )
@@ -288,10 +288,10 @@ class Follower:
         weights = {host.locality: 1 + sum(other.locality == host.locality for other in hosts) for host in hosts}
         return HostSet(0, hosts, locality_weights=weights)
 
-    def choices(self, requests: list[Any]) -> tuple[list[str], list[str]]:
+    def choices(self, requests: list[Any], each: int = 5) -> tuple[list[str], list[str]]:
         found: list[list[str]] = []
         for balancer in (self.told, self.finds):
-            found.append([str(balancer.choose_host(request)) for request in requests for _ in range(5)])
+            found.append([str(balancer.choose_host(request)) for request in requests for _ in range(each)])
         return found[0], found[1]
 
 
@@ -367,6 +367,23 @@ def test_who_is_told_what_an_update_is_about_chooses_as_who_finds_it_out(
         told, finds = pair.choices(requests)
         assert told == finds
         assert counted(pair.told) == counted(pair.finds)
+
+
+@settings(deadline=None, max_examples=60)
+@pytest.mark.parametrize("kind", ["round_robin.v3.RoundRobin", "least_request.v3.LeastRequest"])
+@pytest.mark.parametrize("config", [{}, WEIGHTED], ids=["all", "localities"])
+@given(changes=updates)
+def test_a_schedule_that_goes_on_has_the_hosts_of_one_that_begins_anew(
+    kind: str, config: dict[str, Any], changes: list[tuple[set[int], dict[int, tuple[int, int, int]]]]
+) -> None:
+    pair = Follower(kind, config, weighted=True)
+    for gone, changed in changes:
+        pair.update(gone, changed)
+        # Twelve hosts of at most 3, in localities of at most 13: so many picks reach everybody.
+        told, finds = pair.choices([None], 500)
+        assert set(told) == set(finds)
+        for host in set(told):
+            assert told.count(host) == pytest.approx(finds.count(host), abs=30)
 
 
 def counted(balancer: Any) -> list[int]:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import deque
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -346,8 +348,12 @@ class Bench:
             byte_meters=False,
             times_routes=False,
             health_check_failed=False,
-            singleton=ServerContext().singleton,
+            _singletons=None,
+            tracers=None,
+            default_tracing=None,
+            spans=deque(),
         )
+        server.singleton = partial(ServerContext.singleton, server)
         listener_scope = self.store.scope("listener.127.0.0.1_10000")
         factory_context = FactoryContext(
             cast(Any, server), self.store.scope(""), listener_scope, lambda: self.draining, "listener", "INBOUND", 10000

@@ -20,7 +20,7 @@ same zone (or node) first, everything else after it, and how much fails over is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from typing import Final, NamedTuple, cast
 
 from ...record import replace
@@ -56,7 +56,10 @@ class Mapper:
         self._merger = Merger()
         self._known: dict[tuple[int, str], list[_Known]] = {}
         """Of each ref, as it was looked at, in the order of its sources."""
+        self._slices_of: dict[ObjectKey, tuple[ObjectKey, ...]] = {}
+        """Where pods are looked at: the slices that tell of a pod."""
         self._wanted: dict[tuple[int, str], Wanted] = {}
+        self._stale: frozenset[ObjectKey] | None = None
         self._serial = 0
         self._plain = False
 
@@ -70,8 +73,19 @@ class Mapper:
                 assignment: Assignment = end.value
                 return assignment
 
-    def steps(self, found: Sequence[Found], pods: FindPod | None = None) -> Generator[None, None, Assignment]:
-        """Pauses now and then. `pods` finds the pod of an endpoint, where pods are looked at."""
+    def tells_of(self, pod: ObjectKey) -> bool:
+        """Whether a slice has told of this pod."""
+        return pod in self._slices_of
+
+    def steps(
+        self,
+        found: Sequence[Found],
+        pods: FindPod | None = None,
+        changed_pods: Collection[ObjectKey] | None = None,
+    ) -> Generator[None, None, Assignment]:
+        """Pauses now and then. `pods` finds the pod of an endpoint, where pods are looked at; `changed_pods` are those
+        that may not be as they were the last time, all if it is None."""
+        self._stale = None if changed_pods is None else self._slices_with(changed_pods)
         notes: list[str] = []
         results: list[Result] = []
         fresh: dict[tuple[int, str], list[_Known]] = {}
@@ -139,21 +153,48 @@ class Mapper:
         known: list[_Known | None] = list(self._known.get(key, ()))
         if len(known) != len(sources):
             by_key = {each.source.key: each for each in known if each is not None}
-            known = [by_key.get(source.key) for source in sources]
-        pods_of = [() if pods is None else _pods_of(source, pods) for source in sources]
-        # Of a thousand slices a few are new: each step of this loop is one that must not cost anything.
+            known = [by_key.pop(source.key, None) for source in sources]
+            if pods is not None:
+                for gone in by_key.values():
+                    self._note_pods(gone.source, None)
+        # Of a thousand slices a few are new: this loop must not cost anything.
+        stale = () if pods is None else self._stale
         new = [
             index
-            for index, (source, before, of_pods) in enumerate(zip(sources, known, pods_of, strict=True))
-            if before is None or before[0] is not source or before[1] is not wanted or before[2] != of_pods
+            for index, (source, before) in enumerate(zip(sources, known, strict=True))
+            if before is None
+            or before[0] is not source
+            or before[1] is not wanted
+            or stale is None
+            or source.key in stale
         ]
         for done, index in enumerate(new, 1):
-            source, of_pods = sources[index], pods_of[index]
-            known[index] = _Known(source, wanted, of_pods, self._maker.make(source, wanted, of_pods))
+            source, before = sources[index], known[index]
+            of_pods = () if pods is None else _pods_of(source, pods)
+            if before is None or before != (source, wanted, of_pods, before.result):
+                known[index] = _Known(source, wanted, of_pods, self._maker.make(source, wanted, of_pods))
+                if pods is not None:
+                    self._note_pods(None if before is None else before.source, source)
             if not done % SOURCES_AT_ONCE:
                 yield
         fresh[key] = looked = cast(list[_Known], known)
         return [each[3] for each in looked]
+
+    def _note_pods(self, before: EndpointSlice | Pod | None, now: EndpointSlice | Pod | None) -> None:
+        """Keep `_slices_of` right for a slice that came, changed or went."""
+        for source, is_there in ((before, False), (now, True)):
+            if isinstance(source, EndpointSlice):
+                for endpoint in source.endpoints:
+                    others = tuple([each for each in self._slices_of.get(endpoint.target, ()) if each != source.key])
+                    if is_there:
+                        self._slices_of[endpoint.target] = (*others, source.key)
+                    elif others:
+                        self._slices_of[endpoint.target] = others
+                    else:
+                        self._slices_of.pop(endpoint.target, None)
+
+    def _slices_with(self, pods: Collection[ObjectKey]) -> frozenset[ObjectKey]:
+        return frozenset(key for pod in pods for key in self._slices_of.get(pod, ()))
 
 
 def _pods_of(source: EndpointSlice | Pod, pods: FindPod) -> tuple[Pod | None, ...]:

@@ -87,7 +87,8 @@ class Subscription:
         self._mapper = Mapper(settings)
         self._parts: list[_Part] = []
         self._pod_watches: list[Watch] = []
-        self._pods_seen: set[ObjectKey] = set()
+        self._changed_pods: set[ObjectKey] | None = None
+        """Since the last update; None if it may be all."""
         self._listeners: list[tuple[Watch, StoreListener]] = []
         self._work: Iterator[None] | None = None
         self._dirty = False
@@ -207,7 +208,13 @@ class Subscription:
             self._timer.enable(BATCH)
 
     def _pods_changed(self, keys: frozenset[ObjectKey]) -> None:
-        if self.assignment is None or not self._pods_seen.isdisjoint(keys):
+        # Of all the pods of a namespace those count that a slice has told of, or tells of just now.
+        ours = keys if self._work is not None else [key for key in keys if self._mapper.tells_of(key)]
+        if not keys:
+            self._changed_pods = None
+        elif self._changed_pods is not None:
+            self._changed_pods.update(ours)
+        if self.assignment is None or ours:
             self._changed(keys)
 
     def _pod(self, key: ObjectKey) -> Pod | None:
@@ -241,9 +248,8 @@ class Subscription:
 
     def _steps(self) -> Iterator[None]:
         found = [part.found() for part in self._parts]
-        assignment = yield from self._mapper.steps(found, self._pod if self._pod_watches else None)
-        if self._pod_watches:
-            self._pods_seen = {each.pod for each in (*assignment.hosts.values(), *assignment.excluded)}
+        pods, changed_pods, self._changed_pods = self._pod if self._pod_watches else None, self._changed_pods, set()
+        assignment = yield from self._mapper.steps(found, pods, changed_pods)
         self.assignment = assignment
         yield from self._on_update(assignment)
 

@@ -92,7 +92,9 @@ class LeastRequestLoadBalancer(EdfLoadBalancerBase):
         return stats.rq_active + stats.rq_pending_active if self._counts_pending else stats.rq_active
 
     def pick(self, source: HostsSource, context: LoadBalancerContext | None, drawn: int) -> Host | None:
-        if source.scheduler is not None or source.unbuilt:
+        if source.unbuilt:
+            self.build_late(source)
+        if source.scheduler is not None:
             return super().pick(source, context, drawn)
         hosts = source.hosts
         choices = self._choice_count

@@ -141,6 +141,8 @@ class ClientConnection(Http1Connection):
             line = b"%b %b HTTP/1.1\r\n%b: %b\r\n" % (method, target, host, headers.authority)
             self._write(line + self._format(headers, framing))
         self.request_over = end_stream
+        if end_stream and connect:
+            self._end_tunnel()
 
     def encode_data(self, data: bytes, end_stream: bool) -> None:
         if data:
@@ -154,13 +156,18 @@ class ClientConnection(Http1Connection):
         if end_stream:
             self.request_over = True
             if self._connect_request or self.tunneling:
-                # The end of a tunnel is told by the end of its connection.
-                self._connection.close(ConnectionCloseType.FLUSH_WRITE)
+                self._end_tunnel()
 
     def encode_trailers(self, trailers: HeaderMap) -> None:
         if self._encode_chunked:
             self._write_trailers(trailers)
         self.request_over = True
+        if self._connect_request or self.tunneling:
+            self._end_tunnel()
+
+    def _end_tunnel(self) -> None:
+        """It is told by the end of the connection."""
+        self._connection.close(ConnectionCloseType.FLUSH_WRITE)
 
     def reset_stream(self, reason: StreamResetReason) -> None:
         """Nobody wants the answer any more; the connection is of no further use. Its owner closes it."""

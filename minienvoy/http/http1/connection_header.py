@@ -67,7 +67,7 @@ def ignore_upgrades(headers: HeaderMap, ignored: Sequence[Callable[[bytes], bool
 def sanitize_connection_header(headers: HeaderMap) -> bool:
     """Drop what `connection` nominates; True if that is `host`, which is not among the entries.
 
-    `te` stays: what may go on of it is the connection manager's business.
+    `te` stays: what may go on of it is the connection manager's business, but in capitals it is known only here.
 
     Raises:
         CodecProtocolError: it nominates what the proxy itself relies on, or too much.
@@ -80,6 +80,8 @@ def sanitize_connection_header(headers: HeaderMap) -> bool:
         raise CodecProtocolError("http1.connection_header_rejected")
     for token in tokens:
         if token in _NO_NAMES:
+            if token == b"te" and b"trailers" in map(bytes.strip, (headers.get(b"te") or b"").lower().split(b",")):
+                headers.set(b"te", b"trailers")
             continue
         if token in _NEVER_NOMINATED or token[:1] == b":":
             raise CodecProtocolError("http1.connection_header_rejected")

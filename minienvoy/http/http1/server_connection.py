@@ -10,7 +10,7 @@ from collections.abc import Callable
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
-from ...errors import CodecProtocolError
+from ...errors import CodecProtocolError, ResponseFloodError
 from ..codec import RequestDecoder, ResponseEncoder, ServerConnectionCallbacks, StreamResetReason
 from ..codes import STATUS_LINES, reason_phrase
 from ..header_map import CASED, JOINED, ORDINARY, Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap, join_repeated
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 _quick_request_line = re.compile(rb"([A-Z]+) (/[\x21-\x7e]*) HTTP/1\.1").fullmatch
 _QUICK_METHODS: Final = METHODS - {b"CONNECT"}
+_MAX_UNFLUSHED_RESPONSES: Final = 2
 _EXAMINED: Final = HOST | CONTENT_LENGTH | TRANSFER_ENCODING | CONNECTION | UPGRADE
 
 _Request = tuple[bytes, bytes, bytes | None, bytes, list[Entry], int, int, bool, bool, int]
@@ -85,6 +86,8 @@ class ServerConnection(Http1Connection):
         self.last_response = False
         """The response under way is the last one: no request is read after it. Its owner says so."""
         self._head = b""
+        self._unflushed = 0
+        """Responses that have been written since bytes came: none of them has left yet."""
         self._callbacks = callbacks
         self._new_stream: Callable[[ResponseEncoder], RequestDecoder] = callbacks.new_stream
         self.http_10 = False
@@ -98,6 +101,7 @@ class ServerConnection(Http1Connection):
 
     def dispatch(self, data: bytes) -> None:
         self._dispatching = True
+        self._unflushed = 0
         try:
             while data:
                 state = self._state
@@ -150,6 +154,10 @@ class ServerConnection(Http1Connection):
             data = self._buffer + data
             self._buffer = b""
         try:
+            if self._unflushed >= _MAX_UNFLUSHED_RESPONSES and self._decoder is None and data:
+                # Who asks faster than answers can leave would have them all in memory.
+                self._stats.response_flood += 1
+                raise ResponseFloodError("codec_error:Too_many_responses_queued.")
             request: _Request | None = None
             head, blank_line, rest = data.partition(b"\r\n\r\n")
             if blank_line and 0 < len(head) <= self._max_quick_head:
@@ -172,6 +180,8 @@ class ServerConnection(Http1Connection):
                 start_line, entries, rest = parts
                 request = self._parse_leniently(start_line, entries)
         except CodecProtocolError:
+            # Nobody knows what was asked for: not even HEAD.
+            self._head_request = self._connect_request = False
             if self._decoder is None:
                 self._decoder = self._new_stream(self)
             raise
@@ -291,7 +301,7 @@ class ServerConnection(Http1Connection):
             if seen & CONNECTION and not raw and sanitize_connection_header(headers):
                 authority = None
             entries, seen = headers.entries, headers.seen
-        scheme, path = b"http", target
+        scheme, path = b"", target
         if target[:1] != b"/" or method == b"CONNECT":
             if method == b"CONNECT":
                 path, raw = b"", True
@@ -299,7 +309,7 @@ class ServerConnection(Http1Connection):
                 check_authority_form(target)
                 authority = target
             elif target[:1] == b"*":
-                if method != b"OPTIONS":
+                if method != b"OPTIONS" and self._settings.allow_absolute_url:
                     raise CodecProtocolError(INVALID_URL)
             elif self._settings.allow_absolute_url:
                 scheme, authority, path = split_absolute_form(target)
@@ -425,6 +435,7 @@ class ServerConnection(Http1Connection):
 
     def _complete_response(self) -> None:
         self._decoder = None
+        self._unflushed += 1
         if self._state == WAIT and not self.last_response:
             self._state = HEAD
             if self._reading_stopped or (self._buffer and not self._dispatching):

@@ -36,6 +36,8 @@ class Http1Settings:
     key_formatter: KeyFormatter | None = None
     make_key_formatter: MakeStatefulFormatter | None = None
     send_fully_qualified_url: bool = False
+    stream_error_on_invalid_http_message: bool = False
+    """A request that is refused as a bad one (400) does not end its connection, if it is HTTP at all."""
     ignored_upgrades: tuple[Callable[[bytes], bool], ...] = ()
     """Upgrades that are taken out of requests (`ignore_http_11_upgrade`), which then are none."""
     validate_scheme: bool = False

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ...stream_info import ResponseFlag
 from ..active_stream import ActiveStream
-from ..codec import ResponseEncoder, StreamResetReason
+from ..codec import StreamResetReason
 from ..filtered_stream import FilteredStream
 from ..header_map import ResponseHeaderMap
 from ..shedding_stream import SheddingFilteredStream, SheddingStream
@@ -25,63 +25,6 @@ if TYPE_CHECKING:
     from .server_connection import ServerStream
 
 
-class StreamOwner:
-    """What a stream knows as its connection manager: the part of it that is one stream's.
-
-    Attributes:
-        last_activity: monotonic seconds; 0 until something has moved.
-        stream_idle_timeout: seconds; 0 for none.
-        draining, drain_announced: without meaning for a stream; see `Http2ConnectionManager`.
-    """
-
-    __slots__ = (
-        "config",
-        "connection",
-        "drain_announced",
-        "draining",
-        "last_activity",
-        "manager",
-        "requests",
-        "response_timer",
-        "stream_idle_timeout",
-    )
-
-    def __init__(self, manager: Http2ConnectionManager) -> None:
-        self.manager = manager
-        self.config = manager.config
-        self.connection = manager.connection
-        self.requests = manager.requests
-        self.draining = self.drain_announced = False
-        self.last_activity = 0.0
-        self.stream_idle_timeout = manager.config.stream_idle_timeout
-        self.response_timer = manager.response_timer
-
-    @property
-    def close_details(self) -> str:
-        return self.manager.close_details
-
-    @property
-    def reset_flag(self) -> int:
-        return self.manager.reset_flag
-
-    def set_stream_idle_timeout(self, seconds: float) -> None:
-        self.stream_idle_timeout = seconds
-        self.manager.look_for_idle_within(seconds)
-
-    def on_stream_ended(self, stream: ActiveStream, now: float) -> None:
-        self.manager.on_stream_ended(stream, now)
-
-    def start_drain_sequence(self) -> None:
-        self.manager.start_drain_sequence()
-
-    def check_for_deferred_close(self, skip_delay: bool) -> None:
-        """The connection goes on."""
-
-    def new_stream(self, encoder: ResponseEncoder) -> ActiveStream:
-        """Another stream for the same request (`recreate_stream`)."""
-        return self.manager.new_stream(encoder)
-
-
 class Http2ActiveStream(ActiveStream):
     """Used where `FilterChain.factories` is empty."""
 
@@ -89,13 +32,19 @@ class Http2ActiveStream(ActiveStream):
     zombie: bool = False
     """All has been said, and not all has left."""
     encoder: ServerStream
+    manager: Http2ConnectionManager
+    _finish = ActiveStream._end
+    """As `super()._end`, which every stream would have to look for."""
 
-    @property
-    def owner(self) -> StreamOwner:
-        return self.manager  # type: ignore[return-value]
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls._finish = super()._end
+
+    def _end_connection(self) -> None:
+        """It goes on: other streams are none the worse."""
 
     def _decide_on_connection(self, headers: ResponseHeaderMap) -> None:
-        config, manager = self.config, self.owner.manager
+        config, manager = self.config, self.manager
         if config.max_requests_per_connection and manager.requests >= config.max_requests_per_connection:
             config.stats.downstream_cx_max_requests_reached += 1
             manager.start_drain_sequence()
@@ -112,15 +61,15 @@ class Http2ActiveStream(ActiveStream):
         if self.zombie:
             self.zombie = False
             encoder.zombie = None
-            super()._end(now)
+            self._finish(now)
             return
         given = self.local_complete and self.remote_complete and not self._lost
         if not given or (encoder.waiting is None and not encoder.connection.dispatching):
-            super()._end(now)
+            self._finish(now)
             return
         self.ended = self.zombie = True
         encoder.zombie = self
-        self.owner.stream_idle_timeout = 0.0
+        self.stream_idle_timeout = 0.0
         self.response_timeout_callback = None
         self._disable_timers()
 
@@ -134,7 +83,7 @@ class Http2ActiveStream(ActiveStream):
             self.response_code_details = None
         if self.ended:
             return
-        self.owner.manager.on_stream_reset(self, reason)
+        self.manager.on_stream_reset(self, reason)
         if reason is StreamResetReason.REMOTE_RESET or reason is StreamResetReason.REMOTE_REFUSED_STREAM_RESET:
             self._lose(ResponseFlag.DOWNSTREAM_REMOTE_RESET if details else 0, details)
         elif reason is StreamResetReason.LOCAL_RESET:
@@ -165,9 +114,6 @@ class Http2FilteredStream(Http2ActiveStream, FilteredStream):
 
 class Http2SheddingStream(SheddingStream, Http2ActiveStream):
     """Of a server that has an overload manager."""
-
-    def _connection_ends(self) -> bool:
-        return self.owner.manager.draining or self.owner.manager.drain_announced
 
 
 class Http2SheddingFilteredStream(Http2SheddingStream, Http2FilteredStream):

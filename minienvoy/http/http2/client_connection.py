@@ -9,19 +9,25 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..codec import ResponseDecoder, StreamResetReason
-from ..header_map import KIND, SUSPECT, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry, refusal
+from ..header_map import KIND, ORDINARY, SUSPECT, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry, refusal
 from .connection import Http2Connection
 from .fields import CONNECTION_HEADERS, MESSAGING_RULE, MessageError, ResponseHead, response_head, trailer_entries
 from .frames import (
     CONNECT_ERROR,
+    END_HEADERS,
+    END_STREAM,
+    HEADERS,
     INTERNAL_ERROR,
+    MAX_FRAME,
     MAX_STREAM_ID,
     PREFACE,
     PROTOCOL_ERROR,
     SETTINGS_ENABLE_PUSH,
+    headers_frames,
     rst_stream,
+    write_header,
 )
-from .hpack import encode_entries, encode_field
+from .hpack import ENCODED, encode_entries, encode_entry, encode_field, encode_pseudo
 from .stream import RESET_CODES, Http2Stream
 
 if TYPE_CHECKING:
@@ -30,6 +36,7 @@ if TYPE_CHECKING:
     from .settings import Http2Settings
 
 _UPGRADE: Final = KIND[b"upgrade"]
+_UNUSUAL: Final = SUSPECT | CONNECTION_HEADERS
 _CONNECTION_UPGRADE: Final = entry(b"connection", b"upgrade")
 
 
@@ -56,21 +63,45 @@ class ClientConnectionCallbacks(Protocol):
 
 
 class ClientStream(Http2Stream):
-    """A request that is sent, and the response to it."""
+    """A request that is sent, and the response to it.
 
-    __slots__ = ("_head_request", "_responded", "_upgrade")
+    Attributes:
+        head_request: the response has no body, whatever it says.
+        upgrade: what the request asked for, as HTTP/1 has it; empty if it did not.
+    """
 
-    def __init__(self, connection: Http2Connection, stream_id: int, decoder: ResponseDecoder) -> None:
-        super().__init__(connection, stream_id)
-        self.decoder = decoder
-        self._head_request = self._responded = False
-        self.expected = _NO_DATA_YET
-        self._upgrade = b""
-        """What the request asked for, as HTTP/1 has it."""
+    __slots__ = ("head_request", "upgrade")
 
     def encode_headers(self, headers: RequestHeaderMap, end_stream: bool) -> None:
         if self.closed:
             return
+        connection = self.connection
+        method = headers.method
+        seen = headers.seen
+        if (seen > ORDINARY and seen & _UNUSUAL) or method == b"CONNECT" or connection.table_update:
+            self._encode_unusual(headers, end_stream)
+            return
+        if method == b"HEAD":
+            self.head_request = True
+        fields = [encode_pseudo(method, headers.path, headers.authority, headers.scheme, headers.pseudo_order)]
+        known = ENCODED.get
+        for item in headers.entries:
+            field = known(item[2])
+            fields.append(encode_entry(item) if field is None else field)
+        block = b"".join(fields)
+        length = len(block)
+        if length > MAX_FRAME:
+            connection.queue(headers_frames(self.id, block, end_stream))
+        else:
+            flags = END_HEADERS | END_STREAM if end_stream else END_HEADERS
+            connection.queue(write_header(length >> 8, length & 255, HEADERS, flags, self.id) + block)
+        if end_stream:
+            self.local_end = True
+            if self.remote_end:
+                self.finish()
+
+    def _encode_unusual(self, headers: RequestHeaderMap, end_stream: bool) -> None:
+        """With something in it that HTTP/2 says otherwise, or does not say."""
         if headers.seen & SUSPECT and (problem := refusal(headers)):
             decoder, self.decoder = self.decoder, None
             # Nothing has been sent of it: there is no stream that could be reset.
@@ -80,7 +111,7 @@ class ClientStream(Http2Stream):
             return
         entries = headers.entries
         method = headers.method
-        self._head_request = method == b"HEAD"
+        self.head_request = method == b"HEAD"
         values = {
             b":method": method,
             b":path": headers.path,
@@ -92,11 +123,13 @@ class ClientStream(Http2Stream):
             if headers.seen & _UPGRADE and (protocol := headers.get(b"upgrade")):
                 # An upgrade is an extended CONNECT here (RFC 8441).
                 values[b":method"] = b"CONNECT"
-                values[b":protocol"] = self._upgrade = protocol
+                values[b":protocol"] = self.upgrade = protocol
+                self.tunnel = True
                 if b":protocol" not in order:
                     order = (*order, b":protocol")
             entries = [item for item in entries if not item[3] & CONNECTION_HEADERS]
         if method == b"CONNECT":
+            self.tunnel = True
             order = tuple(name for name in order if name in (b":authority", b":method"))
         elif b":authority" not in order:
             # The client had a host header.
@@ -135,6 +168,7 @@ class ClientConnection(Http2Connection):
     ) -> None:
         super().__init__(connection, settings, stats, post)
         self._callbacks = callbacks
+        self.on_stream_closed = callbacks.on_stream_closed
         # Envoy counts only what clients make it answer. An upstream that does not read is bounded here, too.
         self._max_control_frames = max(settings.max_outbound_control_frames, settings.max_outbound_frames)
         self._next_stream = 1
@@ -147,18 +181,17 @@ class ClientConnection(Http2Connection):
         return self._next_stream > MAX_STREAM_ID
 
     def new_stream(self, decoder: ResponseDecoder) -> ClientStream:
-        stream = ClientStream(self, self._next_stream, decoder)
-        self.streams[self._next_stream] = stream
-        self._next_stream += 2
+        stream_id = self._next_stream
+        stream = self.streams[stream_id] = ClientStream(self, stream_id, decoder, _NO_DATA_YET)
+        stream.head_request = False
+        stream.upgrade = b""
+        self._next_stream = stream_id + 2
         self._constraints.opened_streams += 1
         self.stats.streams_active += 1
         return stream
 
     def _is_idle(self, stream_id: int) -> bool:
         return stream_id >= self._next_stream or not stream_id & 1
-
-    def _on_stream_closed(self, stream: Http2Stream) -> None:
-        self._callbacks.on_stream_closed(stream.local_end and stream.remote_end)
 
     def _reset_by_peer(self, stream: Http2Stream, code: int) -> tuple[StreamResetReason, str]:
         if code in _PEERS:
@@ -185,14 +218,13 @@ class ClientConnection(Http2Connection):
             self._abandon(stream, StreamResetReason.REMOTE_REFUSED_STREAM_RESET, "http2.remote_refuse")
 
     def _on_header_block(self, stream_id: int, block: bytes, end_stream: bool) -> None:
-        stream = self.streams.get(stream_id)
+        stream: ClientStream | None = self.streams.get(stream_id)  # type: ignore[assignment]
         if stream is None:
             if self._is_idle(stream_id):
                 self._fail(PROTOCOL_ERROR, b"HEADERS: stream in idle")
             self._fields(block)
             return
-        assert isinstance(stream, ClientStream)
-        if stream._responded:
+        if stream.expected != _NO_DATA_YET:
             self._on_trailers(stream, block, end_stream)
             return
         head: ResponseHead | None = self._decoder.blocks.get(block)
@@ -216,21 +248,23 @@ class ClientConnection(Http2Connection):
             elif decoder is not None:
                 decoder.decode_1xx_headers(headers)
             return
-        stream._responded = True
-        if stream._upgrade and status == 200:
+        if stream.upgrade and status == 200:
             # To the rest of the proxy an upgrade is what it is in HTTP/1 (`transformUpgradeResponseFromH2toH1`).
-            headers = ResponseHeaderMap(101, [*entries, entry(b"upgrade", stream._upgrade), _CONNECTION_UPGRADE], seen)
+            headers = ResponseHeaderMap(101, [*entries, entry(b"upgrade", stream.upgrade), _CONNECTION_UPGRADE], seen)
             headers.seen |= _UPGRADE | KIND[b"connection"]
+        if stream.tunnel and 200 <= status < 300:
+            # Of a tunnel nobody knows the length (RFC 9110 9.3.6).
             headers.remove(b"content-length")
-        bodiless = stream._head_request or status == 204 or status == 304
+            length = -1
+        if stream.head_request or status == 204 or status == 304:
+            # Not a byte may come where no body is: it would be taken for the next response further on.
+            length = 0
+        stream.expected = length
         if end_stream:
-            if length > 0 and not bodiless:
+            if length > 0:
                 self._break_message(stream, MessageError(MESSAGING_RULE))
                 return
             self._end_receiving(stream)
-        else:
-            # Not a byte may come where no body is: it would be taken for the next response further on.
-            stream.expected = 0 if bodiless else length
         if decoder is not None:
             decoder.decode_headers(headers, end_stream)
 
@@ -241,7 +275,7 @@ class ClientConnection(Http2Connection):
             return
         try:
             trailers = trailer_entries(fields)
-            if not end_stream or stream.expected > 0:
+            if not end_stream or stream.expected > 0 or stream.remote_end:
                 raise MessageError(MESSAGING_RULE)
         except MessageError as error:
             self._break_message(stream, error)

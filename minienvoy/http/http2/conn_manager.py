@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Final
 from ...errors import CodecProtocolError
 from ...network.connection import ConnectionCloseType
 from ...network.overload_state import CONNECTION_IDLE, STREAM_IDLE
+from ...stream_info import ResponseFlag
 from ..active_stream import ActiveStream
 from ..codec import ResponseEncoder, ServerConnection, StreamResetReason
-from ..conn_manager import ConnectionManager
-from .active_stream import STREAM_CLASSES, Http2ActiveStream, StreamOwner
+from ..conn_manager import DEFERRED_CLOSE, ConnectionManager
+from .active_stream import STREAM_CLASSES, Http2ActiveStream
 
 if TYPE_CHECKING:
     from .server_connection import ServerConnection as Http2ServerConnection
@@ -72,7 +73,7 @@ class Http2ConnectionManager(ConnectionManager):
     def new_stream(self, encoder: ResponseEncoder) -> ActiveStream:
         self.requests += 1
         self.config.stats.downstream_rq_http2_total += 1
-        stream = self._stream_class(StreamOwner(self), encoder)  # type: ignore[arg-type]
+        stream = self._stream_class(self, encoder)
         self.streams[stream] = None
         return stream
 
@@ -86,8 +87,7 @@ class Http2ConnectionManager(ConnectionManager):
             self._premature_resets += 1
 
     def on_stream_ended(self, stream: ActiveStream, now: float) -> None:
-        assert isinstance(stream, Http2ActiveStream)
-        self.streams.pop(stream, None)
+        self.streams.pop(stream, None)  # type: ignore[call-overload]
         self.last_activity = now
         self._closed_streams += 1
         if self._premature_resets:
@@ -148,7 +148,7 @@ class Http2ConnectionManager(ConnectionManager):
     def check_for_deferred_close(self, skip_delay: bool) -> None:
         if self.draining and not self.streams and not self.connection.closed:
             self.codec.flush()
-            self.connection.close(ConnectionCloseType.FLUSH_WRITE_AND_DELAY, "downstream_local_disconnect")
+            self.connection.close(ConnectionCloseType.FLUSH_WRITE_AND_DELAY, DEFERRED_CLOSE)
 
     def _on_drain_timeout(self) -> None:
         self.codec.go_away()
@@ -157,6 +157,7 @@ class Http2ConnectionManager(ConnectionManager):
     def on_codec_error(self, error: CodecProtocolError) -> None:
         stats = self.config.stats
         stats.downstream_cx_protocol_error += 1
+        self.connection.stream_info.set_response_flag(ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR)
         self.draining = True
         if self.streams:
             stats.downstream_cx_destroy_active_rq += 1
@@ -168,7 +169,6 @@ class Http2ConnectionManager(ConnectionManager):
     # -- idle
 
     def look_for_idle_within(self, seconds: float) -> None:
-        """A stream has a timeout of its own: see to it that the timer does not sleep longer."""
         seconds = self._scaled(STREAM_IDLE, seconds)
         timer = self._idle_timer
         if timer is None:
@@ -183,15 +183,14 @@ class Http2ConnectionManager(ConnectionManager):
         idle_timeout = self._scaled(CONNECTION_IDLE, config.idle_timeout)
         soonest = self._scaled(STREAM_IDLE, config.stream_idle_timeout) or idle_timeout
         for stream in tuple(self.streams):
-            owner = stream.owner
-            limit = self._scaled(STREAM_IDLE, owner.stream_idle_timeout)
+            limit = self._scaled(STREAM_IDLE, stream.stream_idle_timeout)
             if not limit:
                 continue
-            left = owner.last_activity + limit - now
+            left = stream.last_activity + limit - now
             if left > 1e-6:
                 soonest = min(soonest or left, left)
             else:
-                owner.last_activity = now
+                stream.last_activity = now
                 stream.on_idle_timeout()
         if not self.streams and idle_timeout:
             left = self.last_activity + idle_timeout - now

@@ -80,7 +80,8 @@ class Http2Connection(HeaderBlocks):
 
     protocol = "HTTP/2"
     extra_bytes = half_closes = False
-    _hears_of_closed_streams = True
+    on_stream_closed: Callable[[bool], None] | None = None
+    """Told when a stream is no longer among `streams`: True if both sides have come to their ends."""
 
     def __init__(
         self, connection: Connection, settings: Http2Settings, stats: Http2CodecStats, post: Callable[[Any], None]
@@ -220,17 +221,14 @@ class Http2Connection(HeaderBlocks):
             self._blocked.pop(stream, None)
             if held := stream.forget():
                 self._consume_of_connection(held)
-        if self._hears_of_closed_streams:
-            self._on_stream_closed(stream)
+        if self.on_stream_closed is not None:
+            self.on_stream_closed(stream.local_end and stream.remote_end)
 
     # -- what the sides do
 
     def _begin(self, data: bytes) -> int:
         """Where the frames begin in `data`; -1 if that is not known yet."""
         return 0
-
-    def _on_stream_closed(self, stream: Http2Stream) -> None:
-        """A stream is no longer among `streams`."""
 
     def _on_peer_leaves(self, last_stream: int) -> None:
         """The peer takes no new streams; it has looked at none above `last_stream`."""
@@ -279,10 +277,16 @@ class Http2Connection(HeaderBlocks):
                 return
         if end_stream:
             stream.remote_end = True
-        stream.take(length)
+            if stream.local_end and stream.waiting is None:
+                self.finishing.append(stream)
+        if stream.read_disabled or not end_stream:
+            stream.take(length)
+        else:
+            # Nobody sends more on the stream: only the connection needs its window again.
+            self._consumed = consumed = self._consumed + length
+            if consumed >= self._window // 2:
+                self._consume_of_connection(0)
         decoder = stream.decoder
-        if end_stream and stream.local_end and stream.waiting is None:
-            stream.finish()
         if decoder is not None and (size or end_stream):
             decoder.decode_data(payload, end_stream)
 

@@ -207,8 +207,8 @@ def request_head(fields: list[Entry], allow_connect: bool) -> RequestHead:
         if not kind & PSEUDO:
             break
         begin += 1
-        known = name in pseudo or name == b":status" or (name == b":protocol" and not allow_connect)
-        if kind & INVALID or known:
+        wrong = name in pseudo or name == b":status" or (name == b":protocol" and not (allow_connect and value))
+        if kind & INVALID or wrong:
             raise MessageError(INVALID_FIELD)
         pseudo[name] = value
     entries, seen, length, host = _regular(fields, begin, JOINED)
@@ -256,6 +256,12 @@ def response_head(fields: list[Entry]) -> ResponseHead:
     if host is not None:
         entries.append(entry(b"host", host))
         seen |= HOST
+    if seen & CONTENT_LENGTH and (status == 204 or status < 200):
+        # RFC 9110 8.6 forbids it; many servers say nothing by it in a 204, which is looked over.
+        if status != 204 or length:
+            raise MessageError(INVALID_FIELD)
+        entries = [item for item in entries if not item[3] & CONTENT_LENGTH]
+        seen &= ~CONTENT_LENGTH
     return ResponseHead(status, entries, seen, length)
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from ..header_map import Entry
+from ..header_map import KIND, Entry
 from .huffman import HuffmanError
 from .huffman import decode as huffman_decode
 
@@ -349,6 +349,14 @@ ENCODED: Final[dict[bytes, bytes]] = {}
 """Headers that were encoded lately, by their line."""
 _MAX_ENCODED: Final = 4096
 _MAX_ENCODED_LINE: Final = 128
+_REQUEST_ID: Final = KIND[b"x-request-id"]
+"""Hardly ever comes again with the same value: it would only push others out."""
+_REQUEST_ID_PREFIX: Final = b"\0\x0cx-request-id\x24"
+"""Before one of the usual length."""
+_PSEUDO: Final[dict[tuple[bytes, bytes, bytes, bytes, tuple[bytes, ...]], bytes]] = {}
+"""What requests begin with, as it was encoded lately."""
+_MAX_PSEUDO: Final = 1024
+_MAX_PSEUDO_SIZE: Final = 512
 
 
 def encode_field(name: bytes, value: bytes) -> bytes:
@@ -374,7 +382,9 @@ def encode_field(name: bytes, value: bytes) -> bytes:
 
 def encode_entry(item: Entry) -> bytes:
     """One encoded header, which is remembered by its line if that is short."""
-    name, value, line, _ = item
+    name, value, line, kind = item
+    if kind == _REQUEST_ID:
+        return _REQUEST_ID_PREFIX + value if len(value) == 36 else encode_field(name, value)
     field = encode_field(name, value)
     if len(line) <= _MAX_ENCODED_LINE:
         if len(ENCODED) >= _MAX_ENCODED:
@@ -387,6 +397,21 @@ def encode_entries(entries: Iterable[Entry]) -> list[bytes]:
     """The encoded headers, to be joined to a block."""
     known = ENCODED.get
     return [known(item[2]) or encode_entry(item) for item in entries]
+
+
+def encode_pseudo(method: bytes, path: bytes, authority: bytes, scheme: bytes, order: tuple[bytes, ...]) -> bytes:
+    """The pseudo-headers of a request that is no CONNECT; without a place in `order`, `:authority` is the last."""
+    key = (method, path, authority, scheme, order)
+    block = _PSEUDO.get(key)
+    if block is None:
+        values = {b":method": method, b":path": path, b":authority": authority, b":scheme": scheme}
+        names = order if b":authority" in order else (*order, b":authority")
+        block = b"".join([encode_field(name, values[name]) for name in names if name in values])
+        if len(block) <= _MAX_PSEUDO_SIZE:
+            if len(_PSEUDO) >= _MAX_PSEUDO:
+                _PSEUDO.clear()
+            _PSEUDO[key] = block
+    return block
 
 
 def table_size_update(size: int) -> bytes:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import CodecProtocolError
 from .flood import ProtocolConstraints
-from .frames import RST_STREAM
+from .frames import HEADERS, RST_STREAM
 
 if TYPE_CHECKING:
     from ...network.connection import Connection
@@ -47,7 +47,7 @@ class OutboundFrames:
     def __init__(
         self, connection: Connection, settings: Http2Settings, stats: Http2CodecStats, post: Callable[[Any], None]
     ) -> None:
-        """`post` calls back when what is going on now is done (`Dispatcher.post`)."""
+        """`post` calls back when what is going on now is done (`Dispatcher.write_soon`)."""
         self.settings = settings
         self.stats = stats
         self.buffer_limit = min(connection.buffer_limit or 1 << 20, settings.initial_stream_window_size)
@@ -112,6 +112,10 @@ class OutboundFrames:
         if self.data:
             self.data[:] = [each for each in self.data if int.from_bytes(each[5:9], "big") != stream_id]
         self.queue(frames)
+        if self.dispatching:
+            out = self._out
+            later = (at for at, each in enumerate(out) if each[3] == HEADERS and each[5:9] > frames[5:9])
+            out.insert(next(later, len(out) - 1), out.pop())
 
     def queue_control(self, frames: bytes) -> None:
         """A frame that answers the peer: too many of them unread are a flood."""
@@ -150,7 +154,7 @@ class OutboundFrames:
             self._out = []
             if count == 1:
                 self._write(out[0])
-            elif count > _FRAMES_OF_A_WRITE or self._more_frames:
+            elif (count > _FRAMES_OF_A_WRITE or self._more_frames) and sum(map(len, out)) > _LARGE:
                 self._write_many(out)
             else:
                 self._write(b"".join(out))

@@ -12,7 +12,7 @@ from ...errors import CodecProtocolError
 from ...network.overload_state import STREAM_FLUSH
 from ...stream_info import ResponseFlag
 from ..codec import RequestDecoder, ServerConnectionCallbacks, StreamResetReason
-from ..header_map import JOINED, Entry, HeaderMap, ResponseHeaderMap
+from ..header_map import JOINED, ORDINARY, Entry, HeaderMap, ResponseHeaderMap
 from ..http1.settings import ALLOW_UNDERSCORES, REJECT_UNDERSCORES
 from .connection import Http2Connection
 from .fields import (
@@ -100,7 +100,8 @@ class ServerStream(Http2Stream):
         if self.closed or self.local_end:
             return
         connection = self.connection
-        if headers.seen & CONNECTION_HEADERS or connection.table_update:
+        seen = headers.seen
+        if (seen > ORDINARY and seen & CONNECTION_HEADERS) or connection.table_update:
             self.send_block(_response_block(headers), end_stream)
             return
         known = ENCODED.get
@@ -133,7 +134,6 @@ def _response_block(headers: ResponseHeaderMap) -> list[bytes]:
 class ServerConnection(Http2Connection):
     """One downstream connection."""
 
-    _hears_of_closed_streams = False
     _joined = JOINED
     flush_timeout = 0.0
     """Seconds that a complete response may wait for window; 0 for ever."""

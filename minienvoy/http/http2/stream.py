@@ -60,6 +60,7 @@ class Http2Stream:
         held: bytes that arrived while somebody had disabled reading.
         waiting: what is to be sent and has to wait for window; None if nothing has.
         local_end: END_STREAM has been sent, or will be after what waits.
+        read_disabled: how many have disabled reading and not enabled it again.
         meter: counts the bytes of the stream, where that is wanted.
         tunnel: what is between its ends is no HTTP, and breaks as a connection does.
         remote_end: the peer has sent END_STREAM.
@@ -68,7 +69,6 @@ class Http2Stream:
 
     __slots__ = (
         "_backed_up",
-        "_disabled",
         "_flush_timer",
         "_trailers",
         "_waiting_at",
@@ -83,6 +83,7 @@ class Http2Stream:
         "local_end",
         "meter",
         "outstanding",
+        "read_disabled",
         "remote_end",
         "send_window",
         "tunnel",
@@ -91,13 +92,13 @@ class Http2Stream:
         "zombie",
     )
 
-    def __init__(self, connection: Http2Connection, stream_id: int) -> None:
+    def __init__(self, connection: Http2Connection, stream_id: int, decoder: Any = None, expected: float = -1) -> None:
         self.connection = connection
         self.id = stream_id
-        self.decoder: Any = None
+        self.decoder = decoder
         self.send_window = connection.peer_initial_window
         self.outstanding = self.consumed = 0
-        self.expected: float = -1
+        self.expected = expected
         self.local_end = self.remote_end = self.closed = False
         self.watermark: Callable[[bool], None] | None = None
         self.waiting: deque[bytes] | None = None
@@ -106,7 +107,7 @@ class Http2Stream:
         self._waiting_size = 0
         self._trailers: HeaderMap | None = None
         self._backed_up = False
-        self._disabled = 0
+        self.read_disabled = 0
         self.held = 0
         self._flush_timer: Timer | None = None
         self.meter: ByteMeter | None = None
@@ -325,16 +326,16 @@ class Http2Stream:
     def read_disable(self, disable: bool) -> None:
         """Counted: as many calls must enable as have disabled before bytes give window again."""
         if disable:
-            self._disabled += 1
+            self.read_disabled += 1
         else:
-            self._disabled -= 1
-            if not self._disabled and self.held:
+            self.read_disabled -= 1
+            if not self.read_disabled and self.held:
                 held, self.held = self.held, 0
                 self.connection.consume(self, held)
 
     def take(self, length: int) -> None:
         """Bytes of DATA frames have arrived."""
-        if self._disabled:
+        if self.read_disabled:
             self.held += length
         else:
             self.connection.consume(self, length)

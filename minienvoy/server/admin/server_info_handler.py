@@ -32,11 +32,14 @@ class ServerInfoHandler:
     def handler_server_info(self, request: AdminRequest) -> AdminResponse:
         """`envoy.admin.v3.ServerInfo`, with every field, set or not."""
         from ...version import version
-        from .proto_json import ProtoPrinter
+        from .proto_json import REDACTED, ProtoPrinter
 
         server = self._server
         uptime = f"{int(server.dispatcher.monotonic_time() - server.start_monotonic)}s"
         add_extensions(server.node)
+        options = server.options.command_line_options()
+        if _has_secrets(str(options["config_yaml"])):
+            options["config_yaml"] = REDACTED
         node: dict[str, Any] = ProtoPrinter(always_print_fields=True).message(server.node)
         return json_response(
             {
@@ -45,7 +48,7 @@ class ServerInfoHandler:
                 "uptime_current_epoch": uptime,
                 "uptime_all_epochs": uptime,
                 "hot_restart_version": "disabled",
-                "command_line_options": server.options.command_line_options(),
+                "command_line_options": options,
                 "node": node,
                 "hot_restart_initializing": False,
             }
@@ -87,6 +90,17 @@ class ServerInfoHandler:
         if server.state == "LIVE" and server.health_check_failed:
             return "DRAINING"
         return server.state
+
+
+def _has_secrets(config_yaml: str) -> bool:
+    """Of a text that a server has started with; Envoy shows it as it is."""
+    if not config_yaml:
+        return False
+    from ...config.loader import BOOTSTRAP, load_message
+    from .proto_json import ProtoPrinter
+
+    message = load_message(config_yaml, BOOTSTRAP, allow_unknown_fields=True).message
+    return bool(ProtoPrinter(redact=True).message(message) != ProtoPrinter().message(message))
 
 
 def _shown(path: str, certificate: Certificate, now: float) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from minienvoy.config.loader import load_bootstrap
 
 def test_each_table_has_a_listener_and_the_request_for_it_has_a_route(tmp_path: Path) -> None:
     ports = [10001 + number for number in range(len(TABLES))]
-    bootstrap = load_bootstrap(scale_config(tmp_path, Ports(0, 0, 9000, 0), ports)).message
+    bootstrap = load_bootstrap(scale_config(tmp_path, Ports(0, 0, 9000, 0, 0), ports)).message
     for table, listener, port in zip(TABLES, bootstrap.static_resources.listeners, ports, strict=True):
         assert listener.address.socket_address.port_value == port
         hosts = unpack(listener.filter_chains[0].filters[0].typed_config).route_config.virtual_hosts

@@ -12,7 +12,11 @@ import minienvoy
 
 PACKAGE = Path(minienvoy.__file__).parent
 
+_AUTHZ = "extensions/filters/common/ext_authz"
 READ_FOR = {
+    "extensions/filters/http/ext_authz/filter_config.py": (f"{_AUTHZ}/check_request.py", f"{_AUTHZ}/grpc_client.py"),
+    "extensions/filters/network/ext_authz.py": (f"{_AUTHZ}/check_request.py", f"{_AUTHZ}/grpc_client.py"),
+    "extensions/filters/common/ext_authz/http_client.py": ("extensions/filters/http/ext_authz/filter_config.py",),
     "config/fields.py": ("config/extension.py",),
     "extensions/clusters/dns.py": ("network/dns.py",),
     "router/upstream_log.py": ("extensions/filters/http/router.py",),
@@ -136,6 +140,7 @@ NOT_READ = {
     ): "listeners never wait for keys here: docs/differences.md",
     ("matchers/match_tree.py", "and_matcher"): "by the name that WhichOneof gives",
     ("matchers/string.py", "patterns"): "server/stats_settings.py compiles it; it is declared there too",
+    ("extensions/filters/network/ext_authz.py", "send_tls_alert_on_denial"): "only as it is by default",
     ("server/listener.py", "enable_mptcp"): "only as it is by default",
     ("server/listener.py", "description"): "for people",
     ("server/listener.py", "protocol"): "TCP is all there is",

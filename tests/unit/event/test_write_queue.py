@@ -91,3 +91,63 @@ def test_a_buffer_without_a_transport_loses_what_is_written() -> None:
     turn.write(lost, b"1")
     turn.end()
     assert lost.chunks == []
+
+
+def test_a_writer_is_called_once_before_the_turn_ends_and_what_it_writes_leaves_with_the_rest() -> None:
+    turn = Turn()
+    a, b = turn.buffer("a"), turn.buffer("b")
+    turn.queue.write_soon(lambda: turn.write(b, b"late"))
+    turn.write(a, b"1")
+    turn.end()
+    assert (turn.sent, turn.posted) == ([("a", b"1"), ("b", b"late")], [])
+    turn.end()
+    assert len(turn.sent) == 2
+
+
+def test_a_writer_that_comes_when_everything_has_left_is_called_by_itself() -> None:
+    turn = Turn()
+    a = turn.buffer("a")
+    turn.queue.write_soon(lambda: turn.write(a, b"1"))
+    turn.end()
+    assert (turn.sent, turn.posted) == ([("a", b"1")], [])
+
+
+def test_who_asks_to_write_while_a_writer_is_called_has_the_next_turn() -> None:
+    turn = Turn()
+    a = turn.buffer("a")
+    turn.queue.write_soon(lambda: turn.queue.write_soon(lambda: turn.write(a, b"1")))
+    turn.end()
+    assert turn.sent == []
+    turn.end()
+    assert turn.sent == [("a", b"1")]
+
+
+def test_a_writer_that_raises_keeps_neither_the_others_nor_what_was_written_from_leaving() -> None:
+    turn = Turn()
+    a, b = turn.buffer("a"), turn.buffer("b")
+
+    def fail() -> None:
+        raise RuntimeError("broken")
+
+    turn.queue.write_soon(fail)
+    turn.queue.write_soon(lambda: turn.write(b, b"2"))
+    turn.write(a, b"1")
+    with pytest.raises(RuntimeError):
+        turn.end()
+    turn.end()
+    assert turn.sent == [("a", b"1"), ("b", b"2")]
+
+
+def test_the_last_writer_may_raise_too() -> None:
+    turn = Turn()
+    a = turn.buffer("a")
+
+    def fail() -> None:
+        raise RuntimeError("broken")
+
+    turn.write(a, b"1")
+    turn.queue.write_soon(fail)
+    with pytest.raises(RuntimeError):
+        turn.end()
+    turn.end()
+    assert turn.sent == [("a", b"1")]

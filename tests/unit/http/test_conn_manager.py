@@ -59,9 +59,18 @@ def test_pipelined_requests_are_answered_in_order(bench: MakeBench) -> None:
 
 def test_pipelined_requests_in_one_piece(bench: MakeBench) -> None:
     b = bench(DIRECT)
+    client = b.client().send(GET * 2)
+    assert client.received().count(b"HTTP/1.1 200 OK\r\n") == 2
+    assert b.stat("http.downstream_rq_total") == 2
+
+
+def test_more_pipelined_requests_than_answers_can_have_left_end_the_connection(bench: MakeBench) -> None:
+    b = bench(DIRECT)
     client = b.client().send(GET * 5)
-    assert client.received().count(b"HTTP/1.1 200 OK\r\n") == 5
-    assert b.stat("http.downstream_rq_total") == 5
+    assert client.received().count(b"HTTP/1.1 200 OK\r\n") == 2
+    assert b.stat("http.downstream_rq_total") == 3
+    assert b.stat("http.downstream_rq_rx_reset") == 1
+    assert b.stat("http.downstream_cx_destroy_local_active_rq") == 1
 
 
 def test_a_client_that_pipelines_without_end_is_made_to_wait(bench: MakeBench) -> None:

@@ -509,3 +509,26 @@ def test_the_client_is_read_again_when_each_full_buffer_upstream_has_room(bench:
         request._on_upstream_watermark(high)
         seen.append(client.reading)
     assert seen == [False, False, False, True]
+
+
+HINT = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"
+
+
+def test_only_the_first_interim_response_is_passed_on_where_any_is(bench: MakeBench) -> None:
+    b = bench(hcm={"proxy_100_continue": True})
+    client = b.client().send(GET)
+    b.upstream.send(HINT + b"HTTP/1.1 100 Continue\r\n\r\n")
+    assert client.received() == b"HTTP/1.1 103 Unknown\r\nlink: </a>\r\n\r\n"
+    b.upstream.send(OK)
+    assert client.received().startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b.stat("cluster.upstream_rq_1xx") == 1
+
+
+def test_after_an_interim_response_there_is_no_other_attempt(bench: MakeBench) -> None:
+    b = bench(route(retry_policy={"retry_on": "5xx"}))
+    client = b.client().send(GET)
+    b.upstream.send(HINT)
+    assert client.received() == b""
+    b.upstream.send(b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n")
+    assert client.received().startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+    assert b.stat("cluster.upstream_rq_retry") == 0

@@ -250,7 +250,7 @@ def test_an_http_service_adds_its_headers(bench: MakeBench) -> None:
     assert (service.cluster, service.host, service.path, service.timeout) == ("a", b"t.test", b"/v1", 2.0)
     headers = RequestHeaderMap(b"POST", service.path, service.host)
     assert service.headers is not None
-    service.headers.evaluate(headers, cast(StreamInfo, None), headers, None)
+    service.headers.apply(headers)
     assert headers.get(b"api-key") == b"k"
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import heapq
 import random
 
 import pytest
@@ -42,6 +43,17 @@ def test_an_added_entry_is_due_one_turn_from_now() -> None:
     assert picked(edf, 3) == "bab"
 
 
+def test_entries_that_stay_keep_their_turn_when_others_come_and_go() -> None:
+    weights = {"a": 1.0, "b": 1.0, "c": 1.0}
+    edf = scheduler(weights)
+    assert picked(edf, 4) == "abca"
+    weights["d"] = 3.0
+    edf.follow({"c"}, ["d"])
+    assert edf.goes_by(weights.__getitem__)
+    assert not edf.goes_by(weights.get)
+    assert picked(edf, 10) == "bddabdddab"
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_picks_that_are_computed_are_those_that_would_have_been_made(seed: int) -> None:
     draw = random.Random(seed)
@@ -58,3 +70,15 @@ def test_picks_that_are_computed_are_those_that_would_have_been_made(seed: int) 
         computed[entry] += 1
     # Entries that are due at one time may come in another order, so a share may differ by one at either end.
     assert all(abs(counts[entry] - computed[entry]) <= 1 for entry in weights)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whoever_leaves_takes_nobodys_turn(seed: int) -> None:
+    draw = random.Random(seed)
+    weights = {chr(97 + index): float(draw.randint(1, 9)) for index in range(26)}
+    edf = scheduler(weights, draw.randint(0, 10_000))
+    picked(edf, draw.randint(0, 100))
+    due = sorted(edf._queue)
+    gone = set(draw.sample(sorted(weights), draw.randint(0, 26)))
+    edf.follow(gone, ())
+    assert [heapq.heappop(edf._queue) for _ in tuple(edf._queue)] == [each for each in due if each[2] not in gone]

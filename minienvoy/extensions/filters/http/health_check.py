@@ -152,7 +152,12 @@ class HealthCheckFilter(StreamFilter):
         if not matches_all(settings.matchers, headers):
             return FilterHeadersStatus.CONTINUE
         self._asked = True
-        self.decoder_callbacks.stream_info.is_health_check = True
+        info = self.decoder_callbacks.stream_info
+        info.is_health_check = True
+        if info.active_span is not None:
+            # Nobody wants to read of it.
+            info.active_span.sampled = False
+            info.trace_reason = "not_traceable"
         cache = settings.cache
         self._handling = (
             not settings.pass_through

@@ -283,7 +283,7 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         server_name=config.server_name.encode() or b"envoy",
         server_transformation=ServerHeaderTransformation(config.server_header_transformation),
         via=config.via.encode(),
-        user_agent=server.service_cluster.encode() if config.add_user_agent.value else b"",
+        user_agent=server.service_cluster.encode() if config.add_user_agent.value else None,
         service_node=server.node.id.encode(),
         use_remote_address=config.use_remote_address.value,
         skip_xff_append=config.skip_xff_append,
@@ -473,10 +473,13 @@ def _matching_port(config: Any, context: FactoryContext) -> int:
     return context.listener_port if config.strip_matching_host_port else 0
 
 
+_PRIVATE_NETWORKS = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.1/32", "fd00::/8", "::1/128")
+
+
 def _internal_address(config: Any) -> Callable[[str], bool]:
-    networks = [
-        ip_network(f"{each.address_prefix}/{each.prefix_len.value}", strict=False) for each in config.cidr_ranges
-    ]
+    """Without ranges of its own, an `internal_address_config` means the private networks (RFC 1918, RFC 4193)."""
+    told = [f"{each.address_prefix}/{each.prefix_len.value}" for each in config.cidr_ranges]
+    networks = [ip_network(each, strict=False) for each in told or _PRIVATE_NETWORKS]
     unix = config.unix_sockets
 
     def is_internal(host: str) -> bool:

@@ -38,10 +38,8 @@ honours(
     "allow_chunked_length",
     "allow_custom_methods",
     "ignore_http_11_upgrade",
-    ignored={
-        "use_balsa_parser": "there is one parser, which does what Envoy's default does",
-        "override_stream_error_on_invalid_http_message": "an invalid message ends an HTTP/1 connection in any case",
-    },
+    "override_stream_error_on_invalid_http_message",
+    ignored={"use_balsa_parser": "there is one parser, which does what Envoy's default does"},
 )
 
 
@@ -82,7 +80,7 @@ def codec_maker(config: Any, context: FactoryContext) -> Callable[[ConnectionMan
         assert isinstance(manager, Http2ConnectionManager)
         manager.become()
         make_http2 = http2_server_codec(server.http2_codec, server.byte_meters)
-        codec = make_http2(manager.connection, manager, http2_settings, http2_stats[0], server.dispatcher.post)
+        codec = make_http2(manager.connection, manager, http2_settings, http2_stats[0], server.dispatcher.write_soon)
         codec.flush_timeout = flush_timeout
         if manager.config.overload is not None:
             codec.scaled = manager.config.overload.scaled
@@ -115,6 +113,11 @@ def http1_settings(config: Any, common: Any, http1: Any, path: str) -> Http1Sett
         max_headers_count=common.max_headers_count.value if common.HasField("max_headers_count") else 100,
         underscores=common.headers_with_underscores_action,
         key_formatter=key_formatter,
+        stream_error_on_invalid_http_message=(
+            http1.override_stream_error_on_invalid_http_message.value
+            if http1.HasField("override_stream_error_on_invalid_http_message")
+            else config.stream_error_on_invalid_http_message.value
+        ),
         ignored_upgrades=tuple(
             compile_string_matcher(each, f"{path}.ignore_http_11_upgrade[{at}]")
             for at, each in enumerate(http1.ignore_http_11_upgrade)

@@ -137,7 +137,11 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
             self._stats.downstream_cx_rx_bytes_total += self.connection.bytes_kept_back
         if self._upstream is not None:
             self._upstream.on_downstream_closed(event)
-        self._log(AccessLogType.TCP_CONNECTION_END)
+        self._tell_of_connection()
+        self._stream_info.request_complete_time = self.connection.dispatcher.monotonic_time()
+        if self._config.access_logs:
+            # The listener's log comes first.
+            self.connection.dispatcher.post(self._log_end)
         self._upstream = None
         explanations = self._config.context.server.explanations
         if explanations is not None:
@@ -189,6 +193,7 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
                 self._config.proxy_tlvs.add_to(self.connection.info, self._stream_info)
             self._attempts += 1
             self._stream_info.attempt_count = self._attempts
+            self._stream_info.attempted_hosts += (host,)
             now = self.connection.dispatcher.monotonic_time()
             self._stream_info.upstream_connect_start_time = self._stream_info.upstream_request_create_time = now
             tunneling = self._config.tunneling
@@ -214,7 +219,6 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
                 else:
                     host.outlier.put_connect_failure()
             info.upstream_host = host
-            info.attempted_hosts += (host,)
             info.upstream_transport_failure_reason = failure_reason
         if reason in (PoolFailureReason.REMOTE_CONNECTION_FAILURE, PoolFailureReason.TIMEOUT):
             info.set_response_flag(ResponseFlag.UPSTREAM_CONNECTION_FAILURE)
@@ -252,7 +256,6 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
         if host.outlier is not None:
             host.outlier.put_connected_finally()
         info.upstream_host = host
-        info.attempted_hosts += (host,)
         info.attempted_connection_ids += (connection.id,)
         info.upstream_connection = connection
         ssl, now = connection.ssl, self.connection.dispatcher.monotonic_time()
@@ -263,13 +266,13 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
 
     def _begin(self, upstream: Upstream | HttpUpstream) -> None:
         """Pass on what the client has to say."""
-        if self._config.flush_on_connected:
-            self._log(AccessLogType.TCP_UPSTREAM_CONNECTED)
         early, self._early_data = self._early_data, None
         if early is None:
             self.connection.read_disable(False)
         else:
             self._release_early_data(upstream, early)
+        if self._config.flush_on_connected:
+            self._log(AccessLogType.TCP_UPSTREAM_CONNECTED)
 
     def on_upstream_closed(self, connection: Connection) -> None:
         """The upstream connection has ended, not because the client's did."""
@@ -359,6 +362,7 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
         info.listener_name = context.listener_name
         info.traffic_direction = context.traffic_direction
         info.filter_chain_name = self.connection.filter_chain_name
+        info.upstream_detected_close_type = DetectedCloseType.NORMAL.value
         return info
 
     def _timer(self, callback: Callable[[], None], delay: float) -> Timer:
@@ -385,19 +389,25 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
             self._flush_timer.enable(self._config.flush_interval)
 
     def _log(self, kind: str) -> None:
-        if not self._config.access_logs:
-            return
+        if self._config.access_logs:
+            self._tell_of_connection()
+            self._write(kind)
+
+    def _log_end(self) -> None:
+        self._write(AccessLogType.TCP_CONNECTION_END)
+
+    def _write(self, kind: str) -> None:
+        for access_log in self._config.access_logs:
+            access_log.log(None, None, None, self._stream_info, kind)
+
+    def _tell_of_connection(self) -> None:
         info, connection = self._stream_info, self.connection
         info.bytes_received = info.downstream_wire_bytes_received = connection.bytes_received
         info.bytes_sent = info.downstream_wire_bytes_sent = connection.bytes_sent
         info.downstream_local_close_reason = connection.local_close_reason
-        upstream = self._upstream
-        if upstream is not None:
-            upstream.describe(info)
-        if kind is AccessLogType.TCP_CONNECTION_END:
-            info.request_complete_time = connection.dispatcher.monotonic_time()
-        for access_log in self._config.access_logs:
-            access_log.log(None, None, None, info, kind)
+        info.downstream_detected_close_type = connection.detected_close_type.value
+        if self._upstream is not None:
+            self._upstream.describe(info)
 
 
 @NETWORK_FILTERS.register("envoy.filters.network.tcp_proxy", TYPE)

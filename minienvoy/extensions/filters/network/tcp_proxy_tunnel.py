@@ -132,7 +132,7 @@ class HttpUpstream:
         connection = client.connection
         self._bytes_before = (connection.bytes_received, connection.bytes_sent)
         client.watermark = self._on_watermark
-        encoder = self._encoder = client.codec.new_stream(self)
+        encoder = self._encoder = client.new_stream(self)
         if isinstance(encoder, Http1ClientConnection):
             encoder.tunneling = True
         scheme = b"http" if connection.info.ssl is None else b"https"

@@ -105,7 +105,7 @@ class Upstream(ReadFilter, ConnectionCallbacks):
         if connection.closed:
             return
         if event is ConnectionEvent.LOCAL_CLOSE and not self._downstream.both_sides_half_closed:
-            connection.close(ConnectionCloseType.NO_FLUSH)
+            connection.close(ConnectionCloseType.NO_FLUSH, self._downstream.local_close_reason)
         elif self._downstream.detected_close_type is DetectedCloseType.REMOTE_RESET:
             connection.close(ConnectionCloseType.ABORT_RESET)
         else:
@@ -165,3 +165,5 @@ class Upstream(ReadFilter, ConnectionCallbacks):
         info.upstream_wire_bytes_received = self.connection.bytes_received
         info.upstream_wire_bytes_sent = self.connection.bytes_sent
         info.upstream_local_close_reason = self.connection.local_close_reason
+        if self.connection.detected_close_type is DetectedCloseType.REMOTE_RESET:
+            info.upstream_detected_close_type = DetectedCloseType.REMOTE_RESET.value

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ....http.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
+from ....http.header_map import HeaderMap, ResponseHeaderMap
+from ....http.http2.fields import Http2RequestHeaderMap
 from ....server.async_services import async_client
 from ....stats.store import CounterValue, StatsStruct
 
 if TYPE_CHECKING:
-    from ....http.header_map import Entry
     from ....server.factory_context import ServerContext
+    from ....server.http_service_headers import HttpServiceHeaders
     from ....upstream.async_client import AsyncStream
     from .serializer import JsonSerializer, ProtobufSerializer
     from .tracer import ZipkinSpan
@@ -41,14 +42,12 @@ class Reporter:
         host: bytes,
         path: bytes,
         serializer: JsonSerializer | ProtobufSerializer,
-        timeout: float | None = None,
-        headers: tuple[Entry, ...] = (),
+        headers: HttpServiceHeaders | None = None,
     ) -> None:
-        """`timeout` in seconds; None: what the runtime says."""
+        """`headers` are added to what is sent."""
         self._server = server
         self._cluster, self._host, self._path = cluster, host, path
         self._serializer = serializer
-        self._timeout = timeout
         self._headers = headers
         self.stats = server.stats.scope("tracing.zipkin").struct(ZipkinTracerStats)
         self._spans: list[ZipkinSpan] = []
@@ -66,16 +65,15 @@ class Reporter:
     def flush(self) -> None:
         spans, self._spans = self._spans, []
         self.stats.spans_sent += len(spans)
-        if self._cluster not in self._server.cluster_manager.clusters():
+        if self._server.cluster_manager.get(self._cluster) is None:
             self.stats.reports_skipped_no_cluster += 1
             return
-        headers = RequestHeaderMap(b"POST", self._path, self._host)
+        headers = Http2RequestHeaderMap(b"POST", self._path, self._host)
+        headers.pseudo_order = (b":method", b":path", b":authority", b":scheme")
         headers.add(b"content-type", self._serializer.content_type)
-        for item in self._headers:
-            headers.add_entry(item)
-        timeout = self._timeout
-        if timeout is None:
-            timeout = self._runtime_integer("request_timeout", 5000) / 1000
+        if self._headers is not None:
+            self._headers.apply(headers)
+        timeout = self._runtime_integer("request_timeout", 5000) / 1000
         report = _Report(self)
         self._under_way.add(report)
         # Its length is not told: it is sent as Envoy sends it, in chunks.

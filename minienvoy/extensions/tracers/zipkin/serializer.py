@@ -32,7 +32,8 @@ class JsonSerializer:
             del self._endpoint["serviceName"]
 
     def serialize(self, spans: Iterable[ZipkinSpan]) -> bytes:
-        return json.dumps([self._plain(span) for span in spans], separators=(",", ":")).encode()
+        plain = [self._plain(span) for span in spans]
+        return json.dumps(plain, ensure_ascii=False, separators=(",", ":")).encode()
 
     def _plain(self, span: ZipkinSpan) -> dict[str, Any]:
         plain: dict[str, Any] = {"traceId": span.trace_id}
@@ -61,7 +62,7 @@ class ProtobufSerializer:
 
     def __init__(self, service: str, address: str) -> None:
         packed = ip_address(address).packed
-        self._endpoint = _bytes(1, service.encode()) + _bytes(3 if len(packed) == 16 else 2, packed)
+        self._endpoint = _text(1, service) + _bytes(3 if len(packed) == 16 else 2, packed)
 
     def serialize(self, spans: Iterable[ZipkinSpan]) -> bytes:
         return b"".join(_bytes(1, self._message(span)) for span in spans)
@@ -72,7 +73,7 @@ class ProtobufSerializer:
             parts.append(_bytes(2, bytes.fromhex(span.parent_id)[::-1]))
         parts.append(_bytes(3, bytes.fromhex(span.span_id)[::-1]))
         parts.append(_varint(4 << 3) + _varint(2 if span.kind == SERVER else 1))
-        parts.append(_bytes(5, span.operation.encode()))
+        parts.append(_text(5, span.operation))
         parts.append(_fixed64(6, microseconds(span.start_time)))
         parts.append(_varint(7 << 3) + _varint(microseconds(span.end_time - span.start_time)))
         parts.append(_bytes(8, self._endpoint))
@@ -96,6 +97,11 @@ def _varint(value: int) -> bytes:
 
 def _bytes(number: int, value: bytes) -> bytes:
     return _varint(number << 3 | 2) + _varint(len(value)) + value
+
+
+def _text(number: int, value: str) -> bytes:
+    """An empty one is left out, as protobuf does."""
+    return _bytes(number, value.encode()) if value else b""
 
 
 def _fixed64(number: int, value: int) -> bytes:

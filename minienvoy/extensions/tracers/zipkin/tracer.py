@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ....config.fields import honours
 from ....errors import ConfigError
-from ....http.header_map import HeaderMap, RequestHeaderMap, entry
+from ....http.header_map import HeaderMap, RequestHeaderMap
 from ....server.async_services import HttpUriConfig
-from ....tracing.span import SERVER, Span
+from ....tracing.span import SERVER, Span, readable
 from ....tracing.tracer_manager import TRACERS
 from .reporter import Reporter
 from .serializer import JsonSerializer, ProtobufSerializer
@@ -97,8 +97,9 @@ class ZipkinTracer:
         self.reporter = _reporter(config, server)
 
     def start_span(self, headers: RequestHeaderMap, operation: str, kind: str, start_time: float, traced: bool) -> Span:
-        name = headers.authority.decode("latin-1")
+        name = readable(headers.authority)
         sampled = extract_sampled(headers, self.with_w3c)
+        local = sampled is None
         if sampled is None:
             sampled = traced
         try:
@@ -111,7 +112,9 @@ class ZipkinTracer:
             context = SpanContext(self._high() if self._wide else 0, number, number)
         else:
             context = self.context_below(caller, kind)
-        return ZipkinSpan(self, name, kind, start_time, context, sampled)
+        span = ZipkinSpan(self, name, kind, start_time, context, sampled)
+        span.local_decision = local
+        return span
 
     def new_id(self) -> int:
         return self._random.getrandbits(64) or 1
@@ -136,20 +139,33 @@ class ZipkinTracer:
 
 
 def _reporter(config: Any, server: ServerContext) -> Reporter:
+    if not config.collector_endpoint_version:
+        raise ConfigError(
+            "Using the default now-deprecated value DEPRECATED_AND_UNAVAILABLE_DO_NOT_USE for enum "
+            "'envoy.config.trace.v3.ZipkinConfig.collector_endpoint_version'",
+            "collector_endpoint_version",
+            remedy="say HTTP_JSON or HTTP_PROTO",
+        )
     make = JsonSerializer if config.collector_endpoint_version == _JSON else ProtobufSerializer
     serializer = make(server.service_cluster, server.local_address)
     if config.HasField("collector_service"):
         service = HttpUriConfig.from_service(config.collector_service, "collector_service", server)
-        headers = tuple(
-            entry(each.header.key.lower().encode(), each.header.value.encode())
-            for each in config.collector_service.request_headers_to_add
-        )
-        return Reporter(server, service.cluster, service.host, service.path, serializer, service.timeout, headers)
+        _check_cluster(service.cluster, "collector_service.http_uri.cluster", server)
+        # How long it may take is what the runtime says.
+        return Reporter(server, service.cluster, service.host, service.path, serializer, service.headers)
     if not config.collector_cluster or not config.collector_endpoint:
         field = "collector_endpoint" if config.collector_cluster else "collector_cluster"
-        raise ConfigError("collector_cluster and collector_endpoint must be specified", field)
+        raise ConfigError(
+            "collector_cluster and collector_endpoint must be specified when not using collector_service", field
+        )
+    _check_cluster(config.collector_cluster, "collector_cluster", server)
     host = config.collector_hostname or config.collector_cluster
     return Reporter(server, config.collector_cluster, host.encode(), config.collector_endpoint.encode(), serializer)
+
+
+def _check_cluster(name: str, path: str, server: ServerContext) -> None:
+    if server.cluster_manager.get(name) is None:
+        raise ConfigError(f"envoy.tracers.zipkin: unknown cluster '{name}'", path)
 
 
 @TRACERS.register("envoy.tracers.zipkin", CONFIG_TYPE)

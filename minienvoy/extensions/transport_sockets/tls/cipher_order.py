@@ -15,6 +15,8 @@ from typing import Final
 
 _MOST_ORDERS: Final = 16
 """Strangers choose: what is beyond has the first order."""
+_MOST_CLIENTS: Final = 64
+"""Kinds of clients whose order is kept; others' is found each time."""
 
 
 @cache
@@ -38,10 +40,19 @@ class CipherOrder:
         self.first: tuple[str, ...] = tuple(name for group in groups for name in group)
         self._groups = [[(name, known.get(name, -1)) for name in group] for group in groups]
         self._met = {self.first}
+        self._found: dict[tuple[int, ...], tuple[str, ...]] = {}
         self.depends = any(len(group) > 1 for group in groups)
 
-    def of_client(self, offered: Sequence[int]) -> tuple[str, ...]:
+    def of_client(self, offered: tuple[int, ...]) -> tuple[str, ...]:
         """For the client with these suites in its ClientHello."""
+        found = self._found.get(offered)
+        if found is None:
+            found = self._order(offered)
+            if len(self._found) < _MOST_CLIENTS:
+                self._found[offered] = found
+        return found
+
+    def _order(self, offered: tuple[int, ...]) -> tuple[str, ...]:
         places = {number: at for at, number in reversed(list(enumerate(offered)))}
         last = len(offered)
         order: list[str] = []

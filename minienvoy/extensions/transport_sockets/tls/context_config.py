@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _TYPE: Final = "envoy.extensions.transport_sockets.tls.v3"
 _CURVES: Final = {"P-256": "prime256v1", "P-384": "secp384r1", "P-521": "secp521r1", "X25519": "X25519"}
+_MAX_PROTOCOL, _MAX_PROTOCOLS = 255, 65535
 _PARTIAL_CHAIN, _NO_CHECK_TIME = ssl.VerifyFlags(0x80000), ssl.VerifyFlags(0x200000)
 
 
@@ -54,6 +55,7 @@ class TlsContext:
 
     Attributes:
         common: the `CommonTlsContext`; `where` is its path.
+        protocols: for ALPN; a letter is a byte.
         shown_certificates: for `/certs`.
     """
 
@@ -72,6 +74,7 @@ class TlsContext:
         self.certificates = read_certificates(common, where)
         self.shown_certificates = _shown_certificates(self.certificates, self.validator, stats, names)
         self.parameters = TlsParameters(common.tls_params, server_side=self.server_side)
+        self.protocols = read_protocols(common.alpn_protocols, f"{where}.alpn_protocols")
         self.key_log = KeyLog(common.key_log, where) if common.HasField("key_log") else None
 
     def protocol(self, connection: Connection, options: Any = None) -> SslSocket:
@@ -86,6 +89,7 @@ class TlsContext:
             more
             or self.parameters.needs_library
             or self.key_log is not None
+            or not all(map(str.isascii, self.protocols))
             or self.validator.needs_library(self.server_side)
         )
 
@@ -156,6 +160,19 @@ class TlsContext:
         if self.validator.verifies_chain:
             _load_trusted(context, self.validator, self.where)
         return context
+
+
+def read_protocols(names: Iterable[str], path: str) -> tuple[str, ...]:
+    """As Envoy, which joins them with commas first, and takes apart what it has then: `h2,http/1.1` are two.
+
+    Raises:
+        ConfigError: one is too long, or all of them are.
+    """
+    joined = ",".join(names).encode()
+    found = joined.split(b",") if joined else []
+    if len(joined) >= _MAX_PROTOCOLS or any(len(each) > _MAX_PROTOCOL for each in found):
+        raise ConfigError("Invalid ALPN protocol string", path)
+    return tuple(each.decode("latin-1") for each in found)
 
 
 def _shown_certificates(

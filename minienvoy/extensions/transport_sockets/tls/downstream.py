@@ -79,6 +79,8 @@ class ServerContext(TlsContext):
         self._config = config
         if not self.certificates:
             raise ConfigError("No TLS certificates found for server context", path)
+        # BoringSSL agrees on nothing if one is empty.
+        self._protocols = self.protocols if all(self.protocols) else ()
         parameters = [self._parameters_of(each) for each in self.certificates]
         self._stapler = Stapler(self.certificates, config.ocsp_staple_policy, now, stats, path)
         self._selector = CertificateSelector(
@@ -161,7 +163,7 @@ class ServerContext(TlsContext):
         self, certificate: TlsCertificate, parameters: TlsParameters, order: tuple[str, ...]
     ) -> ssl.SSLContext:
         config = self._config
-        context = self.plain_context(certificate, self.common.alpn_protocols, parameters, order)
+        context = self.plain_context(certificate, self._protocols, parameters, order)
         if config.prefer_client_ciphers:
             context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
         if not self._sessions.tickets:
@@ -180,7 +182,7 @@ class ServerContext(TlsContext):
         config, sessions, validator, stapler = self._config, self._sessions, self.validator, self._stapler
         context = self.library_context(
             certificate,
-            self.common.alpn_protocols,
+            self._protocols,
             parameters=parameters,
             ciphers=order,
             client_order=config.prefer_client_ciphers,

@@ -31,6 +31,9 @@ class _Key(NamedTuple):
     mac: Any
     """Parameters that make the MAC an HMAC of this key with SHA-256."""
 
+    def __repr__(self) -> str:
+        return "<ticket key>"
+
 
 class TicketKeys:
     """Of one context; each key is 80 bytes."""

@@ -67,7 +67,9 @@ class ClientContext(TlsContext):
         self._needs_library = self.uses_library()
         self._max_sessions: int = config.max_session_keys.value if config.HasField("max_session_keys") else 1
         self._sessions: dict[Any, deque[Any]] = {}
-        protocols = self.common.alpn_protocols
+        protocols = self.protocols
+        if not all(protocols):
+            raise ConfigError("an empty ALPN protocol can not be offered", f"{self.where}.alpn_protocols")
         self._context = self._make(protocols)
         self._contexts: dict[tuple[str, ...], Any] = {}
         if not protocols:

@@ -483,9 +483,17 @@ def test_pipelined_request_waits_for_the_answer_and_reading_stops(codec: str) ->
 
 def test_requests_that_are_answered_at_once_follow_each_other_without_a_stop(codec: str) -> None:
     server = Server(codec, answering=True)
-    assert server.receive((GET + b"\r\n") * 3) == A_GET * 3
+    assert server.receive((GET + b"\r\n") * 2) == A_GET * 2
     assert server.connection.read_disabled == 0
-    assert server.wire == b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n" * 3
+    assert server.wire == b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n" * 2
+
+
+def test_a_third_request_before_two_answers_have_left_is_a_flood() -> None:
+    server = Server("native", answering=True)
+    assert server.receive((GET + b"\r\n") * 3) == [*A_GET * 2, error("codec_error:Too_many_responses_queued.")]
+    server = Server("native", answering=True)
+    server.receive((GET + b"\r\n") * 2)
+    assert server.receive((GET + b"\r\n") * 2) == A_GET * 2
 
 
 def test_nothing_is_read_after_the_last_response(codec: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from minienvoy.http.codec import StreamResetReason
 from minienvoy.http.header_map import HeaderMap, RequestHeaderMap
 from minienvoy.http.http2.frames import frame, goaway, rst_stream, settings_frame
 
@@ -159,3 +160,34 @@ def test_a_body_where_none_may_be_is_not_passed_on(method: bytes, status: int) -
 
 def test_a_server_has_no_push_to_allow() -> None:
     assert Client().receive(frame(4, 0, 0, b"\0\2\0\0\0\1"))[-1][0] == "error"
+
+
+def test_headers_after_the_end_of_a_response_are_no_trailers() -> None:
+    client = Client()
+    client.request(b"POST", end=False)
+    got = client.receive(client.response(1) + client.headers(1, ("late", "1")))
+    assert got[0] == ("headers", [(":status", "200")], True)
+    assert [each[0] for each in got if each[0] != "error"] == ["headers"]
+
+
+@pytest.mark.native_codec
+def test_a_length_of_nothing_in_a_204_is_looked_over_and_another_is_an_error() -> None:
+    client = Client()
+    client.request()
+    got = client.receive(client.response(1, ("content-length", "0"), status=204))
+    assert got == [("headers", [(":status", "204")], True)]
+    client.request()
+    assert client.receive(client.response(3, ("content-length", "3"), status=204))[0][0] == "error"
+
+
+@pytest.mark.native_codec
+def test_a_reset_of_a_request_goes_before_the_next_one() -> None:
+    client = Client()
+    first = client.request()
+    client.frames()
+    client.codec.dispatching = True
+    client.request()
+    first.reset_stream(StreamResetReason.LOCAL_RESET)
+    client.codec.dispatching = False
+    client.codec.flush()
+    assert [(kind, stream) for kind, _, stream, _ in client.frames()] == [("RST_STREAM", 1), ("HEADERS", 3)]
