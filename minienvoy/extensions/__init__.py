@@ -53,6 +53,7 @@ CATALOGUE = {
     "envoy.extensions.filters.http.ip_tagging.v3.IPTagging": "filters.http.ip_tagging",
     "envoy.extensions.filters.http.set_filter_state.v3.Config": "filters.http.set_filter_state",
     "envoy.extensions.filters.http.set_metadata.v3.Config": "filters.http.set_metadata",
+    "envoy.extensions.filters.http.json_to_metadata.v3.JsonToMetadata": "filters.http.json_to_metadata",
     "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication": "filters.http.jwt_authn.filter",
     "envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig": "filters.http.jwt_authn.filter",
     "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit": "filters.http.local_ratelimit",

@@ -106,6 +106,7 @@ HTTP_FILTERS = {
     "header_mutation": "filters.http.header_mutation.v3.HeaderMutation",
     "header_to_metadata": "filters.http.header_to_metadata.v3.Config",
     "ip_tagging": "filters.http.ip_tagging.v3.IPTagging",
+    "json_to_metadata": "filters.http.json_to_metadata.v3.JsonToMetadata",
     "jwt_authn": "filters.http.jwt_authn.v3.JwtAuthentication",
     "ratelimit": "filters.http.ratelimit.v3.RateLimit",
     "rbac": "filters.http.rbac.v3.RBAC",

@@ -522,6 +522,7 @@ def filter_type(name: str) -> str:
         "header_to_metadata": "Config",
         "health_check": "HealthCheck",
         "ip_tagging": "IPTagging",
+        "json_to_metadata": "JsonToMetadata",
         "jwt_authn": "JwtAuthentication",
         "local_ratelimit": "LocalRateLimit",
         "rbac": "RBAC",
