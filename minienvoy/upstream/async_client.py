@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, Protocol
 
-from ..http.codec import RequestEncoder, StreamResetReason
+from ..http.codec import Metadata, RequestEncoder, StreamResetReason
 from ..http.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
 from ..record import record
 from .conn_pool import PoolFailureReason
@@ -317,6 +317,9 @@ class AsyncStream:
     def on_request_refused(self, problem: str) -> None:
         self.reset()
         self._callbacks.on_reset()
+
+    def decode_metadata(self, metadata: Metadata) -> None:
+        """Nobody here wants to know it."""
 
     def decode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
         """Not the answer yet."""

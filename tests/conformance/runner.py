@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import admin, fork_server, golden, messages, scenario, spans, spread, tls, tokens
+from . import admin, fork_server, golden, http2, messages, metrics, scenario, spans, spread, tls, tokens
 from .backends import Backend
 from .client import WATCH, Client
 from .dns import DnsServer
@@ -181,7 +181,9 @@ class _Seen:
             counts = {name: backend.requests for name, backend in backends.items()}
             answer["spread"] = {**spread.settings(case.spec["spread"]), "counts": counts}
             return answer
-        upstream = {name: _upstream(case, backend) for name, backend in backends.items() if backend.wires}
+        upstream = {
+            name: _upstream(case, backend) for name, backend in backends.items() if backend.wires or backend.datagrams
+        }
         if upstream and not case.sequel and case.spec.get("compare_upstream", True):
             answer["upstream"] = upstream
         if case.id in self.resolvers and case.spec.get("compare_queries", True):
@@ -304,7 +306,15 @@ def _not_started(problem: str) -> Answer:
     return {"did not start": [line[:700] for line in said if "[critical]" in line] or said[-12:]}
 
 
-def _upstream(case: Case, backend: Backend) -> list[list[Any]]:
+def _upstream(case: Case, backend: Backend) -> list[Any]:
+    told = backend.spec.get("metrics")
+    if backend.datagrams:
+        return metrics.of_statsd(backend.datagrams)
+    if told == "statsd":
+        return metrics.of_statsd([line for wire in backend.wires for line in bytes(wire.received).split(b"\n")])
+    if told == "service":
+        frames = [frame for session in backend.sessions.values() for frame in session.reader.frames]
+        return metrics.of_metrics_service(b"".join(frame.payload for frame in frames if frame.kind == http2.DATA))
     shown = []
     for wire in backend.wires:
         if (session := backend.sessions.get(wire)) is not None:
@@ -362,11 +372,13 @@ def _changes(case: Case, changed: dict[str, int]) -> dict[str, int]:
 async def _validate(kind: str, case: Case, directory: Path) -> Answer:
     """Accepted or not, and whether the key phrases are in what the proxy says.
 
-    Whether minienvoy serves a feature is no question here, so what it does not support yet is a warning.
+    Whether minienvoy serves a feature is no question here, so what it does not support yet is a warning, unless
+    the case is about that.
     """
     where = directory / case.id
     where.mkdir(parents=True, exist_ok=True)
-    extra = ["--unsupported", "warn"] if kind == "minienvoy" else []
+    lenient = kind == "minienvoy" and not case.spec.get("unsupported_is_refused")
+    extra = ["--unsupported", "warn"] if lenient else []
 
     async def one(number: int, text: str, says: str | None) -> str:
         path = where / f"{number}{case.spec.get('suffix', '.yaml')}"

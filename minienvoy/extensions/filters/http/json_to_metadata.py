@@ -310,7 +310,7 @@ def create_route_json_to_metadata(proto: Any, path: str, server: Any) -> JsonToM
     config = JsonToMetadataConfig(proto, path, server)
     if config.request is None and config.response is None:
         raise ConfigError(
-            "json_to_metadata_filter: Per filter configs must at least specify either request or response rules",
+            "json_to_metadata_filter: Per route configs must at least specify one of request_rules or response_rules.",
             path,
         )
     return config

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from typing import Any, Final
-from urllib.parse import unquote_to_bytes
 
 from .....config.fields import honours
 from .....http.header_map import RequestHeaderMap
+from .....http.query_parameters import parse_query, replace_query
 from .....matchers.cookie import parse_cookies
 
 honours("envoy.extensions.filters.http.jwt_authn.v3.JwtHeader", "name", "value_prefix")
@@ -83,11 +83,10 @@ class Extractor:
                     value = value[start.start() :] if start else value
                 found.append(Found(value, issuers, remove))
         if self._parameters and b"?" in headers.path:
-            parameters = dict(reversed(_pairs(headers.path)))
+            parameters = parse_query(headers.path)
             for name, issuers, remove in self._parameters:
-                given = parameters.get(name)
-                if given is not None:
-                    found.append(Found(given, issuers, remove))
+                if name in parameters:
+                    found.append(Found(parameters[name][0], issuers, remove))
         if self._cookies:
             cookies = parse_cookies(headers.get_all(b"cookie"))
             for name, issuers in self._cookies:
@@ -112,19 +111,8 @@ def _parameter_remover(name: bytes) -> Callable[[RequestHeaderMap], None]:
     """The other parameters are put back decoded, as in Envoy."""
 
     def remove(headers: RequestHeaderMap) -> None:
-        pairs = sorted((pair for pair in _pairs(headers.path) if pair[0] != name), key=lambda pair: pair[0])
-        query = b"&".join(name + b"=" + value for name, value in pairs)
-        path = headers.path.partition(b"?")[0]
-        headers.put_path(path + b"?" + query if query else path)
+        parameters = parse_query(headers.path)
+        parameters.pop(name, None)
+        headers.put_path(replace_query(headers.path, parameters))
 
     return remove
-
-
-def _pairs(path: bytes) -> list[tuple[bytes, bytes]]:
-    """The parameters of a path, decoded."""
-    pairs = []
-    for piece in path.partition(b"?")[2].split(b"&"):
-        if piece:
-            name, _, value = piece.partition(b"=")
-            pairs.append((unquote_to_bytes(name), unquote_to_bytes(value)))
-    return pairs

@@ -61,7 +61,7 @@ def test_what_is_counted(bench: MakeBench, body: bytes, counted: list[int]) -> N
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({}, "must at least specify either request or response rules"),
+        ({}, "must at least specify one of request_rules or response_rules"),
         ({"selectors": [{"key": "a"}]}, "neither `on_present` nor `on_missing` set"),
         ({"selectors": [{"key": "a"}], "on_missing": {"key": "k"}}, "on_missing rule with empty value"),
         (
