@@ -83,7 +83,7 @@ class Extractor:
                     value = value[start.start() :] if start else value
                 found.append(Found(value, issuers, remove))
         if self._parameters and b"?" in headers.path:
-            parameters = parse_query(headers.path)
+            parameters = parse_query(headers.path, decode=True)
             for name, issuers, remove in self._parameters:
                 if name in parameters:
                     found.append(Found(parameters[name][0], issuers, remove))
@@ -111,7 +111,7 @@ def _parameter_remover(name: bytes) -> Callable[[RequestHeaderMap], None]:
     """The other parameters are put back decoded, as in Envoy."""
 
     def remove(headers: RequestHeaderMap) -> None:
-        parameters = parse_query(headers.path)
+        parameters = parse_query(headers.path, decode=True)
         parameters.pop(name, None)
         headers.put_path(replace_query(headers.path, parameters))
 
