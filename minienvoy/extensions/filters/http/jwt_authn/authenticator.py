@@ -33,10 +33,12 @@ class Authenticator:
         "_allow_failed",
         "_allow_missing",
         "_audiences",
+        "_busy",
         "_context",
         "_current",
         "_done",
         "_fetch",
+        "_more",
         "_named",
         "_provider",
         "_token",
@@ -62,6 +64,7 @@ class Authenticator:
         self._allow_failed = allow_failed
         self._allow_missing = allow_missing
         self._fetch: Fetch | None = None
+        self._busy = self._more = False
 
     def start(self) -> None:
         if self._tokens:
@@ -77,12 +80,19 @@ class Authenticator:
             fetch.cancel()
 
     def _next(self) -> None:
-        """The last one first, as in Envoy."""
-        self._current = self._tokens.pop()
-        try:
-            self._verify()
-        except Refusal as refusal:
-            self._finish(refusal.status)
+        """The last one first, as in Envoy; one after another here, however many there are."""
+        self._more = True
+        if self._busy:
+            return
+        self._busy = True
+        while self._more:
+            self._more = False
+            self._current = self._tokens.pop()
+            try:
+                self._verify()
+            except Refusal as refusal:
+                self._finish(refusal.status)
+        self._busy = False
 
     def _verify(self) -> None:
         """Raises Refusal: the token is not taken."""

@@ -76,3 +76,14 @@ def test_a_parameter_can_not_make_a_header(bench: MakeBench) -> None:
     client = b.client()
     client.get(f"/?a=%0d%0ax-evil:%201&access_token={signed(iss='me')}")
     assert b"503 Service Unavailable" in client.received()
+
+
+def test_any_number_of_tokens(bench: MakeBench) -> None:
+    """They are verified one after another, not one within another."""
+    fields = settings(from_headers=[{"name": "x-token"}])
+    fields["jwt_authn"]["rules"][0]["requires"] = {"allow_missing_or_failed": {}}
+    b = bench(http_filters=fields, hcm={"common_http_protocol_options": {"max_headers_count": 3000}})
+    b.client().get("/", *["x-token: a.b.c"] * 2000)
+    assert b.upstream.received()
+    b.upstream.send(OK)
+    assert b.stats("http.jwt_authn.allowed") == [1]
