@@ -174,6 +174,7 @@ CATALOGUE = {
     "envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate": "retry.host.omit_canary_hosts",
     "envoy.extensions.retry.host.omit_host_metadata.v3.OmitHostMetadataConfig": "retry.host.omit_host_metadata",
     # access loggers
+    "envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig": "access_loggers.open_telemetry",
     "envoy.extensions.access_loggers.file.v3.FileAccessLog": "access_loggers.file",
     "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog": "access_loggers.stream",
     "envoy.extensions.access_loggers.stream.v3.StderrAccessLog": "access_loggers.stream",

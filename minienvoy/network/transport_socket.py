@@ -77,7 +77,7 @@ class TransportSocketOptions:
 
     Attributes:
         server_name_override: the SNI, instead of the configured one.
-        verify_san_override: one of these must be in the peer's certificate, instead of what is configured.
+        verify_san_override: one of these must be in the peer's certificate, too.
         host_name: of the host, for `auto_host_sni`.
         proxy_header: whose connection it is made for (`proxy_protocol_header.ProxyHeader`); None if nobody's.
         alpn_fallback: what the connection will speak; offered if the configuration offers nothing.
@@ -90,6 +90,19 @@ class TransportSocketOptions:
     alpn_fallback: tuple[str, ...] = ()
     alpn_override: tuple[str, ...] = ()
     proxy_header: Any = None
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Those with the same share connections: names in letters of the other case are the same."""
+        names = tuple(map(str.lower, self.verify_san_override))
+        return (
+            self.server_name_override.lower(),
+            names,
+            self.host_name,
+            self.alpn_fallback,
+            self.alpn_override,
+            self.proxy_header,
+        )
 
 
 @record

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import calendar
 import hashlib
+import re
 from binascii import a2b_base64, b2a_base64
 from functools import cached_property
 from typing import Final
@@ -36,6 +37,9 @@ _NAMES: Final = {
 _SUBJECT_ALT_NAME, _BASIC_CONSTRAINTS, _KEY_USAGE = "2.5.29.17", "2.5.29.19", "2.5.29.15"
 _TLS_FEATURE, _STATUS_REQUEST = "1.3.6.1.5.5.7.1.24", bytes.fromhex("3003020105")
 _COMMON_NAME: Final = "2.5.4.3"
+_RSA: Final = "1.2.840.113549.1.1.1"
+_PEM: Final = re.compile(rb"(?s)-----BEGIN ((?:X509 |TRUSTED )?CERTIFICATE)-----(.*?)(?=-----BEGIN |\Z)")
+"""Labels that OpenSSL takes, too, and what comes before the next one."""
 _CONSTRUCTED: Final = (0x30, 0x31)
 
 
@@ -176,6 +180,17 @@ class Certificate:
         bits = Reader(value).content()
         return bits[1] if len(bits) > 1 else 0
 
+    @property
+    def rsa_bits(self) -> int:
+        """The size of an RSA key; 0 for another one."""
+        if self.algorithm.partition(" ")[0] != _RSA:
+            return 0
+        key = Reader(self.public_key).content()
+        parts = Reader(key)
+        parts.next()
+        modulus = Reader(Reader(parts.content()[1:]).content()).content()
+        return int.from_bytes(modulus, "big").bit_length()
+
     def names(self, tag: int) -> tuple[str, ...]:
         return tuple(value for each, value, _ in self.subject_alt_names if each == tag)
 
@@ -216,8 +231,8 @@ def certificates_of(pem: bytes) -> list[Certificate]:
         ValueError: one is damaged.
     """
     found = []
-    for part in pem.split(b"-----BEGIN CERTIFICATE-----")[1:]:
-        body, marker, _ = part.partition(b"-----END CERTIFICATE-----")
+    for label, part in _PEM.findall(pem):
+        body, marker, _ = part.partition(b"-----END " + label + b"-----")
         if not marker:
             raise ValueError("a certificate has no end")
         found.append(Certificate(a2b_base64(body)))

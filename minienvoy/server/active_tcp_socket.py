@@ -9,6 +9,7 @@ on.
 
 from __future__ import annotations
 
+import select
 import socket
 from typing import TYPE_CHECKING
 
@@ -112,7 +113,7 @@ class ActiveTcpSocket:
             return
         except OSError:
             peeked = b""
-        if not peeked:
+        if not peeked or (len(peeked) == self._seen and _peer_has_ended(self.accepted.raw)):
             self.active_listener.stats.downstream_listener_filter_remote_close += 1
             self.close()
             return
@@ -154,3 +155,13 @@ class ActiveTcpSocket:
             self._done()
         else:
             self.close()
+
+
+def _peer_has_ended(raw: socket.socket) -> bool:
+    """Nothing will come behind what is there. Only where that can be seen without reading (Linux); elsewhere such a
+    socket has the time that a listener gives to all."""
+    if not hasattr(select, "POLLRDHUP"):
+        return False
+    poll = select.poll()
+    poll.register(raw, select.POLLRDHUP)
+    return bool(poll.poll(0))

@@ -63,6 +63,13 @@ class AsyncCallbacks(Protocol):
     def on_failure(self) -> None: ...
 
 
+class RequestSpan(Protocol):
+    """What is told of a request that is traced; `router.http_call_span` makes it."""
+
+    def complete(self, upstream: AsyncStream, headers: ResponseHeaderMap) -> None: ...
+    def break_off(self, upstream: AsyncStream | None, headers: ResponseHeaderMap | None) -> None: ...
+
+
 class Retries(Protocol):
     """Decides whether the attempts of one request are repeated (`Router::RetryState`).
 
@@ -119,12 +126,14 @@ class AsyncClient:
         timeout: float = 0.0,
         max_response: int = 0,
         options: StreamOptions = DEFAULT_OPTIONS,
+        span: RequestSpan | None = None,
     ) -> AsyncStream:
         """A whole request for a whole response; `reset` of what is returned gives it up without a word.
 
         `timeout` in seconds, 0 for none; a body of more than `max_response` bytes is a failure, 0 for no limit.
+        `span` hears how it ends, unless that is `reset`.
         """
-        request = _AsyncRequest(callbacks, max_response)
+        request = _AsyncRequest(callbacks, max_response, span)
         stream = self.start(cluster, request, timeout, options)
         request.stream = stream
         if body and not headers.has(b"content-length"):
@@ -477,8 +486,9 @@ class AsyncStream:
 class _AsyncRequest:
     """Collects a response."""
 
-    def __init__(self, callbacks: AsyncCallbacks, max_response: int) -> None:
+    def __init__(self, callbacks: AsyncCallbacks, max_response: int, span: RequestSpan | None) -> None:
         self.stream: AsyncStream | None = None
+        self._span = span
         self._callbacks = callbacks
         self._max = max_response
         self._headers: ResponseHeaderMap | None = None
@@ -505,9 +515,13 @@ class _AsyncRequest:
     def on_complete(self) -> None:
         if not self._over and self._headers is not None:
             self._over = True
+            if self._span is not None and self.stream is not None:
+                self._span.complete(self.stream, self._headers)
             self._callbacks.on_success(self._headers, b"".join(self._body), self._trailers)
 
     def on_reset(self) -> None:
         if not self._over:
             self._over = True
+            if self._span is not None:
+                self._span.break_off(self.stream, self._headers)
             self._callbacks.on_failure()

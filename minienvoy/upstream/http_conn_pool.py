@@ -498,10 +498,10 @@ def http_conn_pool(
     transport_options = None
     if headers is not None and cluster.http_options.names_server:
         transport_options = cluster.http_options.transport_socket_options(headers)
-        key = (key, transport_options)
+        key = (key, transport_options.key)
     if cluster.wants_proxy_header and downstream is not None:
         transport_options = replace(transport_options or NO_OPTIONS, proxy_header=header_of(downstream.info))
-        key = (key, transport_options)
+        key = (key, transport_options.key)
     if cluster.pool_per_downstream_connection and downstream is not None:
         key = (key, downstream.info.id)
     pool: HttpConnPool | None = host.http_pools.get(key)

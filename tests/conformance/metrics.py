@@ -1,4 +1,4 @@
-"""Statistics that sinks are sent, by what they say in the end: how often they are sent is a matter of time.
+"""Statistics and logs that services are sent, by what they say in the end: how often is a matter of time.
 
 Of counters the sum of what they grew by, of gauges the last value, of histograms how many values there were; numbers
 that time decides are words.
@@ -7,10 +7,12 @@ that time decides are words.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 _LINE = re.compile(r"^(?P<name>[^:]*(?::[^|]*?)?):(?P<value>-?[\d.]+)\|(?P<kind>c|g|ms|h)(?P<tags>\|#.*)?$")
 _TIMED = re.compile(r"(_ms|_time|uptime|memory_\w+)$")
+_LOGS = "opentelemetry.proto.collector.logs.v1.ExportLogsServiceRequest"
 _MESSAGE = "envoy.service.metrics.v3.StreamMetricsMessage"
 
 
@@ -81,3 +83,62 @@ def _note(found: dict[str, Any], key: str, kind: str, metric: Any) -> None:
         found[key] = {"samples": value.sample_count, "of": of, "timed": bool(metric.timestamp_ms)}
     else:
         found.setdefault(key, "no samples")
+
+
+def of_logs(head: list[str], bodies: list[bytes], grpc: bool) -> list[Any]:
+    """Logs of OpenTelemetry: the head of the first request, who tells of them, and one after the other."""
+    from minienvoy.config.schema import message_class
+
+    requests = [message_class(_LOGS).FromString(body) for body in (_messages(bodies) if grpc else bodies)]
+    # Whether lines came one by one; together is a matter of time.
+    sizes = {sum(len(scope.log_records) for each in one.resource_logs for scope in each.scope_logs) for one in requests}
+    found: list[Any] = [[_build(line) for line in head], f"{'one line' if sizes == {1} else 'lines'} at a time"]
+    for request in requests:
+        for resource in request.resource_logs:
+            who = {"resource": [_pair(each) for each in resource.resource.attributes]}
+            if who not in found:
+                found.append(who)
+            for scope in resource.scope_logs:
+                if scope.scope.name or scope.scope.version:
+                    found.append({"scope": scope.scope.name})
+                found += [_record(each) for each in scope.log_records]
+    return found
+
+
+def _messages(bodies: list[bytes]) -> Iterator[bytes]:
+    for body in bodies:
+        at = 0
+        while at + 5 <= len(body):
+            end = at + 5 + int.from_bytes(body[at + 1 : at + 5], "big")
+            yield body[at + 5 : end]
+            at = end
+
+
+def _record(record: Any) -> dict[str, Any]:
+    shown: dict[str, Any] = {"body": _value(record.body), "attributes": [_pair(each) for each in record.attributes]}
+    for name in ("severity_number", "severity_text", "flags", "event_name", "dropped_attributes_count"):
+        if getattr(record, name):
+            shown[name] = getattr(record, name)
+    for name in ("trace_id", "span_id"):
+        if getattr(record, name):
+            shown[name] = f"{len(getattr(record, name))} bytes"
+    shown["times"] = [bool(record.time_unix_nano), bool(record.observed_time_unix_nano)]
+    return shown
+
+
+def _pair(pair: Any) -> list[Any]:
+    return [pair.key, _build(_value(pair.value))]
+
+
+def _build(value: Any) -> Any:
+    """Which build it is does not matter."""
+    return re.sub(r"\b[0-9a-f]{40}/[\w.-]+/.*", "<version>", value) if isinstance(value, str) else value
+
+
+def _value(value: Any) -> Any:
+    kind = value.WhichOneof("value")
+    if kind == "kvlist_value":
+        return {"list": [_pair(each) for each in value.kvlist_value.values]}
+    if kind == "array_value":
+        return [_value(each) for each in value.array_value.values]
+    return None if kind is None else getattr(value, kind)

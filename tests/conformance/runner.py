@@ -84,7 +84,8 @@ async def _run_group(
     directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - a test may touch a disk
     backends: dict[str, dict[str, Backend]] = {}
     resolvers: dict[str, DnsServer] = {}
-    proxy = ProxyInProcess(directory) if kind == "here" else ProxyProcess(kind, directory, cases[0].spec.get("args"))
+    arguments = cases[0].spec.get("args")
+    proxy = ProxyInProcess(directory, arguments) if kind == "here" else ProxyProcess(kind, directory, arguments)
     try:
         listeners: list[Any] = []
         clusters: list[Any] = []
@@ -312,9 +313,16 @@ def _upstream(case: Case, backend: Backend) -> list[Any]:
         return metrics.of_statsd(backend.datagrams)
     if told == "statsd":
         return metrics.of_statsd([line for wire in backend.wires for line in bytes(wire.received).split(b"\n")])
-    if told == "service":
+    if told in ("service", "logs") and backend.sessions:
         frames = [frame for session in backend.sessions.values() for frame in session.reader.frames]
-        return metrics.of_metrics_service(b"".join(frame.payload for frame in frames if frame.kind == http2.DATA))
+        body = b"".join(frame.payload for frame in frames if frame.kind == http2.DATA)
+        if told == "service":
+            return metrics.of_metrics_service(body)
+        fields = next((frame.fields for frame in frames if frame.kind == http2.HEADERS), [])
+        return metrics.of_logs([f"{name}: {value}" for name, value in fields], [body], True)
+    if told == "logs":
+        sent = [each for wire in backend.wires for each in messages.split(bytes(wire.received), False)[0]]
+        return metrics.of_logs(messages.lines(sent[0].head), [each.body for each in sent], False)
     shown = []
     for wire in backend.wires:
         if (session := backend.sessions.get(wire)) is not None:

@@ -175,7 +175,7 @@ class Case:
     @property
     def needs_a_process(self) -> bool:
         """What can not be had inside the judge's own process, or not in virtual time: c-ares has a clock of its own."""
-        needs = self.validates or "args" in self.spec or bool(self.spec.get("as_process"))
+        needs = self.validates or bool(self.spec.get("as_process"))
         return needs or '"silent": true' in json.dumps(self.spec.get("dns", {}))
 
     @property

@@ -5,7 +5,7 @@ of a case or of a filter chain stands for its transport socket with a `Downstrea
 cluster for one with an `UpstreamTlsContext`; `cert`, a name or a list of names, and `ca` are filled in, everything
 else is the context's own. `{certs}` in a string is the directory.
 
-A client's step, and a backend, have `tls: {...}` with any of `sni`, `cert`, `alpn`, `versions` ("1.2" or "1.3"),
+A client's step, and a backend, have `tls: {...}` with any of `sni`, `cert`, `alpn`, `versions` ("1.0" to "1.3"),
 `ciphers`, `curve`, `preface` (what is sent before it) and, for a backend, `ca` (it asks for the certificate of its
 client). `resume: name` of a client goes on with the session of its connection of that name. What they agreed on is the
 first line of the transcript. `groups` and `signatures` (lists with colons, as OpenSSL has them), `status: true` (a
@@ -17,12 +17,18 @@ from __future__ import annotations
 
 import ctypes
 import ssl
+import warnings
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 CERTIFICATES = Path(__file__).parents[1] / "data" / "tls"
-_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+_VERSIONS = {
+    "1.0": ssl.TLSVersion.TLSv1,
+    "1.1": ssl.TLSVersion.TLSv1_1,
+    "1.2": ssl.TLSVersion.TLSv1_2,
+    "1.3": ssl.TLSVersion.TLSv1_3,
+}
 _TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3."
 _SET_STATUS_TYPE, _GET_STAPLE, _SET_GROUPS, _SET_SIGNATURES = 65, 70, 92, 98
 """`SSL_CTRL_SET_TLSEXT_STATUS_REQ_TYPE`, `SSL_CTRL_GET_TLSEXT_STATUS_REQ_OCSP_RESP`, `SSL_CTRL_SET_GROUPS_LIST`,
@@ -38,9 +44,9 @@ def _own(path: Path) -> bytes:
 
 @cache
 def _names() -> dict[bytes, str]:
-    return {_own(path): path.stem for path in CERTIFICATES.glob("[!c]*.pem")} | {
-        _own(CERTIFICATES / f"{name}.pem"): name for name in ("ca", "client")
-    }
+    """Of the certificates that have keys; those of `make_odd.sh` may be the same as others."""
+    paths = [path for path in CERTIFICATES.glob("*.pem") if path.with_suffix(".key").exists()]
+    return {_own(path): path.stem for path in sorted(paths, key=lambda path: not path.stem.startswith("odd"))}
 
 
 def transport_socket(kind: str, short: dict[str, Any]) -> dict[str, Any]:
@@ -98,7 +104,9 @@ def _context(kind: int, spec: dict[str, Any]) -> _Context:
     if "curve" in spec:
         context.set_ecdh_curve(spec["curve"])
     if "versions" in spec:
-        context.minimum_version = context.maximum_version = _VERSIONS[str(spec["versions"])]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # some of them are old
+            context.minimum_version = context.maximum_version = _VERSIONS[str(spec["versions"])]
     for command, number, text in (
         (_SET_GROUPS, 0, spec.get("groups")),
         (_SET_SIGNATURES, 0, spec.get("signatures")),

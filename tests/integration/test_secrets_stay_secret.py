@@ -179,9 +179,6 @@ WRONG: dict[str, Callable[[Secrets], Any]] = {
         _certificates({"certificate_chain": inline(s.key), "private_key": inline(s.certificate)})
     ),
     "a key for an authority": _common(validation_context=lambda s: {"trusted_ca": inline(s.key)}),
-    "a key for a revocation list": _common(
-        validation_context=lambda s: {"trusted_ca": inline(s.authority.certificate.decode()), "crl": inline(s.key)}
-    ),
     "a key for a protocol": _common(alpn_protocols=lambda s: [s.key]),
     "a key for a hash": _common(validation_context=lambda s: {"verify_certificate_hash": [s.key]}),
     "a key for a cipher suite": _common(tls_params=lambda s: {"cipher_suites": [s.key]}),

@@ -198,8 +198,7 @@ class Http2Connection(HeaderBlocks):
         self.queue(goaway(self.last_stream, NO_ERROR))
 
     def shutdown_notice(self) -> None:
-        """Ask the peer to open no more streams; what it has opened meanwhile is still taken."""
-        self.stats.goaway_sent += 1
+        """Ask the peer to open no more streams; what it has opened meanwhile is still taken. It counts when it ends."""
         self.queue(goaway(MAX_STREAM_ID, NO_ERROR))
 
     def ping(self, payload: bytes) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ....router.rate_limit import Descriptor
     from ....server.factory_context import ServerContext
     from ....stream_info import StreamInfo
+    from ....tracing.call_span import GrpcCallSpan
 
 honours("envoy.config.ratelimit.v3.RateLimitServiceConfig", "grpc_service", "transport_api_version")
 
@@ -93,8 +94,9 @@ class RateLimitClient:
         stream: StreamInfo,
         headers: RequestHeaderMap | None = None,
         hits_addend: int = 0,
+        traced: bool = True,
     ) -> GrpcStream:
-        """Ask on behalf of `stream`, whose request is `headers`."""
+        """Ask on behalf of `stream`, whose request is `headers`; if it is `traced`, its span has a child."""
         request = self._request(domain=domain, hits_addend=hits_addend)
         for each in descriptors:
             made = request.descriptors.add()
@@ -108,8 +110,9 @@ class RateLimitClient:
                 made.hits_addend.value = each.hits
                 made.is_negative_hits = each.negative_hits
         metadata = self._service.call_metadata(stream, headers)
-        call = _Call(callbacks, self._response)
-        return self._client.send(METHOD, request.SerializeToString(), call, self._timeout, metadata)
+        span = self._service.call_span(stream, METHOD) if traced else None
+        call = _Call(callbacks, self._response, span)
+        return self._client.send(METHOD, request.SerializeToString(), call, self._timeout, metadata, span)
 
 
 def _text(value: str) -> str:
@@ -119,8 +122,9 @@ def _text(value: str) -> str:
 class _Call:
     """One question."""
 
-    def __init__(self, callbacks: RequestCallbacks, response: Any) -> None:
+    def __init__(self, callbacks: RequestCallbacks, response: Any, span: GrpcCallSpan | None) -> None:
         self._callbacks = callbacks
+        self._span = span
         self._response = response
 
     def on_success(self, message: bytes) -> None:
@@ -129,7 +133,10 @@ class _Call:
         except DecodeError:
             self.on_failure(INTERNAL, "")
             return
-        self._callbacks.complete(limit_of(decision))
+        limit = limit_of(decision)
+        if self._span is not None:
+            self._span.tag("ratelimit_status", "over_limit" if limit.status is LimitStatus.OVER_LIMIT else "ok")
+        self._callbacks.complete(limit)
 
     def on_failure(self, status: int, message: str) -> None:
         self._callbacks.complete(Limit(LimitStatus.ERROR))

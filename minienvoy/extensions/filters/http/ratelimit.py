@@ -226,7 +226,13 @@ class RateLimitFilter(StreamFilter):
             if descriptors:
                 stream = self.decoder_callbacks.stream_info
                 self._config.client.limit(
-                    NobodyListens(), self._domain(), descriptors, stream, self._headers, self._hits_addend()
+                    NobodyListens(),
+                    self._domain(),
+                    descriptors,
+                    stream,
+                    self._headers,
+                    self._hits_addend(),
+                    traced=False,
                 )
 
     def _is_meant(self, headers: RequestHeaderMap) -> bool:

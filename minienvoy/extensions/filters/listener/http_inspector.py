@@ -17,7 +17,9 @@ from ....stats.store import CounterValue, StatsStruct
 TYPE: Final = "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector"
 _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _MAX_INSPECTED: Final = 64 * 1024
-_LINE: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ +(?:[/*]|[A-Za-z][A-Za-z0-9+.-]*://)[^ ]*(?: +(HTTP/\d\.\d))?")
+_LINE: Final = re.compile(
+    rb"(?:CONNECT +[^ ]+|[!#$%&'*+.^_`|~0-9A-Za-z-]+ +(?:[/*]|[A-Za-z][A-Za-z0-9+.-]*://)[^ ]*)(?: +(HTTP/\d\.\d))?"
+)
 
 honours(TYPE)
 
@@ -53,7 +55,10 @@ class HttpInspector(ListenerFilter):
             return FilterStatus.CONTINUE
         line, end, _ = peeked.partition(b"\n")
         maybe = _PREFACE.startswith(peeked) or (not end and _may_be_http(peeked))
-        if maybe and len(peeked) < _MAX_INSPECTED:
+        if maybe:
+            if len(peeked) >= _MAX_INSPECTED:
+                stats.read_error += 1
+                self.callbacks.close()
             return FilterStatus.STOP_ITERATION
         found = _LINE.fullmatch(line.removesuffix(b"\r")) if end else None
         if found is None:

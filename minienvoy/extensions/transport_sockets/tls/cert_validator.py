@@ -9,6 +9,7 @@ at here comes on top of it: names, hashes, keys.
 
 from __future__ import annotations
 
+import re
 from binascii import Error as Base64Error
 from binascii import a2b_base64
 from collections.abc import Callable, Iterable
@@ -56,6 +57,7 @@ honours(f"{_TYPE}.SubjectAltNameMatcher", "san_type", "matcher", "oid")
 
 CERT_VALIDATORS: Registry[Callable[[Any, SslStats, str], CertValidator]] = Registry("envoy.tls.cert_validator")
 """(the validation context, the counters, its path)"""
+_OID: Final = re.compile(r"[012](\.\d+)+")
 SanMatcher = Callable[[Certificate], bool]
 
 
@@ -106,8 +108,10 @@ class CertValidator:
             self.source, self.trusted_ca = system_authorities(f"{path}.system_root_certs")
         if config.HasField("crl"):
             self.crl = read_data_source(config.crl, f"{path}.crl")
-            if _CRL_BEGIN not in self.crl:
-                raise ConfigError(f"Failed to load CRL from {config.crl.filename or '<inline>'}", f"{path}.crl")
+            if self.crl and not trusts_somebody:
+                raise ConfigError(
+                    f"Failed to load CRL from {config.crl.filename or '<inline>'} without trusted CA", f"{path}.crl"
+                )
         self.accepts_untrusted = config.trust_chain_verification == ACCEPT_UNTRUSTED
         self.allows_expired = config.allow_expired_certificate
         self.only_leaf_crl = config.only_verify_leaf_cert_crl
@@ -151,6 +155,11 @@ class CertValidator:
         """Who signed the first one of a chain that was verified."""
         return next((each for each in (*chain[1:], *self.authorities) if chain[0].may_be_issued_by(each)), None)
 
+    @property
+    def checks_revocation(self) -> bool:
+        """Who is in no list is not let in: a text without one, where there should be lists, lets nobody in."""
+        return bool(self.crl) or _CRL_BEGIN in self.trusted_ca
+
     def revocation_lists(self) -> list[Any]:
         """Those of `trusted_ca` and of `crl`, as `cryptography` has them."""
         from cryptography.x509 import load_pem_x509_crl
@@ -168,8 +177,8 @@ class CertValidator:
         """Judge a certificate.
 
         `chain_error`: what OpenSSL has against its chain, if it was asked to look at that and to let it pass.
-        `names`: one of them must be in the certificate, instead of what is configured; `of_request` if it is the
-        request that says so.
+        `names`: one of them must be in the certificate; `of_request` if it is the request that says so, otherwise they
+        stand for what is configured.
 
         Raises:
             Refused: it is not what is wanted.
@@ -179,15 +188,14 @@ class CertValidator:
             self._stats.fail_verify_error += 1
             self._may_refuse(chain_error, CERTIFICATE_UNKNOWN)
             return
-        if names:
-            if not any(_verify_name(certificate, name) for name in names):
-                self._stats.fail_verify_san += 1
-                shown = _shown(certificate)
-                wanted = f"verify SAN list, expected SANs: [{', '.join(names)}], certificate SANs: {shown}"
-                self._may_refuse(
-                    wanted if of_request else f"SAN matcher, certificate SANs are {shown}", CERTIFICATE_UNKNOWN
-                )
-        elif self._matchers and not any(matches(certificate) for matches in self._matchers):
+        if names and not any(_verify_name(certificate, name) for name in names):
+            self._stats.fail_verify_san += 1
+            shown = _shown(certificate)
+            wanted = f"verify SAN list, expected SANs: [{', '.join(names)}], certificate SANs: {shown}"
+            self._may_refuse(
+                wanted if of_request else f"SAN matcher, certificate SANs are {shown}", CERTIFICATE_UNKNOWN
+            )
+        if self._matchers and (of_request or not names) and not any(matches(certificate) for matches in self._matchers):
             self._stats.fail_verify_san += 1
             self._may_refuse(f"SAN matcher, certificate SANs are {_shown(certificate)}", CERTIFICATE_UNKNOWN)
         if (self._hashes or self._keys) and not (
@@ -234,8 +242,8 @@ def _matchers(config: Any, path: str) -> Iterable[SanMatcher]:
 
 def compile_san_matcher(matcher: Any, path: str, kind: int, oid: str = "") -> SanMatcher:
     """Of a certificate's names of one kind (`SAN_TYPES`); raises ConfigError as string matchers do."""
-    if kind == OTHER_NAME and not oid:
-        raise ConfigError("Failed to create string SAN matcher", path, remedy="OTHER_NAME needs an oid")
+    if kind == OTHER_NAME and not _OID.fullmatch(oid):
+        raise ConfigError(f"Failed to create SAN matcher for OTHER_NAME with OID: {oid}", path)
     if kind == DNS and matcher.WhichOneof("match_pattern") == "exact":
         wanted = matcher.exact
         return lambda certificate: any(dns_name_match(wanted, name) for name in certificate.names(DNS))

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 _TYPE: Final = "envoy.extensions.transport_sockets.tls.v3.TlsCertificate"
 _ECDSA: Final = "1.2.840.10045.2.1"
+_CURVES: Final = ("1.2.840.10045.3.1.7", "1.3.132.0.34", "1.3.132.0.35")
+"""P-256, P-384 and P-521."""
+_LEAST_BITS: Final = 2048
 
 honours(
     _TYPE,
@@ -58,8 +61,20 @@ class TlsCertificate:
             self._read_pkcs12(config)
         else:
             self.source = config.certificate_chain.filename or "<inline>"
-            self.chain = read_data_source(config.certificate_chain, f"{path}.certificate_chain", allow_empty=False)
-            self._key = read_data_source(config.private_key, f"{path}.private_key", allow_empty=False)
+            self._key_source = config.private_key.filename or "<inline>"
+            self.chain = read_data_source(config.certificate_chain, f"{path}.certificate_chain")
+            if not self.chain:
+                raise ConfigError(
+                    f"Failed to load incomplete certificate from {config.certificate_chain.filename}: "
+                    "certificate chain not set",
+                    f"{path}.certificate_chain",
+                )
+            self._key = read_data_source(config.private_key, f"{path}.private_key")
+            if not self._key:
+                raise ConfigError(
+                    f"Failed to load incomplete private key from path: {config.private_key.filename}",
+                    f"{path}.private_key",
+                )
             self._read_password(config)
         try:
             self.certificate: Certificate = certificates_of(self.chain)[0]
@@ -67,6 +82,7 @@ class TlsCertificate:
             raise ConfigError(
                 f"Failed to load certificate chain from {self.source}", f"{path}.certificate_chain"
             ) from None
+        self._check_key()
         if config.HasField("ocsp_staple"):
             self._read_staple(config.ocsp_staple)
 
@@ -101,7 +117,7 @@ class TlsCertificate:
             except (ssl.SSLError, ValueError) as error:
                 if "MISMATCH" in (getattr(error, "reason", "") or ""):
                     raise self.mismatch() from None
-                raise ConfigError("Failed to load private key", f"{self.path}.private_key") from None
+                raise self._unusable_key() from None
 
     def private_key(self) -> Any:
         """As `cryptography` has it.
@@ -115,18 +131,35 @@ class TlsCertificate:
         try:
             return load_pem_private_key(self._key, self._password if b"ENCRYPTED" in self._key else None)
         except (ValueError, TypeError, UnsupportedAlgorithm):
-            raise ConfigError("Failed to load private key", f"{self.path}.private_key") from None
+            raise self._unusable_key() from None
 
     def mismatch(self) -> ConfigError:
         return ConfigError(
-            f"Failed to load private key from {self.source}, Cause: key values mismatch", f"{self.path}.private_key"
+            f"Failed to load private key from {self._key_source}, Cause: key values mismatch",
+            f"{self.path}.private_key",
         )
 
     # -- inside
 
+    def _unusable_key(self) -> ConfigError:
+        encrypted = b"ENCRYPTED" in self._key
+        cause = "" if not encrypted else ", Cause: wrong password" if self._password else ", Cause: no password"
+        return ConfigError(f"Failed to load private key from {self._key_source}{cause}", f"{self.path}.private_key")
+
+    def _check_key(self) -> None:
+        """What Envoy takes, whatever OpenSSL would."""
+        problem = f"Failed to load certificate chain from {self.source}"
+        path = f"{self.path}.certificate_chain"
+        if 0 < self.certificate.rsa_bits < _LEAST_BITS:
+            raise ConfigError(
+                f"{problem}, only RSA certificates with {_LEAST_BITS}-bit or larger keys are supported", path
+            )
+        if self.key_kind == _ECDSA and self.curve not in _CURVES:
+            raise ConfigError(problem, path)
+
     def _read_password(self, config: Any) -> None:
         if config.HasField("password"):
-            self._password = read_data_source(config.password, f"{self.path}.password", allow_empty=False)
+            self._password = read_data_source(config.password, f"{self.path}.password")
 
     def _read_pkcs12(self, config: Any) -> None:
         for other in ("private_key_provider", "private_key", "certificate_chain"):
@@ -134,7 +167,7 @@ class TlsCertificate:
                 raise ConfigError(f"Certificate configuration can't have both pkcs12 and {other}", self.path)
         from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, pkcs12
 
-        self.source = config.pkcs12.filename or "<inline>"
+        self.source = self._key_source = config.pkcs12.filename or "<inline>"
         data = read_data_source(config.pkcs12, f"{self.path}.pkcs12", allow_empty=False)
         try:
             key, own, others = pkcs12.load_key_and_certificates(data, self._password or b"")

@@ -20,7 +20,7 @@ _MOST_CLIENTS: Final = 64
 
 
 @cache
-def _numbers() -> dict[str, int]:
+def cipher_numbers() -> dict[str, int]:
     """Of the suites before TLS 1.3, as they are on the wire."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.set_ciphers("ALL:@SECLEVEL=0")
@@ -36,7 +36,7 @@ class CipherOrder:
     """
 
     def __init__(self, groups: Sequence[Sequence[str]]) -> None:
-        known = _numbers()
+        known = cipher_numbers()
         self.first: tuple[str, ...] = tuple(name for group in groups for name in group)
         self._groups = [[(name, known.get(name, -1)) for name in group] for group in groups]
         self._met = {self.first}

@@ -7,6 +7,7 @@ Envoy: `Extensions::TransportSockets::Tls::ContextConfigImpl`, `ContextImpl`
 from __future__ import annotations
 
 import ssl
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -73,7 +74,7 @@ class TlsContext:
         self.validator: CertValidator = create_validator(validation, stats, f"{where}.validation_context")
         self.certificates = read_certificates(common, where)
         self.shown_certificates = _shown_certificates(self.certificates, self.validator, stats, names)
-        self.parameters = TlsParameters(common.tls_params, server_side=self.server_side)
+        self.parameters = TlsParameters(common.tls_params, f"{where}.tls_params", server_side=self.server_side)
         self.protocols = read_protocols(common.alpn_protocols, f"{where}.alpn_protocols")
         self.key_log = KeyLog(common.key_log, where) if common.HasField("key_log") else None
 
@@ -144,14 +145,18 @@ class TlsContext:
         context.verify_mode = ssl.CERT_NONE
         where = f"{self.where}.tls_params"
         try:
-            context.minimum_version = ssl.TLSVersion(parameters.lowest)
-            context.maximum_version = ssl.TLSVersion(parameters.highest)
+            with warnings.catch_warnings():
+                # Python has its own opinion of versions before 1.2; whoever configures them has heard it.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                context.minimum_version = ssl.TLSVersion(parameters.lowest)
+                context.maximum_version = ssl.TLSVersion(parameters.highest)
         except ValueError as error:
             raise ConfigError(f"the TLS version can not be had: {error}", where) from None
         context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
         # OpenSSL would refuse a client that begins anew, and go on; `ServerContext` ends the connection.
         context.options |= ALLOW_CLIENT_RENEGOTIATION if self.server_side else ssl.OP_NO_RENEGOTIATION
-        _set_ciphers(context, ciphers or parameters.ciphers, parameters.is_old, f"{where}.cipher_suites")
+        names = ":".join(ciphers or parameters.ciphers)
+        context.set_ciphers(names + (":@SECLEVEL=0" if parameters.is_old else ""))
         _set_algorithms(context, parameters, where)
         if alpn:
             context.set_alpn_protocols(list(alpn))
@@ -189,22 +194,6 @@ def _shown_certificates(
     return ShownCertificates(authorities, [(each.source, each.certificate) for each in own])
 
 
-def _set_ciphers(context: ssl.SSLContext, names: Sequence[str], is_old: bool, path: str) -> None:
-    rejected = []
-    for name in names:
-        try:
-            context.set_ciphers(name)
-        except ssl.SSLError:
-            rejected.append(name)
-    if rejected:
-        raise ConfigError(
-            f"Failed to initialize cipher suites {':'.join(names)}. "
-            f"The following ciphers were rejected when tried individually: {', '.join(rejected)}",
-            path,
-        )
-    context.set_ciphers(":".join(names) + (":@SECLEVEL=0" if is_old else ""))
-
-
 def _set_algorithms(context: ssl.SSLContext, parameters: TlsParameters, path: str) -> None:
     """Curves and signature algorithms; Python's `ssl` itself can choose one curve or leave it to the library."""
     told = native(context)
@@ -217,7 +206,11 @@ def _set_algorithms(context: ssl.SSLContext, parameters: TlsParameters, path: st
         except ValueError:
             refused = True
     if refused:
-        raise ConfigError(f"Failed to initialize ECDH curves {':'.join(parameters.curves)}", f"{path}.ecdh_curves")
+        raise ConfigError(
+            f"Failed to initialize ECDH curves {':'.join(parameters.curves)}",
+            f"{path}.ecdh_curves",
+            remedy=f"{ssl.OPENSSL_VERSION} does not have them all",
+        )
     if told is None:
         return
     algorithms = parameters.signature_algorithms
@@ -225,8 +218,10 @@ def _set_algorithms(context: ssl.SSLContext, parameters: TlsParameters, path: st
         raise ConfigError(
             f"Failed to initialize TLS signature algorithms {':'.join(algorithms)}", f"{path}.signature_algorithms"
         )
-    if parameters.ciphers_13:
-        told.set_ciphersuites(parameters.ciphers_13)
+    if parameters.ciphers_13 and not told.set_ciphersuites(parameters.ciphers_13):
+        raise ConfigError(
+            f"{ssl.OPENSSL_VERSION} does not have {' and '.join(parameters.ciphers_13)}", f"{path}.compliance_policies"
+        )
 
 
 def _load_trusted(context: ssl.SSLContext, validator: CertValidator, path: str) -> None:
@@ -235,7 +230,7 @@ def _load_trusted(context: ssl.SSLContext, validator: CertValidator, path: str) 
         context.load_verify_locations(cadata=validator.trusted_ca.decode("ascii"))
     except (ssl.SSLError, ValueError):
         raise ConfigError("Failed to load trusted CA certificates from <inline>", f"{where}.trusted_ca") from None
-    if b"-----BEGIN X509 CRL-----" in validator.trusted_ca + validator.crl:
+    if validator.checks_revocation:
         with MemoryFile(validator.trusted_ca + b"\n" + validator.crl) as name:
             try:
                 context.load_verify_locations(cafile=name)

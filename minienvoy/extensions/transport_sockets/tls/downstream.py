@@ -19,7 +19,7 @@ from ....network.ssl_connection_info import SslConnectionInfo
 from ....network.ssl_handshaker import Rejected
 from ....network.ssl_stats import SslStats
 from ....network.transport_socket import DOWNSTREAM_TRANSPORT_SOCKETS, TransportSocketFactory
-from ....network.x509 import Certificate
+from ....network.x509 import DNS, IP, URI, Certificate
 from .certificate_selector import CertificateSelector
 from .cipher_order import CipherOrder
 from .context_config import TlsContext
@@ -81,6 +81,10 @@ class ServerContext(TlsContext):
             raise ConfigError("No TLS certificates found for server context", path)
         # BoringSSL agrees on nothing if one is empty.
         self._protocols = self.protocols if all(self.protocols) else ()
+        for each in self.certificates:
+            shown = each.certificate
+            if not (shown.common_name or shown.names(DNS) or shown.names(URI) or shown.names(IP)):
+                raise ConfigError("Invalid TLS context has neither subject CN nor SAN names", each.path)
         parameters = [self._parameters_of(each) for each in self.certificates]
         self._stapler = Stapler(self.certificates, config.ocsp_staple_policy, now, stats, path)
         self._selector = CertificateSelector(
@@ -215,4 +219,9 @@ def create_downstream_tls(config: Any, context: Any, path: str) -> TransportSock
     def not_ready() -> None:
         counters.downstream_context_secrets_not_ready += 1
 
+    common = config.common_tls_context
+    if common.tls_certificates and common.tls_certificate_sds_secret_configs:
+        raise ConfigError(
+            "SDS and non-SDS TLS certificates may not be mixed in server contexts", f"{path}.common_tls_context"
+        )
     return create_factory(config, context.server.secrets, path, compile_context, counters, not_ready)

@@ -2,8 +2,12 @@
 
 Envoy: what `ContextImpl` and `ServerContextImpl` tell BoringSSL (`SSL_CTX_set1_curves_list`, `SSL_CTX_set_timeout`).
 
-A Python whose `ssl` has OpenSSL inside itself shows none of its functions. Then `library()` is None, and pyOpenSSL does
-what it can do.
+A Python whose `ssl` has OpenSSL inside itself shows none of its functions; on Windows those of a linked library are not
+found either, OpenSSL before 3.0 lacks some, and of other Pythons nobody knows where a context keeps the library's own.
+Then `library()` is None, and pyOpenSSL does what it can do.
+
+Functions are looked up in what `_ssl` is linked with: another OpenSSL in the process, as that of pyOpenSSL, is another
+library. Nothing here outlives the context that it belongs to, but for callbacks: see `call_for_ticket_keys`.
 """
 
 from __future__ import annotations
@@ -18,6 +22,10 @@ from typing import Any, Final, NamedTuple
 _SET_SESSION_CACHE_MODE, _SET_GROUPS, _SET_SIGNATURE_ALGORITHMS = 44, 92, 98
 """`SSL_CTRL_SET_SESS_CACHE_MODE`, `SSL_CTRL_SET_GROUPS_LIST`, `SSL_CTRL_SET_SIGALGS_LIST`."""
 _LONGEST: Final = 2**31 - 1
+_KNOWN_PYTHONS: Final = ((3, 11), (3, 14))
+"""The first and the last one whose `PySSLContext` begins with the library's own."""
+_PROBE: Final = 1 << 14
+"""`SSL_OP_NO_TICKET`; whether a context has it is asked in both ways."""
 
 
 class Parameter(ctypes.Structure):
@@ -57,6 +65,7 @@ class Library(NamedTuple):
     set_mac_parameters: Any
     aes_256_cbc: Any
     clear_errors: Any
+    get_options: Any
 
 
 def _declared(function: Any, result: Any, *arguments: Any) -> Any:
@@ -70,7 +79,8 @@ def library() -> Library | None:
     import _ssl
 
     file = getattr(_ssl, "__file__", None)
-    if file is None or sys.implementation.name != "cpython":
+    first, last = _KNOWN_PYTHONS
+    if file is None or sys.implementation.name != "cpython" or not first <= sys.version_info[:2] <= last:
         return None
     pointer, number, text = ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p
     init = (pointer, pointer, pointer, text, pointer)
@@ -79,7 +89,7 @@ def library() -> Library | None:
         found = ctypes.CDLL(file)
         if _declared(found.OpenSSL_version_num, ctypes.c_ulong)() != ssl.OPENSSL_VERSION_NUMBER:
             return None
-        return Library(
+        functions = Library(
             control=_declared(found.SSL_CTX_ctrl, ctypes.c_long, pointer, number, ctypes.c_long, text),
             set_ciphersuites=_declared(found.SSL_CTX_set_ciphersuites, number, pointer, text),
             set_timeout=_declared(found.SSL_CTX_set_timeout, ctypes.c_long, pointer, ctypes.c_long),
@@ -90,9 +100,26 @@ def library() -> Library | None:
             set_mac_parameters=_declared(found.EVP_MAC_CTX_set_params, number, pointer, ctypes.POINTER(Parameter)),
             aes_256_cbc=_declared(found.EVP_aes_256_cbc, pointer)(),
             clear_errors=_declared(found.ERR_clear_error, None),
+            get_options=_declared(found.SSL_CTX_get_options, ctypes.c_uint64, pointer),
         )
     except (OSError, AttributeError):
         return None
+    return functions if _is_understood(functions) else None
+
+
+def _is_understood(functions: Library) -> bool:
+    """What Python says of a context is what its library says of it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    for options in (context.options | _PROBE, context.options & ~_PROBE):
+        context.options = ssl.Options(options)
+        if functions.get_options(_pointer(context)) != int(context.options) & (2**64 - 1):
+            return False
+    return True
+
+
+def _pointer(context: ssl.SSLContext) -> int | None:
+    """`SSL_CTX *`: the first thing in Python's object, behind what every object begins with."""
+    return ctypes.c_void_p.from_address(id(context) + object.__basicsize__).value
 
 
 class NativeContext:
@@ -100,8 +127,7 @@ class NativeContext:
 
     def __init__(self, context: ssl.SSLContext, functions: Library) -> None:
         self._functions = functions
-        #  The first thing in Python's object, behind what every object begins with.
-        self._pointer = ctypes.c_void_p.from_address(id(context) + object.__basicsize__).value
+        self._pointer = _pointer(context)
         self._context = context
 
     def set_curves(self, names: Sequence[str]) -> bool:
@@ -112,9 +138,12 @@ class NativeContext:
         """Whether the library has them all."""
         return self._set_list(_SET_SIGNATURE_ALGORITHMS, names)
 
-    def set_ciphersuites(self, names: Sequence[str]) -> None:
-        """Of TLS 1.3."""
-        self._functions.set_ciphersuites(self._pointer, ":".join(names).encode())
+    def set_ciphersuites(self, names: Sequence[str]) -> bool:
+        """Of TLS 1.3; whether the library has them all."""
+        done: int = self._functions.set_ciphersuites(self._pointer, ":".join(names).encode())
+        if done != 1:
+            self._functions.clear_errors()
+        return done == 1
 
     def limit_sessions(self, *, kept: bool, timeout: float | None) -> None:
         """`kept`: for who has no ticket; `timeout`: seconds for which a session is good, None for the library's own."""
@@ -128,8 +157,9 @@ class NativeContext:
         self._functions.set_session_id_context(self._pointer, scope, len(scope))
 
     def call_for_ticket_keys(self, callback: Any) -> None:
-        """A `TicketCallback`."""
-        self._context.minienvoy_ticket_callback = callback  # type: ignore[attr-defined] # as long as it may be called
+        """A `TicketCallback`. The library calls it in handshakes of sessions that began with this context, even after
+        they went on to another one: who has such a session must have this context, too, as `SslSocket` does."""
+        self._context.minienvoy_ticket_callback = callback  # type: ignore[attr-defined]
         self._functions.set_ticket_callback(self._pointer, callback)
 
     def _set_list(self, command: int, names: Sequence[str]) -> bool:

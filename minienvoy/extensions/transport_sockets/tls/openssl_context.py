@@ -165,7 +165,11 @@ class OpenSslContext:
         curves = ":".join(parameters.curves)
         if lib.SSL_CTX_set1_curves_list(native._context, curves.encode()) != 1:
             lib.ERR_clear_error()
-            raise ConfigError(f"Failed to initialize ECDH curves {curves}", f"{path}.ecdh_curves")
+            raise ConfigError(
+                f"Failed to initialize ECDH curves {curves}",
+                f"{path}.ecdh_curves",
+                remedy="the library of pyOpenSSL does not have them all",
+            )
         algorithms = ":".join(parameters.signature_algorithms)
         if algorithms and lib.SSL_CTX_set1_sigalgs_list(native._context, algorithms.encode()) != 1:
             lib.ERR_clear_error()
@@ -197,7 +201,7 @@ class OpenSslContext:
         revoked = validator.revocation_lists()
         for each in revoked:
             store.add_crl(each)
-        if revoked:
+        if validator.checks_revocation:
             flags = crypto.X509StoreFlags
             store.set_flags(flags.CRL_CHECK if validator.only_leaf_crl else flags.CRL_CHECK | flags.CRL_CHECK_ALL)
         if validator.allows_expired:

@@ -6,11 +6,14 @@ Envoy: `Extensions::TransportSockets::Tls::ContextConfigImpl` (`source/common/tl
 
 from __future__ import annotations
 
+import ssl
 from copy import copy
 from typing import Any, Final
 
 from ....config.fields import honours
 from ....errors import ConfigError
+from .boringssl_names import CURVES, SIGNATURES, cipher_groups, known_names, rejected_names
+from .cipher_order import cipher_numbers
 from .native_context import library
 
 TYPE: Final = "envoy.extensions.transport_sockets.tls.v3.TlsParameters"
@@ -71,14 +74,18 @@ class TlsParameters:
         needs_library: Python's `ssl` can not be told, nor the library that it is linked with.
     """
 
-    def __init__(self, config: Any, *, server_side: bool) -> None:
+    def __init__(self, config: Any, path: str = "", *, server_side: bool) -> None:
+        """Raises ConfigError: BoringSSL would not take a name."""
         self.lowest = _VERSIONS.get(config.tls_minimum_protocol_version, TLS_1_2)
         self.highest = _VERSIONS.get(config.tls_maximum_protocol_version, TLS_1_3 if server_side else TLS_1_2)
-        self.cipher_groups = _cipher_groups(config.cipher_suites) or DEFAULT_CIPHERS
-        self.curves = tuple(config.ecdh_curves) or DEFAULT_CURVES
-        self.signature_algorithms = tuple(config.signature_algorithms)
+        self.cipher_groups = _cipher_groups(config.cipher_suites, path)
+        own_curves = _names(config.ecdh_curves, CURVES, "ECDH curves", f"{path}.ecdh_curves")
+        self.curves = own_curves or DEFAULT_CURVES
+        self.signature_algorithms = _names(
+            config.signature_algorithms, SIGNATURES, "TLS signature algorithms", f"{path}.signature_algorithms"
+        )
         self.ciphers_13: tuple[str, ...] = ()
-        self.curve = config.ecdh_curves[0] if len(config.ecdh_curves) == 1 else ""
+        self.curve = own_curves[0] if len(own_curves) == 1 else ""
         """The only one that is configured; empty if none or several are."""
         if config.compliance_policies:
             # Whatever else is said (`SSL_CTX_set_compliance_policy` comes last).
@@ -86,7 +93,7 @@ class TlsParameters:
             self.cipher_groups, self.ciphers_13 = _FIPS_CIPHERS, ("TLS_AES_256_GCM_SHA384", "TLS_AES_128_GCM_SHA256")
             self.curves, self.signature_algorithms = ("P-256", "P-384"), _FIPS_SIGNATURES
         self.ciphers = tuple(name for group in self.cipher_groups for name in group)
-        more = len(config.ecdh_curves) > 1 or self.signature_algorithms or config.compliance_policies
+        more = len(own_curves) > 1 or self.signature_algorithms or config.compliance_policies
         self.needs_library = bool(more) and library() is None
 
     def overridden(self, config: Any, path: str) -> TlsParameters:
@@ -95,7 +102,7 @@ class TlsParameters:
         Raises:
             ConfigError: no version is left.
         """
-        own = TlsParameters(config, server_side=True)
+        own = TlsParameters(config, path, server_side=True)
         made = copy(self)
         strict = bool(config.compliance_policies)
         if strict or config.tls_minimum_protocol_version:
@@ -124,7 +131,34 @@ class TlsParameters:
         return self.lowest < TLS_1_2
 
 
-def _cipher_groups(suites: Any) -> tuple[tuple[str, ...], ...]:
-    """`[A|B]` are of equal preference; a suite may be a list with colons."""
-    groups = (part.strip("[]").split("|") for suite in suites for part in suite.split(":"))
-    return tuple(group for each in groups if (group := tuple(filter(None, each))))
+def _cipher_groups(suites: Any, path: str) -> tuple[tuple[str, ...], ...]:
+    """Those of BoringSSL's rules that OpenSSL has, too."""
+    rules = ":".join(suites)
+    if not rules:
+        return DEFAULT_CIPHERS
+    where = f"{path}.cipher_suites"
+    groups = cipher_groups(rules)
+    if groups is None:
+        raise ConfigError(
+            f"Failed to initialize cipher suites {rules}. "
+            f"The following ciphers were rejected when tried individually: {', '.join(rejected_names(rules))}",
+            where,
+        )
+    known = cipher_numbers()
+    found = tuple(left for group in groups if (left := tuple(name for name in group if name in known)))
+    if not found:
+        raise ConfigError(
+            f"Failed to initialize cipher suites {rules}", where, remedy=f"{ssl.OPENSSL_VERSION} has none of them"
+        )
+    return found
+
+
+def _names(names: Any, known: dict[str, str], kind: str, path: str) -> tuple[str, ...]:
+    """As OpenSSL calls them; empty for its own."""
+    listed = ":".join(names)
+    if not listed:
+        return ()
+    found = known_names(names, known)
+    if found is None:
+        raise ConfigError(f"Failed to initialize {kind} {listed}", path)
+    return found

@@ -113,7 +113,8 @@ class ClientContext(TlsContext):
 
     def on_handshake(self, session: Any, info: SslConnectionInfo, options: Any) -> None:
         """Keep the session: a later connection goes on with it, and with what TLS 1.3 says of it after this."""
-        if self._max_sessions:
+        # Who has gone on with one of TLS 1.2 has no other: it is kept already.
+        if self._max_sessions and not (info.session_reused and session.version() != "TLSv1.3"):
             kept = self._sessions.get(session.context)
             if kept is None:
                 kept = self._sessions[session.context] = deque(maxlen=self._max_sessions)
@@ -122,12 +123,14 @@ class ClientContext(TlsContext):
     # -- inside
 
     def _earlier_session(self, context: Any, info: SslConnectionInfo) -> Any:
-        kept = self._sessions.get(context)
-        if not kept:
-            return None
-        # RFC 8446 appendix C.4: a ticket of TLS 1.3 is for one connection.
-        session, info.earlier = kept.popleft() if kept[0][0].version() == "TLSv1.3" else kept[0]
-        return session.session
+        for at, (session, earlier) in enumerate(self._sessions.get(context, ())):
+            if earlier.sni == info.sni:
+                if session.version() == "TLSv1.3":
+                    # RFC 8446 appendix C.4: a ticket is for one connection.
+                    del self._sessions[context][at]
+                info.earlier = earlier
+                return session.session
+        return None
 
     def _overriding(self, alpn: tuple[str, ...]) -> Any:
         """Of a health check that offers something else."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from minienvoy.extensions.filters.listener.http_inspector import HttpInspector, HttpInspectorStats
@@ -53,9 +55,14 @@ def test_http_is_told_by_its_first_line(data, protocols):
 
 @pytest.mark.parametrize("data", [b"G", b"GET / HTTP/1.1", b"PRI * HTTP/2.0\r\n\r\nSM\r\n"])
 def test_a_line_that_may_still_be_one_is_waited_for_but_not_for_ever(data):
-    inspector = HttpInspector(Store().scope("http_inspector").struct(HttpInspectorStats))
+    stats = Store().scope("http_inspector").struct(HttpInspectorStats)
+    inspector = HttpInspector(stats)
+    closed = []
+    inspector.callbacks = SimpleNamespace(close=lambda: closed.append(True))
     assert inspector.on_data(accepted(), data) is STOP
-    assert inspector.on_data(accepted(), b"G" * inspector.max_read_bytes) is CONTINUE
+    assert closed == []
+    assert inspector.on_data(accepted(), b"G" * inspector.max_read_bytes) is STOP
+    assert closed == [True] and stats.read_error == 1
 
 
 def test_http_is_not_looked_for_in_tls():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import ssl
 from pathlib import Path
 from typing import Any
@@ -103,3 +104,45 @@ def test_ticket_keys_are_not_shown():
     config = message_class(TYPE)(session_ticket_keys={"keys": [{"inline_bytes": KEY}]})
     settings = session_settings.SessionSettings(config, "")
     assert "1" in repr(settings._keys) and "\\x01" not in repr(settings._keys)
+
+
+class NoFunctions:
+    """A library that is found and has nothing that one looks for."""
+
+    def __init__(self, file: str) -> None:
+        pass
+
+
+@pytest.fixture
+def looked_for_anew():
+    native_context.library.cache_clear()
+    yield
+    native_context.library.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda patch: patch.delattr("_ssl.__file__", raising=False),
+        lambda patch: patch.setattr("_ssl.__file__", "/no/such/library.so", raising=False),
+        lambda patch: patch.setattr(native_context.ctypes, "CDLL", NoFunctions),
+        lambda patch: patch.setattr(native_context.ssl, "OPENSSL_VERSION_NUMBER", 0x1010101F),
+        lambda patch: patch.setattr(native_context.sys.implementation, "name", "pypy"),
+        lambda patch: patch.setattr(native_context, "_KNOWN_PYTHONS", ((3, 98), (3, 99))),
+        lambda patch: patch.setattr(native_context, "_is_understood", lambda functions: False),
+    ],
+    ids=["inside", "no file", "no functions", "another version", "another Python", "a new Python", "another layout"],
+)
+def test_what_is_not_as_expected_is_not_called(change, monkeypatch, looked_for_anew):
+    change(monkeypatch)
+    assert native_context.library() is None
+
+
+def test_a_pointer_that_is_not_the_librarys_own_is_noticed(monkeypatch):
+    functions = native_context.library()
+    assert functions is not None and native_context._is_understood(functions)
+    monkeypatch.setattr(native_context, "_pointer", lambda context: other)
+    other_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    other_context.options = ssl.Options(0)
+    other = ctypes.c_void_p.from_address(id(other_context) + object.__basicsize__).value
+    assert not native_context._is_understood(functions)
