@@ -158,6 +158,12 @@ class HostDescription(Protocol):
     def metadata(self) -> Mapping[str, Any]: ...
 
 
+class TextState(str):
+    """An object of the filter state that is shown as text, and is no message."""
+
+    __slots__ = ()
+
+
 class StructuredState(dict[str, Any]):
     """An object of the filter state that is shown as a message, and has neither text nor fields of its own."""
 
@@ -303,6 +309,14 @@ class StreamInfo:
         if self._filter_state is None:
             self._filter_state = {}
         return self._filter_state
+
+    def state(self, key: str) -> Any:
+        """The object of that name in the filter state, or else in that of the connection; None if there is none."""
+        own = self._filter_state
+        if own is not None and key in own:
+            return own[key]
+        shared = self.connection.filter_state
+        return None if shared is None else shared.get(key)
 
     def set_response_flag(self, flag: int) -> None:
         before = self.response_flags

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from ..errors import ConfigError
-from ..stream_info import FieldsState, MessageState, StreamInfo, StructuredState
+from ..network.address import Address
+from ..stream_info import FieldsState, MessageState, StreamInfo, StructuredState, TextState
 from .command import (
     LENGTH_ALLOWED,
     PARAMS_OPTIONAL,
@@ -118,14 +119,18 @@ def _filter_state_maker(state_of: Callable[[StreamInfo], dict[str, Any] | None])
         def value_of(context: FormatterContext) -> Any:
             state = state_of(context.stream_info)
             value = None if state is None else state.get(key)
-            if isinstance(value, FieldsState) and how != "FIELD":
+            if value is None or (isinstance(value, FieldsState) and how != "FIELD"):
                 return None
-            if value is None or how == "TYPED":
+            if how == "TYPED":
+                if isinstance(value, (TextState, Address)):
+                    return None
                 return value.message if isinstance(value, MessageState) else value
             if isinstance(value, StructuredState):
                 return None
             if how == "PLAIN":
-                return str(value)
+                if isinstance(value, bool):
+                    return "true" if value else "false"
+                return value.text if isinstance(value, Address) else str(value)
             found = value.get(field) if isinstance(value, Mapping) else getattr(value, field, None)
             return None if found is None else str(found)
 
@@ -135,9 +140,13 @@ def _filter_state_maker(state_of: Callable[[StreamInfo], dict[str, Any] | None])
 
         def text(context: FormatterContext) -> str | None:
             value = value_of(context)
+            if value is None:
+                return None
             state = state_of(context.stream_info)
             in_order = state is not None and isinstance(state.get(key), MessageState)
-            return None if value is None else json_value(value, in_order=in_order)[:max_length]
+            # As protobuf prints messages, which may stand in a page.
+            printed = json_value(value, in_order=in_order).replace("<", "\\u003c").replace(">", "\\u003e")
+            return printed[:max_length]
 
         return Command(text, made.json)
 

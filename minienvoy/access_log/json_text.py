@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from json.encoder import encode_basestring
-from math import copysign, isfinite
+from math import copysign, isfinite, isnan
 from typing import Any, Final
 
 _NOT_PLAIN: Final = re.compile(r'[^ -~]|["\\]')
@@ -34,9 +34,10 @@ def json_number(number: float) -> str:
     """The shorter of the plain and the scientific notation, plain if they are as long as each other.
 
     Every number of a protobuf `Value` is a double, and this is how C++ (`std::to_chars`) prints one: 100000 is `1e+05`.
+    Infinity is none in JSON, and is printed all the same.
     """
     if not isfinite(number):
-        return "null"
+        return "null" if isnan(number) else str(float(number))
     number = float(number)
     sign = "-" if copysign(1.0, number) < 0 else ""
     digits, point = _digits(abs(number))
@@ -71,7 +72,7 @@ def json_value(value: Any, *, in_order: bool = False) -> str:
     if value is True or value is False:
         return "true" if value else "false"
     if isinstance(value, str):
-        return encode_basestring(value).encode("utf-8", "surrogateescape").decode("latin-1")
+        return json_string(value.encode("utf-8", "surrogateescape").decode("latin-1"))
     if isinstance(value, (int, float)):
         return json_number(value)
     if isinstance(value, Mapping):

@@ -123,15 +123,16 @@ def from_typed_struct(typed_struct: Any, path: str = "") -> Any:
 
 def struct_to_dict(struct: Any) -> dict[str, Any]:
     """A `google.protobuf.Struct` as plain values; numbers are floats, as they are in a `Struct`."""
-    return {key: _plain(value) for key, value in struct.fields.items()}
+    return {key: plain_value(value) for key, value in struct.fields.items()}
 
 
-def _plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
+    """A `google.protobuf.Value` as a plain one."""
     kind = value.WhichOneof("kind")
     if kind == "struct_value":
         return struct_to_dict(value.struct_value)
     if kind == "list_value":
-        return [_plain(item) for item in value.list_value.values]
+        return [plain_value(item) for item in value.list_value.values]
     return None if kind in (None, "null_value") else getattr(value, kind)
 
 

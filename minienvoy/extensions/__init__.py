@@ -28,6 +28,7 @@ CATALOGUE = {
     "envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit": "filters.network.local_ratelimit",
     "envoy.extensions.filters.network.ratelimit.v3.RateLimit": "filters.network.ratelimit",
     "envoy.extensions.filters.network.rbac.v3.RBAC": "filters.network.rbac",
+    "envoy.extensions.filters.network.set_filter_state.v3.Config": "filters.network.set_filter_state",
     "envoy.extensions.filters.network.sni_cluster.v3.SniCluster": "filters.network.sni_cluster",
     "envoy.extensions.filters.network.sni_dynamic_forward_proxy.v3.FilterConfig": (
         "filters.network.sni_dynamic_forward_proxy"
@@ -55,7 +56,13 @@ CATALOGUE = {
     "envoy.extensions.filters.common.matcher.action.v3.SkipFilter": "filters.http.match_delegate",
     "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation": "filters.http.header_mutation",
     "envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute": "filters.http.header_mutation",
+    "envoy.extensions.filters.http.header_to_metadata.v3.Config": "filters.http.header_to_metadata",
+    "envoy.extensions.filters.http.ip_tagging.v3.IPTagging": "filters.http.ip_tagging",
+    "envoy.extensions.filters.http.set_filter_state.v3.Config": "filters.http.set_filter_state",
     "envoy.extensions.filters.http.set_metadata.v3.Config": "filters.http.set_metadata",
+    "envoy.extensions.filters.http.json_to_metadata.v3.JsonToMetadata": "filters.http.json_to_metadata",
+    "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication": "filters.http.jwt_authn.filter",
+    "envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig": "filters.http.jwt_authn.filter",
     "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit": "filters.http.local_ratelimit",
     "envoy.extensions.filters.http.health_check.v3.HealthCheck": "filters.http.health_check",
     "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz": "filters.http.ext_authz.filter",

@@ -1,10 +1,12 @@
 """Numbers in headers.
 
-Envoy reads them with `absl::SimpleAtoi`: white space around, a plus sign and leading zeros are fine, nothing else is.
+Envoy reads whole ones with `absl::SimpleAtoi`: white space around, a plus sign and leading zeros are fine, nothing else
+is. Others it reads with `absl::SimpleAtod`, which knows exponents, hexadecimal digits, infinity and NaN.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Final
 
@@ -17,3 +19,23 @@ def unsigned(value: bytes, limit: int = 2**64) -> int | None:
     if found is None or (number := int(found[1])) >= limit:
         return None
     return number
+
+
+_DECIMAL: Final = re.compile(rb"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf(?:inity)?|nan)", re.I).fullmatch
+_HEXADECIMAL: Final = re.compile(rb"[+-]?0x(?:[0-9a-f]+\.?[0-9a-f]*|\.[0-9a-f]+)(?:p[+-]?\d{1,6})?", re.I).fullmatch
+_MAX_DIGITS: Final = 400
+
+
+def double(value: bytes) -> float | None:
+    """A number; None if `value` is none. White space around it is fine."""
+    value = value.strip(b" \t\n\v\f\r")
+    if len(value) > _MAX_DIGITS:
+        return None
+    if _DECIMAL(value) is not None:
+        return float(value)
+    if _HEXADECIMAL(value) is None:
+        return None
+    try:
+        return float.fromhex(value.decode())
+    except OverflowError:
+        return -math.inf if value[:1] == b"-" else math.inf

@@ -348,6 +348,12 @@ class RequestHeaderMap(HeaderMap):
             return [] if value is None else [value]
         return HeaderMap.get_all(self, name)
 
+    def put_path(self, path: bytes) -> None:
+        """Ask for `path` instead, which no upstream is sent if there is something in it that must not be."""
+        self.path = path
+        if not is_valid_value(path):
+            self.seen |= SUSPECT
+
     def copy(self) -> RequestHeaderMap:
         copied = RequestHeaderMap(self.method, self.path, self.authority, self.entries[:], self.seen, self.scheme)
         if self.seen & CASED:
@@ -389,6 +395,9 @@ class ResponseHeaderMap(HeaderMap):
         if name == b":status":
             return b"%d" % self.status
         return HeaderMap.get(self, name)
+
+    def get_all(self, name: bytes) -> list[bytes]:
+        return [b"%d" % self.status] if name == b":status" else HeaderMap.get_all(self, name)
 
     def pairs(self) -> list[tuple[str, str]]:
         return [(":status", str(self.status)), *HeaderMap.pairs(self)]

@@ -82,7 +82,7 @@ def _hash_of(value: bytes | None) -> int | None:
 
 def hash_of_filter_state(stream: StreamInfo, key: str) -> int | None:
     """None if there is no such object."""
-    value = (stream._filter_state or {}).get(key)
+    value = stream.state(key)
     return None if value is None else xx_hash.xx_hash64(value if isinstance(value, bytes) else str(value).encode())
 
 

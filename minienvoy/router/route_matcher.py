@@ -243,7 +243,7 @@ def _metadata(matcher: MetadataMatcher) -> StreamPredicate:
 
 def _filter_state(key: str, test: BytesPredicate) -> StreamPredicate:
     def holds(stream: StreamInfo) -> bool:
-        value = (stream._filter_state or {}).get(key)
+        value = stream.state(key)
         return value is not None and test(value if isinstance(value, bytes) else str(value).encode())
 
     return holds
@@ -251,7 +251,7 @@ def _filter_state(key: str, test: BytesPredicate) -> StreamPredicate:
 
 def _address_state(key: str, ranges: CidrSet, wanted: bool) -> StreamPredicate:
     def holds(stream: StreamInfo) -> bool:
-        value = (stream._filter_state or {}).get(key)
+        value = stream.state(key)
         return isinstance(value, Address) and (value in ranges) is wanted
 
     return holds

@@ -40,6 +40,7 @@ class RetryingStream(AsyncStream):
         self._kept: list[bytes] = []
         self._kept_size = 0
         self._per_try: Timer | None = None
+        self._tried = False
 
     @property
     def connected(self) -> bool:
@@ -145,6 +146,10 @@ class RetryingStream(AsyncStream):
         attempt.on_attempt_failed = self._on_attempt_failed
         attempt.whole = False
         waiting = self._kept[:]
+        if self._tried and self._complete and not waiting and self._trailers is None:
+            # As Envoy has it: there is a body now, and it is empty.
+            waiting = [b""]
+        self._tried = True
         attempt.send_headers(headers.copy(), self._complete and not waiting and self._trailers is None)
         for at, data in enumerate(waiting, 1):
             attempt.send_data(data, self._complete and at == len(waiting) and self._trailers is None)

@@ -42,7 +42,16 @@ def machine_address() -> str | None:
 class Normaliser:
     """Replaces run-dependent values in every string of a tree."""
 
-    def __init__(self, prefix: str, ports: dict[int, str], directory: str, own_address: str | None) -> None:
+    def __init__(
+        self,
+        prefix: str,
+        ports: dict[int, str],
+        directory: str,
+        own_address: str | None,
+        tokens: dict[str, str] | None = None,
+    ) -> None:
+        """`tokens` are long texts, with their names."""
+        self._tokens = tokens or {}
         self._prefix = prefix + "_"
         self._ports = ports
         self._directory = directory
@@ -58,6 +67,8 @@ class Normaliser:
         return value
 
     def text(self, value: str) -> str:
+        for token, name in sorted(self._tokens.items(), reverse=True):
+            value = value.replace(token, f"<token {name}>")
         value = _SERVICE_TIME.sub(r"\1<ms>", _UUID.sub("<uuid>", _ISO.sub("<time>", _DATE.sub("<date>", value))))
         value = _TWICE.sub("<ms>,", value)
         value = _DEFAULT_LOG_LINE.sub(r"\1 <ms> <ms>", value)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import admin, fork_server, golden, http2, messages, metrics, scenario, spans, spread, tls
+from . import admin, fork_server, golden, http2, messages, metrics, scenario, spans, spread, tls, tokens
 from .backends import Backend
 from .client import WATCH, Client
 from .dns import DnsServer
@@ -207,7 +207,8 @@ class _Seen:
         for name, bound in self.addresses.items():
             if name.startswith(case.id + "_"):
                 ports.update({port: f"listener {name.removeprefix(case.id + '_')}" for _, port in bound})
-        return Normaliser(case.id, ports, str(self.proxy.directory), machine_address())
+        signed = {tokens.sign(spec): name for name, spec in case.spec.get("tokens", {}).items()}
+        return Normaliser(case.id, ports, str(self.proxy.directory), machine_address(), signed)
 
 
 def put_files(case: Case, directory: Path, ports: dict[str, int]) -> None:

@@ -25,6 +25,8 @@ Keys of a case, all optional:
   because Envoy's own end is a race), `own_process: true`, `args` (command line), `body` (see admin.py),
   `as_process: true` (what minienvoy can not do inside the judge's process: signals, a clock that is not the loop's).
 
+* `tokens`: see tokens.py.
+
 * `spans: true`: upstreams are sent spans, which are compared by their shape; see spans.py.
 
 * `coded_requests: true`: upstreams are sent compressed bodies, and how many bytes those are depends on the library.
@@ -60,7 +62,7 @@ from typing import Any
 
 import yaml
 
-from . import tls
+from . import tls, tokens
 
 HERE = Path(__file__).parent
 DESCRIPTORS = HERE / "descriptors"
@@ -107,6 +109,8 @@ HTTP_FILTERS = {
     "header_mutation": "filters.http.header_mutation.v3.HeaderMutation",
     "header_to_metadata": "filters.http.header_to_metadata.v3.Config",
     "ip_tagging": "filters.http.ip_tagging.v3.IPTagging",
+    "json_to_metadata": "filters.http.json_to_metadata.v3.JsonToMetadata",
+    "jwt_authn": "filters.http.jwt_authn.v3.JwtAuthentication",
     "ratelimit": "filters.http.ratelimit.v3.RateLimit",
     "rbac": "filters.http.rbac.v3.RBAC",
     "set_filter_state": "filters.http.set_filter_state.v3.Config",
@@ -131,7 +135,7 @@ _WAITS = re.compile(
 )
 
 
-_OWN_ADDRESS = re.compile(r"\{(address|base64|port):(\w+)\}")
+_OWN_ADDRESS = re.compile(r"\{(address|base64|port|token):(\w+)\}")
 
 
 class _Loader(yaml.CSafeLoader):
@@ -199,7 +203,7 @@ class Case:
         for verb in ("get", "request", "send"):
             if verb in self.spec:
                 more = [{"expect": "response"}] if verb == "send" else []
-                return [{verb: self.spec[verb]}, *more]
+                return [{verb: self.filled(self.spec[verb])}, *more]
         return self.filled(list(self.spec.get("steps", [])))  # type: ignore[no-any-return]
 
     def filled(self, tree: Any) -> Any:
@@ -213,6 +217,8 @@ class Case:
     def _address(self, match: re.Match[str]) -> str:
         if match[1] == "port":
             return str(self.ports[match[2]])
+        if match[1] == "token":
+            return tokens.sign(self.spec["tokens"][match[2]])
         address = f"127.0.0.1:{self.ports[match[2]]}"
         return address if match[1] == "address" else base64.b64encode(address.encode()).decode()
 
@@ -257,6 +263,8 @@ def merge(base: Any, over: Any) -> Any:
 
 def backends_of(case: Case) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = case.spec.get("backends", {"backend": {}})
+    if "tokens" in case.spec:
+        found = _fill(found, tokens.words())
     return {name: spec or {} for name, spec in found.items()}
 
 
@@ -392,6 +400,7 @@ def resources(case: Case, ports: dict[str, int], directory: Path) -> tuple[list[
         "dir": str(directory),
         "certs": str(tls.CERTIFICATES),
         "descriptors": str(DESCRIPTORS),
+        **(tokens.words() if "tokens" in case.spec else {}),
     }
     filled = _fill({"listeners": listeners, "clusters": _clusters(case)}, words)
     _prefix(filled["listeners"], case.id)
@@ -440,7 +449,8 @@ def _prefix(tree: Any, prefix: str) -> None:
         for item in tree:
             _prefix(item, prefix)
     elif isinstance(tree, dict):
-        filter_config = str(tree.get("@type", "")).rpartition(".")[2] in OWNERS_OF_STAT_PREFIXES
+        kind = str(tree.get("@type", ""))
+        filter_config = kind.rpartition(".")[2] in OWNERS_OF_STAT_PREFIXES or "header_to_metadata" in kind
         for key, value in tree.items():
             named = key in NAMES_OF_CLUSTERS or (key == "stat_prefix" and filter_config)
             if named and isinstance(value, str):

@@ -528,10 +528,15 @@ def filter_type(name: str) -> str:
         "fault": "HTTPFault",
         "grpc_http1_reverse_bridge": "FilterConfig",
         "header_mutation": "HeaderMutation",
+        "header_to_metadata": "Config",
         "health_check": "HealthCheck",
+        "ip_tagging": "IPTagging",
+        "json_to_metadata": "JsonToMetadata",
+        "jwt_authn": "JwtAuthentication",
         "local_ratelimit": "LocalRateLimit",
         "ratelimit": "RateLimit",
         "rbac": "RBAC",
+        "set_filter_state": "Config",
         "set_metadata": "Config",
     }
     return f"type.googleapis.com/envoy.extensions.filters.http.{name}.v3.{messages[name]}"

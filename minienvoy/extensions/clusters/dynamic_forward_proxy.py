@@ -39,8 +39,7 @@ SECURE_PORT: Final = 443
 def wanted_authority(context: LoadBalancerContext) -> str:
     """The name that a request asks for: filter state's, its `host` header, or the server name of its connection."""
     stream = context.request_stream_info()
-    state = (stream._filter_state or {}) if stream is not None else {}
-    named = state.get(DYNAMIC_HOST)
+    named = None if stream is None else stream.state(DYNAMIC_HOST)
     if named is not None:
         return named.decode("latin-1") if isinstance(named, bytes) else str(named)
     headers = context.downstream_headers()
@@ -53,8 +52,8 @@ def wanted_authority(context: LoadBalancerContext) -> str:
 def wanted_port(context: LoadBalancerContext) -> int:
     """Where the name has none: filter state's."""
     stream = context.request_stream_info()
-    state = (stream._filter_state or {}) if stream is not None else {}
-    return int(state.get(DYNAMIC_PORT, DEFAULT_PORT))
+    port = None if stream is None else stream.state(DYNAMIC_PORT)
+    return DEFAULT_PORT if port is None else int(port)
 
 
 class DynamicForwardProxyLoadBalancer:

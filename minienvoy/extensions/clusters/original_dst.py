@@ -58,7 +58,7 @@ class OriginalDstLoadBalancer:
     def _wanted(self, context: LoadBalancerContext) -> tuple[Address | None, str]:
         stream = context.request_stream_info()
         if stream is not None:
-            state = (stream._filter_state or {}).get(FILTER_STATE)
+            state = stream.state(FILTER_STATE)
             if isinstance(state, Address):
                 return state, "filter state"
             if isinstance(state, str | bytes):

@@ -11,7 +11,7 @@ from minienvoy.config.loader import load_dict
 from minienvoy.explain.explanation import NO_EXPLANATION, Explanation
 from minienvoy.http.header_map import RequestHeaderMap, entry
 from minienvoy.router.config import RouteConfig
-from minienvoy.stream_info import StreamInfo
+from minienvoy.stream_info import ConnectionInfo, StreamInfo
 
 
 class Stream(StreamInfo):
@@ -19,6 +19,7 @@ class Stream(StreamInfo):
 
     def __init__(self, explain: Explanation = NO_EXPLANATION) -> None:
         self.explain = explain
+        self.connection = ConnectionInfo(None, None)
 
     def describe(self) -> None: ...
 

@@ -81,7 +81,7 @@ def _parameter(headers: RequestHeaderMap, name: bytes) -> bytes:
 def _hide(headers: RequestHeaderMap, name: bytes) -> None:
     parameters = parse_query(headers.path, decode=True)
     if parameters.pop(name, None) is not None:
-        headers.path = replace_query(headers.path, parameters)
+        headers.put_path(replace_query(headers.path, parameters))
 
 
 def _hide_cookie(headers: RequestHeaderMap, name: bytes) -> None:

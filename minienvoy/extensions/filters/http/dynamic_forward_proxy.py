@@ -96,7 +96,7 @@ class ProxyFilter(StreamDecoderFilter):
             )
         authority = headers.authority.decode("latin-1")
         if config.dynamic_host:
-            named = (callbacks.stream_info._filter_state or {}).get(DYNAMIC_HOST)
+            named = callbacks.stream_info.state(DYNAMIC_HOST)
             if named is not None:
                 authority = named.decode("latin-1") if isinstance(named, bytes) else str(named)
         if not authority:

@@ -87,7 +87,7 @@ class Mutations:
             context = FormatterContext(stream, headers, None)
             for mutate in self.query:
                 mutate(parameters, context)
-            headers.path = replace_query(headers.path, parameters)
+            headers.put_path(replace_query(headers.path, parameters))
 
 
 def _query_mutation(proto: Any, path: str, server: Any, added: Any) -> MutateQuery:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from ....config.fields import honours
 from ....network.filter import NETWORK_FILTERS, FilterStatus, NetworkFilterFactory, ReadFilter
 from ....server.factory_context import FactoryContext
+from ....stream_info import TextState
 from .tcp_proxy import PER_CONNECTION_CLUSTER
 
 TYPE: Final = "envoy.extensions.filters.network.sni_cluster.v3.SniCluster"
@@ -22,7 +23,7 @@ class SniClusterFilter(ReadFilter):
     def on_new_connection(self) -> FilterStatus:
         name = self.connection.info.requested_server_name
         if name:
-            self.connection.stream_info.filter_state[PER_CONNECTION_CLUSTER] = name
+            self.connection.stream_info.filter_state[PER_CONNECTION_CLUSTER] = TextState(name)
         return FilterStatus.CONTINUE
 
 

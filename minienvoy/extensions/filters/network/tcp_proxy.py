@@ -160,9 +160,9 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
     # -- finding an upstream connection
 
     def _establish_upstream_connection(self) -> None:
-        state = self._stream_info._filter_state
-        if state is not None and PER_CONNECTION_CLUSTER in state:
-            self._route = TcpRoute(state[PER_CONNECTION_CLUSTER], {})
+        named = self._stream_info.state(PER_CONNECTION_CLUSTER)
+        if named is not None:
+            self._route = TcpRoute(named, {})
         route = self._route
         cluster = self._cluster = self._config.context.server.cluster_manager.get(route.cluster_name)
         if cluster is None:
@@ -199,7 +199,7 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
             now = self.connection.dispatcher.monotonic_time()
             self._stream_info.upstream_connect_start_time = self._stream_info.upstream_request_create_time = now
             tunneling = self._config.tunneling
-            if tunneling is not None and (state is None or not state.get(DISABLE_TUNNELING)):
+            if tunneling is not None and not self._stream_info.state(DISABLE_TUNNELING):
                 from .tcp_proxy_tunnel import HttpUpstream
 
                 tunnel = HttpUpstream(self, tunneling, cluster, host)

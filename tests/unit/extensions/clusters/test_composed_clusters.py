@@ -14,7 +14,7 @@ from minienvoy.extensions import register_catalogue
 from minienvoy.extensions.clusters.original_dst import parse_address_and_port
 from minienvoy.http.header_map import RequestHeaderMap
 from minienvoy.stats.store import Store
-from minienvoy.stream_info import StreamInfo
+from minienvoy.stream_info import ConnectionInfo, StreamInfo
 from minienvoy.upstream.cluster import Cluster, ClusterContext
 from minienvoy.upstream.cluster_manager import ClusterManager
 from minienvoy.upstream.host import HealthFlag, Host
@@ -38,6 +38,7 @@ class Request(LoadBalancerContextBase):
         for name, value in headers.items():
             self.headers.add(name.replace("_", "-").encode(), value.encode())
         self.info = StreamInfo()
+        self.info.connection = ConnectionInfo(None, None)
 
     def downstream_headers(self) -> RequestHeaderMap | None:
         return self.headers

@@ -8,17 +8,15 @@ compressor that is to be chosen first. Names of codings are compared as they are
 from __future__ import annotations
 
 import math
-import re
 import struct
 from collections.abc import Mapping
 from enum import Enum
 from typing import Final
 
+from .....http.ascii_number import double
+
 IDENTITY: Final = b"identity"
 _ANY: Final = b"*"
-_DECIMAL: Final = re.compile(rb"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf(?:inity)?|nan)", re.I).fullmatch
-_HEXADECIMAL: Final = re.compile(rb"[+-]?0x(?:[0-9a-f]+\.?[0-9a-f]*|\.[0-9a-f]+)(?:p[+-]?\d{1,6})?", re.I).fullmatch
-_MAX_DIGITS: Final = 400
 
 
 class HeaderStat(Enum):
@@ -39,17 +37,9 @@ class EncodingDecision:
 
 
 def weight(text: bytes) -> float | None:
-    """A number as `absl::SimpleAtof` reads it, in single precision; None if it is none."""
-    if len(text) > _MAX_DIGITS:
-        return None
-    if _DECIMAL(text) is not None:
-        number = float(text)
-    elif _HEXADECIMAL(text) is not None:
-        try:
-            number = float.fromhex(text.decode())
-        except OverflowError:
-            number = math.inf
-    else:
+    """A number in single precision; None if it is none."""
+    number = double(text)
+    if number is None:
         return None
     try:
         single: float = struct.unpack("f", struct.pack("f", number))[0]

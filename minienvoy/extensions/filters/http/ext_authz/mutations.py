@@ -109,7 +109,7 @@ def change_query(headers: RequestHeaderMap, response: Response, config: ExtAuthz
         parameters[name] = [value]
     for name in response.query_parameters_to_remove:
         parameters.pop(name, None)
-    headers.path = replace_query(headers.path, parameters)
+    headers.put_path(replace_query(headers.path, parameters))
 
 
 class ResponseChanges:

@@ -33,7 +33,7 @@ from minienvoy.extensions.filters.http.compressor.encoding_decision import (
         (b"1_0", None),
         (b"1e", None),
         (b"+-1", None),
-        (b"1 ", None),
+        (b" 1 ", 1.0),
         ("１".encode(), None),
         (b"0x", None),
         (b"9" * 1_000_000, None),
