@@ -140,8 +140,9 @@ class CertValidator:
                     f"{path}.allow_expired_certificate",
                 )
         self.verifies_chain = bool(self.trusted_ca)
-        self.requires_certificate = bool(self._hashes or self._keys)
-        self.wants_certificate = bool(self.trusted_ca or self.requires_certificate)
+        checked = bool(self._hashes or self._keys or self._matchers)
+        self.requires_certificate = checked and not self.accepts_untrusted
+        self.wants_certificate = bool(self.trusted_ca) or checked
 
     def add_matchers(self, config: Any, path: str) -> None:
         """The names of `config`, one of which must be in a certificate."""

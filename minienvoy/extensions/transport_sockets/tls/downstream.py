@@ -180,7 +180,7 @@ class ServerContext(TlsContext):
             context.options |= ssl.OP_NO_TICKET
             context.num_tickets = 0
         if self.validator.wants_certificate:
-            required = config.require_client_certificate.value
+            required = config.require_client_certificate.value or self.validator.requires_certificate
             context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
             told = native(context)
             if told is not None:
