@@ -62,6 +62,13 @@ def catalogue() -> dict[str, str]:
     return dict(_CATALOGUE)
 
 
+def no_implementation(name: str, config_type: str) -> str:
+    """What Envoy says of an extension that is not there."""
+    if not name:
+        return f"Didn't find a registered implementation for type: '{config_type}'"
+    return f"Didn't find a registered implementation for '{name}' with type URL: '{config_type}'"
+
+
 class Registry(Generic[Factory]):
     """One extension category, e.g. `envoy.filters.http`."""
 
@@ -99,9 +106,7 @@ class Registry(Generic[Factory]):
             entry = self._by_type.get(config_type)
         if entry is None or (self.category, entry.name) in _DISABLED:
             raise ConfigError(
-                f"Didn't find a registered implementation for '{name}' with type URL: '{config_type}'"
-                if name
-                else f"Didn't find a registered implementation for type: '{config_type}'",
+                no_implementation(name, config_type),
                 path,
                 remedy=(
                     f"no {self.category} extension of minienvoy takes it; see docs/supported.md"

@@ -207,10 +207,11 @@ class _Walk:
         self.unsupported: list[Unsupported] = []
         self.notes: list[Note] = []
 
-    def message(self, message: Any, path: str, depth: int) -> None:
+    def message(self, message: Any, path: str, depth: int, extension: str = "") -> None:
+        """`extension` is the name that stands beside it, if it is the configuration of one."""
         name = message.DESCRIPTOR.full_name
         if name == "google.protobuf.Any":
-            self._any(message, path, depth)
+            self._any(message, path, depth, extension)
             return
         if name.startswith("google.protobuf."):
             return
@@ -236,15 +237,20 @@ class _Walk:
             if refusal:
                 self.unsupported.append(Unsupported(here, refusal))
             elif not rule.whole and not (rule.skips is not None and rule.skips(message)):
+                extension = message.name if field.name == "typed_config" and hasattr(message, "name") else ""
                 for place, item in schema.submessages(field, value, here):
-                    self.message(item, place, depth + 1)
+                    self.message(item, place, depth + 1, extension)
 
-    def _any(self, message: Any, path: str, depth: int) -> None:
+    def _any(self, message: Any, path: str, depth: int, extension: str) -> None:
         if not message.type_url:
             return
         full_name = api.type_of(message, path)
         if not has_home(full_name):
-            self.unsupported.append(Unsupported(path, f"no extension of minienvoy takes {full_name}"))
+            reason = f"no extension of minienvoy takes {full_name}"
+            if extension:
+                # What Envoy says of one that it was not linked with.
+                reason += f": {registry.no_implementation(extension, full_name)}"
+            self.unsupported.append(Unsupported(path, reason))
             return
         payload = api.unpack(message, path)
         outer = message.type_url.rpartition("/")[2]

@@ -26,6 +26,7 @@ CATALOGUE = {
         "filters.network.http_connection_manager"
     ),
     "envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit": "filters.network.local_ratelimit",
+    "envoy.extensions.filters.network.ratelimit.v3.RateLimit": "filters.network.ratelimit",
     "envoy.extensions.filters.network.rbac.v3.RBAC": "filters.network.rbac",
     "envoy.extensions.filters.network.sni_cluster.v3.SniCluster": "filters.network.sni_cluster",
     "envoy.extensions.filters.network.sni_dynamic_forward_proxy.v3.FilterConfig": (
@@ -37,6 +38,10 @@ CATALOGUE = {
     "envoy.extensions.filters.http.admission_control.v3.AdmissionControl": "filters.http.admission_control",
     "envoy.extensions.filters.http.dynamic_forward_proxy.v3.FilterConfig": "filters.http.dynamic_forward_proxy",
     "envoy.extensions.filters.http.dynamic_forward_proxy.v3.PerRouteConfig": "filters.http.dynamic_forward_proxy",
+    "envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuth": "filters.http.api_key_auth",
+    "envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuthPerRoute": "filters.http.api_key_auth",
+    "envoy.extensions.filters.http.basic_auth.v3.BasicAuth": "filters.http.basic_auth",
+    "envoy.extensions.filters.http.basic_auth.v3.BasicAuthPerRoute": "filters.http.basic_auth",
     "envoy.extensions.filters.http.bandwidth_limit.v3.BandwidthLimit": "filters.http.bandwidth_limit",
     "envoy.extensions.filters.http.buffer.v3.Buffer": "filters.http.buffer",
     "envoy.extensions.filters.http.buffer.v3.BufferPerRoute": "filters.http.buffer",
@@ -46,6 +51,8 @@ CATALOGUE = {
     "envoy.extensions.filters.http.cors.v3.CorsPolicy": "filters.http.cors",
     "envoy.extensions.filters.http.csrf.v3.CsrfPolicy": "filters.http.csrf",
     "envoy.extensions.filters.http.decompressor.v3.Decompressor": "filters.http.decompressor",
+    "envoy.extensions.common.matching.v3.ExtensionWithMatcher": "filters.http.match_delegate",
+    "envoy.extensions.filters.common.matcher.action.v3.SkipFilter": "filters.http.match_delegate",
     "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation": "filters.http.header_mutation",
     "envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute": "filters.http.header_mutation",
     "envoy.extensions.filters.http.set_metadata.v3.Config": "filters.http.set_metadata",
@@ -68,6 +75,8 @@ CATALOGUE = {
     ),
     "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig": "filters.http.grpc_stats",
     "envoy.extensions.filters.http.grpc_web.v3.GrpcWeb": "filters.http.grpc_web",
+    "envoy.extensions.filters.http.ratelimit.v3.RateLimit": "filters.http.ratelimit",
+    "envoy.extensions.filters.http.ratelimit.v3.RateLimitPerRoute": "filters.http.ratelimit",
     "envoy.extensions.filters.http.rbac.v3.RBAC": "filters.http.rbac",
     "envoy.extensions.filters.http.rbac.v3.RBACPerRoute": "filters.http.rbac",
     "envoy.extensions.filters.http.router.v3.Router": "filters.http.router",
@@ -158,6 +167,7 @@ CATALOGUE = {
     "envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate": "retry.host.omit_canary_hosts",
     "envoy.extensions.retry.host.omit_host_metadata.v3.OmitHostMetadataConfig": "retry.host.omit_host_metadata",
     # access loggers
+    "envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig": "access_loggers.open_telemetry",
     "envoy.extensions.access_loggers.file.v3.FileAccessLog": "access_loggers.file",
     "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog": "access_loggers.stream",
     "envoy.extensions.access_loggers.stream.v3.StderrAccessLog": "access_loggers.stream",
@@ -214,6 +224,11 @@ CATALOGUE = {
     "envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig": (
         "http.header_formatters.preserve_case"
     ),
+    # stat sinks
+    "envoy.config.metrics.v3.DogStatsdSink": "stat_sinks.udp_statsd",
+    "envoy.config.metrics.v3.MetricsServiceConfig": "stat_sinks.metrics_service",
+    "envoy.config.metrics.v3.StatsdSink": "stat_sinks.statsd",
+    "envoy.extensions.stat_sinks.graphite_statsd.v3.GraphiteStatsdSink": "stat_sinks.udp_statsd",
     # tracers
     "envoy.config.trace.v3.OpenTelemetryConfig": "tracers.opentelemetry.tracer",
     "envoy.config.trace.v3.ZipkinConfig": "tracers.zipkin.tracer",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..explain.explanation import NO_EXPLANATION, Explanation
 from ..stream_info import AccessLogType, ConnectionInfo
-from .codec import ResponseEncoder, StreamResetReason
+from .codec import Metadata, ResponseEncoder, StreamResetReason
 from .conn_manager_config import ServerHeaderTransformation
 from .conn_manager_utility import (
     FORWARDED_HTTP,
@@ -245,6 +245,11 @@ class ActiveStream(UpgradableStream):
         if self.local_complete and not self.ended:
             self._end()
 
+    def decode_metadata(self, metadata: Metadata) -> None:
+        self.last_activity = self.dispatcher.monotonic_time()
+        if not self.ended and not self.is_local_reply and self.terminal is not None:
+            self.terminal.decode_metadata(metadata)
+
     def on_reset_stream(self, reason: StreamResetReason, details: str) -> None:
         """The codec has lost the stream: the client went away."""
         if self.ended:
@@ -369,6 +374,11 @@ class ActiveStream(UpgradableStream):
         self.encoder.encode_trailers(trailers)
         if not self.ended:
             self._end()
+
+    def encode_metadata(self, metadata: Metadata) -> None:
+        if not self.ended:
+            self.last_activity = self.dispatcher.monotonic_time()
+            self.encoder.encode_metadata(metadata)
 
     # -- what filters ask
 

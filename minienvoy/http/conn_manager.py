@@ -53,6 +53,7 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
     bytes_received_before: int = 0
     bytes_sent_before: int = 0
     _drain_timer: Timer | None = None
+    _drain_deadline_timer: Timer | None = None
     _duration_timer: Timer | None = None
     _idle_timer: Timer | None = None
 
@@ -98,6 +99,9 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
             self._duration_timer = config.dispatcher.create_timer(self._on_max_connection_duration)
             self.max_duration = self._jittered(config.max_connection_duration, config.max_connection_duration_jitter)
             self._duration_timer.enable(self.max_duration)
+        config.drain_state.watchers.add(self._on_drain)
+        if config.drain_state.active:
+            self._on_drain()
         if config.overload is not None and config.overload.reduces_timeouts:
             config.overload.watchers.add(self._on_overload)
             self._on_overload()
@@ -118,10 +122,17 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
     def on_event(self, event: ConnectionEvent) -> None:
         if event is ConnectionEvent.CONNECTED:
             return
-        for timer in (self._drain_timer, self._duration_timer, self._idle_timer, self.response_timer):
+        for timer in (
+            self._drain_timer,
+            self._drain_deadline_timer,
+            self._duration_timer,
+            self._idle_timer,
+            self.response_timer,
+        ):
             if timer is not None:
                 timer.disable()
         config = self.config
+        config.drain_state.watchers.discard(self._on_drain)
         if config.overload is not None:
             config.overload.watchers.discard(self._on_overload)
         stats = config.stats
@@ -199,6 +210,23 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
         self.drain_announced = True
         self._drain_timer = self.config.dispatcher.create_timer(self._on_drain_timeout)
         self._drain_timer.enable(self._jittered(self.config.drain_timeout, self.config.drain_timeout_jitter))
+
+    def _on_drain(self) -> None:
+        """Something has begun to drain: this connection has to end in time, even if nothing is asked on it."""
+        if self._drain_deadline_timer is None:
+            delay = self.config.drain_delay(self.config.drain_timeout)
+            if delay is not None:
+                self._drain_deadline_timer = self.config.dispatcher.create_timer(self._on_drain_deadline)
+                self._drain_deadline_timer.enable(delay)
+
+    def _on_drain_deadline(self) -> None:
+        if self.drain_announced or self.draining:
+            return
+        self.config.stats.downstream_cx_drain_close += 1
+        if self.codec is None:
+            self.connection.close(ConnectionCloseType.FLUSH_WRITE, "downstream_local_disconnect")
+        else:
+            self.start_drain_sequence()
 
     def check_for_deferred_close(self, skip_delay: bool) -> None:
         """Close if it was decided to and nothing is under way any more.

@@ -82,6 +82,7 @@ class ConnectionManagerConfig:
         new_request_id: makes an `x-request-id`, ready for the wire.
         stream_class: `ActiveStream`, or `FilteredStream` where there are more filters than the terminal one.
         drain_close: asked before each response while `drain_state.active`; True makes it the connection's last one.
+        drain_delay: asked when `drain_state` begins; seconds until a connection is asked to end whatever it does.
         scheme_to_overwrite: the scheme of every request, whatever it says; empty leaves it.
         original_ip_detections: asked one after the other who the client is; they rule out `use_remote_address`.
         overload: what the overload manager has decided; None: nobody decides anything.
@@ -108,6 +109,7 @@ class ConnectionManagerConfig:
     stream_class: type[ActiveStream]
     date: DateProvider
     drain_close: Callable[[], bool]
+    drain_delay: Callable[[float], float | None]
     drain_state: DrainState
     runtime: Loader
     explanations: ExplanationLog | None = None

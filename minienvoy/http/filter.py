@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..explain.explanation import Explanation
     from ..network.connection import Connection
     from ..stream_info import StreamInfo
+    from .codec import Metadata
 
 
 class FilterHeadersStatus(Enum):
@@ -221,6 +222,9 @@ class StreamDecoderFilter:
 
     def decode_trailers(self, trailers: HeaderMap) -> FilterTrailersStatus:
         return FilterTrailersStatus.CONTINUE
+
+    def decode_metadata(self, metadata: Metadata) -> None:
+        """Only the last filter of a chain is told."""
 
     def on_destroy(self) -> None:
         """The stream is over, one way or another: stop timers, cancel calls."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ..explain.explanation import NO_EXPLANATION, Explanation
 from ..stream_info import StreamInfo
-from .codec import ResponseEncoder
+from .codec import Metadata, ResponseEncoder
 from .filter import HttpFilter, HttpFilterFactory, Route, StreamDecoderFilter, StreamEncoderFilter
 from .header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
 
@@ -120,6 +120,10 @@ class FilterManager(StreamInfo):
         raise NotImplementedError
 
     def encode_trailers(self, trailers: HeaderMap) -> None:
+        raise NotImplementedError
+
+    def encode_metadata(self, metadata: Metadata) -> None:
+        """The upstream tells something beside its response."""
         raise NotImplementedError
 
     # -- what filters may ask

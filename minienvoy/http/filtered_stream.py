@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from .active_stream import ActiveStream
+from .codec import Metadata
 from .filter import HttpFilter, StreamDecoderFilter, StreamEncoderFilter
 from .filter_iteration import FilterIteration
 from .filter_manager import DECODER_HOOKS, ENCODER_HOOKS, FilterCallbacks, ModifyHeaders
@@ -22,6 +23,7 @@ class FilteredStream(ActiveStream):
     _filters: list[HttpFilter] | None = None
     _decoding: FilterIteration | None = None
     _encoding: FilterIteration | None = None
+    _metadata: list[Metadata] | None = None
 
     # -- the request goes down the chain
 
@@ -135,6 +137,15 @@ class FilteredStream(ActiveStream):
             self.response_trailers = trailers
             self._encoding.trailers(trailers)
 
+    def encode_metadata(self, metadata: Metadata) -> None:
+        if self._encoding is None or self.response_started:
+            super().encode_metadata(metadata)
+        elif not self.ended:
+            # Filters may hold the head back; this goes with it.
+            if self._metadata is None:
+                self._metadata = []
+            self._metadata.append(metadata)
+
     # -- what filters ask
 
     def send_local_reply(
@@ -221,6 +232,10 @@ class FilteredStream(ActiveStream):
     # -- inside
 
     def _sink_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None:
+        if self._metadata is not None:
+            for metadata in self._metadata:
+                super().encode_metadata(metadata)
+            self._metadata = None
         super().encode_headers(headers, end_stream, self.response_code_details or "")
 
     def _is_ended(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from ..config.fields import honours
+from ..http.ascii_number import unsigned
 from ..http.header_map import RequestHeaderMap
 
 honours(
@@ -22,6 +23,8 @@ _NAME: Final = b"grpc-timeout"
 _MILLISECONDS: Final = {b"H": 3_600_000, b"M": 60_000, b"S": 1000, b"m": 1}
 _FRACTIONS: Final = {b"u": 1000, b"n": 1_000_000}
 MAX_DIGITS: Final = 8
+AT_ONCE: Final = 1e-9
+"""Seconds: no time at all. 0 stands for any time."""
 
 
 def grpc_timeout(headers: RequestHeaderMap) -> float | None:
@@ -29,13 +32,13 @@ def grpc_timeout(headers: RequestHeaderMap) -> float | None:
     value = headers.get(_NAME)
     if not value:
         return None
-    digits, unit = value[:-1], value[-1:]
-    if not digits.isdigit() or len(digits) > MAX_DIGITS:
+    number, unit = unsigned(value[:-1]), value[-1:]
+    if number is None or len(value) > MAX_DIGITS + 1:
         return None
     if unit in _MILLISECONDS:
-        return int(digits) * _MILLISECONDS[unit] / 1000
+        return number * _MILLISECONDS[unit] / 1000
     if unit in _FRACTIONS:
-        return -(-int(digits) // _FRACTIONS[unit]) / 1000
+        return -(-number // _FRACTIONS[unit]) / 1000
     return None
 
 
@@ -85,8 +88,7 @@ class GrpcTimeouts:
             return None
         if self.header_max:
             value = min(value, self.header_max)
-        # A timer of 0 would be none.
-        return max(round(value - self.header_offset, 3), 0.001)
+        return max(round(value - self.header_offset, 3), AT_ONCE)
 
 
 def grpc_timeouts(action: Any, seconds: Any) -> GrpcTimeouts | None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from ..http.codec import Metadata
     from ..http.header_map import HeaderMap, RequestHeaderMap
 
 
@@ -19,6 +20,7 @@ class RequestSink(Protocol):
     def encode_headers(self, headers: RequestHeaderMap, end_stream: bool) -> None: ...
     def encode_data(self, data: bytes, end_stream: bool) -> None: ...
     def encode_trailers(self, trailers: HeaderMap) -> None: ...
+    def encode_metadata(self, metadata: Metadata) -> None: ...
 
 
 class HeldTunnel:
@@ -28,7 +30,18 @@ class HeldTunnel:
         websocket: an upgrade to WebSocket, not CONNECT.
     """
 
-    __slots__ = ("_data", "_encoder", "_ended", "_full", "_limit", "_on_watermark", "_size", "_trailers", "websocket")
+    __slots__ = (
+        "_data",
+        "_encoder",
+        "_ended",
+        "_full",
+        "_limit",
+        "_metadata",
+        "_on_watermark",
+        "_size",
+        "_trailers",
+        "websocket",
+    )
 
     def __init__(self, encoder: RequestSink, websocket: bool, limit: int, on_watermark: Callable[[bool], None]) -> None:
         """`on_watermark` is told (True) when more than `limit` bytes are kept, 0 for any number, and (False) when they
@@ -41,6 +54,7 @@ class HeldTunnel:
         self._size = 0
         self._ended = self._full = False
         self._trailers: HeaderMap | None = None
+        self._metadata: list[Metadata] = []
 
     def encode_headers(self, headers: RequestHeaderMap, end_stream: bool) -> None:
         self._encoder.encode_headers(headers, end_stream)
@@ -56,10 +70,16 @@ class HeldTunnel:
     def encode_trailers(self, trailers: HeaderMap) -> None:
         self._trailers = trailers
 
+    def encode_metadata(self, metadata: Metadata) -> None:
+        self._metadata.append(metadata)
+
     def release(self) -> RequestSink:
         """Send what was kept; the encoder that takes what comes from now on."""
         if self._full:
             self._on_watermark(False)
+        for metadata in self._metadata:
+            self._encoder.encode_metadata(metadata)
+        self._metadata.clear()
         if self._data:
             self._encoder.encode_data(b"".join(self._data), self._ended)
             self._data.clear()

@@ -13,6 +13,7 @@ from ..network.address import Address
 from ..upstream.host import Host
 
 if TYPE_CHECKING:
+    from ..http.codec import Metadata
     from ..http.header_map import HeaderMap
     from .router import Router
 
@@ -37,6 +38,9 @@ class HostWait:
 
     def encode_trailers(self, trailers: HeaderMap) -> bool:
         return False
+
+    def encode_metadata(self, metadata: Metadata) -> None:
+        self._router.keep_metadata(metadata)
 
     def on_downstream_watermark(self, high: bool) -> None:
         """Nothing comes from upstream yet."""

@@ -236,6 +236,20 @@ class RateLimitPolicy:
         return cls(RateLimitPolicyEntry.from_proto(each, f"{path}[{at}]", sources) for at, each in enumerate(protos))
 
 
+def embedded_limits(protos: Any, path: str, sources: Any, *, may_override: bool = False) -> RateLimitPolicy | None:
+    """The `rate_limits` of a filter, None if there are none. With `may_override` they may tell the service a limit.
+
+    Raises:
+        ConfigError: below `path`, also for what only those of routes may say.
+    """
+    for at, each in enumerate(protos):
+        if each.HasField("stage") or each.disable_key:
+            raise ConfigError("'stage' field and 'disable_key' field are not supported", f"{path}[{at}]")
+        if each.HasField("limit") and not may_override:
+            raise ConfigError("'limit' field is not supported", f"{path}[{at}].limit")
+    return RateLimitPolicy.from_protos(protos, path, sources)
+
+
 def _action(proto: Any, path: str, server: Any) -> Action:
     kind = proto.WhichOneof("action_specifier")
     if kind == "metadata":

@@ -24,6 +24,7 @@ from .shadow_writer import ShadowRequest, start_shadows
 from .upstream_request import UpstreamRequest
 
 if TYPE_CHECKING:
+    from ..http.codec import Metadata
     from ..http.filter_manager import FilterManager
     from .route_entry import RouteEntry
     from .tcp_upstream import ConnectConfig
@@ -139,6 +140,8 @@ class Router(RouterReplies):
         stream.watermark_callbacks = self._on_downstream_watermark
         make_upstream_request = config.make_upstream_request
         upstream = self.upstream = make_upstream_request(self, host)
+        if self.metadata is not None:
+            upstream.metadata, self.metadata = self.metadata, None
         if attempts is not None:
             attempts.take_policy(headers)
             attempts.live.append(upstream)
@@ -204,6 +207,20 @@ class Router(RouterReplies):
                 self.request_trailers = trailers
             self._on_request_complete()
         return FilterTrailersStatus.STOP_ITERATION
+
+    def decode_metadata(self, metadata: Metadata) -> None:
+        """The attempt that is under way tells the upstream, no later one and no shadow."""
+        if self.upstream is not None:
+            self.upstream.encode_metadata(metadata)
+        elif not hasattr(self, "stream"):
+            # A filter holds the headers back.
+            self.keep_metadata(metadata)
+
+    def keep_metadata(self, metadata: Metadata) -> None:
+        """It goes with the first attempt."""
+        if self.metadata is None:
+            self.metadata = []
+        self.metadata.append(metadata)
 
     def start_attempt(self, upstream: UpstreamRequest) -> None:
         """Not the first one; that is part of `decode_headers`."""

@@ -16,6 +16,7 @@ from .router_config import RouterConfig
 from .shadow_writer import ShadowRequest
 
 if TYPE_CHECKING:
+    from ..http.codec import Metadata
     from ..http.filter_manager import FilterManager
     from ..stream_info import StreamInfo
     from ..upstream.cluster import Cluster
@@ -33,6 +34,7 @@ class RouterContext(StreamDecoderFilter):
     buffered: what has come of the body and has to be kept; `buffered_size` bytes.
     canary: the response is a canary's.
     internal: the request comes from inside, so it says itself.
+    metadata: of the request, that came before there was an attempt; None if there was none.
     response_started: headers of the response have been handed on, be it those of an interim one.
     tally: who, besides the cluster, counts this request.
     timeout: seconds for the whole response, 0 for none.
@@ -51,6 +53,7 @@ class RouterContext(StreamDecoderFilter):
         "explain",
         "host_selection_retries",
         "internal",
+        "metadata",
         "request_complete",
         "request_headers",
         "request_trailers",
@@ -71,6 +74,7 @@ class RouterContext(StreamDecoderFilter):
         self.canary = False
         self.request_trailers: HeaderMap | None = None
         self.upstream: UpstreamRequest | None = None
+        self.metadata: list[Metadata] | None = None
         self.attempts: Attempts | None = None
         self.buffered: list[bytes] | None = None
         self.shadows: Sequence[ShadowRequest | RequestBuffer] = ()

@@ -160,7 +160,7 @@ def start_shadows(
             from .traced_shadow import TracedShadowRequest
 
             traced = TracedShadowRequest(cluster, config.make_codec, policy.local_address, stream, timeout, limit)
-            traced.start_traced(made, end_stream, span, policy.sampled)
+            traced.start_traced(made, end_stream, policy.sampled)
             shadow = traced
         if not end_stream and not shadow.done:
             started.append(shadow)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ..config.fields import honours
 from ..errors import ConfigError
 from ..http.byte_meter import ByteMeter
-from ..http.codec import StreamResetReason
+from ..http.codec import Metadata, StreamResetReason
 from ..http.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
 from ..network.connection import ConnectionCallbacks, ConnectionCloseType, ConnectionEvent
 from ..network.filter import FilterStatus, ReadFilter
@@ -59,6 +59,10 @@ def connect_config(upgrades: Any, path: str) -> ConnectConfig | None:
     for at, each in enumerate(upgrades):
         if not each.HasField("connect_config"):
             continue
+        if each.upgrade_type.lower() == "connect-udp":
+            raise ConfigError(
+                "connect_config of CONNECT-UDP is not supported: there are no UDP upstreams", f"{path}[{at}]"
+            )
         if each.upgrade_type.lower() != "connect":
             raise ConfigError(f"Non-CONNECT upgrade type {each.upgrade_type} has ConnectConfig", f"{path}[{at}]")
         found = ConnectConfig(each.connect_config)
@@ -160,6 +164,9 @@ class TcpUpstream(ReadFilter, ConnectionCallbacks):
 
     def encode_trailers(self, trailers: HeaderMap) -> None:
         self.encode_data(b"", True)
+
+    def encode_metadata(self, metadata: Metadata) -> None:
+        """TCP has no place for it."""
 
     def abandon(self) -> UpstreamRequest | None:
         decoder, self._decoder = self._decoder, None

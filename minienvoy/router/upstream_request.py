@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from ..explain.explanation import NO_EXPLANATION
-from ..http.codec import StreamResetReason
+from ..http.codec import Metadata, StreamResetReason
 from ..http.header_map import KIND, ORDINARY, HeaderMap, ResponseHeaderMap
 from ..upstream.conn_pool import PoolFailureReason
 from .attempt_timers import AttemptTimers
@@ -46,6 +46,7 @@ class UpstreamRequest:
     pending: the wait for a connection, while there is one.
     headers_received: response headers (other than 1xx) have come.
     done: the response is complete, or this attempt was given up.
+    metadata: what is to be told after the headers; None if nothing is.
     timers: what limits this attempt's time; None if nothing does.
     """
 
@@ -61,6 +62,7 @@ class UpstreamRequest:
         "done",
         "headers_received",
         "host",
+        "metadata",
         "pending",
         "timers",
     )
@@ -71,6 +73,7 @@ class UpstreamRequest:
         self._client: CodecClient | None = None
         self._encoder: RequestSink | None = None
         self._held: HeldTunnel | None = None
+        self.metadata: list[Metadata] | None = None
         self.pending: Cancellable | None = None
         # How many buffers of a side hold too much: that of its connection, and what waits for a window of its stream.
         self._downstream_full = int(router.stream.downstream_connection.above_high_watermark)
@@ -116,7 +119,8 @@ class UpstreamRequest:
             self._pause_upstream(client, True)
         if router.attempts is not None:
             router.attempts.on_pool_ready(self, client)
-        if router.request_complete and not router.buffered and router.request_trailers is None:
+        ends = router.request_complete and not router.buffered and router.request_trailers is None
+        if ends and self.metadata is None:
             stream.last_upstream_tx_byte_time = now
             encoder.encode_headers(headers, True)
         else:
@@ -125,6 +129,12 @@ class UpstreamRequest:
                 encoder = self._hold(encoder, False)
             elif headers.seen > ORDINARY and headers.seen & _UPGRADE and _wants_websocket(headers):
                 encoder = self._hold(encoder, True)
+            if self.metadata is not None:
+                for metadata in self.metadata:
+                    encoder.encode_metadata(metadata)
+                self.metadata = None
+                if ends:
+                    encoder.encode_data(b"", True)
             if router.buffered or router.request_trailers is not None:
                 router.send_buffered(encoder)
 
@@ -163,6 +173,14 @@ class UpstreamRequest:
             return False
         encoder.encode_trailers(trailers)
         return True
+
+    def encode_metadata(self, metadata: Metadata) -> None:
+        if self._encoder is not None:
+            self._encoder.encode_metadata(metadata)
+        elif not self.done:
+            if self.metadata is None:
+                self.metadata = []
+            self.metadata.append(metadata)
 
     def reset(self) -> None:
         """Give the attempt up."""
@@ -273,6 +291,10 @@ class UpstreamRequest:
         if trailers.seen & _GRPC_STATUS:
             self._router.on_grpc_trailers(self, trailers)
         self._router.stream.encode_trailers(trailers)
+
+    def decode_metadata(self, metadata: Metadata) -> None:
+        if not self.done:
+            self._router.stream.encode_metadata(metadata)
 
     def on_reset_stream(self, reason: StreamResetReason, details: str) -> None:
         if self.done:

@@ -38,6 +38,7 @@ from .upstream_codecs import UpstreamCodecs
 if TYPE_CHECKING:
     from ..http.codec import StreamResetReason
     from ..stream_info import StreamInfo
+    from ..tracing.call_span import GrpcCallSpan
     from ..upstream.cluster import Cluster
     from .factory_context import ServerContext
 
@@ -169,6 +170,14 @@ class GrpcServiceConfig:
         return GrpcClient(
             async_client(server), self.cluster, self.authority, max_message=self.max_message, options=options
         )
+
+    def call_span(self, stream: StreamInfo, method: str) -> GrpcCallSpan | None:
+        """Of a call on behalf of `stream`, if that is traced."""
+        if stream.active_span is None:
+            return None
+        from ..tracing.call_span import GrpcCallSpan
+
+        return GrpcCallSpan(stream, method, self.cluster, self.authority)
 
     def call_metadata(
         self, stream: StreamInfo, headers: RequestHeaderMap | None = None

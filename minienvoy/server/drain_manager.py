@@ -3,14 +3,19 @@
 Envoy: `Server::DrainManagerImpl`; docs "Draining", `--drain-time-s`, `--drain-strategy`.
 
 While a server or one listener drains, each response asks `drain_close` whether its connection should be closed. Under
-the gradual strategy the answer is yes with a probability that grows from 0 to 1 over the drain time, so that clients do
-not all come back at once.
+the gradual strategy the answer is yes with a probability that grows from 0 to 1 over the first half of the drain time,
+in steps of a second, so that clients do not all come back at once.
+
+A connection on which nothing is asked is asked to end, too, some time after two thirds of the drain time: early enough
+for its own drain timeout to be over before the drain time is. Where that is too long for it, and for a connection that
+has come later than that, nothing happens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
+from math import ceil
 from typing import TYPE_CHECKING
 
 from ..network.drain_decision import DrainState
@@ -99,15 +104,28 @@ class DrainManager:
         left = self._deadline - self._dispatcher.monotonic_time()
         if self._strategy is DrainStrategy.IMMEDIATE or left <= 0:
             return True
-        return self._random.random() * self._drain_time < self._drain_time - left
+        return int(self._drain_time - left) > int(self._random.random() * ceil(self._drain_time / 2))
+
+    def drain_delay(self, drain_timeout: float) -> float | None:
+        """Seconds until a connection that takes `drain_timeout` to end is asked to, whatever is asked on it.
+
+        Drawn for each; None for never.
+        """
+        for manager in (self, self._parent):
+            if manager is not None and manager.draining:
+                left = manager._deadline - self._dispatcher.monotonic_time()
+                first, last = left - manager._drain_time / 3, left - drain_timeout
+                if 0 <= first < last:
+                    return first + self._random.random() * (last - first)
+        return None
 
     def start_drain_sequence(self, on_drained: Callable[[], None]) -> bool:
         """Begin; `on_drained` is called after the drain time. False, and nothing else, if it has begun already."""
         if self.draining:
             return False
         self.draining = True
-        self._state.active = True
         self._deadline = self._dispatcher.monotonic_time() + self._drain_time
+        self._state.begin()
         self._timer = self._dispatcher.create_timer(on_drained)
         self._timer.enable(self._drain_time)
         return True

@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..network.drain_decision import never
+
 if TYPE_CHECKING:
     from ..access_log.access_log import AccessLogManager
     from ..config.runtime import Loader
@@ -108,6 +110,7 @@ class FactoryContext:
         listener_scope: `listener.<address>.`
         http_scope: `http.<stat_prefix>.` for HTTP filters; the same as `scope` for others.
         drain_close: as in `ServerContext`, and also true while only this listener drains.
+        drain_delay: when a connection that takes so many seconds to end is asked to, once something drains.
         listener_port: as configured.
         filter_name: of the filter that is being made, as the configuration has it: routes call it by that.
         overload: as in `ServerContext`; None where the overload manager has no say (`bypass_overload_manager`).
@@ -120,6 +123,7 @@ class FactoryContext:
 
     __slots__ = (
         "drain_close",
+        "drain_delay",
         "explained",
         "filter_name",
         "http_scope",
@@ -147,11 +151,13 @@ class FactoryContext:
         *,
         explained: bool = True,
         bypass_overload: bool = False,
+        drain_delay: Callable[[float], float | None] = never,
     ) -> None:
         self.server = server
         self.scope = scope
         self.listener_scope = listener_scope
         self.drain_close = drain_close
+        self.drain_delay = drain_delay
         self.listener_name = listener_name
         self.traffic_direction = traffic_direction
         self.listener_port = listener_port
@@ -179,6 +185,7 @@ class FactoryContext:
             self.listener_port,
             explained=self.explained,
             bypass_overload=self.overload is None,
+            drain_delay=self.drain_delay,
         )
         mine.http_scope = http_scope
         return mine

@@ -212,6 +212,7 @@ class Listener:
                 self.address.port,
                 explained=handler != "main_thread",
                 bypass_overload=config.bypass_overload_manager,
+                drain_delay=drain_manager.drain_delay,
             )
             self.access_logs = _access_logs(config.access_log, self.context, f"{path}.access_log")
             self.listener_filters = _listener_filters(config.listener_filters, f"{path}.listener_filters", self.context)

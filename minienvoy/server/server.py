@@ -69,6 +69,7 @@ honours(
     "stats_config",
     "stats_flush_interval",
     "stats_flush_on_admin",
+    "stats_sinks",
     "typed_dns_resolver_config",
     "dns_resolution_config",
     "use_tcp_for_dns_lookups",
@@ -87,6 +88,7 @@ honours("envoy.config.trace.v3.Tracing", "http")
 declared_in("minienvoy.tracing.connection_manager_tracing", "envoy.config.trace.v3.Tracing.Http")
 honours("envoy.config.bootstrap.v3.Bootstrap.StaticResources", "listeners", "clusters", "secrets")
 honours("envoy.config.bootstrap.v3.Bootstrap.DynamicResources", "cds_config", "lds_config")
+declared_in("minienvoy.server.stat_sinks", "envoy.config.metrics.v3.StatsSink")
 declared_in("minienvoy.discovery.subscription", "envoy.config.core.v3.ConfigSource")
 declared_in("minienvoy.router.rds", "envoy.extensions.filters.network.http_connection_manager.v3.Rds")
 declared_in(
@@ -314,6 +316,10 @@ class Server(ServerContext):
                     self.stats.scope(""),
                     self.node,
                 )
+            if bootstrap.stats_sinks:
+                from .stat_sinks import create_stat_sinks
+
+                self.stats_flusher.sinks = create_stat_sinks(bootstrap, self)
         except BaseException:
             self.listener_manager.stop()
             if self.admin_listener is not None:
@@ -416,13 +422,13 @@ class Server(ServerContext):
                 self.admin_listener.remove()
             if self.tracers is not None:
                 self.tracers.close()
+            self.stats_flusher.stop()
             for cluster in self.cluster_manager.clusters().values():
                 for host in cluster.hosts():
                     close_pools(host)
             self.cluster_manager.stop()
             if self._overload_manager is not None:
                 self._overload_manager.stop()
-            self.stats_flusher.stop()
             self.file_watcher.stop()
             self.dns_resolvers.close()
         finally:

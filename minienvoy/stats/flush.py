@@ -5,13 +5,13 @@ Envoy: `InstanceBase::flushStats`, `MetricSnapshotImpl`, `Stats::Sink`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from minienvoy.event.dispatcher import Dispatcher
 from minienvoy.record import record
 
-from .store import HistogramSample, Sample, Store, TextSample
+from .store import HistogramSample, HostMetric, Sample, Store, TextSample
 
 
 @record
@@ -32,10 +32,23 @@ class MetricSnapshot:
     histograms: Sequence[HistogramSample]
     wall_time: float
     """Seconds since the epoch."""
+    host_metrics: Mapping[str, HostMetric]
+    """Those of the numbers that are of hosts, by name: they have their tags ready."""
+    samples: Mapping[str, Mapping[int, int]]
+    """How often each value of a histogram was recorded since the flush before, if some sink `wants_samples`."""
 
 
 class StatSink(Protocol):
     """Where stats go: statsd, a metrics service, ... (`Stats::Sink`)."""
+
+    @property
+    def wants_samples(self) -> bool:
+        """It tells of every value of a histogram (`Stats::Sink::onHistogramComplete`)."""
+        ...
+
+    def close(self) -> None:
+        """Nothing more is told."""
+        ...
 
     def flush(self, snapshot: MetricSnapshot) -> None: ...
 
@@ -71,8 +84,12 @@ class StatsFlusher:
             self._timer.enable(self._interval)
 
     def stop(self) -> None:
-        """No more flushes; the owner may call `flush` once more for the last numbers."""
+        """The last numbers are told, and nothing more."""
         self._timer.disable()
+        if self.sinks:
+            self.flush()
+        for sink in self.sinks:
+            sink.close()
 
     def on_admin_request(self) -> None:
         """Stats are about to be printed."""
@@ -84,20 +101,24 @@ class StatsFlusher:
     def flush(self) -> None:
         if self._refresh is not None:
             self._refresh()
+        samples: dict[str, dict[int, int]] = {}
+        if any(sink.wants_samples for sink in self.sinks):
+            found = ((each.name, each.histogram.pending_samples()) for each in self._store.histograms())
+            samples = {name: values for name, values in found if values}
         self._store.merge_histograms()
         if not self.sinks:
             return
-        snapshot = self._snapshot()
+        snapshot = self._snapshot(samples)
         for sink in self.sinks:
             sink.flush(snapshot)
 
-    def _snapshot(self) -> MetricSnapshot:
+    def _snapshot(self, samples: Mapping[str, Mapping[int, int]]) -> MetricSnapshot:
         before = self._latched
         hosts = self._store.host_metrics()
-        samples = [*self._store.counters(), *(metric.sample for metric in hosts if not metric.gauge)]
-        self._latched = {sample.name: sample.value for sample in samples}
+        numbers = [*self._store.counters(), *(metric.sample for metric in hosts if not metric.gauge)]
+        self._latched = {sample.name: sample.value for sample in numbers}
         counters = []
-        for sample in samples:
+        for sample in numbers:
             grown = sample.value - before.get(sample.name, 0)
             # A counter that is less than it was has been reset, or is a new one of the same name.
             counters.append(CounterSnapshot(sample, grown if grown >= 0 else sample.value))
@@ -107,6 +128,8 @@ class StatsFlusher:
             self._store.text_readouts(),
             self._store.histograms(),
             self._dispatcher.wall_time(),
+            {metric.sample.name: metric for metric in hosts},
+            samples,
         )
 
     def _flush_and_rearm(self) -> None:

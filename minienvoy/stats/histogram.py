@@ -149,6 +149,17 @@ class Histogram:
             if len(self._pending) > MAX_PENDING:
                 self._fold()
 
+    def pending_samples(self) -> dict[int, int]:
+        """How often each value was recorded since the last merge; of what was folded already, the lower bounds."""
+        found: dict[int, int] = {}
+        for (exponent, digits), count in self._recorded.items():
+            value = int(digits / 10 * 10**exponent)
+            found[value] = found.get(value, 0) + count
+        for histogram in (self, *self._parts):
+            for value, count in histogram._pending.items():
+                found[value] = found.get(value, 0) + count
+        return found
+
     def merge(self) -> None:
         """Make what was recorded since the last merge visible; that is the new interval."""
         for histogram in (self, *self._parts):

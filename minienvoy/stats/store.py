@@ -338,9 +338,9 @@ class Store:
         return self._numbers("GAUGES", Gauge, gauges=True)
 
     def host_metrics(self) -> list[HostMetric]:
-        """The numbers of endpoints, host by host, as far as clusters report them."""
+        """The numbers of endpoints, host by host, as far as clusters report them; `stats_matcher` has no say."""
         sources = [entry.source for entry in self.entries.values() if isinstance(entry.source, HostMetrics)]
-        return [metric for source in sources for metric in source.read() if self._accepts(metric.sample.name)]
+        return [metric for source in sources for metric in source.read()]
 
     def text_readouts(self) -> list[TextSample]:
         return sorted(

@@ -248,6 +248,7 @@ class Client(_Codec):
         for name, value in pairs or ():
             given.add(name, value)
         encoder = self.codec.new_stream(self.recorder)
-        encoder.encode_headers(given, body is None and end_stream)
+        # What a CONNECT opens is open as long as nobody ends it.
+        encoder.encode_headers(given, body is None and end_stream and method != "CONNECT")
         if body is not None:
             encoder.encode_data(body, end_stream)

@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, Protocol
 
-from ..http.codec import RequestEncoder, StreamResetReason
+from ..http.codec import Metadata, RequestEncoder, StreamResetReason
 from ..http.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
 from ..record import record
 from .conn_pool import PoolFailureReason
@@ -61,6 +61,13 @@ class AsyncCallbacks(Protocol):
 
     def on_success(self, headers: ResponseHeaderMap, body: bytes, trailers: HeaderMap | None) -> None: ...
     def on_failure(self) -> None: ...
+
+
+class RequestSpan(Protocol):
+    """What is told of a request that is traced; `router.http_call_span` makes it."""
+
+    def complete(self, upstream: AsyncStream, headers: ResponseHeaderMap) -> None: ...
+    def break_off(self, upstream: AsyncStream | None, headers: ResponseHeaderMap | None) -> None: ...
 
 
 class Retries(Protocol):
@@ -119,12 +126,14 @@ class AsyncClient:
         timeout: float = 0.0,
         max_response: int = 0,
         options: StreamOptions = DEFAULT_OPTIONS,
+        span: RequestSpan | None = None,
     ) -> AsyncStream:
         """A whole request for a whole response; `reset` of what is returned gives it up without a word.
 
         `timeout` in seconds, 0 for none; a body of more than `max_response` bytes is a failure, 0 for no limit.
+        `span` hears how it ends, unless that is `reset`.
         """
-        request = _AsyncRequest(callbacks, max_response)
+        request = _AsyncRequest(callbacks, max_response, span)
         stream = self.start(cluster, request, timeout, options)
         request.stream = stream
         if body and not headers.has(b"content-length"):
@@ -318,6 +327,9 @@ class AsyncStream:
         self.reset()
         self._callbacks.on_reset()
 
+    def decode_metadata(self, metadata: Metadata) -> None:
+        """Nobody here wants to know it."""
+
     def decode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
         """Not the answer yet."""
 
@@ -474,8 +486,9 @@ class AsyncStream:
 class _AsyncRequest:
     """Collects a response."""
 
-    def __init__(self, callbacks: AsyncCallbacks, max_response: int) -> None:
+    def __init__(self, callbacks: AsyncCallbacks, max_response: int, span: RequestSpan | None) -> None:
         self.stream: AsyncStream | None = None
+        self._span = span
         self._callbacks = callbacks
         self._max = max_response
         self._headers: ResponseHeaderMap | None = None
@@ -502,9 +515,13 @@ class _AsyncRequest:
     def on_complete(self) -> None:
         if not self._over and self._headers is not None:
             self._over = True
+            if self._span is not None and self.stream is not None:
+                self._span.complete(self.stream, self._headers)
             self._callbacks.on_success(self._headers, b"".join(self._body), self._trailers)
 
     def on_reset(self) -> None:
         if not self._over:
             self._over = True
+            if self._span is not None:
+                self._span.break_off(self.stream, self._headers)
             self._callbacks.on_failure()

@@ -173,6 +173,7 @@ class RetryingStream(AsyncStream):
         attempt.reset()
         if not self._on_attempt_failed(StreamResetReason.LOCAL_RESET, True):
             self._over()
+            self.timed_out = True
             self._answer(504, b"upstream request timeout")
 
     def _arm(self) -> None:
@@ -200,5 +201,7 @@ class RetryingStream(AsyncStream):
 
     def _over(self) -> None:
         self._stop_retrying()
-        self._attempt = None
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            self._host, self.no_host, self.reset_reason = attempt.host, attempt.no_host, attempt.reset_reason
         self._finish()

@@ -16,12 +16,15 @@ after a timeout of ours, as its 504 says.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from ..http.grpc import grpc_timeout, http_to_grpc_status
 from ..http.header_map import HeaderMap, ResponseHeaderMap
 from ..http.http2.fields import Http2RequestHeaderMap
 from .async_client import DEFAULT_OPTIONS, AsyncClient, AsyncStream, StreamOptions
+
+if TYPE_CHECKING:
+    from ..tracing.call_span import GrpcCallSpan
 
 OK: Final = 0
 CANCELLED: Final = 1
@@ -115,9 +118,10 @@ class GrpcClient:
         callbacks: GrpcStreamCallbacks,
         timeout: float = 0.0,
         metadata: Iterable[tuple[bytes, bytes]] = (),
+        span: GrpcCallSpan | None = None,
     ) -> GrpcStream:
         """A stream; `method` is `package.Service/Method`. `timeout` in seconds, told to the service too; 0 for none.
-        `metadata` is said with this call, after the client's own."""
+        `metadata` is said with this call, after the client's own; `span` is that of the call, and ends with it."""
         headers = Http2RequestHeaderMap(b"POST", b"/" + method.encode(), self._authority)
         headers.pseudo_order = _PSEUDO_ORDER
         headers.add(b"te", b"trailers")
@@ -126,7 +130,9 @@ class GrpcClient:
         headers.add(b"content-type", b"application/grpc")
         for name, value in (*self._metadata, *metadata):
             headers.add(name, value)
-        stream = GrpcStream(callbacks, self._max_message)
+        if span is not None:
+            span.inject(headers)
+        stream = GrpcStream(callbacks, self._max_message, span)
         stream.stream = self._client.start(self._cluster, stream, timeout, self._options)
         stream.stream.send_headers(headers, False)
         return stream
@@ -138,9 +144,10 @@ class GrpcClient:
         callbacks: GrpcCallbacks,
         timeout: float = 0.0,
         metadata: Iterable[tuple[bytes, bytes]] = (),
+        span: GrpcCallSpan | None = None,
     ) -> GrpcStream:
         """One message for one message."""
-        stream = self.start(method, _UnaryCall(callbacks), timeout, metadata)
+        stream = self.start(method, _UnaryCall(callbacks, span), timeout, metadata, span)
         stream.send(message, True)
         return stream
 
@@ -153,7 +160,8 @@ class GrpcStream:
         stream: of HTTP; `stream.above_watermark` tells whoever sends many messages when to stop.
     """
 
-    def __init__(self, callbacks: GrpcStreamCallbacks, max_message: int = 0) -> None:
+    def __init__(self, callbacks: GrpcStreamCallbacks, max_message: int = 0, span: GrpcCallSpan | None = None) -> None:
+        self._span = span
         self.headers: ResponseHeaderMap | None = None
         self.trailers: HeaderMap | None = None
         self.stream: AsyncStream | None = None
@@ -174,6 +182,8 @@ class GrpcStream:
 
     def reset(self) -> None:
         """Give it up; nothing more is told."""
+        if self._span is not None and not self._closed:
+            self._span.cancel()
         self._closed = True
         if self.stream is not None:
             self.stream.reset()
@@ -222,14 +232,20 @@ class GrpcStream:
     def _close(self, status: int, message: str) -> None:
         if not self._closed:
             self._closed = True
+            span = self._span
+            if span is not None:
+                span.end(status)
             self._callbacks.on_remote_close(status, message)
+            if span is not None:
+                span.finish()
 
 
 class _UnaryCall:
     """Waits for the one message."""
 
-    def __init__(self, callbacks: GrpcCallbacks) -> None:
+    def __init__(self, callbacks: GrpcCallbacks, span: GrpcCallSpan | None) -> None:
         self._callbacks = callbacks
+        self._span = span
         self._message: bytes | None = None
 
     def on_receive_message(self, message: bytes) -> None:
@@ -239,6 +255,8 @@ class _UnaryCall:
         if status != OK:
             self._callbacks.on_failure(status, message)
         elif self._message is None:
+            if self._span is not None:
+                self._span.fail()
             self._callbacks.on_failure(INTERNAL, "")
         else:
             self._callbacks.on_success(self._message)

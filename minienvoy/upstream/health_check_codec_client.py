@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import CodecProtocolError
-from ..http.codec import RequestEncoder, StreamResetReason
+from ..http.codec import Metadata, RequestEncoder, StreamResetReason
 from ..http.header_map import HeaderMap, ResponseHeaderMap
 from ..http.http1.selection import client_codec
 from ..http.http2.frames import NO_ERROR
@@ -166,6 +166,9 @@ class HealthCheckCodecClient(HealthCheckClient[Any, Any]):
     def on_request_refused(self, name: str) -> None:
         """What a header of the check came to can not be sent."""
         self.client.close(ConnectionCloseType.NO_FLUSH)
+
+    def decode_metadata(self, metadata: Metadata) -> None:
+        """Nobody here wants to know it."""
 
     def decode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
         """Not the answer yet."""

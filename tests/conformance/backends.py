@@ -6,6 +6,9 @@ A backend is one of:
   a message text (see `message_bytes`) or a list of actions.
 * `script: [...]` - TCP: the actions are carried out on every connection; `scripts: [[...], ...]` has one list per
   connection, the last one repeats.
+* `udp: true` - datagrams, which nobody answers. What statistics these are is compared (metrics.py); so is it for a
+  stream with `metrics: statsd`, for gRPC with
+  `metrics: service`, and so are logs of OpenTelemetry with `metrics: logs`.
 * `down: refused` - nothing listens; `down: silent` - the connection is never established.
 
 `tls: {...}` beside it: it speaks TLS, see tls.py. `any_order: true`: the lines of what it was sent are shown sorted,
@@ -65,6 +68,14 @@ def _raw(content: str) -> bytes:
     return content.encode("latin-1")
 
 
+class _Datagrams(asyncio.DatagramProtocol):
+    def __init__(self, found: list[bytes]) -> None:
+        self._found = found
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self._found.append(data)
+
+
 class Backend:
     """A scripted server on a loopback port of its own."""
 
@@ -74,6 +85,8 @@ class Backend:
         self.port = 0
         self.host = spec.get("host", "127.0.0.1")
         self.wires: list[Wire] = []
+        self.datagrams: list[bytes] = []
+        self._datagram_transport: asyncio.DatagramTransport | None = None
         self.sessions: dict[Wire, http2.Session] = {}
         self._answered = 0
         self._server: asyncio.Server | None = None
@@ -81,6 +94,12 @@ class Backend:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
+        if self.spec.get("udp"):
+            self._datagram_transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+                lambda: _Datagrams(self.datagrams), (self.host, 0)
+            )
+            self.port = self._datagram_transport.get_extra_info("sockname")[1]
+            return
         down = self.spec.get("down")
         # asyncio turns Nagle's algorithm off only where the protocol is given: an answer in two writes must not wait.
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
@@ -105,6 +124,8 @@ class Backend:
         self._server = await loop.create_server(lambda: Wire(self._connected), sock=raw, ssl=context)
 
     async def stop(self) -> None:
+        if self._datagram_transport is not None:
+            self._datagram_transport.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

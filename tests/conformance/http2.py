@@ -12,6 +12,8 @@ A *frame* in a scenario is a mapping, or the text of a raw one; several are sent
   `{block: bytes}` sends a compressed block as it stands (characters are bytes).
 * `{data: text}` - DATA; a list may have `{repeat: [text, n]}` in it; large ones are cut into frames of 16,384 bytes.
 * `{message: {type: name, field: value, ...}}` - DATA with a message of Envoy's API, as gRPC has it (protos.py).
+* `{metadata: "name: value | ..."}` - METADATA, Envoy's extension, with END_METADATA; pairs in a list, `{block: bytes}`
+  and `split` as for HEADERS. What comes is shown sorted, for Envoy's map has no order.
 * `{rst: code}`, `{window: n}`, `{priority: bytes}`
 * `{ping: 8 characters}`, `{settings: {number or name: value}}`, `{settings_ack: true}`, `{goaway: [last, code, text]}`,
   `{frame: [type, flags, stream, bytes]}`; `{repeat: [frame or frames, n]}`.
@@ -38,6 +40,8 @@ NAMES = (
     "DATA HEADERS PRIORITY RST_STREAM SETTINGS PUSH_PROMISE PING GOAWAY WINDOW_UPDATE CONTINUATION ALTSVC".split()  # noqa: SIM905
 )
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
+METADATA = 77
+END_METADATA = 4
 SETTING = {
     "header_table_size": 1,
     "enable_push": 2,
@@ -91,6 +95,12 @@ def trailers_of(text: str) -> list[tuple[bytes, bytes]]:
     return [(name.encode("latin-1"), value.encode("latin-1")) for name, _, value in rows]
 
 
+def metadata_block(value: Any) -> bytes:
+    """Rows, or `[name, value]` in a list, as literals that are never indexed."""
+    pairs = trailers_of(value) if isinstance(value, str) else [(plain(name), plain(text)) for name, text in value]
+    return bytes(hpack.Encoder().encode([(name, text, True) for name, text in pairs]))
+
+
 def settings_payload(values: dict[Any, int]) -> bytes:
     return b"".join(
         struct.pack(">HL", SETTING[key] if key in SETTING else int(key), value) for key, value in values.items()
@@ -129,6 +139,7 @@ class Reader:
         self.position = preface
         self._decoder = hpack.Decoder(max_header_list_size=1 << 24)
         self._block = b""
+        self._metadata: dict[int, bytes] = {}
 
     def read(self, received: bytearray) -> list[Frame]:
         """The frames that are complete and new."""
@@ -154,6 +165,14 @@ class Reader:
                 pairs = self._decoder.decode(self._block, raw=True)
                 frame.fields = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in pairs]
                 self._block = b""
+        if frame.kind == METADATA:
+            block = self._metadata.pop(frame.stream, b"") + frame.payload
+            if frame.flags & END_METADATA:
+                # Each block by itself: Envoy's has no table.
+                pairs = hpack.Decoder(max_header_list_size=1 << 24).decode(block, raw=True)
+                frame.fields = sorted((name.decode("latin-1"), value.decode("latin-1")) for name, value in pairs)
+            else:
+                self._metadata[frame.stream] = block
         if frame.kind == HEADERS and frame.stream not in self.opened:
             self.opened.append(frame.stream)
         if frame.ends_stream or frame.kind == RST_STREAM:
@@ -189,6 +208,8 @@ class Writer:
             return self._headers(verb, value, stream, spec)
         if not stream and "stream" not in spec:
             stream = self.last
+        if verb == "metadata":
+            return self._metadata(value, stream, spec)
         flags = spec.get("flags", 1 if spec.get("end") else 0)
         if verb == "data":
             return self._data(plain(value), stream, flags, spec)
@@ -248,6 +269,16 @@ class Writer:
         )  # fmt: skip
 
     @staticmethod
+    def _metadata(value: Any, stream: int, spec: dict[str, Any]) -> bytes:
+        block = plain(value["block"]) if isinstance(value, dict) and "block" in value else metadata_block(value)
+        size = spec.get("split", MAX_FRAME)
+        pieces = [block[at : at + size] for at in range(0, len(block), size)] or [b""]
+        last = spec.get("flags", END_METADATA)
+        return b"".join(raw_frame(METADATA, 0, stream, each) for each in pieces[:-1]) + raw_frame(
+            METADATA, last, stream, pieces[-1]
+        )
+
+    @staticmethod
     def _data(content: bytes, stream: int, flags: int, spec: dict[str, Any]) -> bytes:
         if "padded" in spec:
             padding = spec["padded"]
@@ -262,8 +293,9 @@ class Session:
 
     Options (`h2: {...}` of a case or a backend): `settings` (what the first SETTINGS say), `preface: false` (send
     nothing on its own), `ack: false` (acknowledge no SETTINGS, answer no PING), `window: false` (give no window again),
-    `show: all` (also SETTINGS and WINDOW_UPDATE) or `show: frames` (each DATA frame by itself, too), `sorted: true`
-    (stream by stream: their turns are a matter of timing), `shows: name` (bodies are messages of that type, protos.py).
+    `show: all` (also SETTINGS and WINDOW_UPDATE), `show: frames` (each DATA frame by itself, too) or `show: wire` (each
+    DATA frame by itself, and the bytes of METADATA), `sorted: true` (stream by stream: their turns are a matter of
+    timing), `shows: name` (bodies are messages of that type, protos.py).
     """
 
     def __init__(self, options: Any, client: bool) -> None:
@@ -318,7 +350,7 @@ class Session:
         found: list[tuple[int, int, list[str]]] = []
         begun: set[int] = set()
         for frame in self.reader.frames:
-            if frame.kind == DATA and show != "frames" and found and found[-1][1] == frame.stream:
+            if frame.kind == DATA and show not in ("frames", "wire") and found and found[-1][1] == frame.stream:
                 _add_data(found[-1][2], frame)
                 continue
             lines = _lines(frame, begun, show)
@@ -402,8 +434,17 @@ def _lines(frame: Frame, begun: set[int], show: Any) -> list[str]:
         lines = [f"{frame.stream} {'trailers' if trailers else 'HEADERS'}"]
         lines += [f"{name}: {value}" for name, value in frame.fields]
         return [*lines, "<end>"] if frame.flags & 1 else lines
+    if frame.kind == METADATA:
+        lines = [f"{frame.stream} METADATA{'' if frame.flags & END_METADATA else ' goes on'}"]
+        if show == "wire":
+            lines[0] += f" {len(frame.payload)} bytes {frame.payload[:64].hex()}"
+        return [*lines, *(f"{name}: {value}" for name, value in frame.fields)]
     if frame.kind == DATA:
-        lines = [f"{frame.stream} DATA" if show != "frames" else f"{frame.stream} DATA {len(frame.payload)} bytes"]
+        lines = [
+            f"{frame.stream} DATA"
+            if show not in ("frames", "wire")
+            else f"{frame.stream} DATA {len(frame.payload)} bytes"
+        ]
         _add_data(lines, frame)
         return lines
     if frame.kind == RST_STREAM:

@@ -218,15 +218,16 @@ class ProxyInProcess(RunningProxy):
     Random choices are the same in every run.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, arguments: list[str] | None = None) -> None:
         super().__init__(directory)
+        self._more = arguments or []
         self._server: Server | None = None
 
     async def start(self, config: dict[str, Any] | str) -> None:
         path = self._write_config(config)
         register_catalogue()
         logger.SINK.open(str(self.directory / "stderr.txt"))
-        options = replace(Options.from_values(parse(self._arguments(path, []))), seed=7)
+        options = replace(Options.from_values(parse(self._arguments(path, self._more))), seed=7)
         ready = asyncio.Event()
         try:
             dispatcher = VirtualDispatcher(asyncio.get_running_loop())

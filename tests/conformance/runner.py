@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import admin, fork_server, golden, messages, scenario, spans, spread, tls
+from . import admin, fork_server, golden, http2, messages, metrics, scenario, spans, spread, tls
 from .backends import Backend
 from .client import WATCH, Client
 from .dns import DnsServer
@@ -84,7 +84,8 @@ async def _run_group(
     directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - a test may touch a disk
     backends: dict[str, dict[str, Backend]] = {}
     resolvers: dict[str, DnsServer] = {}
-    proxy = ProxyInProcess(directory) if kind == "here" else ProxyProcess(kind, directory, cases[0].spec.get("args"))
+    arguments = cases[0].spec.get("args")
+    proxy = ProxyInProcess(directory, arguments) if kind == "here" else ProxyProcess(kind, directory, arguments)
     try:
         listeners: list[Any] = []
         clusters: list[Any] = []
@@ -181,7 +182,9 @@ class _Seen:
             counts = {name: backend.requests for name, backend in backends.items()}
             answer["spread"] = {**spread.settings(case.spec["spread"]), "counts": counts}
             return answer
-        upstream = {name: _upstream(case, backend) for name, backend in backends.items() if backend.wires}
+        upstream = {
+            name: _upstream(case, backend) for name, backend in backends.items() if backend.wires or backend.datagrams
+        }
         if upstream and not case.sequel and case.spec.get("compare_upstream", True):
             answer["upstream"] = upstream
         if case.id in self.resolvers and case.spec.get("compare_queries", True):
@@ -303,7 +306,22 @@ def _not_started(problem: str) -> Answer:
     return {"did not start": [line[:700] for line in said if "[critical]" in line] or said[-12:]}
 
 
-def _upstream(case: Case, backend: Backend) -> list[list[Any]]:
+def _upstream(case: Case, backend: Backend) -> list[Any]:
+    told = backend.spec.get("metrics")
+    if backend.datagrams:
+        return metrics.of_statsd(backend.datagrams)
+    if told == "statsd":
+        return metrics.of_statsd([line for wire in backend.wires for line in bytes(wire.received).split(b"\n")])
+    if told in ("service", "logs") and backend.sessions:
+        frames = [frame for session in backend.sessions.values() for frame in session.reader.frames]
+        body = b"".join(frame.payload for frame in frames if frame.kind == http2.DATA)
+        if told == "service":
+            return metrics.of_metrics_service(body)
+        fields = next((frame.fields for frame in frames if frame.kind == http2.HEADERS), [])
+        return metrics.of_logs([f"{name}: {value}" for name, value in fields], [body], True)
+    if told == "logs":
+        sent = [each for wire in backend.wires for each in messages.split(bytes(wire.received), False)[0]]
+        return metrics.of_logs(messages.lines(sent[0].head), [each.body for each in sent], False)
     shown = []
     for wire in backend.wires:
         if (session := backend.sessions.get(wire)) is not None:
@@ -361,11 +379,13 @@ def _changes(case: Case, changed: dict[str, int]) -> dict[str, int]:
 async def _validate(kind: str, case: Case, directory: Path) -> Answer:
     """Accepted or not, and whether the key phrases are in what the proxy says.
 
-    Whether minienvoy serves a feature is no question here, so what it does not support yet is a warning.
+    Whether minienvoy serves a feature is no question here, so what it does not support yet is a warning, unless
+    the case is about that.
     """
     where = directory / case.id
     where.mkdir(parents=True, exist_ok=True)
-    extra = ["--unsupported", "warn"] if kind == "minienvoy" else []
+    lenient = kind == "minienvoy" and not case.spec.get("unsupported_is_refused")
+    extra = ["--unsupported", "warn"] if lenient else []
 
     async def one(number: int, text: str, says: str | None) -> str:
         path = where / f"{number}{case.spec.get('suffix', '.yaml')}"

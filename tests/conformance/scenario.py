@@ -36,6 +36,7 @@ Keys of a case, all optional:
 
 A case of validation has no client: `base` (a configuration) with `change: [old, new]` and `says` (the words of the
 refusal that matter), or `rows` (texts, or pairs of text and words) put into `template` at `@@`, with the file `suffix`.
+`unsupported_is_refused: true`: so is what minienvoy does not support.
 
 Merging: a mapping is merged key by key, null removes a key, everything else (and `backends`) replaces. `{name}` in a
 string stands for the port of the backend `name`, `{dns}` for that of the name server, `{log}` for the access log file,
@@ -85,6 +86,8 @@ NETWORK_FILTERS = {
     "ratelimit": ("ratelimit", "filters.network.ratelimit.v3.RateLimit"),
 }
 HTTP_FILTERS = {
+    "api_key_auth": "filters.http.api_key_auth.v3.ApiKeyAuth",
+    "basic_auth": "filters.http.basic_auth.v3.BasicAuth",
     "adaptive_concurrency": "filters.http.adaptive_concurrency.v3.AdaptiveConcurrency",
     "admission_control": "filters.http.admission_control.v3.AdmissionControl",
     "bandwidth_limit": "filters.http.bandwidth_limit.v3.BandwidthLimit",
@@ -168,7 +171,7 @@ class Case:
     @property
     def needs_a_process(self) -> bool:
         """What can not be had inside the judge's own process, or not in virtual time: c-ares has a clock of its own."""
-        needs = self.validates or "args" in self.spec or bool(self.spec.get("as_process"))
+        needs = self.validates or bool(self.spec.get("as_process"))
         return needs or '"silent": true' in json.dumps(self.spec.get("dns", {}))
 
     @property
@@ -402,12 +405,13 @@ def resources(case: Case, ports: dict[str, int], directory: Path) -> tuple[list[
 
 
 def own_bootstrap(case: Case, directory: Path) -> dict[str, Any]:
-    """What a case adds to the bootstrap; `{log}`, `{dir}`, `{certs}` and `{id}` are filled."""
+    """What a case adds to the bootstrap; `{log}`, `{dir}`, `{certs}`, `{id}` and ports of backends are filled."""
     words = {
         "log": str(case.files.get("log", "")),
         "dir": str(directory),
         "certs": str(tls.CERTIFICATES),
         "id": case.id,
+        **case.ports,
     }
     filled: dict[str, Any] = _fill(case.spec.get("bootstrap") or {}, words)
     return filled

@@ -349,7 +349,8 @@ def test_what_waits_for_ever_is_an_error(monkeypatch: pytest.MonkeyPatch) -> Non
         ({"get": "/", "cluster": {"connect_timeout": "0.25s"}}, "virtual time"),
         ({"get": "/", "hcm": {"request_timeout": "300s"}}, "both"),
         ({"get": "/", "spread": {"requests": 2}}, "virtual time"),
-        ({"get": "/", "args": ["--service-node", "x"]}, "process"),
+        ({"get": "/", "args": ["--service-node", "x"]}, "both"),
+        ({"steps": [{"get": "/"}, {"sleep": 1}], "args": ["--drain-time-s", "2"]}, "virtual time"),
         ({"base": "admin: {}"}, "process"),
     ],
 )

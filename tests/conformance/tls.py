@@ -9,8 +9,8 @@ A client's step, and a backend, have `tls: {...}` with any of `sni`, `cert`, `al
 `ciphers`, `curve`, `preface` (what is sent before it) and, for a backend, `ca` (it asks for the certificate of its
 client). `resume: name` of a client goes on with the session of its connection of that name. What they agreed on is the
 first line of the transcript. `groups` and `signatures` (lists with colons, as OpenSSL has them), `status: true` (a
-client asks for an OCSP response), `authorities: true` (the names that a server asks for are shown), and the steps `beneath`, `renegotiate` and `key_update` are things for which Python's
-`ssl` has no words.
+client asks for an OCSP response), `authorities: true` (the names that a server asks for are shown), and the steps
+`beneath`, `renegotiate` and `key_update` are things for which Python's `ssl` has no words.
 """
 
 from __future__ import annotations

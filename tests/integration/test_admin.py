@@ -80,11 +80,13 @@ async def test_refusals_are_closed_at_once(proxy):
     assert answer.startswith(b"HTTP/1.1 404 Not Found\r\n")
 
 
-async def test_many_requests_on_one_connection(proxy):
+@pytest.mark.parametrize(("asked", "answered"), [(1, 1), (2, 2), (3, 2), (9, 2)])
+async def test_of_requests_in_one_piece_two_are_answered_and_more_are_a_flood_as_in_envoy(proxy, asked, answered):
     async with proxy:
         last = b"GET /ready HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
-        answer = await raw(proxy.address("admin"), b"GET /ready HTTP/1.1\r\nhost: a\r\n\r\n" * 3 + last)
-    assert answer.count(b"\r\n\r\n5\r\nLIVE\n\r\n0\r\n\r\n") == 4
+        request = b"GET /ready HTTP/1.1\r\nhost: a\r\n\r\n" * (asked - 1) + last
+        answer = await raw(proxy.address("admin"), request)
+    assert answer.count(b"\r\n\r\n5\r\nLIVE\n\r\n0\r\n\r\n") == answered
 
 
 async def test_head_is_answered_without_a_body(proxy, fetch):

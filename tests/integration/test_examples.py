@@ -108,7 +108,7 @@ ACCEPTED = [name for name, features in EXPECTED.items() if not features]
 
 def feature_of(item: Unsupported, loaded: LoadedConfig) -> str:
     """The name in `FEATURES` of what an entry of the list is about."""
-    type_name = re.fullmatch(r"no extension of minienvoy takes (\S+)", item.reason)
+    type_name = re.match(r"no extension of minienvoy takes ([\w.]+)", item.reason)
     if type_name:
         wanted = Feature(type_name[1])
     else:

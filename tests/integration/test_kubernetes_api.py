@@ -193,7 +193,7 @@ async def test_a_plugin_that_hangs_is_ended_with_its_children(kube: KubeServer, 
     client = clients(kube.kubeconfig(tmp_path, exec=command))
     asking = asyncio.ensure_future(client.ask())
     async with asyncio.timeout(20):
-        while not child.exists():  # noqa: ASYNC110 (another process makes it)
+        while not (child.exists() and client.dispatcher.next_deadline()):  # noqa: ASYNC110 (another process makes it)
             await asyncio.sleep(0.01)
         client.dispatcher.advance(29)
         await asyncio.sleep(0)
@@ -232,6 +232,7 @@ async def test_a_plugin_is_ended_when_nobody_waits_for_it(kube: KubeServer, tmp_
         ("echo nothing", "what sh prints is no JSON"),
         ("echo '{}'", "what sh prints is no ExecCredential of client.authentication.k8s.io/v1 with a status"),
         ("head -c 300000 /dev/zero | tr '\\0' x >&2; exit 3", "sh returned 3: xxx"),
+        ("yes", "sh was ended, it has printed more than 1048576 bytes"),
         (
             """echo '{"apiVersion": "client.authentication.k8s.io/v1", "status": {}}'""",
             "there is neither a token nor a certificate with its key",

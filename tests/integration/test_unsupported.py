@@ -61,7 +61,8 @@ TOLD = [
         24,
         13,
         f"{MANAGER}.http_filters[0].typed_config",
-        "no extension of minienvoy takes envoy.extensions.filters.http.lua.v3.Lua",
+        "no extension of minienvoy takes envoy.extensions.filters.http.lua.v3.Lua: Didn't find a registered "
+        "implementation for 'lua' with type URL: 'envoy.extensions.filters.http.lua.v3.Lua'",
     ),
     (13, 11, f"{MANAGER}.http3_protocol_options", "not supported"),
     (29, 5, "static_resources.listeners[0].enable_mptcp", "true is not supported, only false"),

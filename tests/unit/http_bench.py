@@ -324,6 +324,7 @@ class Bench:
         self.upstreams: list[Upstream] = []
         self.log = Log()
         self.draining = False
+        self.drain_delay: float | None = None
         self.drain_state = DrainState()
         random = RandomGenerator(7)
         self.runtime = _runtime(runtime or {})
@@ -356,7 +357,14 @@ class Bench:
         server.singleton = partial(ServerContext.singleton, server)
         listener_scope = self.store.scope("listener.127.0.0.1_10000")
         factory_context = FactoryContext(
-            cast(Any, server), self.store.scope(""), listener_scope, lambda: self.draining, "listener", "INBOUND", 10000
+            cast(Any, server),
+            self.store.scope(""),
+            listener_scope,
+            lambda: self.draining,
+            "listener",
+            "INBOUND",
+            10000,
+            drain_delay=lambda drain_timeout: self.drain_delay,
         )
         self.config: ConnectionManagerConfig = compile_connection_manager(
             load_dict(connection_manager(routes, hcm, route_config, router, http_filters), CONFIG_TYPE).message,
@@ -510,6 +518,7 @@ def filter_type(name: str) -> str:
         "adaptive_concurrency": "AdaptiveConcurrency",
         "admission_control": "AdmissionControl",
         "bandwidth_limit": "BandwidthLimit",
+        "basic_auth": "BasicAuth",
         "buffer": "Buffer",
         "compressor": "Compressor",
         "cors": "Cors",
@@ -521,6 +530,7 @@ def filter_type(name: str) -> str:
         "header_mutation": "HeaderMutation",
         "health_check": "HealthCheck",
         "local_ratelimit": "LocalRateLimit",
+        "ratelimit": "RateLimit",
         "rbac": "RBAC",
         "set_metadata": "Config",
     }

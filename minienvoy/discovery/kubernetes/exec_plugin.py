@@ -11,7 +11,7 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ...event.dispatcher import Dispatcher
 
 PLUGIN_SECONDS: Final = 30.0
+MAX_OUTPUT: Final = 1 << 20
+"""Bytes that a program may print, complaints included."""
 _EXTENSION: Final = "client.authentication.k8s.io/exec"
 _CLUSTER_FIELDS: Final = (
     "server", "tls-server-name", "insecure-skip-tls-verify", "certificate-authority-data", "proxy-url"
@@ -46,23 +48,12 @@ async def run_plugin(config: Mapping[str, Any], cluster: Mapping[str, Any], disp
             if each.get("name") == _EXTENSION:
                 spec["cluster"]["config"] = each.get("extension")
     info = {"apiVersion": version, "kind": "ExecCredential", "spec": spec}
-    try:
-        process = await asyncio.create_subprocess_exec(
-            command,
-            *[str(each) for each in config.get("args") or ()],
-            env={**os.environ, **variables, "KUBERNETES_EXEC_INFO": json.dumps(info)},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            # A group of its own, so that its children can be ended with it.
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise KubernetesError(f"exec: {command} can not be run: {error.strerror}") from error
-    out, complaint = await _output(process, command, dispatcher)
-    if process.returncode:
+    arguments = [str(each) for each in config.get("args") or ()]
+    environment = {**os.environ, **variables, "KUBERNETES_EXEC_INFO": json.dumps(info)}
+    code, out, complaint = await _run(command, arguments, environment, dispatcher)
+    if code:
         text = complaint.decode(errors="replace").strip()
-        raise KubernetesError(f"exec: {command} returned {process.returncode}{': ' if text else ''}{text}")
+        raise KubernetesError(f"exec: {command} returned {code}{': ' if text else ''}{text}")
     try:
         told = json.loads(out)
     except ValueError as error:
@@ -73,35 +64,92 @@ async def run_plugin(config: Mapping[str, Any], cluster: Mapping[str, Any], disp
     return status
 
 
-async def _output(process: asyncio.subprocess.Process, command: str, dispatcher: Dispatcher) -> tuple[bytes, bytes]:
-    reading = dispatcher.create_task(process.communicate(), "kubernetes plugin")
+class _Program(asyncio.SubprocessProtocol):
+    """Keeps what a program tells and complains about, and knows when it has ended and all of its output is closed."""
+
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
+        self.output: dict[int, list[bytes]] = {1: [], 2: []}
+        self.size = 0
+        self._transport: asyncio.SubprocessTransport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.SubprocessTransport)
+        self._transport = transport
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        self.size += len(data)
+        if self.size > MAX_OUTPUT:
+            self.kill()
+        else:
+            self.output[fd].append(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.ended.set()
+
+    def kill(self) -> None:
+        """With everything that it has started, which may have its output open, too."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._transport.get_pid(), signal.SIGKILL)
+        self._transport.close()
+
+    async def end(self) -> None:
+        """Nothing of it is left then."""
+        if not self.ended.is_set():
+            self.kill()
+            await self.ended.wait()
+
+
+async def _start(
+    command: str, arguments: Sequence[str], environment: Mapping[str, str]
+) -> tuple[asyncio.SubprocessTransport, _Program]:
+    return await asyncio.get_running_loop().subprocess_exec(
+        _Program,
+        command,
+        *arguments,
+        env=environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        # A group of its own, so that its children can be ended with it.
+        start_new_session=True,
+    )
+
+
+async def _run(
+    command: str, arguments: Sequence[str], environment: Mapping[str, str], dispatcher: Dispatcher
+) -> tuple[int | None, bytes, bytes]:
+    """Its exit code, output and complaints. Nothing of it is left when this ends, however it ends."""
+    # A task of its own: given up in the middle, asyncio would forget pipes that it has opened.
+    starting = dispatcher.create_task(_start(command, arguments, environment), "kubernetes plugin")
+    try:
+        transport, program = await asyncio.shield(starting)
+    except OSError as error:
+        raise KubernetesError(f"exec: {command} can not be run: {error.strerror}") from error
+    except asyncio.CancelledError:
+        with suppress(OSError):
+            transport, program = await starting
+            await program.end()
+            transport.close()
+        raise
     late = False
 
     def end() -> None:
         nonlocal late
         late = True
-        _kill(process)
-        reading.cancel()
+        program.kill()
 
     timer = dispatcher.create_timer(end)
     timer.enable(PLUGIN_SECONDS)
     try:
-        out, complaint = await reading
-    except asyncio.CancelledError:
-        if not late:
-            raise
-        raise KubernetesError(f"exec: {command} was ended, it has taken more than {PLUGIN_SECONDS:g} s") from None
+        await program.ended.wait()
     finally:
         timer.disable()
-        if process.returncode is None:
-            _kill(process)
-            await process.wait()
-    return out, complaint
-
-
-def _kill(process: asyncio.subprocess.Process) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
+        await program.end()
+        transport.close()
+    if late:
+        raise KubernetesError(f"exec: {command} was ended, it has taken more than {PLUGIN_SECONDS:g} s")
+    if program.size > MAX_OUTPUT:
+        raise KubernetesError(f"exec: {command} was ended, it has printed more than {MAX_OUTPUT} bytes")
+    return transport.get_returncode(), b"".join(program.output[1]), b"".join(program.output[2])
 
 
 async def load_kubeconfig(path: str, context: str, configuration: Any, dispatcher: Dispatcher) -> float | None:

@@ -17,7 +17,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from ...config.fields import honours
 from ...errors import CodecProtocolError
-from ...http.codec import StreamResetReason
+from ...http.codec import Metadata, StreamResetReason
 from ...http.grpc import http_to_grpc_status, is_grpc
 from ...http.header_map import HeaderMap, ResponseHeaderMap
 from ...http.http2.fields import Http2RequestHeaderMap
@@ -185,6 +185,9 @@ class OobSession(ReadFilter, ConnectionCallbacks):
 
     def on_request_refused(self, name: str) -> None:
         self._fail()
+
+    def decode_metadata(self, metadata: Metadata) -> None:
+        """Nobody here wants to know it."""
 
     def decode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
         """Not the answer yet."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import CodecProtocolError
 from ...network.connection import ConnectionCloseType
-from ..codec import ResponseDecoder, StreamResetReason
+from ..codec import Metadata, ResponseDecoder, StreamResetReason
 from ..header_map import (
     CASED,
     KIND,
@@ -168,6 +168,9 @@ class ClientConnection(Http1Connection):
     def _end_tunnel(self) -> None:
         """It is told by the end of the connection."""
         self._connection.close(ConnectionCloseType.FLUSH_WRITE)
+
+    def encode_metadata(self, metadata: Metadata) -> None:
+        self._stats.metadata_not_supported_error += 1
 
     def reset_stream(self, reason: StreamResetReason) -> None:
         """Nobody wants the answer any more; the connection is of no further use. Its owner closes it."""

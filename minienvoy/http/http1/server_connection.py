@@ -11,7 +11,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import CodecProtocolError, ResponseFloodError
-from ..codec import RequestDecoder, ResponseEncoder, ServerConnectionCallbacks, StreamResetReason
+from ..codec import Metadata, RequestDecoder, ResponseEncoder, ServerConnectionCallbacks, StreamResetReason
 from ..codes import STATUS_LINES, reason_phrase
 from ..header_map import CASED, JOINED, ORDINARY, Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap, join_repeated
 from .chunked import LAST_CHUNK, ChunkedReader
@@ -417,6 +417,9 @@ class ServerConnection(Http1Connection):
         if self._encode_chunked:
             self._write_trailers(trailers)
         self._complete_response()
+
+    def encode_metadata(self, metadata: Metadata) -> None:
+        self._stats.metadata_not_supported_error += 1
 
     def _flush_head(self) -> None:
         """Write the head that waited for a body that does not come."""

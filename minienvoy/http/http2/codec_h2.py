@@ -44,6 +44,7 @@ from .frames import (
     HEADERS,
     MAX_FRAME,
     MAX_STREAM_ID,
+    METADATA,
     PREFACE,
     RST_STREAM,
     WINDOW_UPDATE,
@@ -175,6 +176,9 @@ class _H2Reader(Http2Connection):
             self._on_ping(0, ACK, event.ping_data)
         elif isinstance(event, h2.events.PriorityUpdated) and kind != HEADERS:
             self._on_priority(event.stream_id or 0, 0, bytes(5))
+        elif isinstance(event, h2.events.UnknownFrameReceived) and kind == METADATA:
+            unknown: Any = event.frame
+            self._on_metadata(unknown.stream_id, unknown.flag_byte, unknown.body)
 
     # -- what leaves
 

@@ -24,18 +24,20 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from ...errors import CodecProtocolError
 from ..codec import StreamResetReason
 from .fields import MESSAGING_RULE, MessageError
-from .flow_control import UNKNOWN
+from .flow_control import LOST, UNKNOWN
 from .frames import (
     ACK,
     CONTINUATION,
     DATA,
     END_HEADERS,
+    END_METADATA,
     END_STREAM,
     FLOW_CONTROL_ERROR,
     FRAME_SIZE_ERROR,
     HEADERS,
     MAX_FRAME,
     MAX_STREAM_ID,
+    METADATA,
     NO_ERROR,
     PADDED,
     PING,
@@ -48,6 +50,8 @@ from .frames import (
     rst_stream,
 )
 from .header_blocks import HeaderBlocks
+from .hpack import HpackError
+from .metadata import MetadataDecoder
 
 if TYPE_CHECKING:
     from ...network.connection import Connection
@@ -58,14 +62,13 @@ if TYPE_CHECKING:
 
 _LARGE: Final = 2 * MAX_FRAME
 _FULL: Final = 9 + MAX_FRAME
-_LOST: Final = "codec_error:The_user_callback_function_failed"
 
 
 class _FramingError(CodecProtocolError):
     """What is told by GOAWAY (`farewell`)."""
 
     def __init__(self, farewell: bytes) -> None:
-        super().__init__(_LOST)
+        super().__init__(LOST)
         self.farewell = farewell
 
 
@@ -122,6 +125,10 @@ class Http2Connection(HeaderBlocks):
         try:
             at = self._complete(begun, data) if begun else self._begin(data)
             self._buffer = data if at < 0 else self._read(data, at)
+            if self._told:
+                self.tell_again()
+            if self._resumed:
+                self.resume()
         except CodecProtocolError as error:
             # Nothing that was to answer these bytes leaves any more, as nothing has left yet.
             self._out = [self._greeting + error.farewell] if isinstance(error, _FramingError) else []
@@ -177,6 +184,8 @@ class Http2Connection(HeaderBlocks):
                     self._on_data(stream_id & MAX_STREAM_ID, flags, data[at + 9 : end])
             elif kind <= CONTINUATION:
                 _HANDLERS[kind](self, stream_id & MAX_STREAM_ID, flags, data[at + 9 : end])
+            elif kind == METADATA:
+                self._on_metadata(stream_id & MAX_STREAM_ID, flags, data[at + 9 : end])
             at = end
             if self._over:
                 break
@@ -189,8 +198,7 @@ class Http2Connection(HeaderBlocks):
         self.queue(goaway(self.last_stream, NO_ERROR))
 
     def shutdown_notice(self) -> None:
-        """Ask the peer to open no more streams; what it has opened meanwhile is still taken."""
-        self.stats.goaway_sent += 1
+        """Ask the peer to open no more streams; what it has opened meanwhile is still taken. It counts when it ends."""
         self.queue(goaway(MAX_STREAM_ID, NO_ERROR))
 
     def ping(self, payload: bytes) -> None:
@@ -319,6 +327,24 @@ class Http2Connection(HeaderBlocks):
             payload = b"".join([view[each + 9 : each + _FULL] for each in range(at, end, _FULL)])
         self._on_data(stream_id, 0, payload)
         return end
+
+    def _on_metadata(self, stream_id: int, flags: int, payload: bytes) -> None:
+        stream = self.streams.get(stream_id)
+        if stream is None or stream.remote_end or not self.settings.allow_metadata:
+            return
+        if stream.metadata is None:
+            stream.metadata = MetadataDecoder(self.settings.max_metadata_size)
+        if not stream.metadata.takes(len(payload)):
+            self._break_off(LOST)
+        try:
+            metadata = stream.metadata.receive(payload, flags == END_METADATA)
+        except HpackError:
+            self._break_off(LOST)
+        if metadata:
+            if stream.decoder is not None:
+                stream.decoder.decode_metadata(metadata)
+        elif metadata is not None:
+            self.stats.metadata_empty_frames += 1
 
     def _on_priority(self, stream_id: int, flags: int, payload: bytes) -> None:
         self._constraints.on_priority()

@@ -67,15 +67,14 @@ def _judge(name: bytes, value: bytes) -> Entry:
         check = _CHECKS.get(name)
         kind = PSEUDO if check is not None and check(value) else PSEUDO | INVALID
         return name, value, b"", kind
-    stripped = value.strip(b" \t")
     check = _CHECKS.get(name, _is_value)
-    if _is_name(name) is None or check(stripped) is None or kind & CONNECTION_HEADERS:
+    if _is_name(name) is None or check(value) is None or kind & CONNECTION_HEADERS:
         kind |= INVALID
     if b"_" in name:
         kind |= UNDERSCORE
     if name == b"cookie":
         kind |= COOKIE
-    return name, stripped, b"%b: %b\r\n" % (name, stripped), kind
+    return name, value, b"%b: %b\r\n" % (name, value), kind
 
 
 def make_entry(name: bytes, value: bytes) -> Entry:

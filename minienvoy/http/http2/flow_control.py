@@ -3,13 +3,14 @@
 Envoy: the flow control of the nghttp2 session (`nghttp2_session_consume`, `nghttp2_session_update_recv_*_window_size`);
 `Http2::ConnectionImpl::StreamImpl::readDisable`, docs "Flow control".
 
-A peer gets window again for what the owner has taken, in pieces of half a window. A stream that waits for window of the
-connection gets its turn when there is some again, who has waited longest first.
+A peer gets window again for what the owner has taken, in pieces of half a window. Streams that wait for window get
+their turns when there is some again, the oldest first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from ...errors import CodecProtocolError
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from .settings import Http2Settings
     from .stream import Http2Stream
 
+_number: Final = attrgetter("id")
+LOST: Final = "codec_error:The_user_callback_function_failed"
 UNKNOWN: Final = "http2.unknown.nghttp2.error"
 
 
@@ -50,6 +53,10 @@ class FlowControl(OutboundFrames):
         """Those among them that it can be given window for."""
         self._blocked: dict[Http2Stream, None] = {}
         """Streams that wait for window, the longest first."""
+        self._told: list[int] = []
+        """Who has been given window again by the bytes at hand: streams by their number, 0 for the connection."""
+        self._resumed: set[Http2Stream] = set()
+        """Those that have been given some by the bytes at hand."""
 
     def _is_idle(self, stream_id: int) -> bool:
         """The stream has not been opened yet."""
@@ -70,19 +77,39 @@ class FlowControl(OutboundFrames):
     def consume(self, stream: Http2Stream, length: int) -> None:
         """The owner has taken `length` bytes: give the peer as much window again, in not too small pieces."""
         self._consume_of_connection(length)
+        self._consume_of_stream(stream, length)
+
+    def _consume_of_stream(self, stream: Http2Stream, length: int) -> None:
         if not stream.remote_end and not stream.closed:
             stream.consumed = consumed = stream.consumed + length
-            if consumed >= self._initial_window // 2:
-                self.queue(window_update(stream.id, consumed))
+            if consumed >= self._initial_window // 2 and stream.id not in self._told:
+                self._tell(stream.id, consumed)
                 stream.outstanding -= consumed
                 stream.consumed = 0
 
     def _consume_of_connection(self, length: int) -> None:
         self._consumed = consumed = self._consumed + length
-        if consumed >= self._window // 2:
-            self.queue(window_update(0, consumed))
+        if consumed >= self._window // 2 and 0 not in self._told:
+            self._tell(0, consumed)
             self._outstanding -= consumed
             self._consumed = 0
+
+    def _tell(self, number: int, consumed: int) -> None:
+        """Only once while the bytes at hand are read: as with nghttp2, there is one WINDOW_UPDATE to send at a time."""
+        if self.dispatching:
+            self._told.append(number)
+        self.queue(window_update(number, consumed))
+
+    def tell_again(self) -> None:
+        """What has become free since then, if it is enough."""
+        told, self._told = self._told, []
+        for number in told:
+            stream = self.streams.get(number)
+            if stream is not None:
+                self._consume_of_stream(stream, 0)
+            elif not number:
+                self._consume_of_connection(0)
+        self._told.clear()
 
     def _change_initial_window(self, value: int) -> None:
         difference = value - self.peer_initial_window
@@ -114,18 +141,28 @@ class FlowControl(OutboundFrames):
         stream.send_window += increment
         if not increment or stream.send_window > MAX_WINDOW:
             self._break_off(UNKNOWN)
-        stream.pump()
+        if stream.waiting is not None:
+            self._resume_soon(stream)
+
+    def _resume_soon(self, stream: Http2Stream) -> None:
+        """As nghttp2 has it, what may leave now leaves when the bytes at hand have been read, stream by stream."""
+        if self.dispatching:
+            self._resumed.add(stream)
+        else:
+            stream.pump()
+
+    def resume(self) -> None:
+        """Let those go on that have been given window, the lowest number first."""
+        resumed, self._resumed = self._resumed, set()
+        for stream in sorted(resumed, key=_number):
+            if not stream.closed:
+                stream.pump()
 
     def _unblock(self) -> None:
-        """There is window again: every stream that waited gets its turn, who waited longest first."""
+        """There is window again: every stream that waited gets its turn."""
         blocked, self._blocked = self._blocked, {}
         for stream in blocked:
-            if stream.closed:
-                continue
-            if self.send_window > 0:
-                stream.pump()
-            else:
-                self._blocked[stream] = None
+            self._resume_soon(stream)
 
     def _more_window(self) -> bytes:
         more = self._window - DEFAULT_WINDOW

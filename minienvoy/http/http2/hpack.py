@@ -341,8 +341,8 @@ def write_integer(value: int, prefix_bits: int, flags: int) -> bytes:
     return bytes(octets)
 
 
-_INDEX: Final = {field: at for at, field in reversed(list(enumerate(STATIC_TABLE, 1)))}
-_NAME_INDEX: Final = {field[0]: at for at, field in reversed(list(enumerate(STATIC_TABLE, 1)))}
+INDEX: Final = {field: at for at, field in reversed(list(enumerate(STATIC_TABLE, 1)))}
+NAME_INDEX: Final = {field[0]: at for at, field in reversed(list(enumerate(STATIC_TABLE, 1)))}
 _NAMES: Final[dict[bytes, bytes]] = {}
 _MAX_NAMES: Final = 1024
 ENCODED: Final[dict[bytes, bytes]] = {}
@@ -361,12 +361,12 @@ _MAX_PSEUDO_SIZE: Final = 512
 
 def encode_field(name: bytes, value: bytes) -> bytes:
     """One header, from the static table if it is there, else as a literal that is not indexed."""
-    index = _INDEX.get((name, value))
+    index = INDEX.get((name, value))
     if index is not None:
         return bytes((128 | index,))
     prefix = _NAMES.get(name)
     if prefix is None:
-        at = _NAME_INDEX.get(name, 0)
+        at = NAME_INDEX.get(name, 0)
         prefix = write_integer(at, 4, 0)
         if not at:
             prefix += write_integer(len(name), 7, 0) + name

@@ -216,17 +216,32 @@ def _codes() -> list[tuple[int, int]]:
 
 
 CODES: Final = _codes()
+_BITS: Final = [bits for _, bits in CODES]
+_MANY_BITS: Final = 1024
 
 
 def encode(text: bytes) -> bytes:
     """`text` in Huffman code, filled up to a byte with ones."""
+    written = bytearray()
     value = length = 0
     for symbol in text:
         code, bits = CODES[symbol]
         value = value << bits | code
         length += bits
+        if length > _MANY_BITS:
+            # A number that grows with the text would be copied for each symbol.
+            left = length & 7
+            written += (value >> left).to_bytes(length >> 3, "big")
+            value &= (1 << left) - 1
+            length = left
     padding = -length % 8
-    return (value << padding | (1 << padding) - 1).to_bytes((length + padding) // 8, "big")
+    written += (value << padding | (1 << padding) - 1).to_bytes((length + padding) // 8, "big")
+    return bytes(written)
+
+
+def encoded_length(text: bytes) -> int:
+    """Bytes of `encode(text)`."""
+    return (sum(map(_BITS.__getitem__, text)) + 7) // 8
 
 
 class HuffmanError(ValueError):

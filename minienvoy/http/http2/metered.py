@@ -2,7 +2,8 @@
 
 Envoy: `StreamInfo::BytesMeter`, kept by `Http2::ConnectionImpl` (`onBeforeFrameSend`, `onFrameReceived`). Envoy always
 counts; here the plain class does not, and this one takes its place once a format has asked
-(`ServerContext.byte_meters`). A frame counts with its nine bytes; CONTINUATION is part of its HEADERS.
+(`ServerContext.byte_meters`). A frame counts with its nine bytes; CONTINUATION is part of its HEADERS; METADATA
+does not count.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from ..codec import RequestDecoder, ResponseDecoder
 from ..header_map import KIND
 from .client_connection import ClientConnection, ClientStream
 from .fields import CONNECTION_HEADERS
-from .frames import HEADERS
+from .frames import HEADERS, METADATA
 from .server_connection import ServerConnection, ServerStream
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ class MeteredServerConnection(ServerConnection):
 
     def _count_sent(self, frames: bytes) -> None:
         stream = self.streams.get(int.from_bytes(frames[5:9], "big"))
-        if isinstance(stream, ServerStream) and stream.meter is not None:
+        if isinstance(stream, ServerStream) and stream.meter is not None and frames[3] != METADATA:
             stream.meter.wire_sent += len(frames)
             if frames[3] == HEADERS:
                 stream.meter.header_sent += len(frames)
@@ -242,7 +243,7 @@ class MeteredClientConnection(ClientConnection):
 
     def _count_sent(self, frames: bytes) -> None:
         stream = self.streams.get(int.from_bytes(frames[5:9], "big")) if len(frames) >= _FRAME_HEAD else None
-        if isinstance(stream, ClientStream) and stream.meter is not None:
+        if isinstance(stream, ClientStream) and stream.meter is not None and frames[3] != METADATA:
             stream.meter.wire_sent += len(frames)
             if frames[3] == HEADERS:
                 stream.meter.header_sent += len(frames)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from .fields import STATIC_ENTRIES, make_entry
-from .flow_control import UNKNOWN, FlowControl
+from .flow_control import LOST, UNKNOWN, FlowControl
 from .frames import (
     ACK,
     ENHANCE_YOUR_CALM,
@@ -76,6 +76,8 @@ class Negotiation(FlowControl):
             self._joined,
             settings.max_field_size,
         )
+        self._awaits_ack = False
+        """Ours have been sent, and the peer has not said that it heeds them."""
         self._settled = False
         """The peer has sent its first SETTINGS."""
 
@@ -90,6 +92,9 @@ class Negotiation(FlowControl):
         if len(payload) > 6 * _MAX_SETTINGS:
             self._fail(ENHANCE_YOUR_CALM, b"SETTINGS: too many setting entries")
         if flags & ACK:
+            if not self._awaits_ack:
+                self._break_off(LOST)
+            self._awaits_ack = False
             self._initial_window = self.settings.initial_stream_window_size
             if self._least_table_size < DEFAULT_TABLE_SIZE:
                 self._decoder.allow_table_size(self.settings.hpack_table_size, self._least_table_size)
@@ -140,4 +145,5 @@ class Negotiation(FlowControl):
             low, high = _RANGES.get(identifier, (0, 1 << 32))
             if not low <= value <= high:
                 return b""
+        self._awaits_ack = True
         return settings_frame(values)

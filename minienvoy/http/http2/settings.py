@@ -19,6 +19,8 @@ honours(
     "initial_stream_window_size",
     "initial_connection_window_size",
     "allow_connect",
+    "allow_metadata",
+    "max_metadata_size",
     "max_outbound_frames",
     "max_outbound_control_frames",
     "max_consecutive_inbound_frames_with_empty_payload",
@@ -83,6 +85,7 @@ _NUMBERS = (
     "max_concurrent_streams",
     "initial_stream_window_size",
     "initial_connection_window_size",
+    "max_metadata_size",
     "max_outbound_frames",
     "max_outbound_control_frames",
     "max_consecutive_inbound_frames_with_empty_payload",
@@ -102,6 +105,8 @@ class Http2Settings:
         max_concurrent_streams: that the peer may open.
         initial_stream_window_size, initial_connection_window_size: what the peer may send before it has to wait.
         allow_connect: extended CONNECT (RFC 8441).
+        allow_metadata: METADATA is read and written.
+        max_metadata_size: of all METADATA of one stream, as it is coded.
         max_outbound_frames, max_outbound_control_frames: that the peer has not taken yet.
         max_consecutive_inbound_frames_with_empty_payload: HEADERS, CONTINUATION and DATA that bring nothing.
         max_inbound_priority_frames_per_stream, max_inbound_window_update_frames_per_data_frame_sent: see `flood`.
@@ -123,6 +128,8 @@ class Http2Settings:
     initial_stream_window_size: int = 16 * 1024 * 1024
     initial_connection_window_size: int = 24 * 1024 * 1024
     allow_connect: bool = False
+    allow_metadata: bool = False
+    max_metadata_size: int = 1024 * 1024
     max_outbound_frames: int = 10_000
     max_outbound_control_frames: int = 1000
     max_consecutive_inbound_frames_with_empty_payload: int = 1
@@ -161,6 +168,7 @@ class Http2Settings:
             **given,
             max_field_size=field_size * 1024,
             allow_connect=proto.allow_connect,
+            allow_metadata=proto.allow_metadata,
             stream_error_on_invalid_http_message=stream_errors,
             custom_settings=tuple(
                 (each.identifier.value, each.value.value) for each in proto.custom_settings_parameters

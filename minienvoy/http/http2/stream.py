@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..codec import StreamResetReason
+from ..codec import Metadata, StreamResetReason
 from ..header_map import HeaderMap
 from .frames import (
     CONNECT_ERROR,
@@ -32,6 +32,7 @@ from .frames import (
     write_header,
 )
 from .hpack import encode_entries
+from .metadata import MetadataDecoder, metadata_frames
 from .outbound import MOST_FRAMES
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Http2Stream:
         waiting: what is to be sent and has to wait for window; None if nothing has.
         local_end: END_STREAM has been sent, or will be after what waits.
         read_disabled: how many have disabled reading and not enabled it again.
+        metadata: reads METADATA; None before the first.
         meter: counts the bytes of the stream, where that is wanted.
         tunnel: what is between its ends is no HTTP, and breaks as a connection does.
         remote_end: the peer has sent END_STREAM.
@@ -81,6 +83,7 @@ class Http2Stream:
         "held",
         "id",
         "local_end",
+        "metadata",
         "meter",
         "outstanding",
         "read_disabled",
@@ -111,6 +114,7 @@ class Http2Stream:
         self.held = 0
         self._flush_timer: Timer | None = None
         self.meter: ByteMeter | None = None
+        self.metadata: MetadataDecoder | None = None
         self.tunnel = False
         self.zombie: Http2ActiveStream | None = None
 
@@ -180,6 +184,12 @@ class Http2Stream:
             self._trailers = trailers
             self.local_end = True
             self.connection.on_flush_pending(self)
+
+    def encode_metadata(self, metadata: Metadata) -> None:
+        """Say `metadata`, where that is allowed; it does not wait for window."""
+        connection = self.connection
+        if connection.settings.allow_metadata and not self.closed and (not self.local_end or self.waiting is not None):
+            connection.queue_data(metadata_frames(self.id, metadata))
 
     def pump(self) -> None:
         """Send what waits, as far as the windows go."""

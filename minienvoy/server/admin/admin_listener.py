@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ...config.fields import honours
 from ...config.schema import message_class
 from ...http.filter import HTTP_FILTERS, TERMINAL_FILTERS, HttpFilterFactory
+from ..drain_manager import DrainManager
 from ..factory_context import FactoryContext
 from ..listener import Listener
 from .admin import Admin
@@ -79,7 +80,8 @@ def create_admin_listener(server: Server) -> Listener:
     return Listener(
         config,
         server,
-        server.drain_manager.create_child(modify_only=True),
+        # Of its own: whoever looks on while a server drains is not asked to end.
+        DrainManager(server.dispatcher, server.random.stream("drain")),
         server.listener_manager.global_connections,
         "admin",
         "admin",

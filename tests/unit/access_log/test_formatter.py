@@ -10,7 +10,7 @@ from minienvoy.access_log.context import FormatterContext
 from minienvoy.access_log.formatter import DEFAULT_FORMAT, compile_format, default_formatter
 from minienvoy.errors import ConfigError
 from minienvoy.network.ssl_connection_info import SslConnectionInfo
-from minienvoy.stream_info import ConnectionInfo, StreamInfo
+from minienvoy.stream_info import ConnectionInfo, FieldsState, MessageState, StreamInfo
 
 PROXIED = """\
 START_TIME | 2026-11-23T17:07:19.265Z
@@ -337,3 +337,22 @@ def test_what_happened_before_the_request_is_before_it() -> None:
 
 def _formatted(stream: StreamInfo, text: str) -> str:
     return compile_format(text, None).format(FormatterContext(stream))
+
+
+def test_objects_of_the_filter_state_show_what_they_are_asked_for(proxied, sources):
+    state = proxied.stream_info.filter_state
+    state["figures"] = FieldsState(latency_us=5)
+    state["decision"] = MessageState(
+        {"status": 403}, {"status": {"code": 403}, "a": 1}, '{"status":{"code":403},"a":1}'
+    )
+    shown = {
+        "figures": "-",
+        "figures:PLAIN": "-",
+        "figures:FIELD:latency_us": "5",
+        "figures:FIELD:none": "-",
+        "decision": '{"status":{"code":403},"a":1}',
+        "decision:PLAIN": '{"status":{"code":403},"a":1}',
+        "decision:FIELD:status": "403",
+    }
+    for asked, expected in shown.items():
+        assert compile_format(f"%FILTER_STATE({asked})%", sources).format(proxied) == expected

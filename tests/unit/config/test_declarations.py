@@ -15,6 +15,8 @@ PACKAGE = Path(minienvoy.__file__).parent
 _AUTHZ = "extensions/filters/common/ext_authz"
 READ_FOR = {
     "extensions/filters/http/ext_authz/filter_config.py": (f"{_AUTHZ}/check_request.py", f"{_AUTHZ}/grpc_client.py"),
+    "extensions/filters/http/ratelimit.py": ("extensions/filters/common/ratelimit.py",),
+    "extensions/filters/network/ratelimit.py": ("extensions/filters/common/ratelimit.py",),
     "extensions/filters/network/ext_authz.py": (f"{_AUTHZ}/check_request.py", f"{_AUTHZ}/grpc_client.py"),
     "extensions/filters/common/ext_authz/http_client.py": ("extensions/filters/http/ext_authz/filter_config.py",),
     "config/fields.py": ("config/extension.py",),
@@ -38,6 +40,7 @@ READ_FOR = {
     ),
     "extensions/matching/custom_matchers.py": ("network/cidr.py",),
     "matchers/match_tree.py": ("config/extension.py",),
+    "server/stat_sinks.py": ("config/extension.py",),
     "network/dns.py": ("extensions/network/dns_resolver/cares.py",),
     "network/transport_socket.py": ("server/listener.py",),
     "server/filter_chain_factory.py": ("config/extension.py",),
@@ -145,6 +148,7 @@ NOT_READ = {
         "alternate_protocols_cache_options",
     ): "refused: it is for HTTP/3",
     ("extensions/upstreams/http/http_protocol_options.py", "http3_protocol_options"): "refused",
+    ("extensions/stat_sinks/metrics_service.py", "transport_api_version"): "V3 is all there is",
     ("upstream/load_assignment.py", "cluster_name"): "only a subscription would ask for it",
 }
 """Declared fields that no code names, and why that is right."""

@@ -193,6 +193,57 @@ def test_a_server_that_drains_gradually_may_let_a_connection_be(bench: MakeBench
     assert b.stat("http.downstream_cx_drain_close") == 0
 
 
+def test_a_connection_on_which_nothing_is_asked_ends_when_its_time_has_come(bench: MakeBench) -> None:
+    b = bench(DIRECT, hcm={"drain_timeout": "2s"})
+    client = b.client().send(GET)
+    b.drain_delay = 3.0
+    b.drain_state.begin()
+    b.advance(2.9)
+    assert b.stat("http.downstream_cx_drain_close") == 0
+    b.advance(0.2)
+    assert b.stat("http.downstream_cx_drain_close") == 1
+    b.advance(1.9)
+    assert not client.gone
+    b.advance(1.1)
+    assert client.gone
+
+
+def test_a_connection_that_has_said_nothing_just_ends(bench: MakeBench) -> None:
+    b = bench(DIRECT)
+    client = b.client()
+    b.drain_delay = 3.0
+    b.drain_state.begin()
+    b.advance(3.01)
+    assert client.gone
+    assert b.stat("http.downstream_cx_drain_close") == 1
+
+
+def test_a_connection_that_comes_while_the_server_drains_has_its_time_too(bench: MakeBench) -> None:
+    b = bench(DIRECT)
+    b.drain_delay = 3.0
+    b.drain_state.begin()
+    client = b.client()
+    b.advance(2.9)
+    assert not client.gone
+    b.advance(0.11)
+    assert client.gone
+
+
+def test_who_has_been_asked_to_end_is_not_asked_again(bench: MakeBench) -> None:
+    b = bench(DIRECT, hcm={"drain_timeout": "2s"})
+    client = b.client()
+    b.drain_delay, b.draining = 1.0, True
+    b.drain_state.begin()
+    client.send(GET)
+    assert b.stat("http.downstream_cx_drain_close") == 1
+    b.advance(1.5)
+    assert b.stat("http.downstream_cx_drain_close") == 1
+    assert not client.gone
+    b.advance(1.6)
+    assert client.gone
+    assert not b.drain_state.watchers
+
+
 def test_a_drained_connection_waits_for_its_stream(bench: MakeBench) -> None:
     b = bench(hcm={"drain_timeout": "1s", **common(max_connection_duration="3s")})
     client = b.client().send(GET)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from minienvoy.http.header_map import RequestHeaderMap
-from minienvoy.router.grpc_timeout import GrpcTimeouts, grpc_timeout, set_grpc_timeout
+from minienvoy.router.grpc_timeout import AT_ONCE, GrpcTimeouts, grpc_timeout, set_grpc_timeout
 
 MakeHeaders = Callable[..., RequestHeaderMap]
 
@@ -77,7 +77,7 @@ def test_the_deadline_replaces_the_timeout_of_the_route(
         (10.0, 0.5, "5S", 4.5),
         (1.0, 0.5, "5S", 0.5),
         (0.0, 0.0, "5S", 5.0),
-        (0.0, 6.0, "5S", 0.001),
+        (0.0, 6.0, "5S", AT_ONCE),
     ],
 )
 def test_the_deadline_may_bound_the_life_of_the_stream(

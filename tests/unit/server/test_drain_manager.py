@@ -32,12 +32,16 @@ def test_gradual_draining_closes_more_and_more() -> None:
     done: list[str] = []
     assert manager.start_drain_sequence(lambda: done.append("done"))
     assert share(manager) == 0
+    dispatcher.advance(0.9)
+    assert share(manager) == 0
+    dispatcher.advance(0.1)
+    assert 0.15 < share(manager) < 0.25
     dispatcher.advance(2.5)
-    assert 0.2 < share(manager) < 0.3
-    dispatcher.advance(5)
-    assert 0.7 < share(manager) < 0.8
+    assert 0.55 < share(manager) < 0.65
+    dispatcher.advance(1.5)
+    assert share(manager) == 1
     assert not done
-    dispatcher.advance(2.5)
+    dispatcher.advance(5)
     assert share(manager) == 1
     assert done == ["done"]
 
@@ -85,3 +89,39 @@ def test_child_drains_with_its_parent_and_alone() -> None:
     parent.start_drain_sequence(lambda: None)
     dispatcher.advance(10)
     assert share(other) == 1
+
+
+def test_who_is_not_asked_anything_ends_between_two_thirds_of_the_time_and_what_it_takes_to_end() -> None:
+    dispatcher, manager = drain_manager()
+    assert manager.drain_delay(1.0) is None
+    manager.start_drain_sequence(lambda: None)
+    dispatcher.advance(1)
+    delays = [manager.drain_delay(1.0) or 0.0 for _ in range(1000)]
+    assert 10 * 2 / 3 - 1 <= min(delays) < 5.8
+    assert 7.9 < max(delays) < 8
+
+
+def test_who_takes_too_long_to_end_or_comes_too_late_is_not_asked_to() -> None:
+    dispatcher, manager = drain_manager()
+    manager.start_drain_sequence(lambda: None)
+    assert manager.drain_delay(10 / 3) is None
+    assert manager.drain_delay(3.3) is not None
+    dispatcher.advance(6.7)
+    assert manager.drain_delay(1.0) is None
+
+
+def test_a_listener_ends_its_connections_when_its_server_drains() -> None:
+    _, manager = drain_manager()
+    listener = manager.create_child()
+    manager.start_drain_sequence(lambda: None)
+    assert listener.drain_delay(1.0) is not None
+    assert manager.create_child(modify_only=True).drain_delay(1.0) is not None
+
+
+def test_whoever_wants_to_know_hears_that_something_drains() -> None:
+    _, manager = drain_manager()
+    heard: list[bool] = []
+    manager._state.watchers.add(lambda: heard.append(manager.drain_delay(1.0) is not None))
+    manager.create_child().start_drain_sequence(lambda: None)
+    manager.start_drain_sequence(lambda: None)
+    assert heard == [False, True]

@@ -18,8 +18,13 @@ def dispatcher() -> Iterator[SimulatedDispatcher]:
 
 
 class RecordingSink:
-    def __init__(self) -> None:
+    def __init__(self, wants_samples: bool = False) -> None:
         self.snapshots: list[MetricSnapshot] = []
+        self.wants_samples = wants_samples
+        self.closed = False
+
+    def close(self) -> None:
+        self.closed = True
 
     def flush(self, snapshot: MetricSnapshot) -> None:
         self.snapshots.append(snapshot)
@@ -41,8 +46,9 @@ def test_histograms_are_merged_and_sinks_called_every_interval(dispatcher: Simul
     dispatcher.advance(5)
     assert len(sink.snapshots) == 2
     flusher.stop()
+    assert (len(sink.snapshots), sink.closed) == (3, True), "the last numbers are told"
     dispatcher.advance(20)
-    assert len(sink.snapshots) == 2
+    assert len(sink.snapshots) == 3
 
 
 def test_sinks_see_what_counters_grew_by(dispatcher: SimulatedDispatcher) -> None:
@@ -79,3 +85,27 @@ def test_measured_gauges_are_refreshed_before_an_admin_reads_them(dispatcher: Si
     flusher.on_admin_request()
     flusher.flush()
     assert store.value("server.uptime") == 2
+
+
+def test_a_sink_that_wants_samples_is_told_of_every_value(dispatcher: SimulatedDispatcher) -> None:
+    store, sink = Store(), RecordingSink(wants_samples=True)
+    flusher = StatsFlusher(store, dispatcher, sinks=[sink, RecordingSink()])
+    histogram = store.histogram("h")
+    for value in (3, 3, 5):
+        histogram.record(value)
+    flusher.flush()
+    flusher.flush()
+    assert [dict(one.samples) for one in sink.snapshots] == [{"h": {3: 2, 5: 1}}, {}]
+
+
+def test_samples_that_are_folded_already_are_told_by_their_buckets(dispatcher: SimulatedDispatcher) -> None:
+    store, sink = Store(), RecordingSink(wants_samples=True)
+    flusher = StatsFlusher(store, dispatcher, sinks=[sink])
+    histogram = store.histogram("h")
+    for value in range(2000):
+        histogram.record(value)
+    flusher.flush()
+    told = sink.snapshots[0].samples["h"]
+    assert sum(told.values()) == 2000
+    assert told[100] == 10, "100 to 109"
+    assert len(told) < 1300

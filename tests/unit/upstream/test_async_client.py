@@ -180,6 +180,38 @@ def test_a_streaming_call(bench: MakeBench) -> None:
     assert heard.events == [("message", b"1"), ("message", b"1"), ("closed", 0, "")]
 
 
+def test_an_answer_that_is_no_grpc_is_not_waited_for(bench: MakeBench) -> None:
+    b, heard = bench(cluster=HTTP2), Heard()
+    grpc(b).send("p.S/M", b"ask", heard)
+    b.turns.settle()
+    b.upstream.received()
+    b.upstream.send(frame(4, 0, 0) + response(1, (":status", "503")))
+    assert heard.events == [("failure", 14, "")]
+    assert rst_stream(1, 2) in b.upstream.received()
+    b.upstream.send(frame(0, 1, 1, b"a page"))
+    assert len(heard.events) == 1
+
+
+def test_how_long_an_answer_took_is_said(bench: MakeBench) -> None:
+    b, heard = bench(), StreamHeard()
+    client_of(b).start("a", heard).send_headers(RequestHeaderMap(b"GET", b"/", b"a"), True)
+    b.turns.settle()
+    b.advance(0.25)
+    b.upstream.send(OK)
+    assert heard.headers is not None
+    assert heard.headers.get(b"x-envoy-upstream-service-time") == b"250"
+
+
+def test_an_answer_that_is_reset_is_counted(bench: MakeBench) -> None:
+    b, heard = bench(cluster=HTTP2), StreamHeard()
+    stream = client_of(b).start("a", heard)
+    stream.send_headers(RequestHeaderMap(b"GET", b"/", b"a"), True)
+    b.turns.settle()
+    b.upstream.send(frame(4, 0, 0) + response(1, (":status", "200")) + rst_stream(1, 2))
+    assert heard.events == ["headers 200", "reset"]
+    assert b.stat("cluster.upstream_rq_rx_reset") == 1
+
+
 def test_messages_come_out_whole_however_they_are_split() -> None:
     wire = grpc_frame(b"hello") + grpc_frame(b"") + grpc_frame(b"x" * 300)
     for size in (1, 3, 7, 1000):
@@ -237,8 +269,10 @@ class StreamHeard:
 
     def __init__(self) -> None:
         self.events: list[str] = []
+        self.headers: ResponseHeaderMap | None = None
 
     def on_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None:
+        self.headers = headers
         self.events.append(f"headers {headers.status}")
 
     def on_data(self, data: bytes, end_stream: bool) -> None:

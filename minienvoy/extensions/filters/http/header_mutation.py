@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import Any, Final
-from urllib.parse import quote_from_bytes, unquote_to_bytes
+from urllib.parse import quote_from_bytes
 
 from ....access_log.context import FormatterContext
 from ....access_log.formatter import compile_format
@@ -24,6 +24,7 @@ from ....http.filter import (
     StreamFilterCallbacks,
 )
 from ....http.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
+from ....http.query_parameters import QueryParameters, parse_query, replace_query
 from ....router.filter_config import ROUTE_FILTER_CONFIGS, all_configs
 from ....router.header_mutations import compile_header_mutations
 from ....server.factory_context import FactoryContext
@@ -52,7 +53,6 @@ honours("envoy.config.core.v3.KeyValuePair", "key", "value")
 APPEND_IF_EXISTS_OR_ADD, ADD_IF_ABSENT, OVERWRITE_IF_EXISTS_OR_ADD, OVERWRITE_IF_EXISTS = range(4)
 _UNRESERVED: Final = "-_.~"
 
-QueryParameters = dict[bytes, list[bytes]]
 MutateQuery = Callable[[QueryParameters, FormatterContext], None]
 
 
@@ -82,11 +82,11 @@ class Mutations:
         for step in self.request:
             step(headers, stream, headers, None)
         if self.query:
-            parameters = _parse(headers.path)
+            parameters = parse_query(headers.path, decode=True)
             context = FormatterContext(stream, headers, None)
             for mutate in self.query:
                 mutate(parameters, context)
-            headers.path = _with_query(headers.path, parameters)
+            headers.path = replace_query(headers.path, parameters)
 
 
 def _query_mutation(proto: Any, path: str, server: Any, added: Any) -> MutateQuery:
@@ -116,26 +116,6 @@ def _query_mutation(proto: Any, path: str, server: Any, added: Any) -> MutateQue
             parameters[key] = [value]
 
     return append
-
-
-def _parse(path: bytes) -> QueryParameters:
-    """Decoded; a name without a value has an empty one."""
-    parameters: QueryParameters = {}
-    query = path.partition(b"?")[2]
-    if query:
-        pieces = query.split(b"&")
-        if not pieces[-1]:
-            pieces.pop()
-        for piece in pieces:
-            name, _, value = piece.partition(b"=")
-            parameters.setdefault(unquote_to_bytes(name), []).append(unquote_to_bytes(value))
-    return parameters
-
-
-def _with_query(path: bytes, parameters: QueryParameters) -> bytes:
-    """In the order of the names, and, as in Envoy, not encoded again."""
-    pairs = [name + b"=" + value for name in sorted(parameters) for value in parameters[name]]
-    return b"?".join([path.partition(b"?")[0], *([b"&".join(pairs)] if pairs else [])])
 
 
 class HeaderMutationFilter(StreamFilter):

@@ -20,7 +20,7 @@ from ....http.header_map import RequestHeaderMap, ResponseHeaderMap
 from ....record import record
 from ....router.filter_config import ROUTE_FILTER_CONFIGS, most_specific_config
 from ....router.header_parser import HeaderParser
-from ....router.rate_limit import Descriptor, RateLimitPolicy, Subject
+from ....router.rate_limit import Descriptor, RateLimitPolicy, Subject, embedded_limits
 from ....server.factory_context import FactoryContext, ServerContext
 from ....stats.store import CounterValue, StatsStruct
 from ....stream_info import ResponseFlag
@@ -154,7 +154,7 @@ class LocalRateLimitConfig:
             ),
             response_headers=HeaderParser.from_proto(proto.response_headers_to_add, (), at("response_headers"), server),
             has_descriptors=bool(descriptors),
-            rate_limits=_own_limits(proto.rate_limits, at("rate_limits"), server),
+            rate_limits=embedded_limits(proto.rate_limits, at("rate_limits"), server),
             stage=proto.stage,
             virtual_host_limits=proto.vh_rate_limits,
             x_ratelimit_headers=bool(proto.enable_x_ratelimit_headers),
@@ -165,16 +165,6 @@ class LocalRateLimitConfig:
     def holds(self, fraction: RuntimeFractionalPercent) -> bool:
         """Draw."""
         return self.server.runtime.snapshot.fraction_enabled(fraction, self.draw(64))
-
-
-def _own_limits(protos: Any, path: str, server: ServerContext) -> RateLimitPolicy | None:
-    """Raises ConfigError for what only the limits of routes may say."""
-    for at, each in enumerate(protos):
-        if each.HasField("stage") or each.disable_key:
-            raise ConfigError("'stage' field and 'disable_key' field are not supported", f"{path}[{at}]")
-        if each.HasField("limit"):
-            raise ConfigError("'limit' field is not supported", f"{path}[{at}].limit")
-    return RateLimitPolicy.from_protos(protos, path, server)
 
 
 class LocalRateLimitFilter(StreamFilter):

@@ -254,6 +254,7 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         new_request_id=request_id_maker(server.random.stream(f"http.{config.stat_prefix}.request_id").getrandbits),
         date=DateProvider(server.dispatcher),
         drain_close=context.drain_close,
+        drain_delay=context.drain_delay,
         drain_state=server.drain_state,
         runtime=server.runtime,
         explanations=context.explanations,

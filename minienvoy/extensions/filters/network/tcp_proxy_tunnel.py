@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ....http.codec import RequestEncoder, StreamResetReason
+from ....http.codec import Metadata, RequestEncoder, StreamResetReason
 from ....http.header_map import HeaderMap, ResponseHeaderMap
 from ....http.http1.client_connection import ClientConnection as Http1ClientConnection
 from ....network.connection import ConnectionEvent
@@ -147,6 +147,9 @@ class HttpUpstream:
     def on_request_refused(self, name: str) -> None:
         self._reset()
         self._fail(PoolFailureReason.LOCAL_CONNECTION_FAILURE, "")
+
+    def decode_metadata(self, metadata: Metadata) -> None:
+        """Nobody here wants to know it."""
 
     def decode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
         """Not the answer yet."""

@@ -16,7 +16,7 @@ from .resource import Attributes
 
 if TYPE_CHECKING:
     from ....server.factory_context import ServerContext
-    from .trace_exporter import TraceExporter
+    from ...common.otlp_exporter import OtlpExporter
     from .tracer import OpenTelemetrySpan
 
 _REQUEST: Final = "opentelemetry.proto.collector.trace.v1.ExportTraceServiceRequest"
@@ -39,7 +39,7 @@ class SpanBuffer:
     """Of one tracer; its timer runs from `start` until `close`. `max_size` is how many spans may wait."""
 
     def __init__(
-        self, server: ServerContext, exporter: TraceExporter | None, attributes: Attributes, scoped: bool, max_size: int
+        self, server: ServerContext, exporter: OtlpExporter | None, attributes: Attributes, scoped: bool, max_size: int
     ) -> None:
         """`scoped`: the library that makes the spans is told of, which is this proxy."""
         self._runtime = server.runtime

@@ -8,22 +8,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from .... import logger
 from ....config.fields import honours
 from ....errors import ConfigError
 from ....http.header_map import HeaderMap, RequestHeaderMap
 from ....tracing.span import CLIENT, Span
 from ....tracing.tracer_manager import TRACERS
+from ...common.otlp_exporter import OtlpExporter, OtlpGrpcExporter, OtlpHttpExporter, user_agent
 from .resource import resource_attributes
 from .samplers import create_sampler
 from .span_buffer import SpanBuffer, status_of_grpc, status_of_http
 from .span_context import SpanContext, extract_context, inject_context
-from .trace_exporter import GrpcTraceExporter, HttpTraceExporter, TraceExporter
 
 if TYPE_CHECKING:
     from ....server.factory_context import ServerContext
 
 CONFIG_TYPE: Final = "envoy.config.trace.v3.OpenTelemetryConfig"
 _MAX_CACHE_SIZE: Final = 1024
+_METHOD: Final = "opentelemetry.proto.collector.trace.v1.TraceService/Export"
+_log: Final = logger.get("tracing")
 
 honours(
     CONFIG_TYPE,
@@ -142,14 +145,16 @@ class OpenTelemetryTracer:
         self.buffer.close()
 
 
-def _exporter(config: Any, server: ServerContext) -> TraceExporter:
+def _exporter(config: Any, server: ServerContext) -> OtlpExporter:
     if config.HasField("grpc_service") == config.HasField("http_service"):
         raise ConfigError(
             "OpenTelemetry Tracer must have exactly one of gRPC, HTTP, or custom exporter configured.", "grpc_service"
         )
     if config.HasField("grpc_service"):
-        return GrpcTraceExporter(config.grpc_service, server)
-    return HttpTraceExporter(config.http_service, server)
+        over_grpc = OtlpGrpcExporter(config.grpc_service, "grpc_service", server, _METHOD, _log)
+        over_grpc.say(b"user-agent", user_agent())
+        return over_grpc
+    return OtlpHttpExporter(config.http_service, "http_service", server, _log)
 
 
 @TRACERS.register("envoy.tracers.opentelemetry", CONFIG_TYPE)

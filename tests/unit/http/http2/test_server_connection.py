@@ -605,3 +605,42 @@ def test_a_row_longer_than_its_body_breaks_the_stream_at_the_frame_that_is_too_m
     told = server.receive(ROW)
     assert told[0] == ("data", b"x" * 2 * 16384, False)
     assert [each[0] for each in told] == ["data", "reset"]
+
+
+@pytest.mark.native_codec
+def test_there_is_one_window_update_at_a_time_and_the_rest_follows_it() -> None:
+    server = Server(initial_stream_window_size=65_535, initial_connection_window_size=65_535)
+    server.receive(frame(4, 1, 0) + server.headers(1, *POST, end=False))
+    server.frames()
+    server.receive(4 * frame(0, 0, 1, b"x" * 16_000))
+    assert server.frames() == [
+        ("WINDOW_UPDATE", 0, 0, 48_000),
+        ("WINDOW_UPDATE", 0, 1, 48_000),
+    ]
+    server.receive(5 * frame(0, 0, 1, b"x" * 12_000))
+    assert server.frames() == [
+        ("WINDOW_UPDATE", 0, 0, 40_000),
+        ("WINDOW_UPDATE", 0, 1, 40_000),
+        ("WINDOW_UPDATE", 0, 0, 36_000),
+        ("WINDOW_UPDATE", 0, 1, 36_000),
+    ]
+
+
+@pytest.mark.native_codec
+def test_streams_that_are_given_window_together_go_on_by_their_numbers() -> None:
+    server = Server()
+    server.receive(settings_frame([(4, 10)]) + server.headers(1, *GET) + server.headers(3, *GET))
+    for stream in server.streams:
+        stream.encode_headers(ResponseHeaderMap(200), False)
+        stream.encode_data(b"x" * 20, True)
+    server.run()
+    server.frames()
+    server.receive(window_update(3, 10) + window_update(1, 10))
+    assert [(kind, stream) for kind, _, stream, _ in server.frames()] == [("DATA", 1), ("DATA", 3)]
+
+
+@pytest.mark.native_codec
+def test_settings_that_are_acknowledged_twice_end_the_connection() -> None:
+    server = Server()
+    assert server.receive(frame(4, 1, 0)) == []
+    assert server.receive(frame(4, 1, 0)) == [LOST]

@@ -21,9 +21,13 @@ if TYPE_CHECKING:
     from .....http.header_map import RequestHeaderMap
     from .....server.factory_context import ServerContext
     from .....stream_info import StreamInfo
+    from .....tracing.call_span import GrpcCallSpan
 
 METHOD: Final = "envoy.service.auth.v3.Authorization/Check"
 DEFAULT_TIMEOUT: Final = 0.2
+STATUS_TAG: Final = "ext_authz_status"
+STATUS_OK: Final = "ext_authz_ok"
+STATUS_UNAUTHORIZED: Final = "ext_authz_unauthorized"
 _V2: Final = 1  # of `core.v3.ApiVersion`
 _ADD, _ADD_IF_ABSENT, _OVERWRITE_OR_ADD, _OVERWRITE = range(4)  # of `HeaderValueOption.HeaderAppendAction`
 
@@ -49,15 +53,17 @@ class GrpcAuthorizationClient:
     ) -> GrpcStream:
         """`request` is a `CheckRequest` on behalf of `stream`, whose headers are `headers`."""
         metadata = self._service.call_metadata(stream, headers)
-        call = _Call(callbacks, self._response)
-        return self._client.send(METHOD, request.SerializeToString(), call, self._timeout, metadata)
+        span = self._service.call_span(stream, METHOD)
+        call = _Call(callbacks, self._response, span)
+        return self._client.send(METHOD, request.SerializeToString(), call, self._timeout, metadata, span)
 
 
 class _Call:
     """One question."""
 
-    def __init__(self, callbacks: RequestCallbacks, response: Any) -> None:
+    def __init__(self, callbacks: RequestCallbacks, response: Any, span: GrpcCallSpan | None) -> None:
         self._callbacks = callbacks
+        self._span = span
         self._response = response
 
     def on_success(self, message: bytes) -> None:
@@ -66,6 +72,8 @@ class _Call:
         except DecodeError:
             self.on_failure(INTERNAL, "")
             return
+        if self._span is not None:
+            self._span.tag(STATUS_TAG, STATUS_OK if decision.status.code == OK else STATUS_UNAUTHORIZED)
         self._callbacks.on_complete(response_of(decision))
 
     def on_failure(self, status: int, message: str) -> None:

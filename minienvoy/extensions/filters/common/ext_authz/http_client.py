@@ -23,8 +23,11 @@ from .grpc_client import DEFAULT_TIMEOUT
 from .response import CheckStatus, Header, RequestCallbacks, Response
 
 if TYPE_CHECKING:
+    from .....router.http_call_span import HttpCallSpan
     from .....server.factory_context import ServerContext
     from .....stream_info import StreamInfo
+    from .....upstream.cluster import Cluster
+    from .response import Call
 
 _TYPE: Final = "envoy.extensions.filters.http.ext_authz.v3"
 
@@ -111,9 +114,14 @@ class HttpAuthorizationClient:
         stream: StreamInfo,
         body: bytes | None,
         partial: bool,
-    ) -> AsyncStream | None:
-        """Ask about a request whose `headers` go as far as `rules` let them; a `body` of None is not told."""
-        if self._server.cluster_manager.get(self._cluster) is None:
+        emits_span: bool,
+    ) -> Call | None:
+        """Ask about a request whose `headers` go as far as `rules` let them; a `body` of None is not told.
+
+        With `emits_span` this call is told of as the request is; without, its span is not sampled.
+        """
+        cluster = self._server.cluster_manager.get(self._cluster)
+        if cluster is None:
             callbacks.on_complete(Response(CheckStatus.ERROR))
             return None
         told = rules.joined(headers)
@@ -130,9 +138,16 @@ class HttpAuthorizationClient:
             request.add(PARTIAL_BODY, b"true" if partial else b"false")
         if self._headers_to_add is not None:
             self._headers_to_add.evaluate(request, stream, headers, None)
-        return async_client(self._server).send(
-            self._cluster, request, body or b"", _Call(callbacks, self), self._timeout, options=self._options
+        span = None
+        if stream.active_span is not None:
+            span = _call_span(stream, cluster)
+            if not emits_span:
+                span.span.sampled = False
+            span.inject(request)
+        sent = async_client(self._server).send(
+            self._cluster, request, body or b"", _Call(callbacks, self), self._timeout, options=self._options, span=span
         )
+        return sent if span is None else _TracedCall(sent, span)
 
     def response_of(self, headers: ResponseHeaderMap, body: bytes) -> Response:
         """What an answer means (`RawHttpClientImpl::toResponse`)."""
@@ -165,6 +180,25 @@ def _fields(headers: ResponseHeaderMap) -> Iterator[Header]:
     yield b":status", b"%d" % headers.status
     for item in headers.entries:
         yield item[0], item[1]
+
+
+def _call_span(stream: StreamInfo, cluster: Cluster) -> HttpCallSpan:
+    from .call_span import AuthorizationSpan
+
+    return AuthorizationSpan(stream, f"async {cluster.name} egress", cluster)
+
+
+class _TracedCall:
+    """A call that has a span: whoever gives it up ends that, too."""
+
+    def __init__(self, stream: AsyncStream, span: HttpCallSpan) -> None:
+        self._stream = stream
+        self._span = span
+
+    def reset(self) -> None:
+        if not self._stream.done:
+            self._span.cancel(self._stream)
+        self._stream.reset()
 
 
 class _Call:

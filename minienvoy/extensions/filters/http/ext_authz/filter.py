@@ -129,6 +129,9 @@ class ExtAuthzFilter(StreamFilter):
             self._leave_state()
         connection = callbacks.downstream_connection.info
         question = Question(headers, callbacks.stream_info, connection, route, extensions)
+        for level in levels:
+            if level.emits_span is not None:
+                question.emits_span = level.emits_span
         if buffer is not None:
             held = callbacks.decoding_buffer()
             question.body = held[: buffer.max_request_bytes]

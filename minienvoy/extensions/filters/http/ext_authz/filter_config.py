@@ -70,6 +70,7 @@ honours(
     "enforce_response_header_limits",
     "shadow_mode",
     "transport_api_version",
+    "emit_client_span",
 )
 honours(f"{_TYPE}.BufferSettings", "max_request_bytes", "allow_partial_message", "pack_as_bytes")
 honours(ROUTE_TYPE, "disabled", "check_settings")
@@ -81,6 +82,7 @@ honours(
     "with_request_body",
     "grpc_service",
     "http_service",
+    "emit_client_span",
 )
 
 
@@ -115,9 +117,12 @@ class BufferSettings:
 
 
 class Question:
-    """All that a server could be told of one request. A `body` of None is one that it is not to see."""
+    """All that a server could be told of one request. A `body` of None is one that it is not to see.
 
-    __slots__ = ("body", "connection", "extensions", "headers", "partial", "route", "stream")
+    `emits_span` is what the route says of it, None if it says nothing.
+    """
+
+    __slots__ = ("body", "connection", "emits_span", "extensions", "headers", "partial", "route", "stream")
 
     def __init__(
         self,
@@ -134,6 +139,7 @@ class Question:
         self.extensions = extensions
         self.body: bytes | None = None
         self.partial = False
+        self.emits_span: bool | None = None
 
 
 class HttpService:
@@ -144,7 +150,10 @@ class HttpService:
 
     def check(self, callbacks: RequestCallbacks, question: Question, config: ExtAuthzConfig) -> Call | None:
         asked = question
-        return self._client.check(callbacks, config.rules, asked.headers, asked.stream, asked.body, asked.partial)
+        emits_span = config.emits_span if asked.emits_span is None else asked.emits_span
+        return self._client.check(
+            callbacks, config.rules, asked.headers, asked.stream, asked.body, asked.partial, emits_span
+        )
 
 
 class GrpcService:
@@ -192,6 +201,7 @@ class ExtAuthzConfig:
         status_on_error: also where the filter is disabled, and denies.
         cluster_prefix: below `cluster.<name>.`.
         clear_route_cache_headers: empty for all.
+        emits_span: questions to a server that speaks HTTP are told of as their requests are; those to others always.
         leaves_state: there is an object of this filter in the filter state, with figures if `tells_figures`; what the
             configuration puts into it (`filter_metadata`) no log can show.
         mutation_rules: None lets the server change every header.
@@ -221,6 +231,7 @@ class ExtAuthzConfig:
     max_denied_body: int
     enforces_response_limits: bool
     shadow_mode: bool
+    emits_span: bool
     leaves_state: bool
     tells_figures: bool
     draw: Any
@@ -286,6 +297,7 @@ class ExtAuthzConfig:
             max_denied_body=proto.max_denied_response_body_bytes,
             enforces_response_limits=proto.enforce_response_header_limits,
             shadow_mode=proto.shadow_mode,
+            emits_span=_wrapped(proto, "emit_client_span", True),
             leaves_state=proto.emit_filter_state_stats or proto.HasField("filter_metadata"),
             tells_figures=proto.emit_filter_state_stats,
             draw=random.getrandbits,
@@ -320,13 +332,14 @@ def _header_rules(proto: Any) -> HeaderRules:
 
 @record
 class RouteSettings:
-    """Of one level of a route; `buffer` and `service` replace those of the filter, None leaves them."""
+    """Of one level of a route; `buffer`, `service` and `emits_span` replace those of the filter, None leaves them."""
 
     disabled: bool
     extensions: Mapping[str, str]
     buffers: bool
     buffer: BufferSettings | None
     service: Service | None
+    emits_span: bool | None
 
 
 @ROUTE_FILTER_CONFIGS.register(NAME, ROUTE_TYPE)
@@ -345,4 +358,5 @@ def create_route_settings(proto: Any, path: str, server: ServerContext) -> Route
         not settings.disable_request_body_buffering,
         BufferSettings.from_proto(settings.with_request_body) if settings.HasField("with_request_body") else None,
         _service(settings, f"{path}.check_settings.", server),
+        settings.emit_client_span.value if settings.HasField("emit_client_span") else None,
     )

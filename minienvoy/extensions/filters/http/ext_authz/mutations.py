@@ -9,6 +9,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from .....http.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry, is_valid_value, suspect
+from .....http.query_parameters import parse_query, replace_query
 from ...common.mutation_rules import CheckResult, Operation, is_removable
 
 if TYPE_CHECKING:
@@ -101,19 +102,14 @@ def change_query(headers: RequestHeaderMap, response: Response, config: ExtAuthz
     """Raises InvalidMutationError."""
     if not response.query_parameters_to_set and not response.query_parameters_to_remove:
         return
-    path, _, query = headers.path.partition(b"?")
-    parameters: dict[bytes, list[bytes]] = {}
-    for piece in query.split(b"&") if query else ():
-        name, _, value = piece.partition(b"=")
-        parameters.setdefault(name, []).append(value)
+    parameters = parse_query(headers.path)
     for name, value in response.query_parameters_to_set:
         if config.validate_mutations and not (_is_url_encoded(name) and _is_url_encoded(value)):
             raise InvalidMutationError
         parameters[name] = [value]
     for name in response.query_parameters_to_remove:
         parameters.pop(name, None)
-    pairs = [name + b"=" + value for name in sorted(parameters) for value in parameters[name]]
-    headers.path = path + b"?" + b"&".join(pairs) if pairs else path
+    headers.path = replace_query(headers.path, parameters)
 
 
 class ResponseChanges:
