@@ -9,8 +9,8 @@ A client's step, and a backend, have `tls: {...}` with any of `sni`, `cert`, `al
 `ciphers`, `curve`, `preface` (what is sent before it) and, for a backend, `ca` (it asks for the certificate of its
 client). `resume: name` of a client goes on with the session of its connection of that name. What they agreed on is the
 first line of the transcript. `groups` and `signatures` (lists with colons, as OpenSSL has them), `status: true` (a
-client asks for an OCSP response), and the steps `beneath`, `renegotiate` and `key_update` are things for which Python's
-`ssl` has no words.
+client asks for an OCSP response), `authorities: true` (the names that a server asks for are shown), and the steps
+`beneath`, `renegotiate` and `key_update` are things for which Python's `ssl` has no words.
 """
 
 from __future__ import annotations
@@ -82,6 +82,7 @@ class _Context(ssl.SSLContext):
 
     resumed: Any = None
     wants_status = False
+    wants_authorities = False
 
     def wrap_bio(self, *args: Any, **settings: Any) -> ssl.SSLObject:
         return super().wrap_bio(*args, **settings, session=self.resumed)
@@ -115,6 +116,7 @@ def _context(kind: int, spec: dict[str, Any]) -> _Context:
         if text is not None:
             _control(context, command, number, text)
     context.wants_status = bool(spec.get("status"))
+    context.wants_authorities = bool(spec.get("authorities"))
     return context
 
 
@@ -168,6 +170,8 @@ def agreed(session: Any) -> str:
         shown.append(f"peer={_names().get(der, 'unknown')}")
     if getattr(session.context, "wants_status", False):
         shown.append(f"staple={_staple(session)}")
+    if getattr(session.context, "wants_authorities", False):
+        shown.append(f"chain={len(session._sslobj.get_unverified_chain() or ())} asks={_authorities(session)}")
     return f"<{' '.join(shown)}>"
 
 
@@ -184,6 +188,26 @@ def _staple(session: ssl.SSLObject) -> str:
         return "none"
     data = ctypes.string_at(found.value, size)
     return next((path.stem for path in CERTIFICATES.glob("*.ocsp") if path.read_bytes() == data), f"{size} bytes")
+
+
+def _authorities(session: ssl.SSLObject) -> str:
+    """Whose certificates a server says that it takes."""
+    import _ssl
+
+    library = ctypes.CDLL(_ssl.__file__)
+    names = _declared(library.SSL_get0_peer_CA_list, ctypes.c_void_p, ctypes.c_void_p)(_pointer(session))
+    if not names:
+        return "nobody"
+    count = _declared(library.OPENSSL_sk_num, ctypes.c_int, ctypes.c_void_p)(names)
+    value = _declared(library.OPENSSL_sk_value, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int)
+    line = _declared(library.X509_NAME_oneline, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int)
+    shown = [line(value(names, at), ctypes.create_string_buffer(256), 256) for at in range(count)]
+    return ",".join(each.decode() for each in shown)
+
+
+def _declared(function: Any, result: Any, *arguments: Any) -> Any:
+    function.restype, function.argtypes = result, arguments
+    return function
 
 
 def beneath(transport: Any, data: bytes) -> None:

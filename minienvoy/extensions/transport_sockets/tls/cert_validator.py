@@ -48,8 +48,8 @@ honours(
     "max_verify_depth",
     "custom_validator_config",
     "watched_directory",
+    "suppress_client_ca_list",
     ignored={
-        "suppress_client_ca_list": "the list is a hint to clients; it is not sent",
         "require_signed_certificate_timestamp": "Envoy does not look at it either",
     },
 )
@@ -71,6 +71,7 @@ class CertValidator:
         accepts_untrusted: a peer whose certificate is not good is let in.
         wants_certificate: there is something to check a peer's certificate against.
         requires_certificate: a client without one is not let in, whatever else is configured.
+        names_authorities: clients are told whose certificates are welcome.
         max_depth: of the chain; None for any.
         settings: the configuration, without what is in `trusted_ca` and `crl`.
     """
@@ -88,6 +89,7 @@ class CertValidator:
         self.authorities: tuple[Certificate, ...] = ()
         self.source = ""
         self.max_depth: int | None = None
+        self.names_authorities = False
         self.settings = b""
         if config is None:
             self.verifies_chain = self.wants_certificate = self.requires_certificate = False
@@ -126,6 +128,7 @@ class CertValidator:
             # An empty one, too: somebody wants peers to be checked.
             if not self.authorities:
                 raise ConfigError(f"Failed to load trusted CA certificates from {self.source}", f"{path}.trusted_ca")
+        self.names_authorities = bool(self.authorities) and not config.suppress_client_ca_list
         if not self.trusted_ca:
             if self._matchers:
                 raise ConfigError(
@@ -137,8 +140,9 @@ class CertValidator:
                     f"{path}.allow_expired_certificate",
                 )
         self.verifies_chain = bool(self.trusted_ca)
-        self.requires_certificate = bool(self._hashes or self._keys)
-        self.wants_certificate = bool(self.trusted_ca or self.requires_certificate)
+        checked = bool(self._hashes or self._keys or self._matchers)
+        self.requires_certificate = checked and not self.accepts_untrusted
+        self.wants_certificate = bool(self.trusted_ca) or checked
 
     def add_matchers(self, config: Any, path: str) -> None:
         """The names of `config`, one of which must be in a certificate."""

@@ -26,6 +26,7 @@ _ECDSA: Final = "1.2.840.10045.2.1"
 _CURVES: Final = ("1.2.840.10045.3.1.7", "1.3.132.0.34", "1.3.132.0.35")
 """P-256, P-384 and P-521."""
 _LEAST_BITS: Final = 2048
+_DIGITAL_SIGNATURE: Final = 0x80
 
 honours(
     _TYPE,
@@ -154,7 +155,10 @@ class TlsCertificate:
             raise ConfigError(
                 f"{problem}, only RSA certificates with {_LEAST_BITS}-bit or larger keys are supported", path
             )
-        if self.key_kind == _ECDSA and self.curve not in _CURVES:
+        usage = self.certificate.key_usage
+        if self.key_kind == _ECDSA and (
+            self.curve not in _CURVES or (usage is not None and not usage & _DIGITAL_SIGNATURE)
+        ):
             raise ConfigError(problem, path)
 
     def _read_password(self, config: Any) -> None:

@@ -213,6 +213,7 @@ def _set_algorithms(context: ssl.SSLContext, parameters: TlsParameters, path: st
         )
     if told is None:
         return
+    told.show_no_more_than_configured()
     algorithms = parameters.signature_algorithms
     if algorithms and not told.set_signature_algorithms(algorithms):
         raise ConfigError(

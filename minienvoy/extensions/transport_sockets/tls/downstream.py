@@ -23,9 +23,11 @@ from ....network.x509 import DNS, IP, URI, Certificate
 from .certificate_selector import CertificateSelector
 from .cipher_order import CipherOrder
 from .context_config import TlsContext
+from .native_context import native
 from .ocsp import Stapler, StapleTooOld
 from .secrets import SocketFactoryStats, create_factory
 from .session_settings import SessionSettings, session_scope
+from .tls_parameters import VERIFIED_SIGNATURES
 
 if TYPE_CHECKING:
     from ....network.client_hello import ClientHello
@@ -155,6 +157,10 @@ class ServerContext(TlsContext):
 
     # -- inside
 
+    @property
+    def _authorities(self) -> bytes:
+        return "".join(each.pem for each in self.validator.authorities).encode()
+
     def _parameters_of(self, certificate: TlsCertificate) -> TlsParameters:
         own = certificate.own_parameters
         return self.parameters if own is None else self.parameters.overridden(own, f"{certificate.path}.tls_params")
@@ -174,8 +180,13 @@ class ServerContext(TlsContext):
             context.options |= ssl.OP_NO_TICKET
             context.num_tickets = 0
         if self.validator.wants_certificate:
-            required = config.require_client_certificate.value
+            required = config.require_client_certificate.value or self.validator.requires_certificate
             context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
+            told = native(context)
+            if told is not None:
+                told.ask_for_signatures(parameters.signature_algorithms or VERIFIED_SIGNATURES)
+                if self.validator.names_authorities:
+                    told.name_authorities(self._authorities)
         self._sessions.apply(context, self._session_scope)
         context.sni_callback = _on_server_name
         return context
@@ -195,6 +206,8 @@ class ServerContext(TlsContext):
         if validator.wants_certificate:
             required = config.require_client_certificate.value or validator.requires_certificate
             context.ask_for_certificate(required, validator.max_depth)
+            if validator.names_authorities:
+                context.name_authorities(self._authorities)
         context.call_on_server_name(_on_server_name)
         if stapler.is_needed:
             context.call_for_staple(lambda: stapler.staple(certificate))

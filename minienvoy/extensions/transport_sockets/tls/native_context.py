@@ -19,8 +19,14 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, Final, NamedTuple
 
-_SET_SESSION_CACHE_MODE, _SET_GROUPS, _SET_SIGNATURE_ALGORITHMS = 44, 92, 98
-"""`SSL_CTRL_SET_SESS_CACHE_MODE`, `SSL_CTRL_SET_GROUPS_LIST`, `SSL_CTRL_SET_SIGALGS_LIST`."""
+from ....network.memory_file import MemoryFile
+
+_MODE, _SET_SESSION_CACHE_MODE = 33, 44
+_SET_GROUPS, _SET_SIGNATURE_ALGORITHMS, _SET_CLIENT_SIGNATURE_ALGORITHMS = 92, 98, 102
+"""`SSL_CTRL_MODE`, `SSL_CTRL_SET_SESS_CACHE_MODE`, `SSL_CTRL_SET_GROUPS_LIST`, `SSL_CTRL_SET_SIGALGS_LIST`,
+`SSL_CTRL_SET_CLIENT_SIGALGS_LIST`."""
+NO_AUTO_CHAIN: Final = 8
+"""`SSL_MODE_NO_AUTO_CHAIN`"""
 _LONGEST: Final = 2**31 - 1
 _KNOWN_PYTHONS: Final = ((3, 11), (3, 14))
 """The first and the last one whose `PySSLContext` begins with the library's own."""
@@ -66,6 +72,8 @@ class Library(NamedTuple):
     aes_256_cbc: Any
     clear_errors: Any
     get_options: Any
+    load_names: Any
+    set_client_authorities: Any
 
 
 def _declared(function: Any, result: Any, *arguments: Any) -> Any:
@@ -100,6 +108,8 @@ def library() -> Library | None:
             set_mac_parameters=_declared(found.EVP_MAC_CTX_set_params, number, pointer, ctypes.POINTER(Parameter)),
             aes_256_cbc=_declared(found.EVP_aes_256_cbc, pointer)(),
             clear_errors=_declared(found.ERR_clear_error, None),
+            load_names=_declared(found.SSL_load_client_CA_file, pointer, text),
+            set_client_authorities=_declared(found.SSL_CTX_set_client_CA_list, None, pointer, pointer),
             get_options=_declared(found.SSL_CTX_get_options, ctypes.c_uint64, pointer),
         )
     except (OSError, AttributeError):
@@ -137,6 +147,23 @@ class NativeContext:
     def set_signature_algorithms(self, names: Sequence[str]) -> bool:
         """Whether the library has them all."""
         return self._set_list(_SET_SIGNATURE_ALGORITHMS, names)
+
+    def show_no_more_than_configured(self) -> None:
+        """Not what is found among the authorities that others are verified with."""
+        self._functions.control(self._pointer, _MODE, NO_AUTO_CHAIN, None)
+
+    def ask_for_signatures(self, names: Sequence[str]) -> bool:
+        """With these clients may prove that a certificate is theirs; whether the library has them all."""
+        return self._set_list(_SET_CLIENT_SIGNATURE_ALGORITHMS, names)
+
+    def name_authorities(self, pem: bytes) -> None:
+        """Tell clients whose certificates are welcome."""
+        with MemoryFile(pem) as name:
+            names = self._functions.load_names(name.encode())
+        if names:
+            self._functions.set_client_authorities(self._pointer, names)  # which keeps them
+        else:
+            self._functions.clear_errors()
 
     def set_ciphersuites(self, names: Sequence[str]) -> bool:
         """Of TLS 1.3; whether the library has them all."""

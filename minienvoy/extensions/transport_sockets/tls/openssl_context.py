@@ -19,6 +19,7 @@ from OpenSSL import SSL, crypto
 from ....errors import ConfigError
 from ....network.memory_file import MemoryFile
 from ....network.openssl_session import FFI, LIBRARY, OpenSslSession, verify_callback
+from .native_context import NO_AUTO_CHAIN
 from .tls_parameters import ALLOW_CLIENT_RENEGOTIATION
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class OpenSslContext:
             | (0 if client_order else SSL.OP_CIPHER_SERVER_PREFERENCE)
             | (ALLOW_CLIENT_RENEGOTIATION if server_side else 0 if renegotiates else SSL.OP_NO_RENEGOTIATION)
         )
+        LIBRARY.SSL_CTX_set_mode(native._context, NO_AUTO_CHAIN)
         native.set_min_proto_version(parameters.lowest)
         native.set_max_proto_version(parameters.highest)
         self._set_algorithms(parameters, ciphers or parameters.ciphers, f"{path}.tls_params")
@@ -108,6 +110,11 @@ class OpenSslContext:
         if depth is not None and self._server_side:
             # BoringSSL counts the peer's own certificate, unless it is the only one; Envoy asks it of clients alone.
             self.native.set_verify_depth(max(depth - 1, 0))
+
+    def name_authorities(self, pem: bytes) -> None:
+        """Tell clients whose certificates are welcome."""
+        with MemoryFile(pem) as name:
+            self.native.load_client_ca(name.encode())
 
     def limit_sessions(self, *, tickets: bool, kept: bool, timeout: float | None) -> None:
         """Whether tickets are given and sessions are kept, and for how many seconds they are good."""

@@ -36,6 +36,18 @@ _FIPS_CIPHERS: Final = (
     ("ECDHE-ECDSA-AES256-GCM-SHA384",),
     ("ECDHE-RSA-AES256-GCM-SHA384",),
 )
+VERIFIED_SIGNATURES: Final = (
+    "ecdsa_secp256r1_sha256",
+    "rsa_pss_rsae_sha256",
+    "rsa_pkcs1_sha256",
+    "ecdsa_secp384r1_sha384",
+    "rsa_pss_rsae_sha384",
+    "rsa_pkcs1_sha384",
+    "rsa_pss_rsae_sha512",
+    "rsa_pkcs1_sha512",
+    "RSA+SHA1",
+)
+"""BoringSSL's choice of what peers may sign with."""
 _FIPS_SIGNATURES: Final = (
     "rsa_pss_rsae_sha256",
     "rsa_pss_rsae_sha384",
