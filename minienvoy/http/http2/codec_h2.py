@@ -170,6 +170,8 @@ class _H2Reader(Http2Connection):
         elif isinstance(event, h2.events.RemoteSettingsChanged):
             changed = [(int(each.setting), each.new_value) for each in event.changed_settings.values()]
             self._on_settings(0, 0, settings_frame(changed)[9:])
+        elif isinstance(event, h2.events.SettingsAcknowledged):
+            self._on_settings(0, ACK, b"")
         elif isinstance(event, h2.events.PingReceived):
             self._on_ping(0, 0, event.ping_data)
         elif isinstance(event, h2.events.PingAckReceived):
