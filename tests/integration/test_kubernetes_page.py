@@ -32,13 +32,16 @@ SECONDS = 240
 """More than it takes on any machine; only for a hang."""
 
 
-def free_port() -> int:
-    """Below those that the system gives to others between now and when it is used."""
+def free_ports(count: int) -> list[int]:
+    """Different ones, below those that the system gives to others between now and when they are used."""
+    found: list[int] = []
     for port in random.sample(range(20_000, 32_000), 1000):
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
-            return port
-    raise AssertionError("there is none")
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise AssertionError("there are none")
 
 
 def fenced(page: str) -> list[str]:
@@ -67,12 +70,13 @@ async def test_its_commands_do_what_it_says(root: Path, tmp_path: Path) -> None:
     assert commands.count("kubectl ") >= 10
     lesson = (root / "configs/11_kubernetes_service.yaml").read_text()
     # 8082 is 82 and 8000 more.
-    gateway = free_port()
+    gateway, *others = free_ports(1 + len(PORTS))
     commands = commands.replace("port: 82,", f"port: {gateway},").replace("--port-offset 8000", "--port-offset 0")
     commands = commands.replace("8082", str(gateway))
-    for port in PORTS:
-        other = str(free_port())
-        commands, lesson = (re.sub(rf"\b{port}\b", other, text) for text in (commands, lesson))
+    numbers = dict(zip(PORTS, map(str, others), strict=True))
+    commands, lesson = (
+        re.sub(rf"\b({'|'.join(PORTS)})\b", lambda match: numbers[match[1]], text) for text in (commands, lesson)
+    )
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs/11_kubernetes_service.yaml").write_text(lesson)
     (tmp_path / "configs/kubernetes").symlink_to(root / "configs/kubernetes")
