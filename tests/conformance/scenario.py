@@ -31,6 +31,8 @@ Keys of a case, all optional:
 
 * `coded_requests: true`: upstreams are sent compressed bodies, and how many bytes those are depends on the library.
 
+* `race: true`: which of two connections is there first decides, so only virtual time can tell.
+
 * `requires` (what an RFC asks for, see test_h2spec.py).
 
 * `spread: {requests: n}`: the request n times, and how many of them each backend was given, compared as a distribution;
@@ -183,7 +185,8 @@ class Case:
         """Whether a machine that is busy could change what comes out: somebody waits, or gives up soon."""
         spec = json.dumps(self.spec, default=str)
         # Where every frame is shown, which acknowledgement comes before the end is a matter of time.
-        return "spread" in self.spec or '"show": "all"' in spec or bool(_WAITS.search(spec))
+        races = "spread" in self.spec or bool(self.spec.get("race"))
+        return races or '"show": "all"' in spec or bool(_WAITS.search(spec))
 
     @property
     def compares_stats(self) -> bool:
