@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Final
-from urllib.parse import unquote_to_bytes
 
 if TYPE_CHECKING:
     from .header_map import RequestHeaderMap
@@ -25,6 +24,9 @@ def rewrite_authority(headers: RequestHeaderMap) -> bool:
     target = _TARGET(headers.path)
     if target is None:
         return False
+    # Here, for hardly anybody asks for such a tunnel, and every start would pay for it.
+    from urllib.parse import unquote_to_bytes
+
     host = unquote_to_bytes(target[1])
     if b"%" in host:
         # The zone of an IPv6 address means nothing here.

@@ -5,7 +5,6 @@ Envoy: `Router::HeaderParser`; docs "Custom request/response headers". Values ar
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -142,6 +141,8 @@ def translate_old_commands(text: str) -> str:
 
 
 def _metadata_command(match: re.Match[str]) -> str:
+    import json  # hardly any configuration has it
+
     try:
         keys = json.loads(match[2])
     except ValueError:
