@@ -62,9 +62,6 @@ class CdsApi:
         self._subscription.start()
         on_initialized()
 
-    def stop(self) -> None:
-        self._subscription.stop()
-
     def _on_config_update(self, resources: Sequence[Any], version: str) -> None:
         manager, failures = self._manager, []
         before = {each.name for each in manager.all_clusters() if each.added_via_api}
@@ -88,6 +85,9 @@ class CdsApi:
                 log.warning(f"cds: cluster '{name}' config rejected: {error.problem}")
                 failures.append(f"{name}: {error.problem}")
         gone = sum([manager.remove_cluster(name) for name in removed])
+        for name in removed:
+            self.versions.pop(name, None)
+            self.updated.pop(name, None)
         log.info(
             f"cds: added/updated {changed} cluster(s) (skipped {len(seen) - changed - len(failures)} unmodified "
             f"cluster(s)); removed {gone} cluster(s)"

@@ -27,8 +27,10 @@ DISCOVERY_RESPONSE: Final = "envoy.service.discovery.v3.DiscoveryResponse"
 
 
 class FilesystemSubscription:
-    """Attributes:
-    version: as in `Subscription`.
+    """Resources of one type that may change (`Config::Subscription`).
+
+    Attributes:
+        version: what the file calls the resources that were accepted last; empty while there are none.
     """
 
     def __init__(

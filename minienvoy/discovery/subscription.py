@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ..config.fields import honours
 from ..errors import ConfigError
@@ -73,19 +73,6 @@ class FileContext:
         self.now = now
         self.warn = warn
         self.on_unknown_fields = on_unknown_fields
-
-
-class Subscription(Protocol):
-    """Resources of one type that may change (`Config::Subscription`)."""
-
-    version: str
-    """What the source calls the resources that were accepted last; empty while there are none."""
-
-    def start(self) -> None:
-        """Ask for the resources; they may be there before this returns."""
-
-    def stop(self) -> None:
-        """Ask no more."""
 
 
 def file_of(source: Any, path: str) -> tuple[str, str]:

@@ -70,9 +70,6 @@ class LdsApi:
     def start(self) -> None:
         self._subscription.start()
 
-    def stop(self) -> None:
-        self._subscription.stop()
-
     def _on_config_update(self, resources: Sequence[Any], version: str) -> None:
         manager, now = self._manager, self._now()
         changed = False

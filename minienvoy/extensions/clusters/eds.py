@@ -42,7 +42,7 @@ class EdsStats(StatsStruct):
 class EdsCluster(Cluster):
     """The endpoints of a `ClusterLoadAssignment` in a file."""
 
-    __slots__ = ("_assignment", "_config_path", "_hosts", "_name", "_subscription")
+    __slots__ = ("_assigned", "_hosts", "_name", "_subscription")
 
     def __init__(self, config: Any, context: ClusterContext) -> None:
         eds = config.eds_cluster_config
@@ -54,9 +54,8 @@ class EdsCluster(Cluster):
         require_node(context.sources.node, "eds", f"{path}.eds_config")
         super().__init__(config, context)
         self._name: str = eds.service_name or config.name
-        self._config_path = context.path
         self._hosts: dict[Address, Host] = {}
-        self._assignment: Any = None
+        self._assigned = False
         self._subscription = FilesystemSubscription(
             file,
             CLUSTER_LOAD_ASSIGNMENT,
@@ -126,9 +125,9 @@ class EdsCluster(Cluster):
         for host in self.keep_while_well(each for each in leaving if each.address not in hosts):
             hosts[host.address] = host
         changed |= {host.priority for host in leaving if hosts.get(host.address) is not host}
-        if before != assignment or self._assignment is None:
+        if before != assignment or not self._assigned:
             changed |= {locality.priority for locality in (*before.localities, *assignment.localities)}
-        self._hosts, self._assignment = hosts, assignment
+        self._hosts, self._assigned = hosts, True
         self.stats.endpoint.max_host_weight = max((host.weight for host in hosts.values()), default=1)
         listed: dict[int, list[Host]] = {}
         for host in hosts.values():
