@@ -5,7 +5,6 @@ Envoy: `Router::ConfigImpl`, `RouteMatcher`, `VirtualHostImpl`; docs "HTTP routi
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,6 +12,7 @@ from ..config.fields import honours
 from ..errors import ConfigError
 from ..explain.explanation import NO_EXPLANATION, Decision, NearMiss
 from ..http.header_map import RequestHeaderMap
+from ..lazy_pattern import lazy_pattern
 from ..record import replace
 from ..stats.store import Store
 from ..upstream.load_assignment import plain_metadata
@@ -82,7 +82,7 @@ REQUIRE_ALL: Final = 2
 MAX_NEAR_MISSES: Final = 100
 """Virtual hosts that are named when none matches."""
 _QUERY: Final = ord("?")
-_PATH_PARAMETERS: Final = re.compile(rb";[^/]*")
+_PATH_PARAMETERS: Final = lazy_pattern(rb";[^/]*")
 
 
 class VirtualHost:
