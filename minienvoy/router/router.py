@@ -17,16 +17,15 @@ from ..upstream.http_conn_pool import http_conn_pool
 from .attempts import CONTROL, IMMEDIATE_FAIL, Attempts
 from .final_timeout import final_timeout
 from .held_tunnel import RequestSink
-from .redirect import answer_directly
 from .request_buffer import RequestBuffer
 from .router_replies import GRPC_STATUS, RouterReplies
-from .shadow_writer import ShadowRequest, start_shadows
 from .upstream_request import UpstreamRequest
 
 if TYPE_CHECKING:
     from ..http.codec import Metadata
     from ..http.filter_manager import FilterManager
     from .route_entry import RouteEntry
+    from .shadow_writer import ShadowRequest
     from .tcp_upstream import ConnectConfig
     from .upstream_request import Cancellable
 
@@ -70,7 +69,7 @@ class Router(RouterReplies):
             return _STOP
         self.route_entry = route
         if route.direct_response is not None:
-            answer_directly(route.direct_response, route, stream, headers, stats)
+            route.direct_response.answer(route, stream, headers, stats)
             return _STOP
         cluster_name = route.cluster_name
         get_cluster = config.get_cluster
@@ -412,6 +411,8 @@ class Router(RouterReplies):
         copies: list[ShadowRequest | RequestBuffer] = []
         limit = stream.buffer_limit if route.attempts.buffer_limit is None else route.attempts.buffer_limit
         if route.shadow_policies:
+            from .shadow_writer import start_shadows
+
             copies += start_shadows(
                 route.shadow_policies, self.config, headers, stream, self.timeout, end_stream, limit
             )

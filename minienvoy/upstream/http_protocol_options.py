@@ -40,6 +40,8 @@ honours(
     "max_headers_count",
     "max_requests_per_connection",
     "max_response_headers_kb",
+    "max_stream_duration",
+    ignored={"headers_with_underscores_action": "it is about what clients send; Envoy ignores it here, too"},
 )
 honours(
     "envoy.config.core.v3.Http1ProtocolOptions",
