@@ -168,6 +168,15 @@ class StructuredState(dict[str, Any]):
     """An object of the filter state that is shown as a message, and has neither text nor fields of its own."""
 
 
+class OpaqueState:
+    """An object of the filter state that shows nothing of itself: `value` is for those who know what it is."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
 class FieldsState(dict[str, Any]):
     """An object of the filter state of which only its fields are shown, to whoever asks for them by their names."""
 
