@@ -68,6 +68,7 @@ CATALOGUE = {
     "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz": "filters.http.ext_authz.filter",
     "envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute": "filters.http.ext_authz.filter",
     "envoy.extensions.filters.http.fault.v3.HTTPFault": "filters.http.fault",
+    "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec": "filters.http.upstream_codec",
     "envoy.extensions.filters.http.stateful_session.v3.StatefulSession": "filters.http.stateful_session",
     "envoy.extensions.filters.http.stateful_session.v3.StatefulSessionPerRoute": "filters.http.stateful_session",
     "envoy.extensions.filters.http.grpc_http1_bridge.v3.Config": "filters.http.grpc_http1_bridge",

@@ -16,8 +16,9 @@ Keys of a case, all optional:
   (name to content, or to `{link: name}`)
 * configuration: `hcm`, `router`, `cluster` and `listener` are merged over the defaults; `routes`, `virtual_hosts`,
   `http_filters`, `filters`, `filter_chains`, `access_log`, `listeners`, `clusters` and `bootstrap` replace or add.
-  In `filters`, `{echo: {...}}` stands for the network filter with its type URL, in `http_filters` `{fault: {...}}`
-  for that HTTP filter; `log` is the text of a log line. `tls` of a case, of a filter chain or of a cluster: see tls.py.
+  In `filters`, `{echo: {...}}` stands for the network filter with its type URL, in `http_filters` (of `http_options`,
+  too) and in the router's `upstream_http_filters` `{fault: {...}}` for that HTTP filter; `log` is the text of a log
+  line. `tls` of a case, of a filter chain or of a cluster: see tls.py.
   `listener_filters` has `{tls_inspector: {...}}` for the listener filter of that name.
 * `watch` (seconds to watch for the end), `raw` (do not interpret bytes as HTTP), `stats: true` (compare counters),
   `compare_upstream: false` (what the upstreams were sent is a matter of timing),
@@ -117,6 +118,7 @@ HTTP_FILTERS = {
     "rbac": "filters.http.rbac.v3.RBAC",
     "set_filter_state": "filters.http.set_filter_state.v3.Config",
     "set_metadata": "filters.http.set_metadata.v3.Config",
+    "upstream_codec": "filters.http.upstream_codec.v3.UpstreamCodec",
 }
 OWNERS_OF_STAT_PREFIXES = (
     "BandwidthLimit",
@@ -293,6 +295,8 @@ def _access_log(case: Case) -> list[Any]:
 
 def _hcm(case: Case, over: dict[str, Any]) -> dict[str, Any]:
     router = {"@type": _TYPE + "filters.http.router.v3.Router", **case.spec.get("router", {})}
+    if "upstream_http_filters" in router:
+        router["upstream_http_filters"] = [*map(_http_filter, router["upstream_http_filters"])]
     routes = case.spec.get("routes", [{"match": {"prefix": "/"}, "route": {"cluster": "backend"}}])
     hosts = case.spec.get("virtual_hosts", [{"name": "all", "domains": ["*"], "routes": routes}])
     default = {
@@ -385,6 +389,8 @@ def _clusters(case: Case) -> list[dict[str, Any]]:
         if "http_options" in cluster:
             options = {"@type": f"type.googleapis.com/{HTTP_OPTIONS}", **cluster.pop("http_options")}
             options.setdefault("explicit_http_config", {"http_protocol_options": {}})
+            if "http_filters" in options:
+                options["http_filters"] = [*map(_http_filter, options["http_filters"])]
             cluster["typed_extension_protocol_options"] = {HTTP_OPTIONS: options}
         shown.append(cluster)
     return shown
