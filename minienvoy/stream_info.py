@@ -98,6 +98,8 @@ class AccessLogType:
     UPSTREAM_POOL_READY: Final = "UpstreamPoolReady"
     UPSTREAM_PERIODIC: Final = "UpstreamPeriodic"
     UPSTREAM_END: Final = "UpstreamEnd"
+    UDP_PERIODIC: Final = "UdpPeriodic"
+    UDP_SESSION_END: Final = "UdpSessionEnd"
 
 
 class ConnectionInfo:

@@ -34,6 +34,10 @@ CATALOGUE = {
         "filters.network.sni_dynamic_forward_proxy"
     ),
     "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy": "filters.network.tcp_proxy",
+    # UDP listener filters
+    "envoy.extensions.filters.udp.udp_proxy.v3.UdpProxyConfig": "filters.udp.udp_proxy.filter",
+    "envoy.extensions.udp_packet_writer.v3.UdpDefaultWriterFactory": "udp_packet_writer",
+    "envoy.extensions.udp_packet_writer.v3.UdpGsoBatchWriterFactory": "udp_packet_writer",
     # HTTP filters
     "envoy.extensions.filters.http.adaptive_concurrency.v3.AdaptiveConcurrency": "filters.http.adaptive_concurrency",
     "envoy.extensions.filters.http.admission_control.v3.AdmissionControl": "filters.http.admission_control",

@@ -19,7 +19,8 @@ Keys of a case, all optional:
   In `filters`, `{echo: {...}}` stands for the network filter with its type URL, in `http_filters` (of `http_options`,
   too) and in the router's `upstream_http_filters` `{fault: {...}}` for that HTTP filter; `log` is the text of a log
   line. `tls` of a case, of a filter chain or of a cluster: see tls.py.
-  `listener_filters` has `{tls_inspector: {...}}` for the listener filter of that name.
+  `listener_filters` has `{tls_inspector: {...}}` for the listener filter of that name. `udp` of a case, or of a
+  listener, makes it one for datagrams: it is what its UDP proxy is told besides its cluster, which is `backend`.
 * `watch` (seconds to watch for the end), `raw` (do not interpret bytes as HTTP), `stats: true` (compare counters),
   `compare_upstream: false` (what the upstreams were sent is a matter of timing),
   `unordered: true` (parallel connections: order does not count), `reset_is_closed: true` (an RST is as good as a FIN,
@@ -77,6 +78,11 @@ LOG = (
     "attempts=%UPSTREAM_REQUEST_ATTEMPT_COUNT% term=%CONNECTION_TERMINATION_DETAILS%"
 )
 
+LOG_OF_DATAGRAMS = (
+    "%ACCESS_LOG_TYPE% %DOWNSTREAM_REMOTE_ADDRESS% %DOWNSTREAM_LOCAL_ADDRESS% host=%UPSTREAM_HOST% rx=%BYTES_RECEIVED% "
+    "tx=%BYTES_SENT% %DYNAMIC_METADATA(udp.proxy.session)%"
+)
+
 _TYPE = "type.googleapis.com/envoy.extensions."
 NETWORK_FILTERS = {
     "connection_limit": ("connection_limit", "filters.network.connection_limit.v3.ConnectionLimit"),
@@ -129,6 +135,7 @@ OWNERS_OF_STAT_PREFIXES = (
     "RateLimit",
     "RBAC",
     "TcpProxy",
+    "UdpProxyConfig",
 )
 NAMES_OF_CLUSTERS = ("cluster", "cluster_name", "upstream_cluster", "collector_cluster")
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -280,7 +287,7 @@ def _address(port: int, host: str = "127.0.0.1") -> dict[str, Any]:
 def _access_log(case: Case) -> list[Any]:
     if "access_log" in case.spec:
         return list(case.spec["access_log"] or [])
-    line = case.spec.get("log", LOG) + "\n"
+    line = case.spec.get("log", LOG_OF_DATAGRAMS if "udp" in case.spec else LOG) + "\n"
     return [
         {
             "name": "envoy.access_loggers.file",
@@ -353,7 +360,33 @@ def _filters(case: Case, filters: list[Any]) -> list[Any]:
     return shown
 
 
+def _udp_listener(case: Case, name: str, over: dict[str, Any]) -> dict[str, Any]:
+    over = dict(over)
+    proxy = merge(case.spec.get("udp") or {}, over.pop("udp", None) or {})
+    route = {"@type": f"{_TYPE}filters.udp.udp_proxy.v3.Route", "cluster": "backend"}
+    config = {
+        "@type": f"{_TYPE}filters.udp.udp_proxy.v3.UdpProxyConfig",
+        "stat_prefix": name,
+        "access_log": _access_log(case),
+        "matcher": {"on_no_match": {"action": {"name": "route", "typed_config": route}}},
+        **proxy,
+    }
+    if "cluster" in proxy:
+        del config["matcher"]
+    default = {
+        "name": name,
+        "stat_prefix": name,
+        "address": _address(0),
+        "listener_filters": [{"name": "envoy.filters.udp_listener.udp_proxy", "typed_config": config}],
+    }
+    listener: dict[str, Any] = merge(merge(default, case.spec.get("listener", {})), over)
+    listener["address"]["socket_address"]["protocol"] = "UDP"
+    return listener
+
+
 def _listener(case: Case, name: str, over: dict[str, Any]) -> dict[str, Any]:
+    if "udp" in case.spec or "udp" in over:
+        return _udp_listener(case, name, over)
     only = {"filters": case.spec.get("filters", [{"hcm": {}}])}
     if "tls" in case.spec:
         only["tls"] = case.spec["tls"]
