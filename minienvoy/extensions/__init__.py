@@ -181,6 +181,8 @@ CATALOGUE = {
     # access loggers
     "envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig": "access_loggers.open_telemetry",
     "envoy.extensions.access_loggers.file.v3.FileAccessLog": "access_loggers.file",
+    "envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig": "access_loggers.grpc.http_grpc",
+    "envoy.extensions.access_loggers.grpc.v3.TcpGrpcAccessLogConfig": "access_loggers.grpc.tcp_grpc",
     "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog": "access_loggers.stream",
     "envoy.extensions.access_loggers.stream.v3.StderrAccessLog": "access_loggers.stream",
     # formatters

@@ -163,6 +163,18 @@ class GrpcServiceConfig:
             HeaderParser.from_proto(_overwriting(proto.initial_metadata), (), f"{path}.initial_metadata", server),
         )
 
+    def with_retry_policy(self, policy: RetryPolicy) -> GrpcServiceConfig:
+        """The same service, whose calls are retried so."""
+        return GrpcServiceConfig(
+            self.cluster,
+            self.authority,
+            self.timeout,
+            self.max_message,
+            self.skip_envoy_headers,
+            policy,
+            self.parser,
+        )
+
     def client(self, server: ServerContext) -> GrpcClient:
         told = not self.skip_envoy_headers
         retries = None if self.retry_policy is None else retries_by(self.retry_policy, server)

@@ -7,11 +7,25 @@ import json
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import admin, fork_server, golden, http2, messages, metrics, scenario, spans, spread, tls, tokens
+from . import (
+    access_log_stream,
+    admin,
+    fork_server,
+    golden,
+    http2,
+    messages,
+    metrics,
+    scenario,
+    spans,
+    spread,
+    tls,
+    tokens,
+)
 from .backends import Backend
 from .client import WATCH, Client
 from .dns import DnsServer
@@ -309,6 +323,14 @@ def _not_started(problem: str) -> Answer:
     return {"did not start": [line[:700] for line in said if "[critical]" in line] or said[-12:]}
 
 
+def _calls(session: http2.Session) -> Iterator[tuple[list[Any], list[bytes]]]:
+    """The head and the messages of each call of gRPC."""
+    heads = {frame.stream: frame.fields for frame in session.reader.frames if frame.kind == http2.HEADERS}
+    for stream, head in heads.items():
+        sent = [each.payload for each in session.reader.frames if (each.kind, each.stream) == (http2.DATA, stream)]
+        yield head, list(metrics.grpc_messages([b"".join(sent)]))
+
+
 def _upstream(case: Case, backend: Backend) -> list[Any]:
     if backend.datagram_server is not None:
         return backend.datagram_server.shown()
@@ -317,6 +339,8 @@ def _upstream(case: Case, backend: Backend) -> list[Any]:
         return metrics.of_statsd(backend.datagrams)
     if told == "statsd":
         return metrics.of_statsd([line for wire in backend.wires for line in bytes(wire.received).split(b"\n")])
+    if told == "als":
+        return access_log_stream.of_streams(each for session in backend.sessions.values() for each in _calls(session))
     if told in ("service", "logs") and backend.sessions:
         frames = [frame for session in backend.sessions.values() for frame in session.reader.frames]
         body = b"".join(frame.payload for frame in frames if frame.kind == http2.DATA)
