@@ -50,6 +50,7 @@ CATALOGUE = {
     "envoy.extensions.filters.http.compressor.v3.CompressorPerRoute": "filters.http.compressor.filter",
     "envoy.extensions.filters.http.cors.v3.Cors": "filters.http.cors",
     "envoy.extensions.filters.http.cors.v3.CorsPolicy": "filters.http.cors",
+    "envoy.extensions.filters.http.credential_injector.v3.CredentialInjector": "filters.http.credential_injector",
     "envoy.extensions.filters.http.csrf.v3.CsrfPolicy": "filters.http.csrf",
     "envoy.extensions.filters.http.decompressor.v3.Decompressor": "filters.http.decompressor",
     "envoy.extensions.common.matching.v3.ExtensionWithMatcher": "filters.http.match_delegate",
@@ -211,6 +212,8 @@ CATALOGUE = {
     "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig": "http.original_ip_detection.xff",
     # request ids
     "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig": "http.request_id.uuid",
+    # credentials
+    "envoy.extensions.http.injected_credentials.generic.v3.Generic": "http.injected_credentials.generic",
     # sessions
     "envoy.extensions.http.stateful_session.cookie.v3.CookieBasedSessionState": "http.stateful_session.cookie",
     "envoy.extensions.http.stateful_session.envelope.v3.EnvelopeSessionState": "http.stateful_session.envelope",

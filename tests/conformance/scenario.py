@@ -106,6 +106,7 @@ HTTP_FILTERS = {
     "local_ratelimit": "filters.http.local_ratelimit.v3.LocalRateLimit",
     "compressor": "filters.http.compressor.v3.Compressor",
     "cors": "filters.http.cors.v3.Cors",
+    "credential_injector": "filters.http.credential_injector.v3.CredentialInjector",
     "csrf": "filters.http.csrf.v3.CsrfPolicy",
     "decompressor": "filters.http.decompressor.v3.Decompressor",
     "ext_authz": "filters.http.ext_authz.v3.ExtAuthz",
