@@ -9,6 +9,8 @@ from __future__ import annotations
 from ..registry import add_to_catalogue
 
 CATALOGUE = {
+    # the server as a whole
+    "envoy.extensions.bootstrap.internal_listener.v3.InternalListener": "bootstrap.internal_listener",
     # protocols of clusters
     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": "upstreams.http.http_protocol_options",
     # listener filters
@@ -186,6 +188,9 @@ CATALOGUE = {
     "envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery": "formatters.req_without_query",
     # transport sockets
     "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer": "transport_sockets.raw_buffer",
+    "envoy.extensions.transport_sockets.internal_upstream.v3.InternalUpstreamTransport": (
+        "transport_sockets.internal_upstream"
+    ),
     "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport": (
         "transport_sockets.proxy_protocol"
     ),

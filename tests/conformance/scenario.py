@@ -131,7 +131,7 @@ OWNERS_OF_STAT_PREFIXES = (
     "RBAC",
     "TcpProxy",
 )
-NAMES_OF_CLUSTERS = ("cluster", "cluster_name", "upstream_cluster", "collector_cluster")
+NAMES_OF_CLUSTERS = ("server_listener_name", "cluster", "cluster_name", "upstream_cluster", "collector_cluster")
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
