@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ..access_log.access_log import AccessLog
     from ..config.runtime import Loader
     from ..explain.explanation import Explanation
+    from ..network.listen_socket import ListenSocketSettings
     from ..network.socket import ConnectionSocket
     from .active_udp_listener import ActiveUdpListener
     from .drain_manager import DrainManager
