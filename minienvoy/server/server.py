@@ -19,8 +19,10 @@ from ..config.fields import Unsupported, declared_in, described, honours, notes,
 from ..config.loader import LoadedConfig
 from ..config.runtime import Loader
 from ..discovery.subscription import FileContext
+from ..discovery.subscription_factory import CDS_TYPE, EDS_TYPE, LEDS_TYPE, SDS_TYPE, SubscriptionFactory
 from ..errors import ConfigError
 from ..event.file_watcher import FileWatcher
+from ..event.init_manager import InitManager
 from ..event.random import RandomGenerator
 from ..http.conn_manager_stats import RouterStats
 from ..network.dns import DnsResolverContext, DnsResolvers
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from ..event.dispatcher import Dispatcher
     from ..explain.log import ExplanationLog
     from ..upstream.faults import Faults
+    from ..upstream.grpc_client import GrpcClient
     from ..upstream.outlier_event_logger import OutlierEventLogger
     from .admin.admin import Admin
     from .lds_api import LdsApi
@@ -87,9 +90,10 @@ honours(
 honours("envoy.config.trace.v3.Tracing", "http")
 declared_in("minienvoy.tracing.connection_manager_tracing", "envoy.config.trace.v3.Tracing.Http")
 honours("envoy.config.bootstrap.v3.Bootstrap.StaticResources", "listeners", "clusters", "secrets")
-honours("envoy.config.bootstrap.v3.Bootstrap.DynamicResources", "cds_config", "lds_config")
+honours("envoy.config.bootstrap.v3.Bootstrap.DynamicResources", "ads_config", "cds_config", "lds_config")
 declared_in("minienvoy.server.stat_sinks", "envoy.config.metrics.v3.StatsSink")
 declared_in("minienvoy.discovery.subscription", "envoy.config.core.v3.ConfigSource")
+declared_in("minienvoy.discovery.api_config_source", "envoy.config.core.v3.ApiConfigSource")
 declared_in("minienvoy.router.rds", "envoy.extensions.filters.network.http_connection_manager.v3.Rds")
 declared_in(
     "minienvoy.discovery.secret_manager",
@@ -225,14 +229,14 @@ class Server(ServerContext):
             find_extension(TRACERS, bootstrap.tracing.http, "tracing.http")
             self.default_tracing = bootstrap.tracing.http
         self.file_watcher = FileWatcher(self.dispatcher)
-        self.file_context = FileContext(
+        files = FileContext(
             self.file_watcher,
             self.dispatcher.wall_time,
             warn=options.unsupported == "warn",
             on_unknown_fields=self._count_unknown_fields,
         )
-        self._init_targets = []
-        self.secrets = self._secret_manager()
+        self.init_manager = InitManager()
+        secrets = self.secrets = self._secret_manager()
         _config_log.info(f"loading {len(bootstrap.static_resources.secrets)} static secret(s)")
         self.global_connections = ConnectionLimit(self.runtime)
         if bootstrap.HasField("overload_manager"):
@@ -273,7 +277,24 @@ class Server(ServerContext):
         self._take_resources()
         _config_log.info(f"loading {len(self.static_clusters)} cluster(s)")
         dynamic = bootstrap.dynamic_resources
+        self.subscriptions = SubscriptionFactory(
+            files,
+            self.dispatcher,
+            self.random,
+            self.stats.scope(""),
+            self.node,
+            self.cluster_manager,
+            self._control_plane_client,
+        )
+        secrets.subscriptions = self.subscriptions
+        self.cluster_manager.pauses_hosts = lambda: self.subscriptions.paused((EDS_TYPE, LEDS_TYPE, SDS_TYPE))
+        self.cluster_manager.pauses_clusters = lambda: self.subscriptions.pause((CDS_TYPE,))
+        ads = "dynamic_resources.ads_config"
+        if dynamic.HasField("ads_config"):
+            self.subscriptions.create_ads(dynamic.ads_config, ads)
         self.cluster_manager.load(bootstrap.static_resources.clusters)
+        if dynamic.HasField("ads_config"):
+            self.subscriptions.check_ads_cluster(ads)
         if dynamic.HasField("cds_config"):
             from ..discovery.cds_api import CdsApi
 
@@ -281,7 +302,7 @@ class Server(ServerContext):
                 dynamic.cds_config,
                 "dynamic_resources.cds_config",
                 self.cluster_manager,
-                self.file_context,
+                self.subscriptions,
                 self.stats.scope(""),
                 self.node,
             )
@@ -312,7 +333,7 @@ class Server(ServerContext):
                     dynamic.lds_config,
                     "dynamic_resources.lds_config",
                     self.listener_manager,
-                    self.file_context,
+                    self.subscriptions,
                     self.stats.scope(""),
                     self.node,
                 )
@@ -360,12 +381,18 @@ class Server(ServerContext):
             self.file_watcher.add_watch(path, self._reload_runtime)
         _log.info("starting main dispatch loop")
         self.cluster_manager.start(
-            lambda: self._start_listeners(on_ready), None if self.cds is None else self.cds.start
+            lambda: self._initialize(on_ready), None if self.cds is None else self.cds.start, self._on_cluster_ready
         )
 
-    def _start_listeners(self, on_ready: Callable[[], None] | None) -> None:
+    def _on_cluster_ready(self, name: str) -> None:
+        if self.subscriptions.ads is not None and name == self.subscriptions.ads_cluster:
+            self.subscriptions.ads.start()
+
+    def _initialize(self, on_ready: Callable[[], None] | None) -> None:
         _log.info("all clusters initialized. initializing init manager")
-        self.initialize_targets()
+        self.initialize_targets(lambda: self._start_listeners(on_ready))
+
+    def _start_listeners(self, on_ready: Callable[[], None] | None) -> None:
         self.listener_manager.start()
         self.state = "LIVE"
         self._stats.initialization_time_ms.record(int((self.dispatcher.monotonic_time() - self.start_monotonic) * 1000))
@@ -373,13 +400,11 @@ class Server(ServerContext):
         if on_ready is not None:
             on_ready()
 
-    def initialize_targets(self) -> None:
+    def initialize_targets(self, on_initialized: Callable[[], None] = lambda: None) -> None:
         """Ask for listeners and routes that stand elsewhere, now that there are clusters."""
         if self.lds is not None:
-            self.lds.start()
-        targets, self._init_targets = self._init_targets or (), None
-        for target in targets:
-            target()
+            self.init_manager.add(self.lds.start)
+        self.init_manager.initialize(on_initialized)
 
     def take_bootstrap(self, loaded: LoadedConfig) -> None:
         """The clusters and listeners in use are those of `loaded` from now on (`bootstrap_update`)."""
@@ -417,6 +442,7 @@ class Server(ServerContext):
     async def stop(self) -> None:
         """End everything: nothing listens, nothing is connected, no timer and no task is left. Logs are complete."""
         try:
+            self._stop_discovery()
             self.listener_manager.stop()
             if self.admin_listener is not None:
                 self.admin_listener.remove()
@@ -437,6 +463,22 @@ class Server(ServerContext):
             finally:
                 # Connections that end have their say in the access log a turn later.
                 self.access_logs.close()
+
+    def _stop_discovery(self) -> None:
+        self.init_manager.cancel()
+        for api in (self.cds, self.lds):
+            if api is not None:
+                api.stop()
+        self.subscriptions.stop()
+
+    def _control_plane_client(self, proto: Any, path: str, largest: int) -> GrpcClient:
+        """A client of a gRPC service that sends resources."""
+        from ..record import replace
+        from .async_services import GrpcServiceConfig
+
+        config = GrpcServiceConfig.from_proto(proto, path, self)
+        # How often a stream is opened again is for who has opened it to say.
+        return replace(config, max_message=config.max_message or largest, retry_policy=None).client(self)
 
     def refresh_stats(self) -> None:
         """Take down what is measured rather than counted, such as memory and the time since the start."""

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from ..explain.journal import Journal
     from ..network.dns import DnsResolvers
     from ..network.overload_state import OverloadState
-    from ..stats.store import Store
+    from ..stats.store import Scope, Store
     from .cluster_manager import ClusterManager
     from .outlier_event_logger import OutlierEventLogger
     from .transport_socket_matcher import TransportSocketMatcher
@@ -142,6 +142,7 @@ class Cluster:
         "_close_on_host_set_change",
         "_override_host_status",
         "_preconnect_metadata",
+        "_transport_context",
         "added_via_api",
         "code_stats",
         "config",
@@ -239,10 +240,11 @@ class Cluster:
         scope = context.stats.scope(f"cluster.{self.observability_name}")
         self.transport_socket: TransportSocketFactory | None = None
         self.transport_socket_matcher: TransportSocketMatcher | None = None
+        self._transport_context = UpstreamTransportContext(scope, context.secrets)
         try:
-            self._create_transport_sockets(config, UpstreamTransportContext(scope, context.secrets), context.path)
+            self._create_transport_sockets(config, self._transport_context, context.path)
         except ConfigError:
-            scope.remove()
+            self._destroy(scope)
             raise
         self.stats = ClusterStats(scope)
         self.code_stats = self.stats.codes
@@ -287,8 +289,14 @@ class Cluster:
         try:
             self.health = ClusterHealth(self, config, context)
         except ConfigError:
-            scope.remove()
+            self._destroy(scope)
             raise
+
+    def _destroy(self, scope: Scope) -> None:
+        self._transport_context.init_manager.cancel()
+        for callback in self._transport_context.on_destroy:
+            callback()
+        scope.remove()
 
     def _create_transport_sockets(self, config: Any, context: UpstreamTransportContext, path: str) -> None:
         if config.HasField("transport_socket"):
@@ -335,7 +343,9 @@ class Cluster:
             self.updates.active = True
             on_initialized()
 
-        self.start(lambda: self.health.start(on_checked))
+        # Secrets come after hosts, and before anybody is connected to.
+        targets = self._transport_context.init_manager
+        self.start(lambda: targets.initialize(lambda: self.health.start(on_checked)))
 
     default_merge_window: float = DEFAULT_WINDOW
     """Seconds in which changes of health are merged, unless the configuration says it."""
@@ -355,7 +365,7 @@ class Cluster:
             self.health.stop()
             self.updates.stop()
             drain_pools(self.hosts())
-            self.stats.scope.remove()
+            self._destroy(self.stats.scope)
 
     def may_preconnect(self, host: Host) -> bool:
         """Whether the host may have connections before they are needed."""
