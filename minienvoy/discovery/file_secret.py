@@ -90,7 +90,7 @@ class DynamicSecretProvider(SecretProvider):
     Attributes:
         kind: the field of `Secret` that is wanted.
         version: of the response that brought it.
-        last_updated: seconds since the epoch; 0 while there is no secret.
+        last_updated: seconds since the epoch; while there is no secret, when it was first wanted.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class DynamicSecretProvider(SecretProvider):
         super().__init__(name)
         self.kind = kind
         self.version = ""
-        self.last_updated = 0.0
+        self.last_updated = now()
         self._origin = origin
         self._watcher = watcher
         self._now = now
@@ -146,7 +146,10 @@ class DynamicSecretProvider(SecretProvider):
         if secret.name != self.name:
             raise ConfigError(f"Unexpected SDS secret (expecting {self.name}): {secret.name}")
         if secret.WhichOneof("type") != self.kind:
-            raise ConfigError(f"it is no {self.kind}")
+            certificate = self.kind == "tls_certificate"
+            raise ConfigError(
+                "Failed to load incomplete private key from path: " if certificate else f"it is no {self.kind}"
+            )
         for item in unsupported(secret):
             raise ConfigError(f"{item.path}: {item.reason}")
         return secret

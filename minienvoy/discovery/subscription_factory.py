@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import ConfigError
 from ..upstream.duration import duration_of
-from .filesystem import FilesystemSubscription
 from .subscription import (
     FileContext,
     Subscription,
@@ -153,6 +152,8 @@ class SubscriptionFactory:
         self.check(source, path)
         update_stats = stats if update_stats is None else update_stats
         if is_file(source):
+            from .filesystem import FilesystemSubscription
+
             return FilesystemSubscription(
                 file_of(source, path),
                 resource_type,

@@ -19,7 +19,6 @@ from ..config.fields import Unsupported, declared_in, described, honours, notes,
 from ..config.loader import LoadedConfig
 from ..config.runtime import Loader
 from ..discovery.subscription import FileContext
-from ..discovery.subscription_factory import CDS_TYPE, EDS_TYPE, LEDS_TYPE, SDS_TYPE, SubscriptionFactory
 from ..errors import ConfigError
 from ..event.file_watcher import FileWatcher
 from ..event.init_manager import InitManager
@@ -46,6 +45,7 @@ from .server_stats import (
     WatchdogStats,
 )
 from .stats_settings import compile_stats_settings
+from .xds_manager import XdsManager
 
 if TYPE_CHECKING:
     from ..discovery.cds_api import CdsApi
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
     from ..event.dispatcher import Dispatcher
     from ..explain.log import ExplanationLog
     from ..upstream.faults import Faults
-    from ..upstream.grpc_client import GrpcClient
     from ..upstream.outlier_event_logger import OutlierEventLogger
     from .admin.admin import Admin
     from .lds_api import LdsApi
@@ -276,36 +275,10 @@ class Server(ServerContext):
         )
         self._take_resources()
         _config_log.info(f"loading {len(self.static_clusters)} cluster(s)")
-        dynamic = bootstrap.dynamic_resources
-        self.subscriptions = SubscriptionFactory(
-            files,
-            self.dispatcher,
-            self.random,
-            self.stats.scope(""),
-            self.node,
-            self.cluster_manager,
-            self._control_plane_client,
-        )
-        secrets.subscriptions = self.subscriptions
-        self.cluster_manager.pauses_hosts = lambda: self.subscriptions.paused((EDS_TYPE, LEDS_TYPE, SDS_TYPE))
-        self.cluster_manager.pauses_clusters = lambda: self.subscriptions.pause((CDS_TYPE,))
-        ads = "dynamic_resources.ads_config"
-        if dynamic.HasField("ads_config"):
-            self.subscriptions.create_ads(dynamic.ads_config, ads)
+        self._xds = XdsManager(self, bootstrap.dynamic_resources, files)
+        self.subscriptions = secrets.subscriptions = self._xds.subscriptions
         self.cluster_manager.load(bootstrap.static_resources.clusters)
-        if dynamic.HasField("ads_config"):
-            self.subscriptions.check_ads_cluster(ads)
-        if dynamic.HasField("cds_config"):
-            from ..discovery.cds_api import CdsApi
-
-            self.cds = CdsApi(
-                dynamic.cds_config,
-                "dynamic_resources.cds_config",
-                self.cluster_manager,
-                self.subscriptions,
-                self.stats.scope(""),
-                self.node,
-            )
+        self.cds = self._xds.create_cds()
         self.drain_manager = DrainManager(
             self.dispatcher,
             self.random.stream("drain"),
@@ -326,17 +299,7 @@ class Server(ServerContext):
                     _admin_log.info(f"admin address: {self.admin_listener.local_addresses[0]}")
             _config_log.info(f"loading {len(self.static_listeners)} listener(s)")
             self.listener_manager.load(bootstrap.static_resources.listeners)
-            if dynamic.HasField("lds_config"):
-                from .lds_api import LdsApi
-
-                self.lds = LdsApi(
-                    dynamic.lds_config,
-                    "dynamic_resources.lds_config",
-                    self.listener_manager,
-                    self.subscriptions,
-                    self.stats.scope(""),
-                    self.node,
-                )
+            self.lds = self._xds.create_lds(self.listener_manager)
             if bootstrap.stats_sinks:
                 from .stat_sinks import create_stat_sinks
 
@@ -380,13 +343,7 @@ class Server(ServerContext):
         for path in self.runtime.watched:
             self.file_watcher.add_watch(path, self._reload_runtime)
         _log.info("starting main dispatch loop")
-        self.cluster_manager.start(
-            lambda: self._initialize(on_ready), None if self.cds is None else self.cds.start, self._on_cluster_ready
-        )
-
-    def _on_cluster_ready(self, name: str) -> None:
-        if self.subscriptions.ads is not None and name == self.subscriptions.ads_cluster:
-            self.subscriptions.ads.start()
+        self._xds.start(lambda: self._initialize(on_ready))
 
     def _initialize(self, on_ready: Callable[[], None] | None) -> None:
         _log.info("all clusters initialized. initializing init manager")
@@ -442,7 +399,8 @@ class Server(ServerContext):
     async def stop(self) -> None:
         """End everything: nothing listens, nothing is connected, no timer and no task is left. Logs are complete."""
         try:
-            self._stop_discovery()
+            self.init_manager.cancel()
+            self._xds.stop()
             self.listener_manager.stop()
             if self.admin_listener is not None:
                 self.admin_listener.remove()
@@ -463,22 +421,6 @@ class Server(ServerContext):
             finally:
                 # Connections that end have their say in the access log a turn later.
                 self.access_logs.close()
-
-    def _stop_discovery(self) -> None:
-        self.init_manager.cancel()
-        for api in (self.cds, self.lds):
-            if api is not None:
-                api.stop()
-        self.subscriptions.stop()
-
-    def _control_plane_client(self, proto: Any, path: str, largest: int) -> GrpcClient:
-        """A client of a gRPC service that sends resources."""
-        from ..record import replace
-        from .async_services import GrpcServiceConfig
-
-        config = GrpcServiceConfig.from_proto(proto, path, self)
-        # How often a stream is opened again is for who has opened it to say.
-        return replace(config, max_message=config.max_message or largest, retry_policy=None).client(self)
 
     def refresh_stats(self) -> None:
         """Take down what is measured rather than counted, such as memory and the time since the start."""

@@ -295,7 +295,8 @@ class Cluster:
     def _destroy(self, scope: Scope) -> None:
         self._transport_context.init_manager.cancel()
         for callback in self._transport_context.on_destroy:
-            callback()
+            # As in Envoy, a turn later: connections may still have it, and whoever removes it has more to say first.
+            self.dispatcher.post(callback)
         scope.remove()
 
     def _create_transport_sockets(self, config: Any, context: UpstreamTransportContext, path: str) -> None:

@@ -87,12 +87,8 @@ class EdsCluster(Cluster):
             callback()
 
     def on_delta_config_update(self, added: Sequence[DecodedResource], removed: Sequence[str], version: str) -> None:
-        messages = [each.message for each in added]
-        if removed and not messages:
-            # It is not known any more, which is not the same as that it has no endpoints: those that are known stay.
-            self._initialized()
-            return
-        self.on_config_update(messages, version)
+        # An assignment that is gone is not one without endpoints: those that are known stay.
+        self.on_config_update([each.message for each in added], version)
 
     def on_config_update(self, resources: Sequence[Any], version: str) -> None:
         update = self.stats.config_update

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...config.schema import message_class
+from ...discovery.subscription_factory import SDS_TYPE as SECRET
 from ...stats.params import NameFilter
 from ..listener_manager import connection_managers
 from ..local_info import add_extensions
@@ -144,8 +145,8 @@ class ConfigTracker:
             entry.name = provider.name
             entry.version_info = provider.version if there else "uninitialized"
             timestamp(provider.last_updated, entry.last_updated)
-            if there:
-                pack(provider.secret, entry.secret)
+            secret = provider.secret if there else message_class(SECRET)(name=provider.name)
+            pack(secret, entry.secret)
         return dump
 
 
