@@ -32,6 +32,7 @@ from .listener_stats import ListenerExtensionConfigStats, ListenerStats, PerHand
 if TYPE_CHECKING:
     from ..access_log.access_log import AccessLog
     from ..config.runtime import Loader
+    from ..event.init_manager import InitManager
     from ..explain.explanation import Explanation
     from ..network.listen_socket import ListenSocketSettings
     from ..network.socket import ConnectionSocket
@@ -162,8 +163,14 @@ class Listener:
         path: str = "",
         name: str = "",
         handler: str = "worker_0",
+        init_manager: InitManager | None = None,
+        version_info: str = "",
     ) -> None:
         self.config = config
+        self.version_info = version_info
+        self.last_updated = server.dispatcher.wall_time()
+        self.init_manager = init_manager
+        self._on_destroy: list[Callable[[], None]] = []
         self.path = path
         self.server = server
         self.name = name or config.name
@@ -227,11 +234,13 @@ class Listener:
                 explained=handler != "main_thread",
                 bypass_overload=config.bypass_overload_manager,
                 drain_delay=drain_manager.drain_delay,
+                init_manager=init_manager,
             )
+            self._on_destroy = self.context.on_destroy
             self.access_logs = _access_logs(config.access_log, self.context, f"{path}.access_log")
             self._active_listener = self._compile(config, path)
         except BaseException:
-            self.scope.remove()
+            self._destroy()
             raise
         self.find_listener: Callable[[Address], Listener | None] | None = None
         self._limit_key = f"envoy.resource_limits.listener.{config.name}.connection_limit"
@@ -261,6 +270,11 @@ class Listener:
         if self._sockets:
             self._bound = [bound_address(raw) for raw in self._sockets]
         return self._bound or [settings.address for settings in self.settings] or [self.address]
+
+    @property
+    def holds_sockets(self) -> bool:
+        """It has taken its addresses, or those of the listener that it replaces."""
+        return bool(self._sockets)
 
     @property
     def connections(self) -> int:
@@ -358,6 +372,14 @@ class Listener:
         self.stop_accepting()
         self.drain_manager.stop()
         self.close_connections()
+        self._destroy()
+
+    def _destroy(self) -> None:
+        if self.init_manager is not None:
+            self.init_manager.cancel()
+        callbacks, self._on_destroy = tuple(self._on_destroy), []
+        for callback in callbacks:
+            callback()
         self.scope.remove()
 
     def __repr__(self) -> str:

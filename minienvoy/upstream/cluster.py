@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from ..http.filter_manager import FilterChain
     from ..network.dns import DnsResolvers
     from ..network.overload_state import OverloadState
-    from ..stats.store import Store
+    from ..stats.store import Scope, Store
     from .cluster_manager import ClusterManager
     from .outlier_event_logger import OutlierEventLogger
     from .transport_socket_matcher import TransportSocketMatcher
@@ -144,6 +144,7 @@ class Cluster:
         "_close_on_host_set_change",
         "_override_host_status",
         "_preconnect_metadata",
+        "_transport_context",
         "added_via_api",
         "code_stats",
         "config",
@@ -242,12 +243,13 @@ class Cluster:
         scope = context.stats.scope(f"cluster.{self.observability_name}")
         self.transport_socket: TransportSocketFactory | None = None
         self.transport_socket_matcher: TransportSocketMatcher | None = None
+        self._transport_context = UpstreamTransportContext(scope, context.secrets)
         try:
-            self._create_transport_sockets(config, UpstreamTransportContext(scope, context.secrets), context.path)
+            self._create_transport_sockets(config, self._transport_context, context.path)
             filters = self.http_options.http_filters
             self.upstream_filters: FilterChain | None = None if filters is None else filters(context, scope)
         except ConfigError:
-            scope.remove()
+            self._destroy(scope)
             raise
         self.stats = ClusterStats(scope)
         self.code_stats = self.stats.codes
@@ -293,8 +295,15 @@ class Cluster:
         try:
             self.health = ClusterHealth(self, config, context)
         except ConfigError:
-            scope.remove()
+            self._destroy(scope)
             raise
+
+    def _destroy(self, scope: Scope) -> None:
+        self._transport_context.init_manager.cancel()
+        for callback in self._transport_context.on_destroy:
+            # As in Envoy, a turn later: connections may still have it, and whoever removes it has more to say first.
+            self.dispatcher.post(callback)
+        scope.remove()
 
     def _create_transport_sockets(self, config: Any, context: UpstreamTransportContext, path: str) -> None:
         if config.HasField("transport_socket"):
@@ -341,7 +350,9 @@ class Cluster:
             self.updates.active = True
             on_initialized()
 
-        self.start(lambda: self.health.start(on_checked))
+        # Secrets come after hosts, and before anybody is connected to.
+        targets = self._transport_context.init_manager
+        self.start(lambda: targets.initialize(lambda: self.health.start(on_checked)))
 
     default_merge_window: float = DEFAULT_WINDOW
     """Seconds in which changes of health are merged, unless the configuration says it."""
@@ -361,7 +372,7 @@ class Cluster:
             self.health.stop()
             self.updates.stop()
             drain_pools(self.hosts())
-            self.stats.scope.remove()
+            self._destroy(self.stats.scope)
 
     def may_preconnect(self, host: Host) -> bool:
         """Whether the host may have connections before they are needed."""

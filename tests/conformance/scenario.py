@@ -432,9 +432,7 @@ def _clusters(case: Case) -> list[dict[str, Any]]:
 
 def resources(case: Case, ports: dict[str, int], directory: Path) -> tuple[list[Any], list[Any]]:
     """Listeners and clusters of a case, its names prefixed with its id and its placeholders filled."""
-    listeners = [
-        _listener(case, name, over or {}) for name, over in (case.spec.get("listeners") or {"main": {}}).items()
-    ]
+    listeners = [_listener(case, name, over or {}) for name, over in case.spec.get("listeners", {"main": {}}).items()]
     case.files["log"] = directory / f"{case.id}_log.txt"
     case.ports = dict(ports)
     words: dict[str, Any] = {

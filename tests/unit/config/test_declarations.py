@@ -30,7 +30,10 @@ READ_FOR = {
     ),
     "extensions/filters/http/jwt_authn/provider.py": ("extensions/filters/http/jwt_authn/extractor.py",),
     "extensions/transport_sockets/tls/cert_validator.py": ("discovery/secret_manager.py",),
-    "extensions/transport_sockets/tls/certificate.py": ("discovery/secret_manager.py",),
+    "extensions/transport_sockets/tls/certificate.py": ("discovery/secret_manager.py", "discovery/file_secret.py"),
+    "discovery/api_config_source.py": ("discovery/subscription_factory.py",),
+    "discovery/secret_manager.py": ("discovery/file_secret.py",),
+    "discovery/subscription.py": ("discovery/subscription_factory.py",),
     "extensions/transport_sockets/tls/downstream.py": ("extensions/transport_sockets/tls/context_config.py",),
     "extensions/transport_sockets/tls/upstream.py": ("extensions/transport_sockets/tls/context_config.py",),
     "extensions/transport_sockets/tls/context_config.py": (
@@ -76,7 +79,7 @@ READ_FOR = {
     ),
     "server/listen_addresses.py": ("network/resolver.py", "network/socket_option.py"),
     "extensions/filters/udp/udp_proxy/config.py": ("extensions/filters/udp/udp_proxy/router.py",),
-    "server/server.py": ("config/runtime.py", "network/dns.py", "server/stats_settings.py"),
+    "server/server.py": ("server/xds_manager.py", "config/runtime.py", "network/dns.py", "server/stats_settings.py"),
     "upstream/cluster_info.py": (
         "upstream/cluster.py",
         "extensions/clusters/dns.py",
