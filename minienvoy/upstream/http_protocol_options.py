@@ -14,8 +14,8 @@ from ..config.fields import honours
 from ..http.http1.header_formatter import header_formatters
 from ..http.http1.settings import Http1Settings
 from ..http.http2.settings import Http2Settings
-from ..network.address import Address
 from ..matchers.match_predicate import ResponsePredicate
+from ..network.address import Address
 from ..network.transport_socket import TransportSocketOptions
 from ..record import field, record, replace
 from ..registry import Registry

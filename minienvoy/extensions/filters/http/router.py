@@ -6,17 +6,19 @@ Envoy: `source/extensions/filters/http/router/config.cc`. The filter itself is `
 from __future__ import annotations
 
 from types import MethodType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ....config.fields import honours
+from ....config.fields import declared_in, honours
 from ....http.conn_manager_stats import RouterStats
 from ....http.filter import HTTP_FILTERS, HttpFilterFactory
 from ....http.http1.selection import client_codec
 from ....router.router import Router
 from ....router.router_config import RouterConfig
-from ....router.upstream_log import UpstreamLogs
 from ....server.factory_context import FactoryContext
 from ....server.upstream_codecs import UpstreamCodecs
+
+if TYPE_CHECKING:
+    from ....router.upstream_log import UpstreamLogs
 
 CONFIG_TYPE = "envoy.extensions.filters.http.router.v3.Router"
 
@@ -27,8 +29,10 @@ honours(
     "strict_check_headers",
     "suppress_envoy_headers",
     "upstream_log",
+    "upstream_log_options",
     "start_child_span",
 )
+declared_in("minienvoy.router.upstream_log", f"{CONFIG_TYPE}.UpstreamAccessLogOptions")
 
 
 @HTTP_FILTERS.register("envoy.filters.http.router", CONFIG_TYPE)
@@ -62,5 +66,6 @@ def _upstream_logs(config: Any, context: FactoryContext) -> UpstreamLogs | None:
     if not config.upstream_log:
         return None
     from ....access_log.access_log import create_access_logs
+    from ....router.upstream_log import UpstreamLogs
 
     return UpstreamLogs.from_proto(config, create_access_logs(config.upstream_log, context, "upstream_log"))
