@@ -23,10 +23,8 @@ from ..upstream.load_assignment import plain_metadata
 from .active_tcp_listener import ActiveTcpListener
 from .factory_context import FactoryContext, ServerContext
 from .filter_chain_factory import create_filter_factories
-from .filter_chain_matcher import compile_filter_chain_matcher
 from .internal_listener import check_internal_listener
 from .listen_addresses import listen_settings
-from .listener_filter_predicate import compile_predicate, unless
 from .listener_stats import ListenerExtensionConfigStats, ListenerStats, PerHandlerListenerStats
 
 if TYPE_CHECKING:
@@ -398,6 +396,8 @@ def _listener_filters(configs: Any, path: str, context: FactoryContext) -> tuple
     made = create_extensions(LISTENER_FILTERS, configs, path, context)
     for at, config in enumerate(configs):
         if config.HasField("filter_disabled"):
+            from .listener_filter_predicate import compile_predicate, unless
+
             made[at] = unless(compile_predicate(config.filter_disabled), made[at])
     return tuple(made)
 
@@ -448,6 +448,8 @@ def _matched_chains(
         if chain.name in by_name:
             raise adding(f"\"name\" field is duplicated with value '{chain.name}'", f"{where}.name")
         by_name[chain.name] = _filter_chain(chain, FilterChainMatch(), context, where)
+    from .filter_chain_matcher import compile_filter_chain_matcher
+
     matcher = compile_filter_chain_matcher(
         config.filter_chain_matcher, f"{path}.filter_chain_matcher", by_name, context.server
     )

@@ -131,7 +131,11 @@ declared_in("minienvoy.server.admin.admin_listener", "envoy.config.bootstrap.v3.
 declared_in("minienvoy.server.application_log", "envoy.config.bootstrap.v3.Bootstrap.ApplicationLogConfig")
 declared_in("minienvoy.server.overload_manager", "envoy.config.overload.v3.OverloadManager")
 declared_in("minienvoy.router.config", "envoy.config.route.v3.RouteConfiguration")
+declared_in("minienvoy.server.listener_filter_predicate", "envoy.config.listener.v3.ListenerFilterChainMatchPredicate")
 declared_in("minienvoy.matchers.metadata_key", "envoy.type.metadata.v3.MetadataKey")
+declared_in("minienvoy.matchers.match_tree", "xds.type.matcher.v3.Matcher", "envoy.config.common.matcher.v3.Matcher")
+declared_in("minienvoy.matchers.value", "envoy.type.matcher.v3.MetadataMatcher", "envoy.type.matcher.v3.ValueMatcher")
+declared_in("minienvoy.upstream.local_address_selector", "envoy.config.core.v3.BindConfig")
 declared_in("minienvoy.router.header_parser", "envoy.config.core.v3.HeaderValueOption")
 declared_in(
     "minienvoy.access_log.access_log",

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final
 from ..config.api import type_of, unpack
 from ..errors import ConfigError
 from ..explain.explanation import NO_EXPLANATION, Explanation
-from ..matchers.value import MetadataMatcher
 from ..network.transport_socket import (
     UPSTREAM_TRANSPORT_SOCKETS,
     TransportSocketFactory,
@@ -33,7 +32,6 @@ from .host import HealthFlag, Host, HostSet, Locality, PrioritySet
 from .load_assignment import LoadAssignment, plain_metadata
 from .load_balancer import LoadBalancer, LoadBalancerContext, LoadBalancerFactory, LoadBalancerParams, stop_balancer
 from .load_balancer_policy import cluster_policy
-from .local_address_selector import local_address_selector
 from .override_host import OverrideHostStatus
 from .resource_manager import DEFAULT, ResourceManager, resource_managers
 from .update_merge import DEFAULT_WINDOW, UpdateMerger
@@ -45,10 +43,12 @@ if TYPE_CHECKING:
     from ..event.random import RandomGenerator
     from ..explain.journal import Journal
     from ..http.filter_manager import FilterChain
+    from ..matchers.value import MetadataMatcher
     from ..network.dns import DnsResolvers
     from ..network.overload_state import OverloadState
     from ..stats.store import Scope, Store
     from .cluster_manager import ClusterManager
+    from .local_address_selector import LocalAddressSelector
     from .outlier_event_logger import OutlierEventLogger
     from .transport_socket_matcher import TransportSocketMatcher
 
@@ -212,7 +212,11 @@ class Cluster:
         policies = self.http_options.route_policies
         self.route_policies = None if policies is None else policies(context)
         self.tcp_keepalive = tcp_keepalive(config.upstream_connection_options)
-        self.local_address_selector = local_address_selector(config, context.bind_config, context.path)
+        self.local_address_selector: LocalAddressSelector | None = None
+        if config.HasField("upstream_bind_config") or context.bind_config is not None:
+            from .local_address_selector import local_address_selector
+
+            self.local_address_selector = local_address_selector(config, context.bind_config, context.path)
         self.happy_eyeballs = happy_eyeballs(config.upstream_connection_options)
         self.pool_per_downstream_connection: bool = config.connection_pool_per_downstream_connection
         policy = config.preconnect_policy
@@ -220,13 +224,12 @@ class Cluster:
             policy.per_upstream_preconnect_ratio.value if policy.HasField("per_upstream_preconnect_ratio") else 1.0
         )
         self.predictive_preconnect_ratio: float = policy.predictive_preconnect_ratio.value
-        self._preconnect_metadata = (
-            MetadataMatcher.from_proto(
-                policy.preconnect_enabled_metadata, f"{context.path}.preconnect_policy.preconnect_enabled_metadata"
-            )
-            if policy.HasField("preconnect_enabled_metadata")
-            else None
-        )
+        self._preconnect_metadata: MetadataMatcher | None = None
+        if policy.HasField("preconnect_enabled_metadata"):
+            from ..matchers.value import MetadataMatcher
+
+            where = f"{context.path}.preconnect_policy.preconnect_enabled_metadata"
+            self._preconnect_metadata = MetadataMatcher.from_proto(policy.preconnect_enabled_metadata, where)
         manager = context.cluster_manager
         self.siblings: Callable[[], Iterable[Cluster]] = lambda: (
             (self,) if manager is None else manager.clusters().values()

@@ -21,6 +21,7 @@ READ_FOR = {
     "extensions/filters/common/ext_authz/http_client.py": ("extensions/filters/http/ext_authz/filter_config.py",),
     "config/fields.py": ("config/extension.py",),
     "extensions/clusters/dns.py": ("network/dns.py",),
+    "extensions/filters/http/router.py": ("router/upstream_log.py",),
     "router/upstream_log.py": ("extensions/filters/http/router.py",),
     "extensions/filters/listener/local_ratelimit.py": ("extensions/filters/network/local_ratelimit.py",),
     "extensions/filters/network/http_connection_manager.py": (
@@ -64,6 +65,7 @@ READ_FOR = {
         "router/retry_policy.py",
         "router/grpc_timeout.py",
         "router/host_rewriter.py",
+        "router/internal_redirect.py",
         "router/path_rewriter.py",
         "router/retry_policy.py",
     ),

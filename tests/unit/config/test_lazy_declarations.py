@@ -38,7 +38,7 @@ _WHO_DECLARES = """
 import json, sys
 from minienvoy.config import fields
 
-told = []
+told = [("minienvoy.config.fields", name, list(known.honoured), []) for name, known in fields.declarations().items()]
 
 def telling(declare):
     def tell(full_name, *names, **more):
