@@ -60,6 +60,7 @@ honours(
     "freebind",
     "socket_options",
     "tcp_fast_open_queue_length",
+    "tcp_keepalive",
     "traffic_direction",
     "enable_reuse_port",
     "reuse_port",
@@ -341,6 +342,8 @@ def _listen_settings(config: Any, path: str) -> list[ListenSocketSettings]:
         ),
     }
     options = socket_options_from_proto(config.socket_options)
+    if config.HasField("tcp_keepalive"):
+        options += _keepalive(config.tcp_keepalive)
     found = [_one_address(config.address, f"{path}.address", options, shared)]
     for index, additional in enumerate(config.additional_addresses):
         own = options
