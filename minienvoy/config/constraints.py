@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from ..lazy_pattern import lazy_pattern
+
 Check = Callable[[Any], None]
 """Takes a value (of a field, an element, a message), raises `Violation`."""
 
@@ -295,7 +297,7 @@ def _is_ip(value: str, version: int | None = None) -> bool:
         return False
 
 
-_LABEL = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)", re.ASCII)
+_LABEL = lazy_pattern(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)", re.ASCII)
 
 
 def _is_hostname(value: str) -> bool:
@@ -307,7 +309,7 @@ def _is_uri(value: str) -> bool:
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", value) is not None and re.search(r"[\s\x00-\x1f]", value) is None
 
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_UUID = lazy_pattern(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 _WELL_KNOWN_STRINGS: dict[str, tuple[Callable[[str], bool], str]] = {
     "ip": (_is_ip, "value must be a valid IP Address"),

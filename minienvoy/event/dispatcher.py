@@ -20,6 +20,7 @@ from collections.abc import Callable, Coroutine
 from math import ceil, inf
 from typing import Any, Protocol, TypeVar
 
+from .socket_watch import SocketWatch
 from .write_queue import WriteQueue
 
 TICK = 0.01
@@ -138,6 +139,8 @@ class Dispatcher:
         self._wake_up_tick = 0
         self._fired = -1
         self._tasks: set[asyncio.Task[Any]] = set()
+        self.datagrams = SocketWatch(loop)
+        """Watches sockets of datagrams."""
         self.write_queue = self._create_write_queue()
         """Of all connections of this loop."""
         self.write_soon: Callable[[Callable[[], None]], None] = self.write_queue.write_soon

@@ -34,6 +34,10 @@ CATALOGUE = {
         "filters.network.sni_dynamic_forward_proxy"
     ),
     "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy": "filters.network.tcp_proxy",
+    # UDP listener filters
+    "envoy.extensions.filters.udp.udp_proxy.v3.UdpProxyConfig": "filters.udp.udp_proxy.filter",
+    "envoy.extensions.udp_packet_writer.v3.UdpDefaultWriterFactory": "udp_packet_writer",
+    "envoy.extensions.udp_packet_writer.v3.UdpGsoBatchWriterFactory": "udp_packet_writer",
     # HTTP filters
     "envoy.extensions.filters.http.adaptive_concurrency.v3.AdaptiveConcurrency": "filters.http.adaptive_concurrency",
     "envoy.extensions.filters.http.admission_control.v3.AdmissionControl": "filters.http.admission_control",
@@ -68,6 +72,7 @@ CATALOGUE = {
     "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz": "filters.http.ext_authz.filter",
     "envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute": "filters.http.ext_authz.filter",
     "envoy.extensions.filters.http.fault.v3.HTTPFault": "filters.http.fault",
+    "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec": "filters.http.upstream_codec",
     "envoy.extensions.filters.http.stateful_session.v3.StatefulSession": "filters.http.stateful_session",
     "envoy.extensions.filters.http.stateful_session.v3.StatefulSessionPerRoute": "filters.http.stateful_session",
     "envoy.extensions.filters.http.grpc_http1_bridge.v3.Config": "filters.http.grpc_http1_bridge",

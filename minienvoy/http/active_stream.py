@@ -285,6 +285,7 @@ class ActiveStream(UpgradableStream):
 
     def _encode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
         # It is counted as a response of its own.
+        self.response_code = headers.status
         for stats in (self.config.stats, self.config.listener_stats):
             stats.downstream_rq_completed += 1
             stats.downstream_rq_1xx += 1

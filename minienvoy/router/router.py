@@ -16,17 +16,16 @@ from ..stream_info import ResponseFlag
 from ..upstream.http_conn_pool import http_conn_pool
 from .attempts import CONTROL, IMMEDIATE_FAIL, Attempts
 from .final_timeout import final_timeout
-from .held_tunnel import RequestSink
-from .redirect import answer_directly
+from .held_tunnel import BodySink
 from .request_buffer import RequestBuffer
 from .router_replies import GRPC_STATUS, RouterReplies
-from .shadow_writer import ShadowRequest, start_shadows
 from .upstream_request import UpstreamRequest
 
 if TYPE_CHECKING:
     from ..http.codec import Metadata
     from ..http.filter_manager import FilterManager
     from .route_entry import RouteEntry
+    from .shadow_writer import ShadowRequest
     from .tcp_upstream import ConnectConfig
     from .upstream_request import Cancellable
 
@@ -70,7 +69,7 @@ class Router(RouterReplies):
             return _STOP
         self.route_entry = route
         if route.direct_response is not None:
-            answer_directly(route.direct_response, route, stream, headers, stats)
+            route.direct_response.answer(route, stream, headers, stats)
             return _STOP
         cluster_name = route.cluster_name
         get_cluster = config.get_cluster
@@ -99,6 +98,8 @@ class Router(RouterReplies):
                 stream.upstream_cluster_alt_stat_name = cluster.observability_name
             if self.drops_overload(cluster):
                 return _STOP
+            if cluster.upstream_filters is not None:
+                self.config = config = config.filtering()
             route = self.take_policies(cluster, route)
         attempts = self.attempts
         if not self.finalized:
@@ -162,6 +163,8 @@ class Router(RouterReplies):
         if pending is not None:
             upstream.pending = pending
             stream.upstream_request_create_time = stream.dispatcher.monotonic_time()
+            if upstream.filtered:
+                upstream.run_filters()
         if original is not None and not stream.is_local_reply:
             self._copy_request(route, original, end_stream)
         if end_stream:
@@ -241,8 +244,10 @@ class Router(RouterReplies):
             pending = pool.new_stream(upstream)
         if pending is not None:
             upstream.pending = pending
+            if upstream.filtered:
+                upstream.run_filters()
 
-    def send_buffered(self, encoder: RequestSink) -> None:
+    def send_buffered(self, encoder: BodySink) -> None:
         """There is a connection now: send what had to wait."""
         waiting = self.buffered
         if self.attempts is None or not self.attempts.keeps_body:
@@ -412,6 +417,8 @@ class Router(RouterReplies):
         copies: list[ShadowRequest | RequestBuffer] = []
         limit = stream.buffer_limit if route.attempts.buffer_limit is None else route.attempts.buffer_limit
         if route.shadow_policies:
+            from .shadow_writer import start_shadows
+
             copies += start_shadows(
                 route.shadow_policies, self.config, headers, stream, self.timeout, end_stream, limit
             )

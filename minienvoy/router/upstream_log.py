@@ -99,7 +99,8 @@ class LoggedUpstreamRequest(UpstreamRequest):
         info.upstream_host = self.host
         info.upstream_connection = client.connection.info
         info.protocol = info.upstream_protocol = client.codec.protocol
-        info.bytes_sent += self._router.buffered_size
+        if not self.filtered:
+            info.bytes_sent += self._router.buffered_size
         if self._logs.on_ready:
             self._log(AccessLogType.UPSTREAM_POOL_READY)
         super().on_pool_ready(client)

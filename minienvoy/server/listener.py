@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
 
 from ..config.extension import create_extensions
@@ -17,16 +16,15 @@ from ..network.address import Address
 from ..network.connection import DEFAULT_BUFFER_LIMIT
 from ..network.filter import LISTENER_FILTERS, NETWORK_FILTERS, TERMINAL_FILTERS, ListenerFilterFactory
 from ..network.filter_chain import FilterChain, FilterChainManager, FilterChainMatch
-from ..network.listen_socket import ListenSocketSettings, bind_listen_socket, bound_address, listen
+from ..network.listen_socket import bind_listen_socket, bound_address, listen
 from ..network.overload_state import STOP_ACCEPTING_CONNECTIONS
-from ..network.resolver import resolve_proto_address
-from ..network.socket_option import SocketOption, socket_options_from_proto, tcp_keepalive_options
 from ..network.transport_socket import DOWNSTREAM_TRANSPORT_SOCKETS, create_transport_socket
 from ..upstream.load_assignment import plain_metadata
 from .active_tcp_listener import ActiveTcpListener
 from .factory_context import FactoryContext, ServerContext
 from .filter_chain_factory import create_filter_factories
 from .filter_chain_matcher import compile_filter_chain_matcher
+from .listen_addresses import listen_settings
 from .listener_filter_predicate import compile_predicate, unless
 from .listener_stats import ListenerExtensionConfigStats, ListenerStats, PerHandlerListenerStats
 
@@ -35,6 +33,7 @@ if TYPE_CHECKING:
     from ..config.runtime import Loader
     from ..explain.explanation import Explanation
     from ..network.socket import ConnectionSocket
+    from .active_udp_listener import ActiveUdpListener
     from .drain_manager import DrainManager
 
 NO_LIMIT: Final = 2**64 - 1
@@ -60,7 +59,6 @@ honours(
     "freebind",
     "socket_options",
     "tcp_fast_open_queue_length",
-    "tcp_keepalive",
     "traffic_direction",
     "enable_reuse_port",
     "reuse_port",
@@ -72,6 +70,7 @@ honours(
     "bypass_overload_manager",
     "deprecated_v1",
     "use_original_dst",
+    "udp_listener_config",
     values={"enable_mptcp": (False,)},
     whole=("metadata",),
     ignored={
@@ -79,13 +78,8 @@ honours(
     },
 )
 honours("envoy.config.listener.v3.Listener.DeprecatedV1", "bind_to_port")
-honours("envoy.config.listener.v3.AdditionalAddress", "address", "socket_options", "tcp_keepalive")
-honours("envoy.config.core.v3.SocketOptionsOverride", "socket_options")
-honours("envoy.config.core.v3.SocketOption", "level", "name", "int_value", "buf_value", "state", "description")
-honours("envoy.config.core.v3.TcpKeepalive", "keepalive_probes", "keepalive_time", "keepalive_interval")
-honours("envoy.config.core.v3.Address", "socket_address", "pipe")
-honours("envoy.config.core.v3.SocketAddress", "address", "port_value", "ipv4_compat", values={"protocol": ("TCP",)})
-honours("envoy.config.core.v3.Pipe", "path", "mode")
+honours("envoy.config.listener.v3.UdpListenerConfig", "downstream_socket_config", "udp_packet_packet_writer_config")
+honours("envoy.config.core.v3.UdpSocketConfig", "max_rx_datagram_size", "prefer_gro")
 honours("envoy.config.listener.v3.ListenerFilter", "name", "typed_config", "filter_disabled")
 honours(
     "envoy.config.listener.v3.FilterChain",
@@ -145,6 +139,7 @@ class Listener:
         config: what it was made from.
         name: as configured, or a made-up unique one.
         address: as configured; where it really listens is `local_addresses`.
+        datagram: it takes datagrams, not connections, and has no filter chains.
         listener_filters_timeout: seconds; 0 for no limit.
         metadata: `filter_metadata` as plain values; None if there is none.
         drain_manager: its own, below the server's.
@@ -171,8 +166,9 @@ class Listener:
         self.global_connections = global_connections
         if not config.HasField("address"):
             raise ConfigError(f"error adding listener named '{config.name}': address is necessary", path)
-        self.settings = _listen_settings(config, path)
+        self.settings = listen_settings(config, path)
         self.address = self.settings[0].address
+        self.datagram = self.settings[0].datagram
         self.bind_to_port = (
             config.bind_to_port.value
             if config.HasField("bind_to_port")
@@ -217,11 +213,7 @@ class Listener:
                 drain_delay=drain_manager.drain_delay,
             )
             self.access_logs = _access_logs(config.access_log, self.context, f"{path}.access_log")
-            self.listener_filters = _listener_filters(config.listener_filters, f"{path}.listener_filters", self.context)
-            if self.hands_off:
-                entry = LISTENER_FILTERS.find(ORIGINAL_DST, f"{path}.use_original_dst")
-                self.listener_filters += (entry.factory(None, self.context),)
-            self.filter_chain_manager = _filter_chain_manager(config, self.address, self.context, path)
+            self._active_listener = self._compile(config, path)
         except BaseException:
             self.scope.remove()
             raise
@@ -230,7 +222,22 @@ class Listener:
         self.active = False
         self._sockets: list[socket.socket] = []
         self._bound: list[Address] = []
-        self._active_listener = ActiveTcpListener(self)
+
+    def _compile(self, config: Any, path: str) -> ActiveTcpListener | ActiveUdpListener:
+        """What it does with what comes: filters, and the chains of a listener that takes connections."""
+        self.listener_filters: tuple[ListenerFilterFactory, ...] = ()
+        if self.datagram:
+            from .active_udp_listener import ActiveUdpListener
+            from .udp_listener_config import UdpListenerConfig
+
+            self.filter_chain_manager = FilterChainManager(())
+            return ActiveUdpListener(self, UdpListenerConfig.from_proto(config, str(self.address), self.context, path))
+        self.listener_filters = _listener_filters(config.listener_filters, f"{path}.listener_filters", self.context)
+        if self.hands_off:
+            entry = LISTENER_FILTERS.find(ORIGINAL_DST, f"{path}.use_original_dst")
+            self.listener_filters += (entry.factory(None, self.context),)
+        self.filter_chain_manager = _filter_chain_manager(config, self.address, self.context, path)
+        return ActiveTcpListener(self)
 
     @property
     def local_addresses(self) -> list[Address]:
@@ -279,15 +286,20 @@ class Listener:
 
     def listens_at(self, address: Address) -> bool:
         """It is whose listener `address` is, bound or not."""
-        return self.active and address in self._served()
+        return self.active and not self.datagram and address in self._served()
 
     def listens_everywhere_at(self, address: Address) -> bool:
         """The same, if it is for any host."""
         hosts = ("::",) if ":" in address.host else ("0.0.0.0", "::")
-        return self.active and any(each.port == address.port and each.host in hosts for each in self._served())
+        return (
+            self.active
+            and not self.datagram
+            and any(each.port == address.port and each.host in hosts for each in self._served())
+        )
 
     def take(self, accepted: ConnectionSocket, explain: Explanation) -> None:
         """A connection that another listener has accepted, and that was going to an address of this one."""
+        assert isinstance(self._active_listener, ActiveTcpListener)
         self._active_listener.take(accepted, explain)
 
     def _served(self) -> list[Address]:
@@ -329,63 +341,6 @@ class Listener:
 
     def __repr__(self) -> str:
         return f"Listener({self.name!r}, {self.address.text!r})"
-
-
-def _listen_settings(config: Any, path: str) -> list[ListenSocketSettings]:
-    shared = {
-        "reuse_port": config.enable_reuse_port.value if config.HasField("enable_reuse_port") else True,
-        "freebind": config.freebind.value,
-        "transparent": config.transparent.value,
-        "backlog": config.tcp_backlog_size.value if config.HasField("tcp_backlog_size") else None,
-        "fast_open_queue_length": (
-            config.tcp_fast_open_queue_length.value if config.HasField("tcp_fast_open_queue_length") else None
-        ),
-    }
-    options = socket_options_from_proto(config.socket_options)
-    if config.HasField("tcp_keepalive"):
-        options += _keepalive(config.tcp_keepalive)
-    found = [_one_address(config.address, f"{path}.address", options, shared)]
-    for index, additional in enumerate(config.additional_addresses):
-        own = options
-        if additional.HasField("socket_options"):
-            own = socket_options_from_proto(additional.socket_options.socket_options)
-        if additional.HasField("tcp_keepalive"):
-            own += _keepalive(additional.tcp_keepalive)
-        found.append(_one_address(additional.address, f"{path}.additional_addresses[{index}].address", own, shared))
-    return found
-
-
-def _keepalive(keepalive: Any) -> tuple[SocketOption, ...]:
-    return tcp_keepalive_options(
-        *(
-            getattr(keepalive, field).value if keepalive.HasField(field) else None
-            for field in ("keepalive_probes", "keepalive_time", "keepalive_interval")
-        )
-    )
-
-
-def _check_ipv4_compat(address: Address, path: str) -> None:
-    """Only what listens everywhere, or on an address that stands for one of IPv4, has IPv4 connections to take."""
-    host = ip_address(address.host)
-    if host.version == 6 and (not int(host) or host.ipv4_mapped is not None):
-        return
-    allowed = "Only IPv6 address '::' or valid IPv4-mapped IPv6 address can set ipv4_compat"
-    raise ConfigError(f"{allowed}: {address.text}", path)
-
-
-def _one_address(
-    address: Any, path: str, options: tuple[SocketOption, ...], shared: dict[str, Any]
-) -> ListenSocketSettings:
-    resolved = resolve_proto_address(address, path)
-    if address.socket_address.ipv4_compat:
-        _check_ipv4_compat(resolved, path)
-    return ListenSocketSettings(
-        resolved,
-        ipv4_compat=address.socket_address.ipv4_compat,
-        mode=address.pipe.mode,
-        options=options,
-        **shared,
-    )
 
 
 def _access_logs(configs: Any, context: FactoryContext, path: str) -> tuple[AccessLog, ...]:

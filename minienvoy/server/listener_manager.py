@@ -207,7 +207,8 @@ class ListenerManager:
 
     def _refuse_duplicate(self, listener: Listener) -> None:
         for other in self._listeners.values():
-            if other.name == listener.name or other.bind_to_port != listener.bind_to_port:
+            alike = other.bind_to_port == listener.bind_to_port and other.datagram == listener.datagram
+            if other.name == listener.name or not alike:
                 continue
             taken = {settings.address for settings in other.settings}
             for settings in listener.settings:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .. import logger
@@ -61,6 +60,7 @@ if TYPE_CHECKING:
 honours(
     "envoy.config.bootstrap.v3.Bootstrap",
     "admin",
+    "application_log_config",
     "cluster_manager",
     "dynamic_resources",
     "layered_runtime",
@@ -109,6 +109,13 @@ declared_in(
     "envoy.extensions.transport_sockets.tls.v3.TlsCertificate",
     "envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext",
 )
+declared_in(
+    "minienvoy.extensions.transport_sockets.tls.session_settings",
+    "envoy.extensions.transport_sockets.tls.v3.TlsSessionTicketKeys",
+)
+declared_in(
+    "minienvoy.extensions.filters.network.http_connection_manager_codec", "envoy.config.core.v3.Http1ProtocolOptions"
+)
 honours("envoy.config.bootstrap.v3.ClusterManager", "local_cluster_name", "outlier_detection", "upstream_bind_config")
 honours(
     "envoy.config.bootstrap.v3.ClusterManager.OutlierDetection",
@@ -124,14 +131,12 @@ _log = logger.get("main")
 _config_log = logger.get("config")
 _admin_log = logger.get("admin")
 
-_DECLARING_MODULES = (
-    "minienvoy.server.listener",
-    "minienvoy.server.admin.admin_listener",
-    "minienvoy.upstream.cluster",
-    "minienvoy.router.config",
-)
-"""What declares the fields of messages that no `Any` names."""
-
+declared_in("minienvoy.server.admin.admin_listener", "envoy.config.bootstrap.v3.Admin")
+declared_in("minienvoy.server.application_log", "envoy.config.bootstrap.v3.Bootstrap.ApplicationLogConfig")
+declared_in("minienvoy.server.overload_manager", "envoy.config.overload.v3.OverloadManager")
+declared_in("minienvoy.router.config", "envoy.config.route.v3.RouteConfiguration")
+declared_in("minienvoy.matchers.metadata_key", "envoy.type.metadata.v3.MetadataKey")
+declared_in("minienvoy.router.header_parser", "envoy.config.core.v3.HeaderValueOption")
 declared_in(
     "minienvoy.access_log.access_log",
     "envoy.config.accesslog.v3.AccessLog",
@@ -470,13 +475,6 @@ class Server(ServerContext):
     # -- inside
 
     def _check_supported(self) -> list[Unsupported]:
-        """Every module that a configuration can need without naming a type declares what it honours when imported."""
-        for module in _DECLARING_MODULES:
-            import_module(module)
-        if self.bootstrap.HasField("application_log_config"):
-            import_module("minienvoy.server.application_log")
-        if self.bootstrap.HasField("overload_manager"):
-            import_module("minienvoy.server.overload_manager")
         found = require_supported(self.bootstrap, self.loaded.source, warn=self.options.unsupported == "warn")
         for item in found:
             _config_log.warning(f"not honoured: {described(item, self.loaded.source)}")

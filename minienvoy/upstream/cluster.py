@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from ..event.dispatcher import Dispatcher
     from ..event.random import RandomGenerator
     from ..explain.journal import Journal
+    from ..http.filter_manager import FilterChain
     from ..network.dns import DnsResolvers
     from ..network.overload_state import OverloadState
     from ..stats.store import Store
@@ -133,7 +134,8 @@ class Cluster:
         siblings: all clusters, itself included.
         drop_overload: which requests are dropped before a host is chosen; None if none are.
         route_policies: what it says over the routes to it, or None.
-        has_say: there is one of these two, or another name for statistics.
+        upstream_filters: what its requests go through; None if there is nothing.
+        has_say: there is one of these three, or another name for statistics.
         overload: what the overload manager has decided; None if there is none.
         orca_load_report: takes what a host tells of its load (host, report); None if nobody wants to know.
     """
@@ -179,6 +181,7 @@ class Cluster:
         "transport_socket",
         "transport_socket_matcher",
         "updates",
+        "upstream_filters",
         "wants_proxy_header",
     )
 
@@ -241,6 +244,8 @@ class Cluster:
         self.transport_socket_matcher: TransportSocketMatcher | None = None
         try:
             self._create_transport_sockets(config, UpstreamTransportContext(scope, context.secrets), context.path)
+            filters = self.http_options.http_filters
+            self.upstream_filters: FilterChain | None = None if filters is None else filters(context, scope)
         except ConfigError:
             scope.remove()
             raise
@@ -258,7 +263,8 @@ class Cluster:
             report_endpoints(self.priority_set, scope, self.observability_name)
         self.drop_overload = self.load_assignment.drop_overload(context.random.stream(f"cluster.{self.name}.drop"))
         renamed = self.observability_name != self.name
-        self.has_say = self.drop_overload is not None or self.route_policies is not None or renamed
+        said = (self.drop_overload, self.route_policies, self.upstream_filters)
+        self.has_say = renamed or any(each is not None for each in said)
         self.updates = UpdateMerger(
             self.priority_set,
             self.dispatcher,

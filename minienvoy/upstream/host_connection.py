@@ -46,7 +46,7 @@ def _created(
     transport_socket: TransportSocketFactory | None,
     alpn: tuple[str, ...] = (),
 ) -> ClientConnection:
-    connection = _plain_connection(cluster, addresses)
+    connection = _plain_connection(cluster, host, addresses)
     if transport_socket is not None:
         connection.transport_socket = transport_socket
         connection.transport_socket_options = TransportSocketOptions(host_name=host.hostname, alpn_override=alpn)
@@ -69,7 +69,7 @@ def _matching_socket(cluster: Cluster, criteria: Mapping[str, Any]) -> Transport
     return match.factory
 
 
-def _plain_connection(cluster: Cluster, addresses: tuple[Address, ...]) -> ClientConnection:
+def _plain_connection(cluster: Cluster, host: Host, addresses: tuple[Address, ...]) -> ClientConnection:
     address = addresses[0]
     selector = cluster.local_address_selector
     local = ANYWHERE if selector is None else selector.select(address)
@@ -88,6 +88,7 @@ def _plain_connection(cluster: Cluster, addresses: tuple[Address, ...]) -> Clien
 
     def on_another() -> None:
         cluster.stats.traffic.upstream_cx_total += 1
+        host.stats.cx_total += 1
 
     return HappyEyeballsConnection(
         sorted_addresses(addresses, *cluster.happy_eyeballs),

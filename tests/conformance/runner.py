@@ -197,7 +197,9 @@ class _Seen:
             answer["spread"] = {**spread.settings(case.spec["spread"]), "counts": counts}
             return answer
         upstream = {
-            name: _upstream(case, backend) for name, backend in backends.items() if backend.wires or backend.datagrams
+            name: shown
+            for name, backend in backends.items()
+            if (backend.wires or backend.datagrams or backend.datagram_server) and (shown := _upstream(case, backend))
         }
         if upstream and not case.sequel and case.spec.get("compare_upstream", True):
             answer["upstream"] = upstream
@@ -330,6 +332,8 @@ def _calls(session: http2.Session) -> Iterator[tuple[list[Any], list[bytes]]]:
 
 
 def _upstream(case: Case, backend: Backend) -> list[Any]:
+    if backend.datagram_server is not None:
+        return backend.datagram_server.shown()
     told = backend.spec.get("metrics")
     if backend.datagrams:
         return metrics.of_statsd(backend.datagrams)

@@ -46,8 +46,6 @@ FEATURES = {
     "load reports": Feature("envoy.config.bootstrap.v3.ClusterManager", "load_stats_config"),
     # other protocols
     "Redis": Feature("envoy.extensions.filters.network.redis_proxy.v3.RedisProxy"),
-    "UDP": Feature("envoy.config.core.v3.SocketAddress", "protocol", "UDP"),
-    "UDP proxy": Feature("envoy.extensions.filters.udp.udp_proxy.v3.UdpProxyConfig"),
 }
 
 EXPECTED: dict[str, tuple[str, ...]] = {
@@ -91,7 +89,7 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     "tls/envoy-https-http.yaml": (),
     "tls/envoy-https-https.yaml": (),
     "tls/envoy-https-passthrough.yaml": (),
-    "udp/envoy.yaml": ("UDP", "UDP proxy"),
+    "udp/envoy.yaml": (),
     "websocket/envoy-ws-route.yaml": (),
     "websocket/envoy-ws.yaml": (),
     "websocket/envoy-wss-passthrough.yaml": (),

@@ -10,6 +10,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import CodecProtocolError
+from ...lazy_pattern import lazy_pattern
 from ...network.connection import ConnectionCloseType
 from ..codec import Metadata, ResponseDecoder, StreamResetReason
 from ..header_map import (
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     from ..codec_stats import Http1CodecStats
 
 _quick_status_line = re.compile(rb"HTTP/1\.1 ([2-9][0-9]{2})(?: [\t \x21-\x7e\x80-\xff]*)?").fullmatch
-_status_line = re.compile(rb"HTTP/([0-9]\.[0-9])[ \t\r]+\+?0*([1-9][0-9]{2,4})(?:[ \t\r].*)?").fullmatch
+_status_line = lazy_pattern(rb"HTTP/([0-9]\.[0-9])[ \t\r]+\+?0*([1-9][0-9]{2,4})(?:[ \t\r].*)?")
 _MAX_STATUS: Final = 65535
 _FIRST_BYTE: Final = ord("H")
 
@@ -413,7 +414,7 @@ class ClientConnection(Http1Connection):
 
 def _parse_status_line(line: bytes) -> tuple[bool, int]:
     """(whether it is HTTP/1.1, status); any other version counts as HTTP/1.0. Raises CodecProtocolError."""
-    match = _status_line(line)
+    match = _status_line.fullmatch(line)
     if match is None or (status := int(match[2])) > _MAX_STATUS:
         raise CodecProtocolError(CODEC_ERROR)
     return match[1] == b"1.1", status

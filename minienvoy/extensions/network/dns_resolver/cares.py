@@ -115,7 +115,8 @@ class PendingResolution:
             return
         stats.resolve_total += 1
         if not error:
-            addresses = [_response(node) for node in result.nodes]
+            aliases = min((alias.ttl for alias in result.cnames), default=None)
+            addresses = [_response(node, aliases) for node in result.nodes]
             if addresses:
                 self._finish(ResolutionStatus.COMPLETED, "cares_success", addresses)
                 return
@@ -240,9 +241,11 @@ def _system_has_servers() -> bool:
     return any(each.removesuffix(":53") != "127.0.0.1" for each in servers)
 
 
-def _response(node: Any) -> DnsResponse:
+def _response(node: Any, aliases: int | None) -> DnsResponse:
+    """`aliases` is the least TTL of the aliases that lead to the address: it is good for no longer than they are."""
     host = node.addr[0]
-    return DnsResponse(host.decode() if isinstance(host, bytes) else host, float(max(0, node.ttl)))
+    ttl = node.ttl if aliases is None else min(node.ttl, aliases)
+    return DnsResponse(host.decode() if isinstance(host, bytes) else host, float(max(0, ttl)))
 
 
 @DNS_RESOLVERS.register("envoy.network.dns_resolver.cares", CARES)
