@@ -50,4 +50,4 @@ class SuppressingRouter(Router):
         cluster.code_stats.hide(status)
         for each in self.tally:
             if isinstance(each, AltStatName):
-                each.codes.hide(status)
+                each.hide(status)
