@@ -130,6 +130,8 @@ class Dispatcher:
         """Seconds from an arbitrary start."""
         self.dial: Callable[[Any], None] | None = None
         """Takes every connection that is to be opened, in place of the network (`dry_run`)."""
+        self.internal_listeners: Any = None
+        """Connects to listeners inside this process (`network.internal_connection`); None: there are none."""
         self.toxics: Any = None
         """Hears of every connection to a host that is to be opened, to make it a bad one (`upstream/faults.py`)."""
         self._buckets: dict[int, dict[Timer, None]] = {}

@@ -9,6 +9,8 @@ from __future__ import annotations
 from ..registry import add_to_catalogue
 
 CATALOGUE = {
+    # the server as a whole
+    "envoy.extensions.bootstrap.internal_listener.v3.InternalListener": "bootstrap.internal_listener",
     # protocols of clusters
     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": "upstreams.http.http_protocol_options",
     # listener filters
@@ -54,6 +56,7 @@ CATALOGUE = {
     "envoy.extensions.filters.http.compressor.v3.CompressorPerRoute": "filters.http.compressor.filter",
     "envoy.extensions.filters.http.cors.v3.Cors": "filters.http.cors",
     "envoy.extensions.filters.http.cors.v3.CorsPolicy": "filters.http.cors",
+    "envoy.extensions.filters.http.credential_injector.v3.CredentialInjector": "filters.http.credential_injector",
     "envoy.extensions.filters.http.csrf.v3.CsrfPolicy": "filters.http.csrf",
     "envoy.extensions.filters.http.decompressor.v3.Decompressor": "filters.http.decompressor",
     "envoy.extensions.common.matching.v3.ExtensionWithMatcher": "filters.http.match_delegate",
@@ -191,6 +194,9 @@ CATALOGUE = {
     "envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery": "formatters.req_without_query",
     # transport sockets
     "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer": "transport_sockets.raw_buffer",
+    "envoy.extensions.transport_sockets.internal_upstream.v3.InternalUpstreamTransport": (
+        "transport_sockets.internal_upstream"
+    ),
     "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport": (
         "transport_sockets.proxy_protocol"
     ),
@@ -217,6 +223,8 @@ CATALOGUE = {
     "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig": "http.original_ip_detection.xff",
     # request ids
     "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig": "http.request_id.uuid",
+    # credentials
+    "envoy.extensions.http.injected_credentials.generic.v3.Generic": "http.injected_credentials.generic",
     # sessions
     "envoy.extensions.http.stateful_session.cookie.v3.CookieBasedSessionState": "http.stateful_session.cookie",
     "envoy.extensions.http.stateful_session.envelope.v3.EnvelopeSessionState": "http.stateful_session.envelope",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _UPGRADE = KIND[b"upgrade"]
 _GRPC_STATUS = KIND[b"grpc-status"]
+_KNOWN_INTERIM = frozenset((100, 102, 103, 104))
 RESET_REASONS = {
     PoolFailureReason.OVERFLOW: StreamResetReason.OVERFLOW,
     PoolFailureReason.LOCAL_CONNECTION_FAILURE: StreamResetReason.LOCAL_CONNECTION_FAILURE,
@@ -245,7 +246,11 @@ class UpstreamRequest:
         stream.upstream_meter = meter
 
     def decode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
-        if not self._interim_seen:
+        if headers.status not in _KNOWN_INTERIM:
+            # It is as if it had not come.
+            if self.timers is not None:
+                self.timers.touch()
+        elif not self._interim_seen:
             # Envoy hears of the first only.
             self._interim_seen = True
             if self.timers is not None:

@@ -24,6 +24,7 @@ from .active_tcp_listener import ActiveTcpListener
 from .factory_context import FactoryContext, ServerContext
 from .filter_chain_factory import create_filter_factories
 from .filter_chain_matcher import compile_filter_chain_matcher
+from .internal_listener import check_internal_listener
 from .listen_addresses import listen_settings
 from .listener_filter_predicate import compile_predicate, unless
 from .listener_stats import ListenerExtensionConfigStats, ListenerStats, PerHandlerListenerStats
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from ..access_log.access_log import AccessLog
     from ..config.runtime import Loader
     from ..explain.explanation import Explanation
+    from ..network.listen_socket import ListenSocketSettings
     from ..network.socket import ConnectionSocket
     from .active_udp_listener import ActiveUdpListener
     from .drain_manager import DrainManager
@@ -70,6 +72,7 @@ honours(
     "bypass_overload_manager",
     "deprecated_v1",
     "use_original_dst",
+    "internal_listener",
     "udp_listener_config",
     values={"enable_mptcp": (False,)},
     whole=("metadata",),
@@ -78,6 +81,7 @@ honours(
     },
 )
 honours("envoy.config.listener.v3.Listener.DeprecatedV1", "bind_to_port")
+honours("envoy.config.listener.v3.Listener.InternalListenerConfig")
 honours("envoy.config.listener.v3.UdpListenerConfig", "downstream_socket_config", "udp_packet_packet_writer_config")
 honours("envoy.config.core.v3.UdpSocketConfig", "max_rx_datagram_size", "prefer_gro")
 honours("envoy.config.listener.v3.ListenerFilter", "name", "typed_config", "filter_disabled")
@@ -144,6 +148,7 @@ class Listener:
         metadata: `filter_metadata` as plain values; None if there is none.
         drain_manager: its own, below the server's.
         active: it accepts connections.
+        internal: only those that come from inside this process.
         hands_off: what was going to another address goes to the listener of that (`use_original_dst`).
         find_listener: who has an address; put there by the manager.
     """
@@ -164,11 +169,21 @@ class Listener:
         self.name = name or config.name
         self.drain_manager = drain_manager
         self.global_connections = global_connections
-        if not config.HasField("address"):
-            raise ConfigError(f"error adding listener named '{config.name}': address is necessary", path)
-        self.settings = listen_settings(config, path)
-        self.address = self.settings[0].address
-        self.datagram = self.settings[0].datagram
+        self.internal = config.HasField("internal_listener")
+        if self.internal:
+            check_internal_listener(config, self.name, server, path)
+            self.settings: list[ListenSocketSettings] = []
+            self.address = Address.internal(self.name)
+            self.datagram = False
+        else:
+            if not config.HasField("address"):
+                raise ConfigError(f"error adding listener named '{config.name}': address is necessary", path)
+            if config.address.HasField("envoy_internal_address"):
+                problem = "use internal_listener field instead of address for internal listeners"
+                raise ConfigError(f"error adding listener named '{config.name}': {problem}", f"{path}.address")
+            self.settings = listen_settings(config, path)
+            self.address = self.settings[0].address
+            self.datagram = self.settings[0].datagram
         self.bind_to_port = (
             config.bind_to_port.value
             if config.HasField("bind_to_port")
@@ -194,7 +209,8 @@ class Listener:
         # Who ignores a resource monitor's limit does not use it up either; a limit of the runtime counts everybody.
         self.counts_globally = global_connections.limit is None or not self.ignore_global_connection_limit
         self.overload = None if config.bypass_overload_manager else server.overload
-        self.scope = server.stats.scope(f"listener.{config.stat_prefix or self.address.text}")
+        where = f"envoy_internal_{self.name}" if self.internal else self.address.text
+        self.scope = server.stats.scope(f"listener.{config.stat_prefix or where}")
         try:
             self.stats = self.scope.struct(ListenerStats)
             self.handler_stats = self.scope.scope(handler).struct(PerHandlerListenerStats)
@@ -244,7 +260,7 @@ class Listener:
         """Where it listens, or did, with the ports that the kernel chose; what is configured if it never has."""
         if self._sockets:
             self._bound = [bound_address(raw) for raw in self._sockets]
-        return self._bound or [settings.address for settings in self.settings]
+        return self._bound or [settings.address for settings in self.settings] or [self.address]
 
     @property
     def connections(self) -> int:
@@ -261,7 +277,7 @@ class Listener:
         Raises:
             ConfigError: an address can not be had; none is taken then.
         """
-        if not self.bind_to_port:
+        if not self.bind_to_port or self.internal:
             return
         try:
             for settings in self.settings:
@@ -273,7 +289,7 @@ class Listener:
     def start(self) -> None:
         """Accept connections."""
         self.active = True
-        for raw, settings in zip(self._sockets, self.settings, strict=self.bind_to_port):
+        for raw, settings in zip(self._sockets, self.settings, strict=self.bind_to_port and not self.internal):
             listen(raw, settings, self.path)
         self._active_listener.start(self._sockets)
         if self.overload is not None:
@@ -301,6 +317,11 @@ class Listener:
         """A connection that another listener has accepted, and that was going to an address of this one."""
         assert isinstance(self._active_listener, ActiveTcpListener)
         self._active_listener.take(accepted, explain)
+
+    def accept_internal(self, accepted: ConnectionSocket, explain: Explanation) -> None:
+        """A connection from inside this process."""
+        assert isinstance(self._active_listener, ActiveTcpListener)
+        self._active_listener.accept_internal(accepted, explain)
 
     def _served(self) -> list[Address]:
         return self.local_addresses if self.bind_to_port else [settings.address for settings in self.settings]

@@ -9,9 +9,9 @@ drain time to end.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import logger
 from ..config.api import type_of, unpack
@@ -21,6 +21,10 @@ from .drain_manager import DrainManager
 from .factory_context import ServerContext
 from .listener import Listener
 from .listener_stats import ListenerManagerStats
+
+if TYPE_CHECKING:
+    from ..explain.explanation import Explanation
+    from ..network.socket import ConnectionSocket
 
 log = logger.get("config")
 
@@ -49,6 +53,9 @@ class ListenerManager:
         self._stopped: set[StopListenersType] = set()
         self._unnamed = server.random.uuid4("listener_manager")
         self._started = False
+        inside = server.dispatcher.internal_listeners
+        if inside is not None:
+            inside.find = self.internal_listener
 
     def listeners(self) -> list[Listener]:
         """Those in use, in the order in which they were added."""
@@ -125,6 +132,11 @@ class ListenerManager:
         listeners = self._listeners.values()
         found = (each for each in listeners if each.listens_at(address))
         return next(found, None) or next((each for each in listeners if each.listens_everywhere_at(address)), None)
+
+    def internal_listener(self, name: str) -> Callable[[ConnectionSocket, Explanation], None] | None:
+        """What accepts connections from inside for the listener of that name; None if there is none."""
+        listener = self._listeners.get(name)
+        return None if listener is None or not listener.internal else listener.accept_internal
 
     def remove_listener(self, name: str, *, unlock: bool = False) -> bool:
         """Stop accepting and drain; False if there is no such listener, or it came from the bootstrap.

@@ -73,6 +73,7 @@ honours(
     "typed_dns_resolver_config",
     "dns_resolution_config",
     "use_tcp_for_dns_lookups",
+    "bootstrap_extensions",
     "overload_manager",
     "tracing",
     "stats_server_version_override",
@@ -261,6 +262,10 @@ class Server(ServerContext):
             flush_interval=options.file_flush_interval,
             flush_min_size=options.file_flush_min_size,
         )
+        if bootstrap.bootstrap_extensions:
+            from .bootstrap_extension import create_bootstrap_extensions
+
+            create_bootstrap_extensions(bootstrap, self)
         self.dns_resolvers = DnsResolvers(DnsResolverContext(self.dispatcher, self.stats), bootstrap)
         self.cluster_manager = ClusterManager(
             ClusterContext(

@@ -51,6 +51,9 @@ def _created(
         connection.transport_socket = transport_socket
         connection.transport_socket_options = TransportSocketOptions(host_name=host.hostname, alpn_override=alpn)
         transport_socket.announce(connection)
+        introduce = getattr(transport_socket, "introduce", None)
+        if introduce is not None:
+            introduce(connection, host)
         if transport_socket.wants_proxy_header:
             connection.stream_info.upstream_host = host  # TLVs may tell of it
     if cluster.dispatcher.toxics is not None:

@@ -112,6 +112,7 @@ HTTP_FILTERS = {
     "local_ratelimit": "filters.http.local_ratelimit.v3.LocalRateLimit",
     "compressor": "filters.http.compressor.v3.Compressor",
     "cors": "filters.http.cors.v3.Cors",
+    "credential_injector": "filters.http.credential_injector.v3.CredentialInjector",
     "csrf": "filters.http.csrf.v3.CsrfPolicy",
     "decompressor": "filters.http.decompressor.v3.Decompressor",
     "ext_authz": "filters.http.ext_authz.v3.ExtAuthz",
@@ -137,7 +138,7 @@ OWNERS_OF_STAT_PREFIXES = (
     "TcpProxy",
     "UdpProxyConfig",
 )
-NAMES_OF_CLUSTERS = ("cluster", "cluster_name", "upstream_cluster", "collector_cluster")
+NAMES_OF_CLUSTERS = ("server_listener_name", "cluster", "cluster_name", "upstream_cluster", "collector_cluster")
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 

@@ -201,7 +201,10 @@ def _load_assignment(cluster: Any) -> Any:
                 group.load_balancing_weight.value = weights.get(host.locality, 0)
             added = group.lb_endpoints.add()
             endpoint = added.endpoint
-            if host.address.path:
+            if host.address.is_internal:
+                endpoint.address.envoy_internal_address.server_listener_name = host.address.internal_listener
+                endpoint.address.envoy_internal_address.endpoint_id = host.address.endpoint_id
+            elif host.address.path:
                 endpoint.address.pipe.path = host.address.path
             else:
                 endpoint.address.socket_address.address = host.address.host

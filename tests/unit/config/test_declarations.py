@@ -56,6 +56,7 @@ READ_FOR = {
     ),
     "router/retry_policy.py": ("config/extension.py", "router/reset_header.py"),
     "router/route_entry.py": (
+        "router/internal_redirect.py",
         "router/cors_policy.py",
         "router/retry_policy.py",
         "router/grpc_timeout.py",
