@@ -18,6 +18,7 @@ from ..network.socket_option import SocketOption, socket_options_from_proto, tcp
 _UDP: Final = 1
 """`SocketAddress.protocol`"""
 
+honours("envoy.config.listener.v3.Listener", "tcp_keepalive")
 honours("envoy.config.listener.v3.AdditionalAddress", "address", "socket_options", "tcp_keepalive")
 honours("envoy.config.core.v3.SocketOptionsOverride", "socket_options")
 honours("envoy.config.core.v3.SocketOption", "level", "name", "int_value", "buf_value", "state", "description")
@@ -43,6 +44,8 @@ def listen_settings(config: Any, path: str) -> list[ListenSocketSettings]:
         ),
     }
     options = socket_options_from_proto(config.socket_options)
+    if config.HasField("tcp_keepalive"):
+        options += _keepalive(config.tcp_keepalive)
     found = [_one_address(config.address, f"{path}.address", options, shared)]
     for index, additional in enumerate(config.additional_addresses):
         own = options

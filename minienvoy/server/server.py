@@ -78,7 +78,15 @@ honours(
     "bootstrap_extensions",
     "overload_manager",
     "tracing",
+    "stats_server_version_override",
     ignored={
+        "node_context_params": "only resources that are called by xdstp names are asked for by them",
+        "deferred_stat_options": "statistics are made at once",
+        "stats_eviction_interval": "statistics that nobody uses are kept",
+        "memory_allocator_manager": "Python gives memory back by itself",
+        "enable_worker_cpu_affinity": "there is one worker in a process",
+        "grpc_async_client_manager_config": "clients of gRPC are kept as long as the server runs",
+        "perf_tracing_file_path": "there is no performance tracing of Envoy's to write",
         "enable_dispatcher_stats": "there is no dispatcher of Envoy's to measure",
         "watchdog": "an event loop that hangs is not watched",
         "watchdogs": "an event loop that hangs is not watched",
@@ -208,6 +216,8 @@ class Server(ServerContext):
         self.stats.scope("overload").struct(OverloadManagerStats)
         self.stats.scope("envoy.overload_actions.reset_high_memory_stream").struct(OverloadActionStats)
         self.stats.scope("http.async-client").struct(RouterStats)
+        if self.bootstrap.HasField("stats_server_version_override"):
+            self._stats.version = self.bootstrap.stats_server_version_override.value
         self._runtime_stats = self.stats.scope("runtime").struct(RuntimeStats)
         try:
             self._compile()

@@ -31,6 +31,7 @@ honours(
     "respect_expected_rq_timeout",
     "strict_check_headers",
     "suppress_envoy_headers",
+    "suppress_grpc_request_failure_code_stats",
     "upstream_http_filters",
     "upstream_log",
     "upstream_log_options",
@@ -67,10 +68,15 @@ def create_router(config: Any, context: FactoryContext) -> HttpFilterFactory:
     )
     if context.traced:
         settings.trace_attempts()
+    make: type[Router] = Router
+    if config.suppress_grpc_request_failure_code_stats:
+        from ....router.suppressed_codes import SuppressingRouter
+
+        make = SuppressingRouter
     if settings.upstream_filters is not None:
         settings = settings.filtering()
     # As a `partial`, but the interpreter calls a bound method more quickly, and this is done for each request.
-    return MethodType(Router, settings)
+    return MethodType(make, settings)
 
 
 def _upstream_logs(config: Any, context: FactoryContext) -> UpstreamLogs | None:
