@@ -47,6 +47,10 @@ CATALOGUE = {
     "envoy.extensions.filters.http.dynamic_forward_proxy.v3.PerRouteConfig": "filters.http.dynamic_forward_proxy",
     "envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuth": "filters.http.api_key_auth",
     "envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuthPerRoute": "filters.http.api_key_auth",
+    "envoy.extensions.filters.http.aws_request_signing.v3.AwsRequestSigning": "filters.http.aws_request_signing",
+    "envoy.extensions.filters.http.aws_request_signing.v3.AwsRequestSigningPerRoute": (
+        "filters.http.aws_request_signing"
+    ),
     "envoy.extensions.filters.http.basic_auth.v3.BasicAuth": "filters.http.basic_auth",
     "envoy.extensions.filters.http.basic_auth.v3.BasicAuthPerRoute": "filters.http.basic_auth",
     "envoy.extensions.filters.http.bandwidth_limit.v3.BandwidthLimit": "filters.http.bandwidth_limit",

@@ -101,6 +101,7 @@ HTTP_FILTERS = {
     "basic_auth": "filters.http.basic_auth.v3.BasicAuth",
     "adaptive_concurrency": "filters.http.adaptive_concurrency.v3.AdaptiveConcurrency",
     "admission_control": "filters.http.admission_control.v3.AdmissionControl",
+    "aws_request_signing": "filters.http.aws_request_signing.v3.AwsRequestSigning",
     "bandwidth_limit": "filters.http.bandwidth_limit.v3.BandwidthLimit",
     "buffer": "filters.http.buffer.v3.Buffer",
     "fault": "filters.http.fault.v3.HTTPFault",
