@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _UPGRADE = KIND[b"upgrade"]
 _GRPC_STATUS = KIND[b"grpc-status"]
+_PASSED_ON = frozenset((100, 102, 103, 104))
+"""Statuses of interim responses that anybody hears of (`HeaderUtility::isSpecial1xx`)."""
 RESET_REASONS = {
     PoolFailureReason.OVERFLOW: StreamResetReason.OVERFLOW,
     PoolFailureReason.LOCAL_CONNECTION_FAILURE: StreamResetReason.LOCAL_CONNECTION_FAILURE,
@@ -237,7 +239,7 @@ class UpstreamRequest:
         stream.upstream_meter = meter
 
     def decode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
-        if not self._interim_seen:
+        if not self._interim_seen and headers.status in _PASSED_ON:
             # Envoy hears of the first only.
             self._interim_seen = True
             if self.timers is not None:

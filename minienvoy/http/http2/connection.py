@@ -52,6 +52,7 @@ from .frames import (
 from .header_blocks import HeaderBlocks
 from .hpack import HpackError
 from .metadata import MetadataDecoder
+from .stream import UNOPENED
 
 if TYPE_CHECKING:
     from ...network.connection import Connection
@@ -81,8 +82,7 @@ class Http2Connection(HeaderBlocks):
 
     Attributes:
         last_stream: the highest number that the peer has opened.
-        goaway_received: the peer takes no new streams.
-        goaway_code: why, as the peer says.
+        goaway_code: why the peer takes no new streams, as it says.
     """
 
     protocol = "HTTP/2"
@@ -101,7 +101,6 @@ class Http2Connection(HeaderBlocks):
         self._goaway_sent = MAX_STREAM_ID
         """Streams above are not looked at."""
         self.last_stream = 0
-        self.goaway_received = False
         self.goaway_code = NO_ERROR
         self._buffer = b""
         self._greeting = b""
@@ -112,7 +111,7 @@ class Http2Connection(HeaderBlocks):
     # -- for the owner
 
     def dispatch(self, data: bytes) -> None:
-        if self._over:
+        if self.over:
             return
         if self.keepalive is not None:
             self.keepalive.on_bytes()
@@ -125,7 +124,7 @@ class Http2Connection(HeaderBlocks):
             self._buffer = b""
         if self._out:
             self.flush()
-            if self._over:
+            if self.over:
                 return  # the connection could not take it, and has ended: what comes is for nobody
         self.dispatching = True
         try:
@@ -142,7 +141,7 @@ class Http2Connection(HeaderBlocks):
             self.data.clear()
             self._dropped.clear()
             self.finishing.clear()
-            self._over = True
+            self.over = True
             self._buffer = b""
             raise
         finally:
@@ -162,7 +161,7 @@ class Http2Connection(HeaderBlocks):
         high, low, *_ = read_header(begun)
         missing = 9 + (high << 8 | low) - len(begun)
         self._read(begun + data[:missing], 0)
-        return len(data) if self._over else missing
+        return len(data) if self.over else missing
 
     def _read(self, data: bytes, at: int) -> bytes:
         """Take the frames from `at`; what is left is the beginning of another one."""
@@ -193,7 +192,7 @@ class Http2Connection(HeaderBlocks):
             elif kind == METADATA:
                 self._on_metadata(stream_id & MAX_STREAM_ID, flags, data[at + 9 : end])
             at = end
-            if self._over:
+            if self.over:
                 break
         return data[at:]
 
@@ -212,7 +211,7 @@ class Http2Connection(HeaderBlocks):
 
     def on_connection_closed(self, reason: StreamResetReason = StreamResetReason.CONNECTION_TERMINATION) -> None:
         """The connection is gone: every stream is reset."""
-        self._over = True
+        self.over = True
         if self.keepalive is not None:
             self.keepalive.stop()
         streams, self.streams = self.streams, {}
@@ -240,6 +239,14 @@ class Http2Connection(HeaderBlocks):
 
     # -- what the sides do
 
+    def _greet(self, hello: bytes) -> None:
+        """Say it with the first bytes of the peer that are read; PING and SETTINGS come before windows."""
+        self._greeting = hello
+        if hello:
+            self._urgent.append(hello)
+        if more := self._more_window():
+            self._out.append(more)
+
     def _begin(self, data: bytes) -> int:
         """Where the frames begin in `data`; -1 if that is not known yet."""
         return 0
@@ -260,10 +267,12 @@ class Http2Connection(HeaderBlocks):
                 self._fail(PROTOCOL_ERROR, b"DATA: stream_id == 0")
             if self._is_idle(stream_id):
                 self._fail(PROTOCOL_ERROR, b"DATA: stream in idle")
-            if stream is not None:
+            if stream is not None and not (self._ended_is_over and stream.waiting is None):
                 self._fail(STREAM_CLOSED, b"DATA: stream in half-closed(remote)")
             self._consume_of_connection(length)
             return
+        if stream.expected == UNOPENED:
+            self._fail(PROTOCOL_ERROR, b"DATA: stream not opened")
         stream.outstanding += length
         if stream.outstanding > self._initial_window:
             self._break_stream(stream, FLOW_CONTROL_ERROR)
@@ -286,7 +295,7 @@ class Http2Connection(HeaderBlocks):
         if stream.expected >= 0:
             stream.expected -= size
             if stream.expected < 0 or (end_stream and stream.expected):
-                self._break_stream(stream, PROTOCOL_ERROR, self._bad_length, StreamResetReason.PROTOCOL_ERROR)
+                self._on_bad_length(stream, size)
                 self._consume_of_connection(length)
                 return
         if end_stream:
@@ -408,7 +417,6 @@ class Http2Connection(HeaderBlocks):
             self._fail(FRAME_SIZE_ERROR)
         if stream_id:
             self._break_off(UNKNOWN)
-        self.goaway_received = True
         self.goaway_code = int.from_bytes(payload[4:8], "big")
         self._on_peer_leaves(int.from_bytes(payload[:4], "big") & MAX_STREAM_ID)
 
@@ -424,6 +432,10 @@ class Http2Connection(HeaderBlocks):
         if not self.settings.stream_error_on_invalid_http_message:
             self._break_off(error.details)
         self._break_stream(stream, PROTOCOL_ERROR, error.details, self._of_bad_message)
+
+    def _on_bad_length(self, stream: Http2Stream, size: int) -> None:
+        """The last `size` bytes of a body were more, or not enough."""
+        self._break_stream(stream, PROTOCOL_ERROR, self._bad_length, StreamResetReason.PROTOCOL_ERROR)
 
     _bad_length = MESSAGING_RULE
     """What is said of a body that is not as long as its message says."""

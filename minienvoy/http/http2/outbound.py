@@ -41,6 +41,7 @@ class OutboundFrames:
 
     Attributes:
         dispatching: bytes of the peer are being read.
+        over: no more is read, and what is queued is for nobody.
         data_frames_sent: so far.
     """
 
@@ -77,8 +78,7 @@ class OutboundFrames:
         self.relieved: list[Http2Stream] = []
         """Streams whose feeders may go on, once it is known whether what has left them leaves the connection too."""
         self.dispatching = False
-        self._over = False
-        """No more is read."""
+        self.over = False
 
     def queue(self, frames: bytes) -> None:
         """Write `frames` in this turn of the event loop."""
@@ -112,8 +112,8 @@ class OutboundFrames:
         if self.data:
             self.data[:] = [each for each in self.data if int.from_bytes(each[5:9], "big") != stream_id]
         self.queue(frames)
-        if self.dispatching:
-            out = self._out
+        out = self._out
+        if out:
             later = (at for at, each in enumerate(out) if each[3] == HEADERS and each[5:9] > frames[5:9])
             out.insert(next(later, len(out) - 1), out.pop())
 
@@ -168,8 +168,8 @@ class OutboundFrames:
         elif count:
             self._count_unread(count + self._more_frames)
             self._more_frames = 0
-            if self._unread_frames > self.settings.max_outbound_frames and not self._over:
-                self._over = True
+            if self._unread_frames > self.settings.max_outbound_frames and not self.over:
+                self.over = True
                 self._post(self._on_unread)
 
     def _count_unread(self, count: int) -> None:

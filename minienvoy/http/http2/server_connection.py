@@ -164,9 +164,7 @@ class ServerConnection(Http2Connection):
             return 0
         if not self._said_hello:
             self._said_hello = True
-            self._greeting = self._hello([], self.settings.max_concurrent_streams)
-            self._urgent.append(self._greeting)
-            self._out.append(self._more_window())
+            self._greet(self._hello([], self.settings.max_concurrent_streams))
         if not PREFACE.startswith(data[: len(PREFACE)]):
             self._break_off("codec_error:Received_bad_client_magic_byte_string")
         if len(data) < len(PREFACE):
@@ -179,8 +177,9 @@ class ServerConnection(Http2Connection):
         """Before bytes of the peer are dispatched, if there is something to tell it that can not wait for them."""
         if not self._said_hello:
             self._said_hello = True
-            self.queue(self._hello([], self.settings.max_concurrent_streams))
-            self.queue(self._more_window())
+            for frames in (self._hello([], self.settings.max_concurrent_streams), self._more_window()):
+                if frames:
+                    self.queue(frames)
 
     def _reset_by_peer(self, stream: Http2Stream, code: int) -> tuple[StreamResetReason, str]:
         if code == NO_ERROR and stream.remote_end:

@@ -11,11 +11,27 @@ from minienvoy.http.http2.frames import frame, goaway, rst_stream, settings_fram
 from .peer import Client, Decoder
 
 
+SETTINGS = ("SETTINGS", 0, 0, [(2, 0), (1, 4096), (8, 0), (3, 1024), (4, 16 * 1024 * 1024)])
+WINDOW = ("WINDOW_UPDATE", 0, 0, 25_100_289)
+
+
 def test_the_preface_and_settings_are_envoys() -> None:
-    assert Client().hello == [
-        ("SETTINGS", 0, 0, [(2, 0), (1, 4096), (8, 0), (3, 1024), (4, 16 * 1024 * 1024)]),
-        ("WINDOW_UPDATE", 0, 0, 25_100_289),
-    ]
+    client = Client(greet=False)
+    client.request()
+    assert client.frames()[:2] == [SETTINGS, WINDOW]
+
+
+def test_nothing_is_said_before_there_is_a_reason() -> None:
+    client = Client(greet=False)
+    assert client.frames() == []
+    client.receive(frame(4, 0, 0))
+    assert client.frames() == [SETTINGS, ("SETTINGS", 1, 0, []), WINDOW]
+
+
+def test_a_ping_is_a_reason() -> None:
+    client = Client(greet=False)
+    client.codec.ping(bytes(8))
+    assert client.frames() == [SETTINGS, ("PING", 0, 0, bytes(8)), WINDOW]
 
 
 def test_a_request_of_http1_has_its_pseudo_headers_in_envoys_order() -> None:
