@@ -12,7 +12,6 @@ from ..codec import ResponseDecoder, StreamResetReason
 from ..header_map import KIND, ORDINARY, SUSPECT, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry, refusal
 from .connection import Http2Connection
 from .fields import CONNECTION_HEADERS, MESSAGING_RULE, MessageError, ResponseHead, response_head, trailer_entries
-from .flow_control import LOST
 from .frames import (
     CONNECT_ERROR,
     END_HEADERS,
@@ -181,8 +180,6 @@ class ClientConnection(Http2Connection):
         super().__init__(connection, settings, stats, post)
         self._callbacks = callbacks
         self.on_stream_closed = callbacks.on_stream_closed
-        # Envoy counts only what clients make it answer. An upstream that does not read is bounded here, too.
-        self._max_control_frames = max(settings.max_outbound_control_frames, settings.max_outbound_frames)
         self._next_stream = 1
         self._unsaid = PREFACE + self._hello([(SETTINGS_ENABLE_PUSH, 0)], settings.max_concurrent_streams)
         """What is said with the first stream, or with what the peer says first, whatever comes sooner."""
@@ -256,7 +253,7 @@ class ClientConnection(Http2Connection):
         stream: ClientStream | None = self.streams.get(stream_id)  # type: ignore[assignment]
         if stream is None:
             if self._is_idle(stream_id):
-                self._fail(PROTOCOL_ERROR, b"HEADERS: stream in idle")
+                self._break_off()
             self._fields(block)
             return
         if stream.remote_end and stream.waiting is None:
@@ -310,7 +307,7 @@ class ClientConnection(Http2Connection):
 
     def _on_bad_length(self, stream: Http2Stream, size: int) -> None:
         if not size and stream.expected == _NO_DATA_YET:
-            self._break_off(LOST)
+            self._break_off()
         super()._on_bad_length(stream, size)
 
     def _on_trailers(self, stream: ClientStream, block: bytes, end_stream: bool) -> None:

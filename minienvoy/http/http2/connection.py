@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 from ...errors import CodecProtocolError
 from ..codec import StreamResetReason
 from .fields import MESSAGING_RULE, MessageError
+from .flood import Http2ProtocolError
 from .flow_control import LOST, UNKNOWN
 from .frames import (
     ACK,
@@ -69,7 +70,7 @@ Handler = Callable[[Any, int, int, bytes], None]
 """Takes a frame: of which connection, its stream, flags and payload."""
 
 
-class _FramingError(CodecProtocolError):
+class _FramingError(Http2ProtocolError):
     """What is told by GOAWAY (`farewell`)."""
 
     def __init__(self, farewell: bytes) -> None:
@@ -103,6 +104,8 @@ class Http2Connection(HeaderBlocks):
         self.last_stream = 0
         self.goaway_code = NO_ERROR
         self._buffer = b""
+        self._failure: _FramingError | None = None
+        """What the connection ends for when the bytes at hand have been read."""
         self._greeting = b""
         """Our own first SETTINGS, while the dispatch that sends them lasts."""
         self.finishing: list[Http2Stream] = []
@@ -134,6 +137,8 @@ class Http2Connection(HeaderBlocks):
                 self.tell_again()
             if self._resumed:
                 self.resume()
+            if self._failure is not None:
+                raise self._failure
         except CodecProtocolError as error:
             # Nothing that was to answer these bytes leaves any more, as nothing has left yet.
             self._out = [self._greeting + error.farewell] if isinstance(error, _FramingError) else []
@@ -155,6 +160,9 @@ class Http2Connection(HeaderBlocks):
                 self._sort()
             if self._out:
                 self.flush()
+        if self.flood is not None and not self.over:
+            self.over = True
+            raise self.flood
 
     def _complete(self, begun: bytes, data: bytes) -> int:
         """Take the frame that has `begun`, and where the next one begins: rather than copy all of `data` behind it."""
@@ -219,7 +227,7 @@ class Http2Connection(HeaderBlocks):
         self._blocked.clear()
         for stream in reversed(streams.values()):
             # As in Envoy, the last one first.
-            self._abandon(stream, reason, "")
+            self._abandon(stream, reason, self._blamed.get(stream.id, ""))
 
     # -- for streams
 
@@ -289,7 +297,7 @@ class Http2Connection(HeaderBlocks):
             self.consume(stream, length - size)
             length = size
         if not size and not end_stream:
-            self._constraints.on_empty_frame()
+            self._constraints.on_empty_frame(stream_id)
         else:
             self._constraints.empty = 0
         if stream.expected >= 0:
@@ -350,11 +358,11 @@ class Http2Connection(HeaderBlocks):
         if stream.metadata is None:
             stream.metadata = MetadataDecoder(self.settings.max_metadata_size)
         if not stream.metadata.takes(len(payload)):
-            self._break_off(LOST)
+            self._break_off()
         try:
             metadata = stream.metadata.receive(payload, flags == END_METADATA)
         except HpackError:
-            self._break_off(LOST)
+            self._break_off()
         if metadata:
             if stream.decoder is not None:
                 stream.decoder.decode_metadata(metadata)
@@ -377,7 +385,7 @@ class Http2Connection(HeaderBlocks):
             self.close_stream(stream)
             self._abandon(stream, reason, details)
         elif not stream_id or self._is_idle(stream_id):
-            self._break_off(UNKNOWN)
+            self._break_off()
         self._on_reset()
 
     _ended_is_over = False
@@ -392,13 +400,13 @@ class Http2Connection(HeaderBlocks):
         return StreamResetReason.REMOTE_RESET, "http2.remote_reset"
 
     def _on_push_promise(self, stream_id: int, flags: int, payload: bytes) -> None:
-        self._break_off(UNKNOWN)
+        self._break_off(UNKNOWN, stream_id)
 
     def _on_ping(self, stream_id: int, flags: int, payload: bytes) -> None:
         if len(payload) != 8:
             self._fail(FRAME_SIZE_ERROR)
         if stream_id:
-            self._break_off(UNKNOWN)
+            self._break_off(UNKNOWN, stream_id)
         if flags & ACK:
             self._on_ping_ack(payload)
         else:
@@ -416,7 +424,7 @@ class Http2Connection(HeaderBlocks):
         if len(payload) < 8:
             self._fail(FRAME_SIZE_ERROR)
         if stream_id:
-            self._break_off(UNKNOWN)
+            self._break_off(UNKNOWN, stream_id)
         self.goaway_code = int.from_bytes(payload[4:8], "big")
         self._on_peer_leaves(int.from_bytes(payload[:4], "big") & MAX_STREAM_ID)
 
@@ -426,11 +434,16 @@ class Http2Connection(HeaderBlocks):
         """The framing is broken: say so, and end."""
         raise _FramingError(goaway(self.last_stream, code, debug))
 
+    def _fail_soon(self, code: int) -> None:
+        """Likewise, once what is at hand has been read."""
+        if self._failure is None:
+            self._failure = _FramingError(goaway(self.last_stream, code))
+
     def _break_message(self, stream: Http2Stream, error: MessageError) -> None:
         """What the stream carries is no HTTP."""
         self.stats.rx_messaging_error += 1
         if not self.settings.stream_error_on_invalid_http_message:
-            self._break_off(error.details)
+            self._break_off(error.details, stream.id)
         self._break_stream(stream, PROTOCOL_ERROR, error.details, self._of_bad_message)
 
     def _on_bad_length(self, stream: Http2Stream, size: int) -> None:

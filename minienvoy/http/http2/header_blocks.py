@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from ..codec import StreamResetReason
+from .flood import Http2ProtocolError
 from .flow_control import UNKNOWN
 from .frames import (
     COMPRESSION_ERROR,
@@ -70,20 +71,20 @@ class HeaderBlocks(Negotiation):
 
     def _on_headers(self, stream_id: int, flags: int, payload: bytes) -> None:
         if not stream_id:
-            self._break_off(UNKNOWN)
+            self._break_off()
         if flags & (PADDED | HAS_PRIORITY):
             begin, padding = 0, 0
             if flags & PADDED:
                 begin, padding = 1, payload[0] if payload else 255
             if flags & HAS_PRIORITY:
                 if int.from_bytes(payload[begin : begin + 4], "big") & MAX_STREAM_ID == stream_id:
-                    self._break_off(UNKNOWN)
+                    self._break_off(UNKNOWN, stream_id)
                 begin += 5
             if begin + padding > len(payload):
                 self._fail(PROTOCOL_ERROR, b"HEADERS: invalid padding")
             payload = payload[begin : len(payload) - padding]
         if not payload and not flags & END_STREAM:
-            self._constraints.on_empty_frame()
+            self._constraints.on_empty_frame(stream_id)
         elif self._constraints.empty:
             self._constraints.empty = 0
         if flags & END_HEADERS:
@@ -101,11 +102,11 @@ class HeaderBlocks(Negotiation):
         if block is None:
             self._fail(PROTOCOL_ERROR, b"CONTINUATION: unexpected")
         if not payload and not flags & END_HEADERS:
-            self._constraints.on_empty_frame()
+            self._constraints.on_empty_frame(stream_id)
         block.append(payload)
         self._continuations += 1
         if self._continuations > _MAX_CONTINUATIONS:
-            self._break_off("codec_error:Too_many_CONTINUATION_frames_following_a_HEADER_frame")
+            raise Http2ProtocolError("codec_error:Too_many_CONTINUATION_frames_following_a_HEADER_frame")
         self._block_size += len(payload)
         if flags & END_HEADERS:
             self._block = None
@@ -113,7 +114,7 @@ class HeaderBlocks(Negotiation):
         elif self._block_size > self.settings.max_headers_size:
             if self._continuations * MAX_FRAME > _MAX_SKIPPED + self.settings.max_headers_size:
                 # Envoy reads on up to the number of frames; so much work is more than we do for nothing.
-                self._break_off("http2.header_list_size_too_large")
+                self._break_off("http2.header_list_size_too_large", stream_id)
             self._block = [self._skip_block(b"".join(block))]
             self._block_size = 0
 

@@ -128,9 +128,9 @@ class _Metered(Http2Connection):
         self._take_back()
         super()._break_stream(stream, code, details, reason)
 
-    def _break_off(self, details: str) -> NoReturn:
+    def _break_off(self, details: str = "", stream_id: int = 0) -> NoReturn:
         self._take_back()
-        super()._break_off(details)
+        super()._break_off(details, stream_id)
 
     def _fail(self, code: int, debug: bytes = b"") -> NoReturn:
         self._take_back()

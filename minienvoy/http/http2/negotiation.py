@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from .fields import STATIC_ENTRIES, make_entry
-from .flow_control import LOST, UNKNOWN, FlowControl
+from .flow_control import UNKNOWN, FlowControl
 from .frames import (
     ACK,
     ENHANCE_YOUR_CALM,
@@ -88,12 +88,12 @@ class Negotiation(FlowControl):
         if len(payload) % 6 or (flags & ACK and payload):
             self._fail(FRAME_SIZE_ERROR)
         if stream_id:
-            self._break_off(UNKNOWN)
+            self._break_off(UNKNOWN, stream_id)
         if len(payload) > 6 * _MAX_SETTINGS:
             self._fail(ENHANCE_YOUR_CALM, b"SETTINGS: too many setting entries")
         if flags & ACK:
             if not self._awaits_ack:
-                self._break_off(LOST)
+                self._break_off()
             self._awaits_ack = False
             self._initial_window = self.settings.initial_stream_window_size
             if self._least_table_size < DEFAULT_TABLE_SIZE:
@@ -102,7 +102,7 @@ class Negotiation(FlowControl):
         for identifier, value in read_setting(payload):
             if identifier == SETTINGS_INITIAL_WINDOW_SIZE:
                 if value > MAX_WINDOW:
-                    self._break_off(UNKNOWN)
+                    self._break_off()
                 self._change_initial_window(value)
             elif identifier == SETTINGS_HEADER_TABLE_SIZE:
                 size = min(value, DEFAULT_TABLE_SIZE)
@@ -113,13 +113,13 @@ class Negotiation(FlowControl):
                 self.peer_max_streams = value
             elif identifier == SETTINGS_MAX_FRAME_SIZE:
                 if not MAX_FRAME <= value < 1 << 24:
-                    self._break_off(UNKNOWN)
+                    self._break_off()
             elif identifier == SETTINGS_ENABLE_PUSH:
                 if value > self._most_push:
-                    self._break_off(UNKNOWN)
+                    self._break_off()
             elif identifier == SETTINGS_ENABLE_CONNECT_PROTOCOL:
                 if value > 1:
-                    self._break_off(UNKNOWN)
+                    self._break_off()
                 self.peer_allows_connect = bool(value)
         self._queue_urgent(frame(SETTINGS, ACK, 0))
         self._on_peer_settings()

@@ -26,6 +26,8 @@ from .fields import (
     request_head,
     trailer_entries,
 )
+from .flood import Http2ProtocolError
+from .flow_control import UNKNOWN
 from .frames import (
     CONNECT_ERROR,
     END_HEADERS,
@@ -153,7 +155,6 @@ class ServerConnection(Http2Connection):
         super().__init__(connection, settings, stats, post)
         self._new_stream = callbacks.new_stream
         self._greeted = False
-        self.on_flood = callbacks.on_codec_error
         self._said_hello = False
         self._begun = 0
         self._begun_was_opened = False
@@ -166,7 +167,7 @@ class ServerConnection(Http2Connection):
             self._said_hello = True
             self._greet(self._hello([], self.settings.max_concurrent_streams))
         if not PREFACE.startswith(data[: len(PREFACE)]):
-            self._break_off("codec_error:Received_bad_client_magic_byte_string")
+            raise Http2ProtocolError("codec_error:Received_bad_client_magic_byte_string")
         if len(data) < len(PREFACE):
             return -1
         self._greeted = True
@@ -190,7 +191,7 @@ class ServerConnection(Http2Connection):
 
     def _on_reset(self) -> None:
         if not self._constraints.allows_reset(int(self._connection.dispatcher.monotonic_time())):
-            self._fail(INTERNAL_ERROR)
+            self._fail_soon(INTERNAL_ERROR)
 
     def on_flush_pending(self, stream: Http2Stream) -> None:
         assert isinstance(stream, ServerStream)
@@ -224,7 +225,7 @@ class ServerConnection(Http2Connection):
             self._on_trailers(stream, block, end_stream)
             return
         if not stream_id & 1:
-            self._break_off("http2.unknown.nghttp2.error")
+            self._break_off()
         if stream_id <= self.last_stream and (stream_id != begun or (stream is None and self._begun_was_opened)):
             # It is over, by a reset or by a timeout.
             self._fields(block)
@@ -322,7 +323,7 @@ class ServerConnection(Http2Connection):
     def _on_trailers(self, stream: Http2Stream, block: bytes, end_stream: bool) -> None:
         if stream.remote_end:
             self._fields(block)
-            self._break_off("http2.unknown.nghttp2.error")
+            self._break_off(UNKNOWN, stream.id)
         fields = self._fields(block)
         if fields is None:
             self._break_stream(stream, INTERNAL_ERROR, self.too_large)

@@ -10,7 +10,6 @@ from minienvoy.http.http2.frames import frame, goaway, rst_stream, settings_fram
 
 from .peer import Client, Decoder
 
-
 SETTINGS = ("SETTINGS", 0, 0, [(2, 0), (1, 4096), (8, 0), (3, 1024), (4, 16 * 1024 * 1024)])
 WINDOW = ("WINDOW_UPDATE", 0, 0, 25_100_289)
 
