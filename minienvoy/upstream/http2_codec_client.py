@@ -127,7 +127,7 @@ class Http2CodecClient(CodecClient):
         self.limit = min(maximum, self.pool.max_concurrent_streams)
         self.pool.on_room_changed(self)
 
-    def on_stream_closed(self, complete: bool) -> None:
+    def on_stream_closed(self) -> None:
         self.active -= 1
         self.busy = self.active > 0
         self.pool.on_stream_closed(self)

@@ -12,6 +12,7 @@ from ..codec import ResponseDecoder, StreamResetReason
 from ..header_map import KIND, ORDINARY, SUSPECT, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry, refusal
 from .connection import Http2Connection
 from .fields import CONNECTION_HEADERS, MESSAGING_RULE, MessageError, ResponseHead, response_head, trailer_entries
+from .flow_control import UNKNOWN
 from .frames import (
     CONNECT_ERROR,
     END_HEADERS,
@@ -57,8 +58,8 @@ class ClientConnectionCallbacks(Protocol):
     def on_max_streams_changed(self, maximum: int) -> None:
         """The peer takes so many streams at the same time."""
 
-    def on_stream_closed(self, complete: bool) -> None:
-        """There is room for another stream; `complete` if request and response have come to their ends."""
+    def on_stream_closed(self) -> None:
+        """There is room for another stream."""
 
     def on_stream_broken(self) -> None:
         """What the peer has sent on a stream could not be taken."""
@@ -165,6 +166,7 @@ class ClientConnection(Http2Connection):
 
     goaway_received = left = False
 
+    _own_numbers = 1
     _of_bad_message = StreamResetReason.PROTOCOL_ERROR
     _most_push = 0
     _ended_is_over = True
@@ -256,9 +258,11 @@ class ClientConnection(Http2Connection):
                 self._break_off()
             self._fields(block)
             return
-        if stream.remote_end and stream.waiting is None:
+        if stream.remote_end and (stream.closed or stream.waiting is None):
             # It is over, or about to be reset.
             self._fields(block)
+            if not self._ignores(stream):
+                self._break_off(UNKNOWN, stream_id)
             return
         if stream.expected != UNOPENED and stream.expected != _NO_DATA_YET:
             self._on_trailers(stream, block, end_stream)
@@ -272,7 +276,7 @@ class ClientConnection(Http2Connection):
             try:
                 head = response_head(fields)
             except MessageError as error:
-                self._break_message(stream, error)
+                self._break_message(stream, error, end_stream)
                 return
             self._decoder.remember(block, head)
         status, entries, seen, length = head
@@ -281,7 +285,7 @@ class ClientConnection(Http2Connection):
         if status < 200:
             stream.expected = _NO_DATA_YET
             if end_stream:
-                self._break_message(stream, MessageError(MESSAGING_RULE))
+                self._break_message(stream, MessageError(MESSAGING_RULE), True)
             elif decoder is not None:
                 decoder.decode_1xx_headers(headers)
             return
@@ -299,16 +303,16 @@ class ClientConnection(Http2Connection):
         stream.expected = length
         if end_stream:
             if length > 0:
-                self._break_message(stream, MessageError(MESSAGING_RULE))
+                self._break_message(stream, MessageError(MESSAGING_RULE), True)
                 return
             self._end_receiving(stream)
         if decoder is not None:
             decoder.decode_headers(headers, end_stream)
 
-    def _on_bad_length(self, stream: Http2Stream, size: int) -> None:
+    def _on_bad_length(self, stream: Http2Stream, size: int, end_stream: bool) -> None:
         if not size and stream.expected == _NO_DATA_YET:
             self._break_off()
-        super()._on_bad_length(stream, size)
+        super()._on_bad_length(stream, size, end_stream)
 
     def _on_trailers(self, stream: ClientStream, block: bytes, end_stream: bool) -> None:
         fields = self._fields(block)
@@ -320,7 +324,7 @@ class ClientConnection(Http2Connection):
             if not end_stream or stream.expected > 0 or stream.remote_end:
                 raise MessageError(MESSAGING_RULE)
         except MessageError as error:
-            self._break_message(stream, error)
+            self._break_message(stream, error, end_stream)
             return
         decoder = stream.decoder
         self._end_receiving(stream)

@@ -6,6 +6,7 @@ Envoy: `Http2::ConnectionImpl` and the nghttp2 session below it. From the socket
     flow_control    windows
     negotiation     settings
     header_blocks   HEADERS and CONTINUATION
+    stream_ends     how streams end
     connection      every other frame, and the ends
 
 `dispatch` reads whole frames.
@@ -23,7 +24,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
 from ...errors import CodecProtocolError
 from ..codec import StreamResetReason
-from .fields import MESSAGING_RULE, MessageError
 from .flood import Http2ProtocolError
 from .flow_control import LOST, UNKNOWN
 from .frames import (
@@ -48,12 +48,11 @@ from .frames import (
     frame,
     goaway,
     read_header,
-    rst_stream,
 )
-from .header_blocks import HeaderBlocks
 from .hpack import HpackError
 from .metadata import MetadataDecoder
 from .stream import UNOPENED
+from .stream_ends import StreamEnds
 
 if TYPE_CHECKING:
     from ...network.connection import Connection
@@ -78,7 +77,7 @@ class _FramingError(Http2ProtocolError):
         self.farewell = farewell
 
 
-class Http2Connection(HeaderBlocks):
+class Http2Connection(StreamEnds):
     """One end of a connection; `ServerConnection` and `ClientConnection` say what a header block means.
 
     Attributes:
@@ -87,11 +86,11 @@ class Http2Connection(HeaderBlocks):
     """
 
     protocol = "HTTP/2"
+    _own_numbers = 0
+    """What is left of the numbers of streams that this side opens when they are divided by two."""
     extra_bytes = half_closes = False
     _handlers: ClassVar[tuple[Handler, ...]]
     """By the type of the frame."""
-    on_stream_closed: Callable[[bool], None] | None = None
-    """Told when a stream is no longer among `streams`: True if both sides have come to their ends."""
 
     def __init__(
         self, connection: Connection, settings: Http2Settings, stats: Http2CodecStats, post: Callable[[Any], None]
@@ -103,13 +102,13 @@ class Http2Connection(HeaderBlocks):
         """Streams above are not looked at."""
         self.last_stream = 0
         self.goaway_code = NO_ERROR
+        self._last_taken = MAX_STREAM_ID
+        """Of ours, that the peer has looked at: it may say less from time to time, and never more."""
         self._buffer = b""
         self._failure: _FramingError | None = None
         """What the connection ends for when the bytes at hand have been read."""
         self._greeting = b""
         """Our own first SETTINGS, while the dispatch that sends them lasts."""
-        self.finishing: list[Http2Stream] = []
-        """Streams that end when the bytes at hand have been read: for the peer they have not ended yet."""
 
     # -- for the owner
 
@@ -145,19 +144,19 @@ class Http2Connection(HeaderBlocks):
             self._urgent.clear()
             self.data.clear()
             self._dropped.clear()
-            self.finishing.clear()
+            self._forget_ends(error)
             self.over = True
             self._buffer = b""
             raise
         finally:
-            if self.finishing:
-                for stream in self.finishing:
-                    stream.complete()
-                self.finishing.clear()
-            self.dispatching = False
-            self._greeting = b""
             if self._urgent or self.data or self._dropped:
                 self._sort()
+            if self.finishing or self.finishing_first:
+                self._end_streams()
+                if self.data:
+                    self._sort()
+            self.dispatching = False
+            self._greeting = b""
             if self._out:
                 self.flush()
         if self.flood is not None and not self.over:
@@ -229,22 +228,6 @@ class Http2Connection(HeaderBlocks):
             # As in Envoy, the last one first.
             self._abandon(stream, reason, self._blamed.get(stream.id, ""))
 
-    # -- for streams
-
-    def close_stream(self, stream: Http2Stream) -> None:
-        """Both sides have ended, or one has given up."""
-        stream.closed = True
-        if self.streams.pop(stream.id, None) is None:
-            return
-        self.stats.streams_active -= 1
-        if stream.waiting is not None or stream.held:
-            # Most have nothing left to let go of.
-            self._blocked.pop(stream, None)
-            if held := stream.forget():
-                self._consume_of_connection(held)
-        if self.on_stream_closed is not None:
-            self.on_stream_closed(stream.local_end and stream.remote_end)
-
     # -- what the sides do
 
     def _greet(self, hello: bytes) -> None:
@@ -275,7 +258,7 @@ class Http2Connection(HeaderBlocks):
                 self._fail(PROTOCOL_ERROR, b"DATA: stream_id == 0")
             if self._is_idle(stream_id):
                 self._fail(PROTOCOL_ERROR, b"DATA: stream in idle")
-            if stream is not None and not (self._ended_is_over and stream.waiting is None):
+            if stream is not None and not self._ignores(stream):
                 self._fail(STREAM_CLOSED, b"DATA: stream in half-closed(remote)")
             self._consume_of_connection(length)
             return
@@ -303,7 +286,7 @@ class Http2Connection(HeaderBlocks):
         if stream.expected >= 0:
             stream.expected -= size
             if stream.expected < 0 or (end_stream and stream.expected):
-                self._on_bad_length(stream, size)
+                self._on_bad_length(stream, size, end_stream)
                 self._consume_of_connection(length)
                 return
         if end_stream:
@@ -381,15 +364,13 @@ class Http2Connection(HeaderBlocks):
         if stream is not None and not (self._ended_is_over and stream.local_end and stream in self.finishing):
             self.stats.rx_reset += 1
             self._dropped.add(stream_id)
+            self._broken.pop(stream, None)
             reason, details = self._reset_by_peer(stream, int.from_bytes(payload, "big"))
             self.close_stream(stream)
             self._abandon(stream, reason, details)
         elif not stream_id or self._is_idle(stream_id):
             self._break_off()
         self._on_reset()
-
-    _ended_is_over = False
-    """A stream that both sides have ended is no more, although the bytes at hand have not been read to their end."""
 
     def _on_reset(self) -> None:
         """The peer has reset a stream, or one that is over already."""
@@ -425,8 +406,12 @@ class Http2Connection(HeaderBlocks):
             self._fail(FRAME_SIZE_ERROR)
         if stream_id:
             self._break_off(UNKNOWN, stream_id)
+        last_stream = int.from_bytes(payload[:4], "big") & MAX_STREAM_ID
+        if last_stream > self._last_taken or (last_stream and last_stream & 1 != self._own_numbers):
+            self._break_off()
+        self._last_taken = last_stream
         self.goaway_code = int.from_bytes(payload[4:8], "big")
-        self._on_peer_leaves(int.from_bytes(payload[:4], "big") & MAX_STREAM_ID)
+        self._on_peer_leaves(last_stream)
 
     # -- ends
 
@@ -438,43 +423,6 @@ class Http2Connection(HeaderBlocks):
         """Likewise, once what is at hand has been read."""
         if self._failure is None:
             self._failure = _FramingError(goaway(self.last_stream, code))
-
-    def _break_message(self, stream: Http2Stream, error: MessageError) -> None:
-        """What the stream carries is no HTTP."""
-        self.stats.rx_messaging_error += 1
-        if not self.settings.stream_error_on_invalid_http_message:
-            self._break_off(error.details, stream.id)
-        self._break_stream(stream, PROTOCOL_ERROR, error.details, self._of_bad_message)
-
-    def _on_bad_length(self, stream: Http2Stream, size: int) -> None:
-        """The last `size` bytes of a body were more, or not enough."""
-        self._break_stream(stream, PROTOCOL_ERROR, self._bad_length, StreamResetReason.PROTOCOL_ERROR)
-
-    _bad_length = MESSAGING_RULE
-    """What is said of a body that is not as long as its message says."""
-    _of_bad_message = StreamResetReason.LOCAL_RESET
-
-    def _break_stream(
-        self,
-        stream: Http2Stream,
-        code: int,
-        details: str = "",
-        reason: StreamResetReason = StreamResetReason.LOCAL_RESET,
-    ) -> None:
-        """End one stream for what the peer has done to it."""
-        self.stats.tx_reset += 1
-        if self.dispatching:
-            self._dropped.add(stream.id)
-        self.queue_control(rst_stream(stream.id, code))
-        self.close_stream(stream)
-        self._abandon(stream, reason, details)
-
-    def _abandon(self, stream: Http2Stream, reason: StreamResetReason, details: str) -> None:
-        stream.closed = True
-        stream.forget()
-        decoder, stream.decoder = stream.zombie or stream.decoder, None
-        if decoder is not None:
-            decoder.on_reset_stream(reason, details)
 
 
 Http2Connection._handlers = (

@@ -42,6 +42,7 @@ class HeaderBlocks(Negotiation):
     Attributes:
         too_large: what was too large in the last block that was.
         part: what fitted of it.
+        stripped: bytes of the last frame that had any beside its part of a block.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class HeaderBlocks(Negotiation):
         self._block: list[bytes] | None = None
         self._block_stream = self._block_flags = self._block_size = self._continuations = 0
         self.too_large = ""
+        self.stripped = 0
         self.part: list[Entry] = []
 
     def _on_header_block(self, stream_id: int, block: bytes, end_stream: bool) -> None:
@@ -65,14 +67,16 @@ class HeaderBlocks(Negotiation):
         code: int,
         details: str = "",
         reason: StreamResetReason = StreamResetReason.LOCAL_RESET,
+        end_stream: bool = False,
     ) -> None:
-        """End one stream for what the peer has done to it."""
+        """End one stream for what the peer has done to it; with `end_stream` the peer may say nothing more on it."""
         raise NotImplementedError
 
     def _on_headers(self, stream_id: int, flags: int, payload: bytes) -> None:
         if not stream_id:
             self._break_off()
         if flags & (PADDED | HAS_PRIORITY):
+            self.stripped = len(payload)
             begin, padding = 0, 0
             if flags & PADDED:
                 begin, padding = 1, payload[0] if payload else 255
@@ -83,6 +87,7 @@ class HeaderBlocks(Negotiation):
             if begin + padding > len(payload):
                 self._fail(PROTOCOL_ERROR, b"HEADERS: invalid padding")
             payload = payload[begin : len(payload) - padding]
+            self.stripped -= len(payload)
         if not payload and not flags & END_STREAM:
             self._constraints.on_empty_frame(stream_id)
         elif self._constraints.empty:

@@ -114,9 +114,9 @@ class _Metered(Http2Connection):
             meter.wire_received -= self._frame_size
             meter.header_received -= self._frame_header_size
 
-    def _break_message(self, stream: Http2Stream, error: MessageError) -> None:
+    def _break_message(self, stream: Http2Stream, error: MessageError, end_stream: bool = False) -> None:
         self._take_back()
-        super()._break_message(stream, error)
+        super()._break_message(stream, error, end_stream)
 
     def _break_stream(
         self,
@@ -124,9 +124,10 @@ class _Metered(Http2Connection):
         code: int,
         details: str = "",
         reason: StreamResetReason = StreamResetReason.LOCAL_RESET,
+        end_stream: bool = False,
     ) -> None:
         self._take_back()
-        super()._break_stream(stream, code, details, reason)
+        super()._break_stream(stream, code, details, reason, end_stream)
 
     def _break_off(self, details: str = "", stream_id: int = 0) -> NoReturn:
         self._take_back()
@@ -138,7 +139,7 @@ class _Metered(Http2Connection):
 
     def _count_received(self, stream_id: int, size: int, is_header: bool = False) -> None:
         stream = self.streams.get(stream_id)
-        if stream is not None and stream.meter is not None:
+        if stream is not None and stream.meter is not None and not stream.closed:
             size += _FRAME_HEAD
             self._count(stream.meter, size, size if is_header else 0)
 
@@ -189,9 +190,10 @@ class MeteredServerConnection(_Metered, ServerConnection):
         return cast("RequestDecoder", _Measured(self._make_stream(encoder), encoder))
 
     def _on_header_block(self, stream_id: int, block: bytes, end_stream: bool) -> None:
-        self._count_received(stream_id, len(block), True)
+        size, self.stripped = len(block) + self.stripped, 0
+        self._count_received(stream_id, size, True)
         if self._meter is None:
-            self._head_size = _FRAME_HEAD + len(block)
+            self._head_size = _FRAME_HEAD + size
         super()._on_header_block(stream_id, block, end_stream)
         self._head_size = 0
         self._meter = None
@@ -283,7 +285,8 @@ class MeteredClientConnection(_Metered, ClientConnection):
         return stream
 
     def _on_header_block(self, stream_id: int, block: bytes, end_stream: bool) -> None:
-        self._count_received(stream_id, len(block), True)
+        size, self.stripped = len(block) + self.stripped, 0
+        self._count_received(stream_id, size, True)
         super()._on_header_block(stream_id, block, end_stream)
         self._meter = None
 

@@ -119,7 +119,7 @@ class ServerStream(Http2Stream):
             flags = END_HEADERS | END_STREAM if end_stream else END_HEADERS
             connection.queue(write_header(length >> 8, length & 255, HEADERS, flags, self.id) + block)
         if end_stream:
-            self._end_sending()
+            self._end_sending_first()
 
 
 def _response_block(headers: ResponseHeaderMap) -> list[bytes]:
@@ -221,6 +221,12 @@ class ServerConnection(Http2Connection):
     def _on_header_block(self, stream_id: int, block: bytes, end_stream: bool) -> None:
         stream: Any = self.streams.get(stream_id)
         begun, self._begun = self._begun, 0
+        if stream is not None and stream.closed:
+            # It has been broken, and is about to be reset.
+            self._fields(block)
+            if not self._ignores(stream):
+                self._break_off(UNKNOWN, stream_id)
+            return
         if stream is not None and stream_id != begun:
             self._on_trailers(stream, block, end_stream)
             return
@@ -245,7 +251,7 @@ class ServerConnection(Http2Connection):
             self.stats.streams_active += 1
         head: RequestHead | None = self._decoder.blocks.get(block)
         if head is None:
-            head = self._read_head(stream, block)
+            head = self._read_head(stream, block, end_stream)
             if head is None:
                 return
         method, path, authority, scheme, entries, seen, length, order, protocol = head
@@ -262,7 +268,7 @@ class ServerConnection(Http2Connection):
         if end_stream:
             if length > 0:
                 self._open(stream)
-                self._break_message(stream, MessageError(MESSAGING_RULE))
+                self._break_message(stream, MessageError(MESSAGING_RULE), True)
                 return
             stream.remote_end = True
         else:
@@ -272,7 +278,7 @@ class ServerConnection(Http2Connection):
             decoder = stream.decoder = self._new_stream(stream)
         decoder.decode_headers(headers, end_stream)
 
-    def _read_head(self, stream: ServerStream | Http2Stream, block: bytes) -> RequestHead | None:
+    def _read_head(self, stream: ServerStream | Http2Stream, block: bytes, end_stream: bool) -> RequestHead | None:
         """None if that was the end of the stream."""
         fields: list[Entry] | None
         try:
@@ -285,7 +291,7 @@ class ServerConnection(Http2Connection):
             head = request_head(fields, self.settings.allow_connect)
         except MessageError as error:
             self._open(stream)
-            self._break_message(stream, error)
+            self._break_message(stream, error, end_stream)
             return None
         except CodecProtocolError:
             self._open(stream)
@@ -333,7 +339,7 @@ class ServerConnection(Http2Connection):
             if not end_stream or stream.expected > 0:
                 raise MessageError(MESSAGING_RULE)
         except MessageError as error:
-            self._break_message(stream, error)
+            self._break_message(stream, error, end_stream)
             return
         if self.settings.underscores != ALLOW_UNDERSCORES and any(item[3] & UNDERSCORE for item in trailers):
             if self.settings.underscores == REJECT_UNDERSCORES:

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 UNOPENED: Final = 0.5
 """Bytes that a peer which has not said a word about a stream may send on it."""
+SHUT: Final = -2
+"""Nothing may come any more."""
 RESET_CODES = {
     StreamResetReason.LOCAL_REFUSED_STREAM_RESET: REFUSED_STREAM,
     StreamResetReason.CONNECT_ERROR: CONNECT_ERROR,
@@ -281,7 +283,7 @@ class Http2Stream:
             connection.table_update = b""
         connection.queue(headers_frames(self.id, b"".join(fields), end_stream))
         if end_stream:
-            self._end_sending()
+            self._end_sending_first()
 
     def _send_trailers(self, trailers: HeaderMap) -> None:
         connection = self.connection
@@ -295,10 +297,22 @@ class Http2Stream:
         if self.remote_end:
             self.finish()
 
+    def _end_sending_first(self) -> None:
+        self.local_end = True
+        if self.remote_end:
+            self.finish_first()
+
     def finish(self) -> None:
         """Everything has been sent: the stream is over when the bytes at hand have been read."""
         if self.connection.dispatching:
             self.connection.finishing.append(self)
+        else:
+            self.complete()
+
+    def finish_first(self) -> None:
+        """Likewise, and no DATA was the last of it."""
+        if self.connection.dispatching:
+            self.connection.finishing_first.append(self)
         else:
             self.complete()
 

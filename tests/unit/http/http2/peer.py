@@ -204,7 +204,7 @@ class Client(Peer):
 
     def on_stream_broken(self) -> None: ...
 
-    def on_stream_closed(self, complete: bool) -> None:
+    def on_stream_closed(self) -> None:
         self.heard.append("stream closed")
 
     def on_ping_ack(self, payload: bytes) -> None:

@@ -147,7 +147,7 @@ def test_a_length_that_is_no_number_makes_no_request() -> None:
 def test_a_request_that_is_none_ends_only_its_stream_where_that_is_wanted() -> None:
     server = Server(stream_error_on_invalid_http_message=True)
     got = server.receive(request(*BASE, (b"te", b"gzip")) + request(*BASE, stream=3))
-    assert got == [("reset", "protocol error", "http2.invalid.header.field"), A_GET]
+    assert got == [A_GET, ("reset", "protocol error", "http2.invalid.header.field")]
     assert server.frames() == [("RST_STREAM", 0, 1, 1)]
 
 
@@ -225,8 +225,8 @@ def test_too_many_headers_end_the_stream_and_the_next_one_lives() -> None:
     server = Server()
     many = tuple((b"a%d" % number, b"1") for number in range(97))
     got = server.receive(request(*BASE, *many) + request(*BASE, *many[1:], stream=3))
-    assert got[0] == ("reset", "local reset", "http2.too_many_headers")
-    assert len(got[1][1]) == 100
+    assert len(got[0][1]) == 100
+    assert got[1] == ("reset", "local reset", "http2.too_many_headers")
     assert server.frames() == [("RST_STREAM", 0, 1, 2)]
     assert server.stats.header_overflow == 1
 
