@@ -167,6 +167,7 @@ class ClientConnection(Http2Connection):
     goaway_received = left = False
 
     _own_numbers = 1
+    _keeps_connect = True
     _of_bad_message = StreamResetReason.PROTOCOL_ERROR
     _most_push = 0
     _ended_is_over = True

@@ -35,6 +35,7 @@ from .frames import (
     END_STREAM,
     FLOW_CONTROL_ERROR,
     FRAME_SIZE_ERROR,
+    GOAWAY,
     HEADERS,
     MAX_FRAME,
     MAX_STREAM_ID,
@@ -140,7 +141,8 @@ class Http2Connection(StreamEnds):
                 raise self._failure
         except CodecProtocolError as error:
             # Nothing that was to answer these bytes leaves any more, as nothing has left yet.
-            self._out = [self._greeting + error.farewell] if isinstance(error, _FramingError) else []
+            announced = b"".join([each for each in self._out if each[3] == GOAWAY])
+            self._out = [self._greeting + announced + error.farewell] if isinstance(error, _FramingError) else []
             self._urgent.clear()
             self.data.clear()
             self._dropped.clear()
@@ -364,8 +366,9 @@ class Http2Connection(StreamEnds):
         if stream is not None and not (self._ended_is_over and stream.local_end and stream in self.finishing):
             self.stats.rx_reset += 1
             self._dropped.add(stream_id)
-            self._broken.pop(stream, None)
             reason, details = self._reset_by_peer(stream, int.from_bytes(payload, "big"))
+            if self._broken:
+                reason, details = self._end_of_broken(stream, reason, details)
             self.close_stream(stream)
             self._abandon(stream, reason, details)
         elif not stream_id or self._is_idle(stream_id):

@@ -237,7 +237,7 @@ def request_head(fields: list[Entry], allow_connect: bool) -> RequestHead:
         method,
         path,
         host if authority is None else authority,
-        scheme,
+        scheme.lower(),
         entries,
         seen,
         length,

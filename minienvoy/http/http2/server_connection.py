@@ -154,7 +154,7 @@ class ServerConnection(Http2Connection):
     ) -> None:
         super().__init__(connection, settings, stats, post)
         self._new_stream = callbacks.new_stream
-        self._greeted = False
+        self._greeted = self._left = False
         self._said_hello = False
         self._begun = 0
         self._begun_was_opened = False
@@ -163,6 +163,9 @@ class ServerConnection(Http2Connection):
     def _begin(self, data: bytes) -> int:
         if self._greeted:
             return 0
+        if self._left:
+            # As with nghttp2: who has said goodbye, and has no stream left, is not listened to.
+            return 0 if self.streams else len(data)
         if not self._said_hello:
             self._said_hello = True
             self._greet(self._hello([], self.settings.max_concurrent_streams))
@@ -173,6 +176,9 @@ class ServerConnection(Http2Connection):
         self._greeted = True
         self.stats.nghttp2_downstream_connections += 1
         return len(PREFACE)
+
+    def _on_peer_leaves(self, last_stream: int) -> None:
+        self._greeted, self._left = False, True
 
     def say_hello(self) -> None:
         """Before bytes of the peer are dispatched, if there is something to tell it that can not wait for them."""

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 UNOPENED: Final = 0.5
 """Bytes that a peer which has not said a word about a stream may send on it."""
-SHUT: Final = -2
+SHUT: Final = -0.5
 """Nothing may come any more."""
 RESET_CODES = {
     StreamResetReason.LOCAL_REFUSED_STREAM_RESET: REFUSED_STREAM,
