@@ -150,12 +150,7 @@ class Http2ConnectionManager(ConnectionManager):
     def start_drain_sequence(self) -> None:
         if not self.drain_announced:
             self.codec.shutdown_notice()
-            if self.config.drain_timeout:
-                super().start_drain_sequence()
-            else:
-                # Both steps at once, before the response that they are announced with.
-                self.drain_announced = True
-                self._on_drain_timeout()
+            super().start_drain_sequence()
 
     def check_for_deferred_close(self, skip_delay: bool) -> None:
         if self.draining and not self.streams and not self.connection.closed:

@@ -37,6 +37,8 @@ CONNECTION_HEADERS: Final = (
 """They are about one HTTP/1 connection."""
 _EXAMINED: Final = INVALID | COOKIE | HOST | CONTENT_LENGTH | PSEUDO | UNDERSCORE
 
+NO_TRAILER: Final = PSEUDO | INVALID | CONTENT_LENGTH
+
 _is_name = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
 _is_value = re.compile(rb"[\t\x20-\x7e\x80-\xff]*").fullmatch
 _is_method = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
@@ -272,8 +274,8 @@ def response_head(fields: list[Entry]) -> ResponseHead:
     return ResponseHead(status, entries, seen, length)
 
 
-def trailer_entries(fields: list[Entry]) -> list[Entry]:
-    """Trailers.
+def trailer_entries(fields: list[Entry], invalid: int = NO_TRAILER) -> list[Entry]:
+    """Trailers; those of a request may not be `NO_HOST` either.
 
     Raises:
         MessageError: there is a pseudo-header among them, or a bad field.
@@ -281,6 +283,6 @@ def trailer_entries(fields: list[Entry]) -> list[Entry]:
     seen = 0
     for item in fields:
         seen |= item[3]
-    if seen & (PSEUDO | INVALID | CONTENT_LENGTH):
+    if seen & invalid:
         raise MessageError(INVALID_FIELD)
     return [(item[0], item[1], item[2], item[3] & ~COOKIE) for item in fields] if seen & COOKIE else fields[:]

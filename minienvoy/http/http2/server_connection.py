@@ -19,6 +19,8 @@ from .fields import (
     CONNECTION_HEADERS,
     INVALID_FIELD,
     MESSAGING_RULE,
+    NO_HOST,
+    NO_TRAILER,
     UNDERSCORE,
     Http2RequestHeaderMap,
     MessageError,
@@ -341,7 +343,7 @@ class ServerConnection(Http2Connection):
             self._break_stream(stream, INTERNAL_ERROR, self.too_large)
             return
         try:
-            trailers = trailer_entries(fields)
+            trailers = trailer_entries(fields, NO_TRAILER | NO_HOST)
             if not end_stream or stream.expected > 0:
                 raise MessageError(MESSAGING_RULE)
         except MessageError as error:

@@ -87,13 +87,16 @@ class StreamEnds(HeaderBlocks):
     def _forget_ends(self, error: CodecProtocolError) -> None:
         """The connection ends with `error`, and takes all streams with it."""
         if self._broken and isinstance(error, Http2ProtocolError):
-            error.blamed = {stream.id: details for stream, (_, details) in self._broken.items()} | dict(error.blamed)
+            known = {stream.id: details for stream, (_, details) in self._broken.items() if details != self._bad_length}
+            error.blamed = known | dict(error.blamed)
         self.finishing.clear()
         self.finishing_first.clear()
         self._broken.clear()
         self._resets = 0
 
-    def _end_of_broken(self, stream: Http2Stream, reason: StreamResetReason, details: str) -> tuple[StreamResetReason, str]:
+    def _end_of_broken(
+        self, stream: Http2Stream, reason: StreamResetReason, details: str
+    ) -> tuple[StreamResetReason, str]:
         """What becomes of a stream that may have been broken, and has been reset by the peer in the same read."""
         broken = self._broken.pop(stream, None)
         if broken is not None and broken[1] and broken[1] != self._bad_length:
