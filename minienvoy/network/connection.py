@@ -238,11 +238,21 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.write_buffer.send = lose
         if not self.closed:
+            if isinstance(exc, ConnectionResetError) and self._waits_for_nothing_but_time:
+                # Who does not read and has nothing to write does not see it, and neither does Envoy.
+                self.transport = None
+                return
             if isinstance(exc, ConnectionError):
                 self.detected_close_type = DetectedCloseType.REMOTE_RESET
             flushed = self._closing is not None and exc is None
             self._end(ConnectionEvent.LOCAL_CLOSE if flushed else ConnectionEvent.REMOTE_CLOSE)
         self.transport = None
+
+    @property
+    def _waits_for_nothing_but_time(self) -> bool:
+        """It closes when the delay is over, and all has left."""
+        delayed = self._closing is ConnectionCloseType.FLUSH_WRITE_AND_DELAY and not self._unflushed
+        return delayed and self._delayed_close_timer is not None
 
     def pause_for_tls(self) -> None:
         """The transport goes to TLS, and `connection_made` brings another one."""

@@ -77,7 +77,8 @@ class Http2ActiveStream(ActiveStream):
     def on_reset_stream(self, reason: StreamResetReason, details: str) -> None:
         if self.zombie:
             self.ended = False
-            self.response_code_details = None
+            if details or reason is StreamResetReason.CONNECTION_TERMINATION:
+                self.response_code_details = None
         if self.ended:
             return
         self.manager.on_stream_reset(self, reason)
