@@ -136,6 +136,8 @@ class Router(RouterReplies):
             socket = (host.cluster or cluster).transport_socket_of(host)
             headers.scheme = b"https" if socket is not None and socket.secure else b"http"
         stream.upstream_host = host
+        if host.cluster is not cluster:
+            stream.cluster_metadata = cluster.metadata  # an aggregate: it is what was asked for
         stream.watermark_callbacks = self._on_downstream_watermark
         make_upstream_request = config.make_upstream_request
         upstream = self.upstream = make_upstream_request(self, host)
