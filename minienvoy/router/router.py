@@ -143,6 +143,8 @@ class Router(RouterReplies):
             secure = stream.connection.ssl is not None
             headers.scheme = told if told in _SCHEMES else b"https" if secure else b"http"
         stream.upstream_host = host
+        if host.cluster is not cluster:
+            stream.cluster_metadata = cluster.metadata  # an aggregate: it is what was asked for
         stream.watermark_callbacks = self._on_downstream_watermark
         make_upstream_request = config.make_upstream_request
         upstream = self.upstream = make_upstream_request(self, host)
