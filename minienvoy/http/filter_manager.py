@@ -227,6 +227,7 @@ class FilterManager(StreamInfo):
         """Likewise."""
 
     def drain_connection_upon_completion(self) -> None:
+        """This is to be the last response of its connection."""
         raise NotImplementedError
 
     def set_decoder_buffer_limit(self, limit: int) -> None:
