@@ -8,7 +8,18 @@ from __future__ import annotations
 from typing import Any, Final
 
 from .....http.ascii_number import unsigned
-from .....http.header_map import CASED, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry, suspect
+from .....http.header_map import (
+    CASED,
+    SUSPECT,
+    Entry,
+    HeaderMap,
+    RequestHeaderMap,
+    ResponseHeaderMap,
+    entry,
+    is_valid_value,
+    suspect,
+    without_controls,
+)
 
 _PSEUDO: Final = {
     b":path": "path",
@@ -39,9 +50,9 @@ def add_header(headers: HeaderMap, name: bytes, value: bytes) -> None:
     """Another one of that name; where there can only be one, its value is appended to."""
     if isinstance(headers, RequestHeaderMap) and name in _PSEUDO:
         old: bytes = getattr(headers, _PSEUDO[name])
-        setattr(headers, _PSEUDO[name], old + b"," + value if old else value)
+        _set_pseudo(headers, name, old + b"," + value if old else value)
     elif name[:1] != b":":
-        headers.append_entry(suspect(entry(name, value)))
+        headers.append_entry(_made(headers, name, value))
     elif name == _STATUS and isinstance(headers, ResponseHeaderMap):
         replace_header(headers, name, value)
 
@@ -49,22 +60,35 @@ def add_header(headers: HeaderMap, name: bytes, value: bytes) -> None:
 def replace_header(headers: HeaderMap, name: bytes, value: bytes) -> None:
     """The only one of that name."""
     if isinstance(headers, RequestHeaderMap) and name in _PSEUDO:
-        setattr(headers, _PSEUDO[name], value)
+        _set_pseudo(headers, name, value)
     elif name == _STATUS and isinstance(headers, ResponseHeaderMap):
         status = unsigned(value, 1000)
         if status is not None:
             headers.status = status
     elif name[:1] != b":":
         headers.remove(name)
-        headers.add_entry(suspect(entry(name, value)))
+        headers.add_entry(_made(headers, name, value))
 
 
 def remove_header(headers: HeaderMap, name: bytes) -> None:
     """All of that name."""
     if isinstance(headers, RequestHeaderMap) and name in _PSEUDO:
-        setattr(headers, _PSEUDO[name], b"")
+        _set_pseudo(headers, name, b"")
     else:
         headers.remove(name)
+
+
+def _set_pseudo(headers: RequestHeaderMap, name: bytes, value: bytes) -> None:
+    setattr(headers, _PSEUDO[name], value)
+    if not is_valid_value(value) or not headers.method:
+        headers.seen |= SUSPECT  # no upstream is sent such a thing
+
+
+def _made(headers: HeaderMap, name: bytes, value: bytes) -> Entry:
+    """What a request can not have is found out before it is sent; a response has blanks in its place."""
+    if isinstance(headers, ResponseHeaderMap):
+        return entry(name, without_controls(value))
+    return suspect(entry(name, value))
 
 
 def set_reason(headers: HeaderMap, phrase: bytes) -> None:
@@ -74,7 +98,7 @@ def set_reason(headers: HeaderMap, phrase: bytes) -> None:
     if not headers.seen & CASED:
         headers.key_formatter = OwnReason()
         headers.seen |= CASED
-    headers.key_formatter.reason = phrase
+    headers.key_formatter.reason = without_controls(phrase)
 
 
 class OwnReason:

@@ -19,9 +19,9 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from .....http.filter import FilterDataStatus, FilterHeadersStatus, FilterTrailersStatus
-from .....http.header_map import HeaderMap, ResponseHeaderMap, entry
+from .....http.header_map import HeaderMap, ResponseHeaderMap
 from ...common.lua.state import text_of
-from .headers import all_headers
+from .headers import add_header, all_headers
 
 if TYPE_CHECKING:
     from .....upstream.async_client import AsyncStream
@@ -299,6 +299,6 @@ class StreamHandle:
         def add(response: ResponseHeaderMap) -> None:
             for name, value in headers:
                 if name[:1] != b":":
-                    response.append_entry(entry(name, value))
+                    add_header(response, name, value)
 
         self.filter.decoder_callbacks.send_local_reply(status, body, RESPONSE_DETAILS, add)
