@@ -75,6 +75,8 @@ CATALOGUE = {
     "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication": "filters.http.jwt_authn.filter",
     "envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig": "filters.http.jwt_authn.filter",
     "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit": "filters.http.local_ratelimit",
+    "envoy.extensions.filters.http.lua.v3.Lua": "filters.http.lua.filter",
+    "envoy.extensions.filters.http.lua.v3.LuaPerRoute": "filters.http.lua.filter",
     "envoy.extensions.filters.http.health_check.v3.HealthCheck": "filters.http.health_check",
     "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz": "filters.http.ext_authz.filter",
     "envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute": "filters.http.ext_authz.filter",

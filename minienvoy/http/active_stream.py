@@ -561,6 +561,9 @@ class ActiveStream(UpgradableStream):
         elif self.protocol == "HTTP/1.0":
             headers.add_entry(_KEEP_ALIVE)
 
+    def drain_connection_upon_completion(self) -> None:
+        self.saw_connection_close = True
+
     def _end_connection(self) -> None:
         """After this stream."""
         self.manager.draining = True
