@@ -9,7 +9,7 @@ A backend is one of:
 * `udp: true` - datagrams, which nobody answers. What statistics these are is compared (metrics.py); so is it for a
   stream with `metrics: statsd`, for gRPC with
   `metrics: service`, and so are logs of OpenTelemetry with `metrics: logs`, and those of Envoy's own protocol with
-  `metrics: als` (access_log_stream.py).
+  `metrics: als` (access_log_stream.py), and what SkyWalking is told with `metrics: segments` (segments.py).
 * `datagrams: echo`, or `datagrams: [answers]` - datagrams that are answered, see `datagrams.DatagramServer`.
 * `down: refused` - nothing listens; `down: silent` - the connection is never established.
 

@@ -21,6 +21,7 @@ from . import (
     messages,
     metrics,
     scenario,
+    segments,
     spans,
     spread,
     tls,
@@ -212,6 +213,8 @@ class _Seen:
             answer["log"] = sorted(entries) if case.spec.get("unordered") else entries
         if case.compares_stats:
             answer["stats"] = _changes(case, self.changed)
+        if case.spec.get("segments"):
+            answer = segments.Segments().tree(answer)
         if case.spec.get("spans"):
             answer = spans.Spans().tree(answer)
         answer = self._normaliser(case).tree(answer)
@@ -357,6 +360,8 @@ def _upstream(case: Case, backend: Backend) -> list[Any]:
         return metrics.of_statsd([line for wire in backend.wires for line in bytes(wire.received).split(b"\n")])
     if told == "als":
         return access_log_stream.of_streams(each for session in backend.sessions.values() for each in _calls(session))
+    if told == "segments":
+        return segments.of_streams(each for session in backend.sessions.values() for each in _calls(session))
     if told in ("service", "logs") and backend.sessions:
         frames = [frame for session in backend.sessions.values() for frame in session.reader.frames]
         body = b"".join(frame.payload for frame in frames if frame.kind == http2.DATA)

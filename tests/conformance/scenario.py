@@ -31,6 +31,8 @@ Keys of a case, all optional:
 
 * `spans: true`: upstreams are sent spans, which are compared by their shape; see spans.py.
 
+* `segments: true`: the same of SkyWalking, whose collector is a backend with `metrics: segments`; see segments.py.
+
 * `coded_requests: true`: upstreams are sent compressed bodies, and how many bytes those are depends on the library.
 
 * `race: true`: which of two connections is there first decides, so only virtual time can tell.

@@ -40,7 +40,6 @@ FEATURES = {
     "cache": Feature(f"{HTTP_FILTERS}.cache.v3.CacheConfig"),
     # tracing, discovery, load reports
     "Datadog": Feature("envoy.config.trace.v3.DatadogConfig"),
-    "SkyWalking": Feature("envoy.config.trace.v3.SkyWalkingConfig"),
     "load reports": Feature("envoy.config.bootstrap.v3.ClusterManager", "load_stats_config"),
     # other protocols
     "Redis": Feature("envoy.extensions.filters.network.redis_proxy.v3.RedisProxy"),
@@ -78,9 +77,9 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     "rbac/envoy.yaml": (),
     "redis/envoy.yaml": ("Redis",),
     "route-mirror/envoy.yaml": (),
-    "skywalking/envoy-1.yaml": ("SkyWalking",),
-    "skywalking/envoy-2.yaml": ("SkyWalking",),
-    "skywalking/envoy-front-proxy.yaml": ("SkyWalking",),
+    "skywalking/envoy-1.yaml": (),
+    "skywalking/envoy-2.yaml": (),
+    "skywalking/envoy-front-proxy.yaml": (),
     "tls-inspector/envoy.yaml": (),
     "tls-sni/envoy-client.yaml": (),
     "tls/envoy-http-https.yaml": (),
