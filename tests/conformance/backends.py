@@ -22,7 +22,8 @@ more that are complete), by default `{headers: "200 | content-length: 2"}, {data
 at the same time, each when it is complete, or with `answer: headers` as soon as its headers are there. `script` is what
 is done on a connection whatever is asked: frames there say which stream they are on.
 
-With `control_plane: [...]` it speaks gRPC, as control_plane.py says.
+With `control_plane: [...]` it speaks gRPC, as control_plane.py says; with `discovery: true` an answer may be a response
+in JSON, written as there (`{CDS: version, of: [...]}`).
 
 Actions: `send: text`, `sleep: seconds`, `read: n`, `read_until: text`, `read_eof: true`, `echo: true` (until the peer
 has finished), `half_close: true`, `close: true`, `reset: true`, `never: true` (keep the connection, answer nothing),
@@ -36,7 +37,7 @@ import socket
 from typing import Any
 
 from . import codings, http2, messages, tls
-from .control_plane import Control, ControlPlane
+from .control_plane import Control, ControlPlane, json_answer
 from .datagrams import DatagramServer
 from .wire import Wire
 
@@ -261,6 +262,8 @@ class Backend:
                 wire.close()
                 return
             answer = answers[min(self._answered, len(answers) - 1)]
+            if self.spec.get("discovery"):
+                answer = json_answer(answer, self.control)
             self._answered += 1
             if isinstance(answer, list) and all(isinstance(a, dict) and "repeat" not in a for a in answer):
                 await self._perform(wire, answer)

@@ -15,6 +15,7 @@ from typing import Any
 from . import (
     access_log_stream,
     admin,
+    control_plane,
     fork_server,
     golden,
     http2,
@@ -374,6 +375,11 @@ def _upstream(case: Case, backend: Backend) -> list[Any]:
         return metrics.of_logs(messages.lines(sent[0].head), [each.body for each in sent], False)
     if backend.planes:
         return [call for plane in backend.planes.values() for call in plane.shown()]
+    if backend.spec.get("discovery"):
+        sent = [each for wire in backend.wires for each in messages.split(bytes(wire.received), False)[0]]
+        # The node is as long as the list of extensions.
+        heads = [[line for line in messages.lines(each.head) if "content-length" not in line] for each in sent]
+        return [[*head, control_plane.json_request_line(each.body)] for head, each in zip(heads, sent, strict=True)]
     shown = []
     for wire in backend.wires:
         if (session := backend.sessions.get(wire)) is not None:

@@ -445,7 +445,6 @@ def resources(case: Case, ports: dict[str, int], directory: Path) -> tuple[list[
     words: dict[str, Any] = {
         **ports,
         "log": str(case.files["log"]),
-        "id": case.id,
         "dir": str(directory),
         "certs": str(tls.CERTIFICATES),
         "descriptors": str(DESCRIPTORS),
