@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from ..errors import ConfigError
 from ..network.address import Address
-from ..stream_info import FieldsState, MessageState, StreamInfo, StructuredState, TextState
+from ..stream_info import FieldsState, MessageState, OpaqueState, StreamInfo, StructuredState, TextState
 from .command import (
     LENGTH_ALLOWED,
     PARAMS_OPTIONAL,
@@ -119,7 +119,7 @@ def _filter_state_maker(state_of: Callable[[StreamInfo], dict[str, Any] | None])
         def value_of(context: FormatterContext) -> Any:
             state = state_of(context.stream_info)
             value = None if state is None else state.get(key)
-            if value is None or (isinstance(value, FieldsState) and how != "FIELD"):
+            if value is None or isinstance(value, OpaqueState) or (isinstance(value, FieldsState) and how != "FIELD"):
                 return None
             if how == "TYPED":
                 if isinstance(value, (TextState, Address)):

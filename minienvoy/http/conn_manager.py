@@ -197,8 +197,8 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
             self.check_for_deferred_close(
                 stream.saw_connection_close
                 and stream.remote_complete
-                and stream.local_complete
-                and (stream.recreated or not stream.is_local_reply)
+                # What is answered while it is read has not been read to its end.
+                and not (stream.is_local_reply and self.codec is not None and self.codec.dispatching)
             )
 
     # -- the end of the connection

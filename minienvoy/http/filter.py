@@ -121,6 +121,10 @@ class StreamFilterCallbacks(Protocol):
     """What a filter may ask of its stream."""
 
     @property
+    def upstream(self) -> bool:
+        """The filter stands between the router and an upstream."""
+
+    @property
     def dispatcher(self) -> Dispatcher: ...
     @property
     def explain(self) -> Explanation: ...
@@ -259,3 +263,8 @@ HTTP_FILTERS: Registry[Callable[[Any, Any], HttpFilterFactory]] = Registry("envo
 
 TERMINAL_FILTERS: set[str] = {"envoy.filters.http.router"}
 """Names of the filters that answer, and so must stand last (`isTerminalFilterByProto`)."""
+
+UPSTREAM_HTTP_FILTERS: Registry[Callable[[Any, Any], HttpFilterFactory]] = Registry("envoy.filters.http.upstream")
+"""Those that may stand between the router and an upstream, made as the others are."""
+
+UPSTREAM_TERMINAL_FILTERS: set[str] = {"envoy.filters.http.upstream_codec"}

@@ -92,6 +92,7 @@ class FilterManager(StreamInfo):
     response_headers: ResponseHeaderMap | None = None
     response_trailers: HeaderMap | None = None
     terminal: StreamDecoderFilter | None = None
+    upstream: bool = False
     ended: bool = False
     remote_complete: bool = False
     local_complete: bool = False
@@ -263,6 +264,9 @@ class FilterCallbacks:
     """The stream as one filter sees it (`StreamDecoderFilterCallbacks` and `StreamEncoderFilterCallbacks`)."""
 
     __slots__ = ("_decode_at", "_encode_at", "stream")
+
+    upstream = False
+    """It stands between the router and an upstream."""
 
     def __init__(self, stream: FilterManager, decode_at: int, encode_at: int) -> None:
         self.stream = stream

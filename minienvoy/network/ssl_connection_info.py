@@ -64,6 +64,9 @@ class SslConnectionInfo:
 
     @property
     def session_id(self) -> str:
+        """Sessions of TLS 1.3 have none."""
+        if self.tls_version == "TLSv1.3":
+            return ""
         session = self.session.session if self.session is not None else None
         known: bytes = getattr(session, "id", b"")  # pyOpenSSL does not tell
         return known.hex()

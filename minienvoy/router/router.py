@@ -16,7 +16,7 @@ from ..stream_info import ResponseFlag
 from ..upstream.http_conn_pool import http_conn_pool
 from .attempts import CONTROL, IMMEDIATE_FAIL, Attempts
 from .final_timeout import final_timeout
-from .held_tunnel import RequestSink
+from .held_tunnel import BodySink
 from .request_buffer import RequestBuffer
 from .router_replies import GRPC_STATUS, RouterReplies
 from .upstream_request import UpstreamRequest
@@ -98,6 +98,8 @@ class Router(RouterReplies):
                 stream.upstream_cluster_alt_stat_name = cluster.observability_name
             if self.drops_overload(cluster):
                 return _STOP
+            if cluster.upstream_filters is not None:
+                self.config = config = config.filtering()
             route = self.take_policies(cluster, route)
         attempts = self.attempts
         if not self.finalized:
@@ -161,6 +163,8 @@ class Router(RouterReplies):
         if pending is not None:
             upstream.pending = pending
             stream.upstream_request_create_time = stream.dispatcher.monotonic_time()
+            if upstream.filtered:
+                upstream.run_filters()
         if original is not None and not stream.is_local_reply:
             self._copy_request(route, original, end_stream)
         if end_stream:
@@ -240,8 +244,10 @@ class Router(RouterReplies):
             pending = pool.new_stream(upstream)
         if pending is not None:
             upstream.pending = pending
+            if upstream.filtered:
+                upstream.run_filters()
 
-    def send_buffered(self, encoder: RequestSink) -> None:
+    def send_buffered(self, encoder: BodySink) -> None:
         """There is a connection now: send what had to wait."""
         waiting = self.buffered
         if self.attempts is None or not self.attempts.keeps_body:

@@ -79,6 +79,10 @@ class AltStatName:
     def charge_canary(self, status: int) -> None:
         self._codes.charge_category("canary", status)
 
+    def hide(self, status: int) -> None:
+        """What was charged does not count by its code."""
+        self._codes.hide(status)
+
 
 class VirtualClusters:
     """Of one virtual host, in the order of the configuration."""

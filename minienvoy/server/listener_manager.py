@@ -3,24 +3,29 @@
 Envoy: `Server::ListenerManagerImpl`; docs "Listeners", "LDS".
 
 A listener binds when it is added, so that an address that can not be had is an error of the configuration, and accepts
-once `start` has been called. One that is removed or replaced accepts no more at once, and its connections have the
-drain time to end.
+once `start` has been called and it has *warmed*: what it waits for, such as its routes, is there. One that is removed
+or replaced accepts no more at once, and its connections have the drain time to end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import logger
 from ..config.api import type_of, unpack
 from ..errors import ConfigError
+from ..event.init_manager import InitManager
 from ..network.address import Address
 from .drain_manager import DrainManager
 from .factory_context import ServerContext
 from .listener import Listener
 from .listener_stats import ListenerManagerStats
+
+if TYPE_CHECKING:
+    from ..explain.explanation import Explanation
+    from ..network.socket import ConnectionSocket
 
 log = logger.get("config")
 
@@ -45,10 +50,14 @@ class ListenerManager:
         self.stats = server.stats.scope("listener_manager").struct(ListenerManagerStats)
         self._listeners: dict[str, Listener] = {}
         self._static: set[str] = set()
+        self._warming: dict[str, Listener] = {}
         self._draining: list[Listener] = []
         self._stopped: set[StopListenersType] = set()
         self._unnamed = server.random.uuid4("listener_manager")
         self._started = False
+        inside = server.dispatcher.internal_listeners
+        if inside is not None:
+            inside.find = self.internal_listener
 
     def listeners(self) -> list[Listener]:
         """Those in use, in the order in which they were added."""
@@ -69,24 +78,34 @@ class ListenerManager:
             self.add_or_update_listener(config, f"{path}[{index}]", added_via_api=False)
 
     def add_or_update_listener(
-        self, config: Any, path: str = "", *, added_via_api: bool = True, unlock: bool = False
+        self,
+        config: Any,
+        path: str = "",
+        *,
+        added_via_api: bool = True,
+        unlock: bool = False,
+        version_info: str = "",
     ) -> bool:
         """Add a listener or replace the one of its name; False if nothing changes.
 
-        With `unlock`, those of the bootstrap can be changed, too.
+        It takes over when it has all that it waits for, such as its routes. With `unlock`, those of the bootstrap can
+        be changed, too. `version_info` is that of the resource, for who asks.
 
         Raises:
             ConfigError: the listener can not be used; the one in use stays.
         """
         name = config.name or self._unnamed()
-        old = self._listeners.get(name)
-        if old is not None and ((name in self._static and not unlock) or old.config == config):
+        active, warming = self._listeners.get(name), self._warming.get(name)
+        newest = warming or active
+        if newest is not None and ((name in self._static and not unlock) or newest.config == config):
             log.debug(f"duplicate/locked listener '{name}'. no add/update")
             return False
         direction_stopped = config.traffic_direction == 1 and StopListenersType.INBOUND_ONLY in self._stopped
         if StopListenersType.ALL in self._stopped or direction_stopped:
             log.debug(f"listener {name} can not be added because listeners are stopped")
             return False
+        # Until the server has started, it is the server that waits.
+        init_manager = InitManager() if self._started else None
         listener = Listener(
             config,
             self.server,
@@ -94,31 +113,86 @@ class ListenerManager:
             self.global_connections,
             path,
             name,
+            init_manager=init_manager,
+            version_info=version_info,
         )
         listener.find_listener = self.listener_at
         try:
             self._refuse_duplicate(listener)
-            if old is not None and _same_sockets(old, listener):
-                listener.take_sockets_of(old)
-            elif self._bind:
+            if warming is not None and warming.holds_sockets and _same_sockets(warming, listener):
+                listener.take_sockets_of(warming)
+            elif self._bind and not (active is not None and active.active and _same_sockets(active, listener)):
                 listener.bind()
-            if self._started:
-                listener.start()
+            if init_manager is None:
+                self._take_over(listener)
+            else:
+                self._warm(listener, init_manager)
         except BaseException:
+            if self._warming.get(name) is listener:
+                del self._warming[name]
             listener.remove()
+            self._count()
             raise
-        self._listeners[name] = listener
+        if warming is not None:
+            warming.remove()
         if not added_via_api:
             self._static.add(name)
-        if old is None:
+        if newest is None:
             self.stats.listener_added += 1
         else:
             self.stats.listener_modified += 1
-            self._drain(old)
-        if self._started:
-            self.stats.listener_create_success += 1
         self._count()
         return True
+
+    def warming_listeners(self) -> list[Listener]:
+        """Those that will be in use."""
+        return list(self._warming.values())
+
+    def draining_listeners(self) -> list[Listener]:
+        """Those that were in use, and have connections that are to end."""
+        return list(self._draining)
+
+    def added_via_api(self, name: str) -> bool:
+        """It is not one of the bootstrap."""
+        return name not in self._static
+
+    def _warm(self, listener: Listener, init_manager: InitManager) -> None:
+        self._warming[listener.name] = listener
+        at_once = True
+
+        def on_ready() -> None:
+            if self._warming.get(listener.name) is not listener:
+                return
+            try:
+                self._take_over(listener)
+            except ConfigError as error:
+                if at_once:
+                    raise
+                del self._warming[listener.name]
+                self.stats.listener_create_failure += 1
+                log.error(f"listener '{listener.name}' can not be used: {error}")
+                listener.remove()
+            self._count()
+
+        init_manager.initialize(on_ready)
+        at_once = False
+
+    def _take_over(self, listener: Listener) -> None:
+        """From now on it is the one of its name; the one that was drains.
+
+        Raises:
+            ConfigError: another process came first.
+        """
+        old = self._listeners.get(listener.name)
+        if old is not None and old.active and _same_sockets(old, listener) and not listener.holds_sockets:
+            listener.take_sockets_of(old)
+        if self._started:
+            listener.start()
+            self.stats.listener_create_success += 1
+        self._warming.pop(listener.name, None)
+        self._listeners[listener.name] = listener
+        if old is not None:
+            self._drain(old)
 
     def listener_at(self, address: Address) -> Listener | None:
         """Whose address that is, before any for every host (`ConnectionHandlerImpl::getBalancedHandlerByAddress`)."""
@@ -126,18 +200,27 @@ class ListenerManager:
         found = (each for each in listeners if each.listens_at(address))
         return next(found, None) or next((each for each in listeners if each.listens_everywhere_at(address)), None)
 
+    def internal_listener(self, name: str) -> Callable[[ConnectionSocket, Explanation], None] | None:
+        """What accepts connections from inside for the listener of that name; None if there is none."""
+        listener = self._listeners.get(name)
+        return None if listener is None or not listener.internal else listener.accept_internal
+
     def remove_listener(self, name: str, *, unlock: bool = False) -> bool:
         """Stop accepting and drain; False if there is no such listener, or it came from the bootstrap.
 
         With `unlock`, those of the bootstrap go, too.
         """
-        listener = self._listeners.get(name)
-        if listener is None or (name in self._static and not unlock):
+        listener, warming = self._listeners.get(name), self._warming.get(name)
+        if (listener is None and warming is None) or (name in self._static and not unlock):
             return False
         self._static.discard(name)
-        del self._listeners[name]
+        if warming is not None:
+            del self._warming[name]
+            warming.remove()
+        if listener is not None:
+            del self._listeners[name]
+            self._drain(listener)
         self.stats.listener_removed += 1
-        self._drain(listener)
         self._count()
         return True
 
@@ -187,9 +270,10 @@ class ListenerManager:
 
     def stop(self) -> None:
         """End every listener and every connection, now."""
-        for listener in (*self._listeners.values(), *self._draining):
+        for listener in (*self._listeners.values(), *self._warming.values(), *self._draining):
             listener.remove()
         self._listeners.clear()
+        self._warming.clear()
         self._static.clear()
         self._draining.clear()
         self._started = False
@@ -206,8 +290,9 @@ class ListenerManager:
         self._count()
 
     def _refuse_duplicate(self, listener: Listener) -> None:
-        for other in self._listeners.values():
-            if other.name == listener.name or other.bind_to_port != listener.bind_to_port:
+        for other in (*self._listeners.values(), *self._warming.values()):
+            alike = other.bind_to_port == listener.bind_to_port and other.datagram == listener.datagram
+            if other.name == listener.name or not alike:
                 continue
             taken = {settings.address for settings in other.settings}
             for settings in listener.settings:
@@ -222,6 +307,7 @@ class ListenerManager:
 
     def _count(self) -> None:
         self.stats.total_listeners_active = len(self._listeners)
+        self.stats.total_listeners_warming = len(self._warming)
         self.stats.total_listeners_draining = len(self._draining)
 
 
@@ -237,4 +323,4 @@ def connection_managers(listener: Any) -> Iterator[Any]:
 
 
 def _same_sockets(old: Listener, new: Listener) -> bool:
-    return old.active and old.bind_to_port == new.bind_to_port and old.settings == new.settings
+    return old.bind_to_port == new.bind_to_port and old.settings == new.settings

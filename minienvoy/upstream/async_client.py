@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ..event.dispatcher import Timer
     from ..http.byte_meter import ByteMeter
     from ..http.conn_manager_stats import RouterStats
+    from ..http.filter_manager import FilterChain
     from .cluster import Cluster
     from .codec_client import CodecClient
     from .host import Host
@@ -162,7 +163,27 @@ class AsyncClient:
             from .async_retries import RetryingStream
 
             return RetryingStream(found, self._make_codec, callbacks, timeout, self._local_address, options)
-        return AsyncStream(found, self._make_codec, callbacks, timeout, self._local_address, options=options)
+        return new_async_stream(found, self._make_codec, callbacks, timeout, self._local_address, None, options)
+
+
+def new_async_stream(
+    cluster: Cluster | None,
+    make_codec: MakeCodec,
+    callbacks: AsyncStreamCallbacks,
+    timeout: float,
+    local_address: bytes,
+    limit: int | None = None,
+    options: StreamOptions = DEFAULT_OPTIONS,
+    filters: FilterChain | None = None,
+) -> AsyncStream:
+    """One attempt; through the filters of its cluster, or through `filters` if it has none."""
+    if cluster is not None and cluster.upstream_filters is not None:
+        filters = cluster.upstream_filters
+    if cluster is None or filters is None:
+        return AsyncStream(cluster, make_codec, callbacks, timeout, local_address, limit, options)
+    from .filtered_async_stream import FilteredAsyncStream
+
+    return FilteredAsyncStream(filters, cluster, make_codec, callbacks, timeout, local_address, limit, options)
 
 
 class AsyncStream:
@@ -298,12 +319,7 @@ class AsyncStream:
     def on_pool_ready(self, client: CodecClient) -> None:
         headers = self._headers
         assert headers is not None
-        self._pending = None
-        self._client = client
-        if self._host is not None and self._host.outlier is not None:
-            self._host.outlier.put_connected()
-        client.watermark = self._on_watermark
-        encoder = self._encoder = client.new_stream(self)
+        encoder = self._take(client)
         waiting, self._waiting = self._waiting, []
         trailers = self._trailers
         encoder.encode_headers(headers, self._complete and not waiting and trailers is None)
@@ -312,6 +328,16 @@ class AsyncStream:
             encoder.encode_data(b"".join(waiting), self._complete and trailers is None)
         if trailers is not None:
             encoder.encode_trailers(trailers)
+
+    def _take(self, client: CodecClient) -> RequestEncoder:
+        self._pending = None
+        self._client = client
+        if self._host is not None and self._host.outlier is not None:
+            self._host.outlier.put_connected()
+        client.watermark = self._on_watermark
+        encoder: RequestEncoder = client.new_stream(self)
+        self._encoder = encoder
+        return encoder
 
     def on_pool_failure(self, reason: PoolFailureReason, details: str, host: Host | None) -> None:
         self._pending = None

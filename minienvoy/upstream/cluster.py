@@ -42,10 +42,11 @@ if TYPE_CHECKING:
     from ..event.dispatcher import Dispatcher
     from ..event.random import RandomGenerator
     from ..explain.journal import Journal
+    from ..http.filter_manager import FilterChain
     from ..matchers.value import MetadataMatcher
     from ..network.dns import DnsResolvers
     from ..network.overload_state import OverloadState
-    from ..stats.store import Store
+    from ..stats.store import Scope, Store
     from .cluster_manager import ClusterManager
     from .local_address_selector import LocalAddressSelector
     from .outlier_event_logger import OutlierEventLogger
@@ -133,7 +134,8 @@ class Cluster:
         siblings: all clusters, itself included.
         drop_overload: which requests are dropped before a host is chosen; None if none are.
         route_policies: what it says over the routes to it, or None.
-        has_say: there is one of these two, or another name for statistics.
+        upstream_filters: what its requests go through; None if there is nothing.
+        has_say: there is one of these three, or another name for statistics.
         overload: what the overload manager has decided; None if there is none.
         orca_load_report: takes what a host tells of its load (host, report); None if nobody wants to know.
     """
@@ -142,6 +144,7 @@ class Cluster:
         "_close_on_host_set_change",
         "_override_host_status",
         "_preconnect_metadata",
+        "_transport_context",
         "added_via_api",
         "code_stats",
         "config",
@@ -179,6 +182,7 @@ class Cluster:
         "transport_socket",
         "transport_socket_matcher",
         "updates",
+        "upstream_filters",
         "wants_proxy_header",
     )
 
@@ -242,10 +246,13 @@ class Cluster:
         scope = context.stats.scope(f"cluster.{self.observability_name}")
         self.transport_socket: TransportSocketFactory | None = None
         self.transport_socket_matcher: TransportSocketMatcher | None = None
+        self._transport_context = UpstreamTransportContext(scope, context.secrets)
         try:
-            self._create_transport_sockets(config, UpstreamTransportContext(scope, context.secrets), context.path)
+            self._create_transport_sockets(config, self._transport_context, context.path)
+            filters = self.http_options.http_filters
+            self.upstream_filters: FilterChain | None = None if filters is None else filters(context, scope)
         except ConfigError:
-            scope.remove()
+            self._destroy(scope)
             raise
         self.stats = ClusterStats(scope)
         self.code_stats = self.stats.codes
@@ -261,7 +268,8 @@ class Cluster:
             report_endpoints(self.priority_set, scope, self.observability_name)
         self.drop_overload = self.load_assignment.drop_overload(context.random.stream(f"cluster.{self.name}.drop"))
         renamed = self.observability_name != self.name
-        self.has_say = self.drop_overload is not None or self.route_policies is not None or renamed
+        said = (self.drop_overload, self.route_policies, self.upstream_filters)
+        self.has_say = renamed or any(each is not None for each in said)
         self.updates = UpdateMerger(
             self.priority_set,
             self.dispatcher,
@@ -290,8 +298,15 @@ class Cluster:
         try:
             self.health = ClusterHealth(self, config, context)
         except ConfigError:
-            scope.remove()
+            self._destroy(scope)
             raise
+
+    def _destroy(self, scope: Scope) -> None:
+        self._transport_context.init_manager.cancel()
+        for callback in self._transport_context.on_destroy:
+            # As in Envoy, a turn later: connections may still have it, and whoever removes it has more to say first.
+            self.dispatcher.post(callback)
+        scope.remove()
 
     def _create_transport_sockets(self, config: Any, context: UpstreamTransportContext, path: str) -> None:
         if config.HasField("transport_socket"):
@@ -338,7 +353,9 @@ class Cluster:
             self.updates.active = True
             on_initialized()
 
-        self.start(lambda: self.health.start(on_checked))
+        # Secrets come after hosts, and before anybody is connected to.
+        targets = self._transport_context.init_manager
+        self.start(lambda: targets.initialize(lambda: self.health.start(on_checked)))
 
     default_merge_window: float = DEFAULT_WINDOW
     """Seconds in which changes of health are merged, unless the configuration says it."""
@@ -358,7 +375,7 @@ class Cluster:
             self.health.stop()
             self.updates.stop()
             drain_pools(self.hosts())
-            self.stats.scope.remove()
+            self._destroy(self.stats.scope)
 
     def may_preconnect(self, host: Host) -> bool:
         """Whether the host may have connections before they are needed."""

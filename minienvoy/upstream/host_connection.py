@@ -44,11 +44,14 @@ def _created(
     transport_socket: TransportSocketFactory | None,
     alpn: tuple[str, ...] = (),
 ) -> ClientConnection:
-    connection = _plain_connection(cluster, addresses)
+    connection = _plain_connection(cluster, host, addresses)
     if transport_socket is not None:
         connection.transport_socket = transport_socket
         connection.transport_socket_options = TransportSocketOptions(host_name=host.hostname, alpn_override=alpn)
         transport_socket.announce(connection)
+        introduce = getattr(transport_socket, "introduce", None)
+        if introduce is not None:
+            introduce(connection, host)
         if transport_socket.wants_proxy_header:
             connection.stream_info.upstream_host = host  # TLVs may tell of it
     if cluster.dispatcher.toxics is not None:
@@ -67,7 +70,7 @@ def _matching_socket(cluster: Cluster, criteria: Mapping[str, Any]) -> Transport
     return match.factory
 
 
-def _plain_connection(cluster: Cluster, addresses: tuple[Address, ...]) -> ClientConnection:
+def _plain_connection(cluster: Cluster, host: Host, addresses: tuple[Address, ...]) -> ClientConnection:
     address = addresses[0]
     source, options = None, NO_OPTIONS
     if cluster.local_address_selector is not None:
@@ -89,6 +92,7 @@ def _plain_connection(cluster: Cluster, addresses: tuple[Address, ...]) -> Clien
 
     def on_another() -> None:
         cluster.stats.traffic.upstream_cx_total += 1
+        host.stats.cx_total += 1
 
     return HappyEyeballsConnection(
         sorted_addresses(addresses, *cluster.happy_eyeballs),

@@ -22,8 +22,10 @@ from ..registry import Registry
 from .duration import duration_of
 
 if TYPE_CHECKING:
+    from ..http.filter_manager import FilterChain
     from ..http.header_map import RequestHeaderMap
     from ..router.cluster_policies import ClusterPolicies
+    from ..stats.store import Scope
     from .cluster import ClusterContext
 
 honours(
@@ -78,6 +80,7 @@ class UpstreamHttpProtocolOptions:
         sni_header: the header of a request that says the server name for TLS; empty if none does.
         auto_san_validation: that name must be in the certificate.
         route_policies: makes what the cluster says over its routes, or None; see `router/cluster_policies.py`.
+        http_filters: makes the filters of the requests to the cluster, or None; takes the scope of its statistics, too.
         error_matcher: which responses outlier detection takes for errors, instead of those with a status of 500 and up.
     """
 
@@ -94,6 +97,7 @@ class UpstreamHttpProtocolOptions:
     sni_header: bytes = b""
     auto_san_validation: bool = False
     route_policies: Callable[[ClusterContext], ClusterPolicies] | None = None
+    http_filters: Callable[[ClusterContext, Scope], FilterChain] | None = None
 
     @property
     def negotiates(self) -> bool:

@@ -8,7 +8,9 @@ A backend is one of:
   connection, the last one repeats.
 * `udp: true` - datagrams, which nobody answers. What statistics these are is compared (metrics.py); so is it for a
   stream with `metrics: statsd`, for gRPC with
-  `metrics: service`, and so are logs of OpenTelemetry with `metrics: logs`.
+  `metrics: service`, and so are logs of OpenTelemetry with `metrics: logs`, and those of Envoy's own protocol with
+  `metrics: als` (access_log_stream.py).
+* `datagrams: echo`, or `datagrams: [answers]` - datagrams that are answered, see `datagrams.DatagramServer`.
 * `down: refused` - nothing listens; `down: silent` - the connection is never established.
 
 `tls: {...}` beside it: it speaks TLS, see tls.py. `any_order: true`: the lines of what it was sent are shown sorted,
@@ -19,6 +21,8 @@ With `h2: true` (or `h2: {...}`, see `http2.Session`) a backend speaks HTTP/2. T
 more that are complete), by default `{headers: "200 | content-length: 2"}, {data: ok, end: true}`; requests are answered
 at the same time, each when it is complete, or with `answer: headers` as soon as its headers are there. `script` is what
 is done on a connection whatever is asked: frames there say which stream they are on.
+
+With `control_plane: [...]` it speaks gRPC, as control_plane.py says.
 
 Actions: `send: text`, `sleep: seconds`, `read: n`, `read_until: text`, `read_eof: true`, `echo: true` (until the peer
 has finished), `half_close: true`, `close: true`, `reset: true`, `never: true` (keep the connection, answer nothing),
@@ -32,12 +36,15 @@ import socket
 from typing import Any
 
 from . import codings, http2, messages, tls
+from .control_plane import Control, ControlPlane
+from .datagrams import DatagramServer
 from .wire import Wire
 
 DEFAULT_ANSWERS = ["HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"]
 DEFAULT_FRAMES = [{"headers": "200 | content-length: 2"}, {"data": "ok", "end": True}]
 ACTIONS = ("sleep", "close", "reset", "expect", "half_close", "never")
 PATIENCE = 20.0
+CONTROL_PLANE_PATIENCE = 600.0
 
 
 def message_bytes(value: Any) -> bytes:
@@ -86,8 +93,11 @@ class Backend:
         self.host = spec.get("host", "127.0.0.1")
         self.wires: list[Wire] = []
         self.datagrams: list[bytes] = []
+        self.datagram_server: DatagramServer | None = None
         self._datagram_transport: asyncio.DatagramTransport | None = None
         self.sessions: dict[Wire, http2.Session] = {}
+        self.control = Control(spec.get("control_plane") or [])
+        self.planes: dict[Wire, ControlPlane] = {}
         self._answered = 0
         self._server: asyncio.Server | None = None
         self._sockets: list[socket.socket] = []
@@ -97,6 +107,13 @@ class Backend:
         if self.spec.get("udp"):
             self._datagram_transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
                 lambda: _Datagrams(self.datagrams), (self.host, 0)
+            )
+            self.port = self._datagram_transport.get_extra_info("sockname")[1]
+            return
+        if "datagrams" in self.spec:
+            server = self.datagram_server = DatagramServer(self.spec["datagrams"], message_bytes)
+            self._datagram_transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+                lambda: server, (self.host, 0)
             )
             self.port = self._datagram_transport.get_extra_info("sockname")[1]
             return
@@ -126,9 +143,12 @@ class Backend:
     async def stop(self) -> None:
         if self._datagram_transport is not None:
             self._datagram_transport.close()
-        for task in self._tasks:
+        if self.datagram_server is not None:
+            await self.datagram_server.stop()
+        tasks = [*self._tasks, *self.control.tasks]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         for wire in self.wires:
             wire.abandon()
         await asyncio.sleep(0)  # a transport is closed by the loop, in its next turn
@@ -147,8 +167,10 @@ class Backend:
     def _connected(self, wire: Wire) -> None:
         number = len(self.wires)
         self.wires.append(wire)
-        if self.spec.get("h2"):
-            session = self.sessions[wire] = http2.Session(self.spec["h2"], client=False)
+        if self.spec.get("h2") or "control_plane" in self.spec:
+            session = self.sessions[wire] = http2.Session(self.spec.get("h2"), client=False)
+            if "control_plane" in self.spec:
+                self.planes[wire] = ControlPlane(self, wire, session)
             wire.on_bytes = lambda: self._on_frames(wire, session)
             wire.send(session.hello())
         self._tasks.append(asyncio.get_running_loop().create_task(self._serve(wire, number)))
@@ -164,12 +186,16 @@ class Backend:
         else:
             await self._answer(wire)
 
-    @staticmethod
-    def _on_frames(wire: Wire, session: http2.Session) -> None:
+    def _on_frames(self, wire: Wire, session: http2.Session) -> None:
         if back := session.answer(wire.received):
             wire.send(back)
+        if wire in self.planes:
+            self.planes[wire].on_frames()
 
     async def _serve_http2(self, wire: Wire, session: http2.Session, number: int) -> None:
+        if "control_plane" in self.spec:
+            await wire.until(lambda: wire.ended is not None, CONTROL_PLANE_PATIENCE)
+            return
         if "script" in self.spec or "scripts" in self.spec:
             scripts = self.spec.get("scripts") or [self.spec["script"]]
             await self._perform_http2(wire, session, scripts[min(number, len(scripts) - 1)], 0)

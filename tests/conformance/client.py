@@ -7,11 +7,15 @@ where a new connection goes and comes from, `tls: {...}` that it speaks TLS, see
   list with `{repeat: [text, n]}` and `{pause: seconds}` in it.
 * `get: /path` - short for a GET with `host: a.test`.
 * `expect: response | eof | n | {count: n} | {for: seconds}` - read; n is a number of bytes.
+* `datagram: text` - send a datagram, and each of a list of them; `datagrams: n` or `datagrams: {count: n, within:
+  seconds}` - wait for n more of them. `on: name` has a socket of its own.
 * `half_close`, `close`, `reset`, `connect`, `pause`, `resume` - what they say; `sleep: seconds`.
 * `beneath: text` - send bytes under the TLS session; `renegotiate: true` and `key_update: n` - see tls.py.
 * `ask: "GET /path"` - the same at the admin interface (with `to: admin`) and `connection: close`.
 * `swap: {link: target}` - a symbolic link in the directory leads elsewhere, from one moment to the next.
 * `admin: "POST /path"` - ask the admin interface; the answer is not recorded.
+* `signal: name` - lets scripts of control planes go on (control_plane.py); `settled: backend` - waits until its scripts
+  have come to their end, and a moment longer.
 * `hosts: regex` and `counters: regex` - note the case's own lines of `/clusters` or `/stats` that match (`seen`).
 
 In a case with `h2: true` (or `h2: {...}`, see `http2.Session`) every connection but those to the admin interface speaks
@@ -35,12 +39,17 @@ from typing import Any
 
 from . import http2, messages, tls
 from .backends import message_bytes
+from .control_plane import Control
+from .datagrams import DatagramTalk
 from .wire import Wire
 
 PATIENCE = 8.0
 WATCH = 1.7
 """How long a connection is watched for its end, in seconds: longer than Envoy's delayed close (1 s)."""
 
+
+SETTLING = 0.25
+"""Seconds that a configuration may take to reach every thread of a proxy."""
 
 AT_ONCE = 0.17
 SEEN_OPEN = 0.2
@@ -151,10 +160,14 @@ class Client:
         prefix: str = "",
         directory: Path | None = None,
         h2: Any = None,
+        controls: dict[str, Control] | None = None,
+        find_ports: Callable[[], Awaitable[dict[str, tuple[str, int]]]] | None = None,
     ) -> None:
         """`ends` says how each connection is expected to end, where time is not judged: an end is waited for as long as
         it takes, and a connection that should be kept open is not watched for long."""
         self.ports = ports
+        self.find_ports = find_ports
+        self.controls = controls or {}
         self.directory = directory
         self.h2 = h2
         self.ends = ends
@@ -163,6 +176,7 @@ class Client:
         self.watch = watch
         self.raw = raw
         self.talks: dict[str, Talk] = {}
+        self.datagram_talks: dict[str, DatagramTalk] = {}
         self.prefix = prefix
         self.seen: list[str] = []
 
@@ -171,8 +185,11 @@ class Client:
             for step in steps:
                 await self._step(step)
             await asyncio.gather(*(self._observe(*each) for each in self.talks.items()))
-            return {name: talk.transcript(self.raw, self.show) for name, talk in self.talks.items()}
+            shown = {name: talk.transcript(self.raw, self.show) for name, talk in self.talks.items()}
+            return shown | {name: list(talk.shown) for name, talk in self.datagram_talks.items()}
         finally:
+            for datagram_talk in self.datagram_talks.values():
+                datagram_talk.close()
             for talk in self.talks.values():
                 talk.wire.close()
                 if isinstance(talk, Http2Talk):
@@ -232,6 +249,8 @@ class Client:
     async def _talk(self, step: dict[str, Any]) -> Talk:
         name = step.get("on", "client")
         if name not in self.talks:
+            if step.get("to", "main") not in self.ports and self.find_ports is not None:
+                self.ports = await self.find_ports()
             host, port = self.ports[step.get("to", "main")]
             loop = asyncio.get_running_loop()
             source = (step["from"], 0) if "from" in step else None
@@ -276,6 +295,14 @@ class Client:
         if verbs == ["sleep"]:
             await asyncio.sleep(step["sleep"])
             return
+        if verbs == ["signal"]:
+            for control in self.controls.values():
+                control.signal(step["signal"]).set()
+            return
+        if verbs == ["settled"]:
+            await self.controls[step["settled"]].settled()
+            await asyncio.sleep(SETTLING)
+            return
         if verbs == ["admin"]:
             assert self.admin is not None
             await self.admin(*step["admin"].split(" ", 1))
@@ -287,6 +314,9 @@ class Client:
             for name, target in step["swap"].items():
                 self._swap(name, target)
             return
+        if verbs in (["datagram"], ["datagrams"]):
+            await self._datagrams(step)
+            return
         talk = await self._talk(step)
         if talk.wire.transport is None:
             return  # there was no handshake
@@ -295,6 +325,20 @@ class Client:
             if action is None:
                 raise ValueError(f"{verb!r} is not a step; see the list at the top of client.py")
             await action(talk, step[verb])
+
+    async def _datagrams(self, step: dict[str, Any]) -> None:
+        name = step.get("on", "client")
+        if name not in self.datagram_talks:
+            self.datagram_talks[name] = DatagramTalk()
+            await self.datagram_talks[name].open(self.ports[step.get("to", "main")], step.get("from"))
+        talk = self.datagram_talks[name]
+        if "datagram" in step:
+            texts = step["datagram"]
+            for each in texts if isinstance(texts, list) else [texts]:
+                talk.send(message_bytes(each))
+            return
+        wanted = step["datagrams"] if isinstance(step["datagrams"], dict) else {"count": step["datagrams"]}
+        await talk.expect(wanted["count"], wanted.get("within", PATIENCE), pause_class)
 
     async def _look(self, verb: str, wanted: str) -> None:
         assert self.admin is not None

@@ -7,11 +7,25 @@ import json
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import admin, fork_server, golden, http2, messages, metrics, scenario, spans, spread, tls, tokens
+from . import (
+    access_log_stream,
+    admin,
+    fork_server,
+    golden,
+    http2,
+    messages,
+    metrics,
+    scenario,
+    spans,
+    spread,
+    tls,
+    tokens,
+)
 from .backends import Backend
 from .client import WATCH, Client
 from .dns import DnsServer
@@ -101,6 +115,8 @@ async def _run_group(
                 resolvers[case.id] = DnsServer(case.spec["dns"])
                 ports["dns"] = await resolvers[case.id].start()
             put_files(case, directory, ports)
+            for backend in backends[case.id].values():
+                backend.control.words = {**ports, "id": case.id, "dir": directory, "certs": tls.CERTIFICATES}
             more_listeners, more_clusters = scenario.resources(case, ports, directory)
             listeners += more_listeners
             clusters += more_clusters
@@ -137,7 +153,7 @@ async def _converse(
     async def talk(case: Case) -> None:
         async with limit:
             ends = None if expected is None else _ends(expected.get(case.name, {}).get("client"))
-            talks[case.name] = await _client(proxy, case, addresses, ends)
+            talks[case.name] = await _client(proxy, case, addresses, ends, backends[case.id])
             if in_sequence and "ask" not in case.spec:
                 await proxy.settle()  # what the client has just closed is counted before the next case looks
 
@@ -183,7 +199,9 @@ class _Seen:
             answer["spread"] = {**spread.settings(case.spec["spread"]), "counts": counts}
             return answer
         upstream = {
-            name: _upstream(case, backend) for name, backend in backends.items() if backend.wires or backend.datagrams
+            name: shown
+            for name, backend in backends.items()
+            if (backend.wires or backend.datagrams or backend.datagram_server) and (shown := _upstream(case, backend))
         }
         if upstream and not case.sequel and case.spec.get("compare_upstream", True):
             answer["upstream"] = upstream
@@ -233,18 +251,20 @@ def _without_resets(tree: Any) -> Any:
 
 
 async def _client(
-    proxy: RunningProxy, case: Case, addresses: dict[str, list[tuple[str, int]]], ends: dict[str, str] | None
+    proxy: RunningProxy,
+    case: Case,
+    addresses: dict[str, list[tuple[str, int]]],
+    ends: dict[str, str] | None,
+    backends: dict[str, Backend],
 ) -> dict[str, list[Any]]:
-    ports = {"admin": proxy.admin_address}
-    for name, bound in addresses.items():
-        if name.startswith(case.id + "_"):
-            short = name.removeprefix(case.id + "_")
-            ports[short] = bound[0]
-            ports.update({f"{short}.{number}": address for number, address in enumerate(bound)})
+    async def find_ports() -> dict[str, tuple[str, int]]:
+        addresses.update(await proxy.listener_addresses())
+        return _ports(proxy, case, addresses)
+
     watch = case.spec.get("watch", WATCH)
     show = admin.reader(case.spec["body"]) if "body" in case.spec else messages.readable
     client = Client(
-        ports,
+        _ports(proxy, case, addresses),
         proxy.admin,
         watch,
         bool(case.spec.get("raw")),
@@ -253,6 +273,8 @@ async def _client(
         f"{case.id}_",
         proxy.directory,
         case.spec.get("h2"),
+        {name: backend.control for name, backend in backends.items()},
+        find_ports,
     )
     try:
         if "table" in case.spec:
@@ -269,6 +291,16 @@ async def _client(
         return {"client": ["connection refused"]}
     except (OSError, TimeoutError, KeyError) as problem:
         return {"client": [f"<the client failed: {type(problem).__name__}: {problem}>"]}
+
+
+def _ports(proxy: RunningProxy, case: Case, addresses: dict[str, list[tuple[str, int]]]) -> dict[str, tuple[str, int]]:
+    ports = {"admin": proxy.admin_address}
+    for name, bound in addresses.items():
+        if name.startswith(case.id + "_"):
+            short = name.removeprefix(case.id + "_")
+            ports[short] = bound[0]
+            ports.update({f"{short}.{number}": address for number, address in enumerate(bound)})
+    return ports
 
 
 def _with_seen(client: Client, talks: dict[str, list[Any]]) -> dict[str, list[Any]]:
@@ -307,12 +339,24 @@ def _not_started(problem: str) -> Answer:
     return {"did not start": [line[:700] for line in said if "[critical]" in line] or said[-12:]}
 
 
+def _calls(session: http2.Session) -> Iterator[tuple[list[Any], list[bytes]]]:
+    """The head and the messages of each call of gRPC."""
+    heads = {frame.stream: frame.fields for frame in session.reader.frames if frame.kind == http2.HEADERS}
+    for stream, head in heads.items():
+        sent = [each.payload for each in session.reader.frames if (each.kind, each.stream) == (http2.DATA, stream)]
+        yield head, list(metrics.grpc_messages([b"".join(sent)]))
+
+
 def _upstream(case: Case, backend: Backend) -> list[Any]:
+    if backend.datagram_server is not None:
+        return backend.datagram_server.shown()
     told = backend.spec.get("metrics")
     if backend.datagrams:
         return metrics.of_statsd(backend.datagrams)
     if told == "statsd":
         return metrics.of_statsd([line for wire in backend.wires for line in bytes(wire.received).split(b"\n")])
+    if told == "als":
+        return access_log_stream.of_streams(each for session in backend.sessions.values() for each in _calls(session))
     if told in ("service", "logs") and backend.sessions:
         frames = [frame for session in backend.sessions.values() for frame in session.reader.frames]
         body = b"".join(frame.payload for frame in frames if frame.kind == http2.DATA)
@@ -323,6 +367,8 @@ def _upstream(case: Case, backend: Backend) -> list[Any]:
     if told == "logs":
         sent = [each for wire in backend.wires for each in messages.split(bytes(wire.received), False)[0]]
         return metrics.of_logs(messages.lines(sent[0].head), [each.body for each in sent], False)
+    if backend.planes:
+        return [call for plane in backend.planes.values() for call in plane.shown()]
     shown = []
     for wire in backend.wires:
         if (session := backend.sessions.get(wire)) is not None:

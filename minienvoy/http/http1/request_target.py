@@ -18,6 +18,7 @@ from typing import Final
 
 from ...errors import CodecProtocolError
 from ...lazy_pattern import lazy_pattern
+from ..header_map import RequestHeaderMap
 from .header_lines import CODEC_ERROR, TOKEN
 
 METHODS: Final = frozenset(
@@ -50,6 +51,13 @@ _is_authority = re.compile(_HOST + rb"*").fullmatch
 _AUTHORITIES: Final[set[bytes]] = set()
 _MAX_AUTHORITIES: Final = 1024
 _MAX_AUTHORITY: Final = 256
+
+
+class AbsoluteFormHeaderMap(RequestHeaderMap):
+    """Of a request whose target named the scheme: that is known before the path is."""
+
+    __slots__ = ()
+    pseudo_order = (b":authority", b":scheme", b":path", b":method")
 
 
 def parse_request_line(line: bytes, any_method: bool = False) -> tuple[bytes, bytes, bytes | None]:

@@ -45,10 +45,7 @@ class Http2ActiveStream(ActiveStream):
 
     def _decide_on_connection(self, headers: ResponseHeaderMap) -> None:
         config, manager = self.config, self.manager
-        if config.max_requests_per_connection and manager.requests >= config.max_requests_per_connection:
-            config.stats.downstream_cx_max_requests_reached += 1
-            manager.start_drain_sequence()
-        elif config.drain_state.active and not manager.drain_announced and config.drain_close():
+        if config.drain_state.active and not manager.drain_announced and config.drain_close():
             config.stats.downstream_cx_drain_close += 1
             manager.start_drain_sequence()
         elif self.response_code_details == "upgrade_failed":

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..codec import ResponseDecoder, StreamResetReason
+from ..conn_manager_utility import is_upgrade
 from ..header_map import KIND, ORDINARY, SUSPECT, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry, refusal
 from .connection import Http2Connection
 from .fields import CONNECTION_HEADERS, MESSAGING_RULE, MessageError, ResponseHead, response_head, trailer_entries
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 _UPGRADE: Final = KIND[b"upgrade"]
 _UNUSUAL: Final = SUSPECT | CONNECTION_HEADERS
+_NO_LENGTH: Final = (b"content-length", b"0")
 _CONNECTION_UPGRADE: Final = entry(b"connection", b"upgrade")
 
 
@@ -120,7 +122,7 @@ class ClientStream(Http2Stream):
         }
         order = headers.pseudo_order
         if headers.seen & CONNECTION_HEADERS:
-            if headers.seen & _UPGRADE and (protocol := headers.get(b"upgrade")):
+            if is_upgrade(headers) and (protocol := headers.get(b"upgrade")):
                 # An upgrade is an extended CONNECT here (RFC 8441).
                 values[b":method"] = b"CONNECT"
                 values[b":protocol"] = self.upgrade = protocol
@@ -128,6 +130,9 @@ class ClientStream(Http2Stream):
                 if b":protocol" not in order:
                     order = (*order, b":protocol")
             entries = [item for item in entries if not item[3] & CONNECTION_HEADERS]
+            if self.upgrade:
+                # There is no body, and what follows is none.
+                entries = [item for item in entries if item[:2] != _NO_LENGTH]
         if method == b"CONNECT":
             self.tunnel = True
             order = tuple(name for name in order if name in (b":authority", b":method"))

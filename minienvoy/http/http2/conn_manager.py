@@ -75,6 +75,10 @@ class Http2ConnectionManager(ConnectionManager):
         self.config.stats.downstream_rq_http2_total += 1
         stream = self._stream_class(self, encoder)
         self.streams[stream] = None
+        config = self.config
+        if config.max_requests_per_connection and self.requests >= config.max_requests_per_connection:
+            config.stats.downstream_cx_max_requests_reached += 1
+            self.start_drain_sequence()
         return stream
 
     def on_stream_reset(self, stream: Http2ActiveStream, reason: StreamResetReason) -> None:

@@ -308,11 +308,12 @@ class Http2Connection(HeaderBlocks):
         """Take as one what full frames of one stream bring in a row, and where they end.
 
         Only as many as break no rule and give the peer no window before the last one, and only of a body whose length
-        is known: where a body goes on in chunks, a chunk is what a frame was.
+        is known: where a body goes on in chunks, a chunk is what a frame was. And only while somebody reads it: of what
+        waits until then there may be a window full, and pieces of one size leave no holes in the memory.
         """
         end = at + _FULL
         stream = self.streams.get(stream_id)
-        if stream is not None and not stream.remote_end and stream.expected > 0:
+        if stream is not None and not stream.remote_end and stream.expected > 0 and not stream.read_disabled:
             room = min(
                 self._window - self._outstanding,
                 self._initial_window - stream.outstanding,

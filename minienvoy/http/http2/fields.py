@@ -168,8 +168,6 @@ def _regular(fields: list[Entry], begin: int, joined: int) -> tuple[list[Entry],
             entries = _join_cookies(entries, bool(repeated & COOKIE))
         if seen & HOST:
             host = next(item[1] for item in entries if item[3] & HOST)
-            entries = [item for item in entries if not item[3] & HOST]
-            seen &= ~HOST
         seen &= ~COOKIE
     if repeated & joined:
         entries = join_repeated(entries, repeated & joined)
@@ -211,6 +209,9 @@ def request_head(fields: list[Entry], allow_connect: bool) -> RequestHead:
             raise MessageError(INVALID_FIELD)
         pseudo[name] = value
     entries, seen, length, host = _regular(fields, begin, JOINED)
+    if host is not None:
+        entries = [item for item in entries if not item[3] & HOST]
+        seen &= ~HOST
     method, path, scheme = pseudo.get(b":method"), pseudo.get(b":path"), pseudo.get(b":scheme")
     authority = pseudo.get(b":authority")
     protocol = pseudo.get(b":protocol", b"")
@@ -251,10 +252,7 @@ def response_head(fields: list[Entry]) -> ResponseHead:
     status = int(value)
     if status == 101:
         raise MessageError(INVALID_FIELD)
-    entries, seen, length, host = _regular(fields, 1, RESPONSE_JOINED)
-    if host is not None:
-        entries.append(entry(b"host", host))
-        seen |= HOST
+    entries, seen, length, _ = _regular(fields, 1, RESPONSE_JOINED)
     if seen & CONTENT_LENGTH and (status == 204 or status < 200):
         # RFC 9110 8.6 forbids it; many servers say nothing by it in a 204, which is looked over.
         if status != 204 or length:
@@ -268,11 +266,13 @@ def trailer_entries(fields: list[Entry]) -> list[Entry]:
     """Trailers.
 
     Raises:
-        MessageError: there is a pseudo-header among them, or a bad field.
+        MessageError: there is a pseudo-header among them, a bad field or a length.
     """
     seen = 0
     for item in fields:
         seen |= item[3]
-    if seen & (PSEUDO | INVALID | CONTENT_LENGTH):
+    if seen & (PSEUDO | INVALID):
         raise MessageError(INVALID_FIELD)
+    if seen & CONTENT_LENGTH:
+        raise MessageError(MESSAGING_RULE)
     return [(item[0], item[1], item[2], item[3] & ~COOKIE) for item in fields] if seen & COOKIE else fields[:]

@@ -259,6 +259,8 @@ class ServerConnection(Http2Connection):
             headers.add(b"connection", b"upgrade")
         elif method == b"CONNECT":
             stream.tunnel = True
+            # A tunnel has no length, whatever its request says.
+            length = -1
         if end_stream:
             if length > 0:
                 self._open(stream)

@@ -49,11 +49,11 @@ def left(message: Any) -> list[Unsupported]:
 
 def test_values_go_back_to_their_default() -> None:
     message = loader.load_dict(
-        {"name": "a", "enable_mptcp": True, "stat_prefix": "b", "udp_listener_config": {}},
+        {"name": "a", "enable_mptcp": True, "stat_prefix": "b", "api_listener": {}},
         "envoy.config.listener.v3.Listener",
     ).message
     assert left(message) == []
-    assert (message.enable_mptcp, message.HasField("udp_listener_config"), message.stat_prefix) == (False, False, "b")
+    assert (message.enable_mptcp, message.HasField("api_listener"), message.stat_prefix) == (False, False, "b")
 
 
 def test_filters_that_nobody_knows_are_left_out_of_their_list() -> None:

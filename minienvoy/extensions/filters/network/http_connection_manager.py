@@ -335,8 +335,12 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
     if provider is not None:
         from ....router.rds import RouteConfigUser
 
-        compiled.route_user = RouteConfigUser(make_routes, use)
-        provider.add_user(compiled.route_user, server.begin)
+        user = RouteConfigUser(make_routes, use)
+        provider.users[user] = None
+        context.wait_for(provider.initialize)
+        providers = server.route_providers
+        assert providers is not None
+        context.on_destroy.append(lambda: providers.release(provider, user))
     return compiled
 
 
@@ -407,7 +411,7 @@ def _route_provider(config: Any, server: ServerContext, scope: Scope, join: str)
     if server.route_providers is None:
         from ....router.rds import RouteConfigProviders
 
-        server.route_providers = RouteConfigProviders(server.file_context, server.node)
+        server.route_providers = RouteConfigProviders(server.subscriptions, server.node)
     return server.route_providers.get(config.rds, f"{join}rds", scope)
 
 
