@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import re
 
-_PRIVATE_KEY = re.compile(r"(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
-_WORD = re.compile(r"[A-Za-z0-9+/]{20,}={0,2}")
+from .lazy_pattern import lazy_pattern
+
+_PRIVATE_KEY = lazy_pattern(
+    r"(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL
+)
+_WORD = lazy_pattern(r"[A-Za-z0-9+/]{20,}={0,2}")
 _LONG_WORD = 56
 _HIDDEN = "[redacted]"
 

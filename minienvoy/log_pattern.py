@@ -16,12 +16,14 @@ import threading
 import time
 from collections.abc import Callable
 
+from .lazy_pattern import lazy_pattern
+
 DEFAULT_PATTERN = "[%Y-%m-%d %T.%e][%t][%l][%n] [%g:%#] %v"
 LEVEL_NAMES = ("trace", "debug", "info", "warning", "error", "critical", "off")
 _LONGEST_FIELD = 64  # spdlog's bound on a padded field
 
 _FIELD = re.compile(r"%(?:([-=]?)(\d+)(!?))?(.?)", re.DOTALL)
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_CONTROL = lazy_pattern("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -62,7 +64,7 @@ def _escape_control(found: re.Match[str]) -> str:
 
 def escape_control_characters(text: str) -> str:
     """`text` on one line; everything printable is left alone."""
-    return _CONTROL.sub(_escape_control, text)
+    return text if text.isprintable() else _CONTROL.sub(_escape_control, text)
 
 
 def escape_json(text: str) -> str:

@@ -342,7 +342,10 @@ class Proxy:
     def url(self, listener: str | None = None) -> str:
         """`http://host:port` of a listener, `https` if its first filter chain speaks TLS; as `address`."""
         host, port = self.address(listener)
-        chains = self._find_listener(listener).filter_chain_manager.filter_chains
+        found = self._find_listener(listener)
+        if found.datagram:
+            raise UsageError(f"listener '{found.name}' takes datagrams", "ask `address`, and send them there")
+        chains = found.filter_chain_manager.filter_chains
         scheme = "https" if chains and chains[0].transport_socket is not None else "http"
         return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 

@@ -9,19 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 from .errors import ConfigError
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 
 
-class Entry(NamedTuple, Generic[Factory]):
+class Entry(Generic[Factory]):
     """One extension: its canonical name, the full name of its configuration message, and what makes it."""
 
-    name: str
-    config_type: str
-    factory: Factory
+    __slots__ = ("config_type", "factory", "name")
+
+    def __init__(self, name: str, config_type: str, factory: Factory) -> None:
+        self.name = name
+        self.config_type = config_type
+        self.factory = factory
 
 
 _CATALOGUE: dict[str, str] = {}

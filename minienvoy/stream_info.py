@@ -98,6 +98,8 @@ class AccessLogType:
     UPSTREAM_POOL_READY: Final = "UpstreamPoolReady"
     UPSTREAM_PERIODIC: Final = "UpstreamPeriodic"
     UPSTREAM_END: Final = "UpstreamEnd"
+    UDP_PERIODIC: Final = "UdpPeriodic"
+    UDP_SESSION_END: Final = "UdpSessionEnd"
 
 
 class ConnectionInfo:
@@ -166,6 +168,15 @@ class TextState(str):
 
 class StructuredState(dict[str, Any]):
     """An object of the filter state that is shown as a message, and has neither text nor fields of its own."""
+
+
+class OpaqueState:
+    """An object of the filter state that shows nothing of itself: `value` is for those who know what it is."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
 
 
 class FieldsState(dict[str, Any]):

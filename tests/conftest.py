@@ -13,10 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from minienvoy.extensions import register_catalogue
 
 register_catalogue()  # as whoever makes a server does
+
+# How long an example takes is a matter of what else the machine does.
+settings.register_profile("minienvoy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("minienvoy")
 
 ROOT = Path(__file__).parent.parent
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from ..errors import ConfigError
 from ..network.address import Address
-from ..stream_info import FieldsState, MessageState, StreamInfo, StructuredState, TextState
+from ..stream_info import FieldsState, MessageState, OpaqueState, StreamInfo, StructuredState, TextState
 from .command import (
     LENGTH_ALLOWED,
     PARAMS_OPTIONAL,
@@ -103,6 +103,23 @@ def _metadata(arguments: Arguments) -> Command:
     return _metadata_command(_METADATA_TYPES[kind], rest, arguments.max_length)
 
 
+def state_text(value: Any) -> str | None:
+    """An object of the filter state as text (`serializeAsString`); None if it has none."""
+    if isinstance(value, (StructuredState, FieldsState)):
+        return None
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value.text if isinstance(value, Address) else str(value)
+
+
+def state_field(value: Any, field: str) -> str | None:
+    """What an object of the filter state has under that name (`getField`); None if there is nothing."""
+    if isinstance(value, (StructuredState, Address)):
+        return None
+    found = value.get(field) if isinstance(value, Mapping) else getattr(value, field, None)
+    return None if found is None else str(found)
+
+
 def _filter_state_maker(state_of: Callable[[StreamInfo], dict[str, Any] | None]) -> Maker:
     def make(arguments: Arguments) -> Command:
         key, *words = arguments.argument.split(":")
@@ -119,20 +136,13 @@ def _filter_state_maker(state_of: Callable[[StreamInfo], dict[str, Any] | None])
         def value_of(context: FormatterContext) -> Any:
             state = state_of(context.stream_info)
             value = None if state is None else state.get(key)
-            if value is None or (isinstance(value, FieldsState) and how != "FIELD"):
+            if value is None or isinstance(value, OpaqueState) or (isinstance(value, FieldsState) and how != "FIELD"):
                 return None
             if how == "TYPED":
                 if isinstance(value, (TextState, Address)):
                     return None
                 return value.message if isinstance(value, MessageState) else value
-            if isinstance(value, StructuredState):
-                return None
-            if how == "PLAIN":
-                if isinstance(value, bool):
-                    return "true" if value else "false"
-                return value.text if isinstance(value, Address) else str(value)
-            found = value.get(field) if isinstance(value, Mapping) else getattr(value, field, None)
-            return None if found is None else str(found)
+            return state_text(value) if how == "PLAIN" else state_field(value, field)
 
         made = _value_command(value_of, max_length)
         if how != "TYPED":

@@ -5,10 +5,11 @@ Envoy: what protoc-gen-validate's `templates/cc` make of `validate.rules`; the t
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable
 from typing import Any
+
+from ..lazy_pattern import lazy_pattern
 
 Check = Callable[[Any], None]
 """Takes a value (of a field, an element, a message), raises `Violation`."""
@@ -225,8 +226,8 @@ def _string_check(rules: Any) -> Check:
 
 
 def _pattern_reason(pattern: str) -> _Reason:
-    full_match = re.compile(pattern.replace(r"\C", "."), re.DOTALL).fullmatch
-    return lambda value: full_match(value) is None, f"value does not match regex pattern {go_quote(pattern)}"
+    compiled = lazy_pattern(pattern.replace(r"\C", "."), re.DOTALL)
+    return lambda value: compiled.fullmatch(value) is None, f"value does not match regex pattern {go_quote(pattern)}"
 
 
 def _well_known_reason(is_one: Callable[[str], bool], reason: str) -> _Reason:
@@ -289,13 +290,15 @@ def _bytes_check(rules: Any) -> Check:
 
 
 def _is_ip(value: str, version: int | None = None) -> bool:
+    from ipaddress import ip_address
+
     try:
-        return version in (None, ipaddress.ip_address(value).version)
+        return version in (None, ip_address(value).version)
     except ValueError:
         return False
 
 
-_LABEL = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)", re.ASCII)
+_LABEL = lazy_pattern(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)", re.ASCII)
 
 
 def _is_hostname(value: str) -> bool:
@@ -307,7 +310,7 @@ def _is_uri(value: str) -> bool:
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", value) is not None and re.search(r"[\s\x00-\x1f]", value) is None
 
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_UUID = lazy_pattern(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 _WELL_KNOWN_STRINGS: dict[str, tuple[Callable[[str], bool], str]] = {
     "ip": (_is_ip, "value must be a valid IP Address"),

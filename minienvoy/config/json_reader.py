@@ -10,6 +10,7 @@ import re
 from typing import Any, NoReturn
 
 from minienvoy.errors import ConfigError
+from minienvoy.lazy_pattern import lazy_pattern
 
 MAX_DEPTH = 100
 """Nesting that protobuf's parser allows."""
@@ -17,12 +18,12 @@ MAX_DEPTH = 100
 MAX_NODES = 2_000_000
 """Values of a document."""
 
-_BLANK = re.compile(r"[ \t\r\n]*")
-_NUMBER = re.compile(r"-?(\d*)(\.\d*)?([eE][-+]?\d+)?", re.ASCII)
-_BARE = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*", re.ASCII)
-_STRING = {quote: re.compile(rf"[^{quote}\\]*") for quote in "\"'"}
+_BLANK = lazy_pattern(r"[ \t\r\n]*")
+_NUMBER = lazy_pattern(r"-?(\d*)(\.\d*)?([eE][-+]?\d+)?", re.ASCII)
+_BARE = lazy_pattern(r"[A-Za-z_$][A-Za-z0-9_$]*", re.ASCII)
+_STRING = {quote: lazy_pattern(rf"[^{quote}\\]*") for quote in "\"'"}
 _ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "\\": "\\", "/": "/", '"': '"', "'": "'"}
-_HEX = re.compile(r"[0-9a-fA-F]{4}", re.ASCII)
+_HEX = lazy_pattern(r"[0-9a-fA-F]{4}", re.ASCII)
 
 
 class Repeated(dict[str, Any]):

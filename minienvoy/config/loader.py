@@ -8,10 +8,10 @@ over the file as protobuf merges messages: scalars replace, lists grow, messages
 from __future__ import annotations
 
 import os
-import re
 from typing import TYPE_CHECKING, Any
 
 from minienvoy.errors import ConfigError, hide_keys
+from minienvoy.lazy_pattern import lazy_pattern
 from minienvoy.record import record
 
 from . import schema
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 BOOTSTRAP = "envoy.config.bootstrap.v3.Bootstrap"
 
-_TEXT_LINE = re.compile(r"(?s)(?<=^)(\d+:\d+) : '.*': ")
+_TEXT_LINE = lazy_pattern(r"(?s)(?<=^)(\d+:\d+) : '.*': ")
 """What the parser of text protobufs repeats of a line, which may have a password in it."""
 
 MAX_LISTED = 100

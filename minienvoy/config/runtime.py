@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from minienvoy.errors import ConfigError
+from minienvoy.lazy_pattern import lazy_pattern
 from minienvoy.record import field, record
 
 from .fields import honours
@@ -24,10 +25,10 @@ MAX_DIRECTORY_DEPTH = 16
 MAX_VALUE_SIZE = 1 << 20
 """Bytes of a file of a disk layer that are read."""
 
-_DOUBLE = re.compile(
+_DOUBLE = lazy_pattern(
     r"[-+]?(\d+\.?\d*([eE][-+]?\d+)?|\.\d+([eE][-+]?\d+)?|0[xX][0-9a-fA-F]+|inf(inity)?|nan)", re.I | re.A
 )
-_FIELD_BLOCK = re.compile(r"^fields \{\n(?: .*\n)*\}\n", re.M)
+_FIELD_BLOCK = lazy_pattern(r"^fields \{\n(?: .*\n)*\}\n", re.M)
 _DENOMINATORS = {"HUNDRED": 100, "TEN_THOUSAND": 10_000, "MILLION": 1_000_000}
 _BY_NUMBER = tuple(_DENOMINATORS.values())
 
@@ -230,6 +231,8 @@ class Loader:
                 raise ConfigError(f"Duplicate layer name: {layer.name}", path)
             names.add(layer.name)
             self._add(layer, path)
+        if config is not None and not config.layers:
+            self._add_admin(Layer(""))  # layers were asked for, and none is named
         self.snapshot = Snapshot()
         self.reload()
         self.reload()  # Envoy loads once more when the clusters are there, and its statistics show it
@@ -253,8 +256,11 @@ class Loader:
                 raise ConfigError(
                     "Too many admin layers specified in LayeredRuntime, at most one may be specified", path
                 )
-            admin = self._admin = Layer(layer.name)
-            self._makers.append(lambda: Layer(admin.name, dict(admin.values)))
+            self._add_admin(Layer(layer.name))
+
+    def _add_admin(self, admin: Layer) -> None:
+        self._admin = admin
+        self._makers.append(lambda: Layer(admin.name, dict(admin.values)))
 
     def _disk(self, name: str, directory: Path) -> Layer | None:
         if not directory.is_dir():

@@ -12,12 +12,14 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
-_HEX_NUMBER = re.compile(r"([-+]?)0[xX]([0-9a-fA-F]+)", re.ASCII)
-_INFINITE = re.compile(r"[-+]?(inf(inity)?|nan)", re.ASCII | re.IGNORECASE)
+from ..lazy_pattern import lazy_pattern
+
+_NUMBER = lazy_pattern(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
+_HEX_NUMBER = lazy_pattern(r"([-+]?)0[xX]([0-9a-fA-F]+)", re.ASCII)
+_INFINITE = lazy_pattern(r"[-+]?(inf(inity)?|nan)", re.ASCII | re.IGNORECASE)
 _BOOLS = {**dict.fromkeys(("true", "t", "yes", "y", "1"), True), **dict.fromkeys(("false", "f", "no", "n", "0"), False)}
 """What a string means to a bool field, in any case (`absl::SimpleAtob`)."""
-_BASE64 = re.compile(r"[A-Za-z0-9+/]*", re.ASCII)
+_BASE64 = lazy_pattern(r"[A-Za-z0-9+/]*", re.ASCII)
 
 
 class WrongValue(Exception):

@@ -9,10 +9,9 @@ may hold another version of the same protos.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from minienvoy.errors import ConfigError
 
@@ -22,18 +21,15 @@ if TYPE_CHECKING:
 # Like everything that a start needs, without pathlib: importing that costs 4 ms.
 _PATH = os.path.join(os.path.dirname(__file__), "envoy_api.binpb")  # noqa: PTH118, PTH120
 _INDEX_TAG = 0x7A
-_PACKAGE = re.compile(r"^\S+ (\S+)", re.MULTILINE)
 
 
-class _File(NamedTuple):
+class _File:
     """One line of the index; the columns are described in `hatch_build.py`."""
 
-    name: str
-    package: str
-    offset: str
-    size: str
-    dependencies: str
-    symbols: str
+    __slots__ = ("dependencies", "name", "offset", "package", "size", "symbols")
+
+    def __init__(self, line: str) -> None:
+        self.name, self.package, self.offset, self.size, self.dependencies, self.symbols = line.split(" ")
 
     def names(self) -> list[str]:
         return self.symbols.lstrip("-").split(",")
@@ -78,16 +74,15 @@ class Schema:
         if self._data[0] != _INDEX_TAG or len(self._data) < start + size:
             raise ConfigError(f"the schema of Envoy's API is damaged: {path}", remedy="run `python hatch_build.py`")
         self._body = start + size
-        index = self._data[start : self._body].decode()
-        self._lines = index.split("\n")
+        self._lines = self._data[start : self._body].decode().split("\n")
         self._by_package: dict[str, list[int]] = {}
-        for number, package in enumerate(_PACKAGE.findall(index)):
-            self._by_package.setdefault(package, []).append(number)
+        for number, line in enumerate(self._lines):
+            self._by_package.setdefault(line.split(" ", 2)[1], []).append(number)
         self._added: set[int] = set()
         self.pool = new_pool()
 
     def _file(self, number: int) -> _File:
-        return _File._make(self._lines[number].split(" "))
+        return _File(self._lines[number])
 
     def file_of(self, symbol: str) -> int:
         """The number of the file that declares `symbol`, a full name; KeyError if none does."""

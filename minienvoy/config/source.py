@@ -6,12 +6,12 @@ show; until then a source costs nothing.
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
+from minienvoy.lazy_pattern import lazy_pattern
 from minienvoy.record import record
 
-_STEP = re.compile(r'(?:^|\.)([^.\[\]]+)|\[(\d+)\]|\["((?:[^"]|"(?!\]))*)"\]')
+_STEP = lazy_pattern(r'(?:^|\.)([^.\[\]]+)|\[(\d+)\]|\["((?:[^"]|"(?!\]))*)"\]')
 
 Steps = list[str | int]
 

@@ -7,7 +7,6 @@ and the payload of an `Any` is not entered: it is validated when the factory tha
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -17,7 +16,10 @@ from minienvoy.errors import ConfigError
 from . import schema
 from .constraints import Check, Violation, duration_check, scalar_check
 
-_WRAPPER = re.compile(r"google\.protobuf\.(Double|Float|U?Int(32|64)|Bool|String|Bytes)Value")
+_WRAPPERS = frozenset(
+    f"google.protobuf.{kind}Value"
+    for kind in ("Double", "Float", "Int32", "Int64", "UInt32", "UInt64", "Bool", "String", "Bytes")
+)
 
 _NANOS = 1_000_000_000
 _MAX_PROTOBUF_SECONDS = 315_576_000_000
@@ -152,11 +154,14 @@ def _oneof_check(oneof: str, cases: dict[str, Check | None], required: bool) -> 
 def _field_check(field: Any, rules: Any) -> Check | None:
     """The check of one field, for the message that has it; None if nothing can be wrong with it."""
     name = field.name
+    kind = field.message_type
+    if rules is None and (kind is None or kind.full_name.startswith("google.protobuf.")):
+        return None
     if schema.is_map(field):
         return _map_check(field, rules)
     if schema.is_repeated(field):
         return _list_check(field, rules)
-    if field.message_type is None:
+    if kind is None:
         scalar = scalar_check(field, rules)
         if scalar is None:
             return None
@@ -188,7 +193,7 @@ def _required(rules: Any) -> bool:
 def _value_check(field: Any, rules: Any) -> Check | None:
     """The check of a value (or element) of message type that is there."""
     name = field.message_type.full_name
-    if _WRAPPER.fullmatch(name):
+    if name in _WRAPPERS:
         scalar = scalar_check(field.message_type.fields_by_name["value"], rules)
         return None if scalar is None else lambda wrapper: scalar(wrapper.value)
     if name == "google.protobuf.Duration":

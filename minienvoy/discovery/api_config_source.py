@@ -34,9 +34,9 @@ honours(
     "grpc_services",
     "cluster_names",
     "refresh_delay",
-    "request_timeout",
     "rate_limit_settings",
     "set_node_on_first_message_only",
+    ignored={"request_timeout": "it is of REST"},
 )
 honours("envoy.config.core.v3.RateLimitSettings", "max_tokens", "fill_rate")
 honours("envoy.config.core.v3.AggregatedConfigSource")

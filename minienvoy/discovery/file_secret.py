@@ -31,6 +31,7 @@ DISCOVERY_RESPONSE: Final = "envoy.service.discovery.v3.DiscoveryResponse"
 _FILES: Final = {
     "tls_certificate": ("certificate_chain", "private_key", "password", "pkcs12", "ocsp_staple"),
     "validation_context": ("trusted_ca", "crl"),
+    "generic_secret": ("secret",),
 }
 _WATCHED: Final = frozenset({"certificate_chain", "private_key", "password", "trusted_ca", "crl"})
 
@@ -171,7 +172,8 @@ class DynamicSecretProvider(SecretProvider):
 
     def _watch_files(self) -> None:
         held = getattr(self._as_written, self.kind)
-        if self.kind in _FILES and held.HasField("watched_directory"):
+        may_watch = "watched_directory" in held.DESCRIPTOR.fields_by_name
+        if self.kind in _FILES and may_watch and held.HasField("watched_directory"):
             paths = [held.watched_directory.path]
         else:
             paths = [source.filename for field, source in self._sources(self._as_written) if field in _WATCHED]

@@ -29,15 +29,18 @@ _KINDS: Final = {
     "tls_certificate": "static secret",
     "validation_context": "static certificate validation context",
     "session_ticket_keys": "tls session ticket keys",
+    "generic_secret": "generic secret",
 }
 _APIS: Final = {
     "tls_certificate": "TlsCertificateSdsApi",
     "validation_context": "CertificateValidationContextSdsApi",
     "session_ticket_keys": "TlsSessionTicketKeysSdsApi",
+    "generic_secret": "GenericSecretSdsApi",
 }
 
 
-honours(f"{_TYPE}.Secret", "name", "tls_certificate", "validation_context", "session_ticket_keys")
+honours(f"{_TYPE}.Secret", "name", "tls_certificate", "validation_context", "session_ticket_keys", "generic_secret")
+honours(f"{_TYPE}.GenericSecret", "secret")
 honours(f"{_TYPE}.SdsSecretConfig", "name", "sds_config")
 
 

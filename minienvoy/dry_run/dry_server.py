@@ -206,7 +206,7 @@ class DryRun:
         return decision
 
     def _find_listener(self, request: Request) -> Listener:
-        listeners = self.server.listener_manager.listeners()
+        listeners = [each for each in self.server.listener_manager.listeners() if not each.datagram]
         names = ", ".join(each.name for each in listeners)
         if request.listener:
             for each in listeners:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Coroutine
 from math import ceil, inf
 from typing import Any, Protocol, TypeVar
 
+from .socket_watch import SocketWatch
 from .write_queue import WriteQueue
 
 TICK = 0.01
@@ -129,6 +130,8 @@ class Dispatcher:
         """Seconds from an arbitrary start."""
         self.dial: Callable[[Any], None] | None = None
         """Takes every connection that is to be opened, in place of the network (`dry_run`)."""
+        self.internal_listeners: Any = None
+        """Connects to listeners inside this process (`network.internal_connection`); None: there are none."""
         self.toxics: Any = None
         """Hears of every connection to a host that is to be opened, to make it a bad one (`upstream/faults.py`)."""
         self._buckets: dict[int, dict[Timer, None]] = {}
@@ -138,6 +141,8 @@ class Dispatcher:
         self._wake_up_tick = 0
         self._fired = -1
         self._tasks: set[asyncio.Task[Any]] = set()
+        self.datagrams = SocketWatch(loop)
+        """Watches sockets of datagrams."""
         self.write_queue = self._create_write_queue()
         """Of all connections of this loop."""
         self.write_soon: Callable[[Callable[[], None]], None] = self.write_queue.write_soon

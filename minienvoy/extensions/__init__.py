@@ -9,6 +9,8 @@ from __future__ import annotations
 from ..registry import add_to_catalogue
 
 CATALOGUE = {
+    # the server as a whole
+    "envoy.extensions.bootstrap.internal_listener.v3.InternalListener": "bootstrap.internal_listener",
     # protocols of clusters
     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": "upstreams.http.http_protocol_options",
     # listener filters
@@ -34,6 +36,10 @@ CATALOGUE = {
         "filters.network.sni_dynamic_forward_proxy"
     ),
     "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy": "filters.network.tcp_proxy",
+    # UDP listener filters
+    "envoy.extensions.filters.udp.udp_proxy.v3.UdpProxyConfig": "filters.udp.udp_proxy.filter",
+    "envoy.extensions.udp_packet_writer.v3.UdpDefaultWriterFactory": "udp_packet_writer",
+    "envoy.extensions.udp_packet_writer.v3.UdpGsoBatchWriterFactory": "udp_packet_writer",
     # HTTP filters
     "envoy.extensions.filters.http.adaptive_concurrency.v3.AdaptiveConcurrency": "filters.http.adaptive_concurrency",
     "envoy.extensions.filters.http.admission_control.v3.AdmissionControl": "filters.http.admission_control",
@@ -41,6 +47,10 @@ CATALOGUE = {
     "envoy.extensions.filters.http.dynamic_forward_proxy.v3.PerRouteConfig": "filters.http.dynamic_forward_proxy",
     "envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuth": "filters.http.api_key_auth",
     "envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuthPerRoute": "filters.http.api_key_auth",
+    "envoy.extensions.filters.http.aws_request_signing.v3.AwsRequestSigning": "filters.http.aws_request_signing",
+    "envoy.extensions.filters.http.aws_request_signing.v3.AwsRequestSigningPerRoute": (
+        "filters.http.aws_request_signing"
+    ),
     "envoy.extensions.filters.http.basic_auth.v3.BasicAuth": "filters.http.basic_auth",
     "envoy.extensions.filters.http.basic_auth.v3.BasicAuthPerRoute": "filters.http.basic_auth",
     "envoy.extensions.filters.http.bandwidth_limit.v3.BandwidthLimit": "filters.http.bandwidth_limit",
@@ -50,6 +60,7 @@ CATALOGUE = {
     "envoy.extensions.filters.http.compressor.v3.CompressorPerRoute": "filters.http.compressor.filter",
     "envoy.extensions.filters.http.cors.v3.Cors": "filters.http.cors",
     "envoy.extensions.filters.http.cors.v3.CorsPolicy": "filters.http.cors",
+    "envoy.extensions.filters.http.credential_injector.v3.CredentialInjector": "filters.http.credential_injector",
     "envoy.extensions.filters.http.csrf.v3.CsrfPolicy": "filters.http.csrf",
     "envoy.extensions.filters.http.decompressor.v3.Decompressor": "filters.http.decompressor",
     "envoy.extensions.common.matching.v3.ExtensionWithMatcher": "filters.http.match_delegate",
@@ -64,10 +75,13 @@ CATALOGUE = {
     "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication": "filters.http.jwt_authn.filter",
     "envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig": "filters.http.jwt_authn.filter",
     "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit": "filters.http.local_ratelimit",
+    "envoy.extensions.filters.http.lua.v3.Lua": "filters.http.lua.filter",
+    "envoy.extensions.filters.http.lua.v3.LuaPerRoute": "filters.http.lua.filter",
     "envoy.extensions.filters.http.health_check.v3.HealthCheck": "filters.http.health_check",
     "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz": "filters.http.ext_authz.filter",
     "envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute": "filters.http.ext_authz.filter",
     "envoy.extensions.filters.http.fault.v3.HTTPFault": "filters.http.fault",
+    "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec": "filters.http.upstream_codec",
     "envoy.extensions.filters.http.stateful_session.v3.StatefulSession": "filters.http.stateful_session",
     "envoy.extensions.filters.http.stateful_session.v3.StatefulSessionPerRoute": "filters.http.stateful_session",
     "envoy.extensions.filters.http.grpc_http1_bridge.v3.Config": "filters.http.grpc_http1_bridge",
@@ -176,6 +190,8 @@ CATALOGUE = {
     # access loggers
     "envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig": "access_loggers.open_telemetry",
     "envoy.extensions.access_loggers.file.v3.FileAccessLog": "access_loggers.file",
+    "envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig": "access_loggers.grpc.http_grpc",
+    "envoy.extensions.access_loggers.grpc.v3.TcpGrpcAccessLogConfig": "access_loggers.grpc.tcp_grpc",
     "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog": "access_loggers.stream",
     "envoy.extensions.access_loggers.stream.v3.StderrAccessLog": "access_loggers.stream",
     # formatters
@@ -184,6 +200,9 @@ CATALOGUE = {
     "envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery": "formatters.req_without_query",
     # transport sockets
     "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer": "transport_sockets.raw_buffer",
+    "envoy.extensions.transport_sockets.internal_upstream.v3.InternalUpstreamTransport": (
+        "transport_sockets.internal_upstream"
+    ),
     "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport": (
         "transport_sockets.proxy_protocol"
     ),
@@ -210,6 +229,8 @@ CATALOGUE = {
     "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig": "http.original_ip_detection.xff",
     # request ids
     "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig": "http.request_id.uuid",
+    # credentials
+    "envoy.extensions.http.injected_credentials.generic.v3.Generic": "http.injected_credentials.generic",
     # sessions
     "envoy.extensions.http.stateful_session.cookie.v3.CookieBasedSessionState": "http.stateful_session.cookie",
     "envoy.extensions.http.stateful_session.envelope.v3.EnvelopeSessionState": "http.stateful_session.envelope",
@@ -238,6 +259,7 @@ CATALOGUE = {
     "envoy.extensions.stat_sinks.graphite_statsd.v3.GraphiteStatsdSink": "stat_sinks.udp_statsd",
     # tracers
     "envoy.config.trace.v3.OpenTelemetryConfig": "tracers.opentelemetry.tracer",
+    "envoy.config.trace.v3.SkyWalkingConfig": "tracers.skywalking.tracer",
     "envoy.config.trace.v3.ZipkinConfig": "tracers.zipkin.tracer",
     "envoy.extensions.tracers.opentelemetry.resource_detectors.v3.EnvironmentResourceDetectorConfig": (
         "tracers.opentelemetry.resource"

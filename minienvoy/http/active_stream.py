@@ -50,6 +50,7 @@ _DATE_AND_SERVER: Final = KIND[b"date"] | KIND[b"server"]
 _OF_CONNECTION: Final = KIND[b"connection"] | KIND[b"expect"] | KIND[b"upgrade"]
 _REQUEST_ID: Final = KIND[b"x-request-id"]
 _FORCE_TRACE: Final = KIND[b"x-envoy-force-trace"]
+_UPGRADE: Final = KIND[b"upgrade"]
 _KEEP_ALIVE: Final = entry(b"connection", b"keep-alive")
 _CLASSES: Final = (
     "",
@@ -163,7 +164,7 @@ class ActiveStream(UpgradableStream):
         if headers.no_authority:
             self.send_local_reply(400, "", "missing_host_header")
             return
-        if self._upgrade and is_connect_udp(headers) and not rewrite_authority(headers):
+        if seen & _UPGRADE and is_connect_udp(headers) and not rewrite_authority(headers):
             self.send_local_reply(404, "The path is incorrect for CONNECT-UDP", "invalid_path")
             return
         path = headers.path
@@ -279,15 +280,16 @@ class ActiveStream(UpgradableStream):
         if not self.config.proxy_100_continue:
             return
         mutate_response_headers(headers, False)
-        if self.config.via:
-            append(headers, b"via", self.config.via, b", ")
+        self._tell_request_id(headers)
         self._encode_1xx_headers(headers)
 
     def _encode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
-        # It is counted as a response of its own.
+        # It is counted as a response of its own, and what is logged if no other comes.
+        self.response_code = headers.status
         for stats in (self.config.stats, self.config.listener_stats):
             stats.downstream_rq_completed += 1
             stats.downstream_rq_1xx += 1
+        self.response_code = headers.status  # until the response itself comes
         self.encoder.encode_1xx_headers(headers)
 
     def encode_headers(self, headers: ResponseHeaderMap, end_stream: bool, details: str) -> None:
@@ -316,7 +318,6 @@ class ActiveStream(UpgradableStream):
             or self.saw_connection_close
             or manager.draining
             or manager.drain_announced
-            or config.max_requests_per_connection
             or config.drain_state.active
             or self.encoder.http_10
         ):
@@ -560,6 +561,9 @@ class ActiveStream(UpgradableStream):
         elif self.protocol == "HTTP/1.0":
             headers.add_entry(_KEEP_ALIVE)
 
+    def drain_connection_upon_completion(self) -> None:
+        self.saw_connection_close = True
+
     def _end_connection(self) -> None:
         """After this stream."""
         self.manager.draining = True
@@ -567,14 +571,17 @@ class ActiveStream(UpgradableStream):
     def _complete_headers(self, headers: ResponseHeaderMap) -> None:
         """Tell the request id, by whom it has come and what has gone wrong, where that is wanted."""
         config = self.config
-        if self.request_headers is not None and (config.always_set_request_id_in_response or self._traced):
-            request_id = self.request_headers.get(b"x-request-id")
-            if request_id is not None:
-                headers.set(b"x-request-id", request_id)
+        self._tell_request_id(headers)
         if config.via:
             append(headers, b"via", config.via, b", ")
         if config.proxy_status is not None:
             config.proxy_status.add_to(headers, self)
+
+    def _tell_request_id(self, headers: ResponseHeaderMap) -> None:
+        if self.request_headers is not None and (self.config.always_set_request_id_in_response or self._traced):
+            request_id = self.request_headers.get(b"x-request-id")
+            if request_id is not None:
+                headers.set(b"x-request-id", request_id)
 
     def _charge(self, status: int) -> None:
         if 100 <= status < 600:

@@ -39,7 +39,7 @@ class CodeCounts:
 class CodeStats:
     """Of one cluster; `scope` is `cluster.NAME.`, or that with an `alt_stat_name`."""
 
-    __slots__ = ("_external", "_external_time", "_internal", "_internal_time", "_others", "_scope", "_time")
+    __slots__ = ("_external", "_external_time", "_hidden", "_internal", "_internal_time", "_others", "_scope", "_time")
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
@@ -49,6 +49,7 @@ class CodeStats:
         self._external_time: Histogram | None = None
         self._internal_time: Histogram | None = None
         self._others: dict[str, CodeCounts] = {}
+        self._hidden: dict[int, int] = {}
         scope.provider(self._read, reset=self._reset)
 
     def charge_response(self, status: int, internal: bool) -> None:
@@ -58,6 +59,11 @@ class CodeStats:
             counts[status] += 1
         except KeyError:
             counts[status] = 1
+
+    def hide(self, status: int) -> None:
+        """A response that was charged does not count by its code, but where internal and external ones are told apart
+        (`exclude_http_code_stats`)."""
+        self._hidden[status] = self._hidden.get(status, 0) + 1
 
     def charge_timing(self, milliseconds: int, internal: bool) -> None:
         """How long the upstream took (`upstream_rq_time`)."""
@@ -91,11 +97,19 @@ class CodeStats:
         total = dict(self._external)
         for status, count in self._internal.items():
             total[status] = total.get(status, 0) + count
-        yield from response_counters(total)
+        yield from response_counters(total) if not self._hidden else self._shown(total)
         yield from _with_prefix("external.", response_counters(self._external))
         yield from _with_prefix("internal.", response_counters(self._internal))
 
+    def _shown(self, total: dict[int, int]) -> Iterator[tuple[str, int]]:
+        """Without those that are hidden; how many there were is told all the same."""
+        hidden = self._hidden
+        shown = {code: count - hidden.get(code, 0) for code, count in total.items() if count != hidden.get(code)}
+        yield from (each for each in response_counters(shown) if each[0] != "upstream_rq_completed")
+        yield "upstream_rq_completed", sum(total.values())
+
     def _reset(self) -> None:
+        self._hidden = dict.fromkeys(self._hidden, 0)
         self._external = dict.fromkeys(self._external, 0)
         self._internal = dict.fromkeys(self._internal, 0)
 

@@ -105,6 +105,9 @@ class ServerConnection(Protocol):
     protocol: str
     """`HTTP/1.1` or `HTTP/2`; what a single request says of itself is in its stream."""
 
+    dispatching: bool
+    """Bytes of the peer are being read."""
+
     def dispatch(self, data: bytes) -> None:
         """Take bytes from the peer.
 

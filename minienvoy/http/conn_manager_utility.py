@@ -6,7 +6,6 @@ of what is added is Envoy's, because it is to be seen on the wire.
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from ..network.address import Address
@@ -51,7 +50,8 @@ UNUSUAL: Final = _CONNECTION | _PROXY_HEADERS | _XFF | _XFP | _XFCC | _CONTROL
 """With none of these a request needs only `x-forwarded-proto`, unless the configuration says more."""
 UNUSUAL_ORDINARY: Final = UNUSUAL & ORDINARY
 """Those of them that have an ordinary name: if a request has other names, it needs to be asked for all of them."""
-RESPONSE_HOP_BY_HOP: Final = _bits("connection upgrade transfer-encoding keep-alive proxy-connection")
+RESPONSE_HOP_BY_HOP: Final = _bits("connection upgrade transfer-encoding proxy-connection")
+"""`keep-alive` of an upstream has been taken out by its codec: what is added here stays."""
 
 FORWARDED_HTTP: Final = entry(b"x-forwarded-proto", b"http")
 FORWARDED_HTTPS: Final = entry(b"x-forwarded-proto", b"https")
@@ -243,7 +243,7 @@ def last_address_from_xff(headers: RequestHeaderMap, hops_to_skip: int) -> tuple
         return None, False
     text = addresses[len(addresses) - 1 - hops_to_skip].strip()
     try:
-        return Address(str(ip_address(text)), 0), len(addresses) == 1
+        return Address.ip(text, 0), len(addresses) == 1
     except ValueError:
         return None, False
 

@@ -6,13 +6,14 @@ such a request is an upgrade as any other; a route can not end it here, for ther
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final
+
+from ..lazy_pattern import lazy_pattern
 
 if TYPE_CHECKING:
     from .header_map import RequestHeaderMap
 
-_TARGET: Final = re.compile(rb"/\.well-known/masque/udp/([!-.0-~]+)/([!-.0-~]+)/").fullmatch
+_TARGET: Final = lazy_pattern(rb"/\.well-known/masque/udp/([!-.0-~]+)/([!-.0-~]+)/")
 
 
 def is_connect_udp(headers: RequestHeaderMap) -> bool:
@@ -21,7 +22,7 @@ def is_connect_udp(headers: RequestHeaderMap) -> bool:
 
 def rewrite_authority(headers: RequestHeaderMap) -> bool:
     """False if the path names no target."""
-    target = _TARGET(headers.path)
+    target = _TARGET.fullmatch(headers.path)
     if target is None:
         return False
     # Here, for hardly anybody asks for such a tunnel, and every start would pay for it.

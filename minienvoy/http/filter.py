@@ -121,6 +121,10 @@ class StreamFilterCallbacks(Protocol):
     """What a filter may ask of its stream."""
 
     @property
+    def upstream(self) -> bool:
+        """The filter stands between the router and an upstream."""
+
+    @property
     def dispatcher(self) -> Dispatcher: ...
     @property
     def explain(self) -> Explanation: ...
@@ -166,6 +170,12 @@ class StreamDecoderFilterCallbacks(StreamFilterCallbacks, Protocol):
     def decoding_buffer(self) -> bytes:
         """What is held back of the request body."""
 
+    def modify_decoding_buffer(self, data: bytes) -> None:
+        """Hold back `data` in place of that."""
+
+    def drain_connection_upon_completion(self) -> None:
+        """This is to be the last response of its connection (`setShouldDrainConnectionUponCompletion`)."""
+
     @property
     def request_header_limits(self) -> tuple[int, int]:
         """How many headers a request may have, pseudo-headers included, and how many bytes of names and values."""
@@ -199,6 +209,7 @@ class StreamEncoderFilterCallbacks(StreamFilterCallbacks, Protocol):
     def inject_encoded_data(self, data: bytes, end_stream: bool) -> None: ...
     def replace_encoded_data(self, data: bytes) -> None: ...
     def encoding_buffer(self) -> bytes: ...
+    def modify_encoding_buffer(self, data: bytes) -> None: ...
     def set_encoder_buffer_limit(self, limit: int) -> None: ...
     @property
     def encoder_buffer_limit(self) -> int: ...
@@ -259,3 +270,8 @@ HTTP_FILTERS: Registry[Callable[[Any, Any], HttpFilterFactory]] = Registry("envo
 
 TERMINAL_FILTERS: set[str] = {"envoy.filters.http.router"}
 """Names of the filters that answer, and so must stand last (`isTerminalFilterByProto`)."""
+
+UPSTREAM_HTTP_FILTERS: Registry[Callable[[Any, Any], HttpFilterFactory]] = Registry("envoy.filters.http.upstream")
+"""Those that may stand between the router and an upstream, made as the others are."""
+
+UPSTREAM_TERMINAL_FILTERS: set[str] = {"envoy.filters.http.upstream_codec"}

@@ -92,6 +92,7 @@ class FilterManager(StreamInfo):
     response_headers: ResponseHeaderMap | None = None
     response_trailers: HeaderMap | None = None
     terminal: StreamDecoderFilter | None = None
+    upstream: bool = False
     ended: bool = False
     remote_complete: bool = False
     local_complete: bool = False
@@ -220,6 +221,16 @@ class FilterManager(StreamInfo):
     def decoding_buffer(self) -> bytes:
         return b""
 
+    def modify_decoding_buffer(self, data: bytes) -> None:
+        """Nothing is held back for the terminal filter."""
+
+    def modify_encoding_buffer(self, data: bytes) -> None:
+        """Likewise."""
+
+    def drain_connection_upon_completion(self) -> None:
+        """This is to be the last response of its connection."""
+        raise NotImplementedError
+
     def set_decoder_buffer_limit(self, limit: int) -> None:
         self.buffer_limit = limit
 
@@ -263,6 +274,9 @@ class FilterCallbacks:
     """The stream as one filter sees it (`StreamDecoderFilterCallbacks` and `StreamEncoderFilterCallbacks`)."""
 
     __slots__ = ("_decode_at", "_encode_at", "stream")
+
+    upstream = False
+    """It stands between the router and an upstream."""
 
     def __init__(self, stream: FilterManager, decode_at: int, encode_at: int) -> None:
         self.stream = stream
@@ -325,6 +339,15 @@ class FilterCallbacks:
 
     def decoding_buffer(self) -> bytes:
         return self.stream.decoding_buffer()
+
+    def modify_decoding_buffer(self, data: bytes) -> None:
+        self.stream.modify_decoding_buffer(data)
+
+    def modify_encoding_buffer(self, data: bytes) -> None:
+        self.stream.modify_encoding_buffer(data)
+
+    def drain_connection_upon_completion(self) -> None:
+        self.stream.drain_connection_upon_completion()
 
     def encode_headers(self, headers: ResponseHeaderMap, end_stream: bool, details: str) -> None:
         self.stream.is_local_reply = True

@@ -355,7 +355,7 @@ class RequestHeaderMap(HeaderMap):
             self.seen |= SUSPECT
 
     def copy(self) -> RequestHeaderMap:
-        copied = RequestHeaderMap(self.method, self.path, self.authority, self.entries[:], self.seen, self.scheme)
+        copied = type(self)(self.method, self.path, self.authority, self.entries[:], self.seen, self.scheme)
         if self.seen & CASED:
             copied.key_formatter = self.key_formatter
         return copied

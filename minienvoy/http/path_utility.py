@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from ..lazy_pattern import lazy_pattern
+
 _UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
-_escaped = re.compile(rb"%([0-9a-fA-F]{2})")
-_marks = re.compile(rb'["<>^`{|}]')
-_slashes = re.compile(rb"//+")
-_escaped_slashes = re.compile(rb"%2[fF]|%5[cC]")
+_escaped = lazy_pattern(rb"%([0-9a-fA-F]{2})")
+_marks = lazy_pattern(rb'["<>^`{|}]')
+_slashes = lazy_pattern(rb"//+")
+_escaped_slashes = lazy_pattern(rb"%2[fF]|%5[cC]")
 
 
 def split_query(path: bytes) -> tuple[bytes, bytes]:

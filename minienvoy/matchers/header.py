@@ -6,11 +6,11 @@ matches is enough, and with `invert_match` one that matches is too much.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
 from ..config.fields import honours
+from ..lazy_pattern import lazy_pattern
 from .regex import BytesPredicate, compile_regex
 from .string import compile_plain_matcher, compile_string_matcher
 
@@ -30,7 +30,7 @@ honours(
 )
 honours("envoy.type.v3.Int64Range", "start", "end")
 
-_INTEGER: Final = re.compile(rb"[ \t\n\v\f\r]*([-+]?[0-9]{1,19})[ \t\n\v\f\r]*")
+_INTEGER: Final = lazy_pattern(rb"[ \t\n\v\f\r]*([-+]?[0-9]{1,19})[ \t\n\v\f\r]*")
 
 
 class Headers(Protocol):

@@ -56,6 +56,8 @@ class ClientConnection(Connection):
     released = False
     connect_start_time: float | None = None
     connect_complete_time: float | None = None
+    passthrough_metadata: dict[str, Any] | None = None
+    """What a listener inside this process is told, as dynamic metadata of its connection."""
     _raw: socket.socket | None = None
     _watched = False
     _connect_timer: Timer | None = None
@@ -82,6 +84,9 @@ class ClientConnection(Connection):
         if self.dispatcher.dial is not None:
             self.dispatcher.dial(self)
             return
+        if self._address.is_internal:
+            self._connect_inside()
+            return
         raw, error, reason = self._begin(self._address)
         self._raw = raw
         if raw is None:
@@ -92,6 +97,15 @@ class ClientConnection(Connection):
             if timeout > 0:
                 self._connect_timer = self.dispatcher.create_timer(self._on_connect_timeout)
                 self._connect_timer.enable(timeout)
+        else:
+            self._adopt(raw)
+
+    def _connect_inside(self) -> None:
+        from .internal_connection import open_internal_connection
+
+        raw, reason = open_internal_connection(self.dispatcher, self, self._address)
+        if raw is None:
+            self.dispatcher.post(lambda: self._fail(reason))
         else:
             self._adopt(raw)
 

@@ -8,7 +8,9 @@ nothing is delivered in that time. Which side ended it, and how, is told once, t
 
 Flow control: what the transport could not send yet is its write buffer. Above `buffer_limit` bytes the callbacks hear
 `on_above_write_buffer_high_watermark`, and whoever feeds the connection answers by a counted `read_disable(True)` of
-the source. Nothing here buffers without a bound: while the reader is disabled one more chunk is taken from the
+the source. The transport is given no more then: it
+lets go of what it was given in one turn only when all of that has been sent, and the sender may have been promised
+megabytes. Nothing here buffers without a bound: while the reader is disabled one more chunk is taken from the
 transport and held, then reading stops. It does not stop before that chunk, because most disabled times are over before
 a byte arrives, pausing a transport costs two system calls, and one that still reads notices when the peer goes away.
 
@@ -22,6 +24,7 @@ import asyncio
 import socket
 import struct
 import sys
+from collections import deque
 from collections.abc import Callable
 from enum import Enum
 from itertools import count
@@ -137,6 +140,10 @@ class Connection(asyncio.Protocol):
     _end_stream_pending: bool = False
     _left_unread: int = 0
     _paused: bool = False
+    _transport_full: bool = False
+    _backlog: deque[bytes] | None = None
+    """What was written since the transport is full."""
+    _backlog_size: int = 0
     _held: bytes = b""
     _stopped_at: int | None = None
 
@@ -200,8 +207,9 @@ class Connection(asyncio.Protocol):
             return
         limit = self.buffer_limit or sys.maxsize
         self.transport.set_write_buffer_limits(limit, limit // 2)
-        self.write_buffer.send = self.transport.write
         self._writable = True
+        self._transport_full = False
+        self.write_buffer.send = self.transport.write
         if self._started:
             return  # it goes on over TLS
         for callbacks in tuple(self._callbacks):
@@ -230,28 +238,55 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.write_buffer.send = lose
         if not self.closed:
+            if isinstance(exc, ConnectionResetError) and self._waits_for_nothing_but_time:
+                # Who does not read and has nothing to write does not see it, and neither does Envoy.
+                self.transport = None
+                return
             if isinstance(exc, ConnectionError):
                 self.detected_close_type = DetectedCloseType.REMOTE_RESET
             flushed = self._closing is not None and exc is None
             self._end(ConnectionEvent.LOCAL_CLOSE if flushed else ConnectionEvent.REMOTE_CLOSE)
         self.transport = None
 
+    @property
+    def _waits_for_nothing_but_time(self) -> bool:
+        """It closes when the delay is over, and all has left."""
+        delayed = self._closing is ConnectionCloseType.FLUSH_WRITE_AND_DELAY and not self._unflushed
+        return delayed and self._delayed_close_timer is not None
+
     def pause_for_tls(self) -> None:
         """The transport goes to TLS, and `connection_made` brings another one."""
         self.write_buffer.flush()
+        self._give_backlog(everything=True)
         self.transport = None
         self._writable = False
         self.write_buffer.send = lose
 
     def pause_writing(self) -> None:
-        self.above_high_watermark = True
-        for callbacks in tuple(self._callbacks):
-            callbacks.on_above_write_buffer_high_watermark()
+        self._transport_full = True
+        if self._writable:
+            self.write_buffer.send = self._keep_back
+        if not self.above_high_watermark:
+            self.above_high_watermark = True
+            for callbacks in tuple(self._callbacks):
+                callbacks.on_above_write_buffer_high_watermark()
 
     def resume_writing(self) -> None:
+        self._transport_full = False
+        self._give_backlog()
+        if self._transport_full:
+            return
+        if self._writable and self.transport is not None:
+            self.write_buffer.send = self.transport.write
         self.above_high_watermark = False
         for callbacks in tuple(self._callbacks):
             callbacks.on_below_write_buffer_low_watermark()
+
+    def change_transport(self, transport: asyncio.Transport) -> None:
+        """Read and write by `transport`, which stands before the one that there was."""
+        self.transport = transport
+        if self._writable and not self._transport_full:
+            self.write_buffer.send = transport.write
 
     # -- what filters, codecs and pools call
 
@@ -296,6 +331,7 @@ class Connection(asyncio.Protocol):
         if not self._writable or transport is None:
             return
         self.flush()
+        self._give_backlog(everything=True)
         self._writable = False
         self._write_half_closed = True
         if self._read_half_closed:
@@ -330,7 +366,7 @@ class Connection(asyncio.Protocol):
     @property
     def unsent(self) -> int:
         """Bytes that were written and have not left."""
-        return 0 if self.transport is None else self.transport.get_write_buffer_size()
+        return 0 if self.transport is None else self.transport.get_write_buffer_size() + self._backlog_size
 
     def hand_over_reading(self, away: bool) -> None:
         """Let somebody else read the socket, or take that back."""
@@ -403,6 +439,20 @@ class Connection(asyncio.Protocol):
             if read_filter.on_data(data, end_stream) is FilterStatus.STOP_ITERATION or self.closed:
                 return
 
+    def _keep_back(self, data: bytes) -> None:
+        if self._backlog is None:
+            self._backlog = deque()
+        self._backlog.append(data)
+        self._backlog_size += len(data)
+
+    def _give_backlog(self, everything: bool = False) -> None:
+        """Give the transport what was kept back, until it is full again or, if nothing follows, `everything`."""
+        backlog, transport = self._backlog, self.transport
+        while backlog and transport is not None and (everything or not self._transport_full):
+            data = backlog.popleft()
+            self._backlog_size -= len(data)
+            transport.write(data)
+
     def _hold(self, data: bytes, end_stream: bool) -> None:
         """Keep what was under way when reading was disabled, and have no more; it counts when it is delivered."""
         self.bytes_received -= len(data)
@@ -462,13 +512,14 @@ class Connection(asyncio.Protocol):
 
     def _end_after_both_sides(self) -> None:
         self.flush()
-        if self.transport is not None and self.transport.get_write_buffer_size():
+        if self.unsent:
             self._flush_and_close()
         else:
             self._end(ConnectionEvent.REMOTE_CLOSE)
 
     def _start_closing(self, kind: ConnectionCloseType, transport: asyncio.Transport) -> None:
         self._closing = kind
+        self._give_backlog(everything=True)
         self._writable = False
         self._receive = self._leave_unread
         delay = kind is ConnectionCloseType.FLUSH_WRITE_AND_DELAY and self.delayed_close_timeout > 0
@@ -522,6 +573,7 @@ class Connection(asyncio.Protocol):
                 self._reset_on_close(transport)
             transport.abort()
         self._held = b""
+        self._backlog, self._backlog_size = None, 0
         callbacks, self._callbacks = self._callbacks, []
         for each in callbacks:
             each.on_event(event)

@@ -1,6 +1,7 @@
 """What listener filters and network filters are.
 
-Envoy: `envoy/network/filter.h`, `envoy/network/listener_filter.h`; docs "Listener filters", "Network (L3/L4) filters".
+Envoy: `envoy/network/filter.h`, `envoy/network/listener_filter.h`; docs "Listener filters", "Network (L3/L4) filters",
+"UDP listener filters".
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from ..registry import Registry
 if TYPE_CHECKING:
     from .connection import Connection
     from .socket import ConnectionSocket
+    from .udp_listener import UdpListener, UdpRecvData
 
 
 class FilterStatus(Enum):
@@ -76,6 +78,23 @@ class WriteFilter:
         return FilterStatus.CONTINUE
 
 
+class UdpListenerReadFilter:
+    """Sees the datagrams that come in at one socket of a listener, from when that starts until it stops."""
+
+    def __init__(self, udp_listener: UdpListener) -> None:
+        self.udp_listener = udp_listener
+
+    def on_data(self, datagram: UdpRecvData) -> FilterStatus:
+        return FilterStatus.CONTINUE
+
+    def on_receive_error(self) -> FilterStatus:
+        """The kernel has told of an error in place of a datagram."""
+        return FilterStatus.CONTINUE
+
+    def close(self) -> None:
+        """The listener stops."""
+
+
 TERMINAL_FILTERS: Final = frozenset(
     {
         "envoy.filters.network.direct_response",
@@ -94,3 +113,7 @@ NETWORK_FILTERS: Registry[Callable[[Any, Any], NetworkFilterFactory]] = Registry
 ListenerFilterFactory = Callable[[], ListenerFilter]
 LISTENER_FILTERS: Registry[Callable[[Any, Any], ListenerFilterFactory]] = Registry("envoy.filters.listener")
 """(configuration message, `FactoryContext`) -> ListenerFilterFactory"""
+UdpListenerFilterFactory = Callable[["UdpListener"], UdpListenerReadFilter]
+"""Makes the filter of one socket."""
+UDP_LISTENER_FILTERS: Registry[Callable[[Any, Any], UdpListenerFilterFactory]] = Registry("envoy.filters.udp_listener")
+"""(configuration message, `FactoryContext`) -> UdpListenerFilterFactory"""

@@ -1,6 +1,6 @@
 """Sockets that listen.
 
-Envoy: `Network::TcpListenSocket`, `Network::UdsListenSocket`, `Server::ListenSocketFactoryImpl`;
+Envoy: `Network::TcpListenSocket`, `UdpListenSocket`, `UdsListenSocket`, `Server::ListenSocketFactoryImpl`;
 `envoy.config.listener.v3.Listener` for the settings.
 """
 
@@ -29,6 +29,7 @@ class ListenSocketSettings:
         address: port 0 asks for any free port.
         ipv4_compat: an IPv6 socket also takes IPv4 connections.
         mode: permissions of a unix socket; 0 leaves the process's umask in charge.
+        datagram: it takes datagrams, not connections.
         backlog: connections that may wait to be accepted; None for the kernel's limit.
         fast_open_queue_length: of TCP fast open; None leaves the kernel's default, 0 turns it off.
     """
@@ -39,6 +40,7 @@ class ListenSocketSettings:
     reuse_port: bool = True
     freebind: bool = False
     transparent: bool = False
+    datagram: bool = False
     backlog: int | None = None
     fast_open_queue_length: int | None = None
     options: tuple[SocketOption, ...] = NO_OPTIONS
@@ -51,7 +53,7 @@ def bind_listen_socket(settings: ListenSocketSettings, path: str = "") -> socket
         ConfigError: at `path`, in Envoy's words, if the kernel refuses.
     """
     address = settings.address
-    raw = socket.socket(address.family, socket.SOCK_STREAM)
+    raw = socket.socket(address.family, socket.SOCK_DGRAM if settings.datagram else socket.SOCK_STREAM)
     try:
         raw.setblocking(False)
         if address.path:
@@ -73,11 +75,14 @@ def bind_listen_socket(settings: ListenSocketSettings, path: str = "") -> socket
 
 
 def listen(raw: socket.socket, settings: ListenSocketSettings, path: str = "") -> None:
-    """Let connections in.
+    """Let connections in; datagrams have been coming since the socket was bound.
 
     Raises:
         ConfigError: at `path`, if the kernel refuses, for example because another process of the same port listens.
     """
+    if settings.datagram:
+        _apply(raw, settings, SocketState.LISTENING, path)
+        return
     try:
         if settings.fast_open_queue_length is not None and hasattr(socket, "TCP_FASTOPEN"):
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN, settings.fast_open_queue_length)

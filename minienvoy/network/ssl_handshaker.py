@@ -34,7 +34,7 @@ _ALERT, _HANDSHAKE = 21, 22
 _MAX_CLIENT_HELLO: Final = 1 << 14
 _ANY_SIZE: Final = 1 << 16
 HANDSHAKE_FAILURE, ILLEGAL_PARAMETER, PROTOCOL_VERSION = 40, 47, 70
-ACCESS_DENIED, CERTIFICATE_UNKNOWN, BAD_CERTIFICATE_HASH_VALUE = 49, 46, 114
+CERTIFICATE_UNKNOWN, UNKNOWN_CA, ACCESS_DENIED, BAD_CERTIFICATE_HASH_VALUE = 46, 48, 49, 114
 """Alerts (RFC 8446 section 6.2, RFC 6066)."""
 
 
@@ -46,7 +46,7 @@ class Refused(Exception):
     """The peer's certificate is not accepted.
 
     Attributes:
-        details: in Envoy's words.
+        details: in Envoy's words; empty where it has none.
         alert: what the peer is told.
     """
 
@@ -287,7 +287,8 @@ class SslHandshaker:
             self._socket.outgoing.read()
         if said.version == 0x0303:
             self._socket.outgoing.write(b"\x15\x03\x03\x00\x02\x02" + bytes([refused.alert]))
-        self._end_handshake(tls_error("CERTIFICATE_VERIFY_FAILED", f"verify cert failed: {refused.details}"))
+        details = refused.details and f"verify cert failed: {refused.details}"
+        self._end_handshake(tls_error("CERTIFICATE_VERIFY_FAILED", details))
 
     def _end_without_a_word(self) -> None:
         """The peer's key may not do what it does; BoringSSL leaves the rest of its flight unread."""

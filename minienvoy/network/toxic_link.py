@@ -54,9 +54,7 @@ class ToxicLink(asyncio.Protocol, asyncio.Transport):
         if self._upper is not connection:
             cast(SslTransport, connection.transport).go_through(self)
             return
-        connection.transport = self
-        if connection._writable:
-            connection.write_buffer.send = self.write
+        connection.change_transport(self)
 
     def set_toxics(self, toxics: list[Toxic]) -> None:
         """Those of both directions, in their order; whether this connection has one is drawn once."""

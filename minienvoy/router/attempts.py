@@ -151,7 +151,7 @@ class Attempts:
         if router.explain is not NO_EXPLANATION:
             router.explain.decided("retry", None, "the body is larger than the buffer limit")
         if router.upstream is not None:
-            if router.upstream.connected:
+            if router.upstream.has_request:
                 # It has all of it.
                 router.forget_body()
             return True
@@ -395,6 +395,8 @@ class Attempts:
             if cluster is not None:
                 router.route_entry = router.stream._route = chosen
                 router.cluster = cluster
+                if cluster.upstream_filters is not None:
+                    router.config = router.config.filtering()
                 if cluster.route_policies is not None:
                     router.route_entry = cluster.route_policies.over(chosen)
                 if router.explain is not NO_EXPLANATION:
@@ -403,11 +405,12 @@ class Attempts:
 
     def _try_again(self, because_of_timeout: bool = False) -> None:
         router = self._router
-        stream, config = router.stream, router.config
+        stream = router.stream
         self.is_retry = True
         self.count += 1
         stream.attempt_count = self.count
         self.waiting -= 1
+        config = router.config
         cluster = config.get_cluster(router.cluster.name)
         host = None if cluster is None else self._choose_host(cluster)
         if host is None:

@@ -7,7 +7,6 @@ goes to another of several clusters, stays with the route.
 
 from __future__ import annotations
 
-import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -76,7 +75,7 @@ class ClusterPolicies:
         return made
 
     def _made_of(self, route: RouteEntry) -> RouteEntry:
-        made = copy.copy(route)
+        made = route.copied()
         if self.retry_policy is not None:
             old = route.attempts.retry_policy
             policy = replace(

@@ -5,7 +5,6 @@ Envoy: `Router::ConfigImpl`, `RouteMatcher`, `VirtualHostImpl`; docs "HTTP routi
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,23 +12,23 @@ from ..config.fields import honours
 from ..errors import ConfigError
 from ..explain.explanation import NO_EXPLANATION, Decision, NearMiss
 from ..http.header_map import RequestHeaderMap
+from ..lazy_pattern import lazy_pattern
 from ..record import replace
 from ..stats.store import Store
 from ..upstream.load_assignment import plain_metadata
-from .cors_policy import CorsPolicy
 from .filter_config import FilterConfigs
-from .header_parser import HeaderParser
-from .rate_limit import RateLimitPolicy
-from .redirect import MAX_BODY, SslRedirect
 from .retry_policy import AttemptSettings
-from .route_entry import CommonVirtualHost, RouteEntry
-from .route_index import SCANNED, RouteIndex
-from .route_match_tree import RouteMatchTree
-from .shadow_writer import ShadowPolicy, shadow_policies
-from .virtual_cluster import VirtualClusters
+from .route_entry import MAX_DIRECT_RESPONSE_BODY, CommonVirtualHost, RouteEntry, header_parser
 
 if TYPE_CHECKING:
     from ..config.runtime import Loader
+    from .cors_policy import CorsPolicy
+    from .header_parser import HeaderParser
+    from .rate_limit import RateLimitPolicy
+    from .route_index import RouteIndex
+    from .route_match_tree import RouteMatchTree
+    from .shadow_writer import ShadowPolicy
+    from .virtual_cluster import VirtualClusters
 
 honours(
     "envoy.config.route.v3.RouteConfiguration",
@@ -78,11 +77,13 @@ honours(
 )
 
 
+SCANNED: Final = 16
+"""Routes that are asked without an index: to ask so few takes no longer than to look them up."""
 REQUIRE_ALL: Final = 2
 MAX_NEAR_MISSES: Final = 100
 """Virtual hosts that are named when none matches."""
 _QUERY: Final = ord("?")
-_PATH_PARAMETERS: Final = re.compile(rb";[^/]*")
+_PATH_PARAMETERS: Final = lazy_pattern(rb";[^/]*")
 
 
 class VirtualHost:
@@ -116,7 +117,7 @@ class VirtualHost:
         name: str,
         routes: tuple[RouteEntry, ...],
         require_tls: int,
-        redirect: RouteEntry,
+        redirect: RouteEntry | None,
         tree: RouteMatchTree | None = None,
     ) -> None:
         self.name = name
@@ -126,9 +127,13 @@ class VirtualHost:
         self.unusual = bool(require_tls) or tree is not None
         self.routes = routes
         self.first_routes = routes[:SCANNED]
-        self.index = RouteIndex(routes[SCANNED:]) if len(routes) > SCANNED else None
+        self.index: RouteIndex | None = None
+        if len(routes) > SCANNED:
+            from .route_index import RouteIndex
+
+            self.index = RouteIndex(routes[SCANNED:])
         self._require_tls = require_tls
-        self.ssl_redirect: RouteEntry | None = redirect if require_tls else None
+        self.ssl_redirect = redirect
 
     def wants_tls(self, headers: RequestHeaderMap) -> bool:
         """Whether this request is to come again by TLS."""
@@ -169,10 +174,11 @@ class RouteConfig:
         self._default: VirtualHost | None = None
         self._ignore_parameters = proto.ignore_path_parameters_in_path_matching
         self._vhost_header = proto.vhost_header.lower().encode()
-        ssl_redirect = _ssl_redirect()
         request, response = _parsers(proto, path, sources)
         filter_configs = _filter_configs(proto, path, None, sources)
-        body_limit = proto.max_direct_response_body_size_bytes
+        max_body = MAX_DIRECT_RESPONSE_BODY
+        if proto.HasField("max_direct_response_body_size_bytes"):
+            max_body = proto.max_direct_response_body_size_bytes.value
         store: Store = Store() if sources is None else sources.stats
         shared = CommonVirtualHost("", random=random, runtime=runtime, sources=sources)
         shared = replace(shared, shadow_policies=_shadow_policies(proto, path, shared))
@@ -188,20 +194,16 @@ class RouteConfig:
                 most_specific_wins=proto.most_specific_header_mutations_wins,
                 filter_configs=_filter_configs(each, here, filter_configs, sources),
                 shadow_policies=_shadow_policies(each, here, shared),
-                cors_policy=CorsPolicy.of_field(each, here, sources),
+                cors_policy=_cors_policy(each, here, sources),
                 attempts=AttemptSettings.of_virtual_host(each, here),
-                rate_limits=RateLimitPolicy.from_protos(each.rate_limits, f"{here}.rate_limits", sources),
+                rate_limits=_rate_limits(each, here, sources),
                 random=random,
                 takes_scheme_of_upstream=takes_scheme_of_upstream,
-                max_body=body_limit.value if proto.HasField("max_direct_response_body_size_bytes") else MAX_BODY,
+                max_body=max_body,
                 runtime=runtime,
                 sources=sources,
                 store=store,
-                virtual_clusters=(
-                    VirtualClusters(each.virtual_clusters, f"{here}.virtual_clusters", each.name, store)
-                    if each.virtual_clusters
-                    else None
-                ),
+                virtual_clusters=_virtual_clusters(each, here, store),
             )
             routes = tuple(
                 RouteEntry(route, f"{here}.routes[{index}]", common) for index, route in enumerate(each.routes)
@@ -213,10 +215,13 @@ class RouteConfig:
             if each.HasField("matcher"):
                 if each.routes:
                     raise ConfigError("cannot set both matcher and routes on virtual host", here)
+                from .route_match_tree import RouteMatchTree
+
                 tree = RouteMatchTree(each.matcher, f"{here}.matcher", common)
             for entry in (*routes, *(tree.routes if tree is not None else ())):
                 switched.update(entry.disabled_filters)
-            virtual_host = VirtualHost(each.name, routes, each.require_tls, ssl_redirect, tree)
+            redirect = _ssl_redirect() if each.require_tls else None
+            virtual_host = VirtualHost(each.name, routes, each.require_tls, redirect, tree)
             virtual_host.path, virtual_host.domains = here.removeprefix("."), tuple(each.domains)
             self.virtual_hosts.append(virtual_host)
             for index, domain in enumerate(each.domains):
@@ -397,14 +402,9 @@ class RouteConfig:
 
 def _parsers(proto: Any, path: str, sources: Any) -> tuple[HeaderParser | None, HeaderParser | None]:
     """Of requests and of responses."""
-    return (
-        HeaderParser.from_proto(
-            proto.request_headers_to_add, proto.request_headers_to_remove, f"{path}.request_headers", sources
-        ),
-        HeaderParser.from_proto(
-            proto.response_headers_to_add, proto.response_headers_to_remove, f"{path}.response_headers", sources
-        ),
-    )
+    request = proto.request_headers_to_add, proto.request_headers_to_remove, f"{path}.request_headers"
+    response = proto.response_headers_to_add, proto.response_headers_to_remove, f"{path}.response_headers"
+    return header_parser(*request, sources), header_parser(*response, sources)
 
 
 def _filter_configs(proto: Any, path: str, parent: FilterConfigs | None, server: Any) -> FilterConfigs | None:
@@ -417,12 +417,39 @@ def _shadow_policies(proto: Any, path: str, common: CommonVirtualHost) -> tuple[
     """Of a virtual host or a route configuration; those of the level above if it has none."""
     if not proto.request_mirror_policies:
         return common.shadow_policies
+    from .shadow_writer import shadow_policies
+
     return shadow_policies(proto.request_mirror_policies, f"{path}.request_mirror_policies", common)
+
+
+def _cors_policy(proto: Any, path: str, server: Any) -> CorsPolicy | None:
+    if not proto.HasField("cors"):
+        return None
+    from .cors_policy import CorsPolicy
+
+    return CorsPolicy.from_proto(proto.cors, f"{path}.cors", server)
+
+
+def _rate_limits(proto: Any, path: str, sources: Any) -> RateLimitPolicy | None:
+    if not proto.rate_limits:
+        return None
+    from .rate_limit import RateLimitPolicy
+
+    return RateLimitPolicy.from_protos(proto.rate_limits, f"{path}.rate_limits", sources)
+
+
+def _virtual_clusters(proto: Any, path: str, store: Store) -> VirtualClusters | None:
+    if not proto.virtual_clusters:
+        return None
+    from .virtual_cluster import VirtualClusters
+
+    return VirtualClusters(proto.virtual_clusters, f"{path}.virtual_clusters", proto.name, store)
 
 
 def _ssl_redirect() -> RouteEntry:
     """The route of who is sent to TLS: it has neither a name nor headers to add."""
     from ..config.api import message_class
+    from .redirect import SslRedirect
 
     proto = message_class("envoy.config.route.v3.Route")()
     proto.match.prefix = "/"

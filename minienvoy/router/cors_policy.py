@@ -84,11 +84,6 @@ class CorsPolicy:
             draw=_nothing if server is None else server.random.stream("cors").getrandbits,
         )
 
-    @classmethod
-    def of_field(cls, owner: Any, path: str, server: Any) -> CorsPolicy | None:
-        """What the older `cors` field of a route or virtual host says."""
-        return cls.from_proto(owner.cors, f"{path}.cors", server) if owner.HasField("cors") else None
-
     def is_enabled(self) -> bool:
         return self._holds(self.filter_enabled)
 

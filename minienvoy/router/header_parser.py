@@ -22,6 +22,7 @@ from ..http.header_map import (
     suspect,
     without_controls,
 )
+from ..lazy_pattern import lazy_pattern
 
 if TYPE_CHECKING:
     from ..access_log.command import CommandTable
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 honours("envoy.config.core.v3.HeaderValueOption", "header", "append", "append_action", "keep_empty_value")
 honours("envoy.config.core.v3.HeaderValue", "key", "value", "raw_value")
 
-_METADATA_OF_LIST: Final = re.compile(r"%(UPSTREAM|DYNAMIC)_METADATA\(\s*(\[[^%]+?\])\s*\)%")
-_PER_REQUEST_STATE: Final = re.compile(r"%PER_REQUEST_STATE\((.*?)\)%")
+_METADATA_OF_LIST: Final = lazy_pattern(r"%(UPSTREAM|DYNAMIC)_METADATA\(\s*(\[[^%]+?\])\s*\)%")
+_PER_REQUEST_STATE: Final = lazy_pattern(r"%PER_REQUEST_STATE\((.*?)\)%")
 
 APPEND_IF_EXISTS_OR_ADD: Final = 0
 ADD_IF_ABSENT: Final = 1

@@ -14,12 +14,17 @@ if TYPE_CHECKING:
     from ..http.header_map import HeaderMap, RequestHeaderMap
 
 
-class RequestSink(Protocol):
+class BodySink(Protocol):
+    """What takes what comes after the headers of a request."""
+
+    def encode_data(self, data: bytes, end_stream: bool) -> object: ...
+    def encode_trailers(self, trailers: HeaderMap) -> object: ...
+
+
+class RequestSink(BodySink, Protocol):
     """What takes a request."""
 
     def encode_headers(self, headers: RequestHeaderMap, end_stream: bool) -> None: ...
-    def encode_data(self, data: bytes, end_stream: bool) -> None: ...
-    def encode_trailers(self, trailers: HeaderMap) -> None: ...
     def encode_metadata(self, metadata: Metadata) -> None: ...
 
 

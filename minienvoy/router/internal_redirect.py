@@ -23,12 +23,6 @@ if TYPE_CHECKING:
     from .router import Router
 
 honours(
-    "envoy.config.route.v3.RouteAction",
-    "internal_redirect_policy",
-    "internal_redirect_action",
-    "max_internal_redirects",
-)
-honours(
     "envoy.config.route.v3.InternalRedirectPolicy",
     "max_internal_redirects",
     "redirect_response_codes",

@@ -12,7 +12,8 @@ from ..access_log.context import FormatterContext
 from ..config.fields import honours
 from ..errors import ConfigError
 from ..http.header_map import RequestHeaderMap, ResponseHeaderMap, without_controls
-from .path_rewriter import PathRewriter, format_rewriter, prefix_rewriter, regex_rewriter, rewrite_path
+from .path_rewriter import PathRewriter, format_rewriter, prefix_rewriter, regex_rewriter
+from .route_entry import MAX_DIRECT_RESPONSE_BODY, finalize_path_header
 
 if TYPE_CHECKING:
     from ..access_log.substitution_format_string import CompiledFormat
@@ -38,8 +39,6 @@ honours(
     "strip_query",
 )
 
-MAX_BODY: Final = 4096
-"""`max_direct_response_body_size_bytes` when it is not set."""
 _STATUS: Final = {0: 301, 1: 302, 2: 303, 3: 307, 4: 308}
 
 
@@ -68,26 +67,61 @@ def read_data_source(source: Any, path: str) -> bytes:
     return b""
 
 
-class DirectResponse:
-    """A fixed answer.
+class DirectResponseEntry:
+    """What a route answers by itself.
 
     Attributes:
         status, body: of the answer.
         body_format: makes the body of what is known of the request, and of `body`; or None.
         content_type: of that body; empty: as for any other.
-        is_redirect: False.
+        is_redirect: it sends the client elsewhere.
     """
+
+    __slots__ = ()
+    status: int
+    body = b""
+    body_format: CompiledFormat | None = None
+    content_type = b""
+    is_redirect = True
+
+    def location(self, headers: RequestHeaderMap, stream: StreamInfo) -> bytes | None:
+        """Where the client is sent to, if anywhere."""
+        raise NotImplementedError
+
+    def answer(self, route: RouteEntry, stream: FilterManager, headers: RequestHeaderMap, stats: RouterStats) -> None:
+        stats.rq_direct_response += 1
+        location = self.location(headers, stream)
+        body, content_type = self.body, self.content_type
+        if self.body_format is not None:
+            stream.describe()
+            context = FormatterContext(stream, headers, local_reply_body=body.decode("latin-1"))
+            body = self.body_format.format(context).encode("latin-1", "replace")
+
+        def modify(response: ResponseHeaderMap) -> None:
+            if location is not None:
+                response.add(b"location", location)
+            if content_type:
+                response.add(b"content-type", content_type)
+            if route.changes_response:
+                stream.describe()
+            route.finalize_response_headers(response, stream, headers)
+
+        stream.send_local_reply(self.status, body, "direct_response", modify)
+
+
+class DirectResponse(DirectResponseEntry):
+    """A fixed answer."""
 
     __slots__ = ("body", "body_format", "content_type", "status")
     is_redirect = False
 
-    def __init__(self, proto: Any, path: str, max_body: int = MAX_BODY, sources: Any = None) -> None:
-        self.status: int = proto.status
+    def __init__(self, proto: Any, path: str, max_body: int = MAX_DIRECT_RESPONSE_BODY, sources: Any = None) -> None:
+        self.status = proto.status
         body = read_data_source(proto.body, f"{path}.body")
         if len(body) > max_body:
             raise ConfigError(f"response body size is {len(body)} bytes; maximum is {max_body}", f"{path}.body")
         self.body = body
-        self.body_format: CompiledFormat | None = None
+        self.body_format = None
         self.content_type = b""
         if proto.HasField("body_format"):
             from ..access_log.substitution_format_string import compile_substitution_format, content_type_of
@@ -96,13 +130,6 @@ class DirectResponse:
             if proto.body_format.content_type or proto.body_format.WhichOneof("format") == "json_format":
                 self.content_type = content_type_of(proto.body_format).encode()
 
-    def format_body(self, headers: RequestHeaderMap, stream: StreamInfo) -> bytes:
-        """The body for this request."""
-        if self.body_format is None:
-            return self.body
-        context = FormatterContext(stream, headers, local_reply_body=self.body.decode("latin-1"))
-        return self.body_format.format(context).encode("latin-1", "replace")
-
     def location(self, headers: RequestHeaderMap, stream: StreamInfo) -> bytes | None:
         """As for a redirect that changes nothing: Envoy gives one to whatever has a status that may have a location."""
         if headers.path and (self.status == 201 or 300 <= self.status < 400):
@@ -110,12 +137,10 @@ class DirectResponse:
         return None
 
 
-class Redirect:
+class Redirect(DirectResponseEntry):
     """Sends the client elsewhere."""
 
     __slots__ = ("_formats", "_host", "_path", "_port", "_rewriter", "_scheme", "_strip_query", "status")
-    is_redirect = True
-    body = b""
 
     def __init__(self, proto: Any, match: RouteMatch, path: str, sources: Any) -> None:
         """Raises ConfigError below `path` for a wrong regular expression or format."""
@@ -154,7 +179,7 @@ class Redirect:
                 path = without_controls(self._rewriter(headers, stream) or path)
             else:
                 # The log shows the path that the client is sent to.
-                rewrite_path(headers, stream, self._rewriter, True)
+                finalize_path_header(headers, stream, self._rewriter, True)
                 path = headers.path
             if path[:1] != b"/":
                 path = b"/" + path
@@ -163,13 +188,11 @@ class Redirect:
         return b"%b://%b%b%b" % (scheme, host, self._port, path)
 
 
-class SslRedirect:
+class SslRedirect(DirectResponseEntry):
     """What `require_tls` answers (`SslRedirector`)."""
 
     __slots__ = ()
-    is_redirect = True
     status = 301
-    body = b""
 
     def location(self, headers: RequestHeaderMap, stream: StreamInfo) -> bytes | None:
         if not headers.path:
@@ -186,30 +209,3 @@ def _host_of(headers: RequestHeaderMap, scheme: bytes, port: bytes) -> bytes:
     before = headers.get(b"x-forwarded-proto")
     leaves = before != scheme and (before, host[at:]) in ((b"https", b":443"), (b"http", b":80"))
     return host[:at] if port or leaves else host
-
-
-def answer_directly(
-    answer: DirectResponse | Redirect | SslRedirect,
-    route: RouteEntry,
-    stream: FilterManager,
-    headers: RequestHeaderMap,
-    stats: RouterStats,
-) -> None:
-    """What a route answers by itself."""
-    stats.rq_direct_response += 1
-    location = answer.location(headers, stream)
-    body, content_type = answer.body, b""
-    if isinstance(answer, DirectResponse) and answer.body_format is not None:
-        stream.describe()
-        body, content_type = answer.format_body(headers, stream), answer.content_type
-
-    def modify(response: ResponseHeaderMap) -> None:
-        if location is not None:
-            response.add(b"location", location)
-        if content_type:
-            response.add(b"content-type", content_type)
-        if route.changes_response:
-            stream.describe()
-        route.finalize_response_headers(response, stream, headers)
-
-    stream.send_local_reply(answer.status, body, "direct_response", modify)

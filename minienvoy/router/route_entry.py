@@ -5,8 +5,7 @@ Envoy: `Router::RouteEntryImplBase`, `DirectResponseEntry`; docs "Route action",
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from ..config.fields import declared_in, forbids, honours
@@ -16,27 +15,29 @@ from ..http.header_map import Entry, RequestHeaderMap, ResponseHeaderMap, entry
 from ..record import field, record
 from ..stats.store import Store
 from ..upstream.load_assignment import plain_metadata
-from .cors_policy import CorsPolicy
 from .filter_config import NOTHING_DISABLED, FilterConfigs
 from .grpc_timeout import GrpcTimeouts, grpc_timeouts, set_grpc_timeout
-from .hash_policy import HashPolicy
-from .header_parser import HeaderParser
-from .host_rewriter import HostRewriter, compile_host_rewriter
-from .internal_redirect import InternalRedirectPolicy, internal_redirect_policy
-from .path_rewriter import PathRewriter, compile_path_rewriter, rewrite_path
-from .rate_limit import RateLimitPolicy
-from .redirect import MAX_BODY, DirectResponse, Redirect, SslRedirect
 from .retry_policy import PLAIN, AttemptSettings
 from .route_matcher import RouteMatch
-from .shadow_writer import ShadowPolicy, shadow_policies
-from .tcp_upstream import ConnectConfig, connect_config
-from .virtual_cluster import RequestCounters, VirtualClusters, route_counters
-from .weighted_cluster import ClusterSpecifier, HeaderClusterSpecifier, WeightedClusterSpecifier
 
 if TYPE_CHECKING:
     from ..config.runtime import Loader
     from ..stream_info import StreamInfo
     from ..tracing.connection_manager_tracing import RouteTracing
+    from .cors_policy import CorsPolicy
+    from .hash_policy import HashPolicy
+    from .header_parser import HeaderParser
+    from .host_rewriter import HostRewriter
+    from .internal_redirect import InternalRedirectPolicy
+    from .path_rewriter import PathRewriter
+    from .rate_limit import RateLimitPolicy
+    from .redirect import DirectResponseEntry
+    from .shadow_writer import ShadowPolicy
+    from .tcp_upstream import ConnectConfig
+    from .virtual_cluster import RequestCounters, VirtualClusters
+    from .weighted_cluster import ClusterSpecifier, WeightedClusterSpecifier
+
+# What few routes ask for is imported by the first that does: every start would pay for it.
 
 honours(
     "envoy.config.route.v3.Route",
@@ -92,6 +93,9 @@ honours(
     "rate_limits",
     "include_vh_rate_limits",
     "cors",
+    "internal_redirect_policy",
+    "internal_redirect_action",
+    "max_internal_redirects",
     whole=("metadata_match",),
     ignored={
         "early_data_policy": "there is no early data of TLS or QUIC",
@@ -99,15 +103,26 @@ honours(
     },
 )
 honours("envoy.config.route.v3.RouteAction.UpgradeConfig", "upgrade_type", "enabled", "connect_config")
+declared_in("minienvoy.router.cors_policy", "envoy.config.route.v3.CorsPolicy")
+declared_in("minienvoy.router.hash_policy", "envoy.config.route.v3.RouteAction.HashPolicy")
+declared_in("minienvoy.router.internal_redirect", "envoy.config.route.v3.InternalRedirectPolicy")
+declared_in("minienvoy.router.rate_limit", "envoy.config.route.v3.RateLimit")
+declared_in(
+    "minienvoy.router.redirect",
+    "envoy.config.route.v3.DirectResponseAction",
+    "envoy.config.route.v3.RedirectAction",
+)
+declared_in("minienvoy.router.shadow_writer", "envoy.config.route.v3.RouteAction.RequestMirrorPolicy")
+declared_in("minienvoy.router.tcp_upstream", "envoy.config.route.v3.RouteAction.UpgradeConfig.ConnectConfig")
+declared_in("minienvoy.router.virtual_cluster", "envoy.config.route.v3.VirtualCluster")
+declared_in("minienvoy.router.weighted_cluster", "envoy.config.route.v3.WeightedCluster")
 honours("envoy.config.route.v3.NonForwardingAction")
 
 
 @forbids("envoy.config.route.v3.RouteAction")
 def check_route_action(action: Any, path: str) -> None:
     """Rewrites that exclude each other, weights that choose nobody."""
-    rewrites = [bool(action.prefix_rewrite), bool(action.path_rewrite)]
-    rewrites += [action.HasField(name) for name in ("regex_rewrite", "path_rewrite_policy")]
-    if rewrites.count(True) > 1:
+    if rewrites_path(action) > 1:
         raise ConfigError("Specify only one of prefix_rewrite, regex_rewrite or path_rewrite_policy", path)
     weights = [each.weight.value for each in action.weighted_clusters.clusters]
     if weights and not any(weights):
@@ -115,7 +130,17 @@ def check_route_action(action: Any, path: str) -> None:
         raise ConfigError(problem, f"{path}.weighted_clusters")
 
 
+def rewrites_path(action: Any) -> int:
+    """In how many ways, of which one is allowed."""
+    rewrites = [bool(action.prefix_rewrite), bool(action.path_rewrite)]
+    rewrites += [action.HasField(name) for name in ("regex_rewrite", "path_rewrite_policy")]
+    return rewrites.count(True)
+
+
+ORIGINAL_PATH: Final = b"x-envoy-original-path"
 DEFAULT_TIMEOUT: Final = 15.0
+MAX_DIRECT_RESPONSE_BODY: Final = 4096
+"""`max_direct_response_body_size_bytes` when it is not set."""
 _NOT_FOUND_STATUS: Final = {0: 503, 1: 404, 2: 500}
 
 
@@ -156,7 +181,7 @@ class CommonVirtualHost:
     cors_policy: CorsPolicy | None = None
     attempts: AttemptSettings = PLAIN
     rate_limits: RateLimitPolicy | None = None
-    max_body: int = MAX_BODY
+    max_body: int = MAX_DIRECT_RESPONSE_BODY
     takes_scheme_of_upstream: bool = False
     random: Callable[[], int] = lambda: 0
     runtime: Loader | None = None
@@ -288,9 +313,11 @@ class RouteEntry:
         self.virtual_clusters = common.virtual_clusters
         self.counters: RequestCounters | None = None
         if proto.stat_prefix:
+            from .virtual_cluster import route_counters
+
             self.counters = route_counters(proto.stat_prefix, common.name, common.store or Store())
         self.counts = self.counters is not None or self.virtual_clusters is not None
-        self.direct_response: DirectResponse | Redirect | SslRedirect | None = None
+        self.direct_response: DirectResponseEntry | None = None
         self.filter_configs = common.filter_configs
         if proto.typed_per_filter_config:
             here = f"{path}.typed_per_filter_config"
@@ -298,11 +325,11 @@ class RouteEntry:
                 proto.typed_per_filter_config, here, common.filter_configs, common.sources
             )
         sources = common.sources
-        mine = HeaderParser.from_proto(
+        mine = header_parser(
             proto.request_headers_to_add, proto.request_headers_to_remove, f"{path}.request_headers", sources
         )
         self.request_parsers = _in_order((mine, *common.request_parsers), common.most_specific_wins)
-        mine = HeaderParser.from_proto(
+        mine = header_parser(
             proto.response_headers_to_add, proto.response_headers_to_remove, f"{path}.response_headers", sources
         )
         self.response_parsers = _in_order((mine, *common.response_parsers), common.most_specific_wins)
@@ -310,10 +337,14 @@ class RouteEntry:
         if action == "route":
             self._take_action(proto.route, f"{path}.route", common)
         elif action == "direct_response":
+            from .redirect import DirectResponse
+
             self.direct_response = DirectResponse(
                 proto.direct_response, f"{path}.direct_response", common.max_body, sources
             )
         elif action == "redirect":
+            from .redirect import Redirect
+
             self.direct_response = Redirect(proto.redirect, self.match, f"{path}.redirect", sources)
         elif action != "non_forwarding_action":
             raise ConfigError(f"{action} is not supported", path)
@@ -336,20 +367,28 @@ class RouteEntry:
         self.rewrites = (
             self.path_rewriter is not None or self.host_rewriter is not None or self.takes_scheme_of_upstream
         )
-        if action == "route" and proto.route.WhichOneof("cluster_specifier") == "weighted_clusters":
-            # Its entries are copies of what is complete by now.
-            here = f"{path}.route.weighted_clusters"
-            self.specifier = WeightedClusterSpecifier(proto.route.weighted_clusters, self, common, here)
         self.depends = (
             self.specifier is not None or self.max_stream_duration is not None or self.grpc_timeouts is not None
         )
+        if action == "route" and proto.route.WhichOneof("cluster_specifier") == "weighted_clusters":
+            from .weighted_cluster import WeightedClusterSpecifier
+
+            # Its entries are copies of what is complete by now.
+            here = f"{path}.route.weighted_clusters"
+            self.specifier = WeightedClusterSpecifier(proto.route.weighted_clusters, self, common, here)
+            self.depends = True
 
     def _take_action(self, action: Any, path: str, common: CommonVirtualHost) -> None:
-        self.path_rewriter = compile_path_rewriter(action, self.match, path, common.sources)
+        if rewrites_path(action):
+            from .path_rewriter import compile_path_rewriter
+
+            self.path_rewriter = compile_path_rewriter(action, self.match, path, common.sources)
         specifier = action.WhichOneof("cluster_specifier")
         if specifier == "cluster":
             self.cluster_name = action.cluster
         elif specifier == "cluster_header":
+            from .weighted_cluster import HeaderClusterSpecifier
+
             self.specifier = HeaderClusterSpecifier(action.cluster_header)
         elif specifier != "weighted_clusters":
             raise ConfigError(f"{specifier} is not supported", path)
@@ -359,7 +398,10 @@ class RouteEntry:
             self.timeout = timeout
         self.idle_timeout = seconds(action, "idle_timeout")
         self.flush_timeout = seconds(action, "flush_timeout")
-        self.connect_config = connect_config(action.upgrade_configs, f"{path}.upgrade_configs")
+        if any(each.HasField("connect_config") for each in action.upgrade_configs):
+            from .tcp_upstream import connect_config
+
+            self.connect_config = connect_config(action.upgrade_configs, f"{path}.upgrade_configs")
         self.upgrades = _upgrades(action.upgrade_configs, f"{path}.upgrade_configs")
         if action.HasField("max_stream_duration"):
             self.max_stream_duration = seconds(action.max_stream_duration, "max_stream_duration")
@@ -368,21 +410,36 @@ class RouteEntry:
         limits = (self.idle_timeout, self.flush_timeout, self.max_stream_duration)
         self.has_timeouts = any(each is not None for each in limits)
         self.grpc_timeouts = grpc_timeouts(action, seconds)
-        self.internal_redirect = internal_redirect_policy(action, self.name, path)
+        if action.HasField("internal_redirect_policy") or action.internal_redirect_action:
+            from .internal_redirect import internal_redirect_policy
+
+            self.internal_redirect = internal_redirect_policy(action, self.name, path)
         self.priority = action.priority
-        self.rate_limits = RateLimitPolicy.from_protos(action.rate_limits, f"{path}.rate_limits", common.sources)
+        if action.rate_limits:
+            from .rate_limit import RateLimitPolicy
+
+            self.rate_limits = RateLimitPolicy.from_protos(action.rate_limits, f"{path}.rate_limits", common.sources)
         self.include_virtual_host_rate_limits = action.include_vh_rate_limits.value
         if action.hash_policy:
+            from .hash_policy import HashPolicy
+
             self.hash_policy = HashPolicy(action.hash_policy, f"{path}.hash_policy")
         if action.request_mirror_policies:
+            from .shadow_writer import shadow_policies
+
             here = f"{path}.request_mirror_policies"
             self.shadow_policies = shadow_policies(action.request_mirror_policies, here, common)
         else:
             self.shadow_policies = common.shadow_policies
-        own = CorsPolicy.of_field(action, path, common.sources)
-        if own is not None:
+        if action.HasField("cors"):
+            from .cors_policy import CorsPolicy
+
+            own = CorsPolicy.from_proto(action.cors, f"{path}.cors", common.sources)
             self.cors_policies = (own, *self.cors_policies)
-        self.host_rewriter = compile_host_rewriter(action, path, common.sources)
+        if action.WhichOneof("host_rewrite_specifier") not in (None, "auto_host_rewrite"):
+            from .host_rewriter import compile_host_rewriter
+
+            self.host_rewriter = compile_host_rewriter(action, path, common.sources)
         self.auto_host_rewrite = action.auto_host_rewrite.value
         self.append_x_forwarded_host = action.append_x_forwarded_host
         if action.HasField("metadata_match"):
@@ -395,12 +452,19 @@ class RouteEntry:
             return chosen
         duration = None if self.grpc_timeouts is None else self.grpc_timeouts.stream_duration(headers)
         if duration is not None:
-            chosen = copy.copy(chosen)
+            chosen = chosen.copied()
             chosen.max_stream_duration = duration
             chosen.has_timeouts = True
         if chosen.max_stream_duration and is_grpc(headers.get(b"content-type")):
             set_grpc_timeout(headers, chosen.max_stream_duration)
         return chosen
+
+    def copied(self) -> RouteEntry:
+        """A route of its own, that is the same as yet."""
+        made = object.__new__(RouteEntry)
+        for name in RouteEntry.__slots__:
+            setattr(made, name, getattr(self, name))
+        return made
 
     def tally(self, headers: RequestHeaderMap, stream: StreamInfo) -> tuple[RequestCounters, ...]:
         """Who, besides the cluster, counts this request."""
@@ -436,7 +500,7 @@ class RouteEntry:
                 if host:
                     self.rewrite_host(headers, host, keep_original)
             if self.path_rewriter is not None:
-                rewrite_path(headers, stream, self.path_rewriter, keep_original)
+                finalize_path_header(headers, stream, self.path_rewriter, keep_original)
 
     def rewrite_host(self, headers: RequestHeaderMap, host: bytes, keep_original: bool = True) -> None:
         if keep_original and headers.authority:
@@ -457,6 +521,27 @@ class RouteEntry:
 
     def __str__(self) -> str:
         return self.name or self.match.description
+
+
+def header_parser(to_add: Sequence[Any], to_remove: Sequence[str], path: str, sources: Any) -> HeaderParser | None:
+    """What one level does to headers; None if it does nothing. Raises ConfigError below `path`."""
+    if not to_add and not to_remove:
+        return None
+    from .header_parser import HeaderParser
+
+    return HeaderParser.from_proto(to_add, to_remove, path, sources)
+
+
+def finalize_path_header(
+    headers: RequestHeaderMap, stream: StreamInfo, rewriter: PathRewriter, keep_original: bool
+) -> None:
+    """Rewrite the path, and keep the one that came in `x-envoy-original-path`."""
+    new = rewriter(headers, stream)
+    if new is None:
+        return
+    if keep_original:
+        headers.set(ORIGINAL_PATH, headers.path)
+    headers.path = new
 
 
 def _in_order(parsers: tuple[HeaderParser | None, ...], most_specific_wins: bool) -> tuple[HeaderParser, ...]:

@@ -16,20 +16,21 @@ from ..stream_info import ResponseFlag
 from ..upstream.http_conn_pool import http_conn_pool
 from .attempts import CONTROL, IMMEDIATE_FAIL, Attempts
 from .final_timeout import final_timeout
-from .held_tunnel import RequestSink
-from .redirect import answer_directly
+from .held_tunnel import BodySink
 from .request_buffer import RequestBuffer
 from .router_replies import GRPC_STATUS, RouterReplies
-from .shadow_writer import ShadowRequest, start_shadows
 from .upstream_request import UpstreamRequest
 
 if TYPE_CHECKING:
     from ..http.codec import Metadata
     from ..http.filter_manager import FilterManager
     from .route_entry import RouteEntry
+    from .shadow_writer import ShadowRequest
     from .tcp_upstream import ConnectConfig
     from .upstream_request import Cancellable
 
+_SCHEMES: Final = frozenset((b"http", b"https"))
+"""Others are not sent on (`FilterUtility::setUpstreamScheme`)."""
 _STOP: Final = FilterHeadersStatus.STOP_ITERATION
 _NO_BUFFER: Final = FilterDataStatus.STOP_ITERATION_NO_BUFFER
 
@@ -70,7 +71,7 @@ class Router(RouterReplies):
             return _STOP
         self.route_entry = route
         if route.direct_response is not None:
-            answer_directly(route.direct_response, route, stream, headers, stats)
+            route.direct_response.answer(route, stream, headers, stats)
             return _STOP
         cluster_name = route.cluster_name
         get_cluster = config.get_cluster
@@ -99,6 +100,8 @@ class Router(RouterReplies):
                 stream.upstream_cluster_alt_stat_name = cluster.observability_name
             if self.drops_overload(cluster):
                 return _STOP
+            if cluster.upstream_filters is not None:
+                self.config = config = config.filtering()
             route = self.take_policies(cluster, route)
         attempts = self.attempts
         if not self.finalized:
@@ -135,7 +138,13 @@ class Router(RouterReplies):
         if route.takes_scheme_of_upstream:
             socket = (host.cluster or cluster).transport_socket_of(host)
             headers.scheme = b"https" if socket is not None and socket.secure else b"http"
+        elif headers.scheme not in _SCHEMES:
+            told = (headers.get(b"x-forwarded-proto") or b"").lower()
+            secure = stream.connection.ssl is not None
+            headers.scheme = told if told in _SCHEMES else b"https" if secure else b"http"
         stream.upstream_host = host
+        if host.cluster is not cluster:
+            stream.cluster_metadata = cluster.metadata  # an aggregate: it is what was asked for
         stream.watermark_callbacks = self._on_downstream_watermark
         make_upstream_request = config.make_upstream_request
         upstream = self.upstream = make_upstream_request(self, host)
@@ -162,6 +171,8 @@ class Router(RouterReplies):
         if pending is not None:
             upstream.pending = pending
             stream.upstream_request_create_time = stream.dispatcher.monotonic_time()
+            if upstream.filtered:
+                upstream.run_filters()
         if original is not None and not stream.is_local_reply:
             self._copy_request(route, original, end_stream)
         if end_stream:
@@ -241,8 +252,10 @@ class Router(RouterReplies):
             pending = pool.new_stream(upstream)
         if pending is not None:
             upstream.pending = pending
+            if upstream.filtered:
+                upstream.run_filters()
 
-    def send_buffered(self, encoder: RequestSink) -> None:
+    def send_buffered(self, encoder: BodySink) -> None:
         """There is a connection now: send what had to wait."""
         waiting = self.buffered
         if self.attempts is None or not self.attempts.keeps_body:
@@ -412,6 +425,8 @@ class Router(RouterReplies):
         copies: list[ShadowRequest | RequestBuffer] = []
         limit = stream.buffer_limit if route.attempts.buffer_limit is None else route.attempts.buffer_limit
         if route.shadow_policies:
+            from .shadow_writer import start_shadows
+
             copies += start_shadows(
                 route.shadow_policies, self.config, headers, stream, self.timeout, end_stream, limit
             )

@@ -5,22 +5,24 @@ Envoy: `Router::FilterConfig`; docs "Router".
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from ..http.ascii_number import unsigned
 from ..upstream.http_conn_pool import MakeCodec
 from .retry_policy import RETRY_GRPC_ON, RETRY_ON, RetryPolicy, parse_retry_on
-from .upstream_log import LoggedUpstreamRequest, UpstreamLogs
 from .upstream_request import UpstreamRequest
 
 if TYPE_CHECKING:
     from ..config.runtime import Loader
     from ..event.random import RandomStream
     from ..http.conn_manager_stats import RouterStats
+    from ..http.filter_manager import FilterChain
     from ..http.header_map import RequestHeaderMap
     from ..network.overload_state import OverloadState
     from ..upstream.cluster_manager import ClusterManager
+    from .upstream_log import UpstreamLogs
 
 BASE_INTERVAL: Final = 25
 """Milliseconds."""
@@ -52,12 +54,14 @@ class RouterConfig:
     start_child_span: every attempt of a traced request has a span of its own.
     strict_check_headers: headers that are looked at before anything else.
     suppress_envoy_headers: neither read nor add `x-envoy-*`.
+    upstream_filters: between the router and its upstreams, unless a cluster has some; None if there are none.
     upstream_logs: that hear of every attempt; None if there are none.
     zone: where this proxy is, or empty.
     """
 
     __slots__ = (
         "_base_interval",
+        "_filtering",
         "_looked_at",
         "_runtime",
         "_use_retry",
@@ -72,6 +76,7 @@ class RouterConfig:
         "stats",
         "strict_check_headers",
         "suppress_envoy_headers",
+        "upstream_filters",
         "upstream_logs",
         "zone",
     )
@@ -92,7 +97,10 @@ class RouterConfig:
         zone: str = "",
         overload: OverloadState | None = None,
         start_child_span: bool = False,
+        upstream_filters: FilterChain | None = None,
     ) -> None:
+        self._filtering: RouterConfig | None = None
+        self.upstream_filters = upstream_filters
         self.start_child_span = start_child_span
         self.dynamic_stats = dynamic_stats
         self.zone = zone
@@ -100,6 +108,8 @@ class RouterConfig:
         self.upstream_logs = upstream_logs
         self.make_upstream_request: type[UpstreamRequest] = UpstreamRequest
         if upstream_logs is not None:
+            from .upstream_log import LoggedUpstreamRequest
+
             self.make_upstream_request = LoggedUpstreamRequest
         self.get_cluster = cluster_manager.get
         self.stats = stats
@@ -119,6 +129,16 @@ class RouterConfig:
 
         logged = self.upstream_logs is not None
         self.make_upstream_request = LoggedTracedUpstreamRequest if logged else TracedUpstreamRequest
+
+    def filtering(self) -> RouterConfig:
+        """This, for attempts that go through filters of their own."""
+        if self._filtering is None:
+            from .filtered_upstream_request import FILTERED
+
+            made = self._filtering = copy.copy(self)
+            made.make_upstream_request = FILTERED[self.make_upstream_request]
+            made._filtering = made
+        return self._filtering
 
     def failed_check(self, headers: RequestHeaderMap) -> tuple[bytes, bytes] | None:
         """The first header, with its value, that is not as `strict_check_headers` wants it."""

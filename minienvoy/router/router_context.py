@@ -13,7 +13,6 @@ from ..http.filter import StreamDecoderFilter
 from ..http.header_map import HeaderMap, RequestHeaderMap
 from .request_buffer import RequestBuffer
 from .router_config import RouterConfig
-from .shadow_writer import ShadowRequest
 
 if TYPE_CHECKING:
     from ..http.codec import Metadata
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from ..upstream.load_balancer import OverrideHost, RetryPriority
     from .attempts import Attempts
     from .route_entry import RouteEntry
+    from .shadow_writer import ShadowRequest
     from .upstream_request import UpstreamRequest
     from .virtual_cluster import RequestTally
 

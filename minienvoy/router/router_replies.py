@@ -16,7 +16,6 @@ from ..network.overload_state import FILTER_CHECK
 from ..stream_info import ResponseFlag
 from .attempts import IMMEDIATE_FAIL
 from .router_context import RouterContext
-from .virtual_cluster import AltStatName
 
 if TYPE_CHECKING:
     from ..network.overload_state import OverloadState
@@ -247,6 +246,8 @@ class RouterReplies(RouterContext):
         tally: list[RequestTally] = list(self.route_entry.tally(headers, self.stream))
         alt_stat_name = headers.get(b"x-envoy-upstream-alt-stat-name")
         if alt_stat_name is not None:
+            from .virtual_cluster import AltStatName
+
             tally.append(AltStatName(self.cluster.stats.alternative_codes(alt_stat_name.decode("latin-1"))))
         self.tally = tally
 
@@ -264,8 +265,8 @@ class RouterReplies(RouterContext):
         """Count it also for virtual clusters and the like, for canaries and between zones."""
         for each in self.tally:
             each.charge_response(status, self.internal)
-            if self.canary and isinstance(each, AltStatName):
-                each.codes.charge_category("canary", status)
+            if self.canary:
+                each.charge_canary(status)
         if self.canary:
             self.cluster.code_stats.charge_category("canary", status)
         if self.config.zone and host is not None and host.locality.zone:

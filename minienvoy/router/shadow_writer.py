@@ -14,7 +14,7 @@ from ..config.fields import honours
 from ..config.runtime import RuntimeFractionalPercent
 from ..errors import ConfigError
 from ..http.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
-from ..upstream.async_client import AsyncStream, StreamOptions
+from ..upstream.async_client import StreamOptions, new_async_stream
 from .header_parser import HeaderParser
 
 if TYPE_CHECKING:
@@ -180,7 +180,9 @@ class ShadowRequest:
         self._stream = stream
         self._complete = self._paused = False
         options = StreamOptions(send_timeout=not config.suppress_envoy_headers, counts=config.dynamic_stats)
-        self._upstream = AsyncStream(cluster, config.make_codec, self, timeout, address, limit, options)
+        self._upstream = new_async_stream(
+            cluster, config.make_codec, self, timeout, address, limit, options, config.upstream_filters
+        )
         self._upstream.above_watermark = self._on_watermark
 
     @property

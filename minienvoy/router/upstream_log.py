@@ -8,7 +8,7 @@ none nothing is asked of an attempt.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..config.fields import honours
 from ..http.codec import StreamResetReason
@@ -26,8 +26,15 @@ if TYPE_CHECKING:
 
 _TYPE = "envoy.extensions.filters.http.router.v3.Router"
 
-honours(_TYPE, "upstream_log_options")
 honours(f"{_TYPE}.UpstreamAccessLogOptions", "flush_upstream_log_on_upstream_stream", "upstream_log_flush_interval")
+
+_TIMES: Final = (
+    "first_upstream_tx_byte_time",
+    "last_upstream_tx_byte_time",
+    "first_upstream_rx_byte_time",
+    "last_upstream_rx_byte_time",
+)
+"""What the stream knows of its last attempt."""
 
 
 class UpstreamLogs:
@@ -91,7 +98,8 @@ class LoggedUpstreamRequest(UpstreamRequest):
         info.upstream_host = self.host
         info.upstream_connection = client.connection.info
         info.protocol = info.upstream_protocol = client.codec.protocol
-        info.bytes_sent += self._router.buffered_size
+        if not self.filtered:
+            info.bytes_sent += self._router.buffered_size
         if self._logs.on_ready:
             self._log(AccessLogType.UPSTREAM_POOL_READY)
         super().on_pool_ready(client)
@@ -170,6 +178,8 @@ class LoggedUpstreamRequest(UpstreamRequest):
 
     def _log(self, kind: str) -> None:
         info, router = self._info, self._router
+        for name in _TIMES:
+            setattr(info, name, getattr(router.stream, name))
         meter = router.stream.upstream_meter
         if meter is not None:
             info.upstream_wire_bytes_received, info.upstream_wire_bytes_sent = meter.wire_received, meter.wire_sent

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..explain.explanation import NO_EXPLANATION
 from ..http.codec import Metadata, StreamResetReason
-from ..http.header_map import KIND, ORDINARY, HeaderMap, ResponseHeaderMap
+from ..http.header_map import KIND, ORDINARY, HeaderMap, RequestHeaderMap, ResponseHeaderMap
 from ..upstream.conn_pool import PoolFailureReason
 from .attempt_timers import AttemptTimers
 from .held_tunnel import HeldTunnel, RequestSink
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _UPGRADE = KIND[b"upgrade"]
 _GRPC_STATUS = KIND[b"grpc-status"]
+_KNOWN_INTERIM = frozenset((100, 102, 103, 104))
 RESET_REASONS = {
     PoolFailureReason.OVERFLOW: StreamResetReason.OVERFLOW,
     PoolFailureReason.LOCAL_CONNECTION_FAILURE: StreamResetReason.LOCAL_CONNECTION_FAILURE,
@@ -48,7 +49,10 @@ class UpstreamRequest:
     done: the response is complete, or this attempt was given up.
     metadata: what is to be told after the headers; None if nothing is.
     timers: what limits this attempt's time; None if nothing does.
+    filtered: it goes through filters of its own; a class knows (`filtered_upstream_request.py`).
     """
+
+    filtered = False
 
     __slots__ = (
         "_client",
@@ -121,24 +125,24 @@ class UpstreamRequest:
             self._pause_upstream(client, True)
         if router.attempts is not None:
             router.attempts.on_pool_ready(self, client)
+        if self.filtered:
+            self.run_filters()
+            return
         ends = router.request_complete and not router.buffered and router.request_trailers is None
         if ends and self.metadata is None:
             stream.last_upstream_tx_byte_time = now
             encoder.encode_headers(headers, True)
         else:
             encoder.encode_headers(headers, False)
-            if headers.method == b"CONNECT" and not self.headers_received:
-                encoder = self._hold(encoder, False)
-            elif headers.seen > ORDINARY and headers.seen & _UPGRADE and _wants_websocket(headers):
-                encoder = self._hold(encoder, True)
-            if self.metadata is not None:
-                for metadata in self.metadata:
-                    encoder.encode_metadata(metadata)
-                self.metadata = None
-                if ends:
-                    encoder.encode_data(b"", True)
+            seen = headers.seen
+            upgrade = seen > ORDINARY and seen & _UPGRADE
+            if upgrade or self.metadata is not None or headers.method == b"CONNECT":
+                encoder = self._after_headers(encoder, headers, ends)
             if router.buffered or router.request_trailers is not None:
                 router.send_buffered(encoder)
+
+    def run_filters(self) -> None:
+        """The request has asked for a connection, and then: it has one. Only if it is `filtered`."""
 
     def on_pool_failure(self, reason: PoolFailureReason, details: str, host: Host | None) -> None:
         self.pending = None
@@ -160,6 +164,11 @@ class UpstreamRequest:
     @property
     def connected(self) -> bool:
         """It has been given a connection, and what there was of the request."""
+        return self._encoder is not None
+
+    @property
+    def has_request(self) -> bool:
+        """It has been given what there was of the request."""
         return self._encoder is not None
 
     def encode_data(self, data: bytes, end_stream: bool) -> bool:
@@ -237,7 +246,11 @@ class UpstreamRequest:
         stream.upstream_meter = meter
 
     def decode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
-        if not self._interim_seen:
+        if headers.status not in _KNOWN_INTERIM:
+            # It is as if it had not come.
+            if self.timers is not None:
+                self.timers.touch()
+        elif not self._interim_seen:
             # Envoy hears of the first only.
             self._interim_seen = True
             if self.timers is not None:
@@ -257,11 +270,7 @@ class UpstreamRequest:
             if not router.attempts.takes_headers(self, headers):
                 return
         if self._held is not None and not self._open_tunnel(self._held, headers):
-            # Whoever was promised a tunnel has no use for a body.
-            headers.remove(b"content-length")
-            headers.remove(b"transfer-encoding")
-            self.reset()
-            router.on_handshake_refused(self, headers)
+            self._on_handshake_refused(headers)
             return
         if router.route_entry.internal_redirect is not None and router.follow_redirect(headers):
             # The next request has been started by now: it could not have this connection, which was not free yet.
@@ -310,6 +319,20 @@ class UpstreamRequest:
         self._router.on_upstream_reset(self, reason, details)
 
     # -- inside
+
+    def _after_headers(self, encoder: RequestSink, headers: RequestHeaderMap, ends: bool) -> RequestSink:
+        """What of the request is said after its headers, if they are not all of it; what takes the rest of it."""
+        if headers.method == b"CONNECT" and not self.headers_received:
+            encoder = self._hold(encoder, False)
+        elif headers.seen > ORDINARY and headers.seen & _UPGRADE and _wants_websocket(headers):
+            encoder = self._hold(encoder, True)
+        if self.metadata is not None:
+            for metadata in self.metadata:
+                encoder.encode_metadata(metadata)
+            self.metadata = None
+            if ends:
+                encoder.encode_data(b"", True)
+        return encoder
 
     def _complete(self, now: float) -> None:
         """The whole response is there: the connection goes back before the router hears of it."""
@@ -363,6 +386,13 @@ class UpstreamRequest:
         self._held = None
         self._encoder = held.release()
         return True
+
+    def _on_handshake_refused(self, headers: ResponseHeaderMap) -> None:
+        # Whoever was promised a tunnel has no use for a body.
+        headers.remove(b"content-length")
+        headers.remove(b"transfer-encoding")
+        self.reset()
+        self._router.on_handshake_refused(self, headers)
 
     def _on_max_stream_duration(self) -> None:
         self.reset()

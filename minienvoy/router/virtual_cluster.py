@@ -38,6 +38,7 @@ class RequestTally(Protocol):
     stats: VirtualClusterStats
 
     def charge_response(self, status: int, internal: bool) -> None: ...
+    def charge_canary(self, status: int) -> None: ...
     def charge_timing(self, milliseconds: int, internal: bool) -> None: ...
 
 
@@ -55,6 +56,9 @@ class RequestCounters:
     def charge_response(self, status: int, internal: bool) -> None:
         self._codes.charge(status)
 
+    def charge_canary(self, status: int) -> None:
+        """Only clusters tell canaries from others."""
+
     def charge_timing(self, milliseconds: int, internal: bool) -> None:
         if self._time is None:
             self._time = self._scope.histogram("upstream_rq_time", "ms")
@@ -64,13 +68,20 @@ class RequestCounters:
 class AltStatName:
     """What `x-envoy-upstream-alt-stat-name` of a request asks for: its cluster's counters once more, by that name."""
 
-    __slots__ = ("charge_response", "charge_timing", "codes", "stats")
+    __slots__ = ("_codes", "charge_response", "charge_timing", "stats")
 
     def __init__(self, codes: CodeStats) -> None:
-        self.codes = codes
+        self._codes = codes
         self.stats = VirtualClusterStats()
         self.charge_response = codes.charge_response
         self.charge_timing = codes.charge_timing
+
+    def charge_canary(self, status: int) -> None:
+        self._codes.charge_category("canary", status)
+
+    def hide(self, status: int) -> None:
+        """What was charged does not count by its code."""
+        self._codes.hide(status)
 
 
 class VirtualClusters:

@@ -7,7 +7,6 @@ only chooses among them.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -75,7 +74,7 @@ class HeaderClusterSpecifier:
 
 def with_cluster(parent: RouteEntry, name: bytes) -> RouteEntry:
     """A copy of the route that goes to that cluster."""
-    made = copy.copy(parent)
+    made = parent.copied()
     made.cluster_name = name.decode("latin-1")
     return made
 
@@ -178,7 +177,7 @@ def _entry(proto: Any, parent: RouteEntry, common: CommonVirtualHost, path: str,
             else "Only one of name or cluster_header can be specified",
             path,
         )
-    made = copy.copy(parent)
+    made = parent.copied()
     made.cluster_name = proto.name
     made.share = f", weight {proto.weight.value} of {total}"
     made.specifier = None

@@ -246,6 +246,16 @@ class ActiveTcpListener:
         explain.decided("listener", self.listener.name, f"the connection was going to {accepted.local_address}")
         self._take(accepted, explain, False)
 
+    def accept_internal(self, accepted: ConnectionSocket, explain: Explanation) -> None:
+        """A connection from inside this process."""
+        if not self.listener.active:
+            accepted.raw.close()
+        elif len(self.connections) + len(self.sockets) >= self.listener.connection_limit():
+            self.stats.downstream_cx_overflow += 1
+            accepted.raw.close()
+        else:
+            self._take(accepted, explain, False)
+
     def _take(self, accepted: ConnectionSocket, explain: Explanation, hands_off: bool) -> None:
         if self.listener.listener_filters:
             ActiveTcpSocket(self, accepted, explain, hands_off).start()

@@ -13,7 +13,6 @@ from ..errors import ConfigError
 from ..logger import SINK
 from .options import Options
 
-honours("envoy.config.bootstrap.v3.Bootstrap", "application_log_config")
 honours("envoy.config.bootstrap.v3.Bootstrap.ApplicationLogConfig", "log_format")
 honours("envoy.config.bootstrap.v3.Bootstrap.ApplicationLogConfig.LogFormat", "text_format", whole=("json_format",))
 

@@ -11,7 +11,7 @@ Envoy: `Grpc::AsyncClientManagerImpl`, `Grpc::AsyncClientImpl`, `Http::Utility::
     headers = RequestHeaderMap(b"POST", service.path, service.host)
     async_client(server).send(service.cluster, headers, body, callbacks, service.timeout)
 
-Only `envoy_grpc` is there; `google_grpc` is another library's client, and is refused with its place.
+`google_grpc`, which names no cluster, is in `google_grpc.py`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..config.api import message_class
-from ..config.fields import honours
+from ..config.fields import declared_in, honours
 from ..errors import ConfigError
 from ..http.conn_manager_stats import RouterStats
 from ..http.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
@@ -41,8 +41,10 @@ if TYPE_CHECKING:
     from ..tracing.call_span import GrpcCallSpan
     from ..upstream.cluster import Cluster
     from .factory_context import ServerContext
+    from .google_grpc import GoogleGrpcChannel
 
-honours("envoy.config.core.v3.GrpcService", "envoy_grpc", "timeout", "initial_metadata", "retry_policy")
+honours("envoy.config.core.v3.GrpcService", "envoy_grpc", "google_grpc", "timeout", "initial_metadata", "retry_policy")
+declared_in("minienvoy.server.google_grpc", "envoy.config.core.v3.GrpcService.GoogleGrpc")
 honours(
     "envoy.config.core.v3.GrpcService.EnvoyGrpc",
     "cluster_name",
@@ -132,6 +134,7 @@ class GrpcServiceConfig:
     Attributes:
         timeout: seconds, 0 for none.
         parser: `initial_metadata`; its values are formats. None if there is none.
+        channel: of a `google_grpc`, whose `cluster` is its `stat_prefix`; else None.
     """
 
     cluster: str
@@ -141,13 +144,27 @@ class GrpcServiceConfig:
     skip_envoy_headers: bool = False
     retry_policy: RetryPolicy | None = None
     parser: HeaderParser | None = None
+    channel: GoogleGrpcChannel | None = None
 
     @classmethod
     def from_proto(cls, proto: Any, path: str, server: ServerContext) -> GrpcServiceConfig:
         """Raises ConfigError below `path`."""
         grpc = proto.envoy_grpc
+        if proto.HasField("google_grpc"):
+            from .google_grpc import google_grpc_channel
+
+            channel = google_grpc_channel(proto.google_grpc, f"{path}.google_grpc", server)
+            return cls(
+                proto.google_grpc.stat_prefix,
+                proto.google_grpc.target_uri,
+                duration_of(proto, "timeout", 0.0),
+                parser=HeaderParser.from_proto(
+                    _overwriting(proto.initial_metadata), (), f"{path}.initial_metadata", server
+                ),
+                channel=channel,
+            )
         if not proto.HasField("envoy_grpc"):
-            raise ConfigError("only envoy_grpc is supported: a cluster that speaks HTTP/2", path)
+            raise ConfigError("neither envoy_grpc nor google_grpc says where the service is", path)
         policy = None
         for holder, where in ((grpc, f"{path}.envoy_grpc.retry_policy"), (proto, f"{path}.retry_policy")):
             if holder.HasField("retry_policy"):
@@ -163,7 +180,24 @@ class GrpcServiceConfig:
             HeaderParser.from_proto(_overwriting(proto.initial_metadata), (), f"{path}.initial_metadata", server),
         )
 
+    def with_retry_policy(self, policy: RetryPolicy) -> GrpcServiceConfig:
+        """The same service, whose calls are retried so."""
+        return GrpcServiceConfig(
+            self.cluster,
+            self.authority,
+            self.timeout,
+            self.max_message,
+            self.skip_envoy_headers,
+            policy,
+            self.parser,
+            self.channel,
+        )
+
     def client(self, server: ServerContext) -> GrpcClient:
+        if self.channel is not None:
+            from .google_grpc import GoogleGrpcClient
+
+            return GoogleGrpcClient(self.channel)
         told = not self.skip_envoy_headers
         retries = None if self.retry_policy is None else retries_by(self.retry_policy, server)
         options = StreamOptions(send_xff=told, send_internal=told, retries=retries)

@@ -15,7 +15,6 @@ from ..network.filter_chain import FilterChain, FilterChainManager, FilterChainM
 from ..network.transport_socket import DOWNSTREAM_TRANSPORT_SOCKETS, create_transport_socket
 from ..upstream.load_assignment import plain_metadata
 from .filter_chain_factory import create_filter_factories
-from .filter_chain_matcher import compile_filter_chain_matcher
 
 if TYPE_CHECKING:
     from .factory_context import FactoryContext
@@ -34,7 +33,8 @@ class FilterChains:
         path: str,
         origin: FilterChains | None = None,
     ) -> None:
-        """Of a `Listener` at `path`; those that `origin` has as well are taken from there.
+        """Of a `Listener` at `path`, or of one that takes no connections (None); those that `origin` has as well are
+        taken from there.
 
         Raises:
             ConfigError: they can not be used.
@@ -44,7 +44,7 @@ class FilterChains:
         self._contexts: dict[FilterChain, FactoryContext] = {} if origin is None else dict(origin._contexts)
         self._by_config: dict[bytes, FilterChain] = {}
         try:
-            self.manager = self._manager(config, address, path)
+            self.manager = FilterChainManager(()) if config is None else self._manager(config, address, path)
         except BaseException:
             self.destroy(self.new_chains())
             raise
@@ -112,6 +112,8 @@ class FilterChains:
             if chain.name in by_name:
                 raise adding(f"\"name\" field is duplicated with value '{chain.name}'", f"{where}.name")
             by_name[chain.name] = self._chain(chain, FilterChainMatch(), where)
+        from .filter_chain_matcher import compile_filter_chain_matcher
+
         matcher = compile_filter_chain_matcher(
             config.filter_chain_matcher, f"{path}.filter_chain_matcher", by_name, self._context.server
         )

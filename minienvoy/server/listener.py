@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Collection
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
 
 from ..config.extension import create_extensions
@@ -16,15 +15,14 @@ from ..errors import ConfigError
 from ..network.address import Address
 from ..network.connection import DEFAULT_BUFFER_LIMIT
 from ..network.filter import LISTENER_FILTERS, ListenerFilterFactory
-from ..network.listen_socket import ListenSocketSettings, bind_listen_socket, bound_address, listen
+from ..network.listen_socket import bind_listen_socket, bound_address, listen
 from ..network.overload_state import STOP_ACCEPTING_CONNECTIONS
-from ..network.resolver import resolve_proto_address
-from ..network.socket_option import SocketOption, socket_options_from_proto, tcp_keepalive_options
 from ..upstream.load_assignment import plain_metadata
 from .active_tcp_listener import ActiveTcpListener
 from .factory_context import FactoryContext, ServerContext
 from .filter_chains import FilterChains
-from .listener_filter_predicate import compile_predicate, unless
+from .internal_listener import check_internal_listener
+from .listen_addresses import listen_settings
 from .listener_stats import ListenerExtensionConfigStats, ListenerStats, PerHandlerListenerStats
 
 if TYPE_CHECKING:
@@ -33,7 +31,9 @@ if TYPE_CHECKING:
     from ..event.init_manager import InitManager
     from ..explain.explanation import Explanation
     from ..network.filter_chain import FilterChain, FilterChainManager
+    from ..network.listen_socket import ListenSocketSettings
     from ..network.socket import ConnectionSocket
+    from .active_udp_listener import ActiveUdpListener
     from .drain_manager import DrainManager
 
 NO_LIMIT: Final = 2**64 - 1
@@ -70,6 +70,8 @@ honours(
     "bypass_overload_manager",
     "deprecated_v1",
     "use_original_dst",
+    "internal_listener",
+    "udp_listener_config",
     values={"enable_mptcp": (False,)},
     whole=("metadata",),
     ignored={
@@ -77,13 +79,9 @@ honours(
     },
 )
 honours("envoy.config.listener.v3.Listener.DeprecatedV1", "bind_to_port")
-honours("envoy.config.listener.v3.AdditionalAddress", "address", "socket_options", "tcp_keepalive")
-honours("envoy.config.core.v3.SocketOptionsOverride", "socket_options")
-honours("envoy.config.core.v3.SocketOption", "level", "name", "int_value", "buf_value", "state", "description")
-honours("envoy.config.core.v3.TcpKeepalive", "keepalive_probes", "keepalive_time", "keepalive_interval")
-honours("envoy.config.core.v3.Address", "socket_address", "pipe")
-honours("envoy.config.core.v3.SocketAddress", "address", "port_value", "ipv4_compat", values={"protocol": ("TCP",)})
-honours("envoy.config.core.v3.Pipe", "path", "mode")
+honours("envoy.config.listener.v3.Listener.InternalListenerConfig")
+honours("envoy.config.listener.v3.UdpListenerConfig", "downstream_socket_config", "udp_packet_packet_writer_config")
+honours("envoy.config.core.v3.UdpSocketConfig", "max_rx_datagram_size", "prefer_gro")
 honours("envoy.config.listener.v3.ListenerFilter", "name", "typed_config", "filter_disabled")
 honours(
     "envoy.config.listener.v3.FilterChain",
@@ -143,10 +141,12 @@ class Listener:
         config: what it was made from.
         name: as configured, or a made-up unique one.
         address: as configured; where it really listens is `local_addresses`.
+        datagram: it takes datagrams, not connections, and has no filter chains.
         listener_filters_timeout: seconds; 0 for no limit.
         metadata: `filter_metadata` as plain values; None if there is none.
         drain_manager: its own, below the server's.
         active: it accepts connections.
+        internal: only those that come from inside this process.
         hands_off: what was going to another address goes to the listener of that (`use_original_dst`).
         find_listener: who has an address; put there by the manager.
     """
@@ -172,10 +172,21 @@ class Listener:
         self.name = name or config.name
         self.drain_manager = drain_manager
         self.global_connections = global_connections
-        if not config.HasField("address"):
-            raise ConfigError(f"error adding listener named '{config.name}': address is necessary", path)
-        self.settings = _listen_settings(config, path)
-        self.address = self.settings[0].address
+        self.internal = config.HasField("internal_listener")
+        if self.internal:
+            check_internal_listener(config, self.name, server, path)
+            self.settings: list[ListenSocketSettings] = []
+            self.address = Address.internal(self.name)
+            self.datagram = False
+        else:
+            if not config.HasField("address"):
+                raise ConfigError(f"error adding listener named '{config.name}': address is necessary", path)
+            if config.address.HasField("envoy_internal_address"):
+                problem = "use internal_listener field instead of address for internal listeners"
+                raise ConfigError(f"error adding listener named '{config.name}': {problem}", f"{path}.address")
+            self.settings = listen_settings(config, path)
+            self.address = self.settings[0].address
+            self.datagram = self.settings[0].datagram
         self.bind_to_port = (
             config.bind_to_port.value
             if config.HasField("bind_to_port")
@@ -201,7 +212,8 @@ class Listener:
         # Who ignores a resource monitor's limit does not use it up either; a limit of the runtime counts everybody.
         self.counts_globally = global_connections.limit is None or not self.ignore_global_connection_limit
         self.overload = None if config.bypass_overload_manager else server.overload
-        self.scope = server.stats.scope(f"listener.{config.stat_prefix or self.address.text}")
+        where = f"envoy_internal_{self.name}" if self.internal else self.address.text
+        self.scope = server.stats.scope(f"listener.{config.stat_prefix or where}")
         self.context = FactoryContext(
             server,
             server.stats.scope(""),
@@ -221,11 +233,7 @@ class Listener:
             if config.stat_prefix != "admin":
                 self.extension_config_stats = self.scope.struct(ListenerExtensionConfigStats)
             self.access_logs = _access_logs(config.access_log, self.context, f"{path}.access_log")
-            self.listener_filters = _listener_filters(config.listener_filters, f"{path}.listener_filters", self.context)
-            if self.hands_off:
-                entry = LISTENER_FILTERS.find(ORIGINAL_DST, f"{path}.use_original_dst")
-                self.listener_filters += (entry.factory(None, self.context),)
-            self.filter_chains = FilterChains(config, self.address, self.context, path)
+            self._active_listener = self._compile(config, path)
         except BaseException:
             self._forget()
             raise
@@ -234,14 +242,29 @@ class Listener:
         self.active = False
         self._sockets: list[socket.socket] = []
         self._bound: list[Address] = []
-        self._active_listener = ActiveTcpListener(self)
+
+    def _compile(self, config: Any, path: str) -> ActiveTcpListener | ActiveUdpListener:
+        """What it does with what comes: filters, and the chains of a listener that takes connections."""
+        self.listener_filters: tuple[ListenerFilterFactory, ...] = ()
+        if self.datagram:
+            from .active_udp_listener import ActiveUdpListener
+            from .udp_listener_config import UdpListenerConfig
+
+            self.filter_chains = FilterChains(None, self.address, self.context, path)
+            return ActiveUdpListener(self, UdpListenerConfig.from_proto(config, str(self.address), self.context, path))
+        self.listener_filters = _listener_filters(config.listener_filters, f"{path}.listener_filters", self.context)
+        if self.hands_off:
+            entry = LISTENER_FILTERS.find(ORIGINAL_DST, f"{path}.use_original_dst")
+            self.listener_filters += (entry.factory(None, self.context),)
+        self.filter_chains = FilterChains(config, self.address, self.context, path)
+        return ActiveTcpListener(self)
 
     @property
     def local_addresses(self) -> list[Address]:
         """Where it listens, or did, with the ports that the kernel chose; what is configured if it never has."""
         if self._sockets:
             self._bound = [bound_address(raw) for raw in self._sockets]
-        return self._bound or [settings.address for settings in self.settings]
+        return self._bound or [settings.address for settings in self.settings] or [self.address]
 
     @property
     def holds_sockets(self) -> bool:
@@ -268,7 +291,7 @@ class Listener:
         Raises:
             ConfigError: an address can not be had; none is taken then.
         """
-        if not self.bind_to_port:
+        if not self.bind_to_port or self.internal:
             return
         try:
             for settings in self.settings:
@@ -280,7 +303,7 @@ class Listener:
     def start(self) -> None:
         """Accept connections."""
         self.active = True
-        for raw, settings in zip(self._sockets, self.settings, strict=self.bind_to_port):
+        for raw, settings in zip(self._sockets, self.settings, strict=self.bind_to_port and not self.internal):
             listen(raw, settings, self.path)
         self._active_listener.start(self._sockets)
         if self.overload is not None:
@@ -293,16 +316,26 @@ class Listener:
 
     def listens_at(self, address: Address) -> bool:
         """It is whose listener `address` is, bound or not."""
-        return self.active and address in self._served()
+        return self.active and not self.datagram and address in self._served()
 
     def listens_everywhere_at(self, address: Address) -> bool:
         """The same, if it is for any host."""
         hosts = ("::",) if ":" in address.host else ("0.0.0.0", "::")
-        return self.active and any(each.port == address.port and each.host in hosts for each in self._served())
+        return (
+            self.active
+            and not self.datagram
+            and any(each.port == address.port and each.host in hosts for each in self._served())
+        )
 
     def take(self, accepted: ConnectionSocket, explain: Explanation) -> None:
         """A connection that another listener has accepted, and that was going to an address of this one."""
+        assert isinstance(self._active_listener, ActiveTcpListener)
         self._active_listener.take(accepted, explain)
+
+    def accept_internal(self, accepted: ConnectionSocket, explain: Explanation) -> None:
+        """A connection from inside this process."""
+        assert isinstance(self._active_listener, ActiveTcpListener)
+        self._active_listener.accept_internal(accepted, explain)
 
     def _served(self) -> list[Address]:
         return self.local_addresses if self.bind_to_port else [settings.address for settings in self.settings]
@@ -330,6 +363,7 @@ class Listener:
 
     def close_connections_of(self, chains: Collection[FilterChain]) -> None:
         """End those that have one of these filter chains, now."""
+        assert isinstance(self._active_listener, ActiveTcpListener)
         self._active_listener.close_connections_of(chains)
 
     def take_sockets_of(self, other: Listener) -> None:
@@ -357,61 +391,6 @@ class Listener:
         return f"Listener({self.name!r}, {self.address.text!r})"
 
 
-def _listen_settings(config: Any, path: str) -> list[ListenSocketSettings]:
-    shared = {
-        "reuse_port": config.enable_reuse_port.value if config.HasField("enable_reuse_port") else True,
-        "freebind": config.freebind.value,
-        "transparent": config.transparent.value,
-        "backlog": config.tcp_backlog_size.value if config.HasField("tcp_backlog_size") else None,
-        "fast_open_queue_length": (
-            config.tcp_fast_open_queue_length.value if config.HasField("tcp_fast_open_queue_length") else None
-        ),
-    }
-    options = socket_options_from_proto(config.socket_options)
-    found = [_one_address(config.address, f"{path}.address", options, shared)]
-    for index, additional in enumerate(config.additional_addresses):
-        own = options
-        if additional.HasField("socket_options"):
-            own = socket_options_from_proto(additional.socket_options.socket_options)
-        if additional.HasField("tcp_keepalive"):
-            own += _keepalive(additional.tcp_keepalive)
-        found.append(_one_address(additional.address, f"{path}.additional_addresses[{index}].address", own, shared))
-    return found
-
-
-def _keepalive(keepalive: Any) -> tuple[SocketOption, ...]:
-    return tcp_keepalive_options(
-        *(
-            getattr(keepalive, field).value if keepalive.HasField(field) else None
-            for field in ("keepalive_probes", "keepalive_time", "keepalive_interval")
-        )
-    )
-
-
-def _check_ipv4_compat(address: Address, path: str) -> None:
-    """Only what listens everywhere, or on an address that stands for one of IPv4, has IPv4 connections to take."""
-    host = ip_address(address.host)
-    if host.version == 6 and (not int(host) or host.ipv4_mapped is not None):
-        return
-    allowed = "Only IPv6 address '::' or valid IPv4-mapped IPv6 address can set ipv4_compat"
-    raise ConfigError(f"{allowed}: {address.text}", path)
-
-
-def _one_address(
-    address: Any, path: str, options: tuple[SocketOption, ...], shared: dict[str, Any]
-) -> ListenSocketSettings:
-    resolved = resolve_proto_address(address, path)
-    if address.socket_address.ipv4_compat:
-        _check_ipv4_compat(resolved, path)
-    return ListenSocketSettings(
-        resolved,
-        ipv4_compat=address.socket_address.ipv4_compat,
-        mode=address.pipe.mode,
-        options=options,
-        **shared,
-    )
-
-
 def _access_logs(configs: Any, context: FactoryContext, path: str) -> tuple[AccessLog, ...]:
     if not configs:
         return ()
@@ -424,5 +403,7 @@ def _listener_filters(configs: Any, path: str, context: FactoryContext) -> tuple
     made = create_extensions(LISTENER_FILTERS, configs, path, context)
     for at, config in enumerate(configs):
         if config.HasField("filter_disabled"):
+            from .listener_filter_predicate import compile_predicate, unless
+
             made[at] = unless(compile_predicate(config.filter_disabled), made[at])
     return tuple(made)

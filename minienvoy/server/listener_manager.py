@@ -9,9 +9,9 @@ or replaced accepts no more at once, and its connections have the drain time to 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import logger
 from ..config.api import type_of, unpack
@@ -23,6 +23,10 @@ from .factory_context import ServerContext
 from .filter_chain_update import DrainingFilterChains, FilterChainUpdate, is_filter_chain_only_change
 from .listener import Listener
 from .listener_stats import ListenerManagerStats
+
+if TYPE_CHECKING:
+    from ..explain.explanation import Explanation
+    from ..network.socket import ConnectionSocket
 
 log = logger.get("config")
 
@@ -53,6 +57,9 @@ class ListenerManager:
         self._stopped: set[StopListenersType] = set()
         self._unnamed = server.random.uuid4("listener_manager")
         self._started = False
+        inside = server.dispatcher.internal_listeners
+        if inside is not None:
+            inside.find = self.internal_listener
 
     def listeners(self) -> list[Listener]:
         """Those in use, in the order in which they were added."""
@@ -99,7 +106,7 @@ class ListenerManager:
         if StopListenersType.ALL in self._stopped or direction_stopped:
             log.debug(f"listener {name} can not be added because listeners are stopped")
             return False
-        running = self._started and active is not None and active.active
+        running = self._started and active is not None and active.active and not active.datagram
         if running and active is not None and is_filter_chain_only_change(active.config, config):
             self._update_in_place(active, config, path)
             return True
@@ -227,6 +234,11 @@ class ListenerManager:
         found = (each for each in listeners if each.listens_at(address))
         return next(found, None) or next((each for each in listeners if each.listens_everywhere_at(address)), None)
 
+    def internal_listener(self, name: str) -> Callable[[ConnectionSocket, Explanation], None] | None:
+        """What accepts connections from inside for the listener of that name; None if there is none."""
+        listener = self._listeners.get(name)
+        return None if listener is None or not listener.internal else listener.accept_internal
+
     def remove_listener(self, name: str, *, unlock: bool = False) -> bool:
         """Stop accepting and drain; False if there is no such listener, or it came from the bootstrap.
 
@@ -315,7 +327,8 @@ class ListenerManager:
 
     def _refuse_duplicate(self, listener: Listener) -> None:
         for other in (*self._listeners.values(), *self._warming.values()):
-            if other.name == listener.name or other.bind_to_port != listener.bind_to_port:
+            alike = other.bind_to_port == listener.bind_to_port and other.datagram == listener.datagram
+            if other.name == listener.name or not alike:
                 continue
             taken = {settings.address for settings in other.settings}
             for settings in listener.settings:

@@ -54,6 +54,12 @@ class PerHandlerListenerStats(StatsStruct):
     downstream_cx_total: CounterValue
 
 
+class UdpListenerStats(StatsStruct):
+    """`listener.ADDRESS.udp.*`, of a listener of datagrams."""
+
+    downstream_rx_datagram_dropped: CounterValue
+
+
 class ListenerManagerStats(StatsStruct):
     """`listener_manager.*`."""
 

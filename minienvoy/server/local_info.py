@@ -18,6 +18,9 @@ _NOT_LISTED: Final = (
     "envoy.filters.http.admin",
     "envoy.matching.action.filter_chain",
     "envoy.matching.action.route",
+    "envoy.matching.action.udp_route",
+    "envoy.matching.udp.custom_matchers",
+    "envoy.matching.udp.input",
     "envoy.resource_monitors.global_downstream_max_connections",
 )
 """Extensions and categories that Envoy has as well and does not tell of."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .. import logger
@@ -63,6 +62,7 @@ if TYPE_CHECKING:
 honours(
     "envoy.config.bootstrap.v3.Bootstrap",
     "admin",
+    "application_log_config",
     "cluster_manager",
     "dynamic_resources",
     "layered_runtime",
@@ -75,9 +75,18 @@ honours(
     "typed_dns_resolver_config",
     "dns_resolution_config",
     "use_tcp_for_dns_lookups",
+    "bootstrap_extensions",
     "overload_manager",
     "tracing",
+    "stats_server_version_override",
     ignored={
+        "node_context_params": "only resources that are called by xdstp names are asked for by them",
+        "deferred_stat_options": "statistics are made at once",
+        "stats_eviction_interval": "statistics that nobody uses are kept",
+        "memory_allocator_manager": "Python gives memory back by itself",
+        "enable_worker_cpu_affinity": "there is one worker in a process",
+        "grpc_async_client_manager_config": "clients of gRPC are kept as long as the server runs",
+        "perf_tracing_file_path": "there is no performance tracing of Envoy's to write",
         "enable_dispatcher_stats": "there is no dispatcher of Envoy's to measure",
         "watchdog": "an event loop that hangs is not watched",
         "watchdogs": "an event loop that hangs is not watched",
@@ -104,6 +113,13 @@ declared_in(
     "envoy.extensions.transport_sockets.tls.v3.TlsCertificate",
     "envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext",
 )
+declared_in(
+    "minienvoy.extensions.transport_sockets.tls.session_settings",
+    "envoy.extensions.transport_sockets.tls.v3.TlsSessionTicketKeys",
+)
+declared_in(
+    "minienvoy.extensions.filters.network.http_connection_manager_codec", "envoy.config.core.v3.Http1ProtocolOptions"
+)
 honours("envoy.config.bootstrap.v3.ClusterManager", "local_cluster_name", "outlier_detection", "upstream_bind_config")
 honours(
     "envoy.config.bootstrap.v3.ClusterManager.OutlierDetection",
@@ -119,14 +135,16 @@ _log = logger.get("main")
 _config_log = logger.get("config")
 _admin_log = logger.get("admin")
 
-_DECLARING_MODULES = (
-    "minienvoy.server.listener",
-    "minienvoy.server.admin.admin_listener",
-    "minienvoy.upstream.cluster",
-    "minienvoy.router.config",
-)
-"""What declares the fields of messages that no `Any` names."""
-
+declared_in("minienvoy.server.admin.admin_listener", "envoy.config.bootstrap.v3.Admin")
+declared_in("minienvoy.server.application_log", "envoy.config.bootstrap.v3.Bootstrap.ApplicationLogConfig")
+declared_in("minienvoy.server.overload_manager", "envoy.config.overload.v3.OverloadManager")
+declared_in("minienvoy.router.config", "envoy.config.route.v3.RouteConfiguration")
+declared_in("minienvoy.server.listener_filter_predicate", "envoy.config.listener.v3.ListenerFilterChainMatchPredicate")
+declared_in("minienvoy.matchers.metadata_key", "envoy.type.metadata.v3.MetadataKey")
+declared_in("minienvoy.matchers.match_tree", "xds.type.matcher.v3.Matcher", "envoy.config.common.matcher.v3.Matcher")
+declared_in("minienvoy.matchers.value", "envoy.type.matcher.v3.MetadataMatcher", "envoy.type.matcher.v3.ValueMatcher")
+declared_in("minienvoy.upstream.local_address_selector", "envoy.config.core.v3.BindConfig")
+declared_in("minienvoy.router.header_parser", "envoy.config.core.v3.HeaderValueOption")
 declared_in(
     "minienvoy.access_log.access_log",
     "envoy.config.accesslog.v3.AccessLog",
@@ -198,6 +216,8 @@ class Server(ServerContext):
         self.stats.scope("overload").struct(OverloadManagerStats)
         self.stats.scope("envoy.overload_actions.reset_high_memory_stream").struct(OverloadActionStats)
         self.stats.scope("http.async-client").struct(RouterStats)
+        if self.bootstrap.HasField("stats_server_version_override"):
+            self._stats.version = self.bootstrap.stats_server_version_override.value
         self._runtime_stats = self.stats.scope("runtime").struct(RuntimeStats)
         try:
             self._compile()
@@ -249,6 +269,10 @@ class Server(ServerContext):
             flush_interval=options.file_flush_interval,
             flush_min_size=options.file_flush_min_size,
         )
+        if bootstrap.bootstrap_extensions:
+            from .bootstrap_extension import create_bootstrap_extensions
+
+            create_bootstrap_extensions(bootstrap, self)
         self.dns_resolvers = DnsResolvers(DnsResolverContext(self.dispatcher, self.stats), bootstrap)
         self.cluster_manager = ClusterManager(
             ClusterContext(
@@ -444,13 +468,6 @@ class Server(ServerContext):
     # -- inside
 
     def _check_supported(self) -> list[Unsupported]:
-        """Every module that a configuration can need without naming a type declares what it honours when imported."""
-        for module in _DECLARING_MODULES:
-            import_module(module)
-        if self.bootstrap.HasField("application_log_config"):
-            import_module("minienvoy.server.application_log")
-        if self.bootstrap.HasField("overload_manager"):
-            import_module("minienvoy.server.overload_manager")
         found = require_supported(self.bootstrap, self.loaded.source, warn=self.options.unsupported == "warn")
         for item in found:
             _config_log.warning(f"not honoured: {described(item, self.loaded.source)}")

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ..event.dispatcher import Timer
     from ..http.byte_meter import ByteMeter
     from ..http.conn_manager_stats import RouterStats
+    from ..http.filter_manager import FilterChain
     from .cluster import Cluster
     from .codec_client import CodecClient
     from .host import Host
@@ -162,7 +163,27 @@ class AsyncClient:
             from .async_retries import RetryingStream
 
             return RetryingStream(found, self._make_codec, callbacks, timeout, self._local_address, options)
-        return AsyncStream(found, self._make_codec, callbacks, timeout, self._local_address, options=options)
+        return new_async_stream(found, self._make_codec, callbacks, timeout, self._local_address, None, options)
+
+
+def new_async_stream(
+    cluster: Cluster | None,
+    make_codec: MakeCodec,
+    callbacks: AsyncStreamCallbacks,
+    timeout: float,
+    local_address: bytes,
+    limit: int | None = None,
+    options: StreamOptions = DEFAULT_OPTIONS,
+    filters: FilterChain | None = None,
+) -> AsyncStream:
+    """One attempt; through the filters of its cluster, or through `filters` if it has none."""
+    if cluster is not None and cluster.upstream_filters is not None:
+        filters = cluster.upstream_filters
+    if cluster is None or filters is None:
+        return AsyncStream(cluster, make_codec, callbacks, timeout, local_address, limit, options)
+    from .filtered_async_stream import FilteredAsyncStream
+
+    return FilteredAsyncStream(filters, cluster, make_codec, callbacks, timeout, local_address, limit, options)
 
 
 class AsyncStream:
@@ -298,12 +319,7 @@ class AsyncStream:
     def on_pool_ready(self, client: CodecClient) -> None:
         headers = self._headers
         assert headers is not None
-        self._pending = None
-        self._client = client
-        if self._host is not None and self._host.outlier is not None:
-            self._host.outlier.put_connected()
-        client.watermark = self._on_watermark
-        encoder = self._encoder = client.new_stream(self)
+        encoder = self._take(client)
         waiting, self._waiting = self._waiting, []
         trailers = self._trailers
         encoder.encode_headers(headers, self._complete and not waiting and trailers is None)
@@ -312,6 +328,16 @@ class AsyncStream:
             encoder.encode_data(b"".join(waiting), self._complete and trailers is None)
         if trailers is not None:
             encoder.encode_trailers(trailers)
+
+    def _take(self, client: CodecClient) -> RequestEncoder:
+        self._pending = None
+        self._client = client
+        if self._host is not None and self._host.outlier is not None:
+            self._host.outlier.put_connected()
+        client.watermark = self._on_watermark
+        encoder: RequestEncoder = client.new_stream(self)
+        self._encoder = encoder
+        return encoder
 
     def on_pool_failure(self, reason: PoolFailureReason, details: str, host: Host | None) -> None:
         self._pending = None
@@ -352,23 +378,28 @@ class AsyncStream:
                 self._host.stats.rq_success += 1
             if self._host.outlier is not None:
                 self._host.outlier.put_http_response_code(status)
-        if end_stream:
-            self._give_back()
-        self._callbacks.on_headers(headers, end_stream)
-        if end_stream:
-            self._callbacks.on_complete()
+        if not end_stream:
+            self._callbacks.on_headers(headers, False)
+            return
+        client = self._complete_response()
+        self._callbacks.on_headers(headers, True)
+        self._callbacks.on_complete()
+        self._give_back(client)
 
     def decode_data(self, data: bytes, end_stream: bool) -> None:
-        if end_stream:
-            self._give_back()
-        self._callbacks.on_data(data, end_stream)
-        if end_stream:
-            self._callbacks.on_complete()
+        if not end_stream:
+            self._callbacks.on_data(data, False)
+            return
+        client = self._complete_response()
+        self._callbacks.on_data(data, True)
+        self._callbacks.on_complete()
+        self._give_back(client)
 
     def decode_trailers(self, trailers: HeaderMap) -> None:
-        self._give_back()
+        client = self._complete_response()
         self._callbacks.on_trailers(trailers)
         self._callbacks.on_complete()
+        self._give_back(client)
 
     def on_reset_stream(self, reason: StreamResetReason, details: str) -> None:
         if self.done:
@@ -444,18 +475,23 @@ class AsyncStream:
         else:
             self._answer(504, b"upstream request timeout")
 
-    def _give_back(self) -> None:
-        """The whole response is there: the connection is free before anybody hears of it."""
+    def _complete_response(self) -> CodecClient | None:
+        """The whole response is there. The connection is free when everybody has heard of it, as in Envoy: who asks
+        again meanwhile has another one."""
         client, cluster = self._client, self._cluster
         self._finish()
-        if cluster is None:
-            return
-        now = cluster.dispatcher.monotonic_time()
-        if self._complete:
+        if cluster is not None and self._complete:
+            now = cluster.dispatcher.monotonic_time()
             cluster.code_stats.charge_timing(int((now - self._start) * 1000), self._options.send_internal)
         if client is not None:
             client.watermark = None
-            client.pool.on_stream_complete(client, now)
+        return client
+
+    def _give_back(self, client: CodecClient | None) -> None:
+        if client is not None and self._cluster is not None:
+            if client.connection.closed:
+                client.draining = True  # whoever heard of it has ended the connection
+            client.pool.on_stream_complete(client, self._cluster.dispatcher.monotonic_time())
 
     def _fail(self, reason: StreamResetReason, status: int = 503, started: bool = True) -> None:
         self.reset_reason = reason

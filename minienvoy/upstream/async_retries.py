@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..http.codec import StreamResetReason
 from ..http.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
-from .async_client import AsyncStream, AsyncStreamCallbacks, Retries, StreamOptions
+from .async_client import AsyncStream, AsyncStreamCallbacks, Retries, StreamOptions, new_async_stream
 from .http_conn_pool import MakeCodec
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class RetryingStream(AsyncStream):
     def _try(self) -> None:
         cluster, headers = self._cluster, self._headers
         assert cluster is not None and headers is not None
-        attempt = self._attempt = AsyncStream(
+        attempt = self._attempt = new_async_stream(
             cluster, self._make_codec, self, 0.0, self._local_address, self._limit, self._options
         )
         if self.above_watermark is not None:

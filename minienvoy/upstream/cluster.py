@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final
 from ..config.api import type_of, unpack
 from ..errors import ConfigError
 from ..explain.explanation import NO_EXPLANATION, Explanation
-from ..matchers.value import MetadataMatcher
 from ..network.transport_socket import (
     UPSTREAM_TRANSPORT_SOCKETS,
     TransportSocketFactory,
@@ -33,7 +32,6 @@ from .host import HealthFlag, Host, HostSet, Locality, PrioritySet
 from .load_assignment import LoadAssignment, plain_metadata
 from .load_balancer import LoadBalancer, LoadBalancerContext, LoadBalancerFactory, LoadBalancerParams, stop_balancer
 from .load_balancer_policy import cluster_policy
-from .local_address_selector import local_address_selector
 from .override_host import OverrideHostStatus
 from .resource_manager import DEFAULT, ResourceManager, resource_managers
 from .update_merge import DEFAULT_WINDOW, UpdateMerger
@@ -44,10 +42,13 @@ if TYPE_CHECKING:
     from ..event.dispatcher import Dispatcher
     from ..event.random import RandomGenerator
     from ..explain.journal import Journal
+    from ..http.filter_manager import FilterChain
+    from ..matchers.value import MetadataMatcher
     from ..network.dns import DnsResolvers
     from ..network.overload_state import OverloadState
     from ..stats.store import Scope, Store
     from .cluster_manager import ClusterManager
+    from .local_address_selector import LocalAddressSelector
     from .outlier_event_logger import OutlierEventLogger
     from .transport_socket_matcher import TransportSocketMatcher
 
@@ -133,7 +134,8 @@ class Cluster:
         siblings: all clusters, itself included.
         drop_overload: which requests are dropped before a host is chosen; None if none are.
         route_policies: what it says over the routes to it, or None.
-        has_say: there is one of these two, or another name for statistics.
+        upstream_filters: what its requests go through; None if there is nothing.
+        has_say: there is one of these three, or another name for statistics.
         overload: what the overload manager has decided; None if there is none.
         orca_load_report: takes what a host tells of its load (host, report); None if nobody wants to know.
     """
@@ -180,6 +182,7 @@ class Cluster:
         "transport_socket",
         "transport_socket_matcher",
         "updates",
+        "upstream_filters",
         "wants_proxy_header",
     )
 
@@ -209,7 +212,11 @@ class Cluster:
         policies = self.http_options.route_policies
         self.route_policies = None if policies is None else policies(context)
         self.tcp_keepalive = tcp_keepalive(config.upstream_connection_options)
-        self.local_address_selector = local_address_selector(config, context.bind_config, context.path)
+        self.local_address_selector: LocalAddressSelector | None = None
+        if config.HasField("upstream_bind_config") or context.bind_config is not None:
+            from .local_address_selector import local_address_selector
+
+            self.local_address_selector = local_address_selector(config, context.bind_config, context.path)
         self.happy_eyeballs = happy_eyeballs(config.upstream_connection_options)
         self.pool_per_downstream_connection: bool = config.connection_pool_per_downstream_connection
         policy = config.preconnect_policy
@@ -217,13 +224,12 @@ class Cluster:
             policy.per_upstream_preconnect_ratio.value if policy.HasField("per_upstream_preconnect_ratio") else 1.0
         )
         self.predictive_preconnect_ratio: float = policy.predictive_preconnect_ratio.value
-        self._preconnect_metadata = (
-            MetadataMatcher.from_proto(
-                policy.preconnect_enabled_metadata, f"{context.path}.preconnect_policy.preconnect_enabled_metadata"
-            )
-            if policy.HasField("preconnect_enabled_metadata")
-            else None
-        )
+        self._preconnect_metadata: MetadataMatcher | None = None
+        if policy.HasField("preconnect_enabled_metadata"):
+            from ..matchers.value import MetadataMatcher
+
+            where = f"{context.path}.preconnect_policy.preconnect_enabled_metadata"
+            self._preconnect_metadata = MetadataMatcher.from_proto(policy.preconnect_enabled_metadata, where)
         manager = context.cluster_manager
         self.siblings: Callable[[], Iterable[Cluster]] = lambda: (
             (self,) if manager is None else manager.clusters().values()
@@ -243,6 +249,8 @@ class Cluster:
         self._transport_context = UpstreamTransportContext(scope, context.secrets)
         try:
             self._create_transport_sockets(config, self._transport_context, context.path)
+            filters = self.http_options.http_filters
+            self.upstream_filters: FilterChain | None = None if filters is None else filters(context, scope)
         except ConfigError:
             self._destroy(scope)
             raise
@@ -260,7 +268,8 @@ class Cluster:
             report_endpoints(self.priority_set, scope, self.observability_name)
         self.drop_overload = self.load_assignment.drop_overload(context.random.stream(f"cluster.{self.name}.drop"))
         renamed = self.observability_name != self.name
-        self.has_say = self.drop_overload is not None or self.route_policies is not None or renamed
+        said = (self.drop_overload, self.route_policies, self.upstream_filters)
+        self.has_say = renamed or any(each is not None for each in said)
         self.updates = UpdateMerger(
             self.priority_set,
             self.dispatcher,

@@ -121,7 +121,12 @@ honours(
 )
 honours("envoy.type.v3.Percent", "value")
 honours("envoy.config.cluster.v3.Cluster.RefreshRate", "base_interval", "max_interval")
-honours("envoy.config.cluster.v3.UpstreamConnectionOptions", "happy_eyeballs_config", "tcp_keepalive")
+honours(
+    "envoy.config.cluster.v3.UpstreamConnectionOptions",
+    "happy_eyeballs_config",
+    "tcp_keepalive",
+    ignored={"set_local_interface_name_on_upstream_connections": "nobody here asks for the name of an interface"},
+)
 honours(
     "envoy.config.cluster.v3.Cluster.PreconnectPolicy",
     "per_upstream_preconnect_ratio",

@@ -238,6 +238,19 @@ class TimeoutBudgetStats(StatsStruct):
     upstream_rq_timeout_budget_percent_used: Histogram
 
 
+class UdpClusterStats(StatsStruct):
+    """`cluster.NAME.udp.*`, of a cluster that a UDP proxy sends to."""
+
+    sess_rx_datagrams: CounterValue
+    sess_rx_datagrams_dropped: CounterValue
+    sess_rx_errors: CounterValue
+    sess_tunnel_buffer_overflow: CounterValue
+    sess_tunnel_failure: CounterValue
+    sess_tunnel_success: CounterValue
+    sess_tx_datagrams: CounterValue
+    sess_tx_errors: CounterValue
+
+
 class ClusterStats:
     """What every cluster takes under `cluster.NAME.`."""
 
@@ -245,6 +258,7 @@ class ClusterStats:
         "_alternative_codes",
         "_http1",
         "_http2",
+        "_udp",
         "circuit_breakers",
         "codes",
         "config_update",
@@ -271,6 +285,7 @@ class ClusterStats:
         self._alternative_codes: dict[str, CodeStats] = {}
         self._http1: Http1CodecStats | None = None
         self._http2: Http2CodecStats | None = None
+        self._udp: UdpClusterStats | None = None
 
     def alternative_codes(self, name: str) -> CodeStats:
         """A second set, which requests may name."""
@@ -290,3 +305,9 @@ class ClusterStats:
         if self._http2 is None:
             self._http2 = self.scope.scope("http2").struct(Http2CodecStats)
         return self._http2
+
+    def udp(self) -> UdpClusterStats:
+        """Of the sessions of UDP proxies with the cluster; they exist from the first call on."""
+        if self._udp is None:
+            self._udp = self.scope.scope("udp").struct(UdpClusterStats)
+        return self._udp

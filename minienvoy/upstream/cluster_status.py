@@ -5,7 +5,7 @@ Envoy: `Server::ClustersHandler`, `envoy.admin.v3.Clusters`; docs "Administratio
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .cluster import Cluster
@@ -107,8 +107,12 @@ def _thresholds(manager: ResourceManager, status: dict[str, Any]) -> dict[str, A
 
 
 def _host_status(host: Host) -> dict[str, Any]:
-    address: Mapping[str, Any]
-    if host.address.path:
+    address: dict[str, Any]
+    if host.address.is_internal:
+        address = {"envoy_internal_address": {"server_listener_name": host.address.internal_listener}}
+        if host.address.endpoint_id:
+            address["envoy_internal_address"]["endpoint_id"] = host.address.endpoint_id
+    elif host.address.path:
         address = {"pipe": {"path": host.address.path}}
     else:
         # The port is in a oneof: it is shown even if it is 0.

@@ -149,7 +149,7 @@ class GrpcClient:
         span: GrpcCallSpan | None = None,
     ) -> GrpcStream:
         """One message for one message."""
-        stream = self.start(method, _UnaryCall(callbacks, span), timeout, metadata, span)
+        stream = self.start(method, UnaryCall(callbacks, span), timeout, metadata, span)
         stream.send(message, True)
         return stream
 
@@ -242,7 +242,7 @@ class GrpcStream:
                 span.finish()
 
 
-class _UnaryCall:
+class UnaryCall:
     """Waits for the one message."""
 
     def __init__(self, callbacks: GrpcCallbacks, span: GrpcCallSpan | None) -> None:

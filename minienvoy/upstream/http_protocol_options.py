@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from ..config.fields import honours
@@ -16,14 +15,17 @@ from ..http.http1.header_formatter import header_formatters
 from ..http.http1.settings import Http1Settings
 from ..http.http2.settings import Http2Settings
 from ..matchers.match_predicate import ResponsePredicate
+from ..network.address import Address
 from ..network.transport_socket import TransportSocketOptions
 from ..record import field, record, replace
 from ..registry import Registry
 from .duration import duration_of
 
 if TYPE_CHECKING:
+    from ..http.filter_manager import FilterChain
     from ..http.header_map import RequestHeaderMap
     from ..router.cluster_policies import ClusterPolicies
+    from ..stats.store import Scope
     from .cluster import ClusterContext
 
 honours(
@@ -40,6 +42,8 @@ honours(
     "max_headers_count",
     "max_requests_per_connection",
     "max_response_headers_kb",
+    "max_stream_duration",
+    ignored={"headers_with_underscores_action": "it is about what clients send; Envoy ignores it here, too"},
 )
 honours(
     "envoy.config.core.v3.Http1ProtocolOptions",
@@ -76,6 +80,7 @@ class UpstreamHttpProtocolOptions:
         sni_header: the header of a request that says the server name for TLS; empty if none does.
         auto_san_validation: that name must be in the certificate.
         route_policies: makes what the cluster says over its routes, or None; see `router/cluster_policies.py`.
+        http_filters: makes the filters of the requests to the cluster, or None; takes the scope of its statistics, too.
         error_matcher: which responses outlier detection takes for errors, instead of those with a status of 500 and up.
     """
 
@@ -92,6 +97,7 @@ class UpstreamHttpProtocolOptions:
     sni_header: bytes = b""
     auto_san_validation: bool = False
     route_policies: Callable[[ClusterContext], ClusterPolicies] | None = None
+    http_filters: Callable[[ClusterContext, Scope], FilterChain] | None = None
 
     @property
     def negotiates(self) -> bool:
@@ -170,7 +176,7 @@ def _host_of(authority: str) -> str:
 
 def _is_address(name: str) -> bool:
     try:
-        ip_address(name)
+        Address.ip(name, 0)
     except ValueError:
         return False
     return True

@@ -65,7 +65,8 @@ honours(
     "hostname",
     "port_value",
 )
-honours("envoy.config.core.v3.Address", "pipe", "socket_address")
+honours("envoy.config.core.v3.Address", "pipe", "socket_address", "envoy_internal_address")
+honours("envoy.config.core.v3.EnvoyInternalAddress", "server_listener_name", "endpoint_id")
 honours("envoy.config.core.v3.Pipe", "path")
 
 HEALTH_FLAGS: Final = {
@@ -295,9 +296,12 @@ def _target(address: Any, path: str) -> tuple[str, int, str]:
     kind = address.WhichOneof("address")
     if kind == "pipe":
         return ("", 0, address.pipe.path)
+    if kind == "envoy_internal_address":
+        inside = address.envoy_internal_address
+        return ("", 0, Address.internal(inside.server_listener_name, inside.endpoint_id).path)
     if kind == "socket_address":
         return (address.socket_address.address, address.socket_address.port_value, "")
-    raise ConfigError("an endpoint needs a socket_address or a pipe", path)
+    raise ConfigError("an endpoint needs an address", path)
 
 
 def resolve_address(target: str, port: int, path: str, config_path: str) -> Address:

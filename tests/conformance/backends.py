@@ -8,7 +8,9 @@ A backend is one of:
   connection, the last one repeats.
 * `udp: true` - datagrams, which nobody answers. What statistics these are is compared (metrics.py); so is it for a
   stream with `metrics: statsd`, for gRPC with
-  `metrics: service`, and so are logs of OpenTelemetry with `metrics: logs`.
+  `metrics: service`, and so are logs of OpenTelemetry with `metrics: logs`, and those of Envoy's own protocol with
+  `metrics: als` (access_log_stream.py), and what SkyWalking is told with `metrics: segments` (segments.py).
+* `datagrams: echo`, or `datagrams: [answers]` - datagrams that are answered, see `datagrams.DatagramServer`.
 * `down: refused` - nothing listens; `down: silent` - the connection is never established.
 
 `tls: {...}` beside it: it speaks TLS, see tls.py. `any_order: true`: the lines of what it was sent are shown sorted,
@@ -36,6 +38,7 @@ from typing import Any
 
 from . import codings, http2, messages, tls
 from .control_plane import Control, ControlPlane, json_answer
+from .datagrams import DatagramServer
 from .wire import Wire
 
 DEFAULT_ANSWERS = ["HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"]
@@ -91,6 +94,7 @@ class Backend:
         self.host = spec.get("host", "127.0.0.1")
         self.wires: list[Wire] = []
         self.datagrams: list[bytes] = []
+        self.datagram_server: DatagramServer | None = None
         self._datagram_transport: asyncio.DatagramTransport | None = None
         self.sessions: dict[Wire, http2.Session] = {}
         self.control = Control(spec.get("control_plane") or [])
@@ -104,6 +108,13 @@ class Backend:
         if self.spec.get("udp"):
             self._datagram_transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
                 lambda: _Datagrams(self.datagrams), (self.host, 0)
+            )
+            self.port = self._datagram_transport.get_extra_info("sockname")[1]
+            return
+        if "datagrams" in self.spec:
+            server = self.datagram_server = DatagramServer(self.spec["datagrams"], message_bytes)
+            self._datagram_transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+                lambda: server, (self.host, 0)
             )
             self.port = self._datagram_transport.get_extra_info("sockname")[1]
             return
@@ -133,6 +144,8 @@ class Backend:
     async def stop(self) -> None:
         if self._datagram_transport is not None:
             self._datagram_transport.close()
+        if self.datagram_server is not None:
+            await self.datagram_server.stop()
         tasks = [*self._tasks, *self.control.tasks]
         for task in tasks:
             task.cancel()

@@ -7,6 +7,8 @@ where a new connection goes and comes from, `tls: {...}` that it speaks TLS, see
   list with `{repeat: [text, n]}` and `{pause: seconds}` in it.
 * `get: /path` - short for a GET with `host: a.test`.
 * `expect: response | eof | n | {count: n} | {for: seconds}` - read; n is a number of bytes.
+* `datagram: text` - send a datagram, and each of a list of them; `datagrams: n` or `datagrams: {count: n, within:
+  seconds}` - wait for n more of them. `on: name` has a socket of its own.
 * `half_close`, `close`, `reset`, `connect`, `pause`, `resume` - what they say; `sleep: seconds`.
 * `beneath: text` - send bytes under the TLS session; `renegotiate: true` and `key_update: n` - see tls.py.
 * `ask: "GET /path"` - the same at the admin interface (with `to: admin`) and `connection: close`.
@@ -38,6 +40,7 @@ from typing import Any
 from . import http2, messages, tls
 from .backends import message_bytes
 from .control_plane import Control
+from .datagrams import DatagramTalk
 from .wire import Wire
 
 PATIENCE = 8.0
@@ -173,6 +176,7 @@ class Client:
         self.watch = watch
         self.raw = raw
         self.talks: dict[str, Talk] = {}
+        self.datagram_talks: dict[str, DatagramTalk] = {}
         self.prefix = prefix
         self.seen: list[str] = []
 
@@ -181,8 +185,11 @@ class Client:
             for step in steps:
                 await self._step(step)
             await asyncio.gather(*(self._observe(*each) for each in self.talks.items()))
-            return {name: talk.transcript(self.raw, self.show) for name, talk in self.talks.items()}
+            shown = {name: talk.transcript(self.raw, self.show) for name, talk in self.talks.items()}
+            return shown | {name: list(talk.shown) for name, talk in self.datagram_talks.items()}
         finally:
+            for datagram_talk in self.datagram_talks.values():
+                datagram_talk.close()
             for talk in self.talks.values():
                 talk.wire.close()
                 if isinstance(talk, Http2Talk):
@@ -307,6 +314,9 @@ class Client:
             for name, target in step["swap"].items():
                 self._swap(name, target)
             return
+        if verbs in (["datagram"], ["datagrams"]):
+            await self._datagrams(step)
+            return
         talk = await self._talk(step)
         if talk.wire.transport is None:
             return  # there was no handshake
@@ -315,6 +325,20 @@ class Client:
             if action is None:
                 raise ValueError(f"{verb!r} is not a step; see the list at the top of client.py")
             await action(talk, step[verb])
+
+    async def _datagrams(self, step: dict[str, Any]) -> None:
+        name = step.get("on", "client")
+        if name not in self.datagram_talks:
+            self.datagram_talks[name] = DatagramTalk()
+            await self.datagram_talks[name].open(self.ports[step.get("to", "main")], step.get("from"))
+        talk = self.datagram_talks[name]
+        if "datagram" in step:
+            texts = step["datagram"]
+            for each in texts if isinstance(texts, list) else [texts]:
+                talk.send(message_bytes(each))
+            return
+        wanted = step["datagrams"] if isinstance(step["datagrams"], dict) else {"count": step["datagrams"]}
+        await talk.expect(wanted["count"], wanted.get("within", PATIENCE), pause_class)
 
     async def _look(self, verb: str, wanted: str) -> None:
         assert self.admin is not None

@@ -89,7 +89,7 @@ def of_logs(head: list[str], bodies: list[bytes], grpc: bool) -> list[Any]:
     """Logs of OpenTelemetry: the head of the first request, who tells of them, and one after the other."""
     from minienvoy.config.schema import message_class
 
-    requests = [message_class(_LOGS).FromString(body) for body in (_messages(bodies) if grpc else bodies)]
+    requests = [message_class(_LOGS).FromString(body) for body in (grpc_messages(bodies) if grpc else bodies)]
     # Whether lines came one by one; together is a matter of time.
     sizes = {sum(len(scope.log_records) for each in one.resource_logs for scope in each.scope_logs) for one in requests}
     found: list[Any] = [[_build(line) for line in head], f"{'one line' if sizes == {1} else 'lines'} at a time"]
@@ -105,7 +105,8 @@ def of_logs(head: list[str], bodies: list[bytes], grpc: bool) -> list[Any]:
     return found
 
 
-def _messages(bodies: list[bytes]) -> Iterator[bytes]:
+def grpc_messages(bodies: list[bytes]) -> Iterator[bytes]:
+    """Out of their frames."""
     for body in bodies:
         at = 0
         while at + 5 <= len(body):

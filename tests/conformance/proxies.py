@@ -113,6 +113,8 @@ class RunningProxy:
         found: dict[str, list[tuple[str, int]]] = {}
         for entry in json.loads(body).get("listener_statuses", []):
             all_addresses = [entry["local_address"], *entry.get("additional_local_addresses", [])]
+            if "envoy_internal_address" in entry["local_address"]:
+                continue
             found[entry["name"]] = [
                 (a["socket_address"]["address"], a["socket_address"]["port_value"])
                 if "socket_address" in a

@@ -7,11 +7,27 @@ import json
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import admin, control_plane, fork_server, golden, http2, messages, metrics, scenario, spans, spread, tls, tokens
+from . import (
+    access_log_stream,
+    admin,
+    control_plane,
+    fork_server,
+    golden,
+    http2,
+    messages,
+    metrics,
+    scenario,
+    segments,
+    spans,
+    spread,
+    tls,
+    tokens,
+)
 from .backends import Backend
 from .client import WATCH, Client
 from .dns import DnsServer
@@ -185,7 +201,9 @@ class _Seen:
             answer["spread"] = {**spread.settings(case.spec["spread"]), "counts": counts}
             return answer
         upstream = {
-            name: _upstream(case, backend) for name, backend in backends.items() if backend.wires or backend.datagrams
+            name: shown
+            for name, backend in backends.items()
+            if (backend.wires or backend.datagrams or backend.datagram_server) and (shown := _upstream(case, backend))
         }
         if upstream and not case.sequel and case.spec.get("compare_upstream", True):
             answer["upstream"] = upstream
@@ -196,6 +214,8 @@ class _Seen:
             answer["log"] = sorted(entries) if case.spec.get("unordered") else entries
         if case.compares_stats:
             answer["stats"] = _changes(case, self.changed)
+        if case.spec.get("segments"):
+            answer = segments.Segments().tree(answer)
         if case.spec.get("spans"):
             answer = spans.Spans().tree(answer)
         answer = self._normaliser(case).tree(answer)
@@ -323,12 +343,26 @@ def _not_started(problem: str) -> Answer:
     return {"did not start": [line[:700] for line in said if "[critical]" in line] or said[-12:]}
 
 
+def _calls(session: http2.Session) -> Iterator[tuple[list[Any], list[bytes]]]:
+    """The head and the messages of each call of gRPC."""
+    heads = {frame.stream: frame.fields for frame in session.reader.frames if frame.kind == http2.HEADERS}
+    for stream, head in heads.items():
+        sent = [each.payload for each in session.reader.frames if (each.kind, each.stream) == (http2.DATA, stream)]
+        yield head, list(metrics.grpc_messages([b"".join(sent)]))
+
+
 def _upstream(case: Case, backend: Backend) -> list[Any]:
+    if backend.datagram_server is not None:
+        return backend.datagram_server.shown()
     told = backend.spec.get("metrics")
     if backend.datagrams:
         return metrics.of_statsd(backend.datagrams)
     if told == "statsd":
         return metrics.of_statsd([line for wire in backend.wires for line in bytes(wire.received).split(b"\n")])
+    if told == "als":
+        return access_log_stream.of_streams(each for session in backend.sessions.values() for each in _calls(session))
+    if told == "segments":
+        return segments.of_streams(each for session in backend.sessions.values() for each in _calls(session))
     if told in ("service", "logs") and backend.sessions:
         frames = [frame for session in backend.sessions.values() for frame in session.reader.frames]
         body = b"".join(frame.payload for frame in frames if frame.kind == http2.DATA)

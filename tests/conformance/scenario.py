@@ -16,9 +16,11 @@ Keys of a case, all optional:
   (name to content, or to `{link: name}`)
 * configuration: `hcm`, `router`, `cluster` and `listener` are merged over the defaults; `routes`, `virtual_hosts`,
   `http_filters`, `filters`, `filter_chains`, `access_log`, `listeners`, `clusters` and `bootstrap` replace or add.
-  In `filters`, `{echo: {...}}` stands for the network filter with its type URL, in `http_filters` `{fault: {...}}`
-  for that HTTP filter; `log` is the text of a log line. `tls` of a case, of a filter chain or of a cluster: see tls.py.
-  `listener_filters` has `{tls_inspector: {...}}` for the listener filter of that name.
+  In `filters`, `{echo: {...}}` stands for the network filter with its type URL, in `http_filters` (of `http_options`,
+  too) and in the router's `upstream_http_filters` `{fault: {...}}` for that HTTP filter, `{lua: text}` for a script;
+  `log` is the text of a log line. `tls` of a case, of a filter chain or of a cluster: see tls.py.
+  `listener_filters` has `{tls_inspector: {...}}` for the listener filter of that name. `udp` of a case, or of a
+  listener, makes it one for datagrams: it is what its UDP proxy is told besides its cluster, which is `backend`.
 * `watch` (seconds to watch for the end), `raw` (do not interpret bytes as HTTP), `stats: true` (compare counters),
   `compare_upstream: false` (what the upstreams were sent is a matter of timing),
   `unordered: true` (parallel connections: order does not count), `reset_is_closed: true` (an RST is as good as a FIN,
@@ -28,6 +30,8 @@ Keys of a case, all optional:
 * `tokens`: see tokens.py.
 
 * `spans: true`: upstreams are sent spans, which are compared by their shape; see spans.py.
+
+* `segments: true`: the same of SkyWalking, whose collector is a backend with `metrics: segments`; see segments.py.
 
 * `coded_requests: true`: upstreams are sent compressed bodies, and how many bytes those are depends on the library.
 
@@ -44,9 +48,9 @@ refusal that matter), or `rows` (texts, or pairs of text and words) put into `te
 
 Merging: a mapping is merged key by key, null removes a key, everything else (and `backends`) replaces. `{name}` in a
 string stands for the port of the backend `name`, `{dns}` for that of the name server, `{log}` for the access log file,
-`{dir}` for a directory, `{descriptors}` for that of the descriptor sets, and in `bootstrap` `{id}` for the prefix of
-the case's names. In what the client sends, `{address:name}` is the address of that backend, `{base64:name}` the same
-in base64, and `{port:name}` its port.
+`{dir}` for a directory, `{descriptors}` for that of the descriptor sets, and `{id}` for the prefix of the case's names.
+In what the client sends, `{address:name}` is the address of that backend, `{base64:name}` the same in base64, and
+`{port:name}` its port.
 
 All cases of a file run in one process, each with listeners, clusters, statistics and files under a prefix of its own
 (`c007_`), so they cannot disturb each other and may run at the same time.
@@ -76,6 +80,11 @@ LOG = (
     "attempts=%UPSTREAM_REQUEST_ATTEMPT_COUNT% term=%CONNECTION_TERMINATION_DETAILS%"
 )
 
+LOG_OF_DATAGRAMS = (
+    "%ACCESS_LOG_TYPE% %DOWNSTREAM_REMOTE_ADDRESS% %DOWNSTREAM_LOCAL_ADDRESS% host=%UPSTREAM_HOST% rx=%BYTES_RECEIVED% "
+    "tx=%BYTES_SENT% %DYNAMIC_METADATA(udp.proxy.session)%"
+)
+
 _TYPE = "type.googleapis.com/envoy.extensions."
 NETWORK_FILTERS = {
     "connection_limit": ("connection_limit", "filters.network.connection_limit.v3.ConnectionLimit"),
@@ -94,6 +103,7 @@ HTTP_FILTERS = {
     "basic_auth": "filters.http.basic_auth.v3.BasicAuth",
     "adaptive_concurrency": "filters.http.adaptive_concurrency.v3.AdaptiveConcurrency",
     "admission_control": "filters.http.admission_control.v3.AdmissionControl",
+    "aws_request_signing": "filters.http.aws_request_signing.v3.AwsRequestSigning",
     "bandwidth_limit": "filters.http.bandwidth_limit.v3.BandwidthLimit",
     "buffer": "filters.http.buffer.v3.Buffer",
     "fault": "filters.http.fault.v3.HTTPFault",
@@ -103,8 +113,10 @@ HTTP_FILTERS = {
     "grpc_stats": "filters.http.grpc_stats.v3.FilterConfig",
     "grpc_web": "filters.http.grpc_web.v3.GrpcWeb",
     "local_ratelimit": "filters.http.local_ratelimit.v3.LocalRateLimit",
+    "lua": "filters.http.lua.v3.Lua",
     "compressor": "filters.http.compressor.v3.Compressor",
     "cors": "filters.http.cors.v3.Cors",
+    "credential_injector": "filters.http.credential_injector.v3.CredentialInjector",
     "csrf": "filters.http.csrf.v3.CsrfPolicy",
     "decompressor": "filters.http.decompressor.v3.Decompressor",
     "ext_authz": "filters.http.ext_authz.v3.ExtAuthz",
@@ -117,6 +129,7 @@ HTTP_FILTERS = {
     "rbac": "filters.http.rbac.v3.RBAC",
     "set_filter_state": "filters.http.set_filter_state.v3.Config",
     "set_metadata": "filters.http.set_metadata.v3.Config",
+    "upstream_codec": "filters.http.upstream_codec.v3.UpstreamCodec",
 }
 OWNERS_OF_STAT_PREFIXES = (
     "BandwidthLimit",
@@ -127,8 +140,9 @@ OWNERS_OF_STAT_PREFIXES = (
     "RateLimit",
     "RBAC",
     "TcpProxy",
+    "UdpProxyConfig",
 )
-NAMES_OF_CLUSTERS = ("cluster", "cluster_name", "upstream_cluster", "collector_cluster")
+NAMES_OF_CLUSTERS = ("server_listener_name", "cluster", "cluster_name", "upstream_cluster", "collector_cluster")
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
@@ -278,7 +292,7 @@ def _address(port: int, host: str = "127.0.0.1") -> dict[str, Any]:
 def _access_log(case: Case) -> list[Any]:
     if "access_log" in case.spec:
         return list(case.spec["access_log"] or [])
-    line = case.spec.get("log", LOG) + "\n"
+    line = case.spec.get("log", LOG_OF_DATAGRAMS if "udp" in case.spec else LOG) + "\n"
     return [
         {
             "name": "envoy.access_loggers.file",
@@ -293,6 +307,8 @@ def _access_log(case: Case) -> list[Any]:
 
 def _hcm(case: Case, over: dict[str, Any]) -> dict[str, Any]:
     router = {"@type": _TYPE + "filters.http.router.v3.Router", **case.spec.get("router", {})}
+    if "upstream_http_filters" in router:
+        router["upstream_http_filters"] = [*map(_http_filter, router["upstream_http_filters"])]
     routes = case.spec.get("routes", [{"match": {"prefix": "/"}, "route": {"cluster": "backend"}}])
     hosts = case.spec.get("virtual_hosts", [{"name": "all", "domains": ["*"], "routes": routes}])
     default = {
@@ -312,7 +328,10 @@ def _http_filter(short: dict[str, Any]) -> dict[str, Any]:
     kind = next(iter(short))
     if len(short) > 1 or kind not in HTTP_FILTERS:
         return short
-    config = {"@type": _TYPE + HTTP_FILTERS[kind], **(short[kind] or {})}
+    settings = short[kind] or {}
+    if isinstance(settings, str):
+        settings = {"default_source_code": {"inline_string": settings}}
+    config = {"@type": _TYPE + HTTP_FILTERS[kind], **settings}
     return {"name": f"envoy.filters.http.{kind}", "typed_config": config}
 
 
@@ -349,7 +368,33 @@ def _filters(case: Case, filters: list[Any]) -> list[Any]:
     return shown
 
 
+def _udp_listener(case: Case, name: str, over: dict[str, Any]) -> dict[str, Any]:
+    over = dict(over)
+    proxy = merge(case.spec.get("udp") or {}, over.pop("udp", None) or {})
+    route = {"@type": f"{_TYPE}filters.udp.udp_proxy.v3.Route", "cluster": "backend"}
+    config = {
+        "@type": f"{_TYPE}filters.udp.udp_proxy.v3.UdpProxyConfig",
+        "stat_prefix": name,
+        "access_log": _access_log(case),
+        "matcher": {"on_no_match": {"action": {"name": "route", "typed_config": route}}},
+        **proxy,
+    }
+    if "cluster" in proxy:
+        del config["matcher"]
+    default = {
+        "name": name,
+        "stat_prefix": name,
+        "address": _address(0),
+        "listener_filters": [{"name": "envoy.filters.udp_listener.udp_proxy", "typed_config": config}],
+    }
+    listener: dict[str, Any] = merge(merge(default, case.spec.get("listener", {})), over)
+    listener["address"]["socket_address"]["protocol"] = "UDP"
+    return listener
+
+
 def _listener(case: Case, name: str, over: dict[str, Any]) -> dict[str, Any]:
+    if "udp" in case.spec or "udp" in over:
+        return _udp_listener(case, name, over)
     only = {"filters": case.spec.get("filters", [{"hcm": {}}])}
     if "tls" in case.spec:
         only["tls"] = case.spec["tls"]
@@ -385,6 +430,8 @@ def _clusters(case: Case) -> list[dict[str, Any]]:
         if "http_options" in cluster:
             options = {"@type": f"type.googleapis.com/{HTTP_OPTIONS}", **cluster.pop("http_options")}
             options.setdefault("explicit_http_config", {"http_protocol_options": {}})
+            if "http_filters" in options:
+                options["http_filters"] = [*map(_http_filter, options["http_filters"])]
             cluster["typed_extension_protocol_options"] = {HTTP_OPTIONS: options}
         shown.append(cluster)
     return shown
@@ -401,6 +448,7 @@ def resources(case: Case, ports: dict[str, int], directory: Path) -> tuple[list[
         "dir": str(directory),
         "certs": str(tls.CERTIFICATES),
         "descriptors": str(DESCRIPTORS),
+        "id": case.id,
         **(tokens.words() if "tokens" in case.spec else {}),
     }
     filled = _fill({"listeners": listeners, "clusters": _clusters(case)}, words)

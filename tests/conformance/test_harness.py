@@ -199,16 +199,29 @@ def question(name: str, kind: int) -> bytes:
 
 def test_the_dns_server_answers_from_its_script() -> None:
     server = DnsServer({"svc.test": [{"A": ["127.0.0.1"], "ttl": 9}, {"rcode": 2}]})
-    first = server.answer(question("svc.test", 1))
-    assert first is not None
+    answers: list[bytes] = []
+    for name, kind in (("svc.test", 1), ("svc.test", 1), ("other.test", 28)):
+        server.ask(question(name, kind), answers.append)
+    first, second, unknown = answers
     assert first[:2] == b"\0\7"
     assert first.endswith(struct.pack("!HHIH", 1, 1, 9, 4) + bytes([127, 0, 0, 1]))
-    second, unknown = server.answer(question("svc.test", 1)), server.answer(question("other.test", 28))
-    assert second is not None
     assert second[3] & 15 == 2
-    assert unknown is not None
     assert unknown[3] & 15 == 3
     assert server.questions == ["A svc.test", "A svc.test", "AAAA other.test"]
+
+
+def test_the_dns_server_knows_aliases_and_what_is_too_long_for_a_datagram() -> None:
+    server = DnsServer({"svc.test": {"CNAME": ["a.test", 5], "truncated": True}, "a.test": {"A": ["127.0.0.1"]}})
+    answers: list[bytes] = []
+    server.ask(question("svc.test", 1), answers.append)
+    server.ask(question("svc.test", 1), answers.append, tcp=True)
+    short, whole = answers
+    assert (short[2] & 2, short[6:8]) == (2, b"\0\0")
+    assert (whole[2] & 2, whole[6:8]) == (0, b"\0\2")
+    alias = b"\x01a\x04test\0"
+    records = struct.pack("!HHIH", 5, 1, 5, 8) + alias + alias + struct.pack("!HHIH", 1, 1, 60, 4) + b"\x7f\0\0\1"
+    assert whole.endswith(b"\xc0\x0c" + records)
+    assert server.questions == ["A svc.test", "A svc.test over TCP"]
 
 
 def talk(backend_spec: dict[str, Any], steps: list[dict[str, Any]], watch: float = 0.1) -> list[Any]:

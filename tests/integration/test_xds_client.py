@@ -10,15 +10,13 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("grpc")
-
-import grpc
-
 from minienvoy import Proxy
 from minienvoy.config.loader import load_message
 from minienvoy.config.schema import message_class
 from minienvoy.discovery.xds_server.server import XdsServer
 from minienvoy.testing.fake_upstream import FakeUpstream
+
+grpc = pytest.importorskip("grpc")
 
 pytestmark = pytest.mark.asyncio
 

@@ -12,7 +12,7 @@ from minienvoy.http.http1.chunked import ChunkedReader, encode_chunk
 from minienvoy.http.http1.settings import REJECT_UNDERSCORES, Http1Settings
 from minienvoy.testing.transcript import Client, Event, Server
 
-quickly = settings(deadline=None, max_examples=100)
+quickly = settings(max_examples=100)
 
 LIMITS = Http1Settings(max_headers_size=2000, max_headers_count=12, enable_trailers=True, accept_http_10=True)
 TOKEN = "!#$%&'*+-.^_`|~0123456789abcXYZ"

@@ -65,7 +65,7 @@ def joined(events: list[Any]) -> list[Any]:
 
 
 @given(MESSAGES, CUTS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_requests_of_h2_are_heard_as_they_were_said_however_they_are_cut(messages: list[Any], cuts: list[int]) -> None:
     said = requests(client(), messages)
     server, heard = Server(greet=False), []
@@ -86,7 +86,7 @@ def test_requests_of_h2_are_heard_as_they_were_said_however_they_are_cut(message
 
 
 @given(MESSAGES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_h2_hears_responses_as_they_were_said(messages: list[Any]) -> None:
     peer = client()
     server = Server(greet=False)
@@ -121,7 +121,7 @@ def test_h2_hears_responses_as_they_were_said(messages: list[Any]) -> None:
 
 
 @given(st.binary(max_size=400), CUTS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_bytes_end_the_same_way_however_they_are_cut(noise: bytes, cuts: list[int]) -> None:
     said = requests(client(), [([], [b"abc"], [])]) + noise
     whole, cut = Server(greet=False), Server(greet=False)
@@ -155,7 +155,7 @@ def with_codec(name: str, make: type[Peer]) -> Any:
 
 
 @given(MESSAGES, NOISE, CUTS)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_both_codecs_tell_the_same_of_the_same_frames(messages: list[Any], noise: list[Any], cuts: list[int]) -> None:
     said = requests(client(), messages) + b"".join(frame(*each) for each in noise)
     transcripts = []
@@ -173,7 +173,7 @@ def test_both_codecs_tell_the_same_of_the_same_frames(messages: list[Any], noise
 
 
 @given(MESSAGES, CUTS)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_both_codecs_tell_the_same_of_the_same_responses(messages: list[Any], cuts: list[int]) -> None:
     peer = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
     peer.initiate_connection()

@@ -104,7 +104,6 @@ def hosts_of(flags: list[int], weights: list[int] | None = None, priority: int =
 levels = st.lists(st.lists(st.sampled_from(FLAGS), max_size=6), min_size=1, max_size=3)
 
 
-@settings(deadline=None)
 @given(levels, st.sampled_from([0, 30, 50, 100]))
 def test_load_always_adds_up_to_100_percent(sets: list[list[int]], threshold: int) -> None:
     load = priority_load([HostSet(index, hosts_of(flags)) for index, flags in enumerate(sets)], threshold)
@@ -112,7 +111,7 @@ def test_load_always_adds_up_to_100_percent(sets: list[list[int]], threshold: in
     assert min((*load.healthy, *load.degraded)) >= 0
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @pytest.mark.parametrize("kind", POLICIES)
 @given(levels, st.sampled_from([0, 50]), st.integers(0, 2**32))
 def test_nobody_who_is_excluded_is_picked_outside_panic(
@@ -133,7 +132,7 @@ def test_nobody_who_is_excluded_is_picked_outside_panic(
         assert balancer.choose_host(KEYS[0]) is not None
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(st.integers(1, 20), min_size=2, max_size=8), st.integers(0, 2**64 - 1))
 def test_round_robin_gives_shares_by_weights(weights: list[int], seed: int) -> None:
     balancer, priority_set = world("round_robin.v3.RoundRobin", {}, seed)
@@ -145,7 +144,7 @@ def test_round_robin_gives_shares_by_weights(weights: list[int], seed: int) -> N
         assert abs(chosen.count(host) - rounds * host.weight) <= 2
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(st.integers(1, 20), min_size=2, max_size=8), st.integers(0, 2**64 - 1))
 def test_idle_hosts_get_shares_by_weights_under_least_request(weights: list[int], seed: int) -> None:
     balancer, priority_set = world("least_request.v3.LeastRequest", {}, seed)
@@ -159,7 +158,7 @@ def test_idle_hosts_get_shares_by_weights_under_least_request(weights: list[int]
         assert abs(chosen.count(host) - rounds * host.weight) <= 2
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(FLAGS)), max_size=9), st.integers(0, 2**32))
 def test_a_subset_is_never_left(labels: list[tuple[str, int]], seed: int) -> None:
     child = {"@type": "type.googleapis.com/envoy.extensions.load_balancing_policies.random.v3.Random"}
@@ -182,7 +181,7 @@ def test_a_subset_is_never_left(labels: list[tuple[str, int]], seed: int) -> Non
                 assert host in usable
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(2, 9), st.integers(0, 2**64 - 1))
 def test_hosts_of_equal_weight_take_turns(count: int, seed: int) -> None:
     balancer, priority_set = world("round_robin.v3.RoundRobin", {}, seed)
@@ -192,7 +191,7 @@ def test_hosts_of_equal_weight_take_turns(count: int, seed: int) -> None:
     assert len(set(chosen)) == count
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.lists(st.integers(1, 9), min_size=3, max_size=10), st.data())
 def test_maglev_moves_few_keys_but_those_of_the_host_that_goes(weights: list[int], data: Any) -> None:
     balancer, priority_set = world("maglev.v3.Maglev", {"table_size": 5003})
@@ -207,7 +206,7 @@ def test_maglev_moves_few_keys_but_those_of_the_host_that_goes(weights: list[int
     assert gone not in after
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(3, 12), st.data())
 def test_a_ring_moves_few_keys_but_those_of_the_host_that_comes(count: int, data: Any) -> None:
     balancer, priority_set = world("ring_hash.v3.RingHash", {"minimum_ring_size": 4096})
@@ -221,7 +220,7 @@ def test_a_ring_moves_few_keys_but_those_of_the_host_that_comes(count: int, data
     assert needless <= 0.25 * len(KEYS)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 3)), min_size=2, max_size=4), st.integers(0, 2**32))
 def test_localities_get_shares_by_their_weights(localities: list[tuple[int, int]], seed: int) -> None:
     config = {"locality_lb_config": {"locality_weighted_lb_config": {}}}
@@ -238,7 +237,7 @@ def test_localities_get_shares_by_their_weights(localities: list[tuple[int, int]
         assert abs(chosen.count(where) - rounds * weight) <= 2
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @pytest.mark.parametrize("kind", POLICIES)
 @given(st.integers(0, 2**32), levels)
 def test_the_same_seed_gives_the_same_picks(kind: str, seed: int, sets: list[list[int]]) -> None:
@@ -354,7 +353,7 @@ updates = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 @pytest.mark.parametrize("name", FOLLOWING)
 @given(updates)
 def test_who_is_told_what_an_update_is_about_chooses_as_who_finds_it_out(
@@ -369,7 +368,7 @@ def test_who_is_told_what_an_update_is_about_chooses_as_who_finds_it_out(
         assert counted(pair.told) == counted(pair.finds)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @pytest.mark.parametrize("kind", ["round_robin.v3.RoundRobin", "least_request.v3.LeastRequest"])
 @pytest.mark.parametrize("config", [{}, WEIGHTED], ids=["all", "localities"])
 @given(changes=updates)

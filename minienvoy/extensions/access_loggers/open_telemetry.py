@@ -45,9 +45,17 @@ _NO_TRANSPORT: Final = (
     "configured."
 )
 
+
+def _unused(message: Any) -> str | None:
+    """What the deprecated settings may say in other access logs only."""
+    for name in ("filter_state_objects_to_log", "grpc_stream_retry_policy"):
+        if name in {field.name for field, _ in message.common_config.ListFields()}:
+            return f"{name} is not supported"
+    return None
+
+
 honours(
     CONFIG_TYPE,
-    "common_config",
     "grpc_service",
     "http_service",
     "log_name",
@@ -59,6 +67,7 @@ honours(
     "buffer_size_bytes",
     "custom_tags",
     whole=("body", "attributes", "resource_attributes"),
+    when={"common_config": _unused},
 )
 honours(
     COMMON_TYPE,

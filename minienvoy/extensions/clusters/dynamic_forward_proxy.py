@@ -13,7 +13,7 @@ from typing import Any, Final
 from ...config.fields import honours
 from ...errors import ConfigError
 from ...explain.explanation import NO_EXPLANATION
-from ...upstream.cluster import CLUSTERS, Cluster, ClusterContext, drain_pools
+from ...upstream.cluster import CLUSTERS, Cluster, ClusterContext
 from ...upstream.host import Host, HostSet
 from ...upstream.load_balancer import LoadBalancerContext, LoadBalancerFactory, LoadBalancerParams
 from ..common.dns_cache import CachedHost, DnsCache, dns_cache_manager, host_key
@@ -25,8 +25,8 @@ honours(
     TYPE,
     "dns_cache_config",
     "sub_clusters_config",
+    "allow_insecure_cluster_options",
     values={"allow_coalesced_connections": (False,)},
-    ignored={"allow_insecure_cluster_options": "it allows what is only insecure with TLS"},
 )
 CLUSTER_TYPE_NAME: Final = "envoy.clusters.dynamic_forward_proxy"
 DYNAMIC_HOST: Final = "envoy.upstream.dynamic_host"
@@ -79,10 +79,13 @@ class DynamicForwardProxyLoadBalancer:
 class DynamicForwardProxyCluster(Cluster):
     """Attributes:
     cache: the names, where each is a host.
+    named_as_such: its extension has the name that the HTTP filter looks for.
     sub_clusters: where each is a cluster; None where `cache` is.
     """
 
-    __slots__ = ("_hosts", "cache", "sub_clusters")
+    __slots__ = ("_hosts", "cache", "named_as_such", "sub_clusters")
+
+    resolves_names = True
 
     def __init__(self, config: Any, typed_config: Any, context: ClusterContext) -> None:
         require_cluster_provided(config, context, "dynamic forward proxy")
@@ -90,13 +93,23 @@ class DynamicForwardProxyCluster(Cluster):
             raise ConfigError("there is no DNS resolver here", context.path)
         path = f"{context.path}.cluster_type.typed_config.dns_cache_config"
         self._hosts: dict[str, Host] = {}
-        super().__init__(config, context)
+        secured = _checking_names(config)
+        super().__init__(secured, context)
+        self.config = config
+        self.named_as_such = config.cluster_type.name == CLUSTER_TYPE_NAME
+        options = self.http_options
+        if not (options.sni_header and options.auto_san_validation) and not typed_config.allow_insecure_cluster_options:
+            raise ConfigError(
+                "dynamic_forward_proxy cluster must have auto_sni and auto_san_validation true unless "
+                "allow_insecure_cluster_options is set.",
+                context.path,
+            )
         self.cache: DnsCache | None = None
         self.sub_clusters: SubClusters | None = None
         if typed_config.HasField("sub_clusters_config"):
             secure = self.transport_socket is not None and self.transport_socket.secure
             self.sub_clusters = SubClusters(
-                config,
+                secured,
                 typed_config.sub_clusters_config,
                 context.cluster_manager,
                 context.dispatcher,
@@ -154,9 +167,8 @@ class DynamicForwardProxyCluster(Cluster):
     def on_dns_host_add_or_update(self, host: CachedHost) -> None:
         known = self._hosts.get(host.key)
         if known is not None:
-            # It stays the same host, at another place; connections that are busy end where they are.
+            # It stays the same host, at another place; connections that are there stay where they are.
             known.address, known.addresses = host.addresses[0], host.addresses
-            drain_pools((known,))
             return
         self._hosts[host.key] = Host(host.addresses[0], host.key, addresses=host.addresses)
         self.stats.transport_socket.total_match_count += 1
@@ -174,6 +186,17 @@ class DynamicForwardProxyCluster(Cluster):
 
     def _publish(self) -> None:
         self.priority_set.update_hosts(HostSet(0, tuple(self._hosts.values())))
+
+
+def _checking_names(config: Any) -> Any:
+    """With TLS, a certificate has to be of the name that was asked for, unless the cluster says what it has to be."""
+    if config.HasField("upstream_http_protocol_options") or config.typed_extension_protocol_options:
+        return config
+    secured = type(config)()
+    secured.CopyFrom(config)
+    secured.upstream_http_protocol_options.auto_sni = True
+    secured.upstream_http_protocol_options.auto_san_validation = True
+    return secured
 
 
 def _failure(host: CachedHost) -> str:

@@ -54,6 +54,7 @@ class DnsCacheStats(StatsStruct):
     """`dns_cache.<name>.*`"""
 
     cache_load: CounterValue
+    dns_address_filter_out: CounterValue
     dns_query_attempt: CounterValue
     dns_query_failure: CounterValue
     dns_query_success: CounterValue
@@ -80,9 +81,9 @@ class CachedHost:
         key: `name:port`.
         addresses: in the order of the answer; empty while there has been none.
         awaited: a cluster has waited for it.
-        denied: there was an answer, and none of its addresses may be gone to.
         resolved: it has been looked up once, with whatever result.
-        details: of the last failure.
+        failed: the last look-up was no answer.
+        details: of the last failure; `address_denied` if there was an answer, and none of its addresses may be gone to.
         last_used: monotonic seconds.
     """
 
@@ -95,8 +96,8 @@ class CachedHost:
         "addresses",
         "awaited",
         "back_off",
-        "denied",
         "details",
+        "failed",
         "key",
         "last_used",
         "name",
@@ -110,7 +111,7 @@ class CachedHost:
         self.name = name
         self.port = port
         self.addresses: tuple[Address, ...] = ()
-        self.resolved = self.denied = self.awaited = False
+        self.resolved = self.awaited = self.failed = False
         self.details = ""
         self.last_used = cache.dispatcher.monotonic_time()
         self.back_off = cache.new_back_off()
@@ -172,16 +173,17 @@ class CachedHost:
     def _finish(self, status: ResolutionStatus, details: str, responses: list[DnsResponse]) -> None:
         self._timeout.disable()
         cache, stats = self._cache, self._cache.stats
-        failed = status is ResolutionStatus.FAILURE
+        failed = self.failed = status is ResolutionStatus.FAILURE
         if failed:
             stats.dns_query_failure += 1
         else:
             stats.dns_query_success += 1
         self.details = details
-        answered = tuple(dict.fromkeys(Address(each.host, self.port) for each in responses))
-        addresses = tuple(address for address in answered if cache.allows(address))
-        self.denied = bool(answered) and not addresses
-        if self.denied:
+        answered = [Address(each.host, self.port) for each in responses]
+        allowed = [address for address in answered if cache.allows(address)]
+        stats.dns_address_filter_out += len(answered) - len(allowed)
+        addresses = tuple(dict.fromkeys(allowed))
+        if answered and not addresses:
             self.details = "address_denied"
         first, self.resolved = not self.resolved, True
         if addresses and addresses != self.addresses:
@@ -190,13 +192,13 @@ class CachedHost:
             if changed:
                 stats.host_address_changed += 1
             cache.tell_update(self)
-        if failed or not addresses:
+        if failed:
             if not cache.disable_refresh_on_failure:
-                self._timer.enable(self.back_off.next_back_off())
+                self._timer.enable(max(self.back_off.next_back_off(), cache.min_refresh_rate))
         else:
+            # "Does not exist" is an answer, too, but has no TTL that the least one could be compared with.
             self.back_off.reset()
-            ttl = responses[0].ttl or cache.refresh_rate
-            self._timer.enable(max(ttl, cache.min_refresh_rate))
+            self._timer.enable(max(responses[0].ttl, cache.min_refresh_rate) if addresses else cache.refresh_rate)
         if first:
             waiting, self._waiting = self._waiting, []
             for callback in waiting:
@@ -266,6 +268,9 @@ class DnsCache:
         port = default_port if port is None else port
         key = host_key(authority, default_port)
         host = self._hosts.get(key)
+        if host is not None and self.disable_refresh_on_failure and host.failed and not host.addresses:
+            self.remove(host)  # nobody else would ask again
+            host = None
         if host is None:
             if len(self._hosts) >= self.max_hosts:
                 self.stats.host_overflow += 1

@@ -15,6 +15,7 @@ from ...http.matching import HTTP_CUSTOM_MATCHERS
 from ...matchers.match_tree import Candidates, Step
 from ...network.cidr import CidrRange
 from ...server.filter_chain_matcher import NETWORK_CUSTOM_MATCHERS
+from ...server.udp_matching import UDP_CUSTOM_MATCHERS
 from .input_matchers import ip_address_of
 
 honours("xds.type.matcher.v3.IPMatcher", "range_matchers")
@@ -28,6 +29,7 @@ CompileOnMatch = Callable[[Any, str], Step]
 
 @HTTP_CUSTOM_MATCHERS.register("envoy.matching.custom_matchers.ip_range_matcher", "xds.type.matcher.v3.IPMatcher")
 @NETWORK_CUSTOM_MATCHERS.register("envoy.matching.custom_matchers.ip_range_matcher", "xds.type.matcher.v3.IPMatcher")
+@UDP_CUSTOM_MATCHERS.register("envoy.matching.custom_matchers.ip_range_matcher", "xds.type.matcher.v3.IPMatcher")
 def create_ip_matcher(config: Any, on_match: CompileOnMatch) -> Candidates:
     """Of the ranges that an address is in the narrowest first, then in their order."""
     nodes: list[tuple[CidrRange, bool, Step]] = []

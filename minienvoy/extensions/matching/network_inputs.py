@@ -1,7 +1,7 @@
 """Inputs of match trees that read what is known of the connection.
 
 Envoy: `source/common/network/matching/inputs.h`, `source/extensions/matching/common_inputs/network`. Nearly all of them
-can be used for connections and for requests.
+can be used for connections and for requests, some for datagrams.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from ...matchers.match_tree import MatchInput
 from ...matchers.value import MISSING
 from ...network.address import Address
 from ...server.filter_chain_matcher import NETWORK_INPUTS, NetworkMatchingData
+from ...server.udp_matching import UDP_INPUTS
 
 _TYPE = "envoy.extensions.matching.common_inputs.network.v3"
 
@@ -71,6 +72,14 @@ for _name, (_short, _read) in _PLAIN.items():
     honours(f"{_TYPE}.{_name}")
     for _inputs in (HTTP_INPUTS, NETWORK_INPUTS):
         _inputs.register(f"envoy.matching.inputs.{_short}", f"{_TYPE}.{_name}")(_always(_read))
+
+for _name, _of_datagram in (
+    ("DestinationIPInput", lambda data: _ip(data.local_address)),
+    ("DestinationPortInput", lambda data: _port(data.local_address)),
+    ("SourceIPInput", lambda data: _ip(data.peer_address)),
+    ("SourcePortInput", lambda data: _port(data.peer_address)),
+):
+    UDP_INPUTS.register(f"envoy.matching.inputs.{_PLAIN[_name][0]}", f"{_TYPE}.{_name}")(_always(_of_datagram))
 
 honours(f"{_TYPE}.TransportProtocolInput")
 NETWORK_INPUTS.register("envoy.matching.inputs.transport_protocol", f"{_TYPE}.TransportProtocolInput")(

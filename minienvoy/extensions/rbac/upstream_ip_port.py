@@ -12,6 +12,7 @@ from ...config.fields import honours
 from ...errors import ConfigError
 from ...network.address import Address
 from ...network.cidr import CidrRange
+from ...stream_info import OpaqueState
 from ..clusters.dynamic_forward_proxy import UPSTREAM_ADDRESS
 from ..filters.common.rbac.rules import PERMISSION_MATCHERS, Rule
 
@@ -30,9 +31,10 @@ def create_upstream_ip_port(config: Any) -> Rule:
     start, end = (ports.start, ports.end) if ports is not None else (0, 65536)
 
     def holds(headers: Any, stream: Any, below: Any) -> bool:
-        address = (stream._filter_state or {}).get(UPSTREAM_ADDRESS)
-        if not isinstance(address, Address):
+        state = (stream._filter_state or {}).get(UPSTREAM_ADDRESS)
+        if not isinstance(state, OpaqueState):
             return False
+        address: Address = state.value
         return (addresses is None or address in addresses) and start <= address.port < end
 
     return holds

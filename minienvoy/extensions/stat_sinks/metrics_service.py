@@ -47,7 +47,7 @@ class MetricsServiceSink:
     def __init__(self, config: Any, server: Server) -> None:
         """Of a `MetricsServiceConfig`; raises ConfigError."""
         service = GrpcServiceConfig.from_proto(config.grpc_service, "grpc_service", server)
-        if server.cluster_manager.get(service.cluster) is None:
+        if service.channel is None and server.cluster_manager.get(service.cluster) is None:
             where = "grpc_service.envoy_grpc.cluster_name"
             raise ConfigError(f"Unknown gRPC client cluster '{service.cluster}'", where)
         self._client = service.client(server)

@@ -10,6 +10,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import CodecProtocolError
+from ...lazy_pattern import lazy_pattern
 from ...network.connection import ConnectionCloseType
 from ..codec import Metadata, ResponseDecoder, StreamResetReason
 from ..header_map import (
@@ -51,13 +52,15 @@ if TYPE_CHECKING:
     from ..codec_stats import Http1CodecStats
 
 _quick_status_line = re.compile(rb"HTTP/1\.1 ([2-9][0-9]{2})(?: [\t \x21-\x7e\x80-\xff]*)?").fullmatch
-_status_line = re.compile(rb"HTTP/([0-9]\.[0-9])[ \t\r]+\+?0*([1-9][0-9]{2,4})(?:[ \t\r].*)?").fullmatch
+_status_line = lazy_pattern(rb"HTTP/([0-9]\.[0-9])[ \t\r]+\+?0*([1-9][0-9]{2,4})(?:[ \t\r].*)?")
 _MAX_STATUS: Final = 65535
 _FIRST_BYTE: Final = ord("H")
 
 _PROXY_CONNECTION: Final = KIND[b"proxy-connection"]
+_KEEP_ALIVE: Final = KIND[b"keep-alive"]
 _UNUSUAL: Final = CASED | SUSPECT
 _CLOSING: Final = CONNECTION | _PROXY_CONNECTION
+_EXAMINED: Final = BOTH_LENGTHS | _CLOSING | _KEEP_ALIVE
 _BODILESS_METHODS: Final = frozenset((b"GET", b"HEAD", b"DELETE", b"CONNECT", b"TRACE"))
 """Their requests do not say `content-length: 0`."""
 
@@ -110,7 +113,7 @@ class ClientConnection(Http1Connection):
         seen = headers.seen
         connect = self._connect_request = method == b"CONNECT"
         self._head_request = method == b"HEAD"
-        upgrade = self._upgrade_request = seen > ORDINARY and bool(seen & UPGRADE)
+        upgrade = self._upgrade_request = bool(seen & UPGRADE) and b"upgrade" in connection_tokens(headers)
         self._encode_chunked = False
         if seen & CONTENT_LENGTH:
             framing = b"\r\n"
@@ -247,19 +250,18 @@ class ClientConnection(Http1Connection):
         if self._make_key_formatter is not None:
             headers.key_formatter = self._make_key_formatter(data[: len(data) - len(rest)])
             headers.seen |= CASED
-        if close:
-            self.should_close = self.close_notified = True
         if status < 200 and status != 101:
+            # What it says of the connection is not looked at.
             decoder.decode_1xx_headers(headers)
             return rest if self._state == HEAD else b""
+        if close:
+            self.should_close = self.close_notified = True
         if (self._connect_request or self._upgrade_request) and self._is_raw(headers):
             self._state = UNTIL_CLOSE
             self._tunnel = self.should_close = True
             decoder.decode_headers(headers, False)
             return rest
         if length == 0 or self._head_request or status == 204 or status == 304 or status == 101:
-            if status == 101:
-                self.should_close = True
             self._complete_response(rest)
             decoder.decode_headers(headers, True)
             return b""
@@ -327,7 +329,7 @@ class ClientConnection(Http1Connection):
             count = -1
             entries = self._count_and_filter(entries)
         length, chunked, close = -1, False, not http_11
-        if seen & (BOTH_LENGTHS | _CLOSING):
+        if seen & _EXAMINED:
             headers = HeaderMap(entries, seen)
             if seen & BOTH_LENGTHS:
                 length, chunked = self._framing(headers, status == 304)
@@ -344,6 +346,9 @@ class ClientConnection(Http1Connection):
                 close = b"close" in tokens or (not http_11 and b"keep-alive" not in tokens)
             if seen & _PROXY_CONNECTION and b"close" in (headers.joined(b"proxy-connection") or b"").lower():
                 close = True
+            if status >= 200 or status == 101:
+                # It is about this connection; interim responses go on with it.
+                headers.remove_kinds(_KEEP_ALIVE)
             entries, seen = headers.entries, headers.seen
         return status, entries, seen, length, chunked, close, count
 
@@ -413,7 +418,7 @@ class ClientConnection(Http1Connection):
 
 def _parse_status_line(line: bytes) -> tuple[bool, int]:
     """(whether it is HTTP/1.1, status); any other version counts as HTTP/1.0. Raises CodecProtocolError."""
-    match = _status_line(line)
+    match = _status_line.fullmatch(line)
     if match is None or (status := int(match[2])) > _MAX_STATUS:
         raise CodecProtocolError(CODEC_ERROR)
     return match[1] == b"1.1", status

@@ -226,7 +226,8 @@ class Http1Connection:
 
     def _write_trailers(self, trailers: HeaderMap) -> None:
         if self._settings.enable_trailers:
-            self._write(b"0\r\n" + self._format(trailers))
+            # Their names are as they are, whatever headers look like.
+            self._write(b"".join([b"0\r\n", *[item[2] for item in trailers.entries], b"\r\n"]))
         else:
             self._write(LAST_CHUNK)
 

@@ -26,13 +26,14 @@ def connection_tokens(headers: HeaderMap) -> list[bytes]:
 
 
 def take_upgrade(headers: HeaderMap) -> bool:
-    """True if these headers ask for, or grant, another protocol. If they do not there is no `upgrade` left.
+    """True if these headers ask for, or grant, another protocol. If they do not, `upgrade` is taken out.
 
     h2c is nothing that is offered: such a request is served as what it is without the upgrade.
     """
     tokens = connection_tokens(headers)
     if b"upgrade" not in tokens:
-        headers.remove(b"upgrade")
+        if (headers.get(b"upgrade") or b"").lower() != b"connect-udp":  # of which the path is looked at all the same
+            headers.remove(b"upgrade")
         return False
     upgrade = headers.joined(b"upgrade")
     if upgrade is None:

@@ -9,12 +9,12 @@ own. The headers that carry one have the bit `CASED` in `seen`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from ...config.extension import create_extension, find_extension
 from ...config.fields import honours
+from ...lazy_pattern import lazy_pattern
 from ...registry import Registry
 
 honours("envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat", "proper_case_words", "stateful_formatter")
@@ -39,7 +39,7 @@ STATEFUL_HEADER_FORMATTERS: Final[Registry[Callable[[Any], MakeStatefulFormatter
     "envoy.http.stateful_header_formatters"
 )
 
-_FIRST_LETTER = re.compile(rb"(?:^|(?<=[^0-9A-Za-z]))[a-z]")
+_FIRST_LETTER = lazy_pattern(rb"(?:^|(?<=[^0-9A-Za-z]))[a-z]")
 
 
 def proper_case_words(name: bytes) -> bytes:

@@ -17,6 +17,8 @@ import re
 from typing import Final
 
 from ...errors import CodecProtocolError
+from ...lazy_pattern import lazy_pattern
+from ..header_map import RequestHeaderMap
 from .header_lines import CODEC_ERROR, TOKEN
 
 METHODS: Final = frozenset(
@@ -29,26 +31,33 @@ METHODS: Final = frozenset(
 INVALID_URL: Final = "http1.invalid_url"
 
 _BLANKS: Final = rb"[ \t\r]"
-_request_line = re.compile(
+_request_line = lazy_pattern(
     rb"(" + TOKEN + rb")" + _BLANKS + rb"+([^ \t\r]+)(?:" + _BLANKS + rb"+HTTP/([0-9]\.[0-9]))?" + _BLANKS + rb"*"
-).fullmatch
+)
 
 _HOST: Final = rb"[A-Za-z0-9!$%&'()*+,\-.:;=@\[\]_~]"
 _PATH: Final = rb"[\x21-\x7e]*"
 _TARGET: Final = rb"[/*]" + _PATH + rb"|%b(?:(?!@@)" + _HOST + rb")*(?:[/?]" + _PATH + rb")?"
-_target = re.compile(_TARGET.replace(rb"%b", rb"[A-Za-z][A-Za-z0-9+.\-]*://")).fullmatch
-_connect_target = re.compile(_TARGET.replace(rb"%b", b"")).fullmatch
+_target = lazy_pattern(_TARGET.replace(rb"%b", rb"[A-Za-z][A-Za-z0-9+.\-]*://"))
+_connect_target = lazy_pattern(_TARGET.replace(rb"%b", b""))
 
-_absolute_form = re.compile(
+_absolute_form = lazy_pattern(
     rb"([A-Za-z][A-Za-z0-9+.\-]*)://(?:[A-Za-z0-9!$%&'()*+,\-.:;=_~]*@)?"
     rb"((?:[A-Za-z0-9.\-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]+))?)((?:[/?]" + _PATH + rb")?)"
-).fullmatch
-_authority_form = re.compile(rb"(?:[A-Za-z0-9.\-]+|\[[0-9A-Fa-f:.]+\]):([0-9]+)").fullmatch
+)
+_authority_form = lazy_pattern(rb"(?:[A-Za-z0-9.\-]+|\[[0-9A-Fa-f:.]+\]):([0-9]+)")
 _is_authority = re.compile(_HOST + rb"*").fullmatch
 
 _AUTHORITIES: Final[set[bytes]] = set()
 _MAX_AUTHORITIES: Final = 1024
 _MAX_AUTHORITY: Final = 256
+
+
+class AbsoluteFormHeaderMap(RequestHeaderMap):
+    """Of a request whose target named the scheme: that is known before the path is."""
+
+    __slots__ = ()
+    pseudo_order = (b":authority", b":scheme", b":path", b":method")
 
 
 def parse_request_line(line: bytes, any_method: bool = False) -> tuple[bytes, bytes, bytes | None]:
@@ -57,11 +66,11 @@ def parse_request_line(line: bytes, any_method: bool = False) -> tuple[bytes, by
     Raises:
         CodecProtocolError: it is no request line.
     """
-    match = _request_line(line)
+    match = _request_line.fullmatch(line)
     if match is None or not (any_method or match[1] in METHODS):
         raise CodecProtocolError(CODEC_ERROR)
     method, target, version = match.groups()
-    if (_connect_target if method == b"CONNECT" else _target)(target) is None:
+    if (_connect_target if method == b"CONNECT" else _target).fullmatch(target) is None:
         raise CodecProtocolError(CODEC_ERROR)
     return method, target, version
 
@@ -78,7 +87,7 @@ def split_absolute_form(target: bytes) -> tuple[bytes, bytes, bytes]:
 
 def parse_url(url: bytes) -> tuple[bytes, bytes, bytes] | None:
     """(scheme in lower case, authority without a user, path with query and fragment), or None (`Utility::Url`)."""
-    match = _absolute_form(url)
+    match = _absolute_form.fullmatch(url)
     if match is None or not _is_port(match[3]):
         return None
     return match[1].lower(), match[2], match[4] or b"/"
@@ -86,7 +95,7 @@ def parse_url(url: bytes) -> tuple[bytes, bytes, bytes] | None:
 
 def check_authority_form(target: bytes) -> None:
     """CONNECT needs a host and a port; raises CodecProtocolError."""
-    match = _authority_form(target)
+    match = _authority_form.fullmatch(target)
     if match is None or not _is_port(match[1]):
         raise CodecProtocolError(INVALID_URL)
 

@@ -37,6 +37,7 @@ from .header_lines import UNDERSCORE, known_line, parse_new, parse_unknown
 from .request_target import (
     INVALID_URL,
     METHODS,
+    AbsoluteFormHeaderMap,
     check_authority,
     check_authority_form,
     parse_request_line,
@@ -79,7 +80,7 @@ class ServerConnection(Http1Connection):
         super().__init__(connection, settings, stats)
         self._state = HEAD
         self._decoder: RequestDecoder | None = None
-        self._dispatching = False
+        self.dispatching = False
         self._reading_stopped = False
         self._head_request = False
         self._connect_request = False
@@ -103,7 +104,7 @@ class ServerConnection(Http1Connection):
     # -- reading requests
 
     def dispatch(self, data: bytes) -> None:
-        self._dispatching = True
+        self.dispatching = True
         self._unflushed, self._answered = self._answered, 0
         waited = self._state == WAIT
         try:
@@ -145,7 +146,7 @@ class ServerConnection(Http1Connection):
             self._state = CLOSED
             raise
         finally:
-            self._dispatching = False
+            self.dispatching = False
 
     def abort(self, error: CodecProtocolError) -> None:
         """Read nothing more: `error` is raised, and there is a stream to answer it on."""
@@ -196,7 +197,8 @@ class ServerConnection(Http1Connection):
             headers = RequestHeaderMap(method, path, b"", entries.copy(), seen, scheme)
             headers.no_authority = True
         else:
-            headers = RequestHeaderMap(method, path, authority, entries.copy(), seen, scheme)
+            make = AbsoluteFormHeaderMap if scheme else RequestHeaderMap
+            headers = make(method, path, authority, entries.copy(), seen, scheme)
         if self._make_key_formatter is not None:
             headers.key_formatter = self._make_key_formatter(data[: len(data) - len(rest)])
             headers.seen |= CASED
@@ -365,7 +367,8 @@ class ServerConnection(Http1Connection):
 
     def encode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
         status = headers.status
-        self._write(b"HTTP/1.1 %d %b\r\n%b" % (status, reason_phrase(status), self._format(headers)))
+        version = b"HTTP/1.0" if self.http_10 else b"HTTP/1.1"
+        self._write(b"%b %d %b\r\n%b" % (version, status, reason_phrase(status), self._format(headers)))
 
     def encode_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None:
         status = headers.status
@@ -448,7 +451,7 @@ class ServerConnection(Http1Connection):
         self._unflushed += 1
         if self._state == WAIT and not self.last_response:
             self._state = HEAD
-            if self._reading_stopped or (self._buffer and not self._dispatching):
+            if self._reading_stopped or (self._buffer and not self.dispatching):
                 self._answered, self._follows = int(self._follows), False
                 self._connection.dispatcher.post(self._read_on)
         else:

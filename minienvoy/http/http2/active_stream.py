@@ -45,13 +45,10 @@ class Http2ActiveStream(ActiveStream):
 
     def _decide_on_connection(self, headers: ResponseHeaderMap) -> None:
         config, manager = self.config, self.manager
-        if config.max_requests_per_connection and manager.requests >= config.max_requests_per_connection:
-            config.stats.downstream_cx_max_requests_reached += 1
-            manager.start_drain_sequence()
-        elif config.drain_state.active and not manager.drain_announced and config.drain_close():
+        if config.drain_state.active and not manager.drain_announced and config.drain_close():
             config.stats.downstream_cx_drain_close += 1
             manager.start_drain_sequence()
-        elif self.response_code_details == "upgrade_failed":
+        elif self.saw_connection_close or self.response_code_details == "upgrade_failed":
             manager.start_drain_sequence()
         if not self.remote_complete:
             config.stats.downstream_rq_response_before_rq_complete += 1
@@ -80,7 +77,8 @@ class Http2ActiveStream(ActiveStream):
     def on_reset_stream(self, reason: StreamResetReason, details: str) -> None:
         if self.zombie:
             self.ended = False
-            self.response_code_details = None
+            if details or reason is StreamResetReason.CONNECTION_TERMINATION:
+                self.response_code_details = None
         if self.ended:
             return
         self.manager.on_stream_reset(self, reason)

@@ -59,6 +59,7 @@ def create_admin_listener(server: Server) -> Listener:
     # `//ready` and `/x/../%72eady` are `/ready`, as for Envoy's admin.
     manager.normalize_path.value = True
     manager.merge_slashes = True
+    manager.http_protocol_options.allow_absolute_url.value = False
     # Nobody is given time to read: Envoy's admin closes at once.
     manager.delayed_close_timeout.seconds = 0
     manager.delayed_close_timeout.SetInParent()
@@ -72,6 +73,8 @@ def create_admin_listener(server: Server) -> Listener:
     manager.http_filters.add(name="envoy.filters.http.admin").typed_config.Pack(struct)
     config = message_class("envoy.config.listener.v3.Listener")(name="admin", stat_prefix="admin")
     config.address.CopyFrom(admin.address)
+    if config.address.HasField("socket_address"):
+        config.address.socket_address.protocol = 0  # it speaks TCP, whatever is said
     config.socket_options.extend(admin.socket_options)
     config.ignore_global_conn_limit = admin.ignore_global_conn_limit
     config.bypass_overload_manager = True

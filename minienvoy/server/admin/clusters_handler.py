@@ -148,8 +148,15 @@ def _simple_metric(name: str, value: int, *, gauge: bool) -> dict[str, str]:
     return metric
 
 
+def _internal_json(address: Address) -> dict[str, str]:
+    shown = {"server_listener_name": address.internal_listener}
+    return {**shown, "endpoint_id": address.endpoint_id} if address.endpoint_id else shown
+
+
 def address_json(address: Address) -> dict[str, Any]:
     """`envoy.config.core.v3.Address`; `port_value` is in a oneof, so that 0 is shown."""
+    if address.is_internal:
+        return {"envoy_internal_address": _internal_json(address)}
     if address.path:
         return {"pipe": {"path": address.path}}
     return {"socket_address": {"address": address.host, "port_value": address.port}}

@@ -204,6 +204,7 @@ def _load_assignment(cluster: Any) -> Any:
     assignment = message_class("envoy.config.endpoint.v3.ClusterLoadAssignment")()
     assignment.cluster_name = cluster.name
     for host_set in cluster.priority_set.host_sets:
+        weights = host_set.locality_weights or {}
         groups: dict[Any, Any] = {}
         for host in host_set.hosts:
             group = groups.get(host.locality)
@@ -212,10 +213,13 @@ def _load_assignment(cluster: Any) -> Any:
                 group.locality.SetInParent()
                 group.locality.region, group.locality.zone, group.locality.sub_zone = host.locality
                 group.priority = host_set.priority
-                group.load_balancing_weight.value = host_set.locality_weights.get(host.locality, 0)
+                group.load_balancing_weight.value = weights.get(host.locality, 0)
             added = group.lb_endpoints.add()
             endpoint = added.endpoint
-            if host.address.path:
+            if host.address.is_internal:
+                endpoint.address.envoy_internal_address.server_listener_name = host.address.internal_listener
+                endpoint.address.envoy_internal_address.endpoint_id = host.address.endpoint_id
+            elif host.address.path:
                 endpoint.address.pipe.path = host.address.path
             else:
                 endpoint.address.socket_address.address = host.address.host

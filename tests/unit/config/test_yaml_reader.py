@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 import sys
 from typing import Any
 
@@ -86,3 +87,25 @@ def test_yaml_that_was_imported_anew_is_read_and_its_errors_are_told(monkeypatch
     assert read_yaml(text) == before
     with pytest.raises(ConfigError, match=r"f:1:6: yaml-cpp: error at line 1, column 6: expected"):
         read_yaml("a: [1", "f")
+
+
+def test_what_is_printable_is_what_pyyaml_means_by_it() -> None:
+    """The quick import gives PyYAML's reader an equal pattern, in place of the one that takes long to compile."""
+    program = (
+        "from minienvoy.config.yaml_reader import read_yaml; read_yaml('a: 1')\n"
+        "import re, sys; from yaml.reader import Reader\n"
+        "every = ''.join(map(chr, range(sys.maxunicode + 1))); quick = Reader.NON_PRINTABLE.findall(every)\n"
+        "del sys.modules['yaml.reader']; re.purge(); from yaml.reader import Reader\n"
+        "print(quick == Reader.NON_PRINTABLE.findall(every), len(quick), Reader.NON_PRINTABLE.pattern[:2])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == ["True", "2111", "[^"]
+
+
+def test_yaml_is_imported_without_its_dearest_pattern() -> None:
+    program = (
+        "from minienvoy.config.yaml_reader import read_yaml; read_yaml('a: 1')\n"
+        "from yaml.reader import Reader; print(Reader.NON_PRINTABLE.pattern[:2].encode())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == r"b'[\x00'"

@@ -124,21 +124,25 @@ def test_a_look_up_that_takes_too_long_has_failed(world: World) -> None:
 def test_a_name_that_failed_is_tried_again_unless_that_is_not_wanted(world: World) -> None:
     load(world.cache(dns_refresh_rate="3s"))
     world.resolver.answer(failed=True)
-    world.dispatcher.advance(3.1)
+    world.dispatcher.advance(4.9)  # the least time is 5 s
+    assert len(world.resolver.asked) == 0
+    world.dispatcher.advance(0.2)
     assert len(world.resolver.asked) == 1
     quiet = World()
     load(quiet.cache(dns_refresh_rate="3s", disable_dns_refresh_on_failure=True))
     quiet.resolver.answer(failed=True)
     quiet.dispatcher.advance(100)
     assert quiet.resolver.asked == []
+    load(quiet.cache(dns_refresh_rate="3s", disable_dns_refresh_on_failure=True))
+    assert len(quiet.resolver.asked) == 1
 
 
 def test_what_nobody_uses_is_forgotten(world: World) -> None:
     cache = world.cache(host_ttl="30s", dns_refresh_rate="20s")
     load(cache)
-    world.resolver.answer("127.0.0.1")
+    world.resolver.answer("127.0.0.1", ttl=20)
     world.dispatcher.advance(20.1)
-    world.resolver.answer("127.0.0.1")
+    world.resolver.answer("127.0.0.1", ttl=20)
     world.dispatcher.advance(20.1)
     assert cache.get("a.test:80") is None
     assert (cache.stats.host_added, cache.stats.host_removed, cache.stats.num_hosts) == (1, 1, 0)

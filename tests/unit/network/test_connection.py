@@ -585,3 +585,71 @@ def test_large_pieces_leave_at_once_and_in_order_and_so_do_many_small_ones() -> 
     b.connection.write(b"4")
     b.turns.turn()
     assert b.transport.buffer == b"4"
+
+
+class FullTransport(FakeTransport):
+    """Tells its connection when more than 1000 bytes wait."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__()
+        self.connection = connection
+        self.paused = False
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        if len(self.buffer) > 1000 and not self.paused:
+            self.paused = True
+            self.connection.pause_writing()
+
+    def drain(self) -> bytes:
+        sent = self.flush()
+        if self.paused:
+            self.paused = False
+            self.connection.resume_writing()
+        return sent
+
+
+def full_bench(half_close: bool = False) -> tuple[Bench, FullTransport]:
+    b = Bench(half_close=half_close)
+    transport = FullTransport(b.connection)
+    b.transport = transport
+    b.start()
+    for piece in (b"a" * 900, b"b" * 900, b"c" * 900, b"d" * 900):
+        b.connection.write(piece)
+        b.connection.flush()
+    assert b.heard == ["high"]
+    return b, transport
+
+
+def test_full_transport_gets_the_rest_in_order_and_the_low_watermark_is_told_when_it_has_all() -> None:
+    b, transport = full_bench()
+    assert transport.buffer == b"a" * 900 + b"b" * 900
+    assert b.connection.unsent == 3600
+    transport.drain()
+    assert transport.buffer == b"c" * 900 + b"d" * 900
+    assert (b.heard, b.connection.above_high_watermark) == ([], True)
+    b.connection.write(b"e")
+    b.connection.flush()
+    assert transport.drain()[-2:] == b"dd"
+    assert (b.heard, transport.buffer, b.connection.unsent) == (["low"], b"e", 1)
+
+
+def test_what_was_kept_from_a_full_transport_leaves_before_the_end() -> None:
+    b, transport = full_bench()
+    b.connection.close(ConnectionCloseType.FLUSH_WRITE)
+    assert transport.buffer[-2:] == b"dd"
+    assert len(transport.buffer) == 3600
+    assert b.calls == ["close"]
+
+
+def test_what_was_kept_from_a_full_transport_leaves_before_the_fin() -> None:
+    b, transport = full_bench(half_close=True)
+    b.connection.write_half_close()
+    assert len(transport.buffer) == 3600
+    assert b.calls == ["eof"]
+
+
+def test_connection_that_ends_at_once_forgets_what_it_kept_from_a_full_transport() -> None:
+    b, transport = full_bench()
+    b.connection.close(ConnectionCloseType.NO_FLUSH)
+    assert (len(transport.buffer), b.connection._backlog) == (1800, None)

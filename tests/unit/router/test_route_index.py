@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from minienvoy.config.loader import load_dict
 from minienvoy.explain.explanation import NO_EXPLANATION, Explanation
 from minienvoy.http.header_map import RequestHeaderMap, entry
-from minienvoy.router.config import RouteConfig
-from minienvoy.router.route_index import SCANNED, RouteIndex
+from minienvoy.router.config import SCANNED, RouteConfig
+from minienvoy.router.route_index import RouteIndex
 from minienvoy.stream_info import StreamInfo
 
 # Few letters: literals are often the beginning of one another, and of the path.
@@ -77,7 +77,7 @@ def answer_of(config: RouteConfig, path: str, method: str, headers: dict[str, st
     return None if route is None else route.name
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     st.lists(matches, min_size=1, max_size=40),
     st.lists(
@@ -112,7 +112,7 @@ def test_with_an_index_the_same_route_is_found_as_without(
         assert len(set(answers)) == 1, answers
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.lists(matches, min_size=1, max_size=40), paths)
 def test_candidates_come_in_order_and_no_route_that_fits_is_missing(routes: list[dict[str, Any]], path: str) -> None:
     virtual_host = compiled(routes).virtual_host(b"a.com")

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from minienvoy.errors import ConfigError
+from minienvoy.registry import Entry
 from minienvoy.stats.store import Store
 from minienvoy.upstream.cluster import CLUSTERS, Cluster, ClusterContext
 from minienvoy.upstream.cluster_manager import ClusterManager
@@ -27,7 +28,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(
         CLUSTERS._by_type,
         "envoy.cluster.logical_dns",
-        entry._replace(factory=lambda config, typed_config, context: SlowCluster(config, context)),
+        Entry(entry.name, entry.config_type, lambda config, typed_config, context: SlowCluster(config, context)),
     )
 
 

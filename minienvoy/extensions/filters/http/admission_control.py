@@ -15,7 +15,14 @@ from ....config.fields import honours
 from ....config.runtime import RuntimeDouble, RuntimeFeatureFlag, RuntimeUInt32
 from ....errors import ConfigError
 from ....explain.explanation import NO_EXPLANATION
-from ....http.filter import HTTP_FILTERS, FilterHeadersStatus, FilterTrailersStatus, HttpFilterFactory, StreamFilter
+from ....http.filter import (
+    HTTP_FILTERS,
+    UPSTREAM_HTTP_FILTERS,
+    FilterHeadersStatus,
+    FilterTrailersStatus,
+    HttpFilterFactory,
+    StreamFilter,
+)
 from ....http.grpc import is_grpc
 from ....http.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
 from ....server.factory_context import FactoryContext
@@ -230,6 +237,7 @@ class AdmissionControlFilter(StreamFilter):
 
 
 @HTTP_FILTERS.register(NAME, CONFIG_TYPE)
+@UPSTREAM_HTTP_FILTERS.register(NAME, CONFIG_TYPE)
 def create_admission_control_filter(proto: Any, context: FactoryContext) -> HttpFilterFactory:
     config = AdmissionControlConfig(proto, context)
     return lambda: AdmissionControlFilter(config)

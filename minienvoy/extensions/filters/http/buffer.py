@@ -11,6 +11,7 @@ from typing import Any
 from ....config.fields import honours
 from ....http.filter import (
     HTTP_FILTERS,
+    UPSTREAM_HTTP_FILTERS,
     FilterDataStatus,
     FilterHeadersStatus,
     FilterTrailersStatus,
@@ -69,6 +70,7 @@ class BufferFilter(StreamDecoderFilter):
 
 
 @HTTP_FILTERS.register(NAME, CONFIG_TYPE)
+@UPSTREAM_HTTP_FILTERS.register(NAME, CONFIG_TYPE)
 def create_buffer_filter(proto: Any, context: FactoryContext) -> HttpFilterFactory:
     limit, name = proto.max_request_bytes.value, context.filter_name
     return lambda: BufferFilter(limit, name)

@@ -14,7 +14,7 @@ from ....explain.explanation import NO_EXPLANATION
 from ....http.filter import HTTP_FILTERS, FilterHeadersStatus, HttpFilterFactory, StreamDecoderFilter
 from ....http.header_map import RequestHeaderMap
 from ....router.filter_config import ROUTE_FILTER_CONFIGS, most_specific_config
-from ....stream_info import ResponseFlag
+from ....stream_info import OpaqueState, ResponseFlag
 from ....upstream.duration import duration_of
 from ...clusters.dynamic_forward_proxy import (
     DEFAULT_PORT,
@@ -81,7 +81,8 @@ class ProxyFilter(StreamDecoderFilter):
         callbacks, config = self.decoder_callbacks, self._config
         cluster_name = getattr(callbacks.route(), "cluster_name", "")
         cluster = config.clusters.get(cluster_name)
-        if not isinstance(cluster, DynamicForwardProxyCluster):
+        # Envoy goes by the name of the extension, which with a type URL may be any.
+        if not isinstance(cluster, DynamicForwardProxyCluster) or not cluster.named_as_such:
             return FilterHeadersStatus.CONTINUE
         self._rewrite_host(headers)
         if cluster.sub_clusters is not None:
@@ -161,8 +162,6 @@ class ProxyFilter(StreamDecoderFilter):
 
     def _go_on(self, host: CachedHost) -> FilterHeadersStatus:
         info = self.decoder_callbacks.stream_info
-        if host.denied and not host.addresses:
-            return FilterHeadersStatus.CONTINUE  # the cluster says why there is no host
         if not host.addresses:
             info.set_response_flag(ResponseFlag.DNS_RESOLUTION_FAILED)
             details = f"dns_resolution_failure{{{host.details}}}".replace(" ", "_")
@@ -170,7 +169,7 @@ class ProxyFilter(StreamDecoderFilter):
         if self.decoder_callbacks.explain is not NO_EXPLANATION:
             self.decoder_callbacks.explain.decided("host", host.key, f"resolved to {host.addresses[0]}")
         if self._config.save_address:
-            info.filter_state[UPSTREAM_ADDRESS] = host.addresses[0]
+            info.filter_state[UPSTREAM_ADDRESS] = OpaqueState(host.addresses[0])
         return FilterHeadersStatus.CONTINUE
 
     def _refuse(self, body: str, details: str) -> FilterHeadersStatus:
@@ -181,8 +180,8 @@ class ProxyFilter(StreamDecoderFilter):
         rewrite: HostRewrite | None = most_specific_config(self.decoder_callbacks, self._config.name)
         if rewrite is None:
             return
-        value = rewrite.literal or (headers.get(rewrite.header) if rewrite.header else None)
-        if value:
+        value = headers.get(rewrite.header) if rewrite.header else rewrite.literal
+        if value is not None:
             headers.authority = value
 
 

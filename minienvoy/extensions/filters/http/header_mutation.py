@@ -17,6 +17,7 @@ from ....config.fields import honours
 from ....errors import ConfigError
 from ....http.filter import (
     HTTP_FILTERS,
+    UPSTREAM_HTTP_FILTERS,
     FilterHeadersStatus,
     FilterTrailersStatus,
     HttpFilterFactory,
@@ -153,7 +154,7 @@ class HeaderMutationFilter(StreamFilter):
 
     def encode_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> FilterHeadersStatus:
         stream: Any = self.encoder_callbacks.stream_info
-        if stream.response_code is None:
+        if not self.encoder_callbacks.upstream:
             # Envoy's router has set it by now, and a format may ask for it.
             stream.response_code = headers.status
         for each in self._all(self.encoder_callbacks):
@@ -170,6 +171,7 @@ class HeaderMutationFilter(StreamFilter):
 
 
 @HTTP_FILTERS.register(NAME, CONFIG_TYPE)
+@UPSTREAM_HTTP_FILTERS.register(NAME, CONFIG_TYPE)
 def create_header_mutation_filter(proto: Any, context: FactoryContext) -> HttpFilterFactory:
     own = Mutations(proto.mutations, "mutations", context.server)
     specific_last, name = proto.most_specific_header_mutations_wins, context.filter_name

@@ -16,6 +16,8 @@ from ....errors import ConfigError
 from ....http.filter import (
     HTTP_FILTERS,
     TERMINAL_FILTERS,
+    UPSTREAM_HTTP_FILTERS,
+    UPSTREAM_TERMINAL_FILTERS,
     FilterDataStatus,
     FilterHeadersStatus,
     FilterTrailersStatus,
@@ -29,6 +31,7 @@ from ....http.filter import (
 from ....http.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
 from ....http.matching import HTTP_CUSTOM_MATCHERS, HTTP_INPUTS, HttpMatchingData
 from ....matchers.match_tree import INSUFFICIENT, MatchContext, Step, compile_match_tree
+from ....registry import Registry
 from ....server.factory_context import FactoryContext
 
 NAME: Final = "envoy.filters.http.match_delegate"
@@ -164,9 +167,20 @@ def _compile_action(config: Any, path: str) -> str:
 
 @HTTP_FILTERS.register(NAME, TYPE)
 def create_match_delegate(proto: Any, context: FactoryContext) -> HttpFilterFactory:
+    return _create(proto, context, HTTP_FILTERS)
+
+
+@UPSTREAM_HTTP_FILTERS.register(NAME, TYPE)
+def create_upstream_match_delegate(proto: Any, context: FactoryContext) -> HttpFilterFactory:
+    return _create(proto, context, UPSTREAM_HTTP_FILTERS)
+
+
+def _create(
+    proto: Any, context: FactoryContext, registry: Registry[Callable[[Any, Any], HttpFilterFactory]]
+) -> HttpFilterFactory:
     field = "xds_matcher" if proto.HasField("xds_matcher") else "matcher"
-    entry = find_extension(HTTP_FILTERS, proto.extension_config, "extension_config")
-    if entry.name in TERMINAL_FILTERS:
+    entry = find_extension(registry, proto.extension_config, "extension_config")
+    if entry.name in TERMINAL_FILTERS or entry.name in UPSTREAM_TERMINAL_FILTERS:
         raise ConfigError("a filter that answers requests can not be skipped", "extension_config")
     make = create_extension(entry, proto.extension_config, "extension_config", context)
     # A filter without a tree takes part in everything, as one whose tree is empty.

@@ -6,6 +6,7 @@ disabled, so that only routes enable them, and optional: then it is no error tha
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from .... import logger
@@ -13,8 +14,16 @@ from ....config import api
 from ....config.extension import create_extension, find_extension
 from ....config.fields import honours
 from ....errors import ConfigError
-from ....http.filter import HTTP_FILTERS, TERMINAL_FILTERS, HttpFilterFactory, StreamDecoderFilter
+from ....http.filter import (
+    HTTP_FILTERS,
+    TERMINAL_FILTERS,
+    UPSTREAM_HTTP_FILTERS,
+    UPSTREAM_TERMINAL_FILTERS,
+    HttpFilterFactory,
+    StreamDecoderFilter,
+)
 from ....http.filter_manager import FilterChain
+from ....registry import Registry
 from ....router.filter_config import nobody_takes
 from ....server.factory_context import FactoryContext
 from ....server.filter_chain_factory import check_terminal
@@ -32,6 +41,8 @@ honours(
     "filters",
 )
 
+UPSTREAM_CODEC: Final = "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec"
+
 _log: Final = logger.get("http")
 
 
@@ -42,6 +53,27 @@ def create_filter_chain(configs: Any, context: FactoryContext, path: str, kind: 
         ConfigError: a filter that is not known or refuses its settings, or a chain that does not end, and end only,
             in a terminal filter.
     """
+    return _create(configs, context, path, kind, HTTP_FILTERS, TERMINAL_FILTERS)
+
+
+def create_upstream_filter_chain(configs: Any, context: FactoryContext, path: str, kind: str) -> FilterChain:
+    """As `create_filter_chain`, of filters between the router and an upstream."""
+    return _create(configs, context, path, kind, UPSTREAM_HTTP_FILTERS, UPSTREAM_TERMINAL_FILTERS)
+
+
+def ends_in_codec(configs: Any) -> bool:
+    """Whether the last of the filters is the one that every chain of an upstream must end in."""
+    return bool(configs) and configs[-1].typed_config.type_url.rpartition("/")[2] == UPSTREAM_CODEC
+
+
+def _create(
+    configs: Any,
+    context: FactoryContext,
+    path: str,
+    kind: str,
+    registry: Registry[Callable[[Any, Any], HttpFilterFactory]],
+    terminals: set[str],
+) -> FilterChain:
     factories: list[HttpFilterFactory] = []
     names: list[str] = []
     disabled: set[int] = set()
@@ -49,14 +81,14 @@ def create_filter_chain(configs: Any, context: FactoryContext, path: str, kind: 
     for at, config in enumerate(configs):
         where = f"{path}[{at}]"
         try:
-            entry = find_extension(HTTP_FILTERS, config, where)
+            entry = find_extension(registry, config, where)
         except ConfigError:
             if not config.is_optional:
                 raise
             found = api.type_of(config.typed_config, f"{where}.typed_config")
             _log.warning(f"Didn't find a registered factory for the optional http filter {config.name} ({found})")
             continue
-        check_terminal(entry.name in TERMINAL_FILTERS, at == last, config.name, entry.name, kind, where)
+        check_terminal(entry.name in terminals, at == last, config.name, entry.name, kind, where)
         if config.disabled:
             if at == last:
                 problem = (
@@ -67,7 +99,7 @@ def create_filter_chain(configs: Any, context: FactoryContext, path: str, kind: 
         context.filter_name = config.name
         factories.append(create_extension(entry, config, where, context))
         names.append(config.name)
-    if not factories or disabled == set(range(len(factories))) or entry.name not in TERMINAL_FILTERS:
+    if not factories or disabled == set(range(len(factories))) or entry.name not in terminals:
         # Nobody answers: requests wait for their timeouts, as they do in Envoy.
         factories.append(StreamDecoderFilter)
         names.append("")

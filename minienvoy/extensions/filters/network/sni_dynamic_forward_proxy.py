@@ -14,6 +14,7 @@ from ....config.fields import honours
 from ....explain.explanation import NO_EXPLANATION
 from ....network.connection import ConnectionCallbacks, ConnectionCloseType, ConnectionEvent
 from ....network.filter import NETWORK_FILTERS, FilterStatus, NetworkFilterFactory, ReadFilter
+from ....stream_info import OpaqueState
 from ...clusters.dynamic_forward_proxy import DYNAMIC_HOST, DYNAMIC_PORT, UPSTREAM_ADDRESS
 from ...common.dns_cache import CachedHost, DnsCache, dns_cache_manager
 
@@ -89,7 +90,7 @@ class SniDynamicForwardProxy(ReadFilter, ConnectionCallbacks):
         if connection.explain is not NO_EXPLANATION:
             connection.explain.decided("host", host.key, f"resolved to {host.addresses[0]}")
         if self._config.save_address:
-            connection.stream_info.filter_state[UPSTREAM_ADDRESS] = host.addresses[0]
+            connection.stream_info.filter_state[UPSTREAM_ADDRESS] = OpaqueState(host.addresses[0])
 
     def _refuse(self, reason: str) -> FilterStatus:
         self.connection.close(ConnectionCloseType.NO_FLUSH, reason)

@@ -29,7 +29,20 @@ from ....network.dns import (
 from ....stats.store import CounterValue, GaugeValue, StatsStruct
 from .cares_channel import CaresChannel
 
-honours(CARES, "dns_resolver_options", "query_timeout_seconds", "query_tries", "resolvers", "rotate_nameservers")
+honours(
+    CARES,
+    "dns_resolver_options",
+    "query_timeout_seconds",
+    "query_tries",
+    "resolvers",
+    "rotate_nameservers",
+    "use_resolvers_as_fallback",
+    ignored={
+        "udp_max_queries": "every look-up has sockets of its own",
+        "max_udp_channel_duration": "every look-up has a channel of its own",
+        "reinit_channel_on_timeout": "every look-up has a channel of its own",
+    },
+)
 
 _NO_RECORDS: Final = (pycares.errno.ARES_ENODATA, pycares.errno.ARES_ENOTFOUND)
 _CHANNEL_IS_STALE: Final = (
@@ -102,7 +115,8 @@ class PendingResolution:
             return
         stats.resolve_total += 1
         if not error:
-            addresses = [_response(node) for node in result.nodes]
+            aliases = min((alias.ttl for alias in result.cnames), default=None)
+            addresses = [_response(node, aliases) for node in result.nodes]
             if addresses:
                 self._finish(ResolutionStatus.COMPLETED, "cares_success", addresses)
                 return
@@ -169,7 +183,7 @@ class CaresDnsResolver:
     @classmethod
     def from_proto(cls, config: Any, context: DnsResolverContext) -> CaresDnsResolver:
         """From `CaresDnsResolverConfig`."""
-        servers = []
+        servers: list[str] = []
         for index, each in enumerate(config.resolvers):
             where = each.socket_address
             try:
@@ -178,6 +192,8 @@ class CaresDnsResolver:
                 raise ConfigError(
                     f"malformed IP address: {where.address}", f"resolvers[{index}].socket_address.address"
                 ) from None
+        if config.use_resolvers_as_fallback and _system_has_servers():
+            servers = []
         return cls(
             context,
             servers=tuple(servers),
@@ -215,9 +231,21 @@ class CaresDnsResolver:
         self._channels.discard(channel)
 
 
-def _response(node: Any) -> DnsResponse:
+def _system_has_servers() -> bool:
+    """c-ares takes the machine itself for one where the system names none."""
+    channel = pycares.Channel()
+    try:
+        servers = [each.decode() if isinstance(each, bytes) else each for each in channel.servers]
+    finally:
+        channel.close()
+    return any(each.removesuffix(":53") != "127.0.0.1" for each in servers)
+
+
+def _response(node: Any, aliases: int | None) -> DnsResponse:
+    """`aliases` is the least TTL of the aliases that lead to the address: it is good for no longer than they are."""
     host = node.addr[0]
-    return DnsResponse(host.decode() if isinstance(host, bytes) else host, float(max(0, node.ttl)))
+    ttl = node.ttl if aliases is None else min(node.ttl, aliases)
+    return DnsResponse(host.decode() if isinstance(host, bytes) else host, float(max(0, ttl)))
 
 
 @DNS_RESOLVERS.register("envoy.network.dns_resolver.cares", CARES)

@@ -14,6 +14,7 @@ from ....config.fields import honours
 from ....errors import ConfigError
 from ....network.client_hello import ClientHello
 from ....network.ssl_connection_info import SslConnectionInfo
+from ....network.ssl_handshaker import UNKNOWN_CA, Refused
 from ....network.ssl_socket import SslSocket
 from ....network.ssl_stats import SslStats
 from ....network.transport_socket import (
@@ -108,6 +109,8 @@ class ClientContext(TlsContext):
             names = (info.sni,)
         if not chain or not (validator.wants_certificate or names):
             return
+        if options.verify_san_override and not validator.wants_certificate:
+            raise Refused("", UNKNOWN_CA)  # a name is asked for, and nobody is trusted to have given it
         validator.verify(chain, info.chain_error, names, bool(options.verify_san_override))
         info.validated = not info.chain_error
 

@@ -9,12 +9,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ....config.fields import declared_in, honours
+from ....errors import ConfigError
 from ....matchers.match_predicate import compile_match_predicate
 from ....record import replace
 from ....upstream.http_protocol_options import PROTOCOL_OPTIONS, UpstreamHttpProtocolOptions, UpstreamProtocol
 
 if TYPE_CHECKING:
+    from ....http.filter_manager import FilterChain
     from ....router.cluster_policies import ClusterPolicies
+    from ....stats.store import Scope
     from ....upstream.cluster import ClusterContext
 
 _OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -25,11 +28,16 @@ honours(
     "common_http_protocol_options",
     "explicit_http_config",
     "hash_policy",
+    "http_filters",
     "outlier_detection",
     "request_mirror_policies",
     "retry_policy",
     "upstream_http_protocol_options",
     "use_downstream_protocol_config",
+)
+declared_in(
+    "minienvoy.extensions.filters.network.http_filter_chain",
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter",
 )
 declared_in("minienvoy.router.retry_policy", "envoy.config.route.v3.RetryPolicy")
 declared_in("minienvoy.router.hash_policy", "envoy.config.route.v3.RouteAction.HashPolicy")
@@ -81,7 +89,22 @@ def create_http_protocol_options(config: Any, max_requests_per_connection: int) 
         options = replace(options, error_matcher=matcher)
     if config.HasField("retry_policy") or config.hash_policy or config.request_mirror_policies:
         options = replace(options, route_policies=partial(_route_policies, config))
+    if config.http_filters:
+        options = replace(options, http_filters=partial(_http_filters, config))
     return options
+
+
+def _http_filters(config: Any, context: ClusterContext, scope: Scope) -> FilterChain:
+    from ....server.factory_context import FactoryContext
+    from ...filters.network.http_filter_chain import UPSTREAM_CODEC, create_upstream_filter_chain, ends_in_codec
+
+    path = f'{context.path}.typed_extension_protocol_options["{_OPTIONS}"].http_filters'
+    if not ends_in_codec(config.http_filters):
+        problem = f"The codec filter is the only valid terminal upstream HTTP filter, use '{UPSTREAM_CODEC}'"
+        raise ConfigError(problem, path)
+    server = context.sources
+    filters = FactoryContext(server, server.stats.scope(""), scope, lambda: False).for_http_filters(scope)
+    return create_upstream_filter_chain(config.http_filters, filters, path, "upstream http")
 
 
 def _route_policies(config: Any, context: ClusterContext) -> ClusterPolicies:

@@ -107,7 +107,10 @@ class PeerSettings:
 
 
 def _fill_peer(peer: Any, address: Address | None, ssl: Any, *, local: bool) -> None:
-    if address is not None and address.path:
+    if address is not None and address.is_internal:
+        peer.address.envoy_internal_address.server_listener_name = address.internal_listener
+        peer.address.envoy_internal_address.endpoint_id = address.endpoint_id
+    elif address is not None and address.path:
         peer.address.pipe.path = address.path
     elif address is not None:
         peer.address.socket_address.address = address.host

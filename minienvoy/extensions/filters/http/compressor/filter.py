@@ -14,6 +14,7 @@ from typing import Any, Final
 from .....http.conn_manager_utility import is_upgrade
 from .....http.filter import (
     HTTP_FILTERS,
+    UPSTREAM_HTTP_FILTERS,
     FilterDataStatus,
     FilterHeadersStatus,
     FilterTrailersStatus,
@@ -307,6 +308,7 @@ def _insert_vary(headers: ResponseHeaderMap) -> None:
 
 
 @HTTP_FILTERS.register(NAME, CONFIG_TYPE)
+@UPSTREAM_HTTP_FILTERS.register(NAME, CONFIG_TYPE)
 def create_compressor(proto: Any, context: FactoryContext) -> HttpFilterFactory:
     config, name = CompressorFilterConfig(proto, "", context.server, context.http_scope), context.filter_name
     return lambda: CompressorFilter(config, name)

@@ -23,7 +23,7 @@ from tests.unit.http_bench import Bench
 MakeBench = Callable[..., Bench]
 LIMITS = [{"actions": [{"generic_key": {"descriptor_value": "a"}}]}]
 ROUTES = [{"match": {"prefix": "/"}, "route": {"cluster": "a", "rate_limits": LIMITS}}]
-GOOGLE = {"google_grpc": {"target_uri": "a", "stat_prefix": "a"}}
+GOOGLE = {"google_grpc": {"target_uri": "xds://a", "stat_prefix": "a"}}
 HTTP2: dict[str, Any] = {"http2_protocol_options": {}}
 
 
@@ -119,7 +119,7 @@ def test_a_filter_may_say_how_many_hits_a_request_is(bench: MakeBench, left: str
     [
         (
             {"rate_limit_service": {"grpc_service": GOOGLE}},
-            "only envoy_grpc",
+            "scheme xds",
         ),
         ({"rate_limits": [{"stage": {"value": 1}, **LIMITS[0]}]}, "'stage' field"),
         ({"response_headers_to_add": [{"header": {"key": ":status", "value": "1"}}]}, "may not be modified"),

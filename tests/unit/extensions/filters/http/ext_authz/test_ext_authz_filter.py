@@ -113,7 +113,7 @@ def test_what_is_decided_is_explained(bench: MakeBench) -> None:
     ("settings", "problem"),
     [
         ({}, "neither a grpc_service nor an http_service"),
-        ({"grpc_service": {"google_grpc": {"target_uri": "a", "stat_prefix": "a"}}}, "only envoy_grpc"),
+        ({"grpc_service": {"google_grpc": {"target_uri": "xds://a", "stat_prefix": "a"}}}, "scheme xds"),
         ({"grpc_service": {"envoy_grpc": {"cluster_name": "a"}}, "transport_api_version": "V2"}, "v2 of the API"),
     ],
 )
