@@ -44,6 +44,7 @@ class FilterChainUpdate:
     """
 
     holds_sockets = False
+    datagram = False
 
     def __init__(self, listener: Listener, config: Any, path: str, init_manager: InitManager) -> None:
         """Raises ConfigError: the chains can not be used; the listener stays as it is."""
