@@ -81,7 +81,13 @@ READ_FOR = {
     ),
     "server/listen_addresses.py": ("network/resolver.py", "network/socket_option.py"),
     "extensions/filters/udp/udp_proxy/config.py": ("extensions/filters/udp/udp_proxy/router.py",),
-    "server/server.py": ("server/xds_manager.py", "config/runtime.py", "network/dns.py", "server/stats_settings.py"),
+    "server/bootstrap_fields.py": (
+        "server/server.py",
+        "server/xds_manager.py",
+        "config/runtime.py",
+        "network/dns.py",
+        "server/stats_settings.py",
+    ),
     "upstream/cluster_info.py": (
         "upstream/cluster.py",
         "extensions/clusters/dns.py",
