@@ -39,7 +39,6 @@ FEATURES = {
     # HTTP filters
     "cache": Feature(f"{HTTP_FILTERS}.cache.v3.CacheConfig"),
     # tracing, discovery, load reports
-    "Datadog": Feature("envoy.config.trace.v3.DatadogConfig"),
     "ADS": Feature("envoy.config.bootstrap.v3.Bootstrap.DynamicResources", "ads_config"),
     "resources of ADS": Feature("envoy.config.core.v3.ConfigSource", "ads"),
     "load reports": Feature("envoy.config.bootstrap.v3.ClusterManager", "load_stats_config"),
@@ -54,7 +53,7 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     "cors/frontend/envoy.yaml": (),
     "csrf/crosssite/envoy.yaml": (),
     "csrf/samesite/envoy.yaml": (),
-    "datadog-tracing/envoy.yaml": ("Datadog",),
+    "datadog-tracing/envoy.yaml": (),
     "double-proxy/envoy.yaml": (),
     "dynamic-config-cp/envoy.yaml": ("ADS", "resources of ADS"),
     "ext_authz/config/grpc-service/v3.yaml": (),
