@@ -259,6 +259,7 @@ CATALOGUE = {
     "envoy.extensions.stat_sinks.graphite_statsd.v3.GraphiteStatsdSink": "stat_sinks.udp_statsd",
     # tracers
     "envoy.config.trace.v3.OpenTelemetryConfig": "tracers.opentelemetry.tracer",
+    "envoy.config.trace.v3.DatadogConfig": "tracers.datadog.tracer",
     "envoy.config.trace.v3.SkyWalkingConfig": "tracers.skywalking.tracer",
     "envoy.config.trace.v3.ZipkinConfig": "tracers.zipkin.tracer",
     "envoy.extensions.tracers.opentelemetry.resource_detectors.v3.EnvironmentResourceDetectorConfig": (

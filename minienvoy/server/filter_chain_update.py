@@ -67,10 +67,6 @@ class FilterChainUpdate:
         return self.listener.settings
 
     @property
-    def datagram(self) -> bool:
-        return self.listener.datagram
-
-    @property
     def bind_to_port(self) -> bool:
         return self.listener.bind_to_port
 

@@ -33,6 +33,8 @@ Keys of a case, all optional:
 
 * `segments: true`: the same of SkyWalking, whose collector is a backend with `metrics: segments`; see segments.py.
 
+* `datadog: true`: the same of Datadog, whose agent is a backend with `metrics: datadog`; see datadog.py.
+
 * `coded_requests: true`: upstreams are sent compressed bodies, and how many bytes those are depends on the library.
 
 * `race: true`: which of two connections is there first decides, so only virtual time can tell.
