@@ -61,6 +61,8 @@ CATALOGUE = {
     "envoy.extensions.filters.http.decompressor.v3.Decompressor": "filters.http.decompressor",
     "envoy.extensions.common.matching.v3.ExtensionWithMatcher": "filters.http.match_delegate",
     "envoy.extensions.filters.common.matcher.action.v3.SkipFilter": "filters.http.match_delegate",
+    "envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor": "filters.http.ext_proc.filter",
+    "envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute": "filters.http.ext_proc.filter_config",
     "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation": "filters.http.header_mutation",
     "envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute": "filters.http.header_mutation",
     "envoy.extensions.filters.http.header_to_metadata.v3.Config": "filters.http.header_to_metadata",

@@ -221,6 +221,12 @@ class FilterManager(StreamInfo):
     def decoding_buffer(self) -> bytes:
         return b""
 
+    def modify_decoding_buffer(self, data: bytes) -> None:
+        """Hold back `data` of the request, in place of what is held back."""
+
+    def modify_encoding_buffer(self, data: bytes) -> None:
+        """As `modify_decoding_buffer`, for the response."""
+
     def set_decoder_buffer_limit(self, limit: int) -> None:
         self.buffer_limit = limit
 
@@ -329,6 +335,12 @@ class FilterCallbacks:
 
     def decoding_buffer(self) -> bytes:
         return self.stream.decoding_buffer()
+
+    def modify_decoding_buffer(self, data: bytes) -> None:
+        self.stream.modify_decoding_buffer(data)
+
+    def modify_encoding_buffer(self, data: bytes) -> None:
+        self.stream.modify_encoding_buffer(data)
 
     def encode_headers(self, headers: ResponseHeaderMap, end_stream: bool, details: str) -> None:
         self.stream.is_local_reply = True
