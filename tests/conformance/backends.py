@@ -17,7 +17,8 @@ because Envoy takes them from a hash table.
 With `h2: true` (or `h2: {...}`, see `http2.Session`) a backend speaks HTTP/2. Then an answer is a list of frames (see
 `http2.py`; they are on the stream that asked) and actions (`sleep`, `close`, `reset`, `never`, `expect: n`: n requests
 more that are complete, `messages: n`: n messages of gRPC have come on the stream), by default
-`{headers: "200 | content-length: 2"}, {data: ok, end: true}`; requests are answered at the same time, each when it is complete, or with `answer: headers` as soon as its headers are there. `script` is what
+`{headers: "200 | content-length: 2"}, {data: ok, end: true}`; requests are answered at the same time, each when it is
+complete, or with `answer: headers` as soon as its headers are there. `script` is what
 is done on a connection whatever is asked: frames there say which stream they are on.
 
 Actions: `send: text`, `sleep: seconds`, `read: n`, `read_until: text`, `read_eof: true`, `echo: true` (until the peer
