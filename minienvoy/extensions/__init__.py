@@ -225,6 +225,7 @@ CATALOGUE = {
     "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig": "http.request_id.uuid",
     # credentials
     "envoy.extensions.http.injected_credentials.generic.v3.Generic": "http.injected_credentials.generic",
+    "envoy.extensions.http.injected_credentials.oauth2.v3.OAuth2": "http.injected_credentials.oauth2",
     # sessions
     "envoy.extensions.http.stateful_session.cookie.v3.CookieBasedSessionState": "http.stateful_session.cookie",
     "envoy.extensions.http.stateful_session.envelope.v3.EnvelopeSessionState": "http.stateful_session.envelope",
