@@ -277,6 +277,7 @@ class ClientConnection(Http2Connection):
         if head is None:
             fields = self._fields(block)
             if fields is None:
+                self._count_too_large()
                 self._break_stream(stream, INTERNAL_ERROR, self.too_large, StreamResetReason.REMOTE_RESET)
                 return
             try:
@@ -323,6 +324,7 @@ class ClientConnection(Http2Connection):
     def _on_trailers(self, stream: ClientStream, block: bytes, end_stream: bool) -> None:
         fields = self._fields(block)
         if fields is None:
+            self._count_too_large()
             self._break_stream(stream, INTERNAL_ERROR, self.too_large)
             return
         try:

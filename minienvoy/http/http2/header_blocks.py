@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 _MAX_CONTINUATIONS: Final = 512
 _MAX_SKIPPED: Final = 1 << 20
+_TOO_MANY: Final = "http2.too_many_headers"
+_TOO_LARGE: Final = "http2.header_list_size_too_large"
 
 
 class HeaderBlocks(Negotiation):
@@ -119,7 +121,7 @@ class HeaderBlocks(Negotiation):
         elif self._block_size > self.settings.max_headers_size:
             if self._continuations * MAX_FRAME > _MAX_SKIPPED + self.settings.max_headers_size:
                 # Envoy reads on up to the number of frames; so much work is more than we do for nothing.
-                self._break_off("http2.header_list_size_too_large", stream_id)
+                self._break_off(_TOO_LARGE, stream_id)
             self._block = [self._skip_block(b"".join(block))]
             self._block_size = 0
 
@@ -128,7 +130,7 @@ class HeaderBlocks(Negotiation):
         stream = self.streams.get(self._block_stream)
         if stream is not None:
             self.stats.header_list_size_too_large += 1
-            self._break_stream(stream, INTERNAL_ERROR, "http2.header_list_size_too_large")
+            self._break_stream(stream, INTERNAL_ERROR, _TOO_LARGE)
         try:
             return self._decoder.skip(block)
         except HpackError:
@@ -141,11 +143,13 @@ class HeaderBlocks(Negotiation):
         except HpackError:
             self._fail(COMPRESSION_ERROR)
         except HeaderListTooLarge as problem:
-            if problem.too_many:
-                self.stats.header_overflow += 1
-                self.too_large = "http2.too_many_headers"
-            else:
-                self.stats.header_list_size_too_large += 1
-                self.too_large = "http2.header_list_size_too_large"
+            self.too_large = _TOO_MANY if problem.too_many else _TOO_LARGE
             self.part = problem.entries
             return None
+
+    def _count_too_large(self) -> None:
+        """The block at hand is of a stream, and was the first that was wrong with it."""
+        if self.too_large == _TOO_MANY:
+            self.stats.header_overflow += 1
+        else:
+            self.stats.header_list_size_too_large += 1

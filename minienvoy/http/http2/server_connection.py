@@ -252,6 +252,7 @@ class ServerConnection(Http2Connection):
         if stream is None and len(self.streams) >= self.settings.max_concurrent_streams:
             self._fields(block)
             self.stats.stream_refused_errors += 1
+            self.stats.tx_reset += 1
             self.queue_control(rst_stream(stream_id, REFUSED_STREAM))
             return
         if stream is None:
@@ -295,6 +296,7 @@ class ServerConnection(Http2Connection):
             fields = self._fields(block)
             if fields is None:
                 self._judge_part()
+                self._count_too_large()
                 self._open(stream)
                 self._break_stream(stream, INTERNAL_ERROR, self.too_large)
                 return None
@@ -342,6 +344,7 @@ class ServerConnection(Http2Connection):
             self._break_off(UNKNOWN, stream.id)
         fields = self._fields(block)
         if fields is None:
+            self._count_too_large()
             self._break_stream(stream, INTERNAL_ERROR, self.too_large)
             return
         try:
