@@ -187,7 +187,8 @@ class ActiveStream(UpgradableStream):
         client_cert = None
         if seen & UNUSUAL_ORDINARY or (seen > ORDINARY and seen & UNUSUAL) or config.rewrites_request:
             client_cert = config.client_cert
-            trusted = mutate_request_headers(headers, config, self.connection, self._upgrade)
+            upgrade = self._upgrade and headers.method != b"CONNECT"
+            trusted = mutate_request_headers(headers, config, self.connection, upgrade)
             if trusted is not None and not self._trust(trusted):
                 return
             if seen & _XFP and not headers.get(b"x-forwarded-proto"):
@@ -260,8 +261,11 @@ class ActiveStream(UpgradableStream):
             self.response_code_details = details or self.manager.close_details
         self._end()
 
-    def _start_filters(self, headers: RequestHeaderMap, end_stream: bool) -> None:
-        """Make the filters and give them the request (`decode_headers` does the same without a call)."""
+    def _start_filters(self, headers: RequestHeaderMap, end_stream: bool, refused: bool = False) -> None:
+        """Make the filters and give them the request (`decode_headers` does the same without a call).
+
+        If it is `refused`, they see the answer alone; only a stream that has more than the terminal one is asked that.
+        """
         terminal = self.terminal = self.config.filter_chain.make_terminal()
         terminal.decoder_callbacks = self
         terminal.decode_headers(headers, end_stream)

@@ -36,7 +36,7 @@ class FilteredStream(ActiveStream):
         else:
             super().decode_data(data, end_stream)
 
-    def _start_filters(self, headers: RequestHeaderMap, end_stream: bool) -> None:
+    def _start_filters(self, headers: RequestHeaderMap, end_stream: bool, refused: bool = False) -> None:
         chain = self._upgrade_chain() if self._upgrade else self.config.filter_chain
         factories, make_terminal = chain.factories, chain.make_terminal
         # The route is chosen before any filter sees the request, as far as none of them asks to choose again.
@@ -84,7 +84,8 @@ class FilteredStream(ActiveStream):
             self._on_response_too_large,
             self.on_encoding_watermark,
         )
-        decoder.headers(headers, end_stream)
+        if not refused:
+            decoder.headers(headers, end_stream)
 
     def _pass_data(self, data: bytes, end_stream: bool) -> None:
         if self._decoding is not None:

@@ -74,6 +74,8 @@ class ClientStream(Http2Stream):
 
     __slots__ = ("head_request", "upgrade")
 
+    connection: ClientConnection
+
     def encode_headers(self, headers: RequestHeaderMap, end_stream: bool) -> None:
         if self.closed:
             return
@@ -104,10 +106,10 @@ class ClientStream(Http2Stream):
 
     def _encode_unusual(self, headers: RequestHeaderMap, end_stream: bool) -> None:
         """With something in it that HTTP/2 says otherwise, or does not say."""
-        if headers.seen & SUSPECT and (problem := refusal(headers)):
+        if (headers.seen & SUSPECT or headers.method == b"CONNECT") and (problem := refusal(headers)):
             decoder, self.decoder = self.decoder, None
             # Nothing has been sent of it: there is no stream that could be reset.
-            self.connection.close_stream(self)
+            self.connection.give_up(self)
             if decoder is not None:
                 decoder.on_request_refused(problem)
             return
@@ -203,6 +205,11 @@ class ClientConnection(Http2Connection):
             return _PEERS[code], "http2.remote_reset"
         return super()._reset_by_peer(stream, code)
 
+    def give_up(self, stream: ClientStream) -> None:
+        """A stream that the peer has never heard of is no more."""
+        self._callbacks.on_stream_broken()
+        self.close_stream(stream)
+
     def _abandon(self, stream: Http2Stream, reason: StreamResetReason, details: str) -> None:
         if reason in _OURS:
             self._callbacks.on_stream_broken()
@@ -279,7 +286,7 @@ class ClientConnection(Http2Connection):
             self._break_stream(stream, INTERNAL_ERROR, self.too_large)
             return
         try:
-            trailers = trailer_entries(fields)
+            trailers = trailer_entries(fields, stream.expected >= 0)
             if not end_stream or stream.expected > 0 or stream.remote_end:
                 raise MessageError(MESSAGING_RULE)
         except MessageError as error:
