@@ -48,8 +48,8 @@ class UpgradableStream(StreamTimers):
     def _encode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
         raise NotImplementedError
 
-    def _start_filters(self, headers: RequestHeaderMap, end_stream: bool, refused: bool = False) -> None:
-        raise NotImplementedError
+    def _on_upgrade_refused(self) -> None:
+        """HTTP/1 ends the connection as the request has not come to its end."""
 
     def _opens_tunnel(self, headers: ResponseHeaderMap) -> bool:
         """What follows this response is no HTTP any more."""
@@ -79,7 +79,6 @@ class UpgradableStream(StreamTimers):
             return True
         self._upgrade = False
         self.config.stats.downstream_rq_ws_on_non_ws_route += 1
-        if self.config.filtered:
-            self._start_filters(headers, False, refused=True)
+        self._on_upgrade_refused()
         self.send_local_reply(403, "", "upgrade_failed")
         return False

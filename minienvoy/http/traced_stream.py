@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 class TracedStream(FilteredStream):
     """It has a span from when its route is known until its end."""
 
-    def _start_filters(self, headers: RequestHeaderMap, end_stream: bool, refused: bool = False) -> None:
+    def _start_filters(self, headers: RequestHeaderMap | None, end_stream: bool, refused: bool = False) -> None:
         tracing = self.config.tracing
-        if tracing is not None and not refused:
+        if tracing is not None and headers is not None and not refused:
             tracing.start(self, headers)
         super()._start_filters(headers, end_stream, refused)
 

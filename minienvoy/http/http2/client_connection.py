@@ -264,10 +264,11 @@ class ClientConnection(Http2Connection):
             # To the rest of the proxy an upgrade is what it is in HTTP/1 (`transformUpgradeResponseFromH2toH1`).
             headers = ResponseHeaderMap(101, [*entries, entry(b"upgrade", stream.upgrade), _CONNECTION_UPGRADE], seen)
             headers.seen |= _UPGRADE | KIND[b"connection"]
-        if stream.tunnel and 200 <= status < 300:
-            # Of a tunnel nobody knows the length (RFC 9110 9.3.6).
-            headers.remove(b"content-length")
+        if stream.tunnel:
+            # Of a tunnel nobody knows the length (RFC 9110 9.3.6), and who refuses one is believed nothing.
             length = -1
+            if 200 <= status < 300:
+                headers.remove(b"content-length")
         if stream.head_request or status == 204 or status == 304:
             # Not a byte may come where no body is: it would be taken for the next response further on.
             length = 0
