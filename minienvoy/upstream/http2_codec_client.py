@@ -118,7 +118,7 @@ class Http2CodecClient(CodecClient):
         self.active -= 1
         self.busy = self.active > 0
         self.pool.on_stream_closed(self)
-        if self.codec.dispatching and self.connection.closed:
+        if self.codec.dispatching and self.connection.closed and not self.codec.refused:
             # Envoy's codec finds itself closed before it is done with the frame.
             self.pool.stats.upstream_cx_protocol_error += 1
 

@@ -159,8 +159,13 @@ class ClientStream(Http2Stream):
 
 
 class ClientConnection(Http2Connection):
-    """One upstream connection."""
+    """One upstream connection.
 
+    Attributes:
+        refused: streams are being closed that the peer, which leaves, has not looked at.
+    """
+
+    refused = False
     _of_bad_message = StreamResetReason.PROTOCOL_ERROR
     _most_push = 0
     _ended_is_over = True
@@ -223,11 +228,13 @@ class ClientConnection(Http2Connection):
         for stream in finishing:
             stream.complete()
         self._callbacks.on_go_away()
+        self.refused = True
         for number in [each for each in self.streams if each > last_stream]:
             # The peer has not looked at these: they may be tried again elsewhere.
             stream = self.streams[number]
             self.close_stream(stream)
             self._abandon(stream, StreamResetReason.REMOTE_REFUSED_STREAM_RESET, "http2.remote_refuse")
+        self.refused = False
 
     def _on_header_block(self, stream_id: int, block: bytes, end_stream: bool) -> None:
         stream: ClientStream | None = self.streams.get(stream_id)  # type: ignore[assignment]
