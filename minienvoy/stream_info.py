@@ -329,6 +329,11 @@ class StreamInfo:
         shared = self.connection.filter_state
         return None if shared is None else shared.get(key)
 
+    def told_client_speaks_grpc(self, speaks: bool) -> None:
+        """Somebody changes the content type of the request; who does so first knows what the client sent."""
+        if self.client_speaks_grpc is None:
+            self.client_speaks_grpc = speaks
+
     def set_response_flag(self, flag: int) -> None:
         before = self.response_flags
         if before and flag & ~before:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from ..explain.explanation import NO_EXPLANATION, Explanation
-from ..stream_info import AccessLogType, ConnectionInfo
+from ..stream_info import AccessLogType, ConnectionInfo, ResponseFlag
 from .codec import Metadata, ResponseEncoder, StreamResetReason
 from .conn_manager_config import ServerHeaderTransformation
 from .conn_manager_utility import (
@@ -33,7 +33,7 @@ from .conn_manager_utility import (
     strip_host,
 )
 from .connect_udp import is_connect_udp, rewrite_authority
-from .filter import Route
+from .filter import HttpFilter, Route
 from .filter_manager import ModifyHeaders
 from .grpc import is_grpc
 from .header_map import KIND, ORDINARY, Entry, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry
@@ -111,6 +111,7 @@ class ActiveStream(UpgradableStream):
     """There are more filters than the terminal one; a class knows."""
     recreated: bool = False
     """It goes on with a request that another stream began (`recreate_stream`)."""
+    _filters: list[HttpFilter] | None = None
     flag_after_reply: int = 0
     """A response flag that is set when a local reply has been made, and which its formats do not see."""
     _lost: bool = False
@@ -187,7 +188,8 @@ class ActiveStream(UpgradableStream):
         client_cert = None
         if seen & UNUSUAL_ORDINARY or (seen > ORDINARY and seen & UNUSUAL) or config.rewrites_request:
             client_cert = config.client_cert
-            trusted = mutate_request_headers(headers, config, self.connection, self._upgrade)
+            upgrade = self._upgrade and headers.method != b"CONNECT"
+            trusted = mutate_request_headers(headers, config, self.connection, upgrade)
             if trusted is not None and not self._trust(trusted):
                 return
             if seen & _XFP and not headers.get(b"x-forwarded-proto"):
@@ -260,11 +262,15 @@ class ActiveStream(UpgradableStream):
             self.response_code_details = details or self.manager.close_details
         self._end()
 
-    def _start_filters(self, headers: RequestHeaderMap, end_stream: bool) -> None:
-        """Make the filters and give them the request (`decode_headers` does the same without a call)."""
+    def _start_filters(self, headers: RequestHeaderMap | None, end_stream: bool, refused: bool = False) -> None:
+        """Make the filters and give them the request (`decode_headers` does the same without a call).
+
+        If it is `refused`, they see the answer alone; only a stream that has more than the terminal one is asked that.
+        """
         terminal = self.terminal = self.config.filter_chain.make_terminal()
         terminal.decoder_callbacks = self
-        terminal.decode_headers(headers, end_stream)
+        if headers is not None and not refused:
+            terminal.decode_headers(headers, end_stream)
 
     def _pass_data(self, data: bytes, end_stream: bool) -> None:
         if self.terminal is not None:
@@ -425,6 +431,10 @@ class ActiveStream(UpgradableStream):
             if request.get(b"x-forwarded-proto"):
                 self.route()
             self._traced = request.has(b"x-envoy-force-trace")
+        if self.config.filtered and self._filters is None:
+            # However early it is refused: what is answered goes through the filters. They do not bring a route about.
+            self._route_known = True
+            self._start_filters(request, False, refused=True)
         headers = ResponseHeaderMap(status)
         route = self._route
         if route is not None and route.changes_response and route.direct_response is None:
@@ -597,7 +607,8 @@ class ActiveStream(UpgradableStream):
         config = self.config
         if not self.remote_complete and not self._lost:
             config.stats.downstream_rq_rx_reset += 1
-            self.encoder.reset_stream(StreamResetReason.LOCAL_RESET)
+            broken = self.response_flags & ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR
+            self.encoder.reset_stream(StreamResetReason.PROTOCOL_ERROR if broken else StreamResetReason.LOCAL_RESET)
         if config.has_stream_timers or self.duration_timer is not None:
             self._disable_timers()
         terminal = self.terminal

@@ -58,6 +58,7 @@ class FilterIteration:
         "_headers_passed",
         "_in_trailers",
         "_inside",
+        "_may_wait",
         "_observed_end",
         "_on_overflow",
         "_on_watermark",
@@ -110,6 +111,8 @@ class FilterIteration:
         self._buffer: bytes | None = None
         self._observed_end = False
         self._watermark = False
+        # Who holds data back lets the sender wait when it is too much.
+        self._may_wait = True
         self._in_trailers = -1
         self._replacement: bytes | None = None
 
@@ -253,7 +256,15 @@ class FilterIteration:
                         self._run_trailers(added_at + 1)
                     return
             if states[at]:
-                self._buffer = data if self._buffer is None else self._buffer + data
+                if self._buffer is None:
+                    self._buffer = data
+                else:
+                    # What lets go of the rest is part of it.
+                    self._buffer += data
+                    if not self._may_wait:
+                        self._look_at_size(False)
+                        if self._over():
+                            return
                 self._continue(at)
                 return
             at += 1
@@ -314,6 +325,7 @@ class FilterIteration:
 
     def _hold(self, data: bytes, may_wait: bool) -> None:
         self._buffer = data if self._buffer is None else self._buffer + data
+        self._may_wait = may_wait
         self._look_at_size(may_wait)
 
     def _look_at_size(self, may_wait: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from .active_stream import ActiveStream
 from .codec import Metadata
-from .filter import HttpFilter, StreamDecoderFilter, StreamEncoderFilter
+from .filter import StreamDecoderFilter, StreamEncoderFilter
 from .filter_iteration import FilterIteration
 from .filter_manager import DECODER_HOOKS, ENCODER_HOOKS, FilterCallbacks, ModifyHeaders
 from .header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
@@ -20,7 +20,6 @@ class FilteredStream(ActiveStream):
 
     filtered = True
 
-    _filters: list[HttpFilter] | None = None
     _decoding: FilterIteration | None = None
     _encoding: FilterIteration | None = None
     _metadata: list[Metadata] | None = None
@@ -36,11 +35,11 @@ class FilteredStream(ActiveStream):
         else:
             super().decode_data(data, end_stream)
 
-    def _start_filters(self, headers: RequestHeaderMap, end_stream: bool) -> None:
+    def _start_filters(self, headers: RequestHeaderMap | None, end_stream: bool, refused: bool = False) -> None:
         chain = self._upgrade_chain() if self._upgrade else self.config.filter_chain
         factories, make_terminal = chain.factories, chain.make_terminal
         # The route is chosen before any filter sees the request, as far as none of them asks to choose again.
-        route = self.route()
+        route = self._route if refused else self.route()
         if route is not None and route.disabled_filters:
             factories = chain.switched(route.disabled_filters)
             if route.disabled_filters.get(chain.terminal_name):
@@ -84,7 +83,8 @@ class FilteredStream(ActiveStream):
             self._on_response_too_large,
             self.on_encoding_watermark,
         )
-        decoder.headers(headers, end_stream)
+        if headers is not None and not refused:
+            decoder.headers(headers, end_stream)
 
     def _pass_data(self, data: bytes, end_stream: bool) -> None:
         if self._decoding is not None:
@@ -167,17 +167,14 @@ class FilteredStream(ActiveStream):
         super().send_local_reply(status, body, details, modify_headers, grpc_status)
 
     def set_decoder_buffer_limit(self, limit: int) -> None:
+        # There is one limit for the two directions.
         self.buffer_limit = limit
-        if self._decoding is not None:
-            self._decoding.buffer_limit = limit
+        for iteration in (self._decoding, self._encoding):
+            if iteration is not None:
+                iteration.buffer_limit = limit
 
     def set_encoder_buffer_limit(self, limit: int) -> None:
-        if self._encoding is not None:
-            self._encoding.buffer_limit = limit
-
-    @property
-    def encoder_buffer_limit(self) -> int:
-        return self.buffer_limit if self._encoding is None else self._encoding.buffer_limit
+        self.set_decoder_buffer_limit(limit)
 
     def continue_decoding_from(self, at: int) -> None:
         if self._decoding is not None:

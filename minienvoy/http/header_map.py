@@ -93,7 +93,10 @@ def refusal(headers: RequestHeaderMap) -> str:
     `checkValidRequestHeaders`); empty if it may be."""
     if not headers.method:
         return "missing required header: :method"
-    if not headers.path and headers.method != b"CONNECT":
+    if headers.method == b"CONNECT":
+        if headers.path:
+            return "missing required header: :protocol"
+    elif not headers.path:
         return "missing required header: :path"
     pairs = [(b":authority", headers.authority), (b":path", headers.path)]
     pairs += [(item[0], item[1]) for item in headers.entries]

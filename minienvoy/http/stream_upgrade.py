@@ -48,6 +48,9 @@ class UpgradableStream(StreamTimers):
     def _encode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
         raise NotImplementedError
 
+    def _on_upgrade_refused(self) -> None:
+        """HTTP/1 ends the connection as the request has not come to its end."""
+
     def _opens_tunnel(self, headers: ResponseHeaderMap) -> bool:
         """What follows this response is no HTTP any more."""
         if self.request_headers is not None and self.request_headers.method == b"CONNECT":
@@ -76,5 +79,6 @@ class UpgradableStream(StreamTimers):
             return True
         self._upgrade = False
         self.config.stats.downstream_rq_ws_on_non_ws_route += 1
+        self._on_upgrade_refused()
         self.send_local_reply(403, "", "upgrade_failed")
         return False

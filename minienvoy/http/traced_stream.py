@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 class TracedStream(FilteredStream):
     """It has a span from when its route is known until its end."""
 
-    def _start_filters(self, headers: RequestHeaderMap, end_stream: bool) -> None:
+    def _start_filters(self, headers: RequestHeaderMap | None, end_stream: bool, refused: bool = False) -> None:
         tracing = self.config.tracing
-        if tracing is not None:
+        if tracing is not None and headers is not None and not refused:
             tracing.start(self, headers)
-        super()._start_filters(headers, end_stream)
+        super()._start_filters(headers, end_stream, refused)
 
     def route(self) -> Route | None:
         if self._route_known:

@@ -249,6 +249,10 @@ class Connection(asyncio.Protocol):
                 return
             if isinstance(exc, ConnectionError):
                 self.detected_close_type = DetectedCloseType.REMOTE_RESET
+                if self._closing is ConnectionCloseType.FLUSH_WRITE_AND_DELAY and self._delayed_close_timer is not None:
+                    # Envoy, which only waits for a FIN by then, finds out when its patience is over.
+                    self.transport = None
+                    return
             flushed = self._closing is not None and exc is None
             self._end(ConnectionEvent.LOCAL_CLOSE if flushed else ConnectionEvent.REMOTE_CLOSE)
         self.transport = None

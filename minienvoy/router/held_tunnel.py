@@ -1,7 +1,7 @@
 """What a client says to a tunnel that is not there yet: it is kept until the upstream has granted it.
 
 Envoy: `Router::UpstreamRequest` and `UpstreamCodecFilter` (`paused_for_connect_`, `paused_for_websocket_`). Whoever
-refuses a CONNECT or a WebSocket is not sent what was meant for the other end of it.
+refuses a CONNECT or an upgrade is not sent what was meant for the other end of it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class HeldTunnel:
     """Stands where the encoder would.
 
     Attributes:
-        websocket: an upgrade to WebSocket, not CONNECT.
+        upgrade: an upgrade, not CONNECT.
+        websocket: to WebSocket.
     """
 
     __slots__ = (
@@ -45,13 +46,22 @@ class HeldTunnel:
         "_on_watermark",
         "_size",
         "_trailers",
+        "upgrade",
         "websocket",
     )
 
-    def __init__(self, encoder: RequestSink, websocket: bool, limit: int, on_watermark: Callable[[bool], None]) -> None:
+    def __init__(
+        self,
+        encoder: RequestSink,
+        upgrade: bool,
+        websocket: bool,
+        limit: int,
+        on_watermark: Callable[[bool], None],
+    ) -> None:
         """`on_watermark` is told (True) when more than `limit` bytes are kept, 0 for any number, and (False) when they
         are not any more."""
         self._encoder = encoder
+        self.upgrade = upgrade
         self.websocket = websocket
         self._limit = limit
         self._on_watermark = on_watermark

@@ -289,7 +289,7 @@ class RouterReplies(RouterContext):
             return
         if not self.response_started:
             self.charge(status, upstream.host if upstream.met_host else None)
-        elif is_grpc(self.request_headers.get(b"content-type")):
+        elif (self.stream.response_code or 0) < 500 and is_grpc(self.request_headers.get(b"content-type")):
             # Whether it is a success was to be in its trailers.
             upstream.host.stats.rq_error += 1
             self.config.stats.rq_reset_after_downstream_response_started += 1

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..explain.explanation import NO_EXPLANATION
 from ..http.codec import Metadata, StreamResetReason
+from ..http.conn_manager_utility import is_upgrade
 from ..http.header_map import KIND, ORDINARY, HeaderMap, RequestHeaderMap, ResponseHeaderMap
 from ..upstream.conn_pool import PoolFailureReason
 from .attempt_timers import AttemptTimers
@@ -323,9 +324,9 @@ class UpstreamRequest:
     def _after_headers(self, encoder: RequestSink, headers: RequestHeaderMap, ends: bool) -> RequestSink:
         """What of the request is said after its headers, if they are not all of it; what takes the rest of it."""
         if headers.method == b"CONNECT" and not self.headers_received:
-            encoder = self._hold(encoder, False)
-        elif headers.seen > ORDINARY and headers.seen & _UPGRADE and _wants_websocket(headers):
-            encoder = self._hold(encoder, True)
+            encoder = self._hold(encoder, False, False)
+        elif headers.seen > ORDINARY and headers.seen & _UPGRADE and is_upgrade(headers):
+            encoder = self._hold(encoder, True, _wants_websocket(headers))
         if self.metadata is not None:
             for metadata in self.metadata:
                 encoder.encode_metadata(metadata)
@@ -359,11 +360,12 @@ class UpstreamRequest:
         state = attempts.state
         return state is None or not state.remaining or not state.would_retry_headers(headers)
 
-    def _hold(self, encoder: RequestSink, websocket: bool) -> HeldTunnel:
+    def _hold(self, encoder: RequestSink, upgrade: bool, websocket: bool) -> HeldTunnel:
         """Send no more before the upstream has granted what was asked for."""
         router = self._router
         limit = router.stream.buffer_limit
-        held = self._held = self._encoder = HeldTunnel(encoder, websocket, limit, self._on_upstream_watermark)
+        held = HeldTunnel(encoder, upgrade, websocket, limit, self._on_upstream_watermark)
+        self._held = self._encoder = held
         if websocket:
             # A handshake may take as long as another answer; what comes after it, as long as it likes.
             router.start_timeout_of_handshake()
@@ -381,6 +383,11 @@ class UpstreamRequest:
             self._router.end_timeout_of_handshake()
             if self.timers is not None:
                 self.timers.stop_waiting()
+        elif held.upgrade:
+            # HTTP/2 may have another word for it than 200.
+            assert self._client is not None
+            if status != 101 and not (200 <= status < 300 and self._client.codec.protocol != "HTTP/1.1"):
+                return True
         elif not 200 <= status < 300:
             return True
         self._held = None

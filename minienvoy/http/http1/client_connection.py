@@ -128,6 +128,7 @@ class ClientConnection(Http1Connection):
         target = headers.path
         if connect:
             target = headers.authority
+            seen |= SUSPECT  # of something that has a path, it is none
         elif settings.send_fully_qualified_url:
             target = b"%b://%b%b" % (headers.scheme, headers.authority, target)
         if settings.key_formatter is None and (seen <= ORDINARY or not seen & _UNUSUAL):

@@ -307,7 +307,7 @@ class ServerConnection(Http1Connection):
                 length, chunked = self._framing(headers)
                 if seen & BOTH_LENGTHS == BOTH_LENGTHS:
                     count = -1
-            if seen & CONNECTION and not raw and sanitize_connection_header(headers):
+            if seen & CONNECTION and not raw and method != b"CONNECT" and sanitize_connection_header(headers):
                 authority = None
             entries, seen = headers.entries, headers.seen
         scheme, path = b"", target

@@ -43,12 +43,15 @@ class Http2ActiveStream(ActiveStream):
     def _end_connection(self) -> None:
         """It goes on: other streams are none the worse."""
 
+    def _on_upgrade_refused(self) -> None:
+        self.manager.start_drain_sequence()
+
     def _decide_on_connection(self, headers: ResponseHeaderMap) -> None:
         config, manager = self.config, self.manager
         if config.drain_state.active and not manager.drain_announced and config.drain_close():
             config.stats.downstream_cx_drain_close += 1
             manager.start_drain_sequence()
-        elif self.saw_connection_close or self.response_code_details == "upgrade_failed":
+        elif self.saw_connection_close:
             manager.start_drain_sequence()
         if not self.remote_complete:
             config.stats.downstream_rq_response_before_rq_complete += 1

@@ -77,6 +77,8 @@ class ClientStream(Http2Stream):
 
     __slots__ = ("head_request", "upgrade")
 
+    connection: ClientConnection
+
     def encode_headers(self, headers: RequestHeaderMap, end_stream: bool) -> None:
         if self.closed:
             return
@@ -107,10 +109,10 @@ class ClientStream(Http2Stream):
 
     def _encode_unusual(self, headers: RequestHeaderMap, end_stream: bool) -> None:
         """With something in it that HTTP/2 says otherwise, or does not say."""
-        if headers.seen & SUSPECT and (problem := refusal(headers)):
+        if (headers.seen & SUSPECT or headers.method == b"CONNECT") and (problem := refusal(headers)):
             decoder, self.decoder = self.decoder, None
             # Nothing has been sent of it: there is no stream that could be reset.
-            self.connection.close_stream(self)
+            self.connection.give_up(self)
             if decoder is not None:
                 decoder.on_request_refused(problem)
             return
@@ -235,6 +237,11 @@ class ClientConnection(Http2Connection):
             return _PEERS[code], "http2.remote_reset"
         return super()._reset_by_peer(stream, code)
 
+    def give_up(self, stream: ClientStream) -> None:
+        """A stream that the peer has never heard of is no more."""
+        self._callbacks.on_stream_broken()
+        self.close_stream(stream)
+
     def _abandon(self, stream: Http2Stream, reason: StreamResetReason, details: str) -> None:
         if reason in _OURS:
             self._callbacks.on_stream_broken()
@@ -300,10 +307,11 @@ class ClientConnection(Http2Connection):
             # To the rest of the proxy an upgrade is what it is in HTTP/1 (`transformUpgradeResponseFromH2toH1`).
             headers = ResponseHeaderMap(101, [*entries, entry(b"upgrade", stream.upgrade), _CONNECTION_UPGRADE], seen)
             headers.seen |= _UPGRADE | KIND[b"connection"]
-        if stream.tunnel and 200 <= status < 300:
-            # Of a tunnel nobody knows the length (RFC 9110 9.3.6).
-            headers.remove(b"content-length")
+        if stream.tunnel:
+            # Of a tunnel nobody knows the length (RFC 9110 9.3.6), and who refuses one is believed nothing.
             length = -1
+            if 200 <= status < 300:
+                headers.remove(b"content-length")
         if stream.head_request or status == 204 or status == 304:
             # Not a byte may come where no body is: it would be taken for the next response further on.
             length = 0
@@ -328,7 +336,7 @@ class ClientConnection(Http2Connection):
             self._break_stream(stream, INTERNAL_ERROR, self.too_large)
             return
         try:
-            trailers = trailer_entries(fields)
+            trailers = trailer_entries(fields, stream.expected >= 0)
             if not end_stream or stream.expected > 0 or stream.remote_end:
                 raise MessageError(MESSAGING_RULE)
         except MessageError as error:

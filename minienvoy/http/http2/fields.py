@@ -274,8 +274,8 @@ def response_head(fields: list[Entry]) -> ResponseHead:
     return ResponseHead(status, entries, seen, length)
 
 
-def trailer_entries(fields: list[Entry], invalid: int = NO_TRAILER) -> list[Entry]:
-    """Trailers; those of a request may not be `NO_HOST` either.
+def trailer_entries(fields: list[Entry], has_length: bool, invalid: int = NO_TRAILER) -> list[Entry]:
+    """Trailers of a message that has said how long it is, or has not; those of a request may not be `NO_HOST` either.
 
     Raises:
         MessageError: there is a pseudo-header among them, a bad field or a length.
@@ -286,5 +286,5 @@ def trailer_entries(fields: list[Entry], invalid: int = NO_TRAILER) -> list[Entr
     if seen & invalid:
         raise MessageError(INVALID_FIELD)
     if seen & CONTENT_LENGTH:
-        raise MessageError(MESSAGING_RULE)
+        raise MessageError(INVALID_FIELD if has_length else MESSAGING_RULE)
     return [(item[0], item[1], item[2], item[3] & ~COOKIE) for item in fields] if seen & COOKIE else fields[:]

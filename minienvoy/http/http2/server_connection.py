@@ -348,7 +348,7 @@ class ServerConnection(Http2Connection):
             self._break_stream(stream, INTERNAL_ERROR, self.too_large)
             return
         try:
-            trailers = trailer_entries(fields, NO_TRAILER | NO_HOST)
+            trailers = trailer_entries(fields, stream.expected >= 0, NO_TRAILER | NO_HOST)
             if not end_stream or stream.expected > 0:
                 raise MessageError(MESSAGING_RULE)
         except MessageError as error:

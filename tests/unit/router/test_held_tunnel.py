@@ -24,7 +24,7 @@ class Encoder:
 
 def held(limit: int) -> tuple[HeldTunnel, Encoder, list[bool]]:
     encoder, watermarks = Encoder(), []  # type: Encoder, list[bool]
-    return HeldTunnel(encoder, True, limit, watermarks.append), encoder, watermarks
+    return HeldTunnel(encoder, True, True, limit, watermarks.append), encoder, watermarks
 
 
 def test_what_is_kept_leaves_in_its_order_when_the_tunnel_is_there() -> None:

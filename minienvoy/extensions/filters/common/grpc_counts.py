@@ -70,12 +70,14 @@ class FrameInspector:
                 taken = min(self._left, len(data) - at)
                 self._left -= taken
             else:
+                if not self._head:
+                    # It has begun with its first byte.
+                    self.last_flags = data[at]
+                    self.count += 1
                 taken = min(5 - len(self._head), len(data) - at)
                 self._head += data[at : at + taken]
                 if len(self._head) == 5:
-                    self.last_flags = self._head[0]
                     self._left = int.from_bytes(self._head[1:], "big")
                     self._head = b""
-                    self.count += 1
             at += taken
         return self.count - before

@@ -45,7 +45,7 @@ class GrpcHttp1BridgeFilter(StreamFilter):
         callbacks = self.decoder_callbacks
         if self._upgrades_protobuf and headers.get(b"content-type") == b"application/x-protobuf":
             self._framing = True
-            callbacks.stream_info.client_speaks_grpc = False
+            callbacks.stream_info.told_client_speaks_grpc(False)
             headers.set(b"content-type", b"application/grpc")
             headers.remove(b"content-length")
             callbacks.clear_route_cache()

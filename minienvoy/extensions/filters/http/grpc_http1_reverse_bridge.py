@@ -81,7 +81,7 @@ class GrpcHttp1ReverseBridgeFilter(StreamFilter):
             return FilterHeadersStatus.CONTINUE
         self._bridging = True
         self._content_type = content_type
-        self.decoder_callbacks.stream_info.client_speaks_grpc = True
+        self.decoder_callbacks.stream_info.told_client_speaks_grpc(True)
         headers.set(b"content-type", settings.content_type)
         headers.set(b"accept", settings.content_type)
         if settings.withholds_frames:

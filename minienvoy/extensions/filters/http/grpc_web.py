@@ -57,7 +57,7 @@ class GrpcWebFilter(StreamFilter):
             return FilterHeadersStatus.CONTINUE
         self._is_web = True
         # What the proxy itself answers is made into what the client understands on its way back.
-        self.decoder_callbacks.stream_info.client_speaks_grpc = False
+        self.decoder_callbacks.stream_info.told_client_speaks_grpc(False)
         called = service_and_method(headers.path)
         if called is not None:
             self._scope = counts_of(self.decoder_callbacks, self._clusters, "grpc-web")
@@ -120,36 +120,37 @@ class GrpcWebFilter(StreamFilter):
             return FilterDataStatus.STOP_ITERATION_NO_BUFFER
         if not self._is_web or not self._text_response:
             return FilterDataStatus.CONTINUE
-        self.encoder_callbacks.inject_encoded_data(base64.b64encode(self._whole_frames(data)), end_stream)
+        self.encoder_callbacks.inject_encoded_data(self._encode_frames(data), end_stream)
         return FilterDataStatus.STOP_ITERATION_NO_BUFFER
 
     def _tell_refusal(self, headers: ResponseHeaderMap) -> None:
         words = self._words[0] if len(self._words) == 1 else b"".join(self._words)[:_MAX_WORDS]
-        if words:
-            headers.set(b"grpc-message", percent_encode(words))
+        headers.set(b"grpc-message", percent_encode(words))
         headers.set(b"grpc-status", b"%d" % http_to_grpc_status(headers.status))
         headers.add(b"content-length", b"0")
 
-    def _whole_frames(self, data: bytes) -> bytes:
-        """Messages are encoded each as a whole; the rest waits for more."""
+    def _encode_frames(self, data: bytes) -> bytes:
+        """Messages are encoded each by itself; the rest waits for more."""
         data = self._frames + data
+        encoded: list[bytes] = []
         end = 0
         while len(data) - end >= 5:
             following = end + 5 + int.from_bytes(data[end + 1 : end + 5], "big")
             if following > len(data):
                 break
+            encoded.append(base64.b64encode(data[end:following]))
             end = following
         self._frames = data[end:]
-        return data[:end]
+        return b"".join(encoded)
 
     def encode_trailers(self, trailers: HeaderMap) -> FilterTrailersStatus:
         if not self._is_web:
             return FilterTrailersStatus.CONTINUE
+        if self._scope is not None:
+            charge(self._scope, self._prefix, trailers, self._other_statuses)
         if self._refused is not None:
             self._tell_refusal(self._refused)
             return FilterTrailersStatus.CONTINUE
-        if self._scope is not None:
-            charge(self._scope, self._prefix, trailers, self._other_statuses)
         block = b"".join(b"%b:%b\r\n" % (item[0], item[1]) for item in trailers.entries)
         last = bytes([_TRAILERS]) + len(block).to_bytes(4, "big") + block
         self.encoder_callbacks.add_encoded_data(base64.b64encode(last) if self._text_response else last)

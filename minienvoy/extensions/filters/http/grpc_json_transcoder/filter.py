@@ -116,7 +116,7 @@ class JsonTranscoderFilter(StreamFilter):
 
     def _address(self, headers: RequestHeaderMap, path: bytes) -> None:
         """Make the headers those of a call; its client still speaks HTTP."""
-        self.decoder_callbacks.stream_info.client_speaks_grpc = False
+        self.decoder_callbacks.stream_info.told_client_speaks_grpc(False)
         headers.remove(b"content-length")
         headers.set(b"content-type", b"application/grpc")
         headers.set(b"x-envoy-original-path", headers.path)

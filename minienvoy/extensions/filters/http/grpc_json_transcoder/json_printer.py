@@ -42,7 +42,7 @@ from .well_known import ANY, LIST_VALUE, STRUCT, VALUE
 from .wire import BYTES as WIRE_BYTES
 from .wire import FIXED32 as WIRE_FIXED32
 from .wire import FIXED64 as WIRE_FIXED64
-from .wire import VARINT, WireError, fields, read_varint
+from .wire import START_GROUP, VARINT, WireError, fields, read_varint
 
 _TIMESTAMP: Final = "google.protobuf.Timestamp"
 _DURATION: Final = "google.protobuf.Duration"
@@ -117,6 +117,8 @@ def _parse(message: MessageType, data: bytes, depth: int) -> Values:
         field = message.by_number.get(number)
         if field is None:
             continue
+        if kind == START_GROUP:
+            raise WireError(f"field number {number} is not a group")
         expected = _WIRE_TYPES.get(field.kind, VARINT)
         if kind != expected:
             if kind != WIRE_BYTES or not isinstance(raw, bytes):

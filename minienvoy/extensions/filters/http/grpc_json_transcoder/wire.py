@@ -50,33 +50,45 @@ def read_varint(data: bytes, at: int, end: int) -> tuple[int, int]:
             return value & 0xFFFFFFFFFFFFFFFF, at
         shift += 7
         if shift > 63:
-            raise WireError("corrupt varint")
+            raise WireError("unexpected EOF")
     raise WireError("unexpected EOF")
 
 
+def _read_tag(data: bytes, at: int, end: int) -> tuple[int, int]:
+    """The tag at `at` and where it ends; 0 where a message ends, as it does with a tag that does (`ReadTag`)."""
+    try:
+        tag, at = read_varint(data, at, end)
+    except WireError:
+        return 0, end
+    return tag & 0xFFFFFFFF, at
+
+
 def fields(data: bytes) -> Iterator[tuple[int, int, int | bytes]]:
-    """(number, wire type, value) of each field; fixed ones are bytes, groups are left out."""
+    """(number, wire type, value) of each field; fixed ones are bytes, groups are empty."""
     at, end = 0, len(data)
     while at < end:
-        tag, at = read_varint(data, at, end)
+        tag, at = _read_tag(data, at, end)
+        if not tag:
+            return
         kind, number = tag & 7, tag >> 3
-        if not number:
-            raise WireError("invalid tag")
+        if kind > FIXED32:
+            raise WireError(f"unknown wire type: {kind}")
         if kind == VARINT:
             value, at = read_varint(data, at, end)
             yield number, kind, value
             continue
         if kind == START_GROUP:
+            yield number, kind, b""
             at = _skip_group(data, at, end, number, 0)
             continue
+        if kind == END_GROUP:
+            raise WireError(f"attempted to close group {number} before SGROUP tag")
         if kind == BYTES:
             size, at = read_varint(data, at, end)
         elif kind == FIXED64:
             size = 8
-        elif kind == FIXED32:
-            size = 4
         else:
-            raise WireError("invalid tag")
+            size = 4
         if size > end - at:
             raise WireError("unexpected EOF")
         yield number, kind, data[at : at + size]

@@ -145,7 +145,12 @@ def test_entries_of_a_map_may_leave_out_what_has_its_default(library: Library, d
     assert print_json(library.types, library.type(KINDS), data, PLAIN).decode() == text
 
 
-@pytest.mark.parametrize("data", [b"\x8a\x01" * 30, b"\x08", b"\xff" * 11, b"\x07", b"\x72\x7f"])
+@pytest.mark.parametrize("data", [b"\x08\x01\xff", b"\x08\x01" + b"\xff" * 11, b"\x08\x01\0\x08\x02"])
+def test_a_message_ends_with_a_tag_that_is_none(library: Library, data: bytes) -> None:
+    assert print_json(library.types, library.type(KINDS), data, PLAIN) == b'{"anInt32":1}'
+
+
+@pytest.mark.parametrize("data", [b"\x8a\x01" * 30, b"\x08", b"\x0b\x0c", b"\x07", b"\x72\x7f"])
 def test_bytes_that_are_no_message_are_refused(library: Library, data: bytes) -> None:
     with pytest.raises(PrintError):
         print_json(library.types, library.type(KINDS), data, PLAIN)
