@@ -16,6 +16,7 @@ from . import (
     access_log_stream,
     admin,
     control_plane,
+    datadog,
     fork_server,
     golden,
     http2,
@@ -214,6 +215,8 @@ class _Seen:
             answer["log"] = sorted(entries) if case.spec.get("unordered") else entries
         if case.compares_stats:
             answer["stats"] = _changes(case, self.changed)
+        if case.spec.get("datadog"):
+            answer = datadog.Traces().tree(answer)
         if case.spec.get("segments"):
             answer = segments.Segments().tree(answer)
         if case.spec.get("spans"):
@@ -361,6 +364,9 @@ def _upstream(case: Case, backend: Backend) -> list[Any]:
         return metrics.of_statsd([line for wire in backend.wires for line in bytes(wire.received).split(b"\n")])
     if told == "als":
         return access_log_stream.of_streams(each for session in backend.sessions.values() for each in _calls(session))
+    if told == "datadog":
+        sent = [each for wire in backend.wires for each in messages.split(bytes(wire.received), False)[0]]
+        return [[*messages.lines(each.head), {"traces": datadog.unpack(each.body)[0]}] for each in sent]
     if told == "segments":
         return segments.of_streams(each for session in backend.sessions.values() for each in _calls(session))
     if told in ("service", "logs") and backend.sessions:

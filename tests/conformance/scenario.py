@@ -33,6 +33,8 @@ Keys of a case, all optional:
 
 * `segments: true`: the same of SkyWalking, whose collector is a backend with `metrics: segments`; see segments.py.
 
+* `datadog: true`: the same of Datadog, whose agent is a backend with `metrics: datadog`; see datadog.py.
+
 * `coded_requests: true`: upstreams are sent compressed bodies, and how many bytes those are depends on the library.
 
 * `race: true`: which of two connections is there first decides, so only virtual time can tell.
@@ -120,6 +122,7 @@ HTTP_FILTERS = {
     "csrf": "filters.http.csrf.v3.CsrfPolicy",
     "decompressor": "filters.http.decompressor.v3.Decompressor",
     "ext_authz": "filters.http.ext_authz.v3.ExtAuthz",
+    "ext_proc": "filters.http.ext_proc.v3.ExternalProcessor",
     "header_mutation": "filters.http.header_mutation.v3.HeaderMutation",
     "header_to_metadata": "filters.http.header_to_metadata.v3.Config",
     "ip_tagging": "filters.http.ip_tagging.v3.IPTagging",

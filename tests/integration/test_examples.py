@@ -39,7 +39,6 @@ FEATURES = {
     # HTTP filters
     "cache": Feature(f"{HTTP_FILTERS}.cache.v3.CacheConfig"),
     # tracing, discovery, load reports
-    "Datadog": Feature("envoy.config.trace.v3.DatadogConfig"),
     "load reports": Feature("envoy.config.bootstrap.v3.ClusterManager", "load_stats_config"),
     # other protocols
     "Redis": Feature("envoy.extensions.filters.network.redis_proxy.v3.RedisProxy"),
@@ -52,7 +51,7 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     "cors/frontend/envoy.yaml": (),
     "csrf/crosssite/envoy.yaml": (),
     "csrf/samesite/envoy.yaml": (),
-    "datadog-tracing/envoy.yaml": ("Datadog",),
+    "datadog-tracing/envoy.yaml": (),
     "double-proxy/envoy.yaml": (),
     "dynamic-config-cp/envoy.yaml": (),
     "ext_authz/config/grpc-service/v3.yaml": (),
