@@ -7,13 +7,16 @@ Envoy: `Config::Utility` (`source/common/config/utility.cc`): `checkApiConfigSou
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..config.fields import declared_in, honours
 from ..errors import ConfigError
 from ..upstream.backoff_strategy import JitteredExponentialBackOffStrategy
 from ..upstream.cluster_manager import ClusterManager, is_primary
 from ..upstream.duration import duration_of
+
+if TYPE_CHECKING:
+    from ..upstream.grpc_client import GrpcStream, GrpcStreamCallbacks
 
 REST: Final = 1
 GRPC: Final = 2
@@ -59,7 +62,7 @@ def check_transport_version(source: Any, path: str) -> None:
 
 
 def backing_cluster(source: Any, path: str) -> str:
-    """The cluster that is asked.
+    """The cluster that is asked; empty if none is, but a `google_grpc` service.
 
     Raises:
         ConfigError: there is none, there are several, or it is not told as the type wants it.
@@ -80,10 +83,7 @@ def backing_cluster(source: Any, path: str) -> str:
         raise ConfigError(f"{problem}: {_shown(source)}", path)
     if not grpc:
         return str(source.cluster_names[0])
-    service = source.grpc_services[0]
-    if not service.HasField("envoy_grpc"):
-        raise ConfigError("only envoy_grpc is supported: a cluster that speaks HTTP/2", f"{path}.grpc_services[0]")
-    return str(service.envoy_grpc.cluster_name)
+    return str(source.grpc_services[0].envoy_grpc.cluster_name)
 
 
 def check_ads(source: Any, path: str) -> None:
@@ -105,7 +105,7 @@ def check_api(source: Any, path: str, manager: ClusterManager) -> None:
         ConfigError: there can not.
     """
     name = backing_cluster(source, path)
-    if not is_backing_cluster(name, manager):
+    if name and not is_backing_cluster(name, manager):
         raise ConfigError(
             f"{_NAME} must have a statically defined non-EDS cluster: '{name}' does not exist, was added via api, or "
             "is an EDS cluster",
@@ -164,5 +164,11 @@ def _shown(source: Any) -> str:
     return str(MessageToString(source, as_one_line=True)).strip()
 
 
-MakeGrpcClient = Callable[[Any, str, int], Any]
-"""(`GrpcService`, its path, the bytes that a message may have at most) -> `GrpcClient`"""
+class ControlPlaneClient(Protocol):
+    """What opens streams to a control plane."""
+
+    def start(self, method: str, callbacks: GrpcStreamCallbacks) -> GrpcStream: ...
+
+
+MakeGrpcClient = Callable[[Any, str, int, str], ControlPlaneClient]
+"""(`GrpcService`, its path, the bytes that a message may have at most, the prefix of what it counts)"""

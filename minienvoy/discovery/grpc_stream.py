@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from ..event.dispatcher import Dispatcher, Timer
     from ..stats.store import Scope
     from ..upstream.backoff_strategy import BackOffStrategy
-    from ..upstream.grpc_client import GrpcClient
     from ..upstream.grpc_client import GrpcStream as Call
+    from .api_config_source import ControlPlaneClient
 
 log = logger.get("config")
 _OK = 0
@@ -61,7 +61,7 @@ class GrpcStream:
     def __init__(
         self,
         callbacks: GrpcStreamCallbacks,
-        client: Callable[[], GrpcClient],
+        client: Callable[[], ControlPlaneClient],
         destination: str,
         method: str,
         dispatcher: Dispatcher,
@@ -73,7 +73,7 @@ class GrpcStream:
         stream is opened first. `rate_limit` is (how many requests at once, how many a second)."""
         self._callbacks = callbacks
         self._make_client = client
-        self._client: GrpcClient | None = None
+        self._client: ControlPlaneClient | None = None
         self._destination = destination
         self._method = method
         self._dispatcher = dispatcher

@@ -95,7 +95,7 @@ class SubscriptionFactory:
         """Raises ConfigError: the clusters are known now, and that of `ads_config` is not among them."""
         from .api_config_source import is_backing_cluster
 
-        if not is_backing_cluster(self.ads_cluster, self._manager):
+        if self.ads_cluster and not is_backing_cluster(self.ads_cluster, self._manager):
             raise ConfigError(f"Unknown gRPC client cluster '{self.ads_cluster}'", path)
 
     def stop(self) -> None:
@@ -232,8 +232,8 @@ class SubscriptionFactory:
         def make_stream(callbacks: Any) -> GrpcStream:
             return GrpcStream(
                 callbacks,
-                lambda: self._make_client(proto, f"{path}.grpc_services[0]", LARGEST_RESPONSE),
-                backing_cluster(source, path),
+                lambda: self._make_client(proto, f"{path}.grpc_services[0]", LARGEST_RESPONSE, scope.prefix),
+                backing_cluster(source, path) or proto.google_grpc.target_uri,
                 f"{service}/{'Delta' if delta else 'Stream'}{method}",
                 self._dispatcher,
                 back_off_of(source, path, self._random),

@@ -147,13 +147,13 @@ class GrpcServiceConfig:
     channel: GoogleGrpcChannel | None = None
 
     @classmethod
-    def from_proto(cls, proto: Any, path: str, server: ServerContext) -> GrpcServiceConfig:
-        """Raises ConfigError below `path`."""
+    def from_proto(cls, proto: Any, path: str, server: ServerContext, prefix: str = "") -> GrpcServiceConfig:
+        """Raises ConfigError below `path`. What `google_grpc` counts has `prefix` before its own."""
         grpc = proto.envoy_grpc
         if proto.HasField("google_grpc"):
             from .google_grpc import google_grpc_channel
 
-            channel = google_grpc_channel(proto.google_grpc, f"{path}.google_grpc", server)
+            channel = google_grpc_channel(proto.google_grpc, f"{path}.google_grpc", server, prefix)
             return cls(
                 proto.google_grpc.stat_prefix,
                 proto.google_grpc.target_uri,

@@ -192,8 +192,8 @@ def _add_tls(cluster: Any, credentials: Any, host: str) -> None:
 class GoogleGrpcChannel:
     """Streams to one target."""
 
-    def __init__(self, config: Any, server: ServerContext) -> None:
-        """Of a `GoogleGrpc`; raises ConfigError below it."""
+    def __init__(self, config: Any, server: ServerContext, prefix: str = "") -> None:
+        """Of a `GoogleGrpc`; raises ConfigError below it. What it counts has `prefix` before its own."""
         target = Target(config.target_uri, "target_uri")
         args = config.channel_args.args
         self.authority: str = (args[_AUTHORITY].string_value if _AUTHORITY in args else "") or target.authority
@@ -204,7 +204,7 @@ class GoogleGrpcChannel:
         self._secure = config.channel_credentials.HasField("ssl_credentials")
         self._make_codec = UpstreamCodecs(server)
         self._store = server.stats
-        self._prefix = f"grpc.{config.stat_prefix}"
+        self._prefix = f"{prefix}grpc.{config.stat_prefix}"
         self._stats: GoogleGrpcStats | None = None
         self._closed: list[Counter] = []
         self._asked = False
@@ -404,13 +404,14 @@ class GoogleGrpcClient(GrpcClient):
         return headers
 
 
-def google_grpc_channel(config: Any, path: str, server: ServerContext) -> GoogleGrpcChannel:
-    """The one of all services that say the same; raises ConfigError below `path`."""
+def google_grpc_channel(config: Any, path: str, server: ServerContext, prefix: str = "") -> GoogleGrpcChannel:
+    """The one of all services that say the same and count under the same `prefix`, which is empty or ends with a dot;
+    raises ConfigError below `path`."""
     if config.credentials_factory_name not in ("", DEFAULT_FACTORY):
         problem = f"Unknown google grpc credentials factory: {config.credentials_factory_name}"
         raise ConfigError(problem, f"{path}.credentials_factory_name")
-    key = ("google_grpc", config.SerializeToString(deterministic=True))
+    key = ("google_grpc", prefix, config.SerializeToString(deterministic=True))
     try:
-        return server.singleton(key, lambda: GoogleGrpcChannel(config, server))
+        return server.singleton(key, lambda: GoogleGrpcChannel(config, server, prefix))
     except ConfigError as error:
         raise error.below(path) from None

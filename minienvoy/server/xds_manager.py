@@ -9,12 +9,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..discovery.subscription_factory import CDS_TYPE, EDS_TYPE, LEDS_TYPE, SDS_TYPE, SubscriptionFactory
+from ..stream_info import StreamInfo
 
 if TYPE_CHECKING:
+    from ..discovery.api_config_source import ControlPlaneClient
     from ..discovery.cds_api import CdsApi
     from ..discovery.subscription import FileContext
     from ..upstream.async_client import AsyncClient
-    from ..upstream.grpc_client import GrpcClient
+    from ..upstream.grpc_client import GrpcClient, GrpcStream, GrpcStreamCallbacks
+    from .async_services import GrpcServiceConfig
     from .factory_context import ServerContext
     from .lds_api import LdsApi
     from .listener_manager import ListenerManager
@@ -94,6 +97,8 @@ class XdsManager:
 
     def start(self, on_clusters: Callable[[], None]) -> None:
         """Look for the hosts of clusters, and then for clusters; `on_clusters` is called when all that is over."""
+        if self.subscriptions.ads is not None and not self.subscriptions.ads_cluster:
+            self.subscriptions.ads.start()  # no cluster leads there
         self._server.cluster_manager.start(
             on_clusters, None if self.cds is None else self.cds.start, self._on_cluster_ready
         )
@@ -115,11 +120,23 @@ class XdsManager:
 
         return async_client(self._server)
 
-    def _client(self, proto: Any, path: str, largest: int) -> GrpcClient:
+    def _client(self, proto: Any, path: str, largest: int, prefix: str) -> ControlPlaneClient:
         from ..record import replace
         from .async_services import GrpcServiceConfig
 
-        config = GrpcServiceConfig.from_proto(proto, path, self._server)
-        # How often a stream is opened again is for who has opened it to say.
-        config = replace(config, max_message=config.max_message or largest, retry_policy=None)
-        return config.client(self._server)
+        config = GrpcServiceConfig.from_proto(proto, path, self._server, prefix)
+        if config.channel is None:
+            # How often a stream is opened again is for who has opened it to say.
+            config = replace(config, max_message=config.max_message or largest, retry_policy=None)
+        return _Client(config, config.client(self._server))
+
+
+class _Client:
+    """Streams to a control plane, with the metadata that its service is to be told."""
+
+    def __init__(self, config: GrpcServiceConfig, client: GrpcClient) -> None:
+        self._config = config
+        self._client = client
+
+    def start(self, method: str, callbacks: GrpcStreamCallbacks) -> GrpcStream:
+        return self._client.start(method, callbacks, metadata=self._config.call_metadata(StreamInfo()))

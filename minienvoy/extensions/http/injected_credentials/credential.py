@@ -14,8 +14,8 @@ from ....registry import Registry
 
 if TYPE_CHECKING:
     from ....discovery.file_secret import SecretProvider
-    from ....discovery.secret_manager import SecretManager
     from ....http.header_map import RequestHeaderMap
+    from ....server.factory_context import FactoryContext
 
 
 class Injection(Enum):
@@ -38,16 +38,26 @@ class SecretReader:
         credential: empty while there is no secret.
     """
 
-    def __init__(self, config: Any, secrets: SecretManager, path: str) -> None:
-        """From an `SdsSecretConfig` at `path`.
+    def __init__(self, config: Any, context: FactoryContext, path: str) -> None:
+        """From an `SdsSecretConfig` at `path`; the listener of `context` waits for a secret that a control plane has.
 
         Raises:
             ConfigError: nobody knows that secret, or its file can not be read.
         """
+        secrets = context.server.secrets
+        assert secrets is not None
         self._provider: SecretProvider = secrets.find(config, "generic_secret", path)
         self.credential = b""
         self._read()
         self._provider.add_update_callback(self._read)
+        self._provider.acquire()
+        if self._provider.secret is None:
+            context.wait_for(self._provider.initialize)
+        context.on_destroy.append(self._give_up)
+
+    def _give_up(self) -> None:
+        self._provider.remove_update_callback(self._read)
+        self._provider.release()
 
     def _read(self) -> None:
         secret = self._provider.secret

@@ -40,7 +40,6 @@ class GenericCredentialInjector:
 
 @INJECTED_CREDENTIALS.register("envoy.http.injected_credentials.generic", TYPE)
 def create_generic_credential(proto: Any, context: FactoryContext) -> GenericCredentialInjector:
-    assert context.server.secrets is not None
-    reader = SecretReader(proto.credential, context.server.secrets, "credential")
+    reader = SecretReader(proto.credential, context, "credential")
     header = proto.header.lower() or "authorization"
     return GenericCredentialInjector(reader, header.encode(), proto.header_value_prefix.encode())

@@ -20,7 +20,7 @@ from ....upstream.duration import duration_of
 from .credential import INJECTED_CREDENTIALS, Injection, SecretReader
 
 if TYPE_CHECKING:
-    from ....server.factory_context import FactoryContext, ServerContext
+    from ....server.factory_context import FactoryContext
 
 log = logger.get("credential_injector")
 TYPE: Final = "envoy.extensions.http.injected_credentials.oauth2.v3.OAuth2"
@@ -65,9 +65,9 @@ class TokenProvider:
         token: as a header has it; empty while there is none.
     """
 
-    def __init__(self, proto: Any, server: ServerContext, stats: OAuth2Stats) -> None:
+    def __init__(self, proto: Any, context: FactoryContext, stats: OAuth2Stats) -> None:
         """Raises ConfigError."""
-        assert server.secrets is not None
+        server = context.server
         self.token = b""
         self._server = server
         self._stats = stats
@@ -75,7 +75,7 @@ class TokenProvider:
         self._retry = duration_of(proto, "token_fetch_retry_interval", RETRY)
         client = proto.client_credentials
         self._client_id: str = client.client_id
-        self._secret = SecretReader(client.client_secret, server.secrets, "client_credentials.client_secret")
+        self._secret = SecretReader(client.client_secret, context, "client_credentials.client_secret")
         self._scope: str = " ".join(proto.scopes)
         self._parameters = tuple((each.name, each.value) for each in proto.endpoint_params)
         # A timer of a listener that is gone must not keep this, and asks for nothing.
@@ -170,4 +170,4 @@ class OAuth2CredentialInjector:
 @INJECTED_CREDENTIALS.register("envoy.http.injected_credentials.oauth2", TYPE)
 def create_oauth2_credential(proto: Any, context: FactoryContext) -> OAuth2CredentialInjector:
     stats = context.http_scope.scope("credential_injector.oauth2").struct(OAuth2Stats)
-    return OAuth2CredentialInjector(TokenProvider(proto, context.server, stats))
+    return OAuth2CredentialInjector(TokenProvider(proto, context, stats))
