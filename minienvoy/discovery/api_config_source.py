@@ -119,10 +119,8 @@ def check_api(source: Any, path: str, manager: ClusterManager) -> None:
             f"following config: {_shown(source)}",
             path,
         )
-    if source.api_type == REST:
-        if not source.HasField("refresh_delay"):
-            raise ConfigError("refresh_delay is required for REST API configuration sources", path)
-        raise ConfigError("control planes are asked over gRPC only, not by REST", f"{path}.api_type")
+    if source.api_type == REST and not source.HasField("refresh_delay"):
+        raise ConfigError("refresh_delay is required for REST API configuration sources", path)
     if source.api_type in (AGGREGATED_GRPC, AGGREGATED_DELTA_GRPC):
         raise ConfigError(f"Unsupported config source {kind}", f"{path}.api_type")
 
@@ -148,6 +146,8 @@ def back_off_of(source: Any, path: str, random: Any) -> JitteredExponentialBackO
     Raises:
         ConfigError: the longest time is shorter than the first.
     """
+    if not source.grpc_services:
+        return JitteredExponentialBackOffStrategy(INITIAL_DELAY, MAXIMUM_DELAY, random)
     policy = source.grpc_services[0].envoy_grpc.retry_policy
     if not policy.HasField("retry_back_off"):
         return JitteredExponentialBackOffStrategy(INITIAL_DELAY, MAXIMUM_DELAY, random)

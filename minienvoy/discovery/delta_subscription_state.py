@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .. import logger
 from ..config.schema import message_class
 from ..errors import ConfigError
-from .grpc_mux import DISCOVERY, INTERNAL, TYPE_URL, shown, truncated
+from .grpc_mux import DISCOVERY, INTERNAL, TYPE_URL, rejected, shown_response, truncated
 from .subscription import DecodedResource, decode_wrapped
 from .ttl import TtlManager
 
@@ -178,9 +178,12 @@ class DeltaSubscriptionState:
             if wrapped.resource.type_url != response.type_url:
                 raise ConfigError(
                     f"type URL {wrapped.resource.type_url} embedded in an individual Any does not match the "
-                    f"message-wide type URL {response.type_url} in DeltaDiscoveryResponse {shown(response)}"
+                    f"message-wide type URL {response.type_url} in DeltaDiscoveryResponse {shown_response(response)}"
                 )
-            added.append(decode_wrapped(wrapped, self.resource_type, f"resources[{index}]"))
+            try:
+                added.append(decode_wrapped(wrapped, self.resource_type, f"resources[{index}]"))
+            except ConfigError as error:
+                raise rejected(error, wrapped.resource) from None
         for name in response.removed_resources:
             if name in seen:
                 raise ConfigError(f"duplicate name {name} found in the union of added+removed resources")

@@ -14,9 +14,10 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from .. import logger
+from ..config.api import unpack
 from ..config.schema import message_class
 from ..errors import ConfigError
-from .subscription import RESOURCE, DecodedResource, decode_resource
+from .subscription import RESOURCE, DecodedResource, decode_resource, shown
 from .ttl import TtlManager
 
 if TYPE_CHECKING:
@@ -259,9 +260,12 @@ class SotwGrpcMux:
             if packed.type_url not in (response.type_url, TYPE_URL + RESOURCE):
                 raise ConfigError(
                     f"{packed.type_url} does not match the message-wide type URL {response.type_url} in "
-                    f"DiscoveryResponse {shown(response)}"
+                    f"DiscoveryResponse {shown_response(response)}"
                 )
-            resource = decode_resource(packed, state.resource_type, version, f"resources[{index}]")
+            try:
+                resource = decode_resource(packed, state.resource_type, version, f"resources[{index}]")
+            except ConfigError as error:
+                raise rejected(error, packed) from None
             self._keep(state, resource)
             if resource.message is not None:
                 decoded.append(resource)
@@ -287,17 +291,24 @@ class SotwGrpcMux:
             state.ttl.clear(resource.name)
 
 
-def shown(response: Any) -> str:
+def shown_response(response: Any) -> str:
     """The beginning of it as text, as much as a status has place for."""
-    from google.protobuf.text_format import MessageToString
-
     part = type(response)()
     part.CopyFrom(response)
     if response.ByteSize() > _LONGEST_MESSAGE:
         del part.resources[1:]
-    if part.ByteSize() > _LONGEST_MESSAGE:
-        del part.resources[:]
-    return MessageToString(part, descriptor_pool=part.DESCRIPTOR.file.pool)
+    return shown(part, _LONGEST_MESSAGE)
+
+
+def rejected(error: ConfigError, packed: Any) -> ConfigError:
+    """As a status tells it: with the resource, if that breaks a rule of the API."""
+    if not error.problem.startswith("Proto constraint validation failed"):
+        return error
+    try:
+        text = shown(unpack(packed), _LONGEST_MESSAGE)
+    except ConfigError:
+        return error
+    return ConfigError(f"{text}: {error.problem}", error.path)
 
 
 def parsed(data: bytes, full_name: str) -> Any:

@@ -113,7 +113,7 @@ def decode_resource(packed: Any, resource_type: str, version: str, path: str) ->
         ConfigError: it is of another type, can not be read, or breaks a rule of the API.
     """
     if packed.type_url.rpartition("/")[2] != RESOURCE:
-        message = unpack_resource(packed, resource_type, path)
+        message = _unpack_resource(packed, resource_type, path)
         return DecodedResource(name_of(message), version, message)
     wrapped = unpack(packed, path)
     return decode_wrapped(wrapped, resource_type, path)
@@ -122,15 +122,23 @@ def decode_resource(packed: Any, resource_type: str, version: str, path: str) ->
 def decode_wrapped(wrapped: Any, resource_type: str, path: str) -> DecodedResource:
     """From an `envoy.service.discovery.v3.Resource`; raises ConfigError as `decode_resource`."""
     ttl = wrapped.ttl.ToMilliseconds() / 1000 if wrapped.HasField("ttl") else 0.0
-    message = unpack_resource(wrapped.resource, resource_type, path) if wrapped.HasField("resource") else None
+    message = _unpack_resource(wrapped.resource, resource_type, path) if wrapped.HasField("resource") else None
     return DecodedResource(wrapped.name, wrapped.version, message, ttl)
 
 
-def unpack_resource(packed: Any, resource_type: str, path: str) -> Any:
-    """Raises ConfigError as `decode_resource`."""
+def _unpack_resource(packed: Any, resource_type: str, path: str) -> Any:
     if packed.type_url.rpartition("/")[2] != resource_type:
         raise ConfigError(f"type URL {packed.type_url} does not match type.googleapis.com/{resource_type}", path)
     return unpack(packed, path, validate=True)
+
+
+def shown(message: Any, limit: int) -> str:
+    """As text, as Envoy shows messages in errors; nothing if it is longer than `limit` bytes."""
+    from google.protobuf.text_format import MessageToString
+
+    if message.ByteSize() > limit:
+        return ""
+    return MessageToString(message, descriptor_pool=message.DESCRIPTOR.file.pool)
 
 
 def require_supported_resource(resource: Any, path: str, *, warn: bool, source: Any = None) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..event.dispatcher import Dispatcher
     from ..event.random import RandomGenerator
     from ..stats.store import Scope
+    from ..upstream.async_client import AsyncClient
     from ..upstream.cluster_manager import ClusterManager
     from .api_config_source import MakeGrpcClient
     from .grpc_mux import GrpcMux
@@ -62,8 +63,10 @@ class SubscriptionFactory:
         node: Any,
         manager: ClusterManager,
         make_client: MakeGrpcClient,
+        http_client: Callable[[], AsyncClient],
     ) -> None:
-        """`scope` is that of the server, `node` what it says of itself; `make_client` makes clients of services."""
+        """`scope` is that of the server, `node` what it says of itself; `make_client` makes clients of gRPC services,
+        `http_client` is that of the server."""
         self.files = files
         self.ads: GrpcMux | None = None
         self.ads_cluster = ""
@@ -73,6 +76,7 @@ class SubscriptionFactory:
         self._node = node
         self._manager = manager
         self._make_client = make_client
+        self._http_client = http_client
 
     def create_ads(self, source: Any, path: str) -> None:
         """The control plane of `ads_config`.
@@ -165,6 +169,28 @@ class SubscriptionFactory:
                 callbacks.on_config_update_failed,
                 checks_support=checks_support,
             )
+        initial_fetch_timeout = duration_of(source, "initial_fetch_timeout", INITIAL_FETCH_TIMEOUT)
+        if source.api_config_source.cluster_names:
+            from .rest import HttpSubscription
+
+            return HttpSubscription(
+                self._http_client,
+                source.api_config_source.cluster_names[0],
+                source.api_config_source,
+                resource_type,
+                callbacks,
+                self._dispatcher,
+                self._random,
+                self._node,
+                scope,
+                stats,
+                update_stats,
+                initial_fetch_timeout=initial_fetch_timeout,
+                largest=LARGEST_RESPONSE,
+                warn=self.files.warn,
+                checks_support=checks_support,
+                on_unknown_fields=self.files.on_unknown_fields,
+            )
         from .grpc_subscription import GrpcSubscription
 
         aggregated = source.HasField("ads")
@@ -188,7 +214,7 @@ class SubscriptionFactory:
             scope,
             stats,
             update_stats,
-            initial_fetch_timeout=duration_of(source, "initial_fetch_timeout", INITIAL_FETCH_TIMEOUT),
+            initial_fetch_timeout=initial_fetch_timeout,
             aggregated=aggregated,
             warn=self.files.warn,
             checks_support=checks_support,

@@ -265,7 +265,7 @@ class ActiveStream(StreamHeads):
         self._encode_1xx_headers(headers)
 
     def _encode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
-        # It is counted as a response of its own.
+        # It is counted as a response of its own, and what is logged if no other comes.
         self.response_code = headers.status
         for stats in (self.config.stats, self.config.listener_stats):
             stats.downstream_rq_completed += 1

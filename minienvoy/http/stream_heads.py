@@ -115,6 +115,9 @@ class StreamHeads(UpgradableStream):
         elif self.protocol == "HTTP/1.0":
             headers.add_entry(_KEEP_ALIVE)
 
+    def drain_connection_upon_completion(self) -> None:
+        self.saw_connection_close = True
+
     def _end_connection(self) -> None:
         """After this stream."""
         self.manager.draining = True

@@ -77,7 +77,7 @@ class TracedUpstreamRequest(UpstreamRequest):
         else:
             span = stream.active_span
         if span is not None and self.tracing is not None and self.tracing.propagates_context:
-            span.inject_context(self._router.request_headers)
+            span.inject_context(self._router.request_headers, self.host.address.text)
         super().on_pool_ready(client)
 
     def on_pool_failure(self, reason: PoolFailureReason, details: str, host: Host | None) -> None:

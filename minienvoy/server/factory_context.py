@@ -188,9 +188,9 @@ class FactoryContext:
     def explanations(self) -> ExplanationLog | None:
         return self.server.explanations if self.explained else None
 
-    def for_http_filters(self, http_scope: Scope) -> FactoryContext:
-        """The same, for the filters of a connection manager whose stats are in `http_scope`."""
-        mine = FactoryContext(
+    def copy(self, init_manager: InitManager | None = None) -> FactoryContext:
+        """The same, for what waits for `init_manager` and goes by itself."""
+        return FactoryContext(
             self.server,
             self.scope,
             self.listener_scope,
@@ -201,8 +201,28 @@ class FactoryContext:
             explained=self.explained,
             bypass_overload=self.overload is None,
             drain_delay=self.drain_delay,
-            init_manager=self.init_manager,
+            init_manager=init_manager or self.init_manager,
         )
+
+    def for_filter_chain(self) -> FactoryContext:
+        """The same, for a filter chain, which may go before its listener does; with statistics of its own."""
+        mine = self.copy()
+        mine.scope = self.scope.scope("")
+        mine.listener_scope = self.listener_scope.scope("")
+        mine.http_scope = mine.scope
+        mine.on_destroy += (mine.scope.remove, mine.listener_scope.remove)
+        return mine
+
+    def for_http_filters(self, http_scope: Scope) -> FactoryContext:
+        """The same, for the filters of a connection manager whose stats are in `http_scope`."""
+        mine = self.copy()
         mine.on_destroy = self.on_destroy
         mine.http_scope = http_scope
         return mine
+
+    def destroy(self) -> None:
+        """Whatever was made with it is gone."""
+        callbacks = tuple(self.on_destroy)
+        self.on_destroy.clear()
+        for callback in callbacks:
+            callback()

@@ -20,6 +20,7 @@ from ..event.init_manager import InitManager
 from ..network.address import Address
 from .drain_manager import DrainManager
 from .factory_context import ServerContext
+from .filter_chain_update import DrainingFilterChains, FilterChainUpdate, is_filter_chain_only_change
 from .listener import Listener
 from .listener_stats import ListenerManagerStats
 
@@ -50,7 +51,8 @@ class ListenerManager:
         self.stats = server.stats.scope("listener_manager").struct(ListenerManagerStats)
         self._listeners: dict[str, Listener] = {}
         self._static: set[str] = set()
-        self._warming: dict[str, Listener] = {}
+        self._warming: dict[str, Listener | FilterChainUpdate] = {}
+        self._draining_chains: dict[DrainingFilterChains, None] = {}
         self._draining: list[Listener] = []
         self._stopped: set[StopListenersType] = set()
         self._unnamed = server.random.uuid4("listener_manager")
@@ -104,6 +106,10 @@ class ListenerManager:
         if StopListenersType.ALL in self._stopped or direction_stopped:
             log.debug(f"listener {name} can not be added because listeners are stopped")
             return False
+        running = self._started and active is not None and active.active and not active.datagram
+        if running and active is not None and is_filter_chain_only_change(active.config, config):
+            self._update_in_place(active, config, path)
+            return True
         # Until the server has started, it is the server that waits.
         init_manager = InitManager() if self._started else None
         listener = Listener(
@@ -119,7 +125,7 @@ class ListenerManager:
         listener.find_listener = self.listener_at
         try:
             self._refuse_duplicate(listener)
-            if warming is not None and warming.holds_sockets and _same_sockets(warming, listener):
+            if isinstance(warming, Listener) and warming.holds_sockets and _same_sockets(warming, listener):
                 listener.take_sockets_of(warming)
             elif self._bind and not (active is not None and active.active and _same_sockets(active, listener)):
                 listener.bind()
@@ -144,7 +150,7 @@ class ListenerManager:
         self._count()
         return True
 
-    def warming_listeners(self) -> list[Listener]:
+    def warming_listeners(self) -> list[Listener | FilterChainUpdate]:
         """Those that will be in use."""
         return list(self._warming.values())
 
@@ -156,7 +162,31 @@ class ListenerManager:
         """It is not one of the bootstrap."""
         return name not in self._static
 
-    def _warm(self, listener: Listener, init_manager: InitManager) -> None:
+    def _update_in_place(self, active: Listener, config: Any, path: str) -> None:
+        """Nothing but filter chains changes: the listener goes on, and so does who has a chain that stays."""
+        init_manager = InitManager()
+        update = FilterChainUpdate(active, config, path, init_manager)
+        warming = self._warming.get(active.name)
+        if warming is not None:
+            warming.remove()
+        self.stats.listener_in_place_updated += 1
+        self.stats.listener_modified += 1
+        self._warm(update, init_manager)
+        self._count()
+
+    def _apply(self, update: FilterChainUpdate) -> None:
+        group = update.apply()
+        self.stats.listener_create_success += 1
+        self.stats.total_filter_chains_draining += len(group.chains)
+        self._draining_chains[group] = None
+
+        def on_over() -> None:
+            self.stats.total_filter_chains_draining -= len(group.chains)
+            del self._draining_chains[group]
+
+        group.start(self.drain_manager.drain_time, on_over)
+
+    def _warm(self, listener: Listener | FilterChainUpdate, init_manager: InitManager) -> None:
         self._warming[listener.name] = listener
         at_once = True
 
@@ -177,12 +207,16 @@ class ListenerManager:
         init_manager.initialize(on_ready)
         at_once = False
 
-    def _take_over(self, listener: Listener) -> None:
+    def _take_over(self, listener: Listener | FilterChainUpdate) -> None:
         """From now on it is the one of its name; the one that was drains.
 
         Raises:
             ConfigError: another process came first.
         """
+        if isinstance(listener, FilterChainUpdate):
+            del self._warming[listener.name]
+            self._apply(listener)
+            return
         old = self._listeners.get(listener.name)
         if old is not None and old.active and _same_sockets(old, listener) and not listener.holds_sockets:
             listener.take_sockets_of(old)
@@ -270,6 +304,8 @@ class ListenerManager:
 
     def stop(self) -> None:
         """End every listener and every connection, now."""
+        for group in tuple(self._draining_chains):
+            group.stop()
         for listener in (*self._listeners.values(), *self._warming.values(), *self._draining):
             listener.remove()
         self._listeners.clear()

@@ -13,6 +13,7 @@ from ..discovery.subscription_factory import CDS_TYPE, EDS_TYPE, LEDS_TYPE, SDS_
 if TYPE_CHECKING:
     from ..discovery.cds_api import CdsApi
     from ..discovery.subscription import FileContext
+    from ..upstream.async_client import AsyncClient
     from ..upstream.grpc_client import GrpcClient
     from .factory_context import ServerContext
     from .lds_api import LdsApi
@@ -46,6 +47,7 @@ class XdsManager:
             server.node,
             manager,
             self._client,
+            self._http_client,
         )
         manager.pauses_hosts = lambda: subscriptions.paused((EDS_TYPE, LEDS_TYPE, SDS_TYPE))
         manager.pauses_clusters = lambda: subscriptions.pause((CDS_TYPE,))
@@ -107,6 +109,11 @@ class XdsManager:
         # The way to the control plane is there; what asks first is asked first.
         if self.subscriptions.ads is not None and name == self.subscriptions.ads_cluster:
             self.subscriptions.ads.start()
+
+    def _http_client(self) -> AsyncClient:
+        from .async_services import async_client
+
+        return async_client(self._server)
 
     def _client(self, proto: Any, path: str, largest: int) -> GrpcClient:
         from ..record import replace

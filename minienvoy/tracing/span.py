@@ -69,8 +69,8 @@ class Span:
     def set_operation(self, operation: str) -> None:
         self.operation = operation
 
-    def inject_context(self, headers: HeaderMap) -> None:
-        """Tell the upstream which span its own belong to."""
+    def inject_context(self, headers: HeaderMap, peer: str = "") -> None:
+        """Tell the upstream which span its own belong to; `peer` is its address, if that is known."""
 
     def spawn_child(self, operation: str, start_time: float, kind: str) -> Span:
         """For a request to an upstream."""

@@ -9,7 +9,7 @@ A backend is one of:
 * `udp: true` - datagrams, which nobody answers. What statistics these are is compared (metrics.py); so is it for a
   stream with `metrics: statsd`, for gRPC with
   `metrics: service`, and so are logs of OpenTelemetry with `metrics: logs`, and those of Envoy's own protocol with
-  `metrics: als` (access_log_stream.py).
+  `metrics: als` (access_log_stream.py), and what SkyWalking is told with `metrics: segments` (segments.py).
 * `datagrams: echo`, or `datagrams: [answers]` - datagrams that are answered, see `datagrams.DatagramServer`.
 * `down: refused` - nothing listens; `down: silent` - the connection is never established.
 
@@ -18,11 +18,13 @@ because Envoy takes them from a hash table.
 
 With `h2: true` (or `h2: {...}`, see `http2.Session`) a backend speaks HTTP/2. Then an answer is a list of frames (see
 `http2.py`; they are on the stream that asked) and actions (`sleep`, `close`, `reset`, `never`, `expect: n`: n requests
-more that are complete), by default `{headers: "200 | content-length: 2"}, {data: ok, end: true}`; requests are answered
-at the same time, each when it is complete, or with `answer: headers` as soon as its headers are there. `script` is what
+more that are complete, `messages: n`: n messages of gRPC have come on the stream), by default
+`{headers: "200 | content-length: 2"}, {data: ok, end: true}`; requests are answered at the same time, each when it is
+complete, or with `answer: headers` as soon as its headers are there. `script` is what
 is done on a connection whatever is asked: frames there say which stream they are on.
 
-With `control_plane: [...]` it speaks gRPC, as control_plane.py says.
+With `control_plane: [...]` it speaks gRPC, as control_plane.py says; with `discovery: true` an answer may be a response
+in JSON, written as there (`{CDS: version, of: [...]}`).
 
 Actions: `send: text`, `sleep: seconds`, `read: n`, `read_until: text`, `read_eof: true`, `echo: true` (until the peer
 has finished), `half_close: true`, `close: true`, `reset: true`, `never: true` (keep the connection, answer nothing),
@@ -36,13 +38,13 @@ import socket
 from typing import Any
 
 from . import codings, http2, messages, tls
-from .control_plane import Control, ControlPlane
+from .control_plane import Control, ControlPlane, json_answer
 from .datagrams import DatagramServer
 from .wire import Wire
 
 DEFAULT_ANSWERS = ["HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"]
 DEFAULT_FRAMES = [{"headers": "200 | content-length: 2"}, {"data": "ok", "end": True}]
-ACTIONS = ("sleep", "close", "reset", "expect", "half_close", "never")
+ACTIONS = ("sleep", "close", "reset", "expect", "half_close", "never", "messages")
 PATIENCE = 20.0
 CONTROL_PLANE_PATIENCE = 600.0
 
@@ -238,7 +240,12 @@ class Backend:
                 together = []
             if action is not None:
                 ((verb, value),) = action.items()
-                await getattr(self, f"_do_{verb}")(wire, value)
+                if verb == "messages":
+                    await wire.until(
+                        lambda wanted=value: session.messages_on(stream) >= wanted or wire.ended is not None, PATIENCE
+                    )
+                else:
+                    await getattr(self, f"_do_{verb}")(wire, value)
 
     async def _do_expect(self, wire: Wire, value: int) -> None:
         reader = self.sessions[wire].reader
@@ -261,6 +268,8 @@ class Backend:
                 wire.close()
                 return
             answer = answers[min(self._answered, len(answers) - 1)]
+            if self.spec.get("discovery"):
+                answer = json_answer(answer, self.control)
             self._answered += 1
             if isinstance(answer, list) and all(isinstance(a, dict) and "repeat" not in a for a in answer):
                 await self._perform(wire, answer)

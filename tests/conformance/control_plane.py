@@ -20,6 +20,7 @@ What is shown, stream by stream: the header of the call, one line for each reque
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from typing import Any
 
@@ -229,3 +230,22 @@ def _request_line(request: Any) -> str:
         reason = re.sub(r"goo\.gle/debug\w+\s*", "", request.error_detail.message)
         words.append(f"error {request.error_detail.code}: {reason.rstrip()}")
     return " ".join(words)
+
+
+def json_answer(spec: Any, control: Control) -> Any:
+    """The answer of a control plane that is asked over HTTP/1."""
+    if not isinstance(spec, dict):
+        return spec
+    filled = control.filled(spec)
+    kind = next(key for key in filled if key in TYPES)
+    url = f"type.googleapis.com/{TYPES[kind]}"
+    resources = [{"@type": url, **each} for each in filled.get("of", [])]
+    body = json.dumps({"version_info": str(filled[kind]), "resources": resources})
+    return f"HTTP/1.1 200 OK\r\ncontent-length: {len(body)}\r\n\r\n{body}"
+
+
+def json_request_line(body: bytes) -> str:
+    """What a request over HTTP/1 asks for."""
+    made = message_class(f"{_DISCOVERY}DiscoveryRequest")()
+    pool = made.DESCRIPTOR.file.pool
+    return _request_line(json_format.Parse(body, made, ignore_unknown_fields=True, descriptor_pool=pool))

@@ -15,12 +15,15 @@ from typing import Any
 from . import (
     access_log_stream,
     admin,
+    control_plane,
+    datadog,
     fork_server,
     golden,
     http2,
     messages,
     metrics,
     scenario,
+    segments,
     spans,
     spread,
     tls,
@@ -212,6 +215,10 @@ class _Seen:
             answer["log"] = sorted(entries) if case.spec.get("unordered") else entries
         if case.compares_stats:
             answer["stats"] = _changes(case, self.changed)
+        if case.spec.get("datadog"):
+            answer = datadog.Traces().tree(answer)
+        if case.spec.get("segments"):
+            answer = segments.Segments().tree(answer)
         if case.spec.get("spans"):
             answer = spans.Spans().tree(answer)
         answer = self._normaliser(case).tree(answer)
@@ -357,6 +364,11 @@ def _upstream(case: Case, backend: Backend) -> list[Any]:
         return metrics.of_statsd([line for wire in backend.wires for line in bytes(wire.received).split(b"\n")])
     if told == "als":
         return access_log_stream.of_streams(each for session in backend.sessions.values() for each in _calls(session))
+    if told == "datadog":
+        sent = [each for wire in backend.wires for each in messages.split(bytes(wire.received), False)[0]]
+        return [[*messages.lines(each.head), {"traces": datadog.unpack(each.body)[0]}] for each in sent]
+    if told == "segments":
+        return segments.of_streams(each for session in backend.sessions.values() for each in _calls(session))
     if told in ("service", "logs") and backend.sessions:
         frames = [frame for session in backend.sessions.values() for frame in session.reader.frames]
         body = b"".join(frame.payload for frame in frames if frame.kind == http2.DATA)
@@ -369,6 +381,11 @@ def _upstream(case: Case, backend: Backend) -> list[Any]:
         return metrics.of_logs(messages.lines(sent[0].head), [each.body for each in sent], False)
     if backend.planes:
         return [call for plane in backend.planes.values() for call in plane.shown()]
+    if backend.spec.get("discovery"):
+        sent = [each for wire in backend.wires for each in messages.split(bytes(wire.received), False)[0]]
+        # The node is as long as the list of extensions.
+        heads = [[line for line in messages.lines(each.head) if "content-length" not in line] for each in sent]
+        return [[*head, control_plane.json_request_line(each.body)] for head, each in zip(heads, sent, strict=True)]
     shown = []
     for wire in backend.wires:
         if (session := backend.sessions.get(wire)) is not None:

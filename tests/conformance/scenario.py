@@ -17,8 +17,8 @@ Keys of a case, all optional:
 * configuration: `hcm`, `router`, `cluster` and `listener` are merged over the defaults; `routes`, `virtual_hosts`,
   `http_filters`, `filters`, `filter_chains`, `access_log`, `listeners`, `clusters` and `bootstrap` replace or add.
   In `filters`, `{echo: {...}}` stands for the network filter with its type URL, in `http_filters` (of `http_options`,
-  too) and in the router's `upstream_http_filters` `{fault: {...}}` for that HTTP filter; `log` is the text of a log
-  line. `tls` of a case, of a filter chain or of a cluster: see tls.py.
+  too) and in the router's `upstream_http_filters` `{fault: {...}}` for that HTTP filter, `{lua: text}` for a script;
+  `log` is the text of a log line. `tls` of a case, of a filter chain or of a cluster: see tls.py.
   `listener_filters` has `{tls_inspector: {...}}` for the listener filter of that name. `udp` of a case, or of a
   listener, makes it one for datagrams: it is what its UDP proxy is told besides its cluster, which is `backend`.
 * `watch` (seconds to watch for the end), `raw` (do not interpret bytes as HTTP), `stats: true` (compare counters),
@@ -30,6 +30,10 @@ Keys of a case, all optional:
 * `tokens`: see tokens.py.
 
 * `spans: true`: upstreams are sent spans, which are compared by their shape; see spans.py.
+
+* `segments: true`: the same of SkyWalking, whose collector is a backend with `metrics: segments`; see segments.py.
+
+* `datadog: true`: the same of Datadog, whose agent is a backend with `metrics: datadog`; see datadog.py.
 
 * `coded_requests: true`: upstreams are sent compressed bodies, and how many bytes those are depends on the library.
 
@@ -46,9 +50,9 @@ refusal that matter), or `rows` (texts, or pairs of text and words) put into `te
 
 Merging: a mapping is merged key by key, null removes a key, everything else (and `backends`) replaces. `{name}` in a
 string stands for the port of the backend `name`, `{dns}` for that of the name server, `{log}` for the access log file,
-`{dir}` for a directory, `{descriptors}` for that of the descriptor sets, and `{id}` for the prefix of the case's
-names. In what the client sends, `{address:name}` is the address of that backend, `{base64:name}` the same
-in base64, and `{port:name}` its port.
+`{dir}` for a directory, `{descriptors}` for that of the descriptor sets, and `{id}` for the prefix of the case's names.
+In what the client sends, `{address:name}` is the address of that backend, `{base64:name}` the same in base64, and
+`{port:name}` its port.
 
 All cases of a file run in one process, each with listeners, clusters, statistics and files under a prefix of its own
 (`c007_`), so they cannot disturb each other and may run at the same time.
@@ -111,12 +115,14 @@ HTTP_FILTERS = {
     "grpc_stats": "filters.http.grpc_stats.v3.FilterConfig",
     "grpc_web": "filters.http.grpc_web.v3.GrpcWeb",
     "local_ratelimit": "filters.http.local_ratelimit.v3.LocalRateLimit",
+    "lua": "filters.http.lua.v3.Lua",
     "compressor": "filters.http.compressor.v3.Compressor",
     "cors": "filters.http.cors.v3.Cors",
     "credential_injector": "filters.http.credential_injector.v3.CredentialInjector",
     "csrf": "filters.http.csrf.v3.CsrfPolicy",
     "decompressor": "filters.http.decompressor.v3.Decompressor",
     "ext_authz": "filters.http.ext_authz.v3.ExtAuthz",
+    "ext_proc": "filters.http.ext_proc.v3.ExternalProcessor",
     "header_mutation": "filters.http.header_mutation.v3.HeaderMutation",
     "header_to_metadata": "filters.http.header_to_metadata.v3.Config",
     "ip_tagging": "filters.http.ip_tagging.v3.IPTagging",
@@ -325,7 +331,10 @@ def _http_filter(short: dict[str, Any]) -> dict[str, Any]:
     kind = next(iter(short))
     if len(short) > 1 or kind not in HTTP_FILTERS:
         return short
-    config = {"@type": _TYPE + HTTP_FILTERS[kind], **(short[kind] or {})}
+    settings = short[kind] or {}
+    if isinstance(settings, str):
+        settings = {"default_source_code": {"inline_string": settings}}
+    config = {"@type": _TYPE + HTTP_FILTERS[kind], **settings}
     return {"name": f"envoy.filters.http.{kind}", "typed_config": config}
 
 

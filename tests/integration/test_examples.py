@@ -39,8 +39,6 @@ FEATURES = {
     # HTTP filters
     "cache": Feature(f"{HTTP_FILTERS}.cache.v3.CacheConfig"),
     # tracing, discovery, load reports
-    "Datadog": Feature("envoy.config.trace.v3.DatadogConfig"),
-    "SkyWalking": Feature("envoy.config.trace.v3.SkyWalkingConfig"),
     "load reports": Feature("envoy.config.bootstrap.v3.ClusterManager", "load_stats_config"),
     # other protocols
     "Redis": Feature("envoy.extensions.filters.network.redis_proxy.v3.RedisProxy"),
@@ -53,7 +51,7 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     "cors/frontend/envoy.yaml": (),
     "csrf/crosssite/envoy.yaml": (),
     "csrf/samesite/envoy.yaml": (),
-    "datadog-tracing/envoy.yaml": ("Datadog",),
+    "datadog-tracing/envoy.yaml": (),
     "double-proxy/envoy.yaml": (),
     "dynamic-config-cp/envoy.yaml": (),
     "ext_authz/config/grpc-service/v3.yaml": (),
@@ -78,9 +76,9 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     "rbac/envoy.yaml": (),
     "redis/envoy.yaml": ("Redis",),
     "route-mirror/envoy.yaml": (),
-    "skywalking/envoy-1.yaml": ("SkyWalking",),
-    "skywalking/envoy-2.yaml": ("SkyWalking",),
-    "skywalking/envoy-front-proxy.yaml": ("SkyWalking",),
+    "skywalking/envoy-1.yaml": (),
+    "skywalking/envoy-2.yaml": (),
+    "skywalking/envoy-front-proxy.yaml": (),
     "tls-inspector/envoy.yaml": (),
     "tls-sni/envoy-client.yaml": (),
     "tls/envoy-http-https.yaml": (),

@@ -271,9 +271,54 @@ async def test_what_runs_goes_on_whatever_the_server_does(fetch: Any) -> None:
 
 async def test_a_server_that_says_nothing_is_not_waited_for_longer_than_it_may_take() -> None:
     async with (
-        scripted(half_closed) as (port, _),
         asyncio.timeout(10),
+        scripted(half_closed) as (port, _),
         Proxy.from_yaml(BOOTSTRAP.format(api="GRPC", port=port, patience="0.1s")) as proxy,
     ):
         assert proxy.stats["cluster_manager.cds.init_fetch_timeout"] == 1
         assert proxy.stats["listener_manager.lds.init_fetch_timeout"] == 1
+
+
+async def test_a_server_that_changes_its_mind_all_the_time_leaves_nothing_behind(fetch: Any) -> None:
+    """Five hundred changes of a listener in place and of a cluster; what is kept of them does not grow."""
+    turns = 500
+    go = asyncio.Event()
+
+    async def restless(requests: AsyncIterator[bytes], context: Any) -> None:
+        request_class = message_class("envoy.service.discovery.v3.DiscoveryRequest")
+        version = 0
+        async for data in requests:
+            request = request_class.FromString(data)
+            assert not request.HasField("error_detail"), request.error_detail.message
+            version += 1
+            if version > 4:
+                await go.wait()
+            if version > turns:
+                continue
+            listener = GOOD.replace("status: 200", f"status: {200 + version % 10}")
+            if request.type_url.endswith(CLUSTER):
+                cluster = f"{{name: c, type: STATIC, connect_timeout: {version}s}}"
+                await context.write(response(CLUSTER, str(version), load_message(cluster, CLUSTER).message))
+            else:
+                await context.write(response(LISTENER, str(version), load_message(listener, LISTENER).message))
+
+    async with (
+        scripted(restless) as (port, _),
+        Proxy.from_yaml(BOOTSTRAP.format(api="GRPC", port=port, patience="15s")) as proxy,
+    ):
+        stats = proxy.stats
+        proxy.server.listener_manager.drain_manager.drain_time = 0.05
+        go.set()
+
+        def versions() -> int:
+            return stats["cluster_manager.cds.update_success"] + stats["listener_manager.lds.update_success"]
+
+        await until(lambda: versions() >= turns)
+        await until(lambda: stats["listener_manager.total_filter_chains_draining"] == 0)
+        assert stats["listener_manager.listener_in_place_updated"] > 100
+        assert (await fetch(proxy.url("main") + "/")).status // 10 == 20
+        entries = proxy.server.stats.entries
+        assert len(entries) < 400
+        (listener,) = proxy.server.listener_manager.listeners()
+        assert len(listener.scope._children) < 5
+        assert len(listener.context.scope._children) < 5

@@ -161,6 +161,7 @@ NOT_READ = {
     ("matchers/string.py", "patterns"): "server/stats_settings.py compiles it; it is declared there too",
     ("extensions/filters/network/ext_authz.py", "send_tls_alert_on_denial"): "only as it is by default",
     ("extensions/filters/http/aws_request_signing.py", "signing_algorithm"): "only as it is by default",
+    ("extensions/http/injected_credentials/oauth2.py", "auth_type"): "Envoy ignores it too",
     ("server/listener.py", "enable_mptcp"): "only as it is by default",
     ("server/listen_addresses.py", "description"): "for people",
     ("server/listener.py", "use_proxy_proto"): "only as it is by default",

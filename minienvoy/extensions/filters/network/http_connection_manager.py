@@ -273,7 +273,8 @@ def _route_provider(config: Any, server: ServerContext, scope: Scope, join: str)
         from ....router.rds import RouteConfigProviders
 
         server.route_providers = RouteConfigProviders(server.subscriptions, server.node)
-    return server.route_providers.get(config.rds, f"{join}rds", scope)
+    # Several listeners may share it: it has a scope of its own.
+    return server.route_providers.get(config.rds, f"{join}rds", server.stats.scope(scope.prefix))
 
 
 def _route_config(

@@ -87,7 +87,7 @@ class OpenTelemetrySpan(Span):
     def context(self) -> SpanContext:
         return SpanContext(self.trace_id, self.span_id, self.sampled, self.trace_state)
 
-    def inject_context(self, headers: HeaderMap) -> None:
+    def inject_context(self, headers: HeaderMap, peer: str = "") -> None:
         inject_context(headers, self.context())
 
     def spawn_child(self, operation: str, start_time: float, kind: str) -> Span:

@@ -65,7 +65,7 @@ class ZipkinSpan(Span):
         # Envoy's span of this tracer does not tell it.
         return ""
 
-    def inject_context(self, headers: HeaderMap) -> None:
+    def inject_context(self, headers: HeaderMap, peer: str = "") -> None:
         w3c = self._tracer.with_w3c
         inject_context(headers, self.trace_id, self.span_id, self.parent_id, self.sampled, w3c)
 

@@ -88,7 +88,7 @@ class Server:
         self.dispatcher = dispatcher
         self.stats_flusher = StatsFlusher(self.stats, dispatcher)
         self.tag_settings = StatsSettings()
-        self.runtime = Loader(bootstrap.layered_runtime)
+        self.runtime = Loader(bootstrap.layered_runtime if bootstrap.HasField("layered_runtime") else None)
         self.secrets = None
         self.cluster_manager = ClusterManager(ClusterContext(dispatcher, RandomGenerator(7), self.stats))
         # Only those that need no resolver; `/config_dump` shows all of them nevertheless.
