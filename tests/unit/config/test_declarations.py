@@ -24,7 +24,8 @@ READ_FOR = {
     "extensions/filters/http/router.py": ("router/upstream_log.py",),
     "router/upstream_log.py": ("extensions/filters/http/router.py",),
     "extensions/filters/listener/local_ratelimit.py": ("extensions/filters/network/local_ratelimit.py",),
-    "extensions/filters/network/http_connection_manager.py": (
+    "extensions/filters/network/http_connection_manager_fields.py": (
+        "extensions/filters/network/http_connection_manager.py",
         "extensions/filters/network/http_connection_manager_codec.py",
         "extensions/filters/network/local_reply_config.py",
         "http/forwarded_client_cert.py",
