@@ -208,8 +208,8 @@ class ProxyProtocol(ListenerFilter):
 
 
 def parse_header(data: bytes, optional: bool = False) -> Header:
-    """What is at the beginning of `data`, all that has come so far. If a header is `optional`, it is known to be missing
-    as early as can be; otherwise when there are as many bytes as a header of version 2 has. A line is one of
+    """What is at the beginning of `data`, all that has come so far. If a header is `optional`, it is known to be
+    missing as early as can be; otherwise when there are as many bytes as a header of version 2 has. A line is one of
     version 1 in any case.
 
     Raises:
