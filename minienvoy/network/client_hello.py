@@ -128,8 +128,8 @@ class ClientHelloReader:
 
 
 def _waits_for_version_2(header: bytes, size: int) -> bool:
-    """Whether this is the beginning of a ClientHello of SSL 2.0, which may ask for TLS, and not yet all of it. Who
-    sends such a one is told of no protocol that is spoken here."""
+    """Whether this is the beginning of a ClientHello of SSL 2.0, which may ask for TLS, and not yet all of it. Nobody
+    here speaks what it goes on with."""
     if not (header[0] & 0x80 and header[2] == _CLIENT_HELLO and header[3] == _MAJOR):
         return False
     length = (header[0] & 0x7F) << 8 | header[1]

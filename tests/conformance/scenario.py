@@ -50,9 +50,9 @@ refusal that matter), or `rows` (texts, or pairs of text and words) put into `te
 
 Merging: a mapping is merged key by key, null removes a key, everything else (and `backends`) replaces. `{name}` in a
 string stands for the port of the backend `name`, `{dns}` for that of the name server, `{log}` for the access log file,
-`{dir}` for a directory, `{descriptors}` for that of the descriptor sets, and `{id}` for the prefix of the case's names.
-In what the client sends, `{address:name}` is the address of that backend, `{base64:name}` the same in base64, and
-`{port:name}` its port.
+`{dir}` for a directory, `{descriptors}` for that of the descriptor sets, and `{own}`, in `bootstrap` `{id}`, for the
+prefix of the case's names. In what the client sends, `{address:name}` is the address of that backend, `{base64:name}`
+the same in base64, and `{port:name}` its port.
 
 All cases of a file run in one process, each with listeners, clusters, statistics and files under a prefix of its own
 (`c007_`), so they cannot disturb each other and may run at the same time.
@@ -451,7 +451,7 @@ def resources(case: Case, ports: dict[str, int], directory: Path) -> tuple[list[
         "dir": str(directory),
         "certs": str(tls.CERTIFICATES),
         "descriptors": str(DESCRIPTORS),
-        "id": case.id,
+        "own": case.id,
         **(tokens.words() if "tokens" in case.spec else {}),
     }
     filled = _fill({"listeners": listeners, "clusters": _clusters(case)}, words)

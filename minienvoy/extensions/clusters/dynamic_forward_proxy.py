@@ -148,11 +148,11 @@ class DynamicForwardProxyCluster(Cluster):
         authority = wanted_authority(context)
         if not authority or self.cache is None:
             return None
-        cached = self.cache.load(authority, DEFAULT_PORT)
+        cached = self.cache.load(authority, wanted_port(context))
         if cached is None:
             return "dns_cache_overflow"
         first, cached.awaited = not cached.awaited, True
-        if cached.resolved and not first:
+        if cached.resolved and (not first or context.downstream_headers() is None):
             return _failure(cached)
 
         def on_resolved(host: CachedHost) -> None:
@@ -185,7 +185,7 @@ class DynamicForwardProxyCluster(Cluster):
         return "envoy.load_balancing_policies.cluster_provided", create
 
     def _publish(self) -> None:
-        self.priority_set.update_hosts(HostSet(0, tuple(self._hosts.values())))
+        self.priority_set.update_hosts(HostSet(0, tuple(self._hosts.values()), locality_weights={}))
 
 
 def _checking_names(config: Any) -> Any:

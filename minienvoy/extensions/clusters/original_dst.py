@@ -94,14 +94,16 @@ class OriginalDstLoadBalancer:
 def parse_address_and_port(text: str) -> Address | None:
     """`1.2.3.4:80` or `[::1]:80`; None for anything else."""
     host, separator, port = text.rpartition(":")
-    if not separator or not port.isascii() or not port.isdigit() or int(port) > 65535:
+    # Blanks and a plus sign are part of a number for `absl::SimpleAtoi`.
+    digits = port.strip(" \t").removeprefix("+")
+    if not separator or not digits.isascii() or not digits.isdigit() or len(digits) > 20 or int(digits) > 65535:
         return None
     if host.startswith("["):
-        host = host[1:-1] if host.endswith("]") else ""
+        host = host[1:-1] if host.endswith("]") and ":" in host else ""
     elif ":" in host:
         return None
     try:
-        return Address.ip(host, int(port))
+        return Address.ip(host, int(digits))
     except ValueError:
         return None
 

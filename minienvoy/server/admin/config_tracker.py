@@ -204,7 +204,7 @@ def _load_assignment(cluster: Any) -> Any:
     assignment = message_class("envoy.config.endpoint.v3.ClusterLoadAssignment")()
     assignment.cluster_name = cluster.name
     for host_set in cluster.priority_set.host_sets:
-        weights = host_set.locality_weights or {}
+        weights = host_set.locality_weights
         groups: dict[Any, Any] = {}
         for host in host_set.hosts:
             group = groups.get(host.locality)
@@ -213,7 +213,8 @@ def _load_assignment(cluster: Any) -> Any:
                 group.locality.SetInParent()
                 group.locality.region, group.locality.zone, group.locality.sub_zone = host.locality
                 group.priority = host_set.priority
-                group.load_balancing_weight.value = weights.get(host.locality, 0)
+                if weights is not None:
+                    group.load_balancing_weight.value = weights.get(host.locality, 0)
             added = group.lb_endpoints.add()
             endpoint = added.endpoint
             if host.address.is_internal:

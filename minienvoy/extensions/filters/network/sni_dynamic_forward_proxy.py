@@ -45,11 +45,12 @@ class SniDynamicForwardProxy(ReadFilter, ConnectionCallbacks):
 
     def on_new_connection(self) -> FilterStatus:
         connection, config = self.connection, self._config
-        state = connection.stream_info.filter_state
-        name = str(state.get(DYNAMIC_HOST) or connection.info.requested_server_name)
+        stream = connection.stream_info
+        name = str(stream.state(DYNAMIC_HOST) or connection.info.requested_server_name)
         if not name:
             return FilterStatus.CONTINUE
-        port = int(state.setdefault(DYNAMIC_PORT, config.port))
+        port = int(stream.state(DYNAMIC_PORT) or config.port)
+        stream.filter_state[DYNAMIC_PORT] = port
         cache = config.cache
         if not cache.pending_requests.can_create:
             cache.stats.dns_rq_pending_overflow += 1

@@ -188,7 +188,12 @@ class TcpProxyFilter(ReadFilter, ConnectionCallbacks):
         else:
             host = cluster.load_balancer.choose_host(self)
             if host is None:
-                stats.upstream_cx_none_healthy += 1
+                # Envoy's TCP proxy does not wait for a name to be looked up either; whoever comes next may find it.
+                pending = cluster.await_host(self, lambda failure: None) if cluster.await_host is not None else None
+                if callable(pending):
+                    pending()
+                else:
+                    stats.upstream_cx_none_healthy += 1
                 self._give_up(NO_HEALTHY_UPSTREAM, ResponseFlag.NO_HEALTHY_UPSTREAM)
                 return
             if self._config.proxy_tlvs is not None and not self._attempts:

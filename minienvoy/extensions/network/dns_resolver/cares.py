@@ -27,20 +27,24 @@ from ....network.dns import (
     ResolveCallback,
 )
 from ....stats.store import CounterValue, GaugeValue, StatsStruct
+from ....upstream.duration import duration_of
 from .cares_channel import CaresChannel
+from .interfaces import available_families
 
 honours(
     CARES,
     "dns_resolver_options",
+    "filter_unroutable_families",
+    "max_udp_channel_duration",
     "query_timeout_seconds",
     "query_tries",
+    "reinit_channel_on_timeout",
     "resolvers",
     "rotate_nameservers",
     "use_resolvers_as_fallback",
     ignored={
-        "udp_max_queries": "every look-up has sockets of its own",
-        "max_udp_channel_duration": "every look-up has a channel of its own",
-        "reinit_channel_on_timeout": "every look-up has a channel of its own",
+        "udp_max_queries": "each resolution has sockets of its own",
+        "edns0_max_payload_size": "what is too long for a datagram comes over TCP in any case",
     },
 )
 
@@ -100,6 +104,10 @@ class PendingResolution:
 
     def start(self) -> None:
         family, self._families = self._families[0], self._families[1:]
+        one_family = self._resolver.filters_families and family is not socket.AF_UNSPEC
+        if one_family and family not in available_families():
+            self._on_result(None, pycares.errno.ARES_EBADFAMILY)
+            return
         self._channel.look_up(self._name, family, self._on_result)
 
     def cancel(self) -> None:
@@ -116,7 +124,11 @@ class PendingResolution:
         stats.resolve_total += 1
         if not error:
             aliases = min((alias.ttl for alias in result.cnames), default=None)
-            addresses = [_response(node, aliases) for node in result.nodes]
+            nodes = result.nodes
+            if resolver.filters_families:
+                families = available_families()
+                nodes = [node for node in nodes if node.family in families]
+            addresses = [_response(node, aliases) for node in nodes]
             if addresses:
                 self._finish(ResolutionStatus.COMPLETED, "cares_success", addresses)
                 return
@@ -126,6 +138,7 @@ class PendingResolution:
             self._failed = str(pycares.errno.strerror(error))
             if error == pycares.errno.ARES_ETIMEOUT:
                 stats.timeouts += resolver.query_tries
+                stats.reinits += resolver.renews_after_timeout
             else:
                 stats.get_addr_failure += 1
         if self._families:
@@ -150,7 +163,13 @@ class PendingResolution:
 class CaresDnsResolver:
     """Resolves each name on a fresh channel: c-ares keeps answers in a cache that pycares can not switch off, and an
     answer must be seen when it changes, not when its TTL is over. Making a channel also reads the configuration of the
-    system anew, which Envoy does only after a failure. `servers` are `host:port`; empty for those of the system."""
+    system anew, which Envoy does only after a failure. `servers` are `host:port`; empty for those of the system.
+
+    Attributes:
+        query_tries: how often a server is asked.
+        filters_families: addresses of a family that this machine has no address of are left out.
+        renews_after_timeout: Envoy would make a new channel after a time-out, and counts that.
+    """
 
     def __init__(
         self,
@@ -162,8 +181,16 @@ class CaresDnsResolver:
         query_timeout: float = DEFAULT_QUERY_TIMEOUT,
         query_tries: int = DEFAULT_QUERY_TRIES,
         rotate_nameservers: bool = False,
+        fallback: bool = False,
+        filters_families: bool = False,
+        renews_after_timeout: bool = False,
+        renewal_interval: float = 0.0,
     ) -> None:
+        """`fallback`: the servers are those of the system, and `servers` only where it has none. `renewal_interval`:
+        seconds after which Envoy makes a new channel for UDP, and counts that; 0 for never."""
         self.query_tries = query_tries
+        self.filters_families = filters_families
+        self.renews_after_timeout = renews_after_timeout
         self.stats = context.stats.scope("dns.cares").struct(CaresDnsResolverStats)
         self._dispatcher = context.dispatcher
         flags = 0
@@ -175,10 +202,15 @@ class CaresDnsResolver:
             "flags": flags,
             "timeout": query_timeout,
             "tries": query_tries,
-            "servers": list(servers) or None,
             "rotate": rotate_nameservers,
         }
+        if servers and not (fallback and _system_has_servers()):
+            self._options["servers"] = list(servers)
         self._channels: set[CaresChannel] = set()
+        self._renewal_interval = renewal_interval
+        self._renewal = self._dispatcher.create_timer(self._on_renewal)
+        if renewal_interval:
+            self._renewal.enable(renewal_interval)
 
     @classmethod
     def from_proto(cls, config: Any, context: DnsResolverContext) -> CaresDnsResolver:
@@ -192,8 +224,6 @@ class CaresDnsResolver:
                 raise ConfigError(
                     f"malformed IP address: {where.address}", f"resolvers[{index}].socket_address.address"
                 ) from None
-        if config.use_resolvers_as_fallback and _system_has_servers():
-            servers = []
         return cls(
             context,
             servers=tuple(servers),
@@ -206,6 +236,10 @@ class CaresDnsResolver:
             ),
             query_tries=config.query_tries.value if config.HasField("query_tries") else DEFAULT_QUERY_TRIES,
             rotate_nameservers=config.rotate_nameservers,
+            fallback=config.use_resolvers_as_fallback,
+            filters_families=config.filter_unroutable_families,
+            renews_after_timeout=config.reinit_channel_on_timeout,
+            renewal_interval=duration_of(config, "max_udp_channel_duration", 0.0),
         )
 
     def resolve(self, name: str, family: DnsLookupFamily, callback: ResolveCallback) -> PendingResolution | None:
@@ -217,6 +251,7 @@ class CaresDnsResolver:
         return None if pending.done else pending
 
     def close(self) -> None:
+        self._renewal.disable()
         for channel in tuple(self._channels):
             channel.close()
         self._channels.clear()
@@ -226,19 +261,23 @@ class CaresDnsResolver:
         self.stats.pending_resolutions -= 1
         self._dispatcher.post(lambda: self._forget(channel))
 
+    def _on_renewal(self) -> None:
+        self.stats.reinits += 1
+        self._renewal.enable(self._renewal_interval)
+
     def _forget(self, channel: CaresChannel) -> None:
         channel.close()
         self._channels.discard(channel)
 
 
 def _system_has_servers() -> bool:
-    """c-ares takes the machine itself for one where the system names none."""
+    """Whether c-ares knows of a name server but for the one that it takes where there is none
+    (`isCaresDefaultTheOnlyNameserver`)."""
     channel = pycares.Channel()
     try:
-        servers = [each.decode() if isinstance(each, bytes) else each for each in channel.servers]
+        return [each.removesuffix(":53") for each in channel.servers] != ["127.0.0.1"]
     finally:
         channel.close()
-    return any(each.removesuffix(":53") != "127.0.0.1" for each in servers)
 
 
 def _response(node: Any, aliases: int | None) -> DnsResponse:

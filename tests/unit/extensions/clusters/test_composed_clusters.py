@@ -178,10 +178,15 @@ def test_metadata_goes_before_the_header_and_filter_state_before_both(world: Wor
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a:1", "1.2.3.4", "1.2.3.4:", "1.2.3.4:65536", "1.2.3.4:+1", "::1:80", "[::1]", "[x]:1"]
+    "text", ["", "a:1", "1.2.3.4", "1.2.3.4:", "1.2.3.4:65536", "::1:80", "[::1]", "[x]:1", "[1.2.3.4]:1"]
 )
 def test_an_address_that_is_none(text: str) -> None:
     assert parse_address_and_port(text) is None
+
+
+@pytest.mark.parametrize("text", ["1.2.3.4:80", "1.2.3.4:+80", "1.2.3.4: 80"])
+def test_a_port_is_read_as_envoy_reads_numbers(text: str) -> None:
+    assert str(parse_address_and_port(text)) == "1.2.3.4:80"
 
 
 def test_every_endpoint_has_statistics_if_that_is_wanted(world: World) -> None:
