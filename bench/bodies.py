@@ -1,11 +1,13 @@
 """Large bodies through the proxy, over TCP and in each mix of HTTP/1.1 and HTTP/2: what they cost, how much is held.
 
-    python -m bench.bodies [--size MB] [--rate MB] [--no-memory] [--json]
+    python -m bench.bodies [--size MB] [--rate MB] [--no-memory] [--tls] [--json]
 
 `curl` downloads and uploads. The CPU of the proxy's process alone is counted: the rate is what one CPU could do,
 whoever shares the machine. Then the same again, each time through a process that was idle before, with a client or an
 upstream that does only `--rate` MB a second, whether it reads or writes: the resident memory at its peak is set beside
 what it was when idle. Who reads slowly has a sender before it that is ten times as fast.
+
+With `--tls` clients speak it to the proxy, which takes the protocol that they ask for by ALPN.
 
 An HTTP/2 server is another proxy (Envoy, where there is one) before the HTTP/1.1 server.
 """
@@ -27,6 +29,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from minienvoy.network.certificate_authority import CertificateAuthority
+
 from .contestants import CONTESTANTS, ENVOY, Contestant
 from .measure import ROOT
 from .process import HOST, BenchError, StartedProcess, end_on_sigterm, free_port, wait_for_port
@@ -44,8 +48,18 @@ static_resources:
   - name: from_{listen}
     address: {{socket_address: {{address: 127.0.0.1, port_value: {listen}}}}}
     filter_chains:
-    - filters:
+    - {tls}
+      filters:
 """
+TLS = """\
+transport_socket:
+        name: envoy.transport_sockets.tls
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+          common_tls_context:
+            alpn_protocols: [h2, http/1.1]
+            tls_certificates:
+            - {{certificate_chain: {{filename: {chain}}}, private_key: {{filename: {key}}}}}"""
 HTTP = """\
       - name: envoy.filters.network.http_connection_manager
         typed_config:
@@ -147,14 +161,24 @@ class Proxies:
     def __init__(self, stack: ExitStack, directory: Path) -> None:
         self._stack = stack
         self._directory = directory
+        leaf = CertificateAuthority().issue("localhost")
+        chain, key = directory / "chain.pem", directory / "key.pem"
+        chain.write_bytes(leaf.certificate)
+        key.write_bytes(leaf.private_key)
+        self._tls = TLS.format(chain=chain, key=key)
 
-    def start(self, contestant: Contestant, listen: int, upstream: int, protocol: str, cpu: int) -> StartedProcess:
+    def start(
+        self, contestant: Contestant, listen: int, upstream: int, protocol: str, cpu: int, tls: bool = False
+    ) -> StartedProcess:
         """`listen` takes both protocols of HTTP, or bytes; `upstream` gets `protocol`."""
         # Not by the port: that may have been another's before.
         directory = Path(tempfile.mkdtemp(dir=self._directory))
         config = directory / "envoy.yaml"
         cluster = CLUSTER.format(listen=listen, upstream=upstream, options=OPTIONS[protocol])
-        config.write_text((LISTENER + (TCP if protocol == "tcp" else HTTP)).format(listen=listen) + cluster)
+        listener = (LISTENER + (TCP if protocol == "tcp" else HTTP)).format(
+            listen=listen, tls=self._tls if tls else "name: only"
+        )
+        config.write_text(listener + cluster)
         assert contestant.reads is not None
         command = contestant.reads(config)
         process = StartedProcess(contestant.name, command, cpu=cpu, log=directory / "log", cwd=ROOT)
@@ -164,17 +188,19 @@ class Proxies:
         return process
 
 
-def curl(protocol: str, port: int, way: str, size: int, upload: Path, rate: int = 0) -> None:
+def curl(protocol: str, port: int, way: str, size: int, upload: Path, tls: bool, rate: int = 0) -> None:
     """Raises BenchError unless the whole body has arrived."""
-    command = ["curl", "-sS", "--http2-prior-knowledge" if protocol == "h2" else "--http1.1", "-o", "/dev/null"]
+    http2 = "--http2" if tls else "--http2-prior-knowledge"
+    command = ["curl", "-sSk", http2 if protocol == "h2" else "--http1.1", "-o", "/dev/null"]
+    url = f"{'https' if tls else 'http'}://{HOST}:{port}"
     command += ["-w", "%{http_code} %{size_download} %{size_upload}", "-H", "expect:"]
     if rate:
         command += ["--limit-rate", str(rate)]
     if way == "upload":
-        command += ["-T", str(upload), f"http://{HOST}:{port}/0"]
+        command += ["-T", str(upload), f"{url}/0"]
         wanted = f"200 0 {size}"
     else:
-        command += [f"http://{HOST}:{port}/{size}"]
+        command += [f"{url}/{size}"]
         wanted = f"200 {size} 0"
     said = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     if said.stdout != wanted:
@@ -201,7 +227,7 @@ def peak(process: StartedProcess, act: Callable[[], None]) -> float:
     return highest - before
 
 
-def measure(size: int, rate: int, memory: bool, say: Callable[[str], None]) -> list[Row]:
+def measure(size: int, rate: int, memory: bool, tls: bool, say: Callable[[str], None]) -> list[Row]:
     """`size` bytes each way through each mix of each proxy; `rate` bytes a second for who is slow."""
     if shutil.which("curl") is None:
         raise BenchError("curl is not installed")
@@ -225,8 +251,8 @@ def measure(size: int, rate: int, memory: bool, say: Callable[[str], None]) -> l
                 contestant: Contestant, downstream: str = downstream, upstream: str = upstream, behind: int = behind
             ) -> Iterator[tuple[StartedProcess, int]]:
                 listen = free_port()
-                process = proxies.start(contestant, listen, behind, upstream, 0)
-                curl(downstream, listen, "download", MB, upload)
+                process = proxies.start(contestant, listen, behind, upstream, 0, tls)
+                curl(downstream, listen, "download", MB, upload, tls)
                 yield process, listen
                 process.stop()
 
@@ -234,13 +260,13 @@ def measure(size: int, rate: int, memory: bool, say: Callable[[str], None]) -> l
                 for contestant in contestants:
                     with warm(contestant) as (process, listen):
                         used = process.cpu_seconds()
-                        curl(downstream, listen, way, size, upload)
+                        curl(downstream, listen, way, size, upload, tls)
                         cpu = process.cpu_seconds() - used
                     grown: dict[str, float] = {}
                     for slow in SLOW if memory else ():
                         with warm(contestant) as (process, listen):
                             server.rate = rate if slow == "upstream" else 0.0
-                            asked = (downstream, listen, way, size, upload, rate if slow == "client" else 0)
+                            asked = (downstream, listen, way, size, upload, tls, rate if slow == "client" else 0)
                             grown[slow] = peak(process, partial(curl, *asked)) / MB
                             server.rate = 0.0
                     rows.append(Row(contestant.name, f"{downstream} to {upstream}", way, size / MB / cpu, grown))
@@ -277,12 +303,13 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=1024, help="MB of a body")
     parser.add_argument("--rate", type=int, default=200, help="MB a second of who is slow")
     parser.add_argument("--no-memory", action="store_true", help="leave out who is slow")
+    parser.add_argument("--tls", action="store_true", help="between client and proxy")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     end_on_sigterm()
     say = (lambda line: None) if arguments.json else print
     try:
-        rows = measure(arguments.size * MB, arguments.rate * MB, not arguments.no_memory, say)
+        rows = measure(arguments.size * MB, arguments.rate * MB, not arguments.no_memory, arguments.tls, say)
     except BenchError as error:
         sys.exit(str(error))
     if arguments.json:

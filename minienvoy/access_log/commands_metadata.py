@@ -103,6 +103,23 @@ def _metadata(arguments: Arguments) -> Command:
     return _metadata_command(_METADATA_TYPES[kind], rest, arguments.max_length)
 
 
+def state_text(value: Any) -> str | None:
+    """An object of the filter state as text (`serializeAsString`); None if it has none."""
+    if isinstance(value, (StructuredState, FieldsState)):
+        return None
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value.text if isinstance(value, Address) else str(value)
+
+
+def state_field(value: Any, field: str) -> str | None:
+    """What an object of the filter state has under that name (`getField`); None if there is nothing."""
+    if isinstance(value, (StructuredState, Address)):
+        return None
+    found = value.get(field) if isinstance(value, Mapping) else getattr(value, field, None)
+    return None if found is None else str(found)
+
+
 def _filter_state_maker(state_of: Callable[[StreamInfo], dict[str, Any] | None]) -> Maker:
     def make(arguments: Arguments) -> Command:
         key, *words = arguments.argument.split(":")
@@ -125,14 +142,7 @@ def _filter_state_maker(state_of: Callable[[StreamInfo], dict[str, Any] | None])
                 if isinstance(value, (TextState, Address)):
                     return None
                 return value.message if isinstance(value, MessageState) else value
-            if isinstance(value, StructuredState):
-                return None
-            if how == "PLAIN":
-                if isinstance(value, bool):
-                    return "true" if value else "false"
-                return value.text if isinstance(value, Address) else str(value)
-            found = value.get(field) if isinstance(value, Mapping) else getattr(value, field, None)
-            return None if found is None else str(found)
+            return state_text(value) if how == "PLAIN" else state_field(value, field)
 
         made = _value_command(value_of, max_length)
         if how != "TYPED":

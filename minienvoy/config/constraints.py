@@ -5,7 +5,6 @@ Envoy: what protoc-gen-validate's `templates/cc` make of `validate.rules`; the t
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable
 from typing import Any
@@ -227,8 +226,8 @@ def _string_check(rules: Any) -> Check:
 
 
 def _pattern_reason(pattern: str) -> _Reason:
-    full_match = re.compile(pattern.replace(r"\C", "."), re.DOTALL).fullmatch
-    return lambda value: full_match(value) is None, f"value does not match regex pattern {go_quote(pattern)}"
+    compiled = lazy_pattern(pattern.replace(r"\C", "."), re.DOTALL)
+    return lambda value: compiled.fullmatch(value) is None, f"value does not match regex pattern {go_quote(pattern)}"
 
 
 def _well_known_reason(is_one: Callable[[str], bool], reason: str) -> _Reason:
@@ -291,8 +290,10 @@ def _bytes_check(rules: Any) -> Check:
 
 
 def _is_ip(value: str, version: int | None = None) -> bool:
+    from ipaddress import ip_address
+
     try:
-        return version in (None, ipaddress.ip_address(value).version)
+        return version in (None, ip_address(value).version)
     except ValueError:
         return False
 

@@ -231,6 +231,8 @@ class Loader:
                 raise ConfigError(f"Duplicate layer name: {layer.name}", path)
             names.add(layer.name)
             self._add(layer, path)
+        if config is not None and not config.layers:
+            self._add_admin(Layer(""))  # layers were asked for, and none is named
         self.snapshot = Snapshot()
         self.reload()
         self.reload()  # Envoy loads once more when the clusters are there, and its statistics show it
@@ -254,8 +256,11 @@ class Loader:
                 raise ConfigError(
                     "Too many admin layers specified in LayeredRuntime, at most one may be specified", path
                 )
-            admin = self._admin = Layer(layer.name)
-            self._makers.append(lambda: Layer(admin.name, dict(admin.values)))
+            self._add_admin(Layer(layer.name))
+
+    def _add_admin(self, admin: Layer) -> None:
+        self._admin = admin
+        self._makers.append(lambda: Layer(admin.name, dict(admin.values)))
 
     def _disk(self, name: str, directory: Path) -> Layer | None:
         if not directory.is_dir():

@@ -154,11 +154,14 @@ def _oneof_check(oneof: str, cases: dict[str, Check | None], required: bool) -> 
 def _field_check(field: Any, rules: Any) -> Check | None:
     """The check of one field, for the message that has it; None if nothing can be wrong with it."""
     name = field.name
+    kind = field.message_type
+    if rules is None and (kind is None or kind.full_name.startswith("google.protobuf.")):
+        return None
     if schema.is_map(field):
         return _map_check(field, rules)
     if schema.is_repeated(field):
         return _list_check(field, rules)
-    if field.message_type is None:
+    if kind is None:
         scalar = scalar_check(field, rules)
         if scalar is None:
             return None

@@ -8,18 +8,19 @@ keep the others from being used, but the response counts as rejected.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import logger
 from ..errors import ConfigError
 from ..stats.store import CounterValue, GaugeValue
-from .filesystem import FilesystemSubscription
-from .subscription import FileContext, SubscriptionStats, file_of, require_node
+from .subscription import DecodedResource, SubscriptionStats, require_node, require_supported_resource
+from .subscription_factory import EDS_TYPE, LEDS_TYPE, SDS_TYPE
 
 if TYPE_CHECKING:
     from ..stats.store import Scope
     from ..upstream.cluster_manager import ClusterManager
+    from .subscription_factory import SubscriptionFactory
 
 log = logger.get("upstream")
 CLUSTER: Final = "envoy.config.cluster.v3.Cluster"
@@ -38,53 +39,90 @@ class CdsApi:
     """
 
     def __init__(
-        self, source: Any, path: str, manager: ClusterManager, context: FileContext, scope: Scope, node: Any
+        self,
+        source: Any,
+        path: str,
+        manager: ClusterManager,
+        subscriptions: SubscriptionFactory,
+        scope: Scope,
+        node: Any,
     ) -> None:
         """`scope` is that of the server, `path` where the source stands.
 
         Raises:
-            ConfigError: there is no such file.
+            ConfigError: there is no such source.
         """
         require_node(node, "cds", path)
         self.version = ""
         self.updated: dict[str, float] = {}
         self.versions: dict[str, str] = {}
         self._manager = manager
-        self._now = context.now
+        self._subscriptions = subscriptions
+        self._now = subscriptions.files.now
+        self._on_initialized: Callable[[], None] | None = None
         cds = scope.scope("cluster_manager.cds")
         self._stats = cds.struct(CdsStats)
-        self._subscription = FilesystemSubscription(
-            file_of(source, path), CLUSTER, context, cds, self._on_config_update, self._stats
+        self._subscription = subscriptions.subscribe(
+            source, path, CLUSTER, self, cds, self._stats, checks_support=False
         )
 
     def start(self, on_initialized: Callable[[], None]) -> None:
         """Ask for clusters; `on_initialized` is called when there is an answer, be it that there is none."""
+        self._on_initialized = on_initialized
         self._subscription.start()
-        on_initialized()
 
-    def _on_config_update(self, resources: Sequence[Any], version: str) -> None:
-        manager, failures = self._manager, []
-        before = {each.name for each in manager.all_clusters() if each.added_via_api}
+    def stop(self) -> None:
+        """Clusters stay as they are."""
+        self._on_initialized = None
+        self._subscription.stop()
+
+    def on_config_update_failed(self) -> None:
+        self._initialized()
+
+    def _initialized(self) -> None:
+        callback, self._on_initialized = self._on_initialized, None
+        if callback is not None:
+            callback()
+
+    def on_config_update(self, resources: Sequence[Any], version: str) -> None:
+        before = {each.name for each in self._manager.all_clusters() if each.added_via_api}
         removed = before - {each.name for each in resources}
+        self._update([(each, version) for each in resources], removed, version)
+
+    def on_delta_config_update(self, added: Sequence[DecodedResource], removed: Sequence[str], version: str) -> None:
+        self._update([(each.message, each.version) for each in added], removed, version)
+
+    def _update(self, resources: Sequence[tuple[Any, str]], removed: Collection[str], version: str) -> None:
+        # Hosts of new clusters are asked for together, and those of clusters that go are not asked for any more.
+        with self._subscriptions.paused((EDS_TYPE, LEDS_TYPE, SDS_TYPE)):
+            try:
+                self._apply(resources, removed, version)
+            finally:
+                self._initialized()
+
+    def _apply(self, resources: Sequence[tuple[Any, str]], removed: Collection[str], version: str) -> None:
+        manager, failures = self._manager, []
         log.info(
             f"cds: response indicates {len(resources)} added/updated cluster(s), {len(removed)} removed cluster(s); "
             "applying changes"
         )
         seen: set[str] = set()
         changed = 0
-        for index, config in enumerate(resources):
+        for index, (config, its_version) in enumerate(resources):
             name = config.name
             try:
                 if name in seen:
                     raise ConfigError(f"duplicate cluster {name} found")
                 seen.add(name)
-                if manager.add_or_update_cluster(config, f"resources[{index}]"):
+                path = f"resources[{index}]"
+                require_supported_resource(config, path, warn=self._subscriptions.files.warn)
+                if manager.add_or_update_cluster(config, path):
                     changed += 1
-                    self.versions[name], self.updated[name] = version, self._now()
+                    self.versions[name], self.updated[name] = its_version, self._now()
             except ConfigError as error:
                 log.warning(f"cds: cluster '{name}' config rejected: {error.problem}")
                 failures.append(f"{name}: {error.problem}")
-        gone = sum([manager.remove_cluster(name) for name in removed])
+        gone = sum([manager.remove_cluster(name) for name in sorted(removed)])
         for name in removed:
             self.versions.pop(name, None)
             self.updated.pop(name, None)

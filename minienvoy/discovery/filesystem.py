@@ -8,16 +8,20 @@ what can not be used, leaves in force what was before.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import logger
-from ..config.api import unpack
-from ..config.fields import described, require_supported
-from ..config.leave_out import leave_out
 from ..config.loader import load_file
 from ..errors import ConfigError
 from ..upstream.xx_hash import xx_hash64_of_all
-from .subscription import FileContext, OnConfigUpdate, SubscriptionStats
+from .subscription import (
+    FileContext,
+    OnConfigUpdate,
+    SubscriptionStats,
+    decode_resource,
+    require_supported_resource,
+)
 
 if TYPE_CHECKING:
     from ..stats.store import Scope
@@ -42,21 +46,31 @@ class FilesystemSubscription:
         on_config_update: OnConfigUpdate,
         stats: Any = None,
         update_stats: Any = None,
+        on_failed: Callable[[], None] = lambda: None,
+        *,
+        checks_support: bool = True,
     ) -> None:
         """`file` is its name and the directory that is watched for it; `stats`, if given, is the struct to count in,
-        `update_stats` that for attempts, failures, successes and versions, where these are counted elsewhere."""
+        `update_stats` that for attempts, failures, successes and versions, where these are counted elsewhere.
+        `on_failed` is called when there is nothing that can be used. Without `checks_support`, whoever takes the
+        resources looks himself whether they are honoured."""
         self.version = ""
         self._path, self._directory = file
         self._resource_type = resource_type
         self._context = context
         self._on_config_update = on_config_update
+        self._on_failed = on_failed
+        self._checks_support = checks_support
         self._stats = scope.struct(SubscriptionStats) if stats is None else stats
         self._update_stats = self._stats if update_stats is None else update_stats
         self._version_text = scope.text_readout("version_text")
 
-    def start(self) -> None:
+    def start(self, resources: Collection[str] = ()) -> None:
         self._context.watcher.add_watch(self._directory or self._path, self._refresh)
         self._refresh()
+
+    def update_resource_interest(self, resources: Collection[str]) -> None:
+        """All of the file is of interest in any case."""
 
     def stop(self) -> None:
         self._context.watcher.remove_watch(self._refresh)
@@ -69,6 +83,7 @@ class FilesystemSubscription:
         except ConfigError as error:
             update.update_failure += 1
             log.warning(f"Filesystem config update failure: {error}")
+            self._on_failed()
             return
         for warning in loaded.warnings:
             log.warning(warning)
@@ -82,7 +97,8 @@ class FilesystemSubscription:
             self._on_config_update(resources, version)
         except ConfigError as error:
             stats.update_rejected += 1
-            log.warning(f"Filesystem config update rejected: {_told(error, loaded.source)}")
+            log.warning(f"Filesystem config update rejected: {str(_told(error, loaded.source)).rstrip()}")
+            self._on_failed()
             return
         update.update_success += 1
         stats.update_time = int(context.now() * 1000)
@@ -91,15 +107,11 @@ class FilesystemSubscription:
         self._version_text.set(version)
 
     def _resource(self, packed: Any, path: str, source: Any) -> Any:
-        if packed.type_url.rpartition("/")[2] != self._resource_type:
-            raise ConfigError(
-                f"type URL {packed.type_url} does not match type.googleapis.com/{self._resource_type}", path
-            )
-        resource = unpack(packed, path, validate=True)
-        found = require_supported(resource, source, path=path, warn=self._context.warn)
-        for item in found:
-            log.warning(f"not honoured: {described(item, source)}")
-        leave_out(resource, found, path)
+        resource = decode_resource(packed, self._resource_type, "", path).message
+        if resource is None:
+            raise ConfigError("there is no resource in it", path)
+        if self._checks_support:
+            require_supported_resource(resource, path, warn=self._context.warn, source=source)
         return resource
 
 

@@ -1,25 +1,27 @@
-"""Certificates and validation contexts that TLS contexts call by name: from the bootstrap, or from a file that changes.
+"""Certificates and validation contexts that TLS contexts call by name: from the bootstrap, or from a file
+or a control plane.
 
 Envoy: `Secret::SecretManagerImpl`; docs "Secret discovery service (SDS)".
 
-Those of files are in `discovery.file_secret`.
+Those of files are in `discovery.file_secret`, those of control planes in `discovery.sds_api`.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
 from ..config.fields import honours
 from ..errors import ConfigError
-from .file_secret import FileSecretProvider, SecretProvider
+from .file_secret import DynamicSecretProvider, FileSecretProvider, SecretProvider
+from .subscription import file_of, is_file
 
 if TYPE_CHECKING:
     from ..event.dispatcher import Dispatcher
     from ..event.file_watcher import FileWatcher
     from ..stats.store import Scope
+    from .subscription_factory import SubscriptionFactory
 
 _TYPE: Final = "envoy.extensions.transport_sockets.tls.v3"
 
@@ -37,23 +39,17 @@ _APIS: Final = {
 }
 
 
-def _from_a_file(config: Any) -> str | None:
-    kind = config.sds_config.WhichOneof("config_source_specifier")
-    return None if kind in ("path", "path_config_source") else f"secrets come from files only, not from {kind}"
-
-
 honours(f"{_TYPE}.Secret", "name", "tls_certificate", "validation_context", "session_ticket_keys", "generic_secret")
 honours(f"{_TYPE}.GenericSecret", "secret")
-honours(
-    f"{_TYPE}.SdsSecretConfig",
-    "name",
-    when={"sds_config": _from_a_file},
-    skips={"sds_config": lambda config: True},
-)
+honours(f"{_TYPE}.SdsSecretConfig", "name", "sds_config")
 
 
 class SecretManager:
-    """All secrets of a server; providers of the same file and name are shared."""
+    """All secrets of a server; providers of the same source and name are shared.
+
+    Attributes:
+        subscriptions: where secrets of control planes come from; None where there is no server, as in many tests.
+    """
 
     def __init__(
         self, secrets: Iterable[Any], watcher: FileWatcher, scope: Scope, dispatcher: Dispatcher, node: Any = None
@@ -71,7 +67,8 @@ class SecretManager:
             if (kind, secret.name) in self._static:
                 raise ConfigError(f"Duplicate static {kind} secret name {secret.name}", "static_resources.secrets")
             self._static[kind, secret.name] = SecretProvider(secret.name, secret)
-        self._files: dict[tuple[str, str, str], FileSecretProvider] = {}
+        self._dynamic: dict[tuple[str, bytes, str], DynamicSecretProvider] = {}
+        self.subscriptions: SubscriptionFactory | None = None
         self.contexts: WeakSet[Any] = WeakSet()
         """TLS contexts that exist; each says by `shown_certificates` what it has (`Ssl::ContextManager`)."""
 
@@ -104,17 +101,40 @@ class SecretManager:
                 path,
             )
         source = config.sds_config
-        name = source.path or source.path_config_source.path
-        if not os.path.exists(name):  # noqa: PTH110
-            raise ConfigError(f"paths must refer to an existing path in the system: '{name}' does not exist", path)
-        key = (kind, name, config.name)
-        if key not in self._files:
-            directory = source.path_config_source.watched_directory.path
+        if not is_file(source):
+            return self._from_control_plane(config, kind, path)
+        name, directory = file_of(source, path)
+        key = (kind, name.encode(), config.name)
+        if key not in self._dynamic:
             scope = self._scope.scope(f"sds.{config.name}")
-            self._files[key] = FileSecretProvider(
+            self._dynamic[key] = FileSecretProvider(
                 config.name, kind, name, directory, self._watcher, scope, self._dispatcher.wall_time
             )
-        return self._files[key]
+        return self._dynamic[key]
 
-    def of_files(self) -> Iterable[FileSecretProvider]:
-        return self._files.values()
+    def _from_control_plane(self, config: Any, kind: str, path: str) -> SecretProvider:
+        from .sds_api import SdsApi
+
+        subscriptions = self.subscriptions
+        if subscriptions is None:
+            raise ConfigError("there is no server that could ask for secrets", path)
+        subscriptions.check(config.sds_config, f"{path}.sds_config")
+        key = (kind, config.sds_config.SerializeToString(deterministic=True), config.name)
+        if key not in self._dynamic:
+            self._dynamic[key] = SdsApi(
+                config.name,
+                kind,
+                config.sds_config,
+                f"{path}.sds_config",
+                subscriptions,
+                self._scope.scope(f"sds.{config.name}"),
+                lambda: self._forget(key),
+            )
+        return self._dynamic[key]
+
+    def _forget(self, key: tuple[str, bytes, str]) -> None:
+        self._dynamic.pop(key, None)
+
+    def dynamic(self) -> Iterable[DynamicSecretProvider]:
+        """Those that may change."""
+        return self._dynamic.values()

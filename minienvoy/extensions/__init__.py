@@ -47,6 +47,10 @@ CATALOGUE = {
     "envoy.extensions.filters.http.dynamic_forward_proxy.v3.PerRouteConfig": "filters.http.dynamic_forward_proxy",
     "envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuth": "filters.http.api_key_auth",
     "envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuthPerRoute": "filters.http.api_key_auth",
+    "envoy.extensions.filters.http.aws_request_signing.v3.AwsRequestSigning": "filters.http.aws_request_signing",
+    "envoy.extensions.filters.http.aws_request_signing.v3.AwsRequestSigningPerRoute": (
+        "filters.http.aws_request_signing"
+    ),
     "envoy.extensions.filters.http.basic_auth.v3.BasicAuth": "filters.http.basic_auth",
     "envoy.extensions.filters.http.basic_auth.v3.BasicAuthPerRoute": "filters.http.basic_auth",
     "envoy.extensions.filters.http.bandwidth_limit.v3.BandwidthLimit": "filters.http.bandwidth_limit",
@@ -71,6 +75,8 @@ CATALOGUE = {
     "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication": "filters.http.jwt_authn.filter",
     "envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig": "filters.http.jwt_authn.filter",
     "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit": "filters.http.local_ratelimit",
+    "envoy.extensions.filters.http.lua.v3.Lua": "filters.http.lua.filter",
+    "envoy.extensions.filters.http.lua.v3.LuaPerRoute": "filters.http.lua.filter",
     "envoy.extensions.filters.http.health_check.v3.HealthCheck": "filters.http.health_check",
     "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz": "filters.http.ext_authz.filter",
     "envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute": "filters.http.ext_authz.filter",

@@ -284,7 +284,7 @@ class ActiveStream(UpgradableStream):
         self._encode_1xx_headers(headers)
 
     def _encode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
-        # It is counted as a response of its own.
+        # It is counted as a response of its own, and what is logged if no other comes.
         self.response_code = headers.status
         for stats in (self.config.stats, self.config.listener_stats):
             stats.downstream_rq_completed += 1
@@ -560,6 +560,9 @@ class ActiveStream(UpgradableStream):
             self.encoder.last_response = manager.draining
         elif self.protocol == "HTTP/1.0":
             headers.add_entry(_KEEP_ALIVE)
+
+    def drain_connection_upon_completion(self) -> None:
+        self.saw_connection_close = True
 
     def _end_connection(self) -> None:
         """After this stream."""

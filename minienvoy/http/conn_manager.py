@@ -365,8 +365,10 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
             stream.send_local_reply(error.status, reason_phrase(error.status).decode(), error.details)
         self.check_for_deferred_close(False)
 
-    def end_streams(self, details: str, flag: int) -> None:
-        """Streams end now, the connection when the peer has had the time to read what was sent."""
+    def end_streams(
+        self, details: str, flag: int, close: ConnectionCloseType = ConnectionCloseType.FLUSH_WRITE_AND_DELAY
+    ) -> None:
+        """Streams end now, the connection when the peer has had the time to read what was sent, or as `close` says."""
         assert self.codec is not None
         self.close_details = details
         self.reset_flag = flag
@@ -375,7 +377,7 @@ class ConnectionManager(ReadFilter, ConnectionCallbacks):
             stats.downstream_cx_destroy_active_rq += 1
             stats.downstream_cx_destroy_local_active_rq += 1
         self.codec.on_connection_closed()
-        self.connection.close(ConnectionCloseType.FLUSH_WRITE_AND_DELAY)
+        self.connection.close(close)
 
     # -- inside
 

@@ -175,7 +175,6 @@ class ConnectionManagerConfig:
     client_cert: ForwardedClientCert | None = None
     """What is done with `x-forwarded-client-cert`; None if it is removed."""
     connections: set[ConnectionManager] = field(default_factory=set)
-    route_user: Any = None
     """What its subscription to routes knows it by; None if its routes do not change."""
     server_entry: tuple[bytes, bytes, bytes, int] = field(init=False)
     filtered: bool = field(init=False)

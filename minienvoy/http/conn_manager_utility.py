@@ -6,7 +6,6 @@ of what is added is Envoy's, because it is to be seen on the wire.
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from ..network.address import Address
@@ -244,7 +243,7 @@ def last_address_from_xff(headers: RequestHeaderMap, hops_to_skip: int) -> tuple
         return None, False
     text = addresses[len(addresses) - 1 - hops_to_skip].strip()
     try:
-        return Address(str(ip_address(text)), 0), len(addresses) == 1
+        return Address.ip(text, 0), len(addresses) == 1
     except ValueError:
         return None, False
 

@@ -170,6 +170,12 @@ class StreamDecoderFilterCallbacks(StreamFilterCallbacks, Protocol):
     def decoding_buffer(self) -> bytes:
         """What is held back of the request body."""
 
+    def modify_decoding_buffer(self, data: bytes) -> None:
+        """Hold back `data` in place of that."""
+
+    def drain_connection_upon_completion(self) -> None:
+        """This is to be the last response of its connection (`setShouldDrainConnectionUponCompletion`)."""
+
     @property
     def request_header_limits(self) -> tuple[int, int]:
         """How many headers a request may have, pseudo-headers included, and how many bytes of names and values."""
@@ -203,6 +209,7 @@ class StreamEncoderFilterCallbacks(StreamFilterCallbacks, Protocol):
     def inject_encoded_data(self, data: bytes, end_stream: bool) -> None: ...
     def replace_encoded_data(self, data: bytes) -> None: ...
     def encoding_buffer(self) -> bytes: ...
+    def modify_encoding_buffer(self, data: bytes) -> None: ...
     def set_encoder_buffer_limit(self, limit: int) -> None: ...
     @property
     def encoder_buffer_limit(self) -> int: ...

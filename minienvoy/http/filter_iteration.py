@@ -117,6 +117,12 @@ class FilterIteration:
     def buffer(self) -> bytes:
         return self._buffer or b""
 
+    def modify_buffer(self, data: bytes) -> None:
+        """Hold back `data` in place of what is held back."""
+        if self._buffer is not None:
+            self._buffer = data
+            self._look_at_size(True)
+
     def headers(self, headers: Any, end_stream: bool) -> None:
         self._headers = headers
         self._observed_end = end_stream

@@ -221,6 +221,16 @@ class FilterManager(StreamInfo):
     def decoding_buffer(self) -> bytes:
         return b""
 
+    def modify_decoding_buffer(self, data: bytes) -> None:
+        """Nothing is held back for the terminal filter."""
+
+    def modify_encoding_buffer(self, data: bytes) -> None:
+        """Likewise."""
+
+    def drain_connection_upon_completion(self) -> None:
+        """This is to be the last response of its connection."""
+        raise NotImplementedError
+
     def set_decoder_buffer_limit(self, limit: int) -> None:
         self.buffer_limit = limit
 
@@ -329,6 +339,15 @@ class FilterCallbacks:
 
     def decoding_buffer(self) -> bytes:
         return self.stream.decoding_buffer()
+
+    def modify_decoding_buffer(self, data: bytes) -> None:
+        self.stream.modify_decoding_buffer(data)
+
+    def modify_encoding_buffer(self, data: bytes) -> None:
+        self.stream.modify_encoding_buffer(data)
+
+    def drain_connection_upon_completion(self) -> None:
+        self.stream.drain_connection_upon_completion()
 
     def encode_headers(self, headers: ResponseHeaderMap, end_stream: bool, details: str) -> None:
         self.stream.is_local_reply = True

@@ -218,6 +218,14 @@ class FilteredStream(ActiveStream):
     def decoding_buffer(self) -> bytes:
         return b"" if self._decoding is None else self._decoding.buffer
 
+    def modify_decoding_buffer(self, data: bytes) -> None:
+        if self._decoding is not None:
+            self._decoding.modify_buffer(data)
+
+    def modify_encoding_buffer(self, data: bytes) -> None:
+        if self._encoding is not None:
+            self._encoding.modify_buffer(data)
+
     def add_encoded_data_from(self, at: int, data: bytes) -> None:
         if self._encoding is not None:
             self._encoding.add_data(at, data)

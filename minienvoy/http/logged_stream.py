@@ -43,7 +43,8 @@ class LoggedStream(FilterManager):
             self.upstream_connection = connection.info
             self.upstream_connection_pool_ready_time = self.first_upstream_tx_byte_time
             self.upstream_protocol = client.codec.protocol
-            self.cluster_metadata = client.pool.cluster.metadata
+            if client.pool.cluster.name == self.upstream_cluster_name:
+                self.cluster_metadata = client.pool.cluster.metadata
             if not self.attempted_hosts:
                 self.attempted_hosts = (client.pool.host,)
                 self.attempted_connection_ids = (connection.info.id,)

@@ -15,8 +15,8 @@ from typing import Final, NamedTuple
 NEED_MORE: Final = "need more"
 NOT_TLS: Final = "not TLS"
 TOO_LARGE: Final = "too large"
-_HANDSHAKE, _CLIENT_HELLO = 22, 1
-_MAX_RECORD: Final = (1 << 14) + 256
+_HANDSHAKE, _CLIENT_HELLO, _MAJOR = 22, 1, 3
+_MAX_RECORD, _MAX_VERSION_2 = (1 << 14) + 256, 1024
 _MAX_MESSAGE: Final = 1 << 14
 """What BoringSSL takes from somebody it does not know; above that it is no ClientHello."""
 _SERVER_NAME, _GROUPS, _POINT_FORMATS, _SIGNATURES, _ALPN, _VERSIONS = 0, 10, 11, 13, 16, 43
@@ -92,27 +92,29 @@ class ClientHelloReader:
         while True:
             at = self._at
             header = bytes(data[at : at + 5])
-            # Bytes that can not become a record are not waited for.
-            if header[:1] not in (b"", b"\x16") or header[1:2] not in (b"", b"\x03"):
-                return NOT_TLS
+            # As BoringSSL: nothing is known of a record before its header, and of what is in it before its end.
             if len(header) < 5:
                 return NEED_MORE
+            if header[1] != _MAJOR:
+                return NEED_MORE if _waits_for_version_2(header, len(data)) else NOT_TLS
             length = int.from_bytes(header[3:5], "big")
             if length > _MAX_RECORD:
                 return NOT_TLS
             end = at + 5 + length
+            if header[0] != _HANDSHAKE:
+                return NOT_TLS if end <= len(data) else NEED_MORE
             here = min(end, len(data)) - at - 5
             head = bytes(message[:4])
             head += data[at + 5 : at + 5 + min(here, 4 - len(head))]
-            if head and head[0] != _CLIENT_HELLO:
-                return NOT_TLS
             if len(head) == 4:
                 wanted = 4 + int.from_bytes(head[1:], "big")
                 if wanted - 4 > _MAX_MESSAGE:
                     return NOT_TLS
-                if wanted > self._max_size:
+                if head[0] == _CLIENT_HELLO and wanted > self._max_size:
                     return TOO_LARGE
                 if len(message) + here >= wanted:
+                    if head[0] != _CLIENT_HELLO:
+                        return NOT_TLS
                     body = (message + data[at + 5 : at + 5 + here])[4:wanted]
                     break
             if end > len(data):
@@ -123,6 +125,15 @@ class ClientHelloReader:
             return _parse(bytes(body), min(end, len(data)))
         except (IndexError, ValueError):
             return NOT_TLS
+
+
+def _waits_for_version_2(header: bytes, size: int) -> bool:
+    """Whether this is the beginning of a ClientHello of SSL 2.0, which may ask for TLS, and not yet all of it. Who
+    sends such a one is told of no protocol that is spoken here."""
+    if not (header[0] & 0x80 and header[2] == _CLIENT_HELLO and header[3] == _MAJOR):
+        return False
+    length = (header[0] & 0x7F) << 8 | header[1]
+    return 3 <= length <= _MAX_VERSION_2 and size < 2 + length
 
 
 def parse_client_hello(data: bytes, max_size: int) -> ClientHello | str:

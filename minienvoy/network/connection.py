@@ -6,13 +6,14 @@ A connection is open, then perhaps *closing* (what was written is flushed, perha
 read the answer before the FIN), then closed. The transport beneath may outlive the closed connection by a moment;
 nothing is delivered in that time. Which side ended it, and how, is told once, to every callback, by `on_event`.
 
-Flow control: what the transport could not send yet is its write buffer. Above `buffer_limit` bytes the callbacks hear
+Flow control: what could not be sent yet is the write buffer. Above `buffer_limit` bytes the callbacks hear
 `on_above_write_buffer_high_watermark`, and whoever feeds the connection answers by a counted `read_disable(True)` of
-the source. The transport is given no more then: it
-lets go of what it was given in one turn only when all of that has been sent, and the sender may have been promised
-megabytes. Nothing here buffers without a bound: while the reader is disabled one more chunk is taken from the
-transport and held, then reading stops. It does not stop before that chunk, because most disabled times are over before
-a byte arrives, pausing a transport costs two system calls, and one that still reads notices when the peer goes away.
+the source. Only a part of it is the transport's, which lets go of what it was given in one turn when all of that has
+been sent, and the sender may have been promised megabytes; the rest waits here, in pieces.
+
+Nothing here buffers without a bound: while the reader is disabled one more chunk is taken from the transport and held,
+then reading stops. It does not stop before that chunk, because most disabled times are over before a byte arrives,
+pausing a transport costs two system calls, and one that still reads notices when the peer goes away.
 
 Envoy leaves what it does not want to read in the kernel, and a kernel that closes a socket with unread bytes resets it.
 So a connection that is closed from this side while it holds or ignores bytes is reset, too.
@@ -29,7 +30,7 @@ from collections.abc import Callable
 from enum import Enum
 from itertools import count
 from types import FunctionType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from ..event.write_queue import MOST_BYTES, MOST_CHUNKS, MOST_WAITING, WriteBuffer, lose
 from ..explain.explanation import NO_EXPLANATION, Explanation
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 
 DEFAULT_BUFFER_LIMIT = 1024 * 1024
 """`per_connection_buffer_limit_bytes` when it is not set."""
+MOST_OF_TRANSPORT: Final = 256 * 1024
+"""Bytes: what a transport with more has not sent is full. As much as it reads at once."""
 
 next_connection_id = count(1).__next__
 """Numbers the connections of this process, downstream and upstream (`ConnectionImpl::next_global_id_`)."""
@@ -111,6 +114,7 @@ class Connection(asyncio.Protocol):
         delayed_close_timeout: seconds; how long FLUSH_WRITE_AND_DELAY waits for the peer, and how long any flush may
             go without progress. 0 for no delay and no such limit.
         closed: it has ended, and its callbacks were told.
+        transport_full: the transport has so much to send that it is given no more.
         explain: why it went where it went; the streams that it carries begin with the same decisions.
         filter_chain_name: of a downstream connection.
         start_tls: makes a plain connection a secure one, if its transport socket can (`startSecureTransport`).
@@ -123,6 +127,7 @@ class Connection(asyncio.Protocol):
     local_close_reason: str = ""
     transport_failure_reason: str = ""
     detected_close_type: DetectedCloseType = DetectedCloseType.NORMAL
+    transport_full: bool = False
     last_round_trip_time: float | None = None
     start_tls: Callable[[], bool] | None = None
     bytes_kept_back: int = 0
@@ -140,7 +145,6 @@ class Connection(asyncio.Protocol):
     _end_stream_pending: bool = False
     _left_unread: int = 0
     _paused: bool = False
-    _transport_full: bool = False
     _backlog: deque[bytes] | None = None
     """What was written since the transport is full."""
     _backlog_size: int = 0
@@ -205,10 +209,11 @@ class Connection(asyncio.Protocol):
         if self.closed:
             self.transport.abort()
             return
-        limit = self.buffer_limit or sys.maxsize
-        self.transport.set_write_buffer_limits(limit, limit // 2)
+        # Half of the limit at most: a transport that is not full is below the low watermark.
+        most = min(self.buffer_limit // 2, MOST_OF_TRANSPORT) if self.buffer_limit else sys.maxsize
+        self.transport.set_write_buffer_limits(most, most // 2)
         self._writable = True
-        self._transport_full = False
+        self.transport_full = False
         self.write_buffer.send = self.transport.write
         if self._started:
             return  # it goes on over TLS
@@ -238,11 +243,21 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.write_buffer.send = lose
         if not self.closed:
+            if isinstance(exc, ConnectionResetError) and self._waits_for_nothing_but_time:
+                # Who does not read and has nothing to write does not see it, and neither does Envoy.
+                self.transport = None
+                return
             if isinstance(exc, ConnectionError):
                 self.detected_close_type = DetectedCloseType.REMOTE_RESET
             flushed = self._closing is not None and exc is None
             self._end(ConnectionEvent.LOCAL_CLOSE if flushed else ConnectionEvent.REMOTE_CLOSE)
         self.transport = None
+
+    @property
+    def _waits_for_nothing_but_time(self) -> bool:
+        """It closes when the delay is over, and all has left."""
+        delayed = self._closing is ConnectionCloseType.FLUSH_WRITE_AND_DELAY and not self._unflushed
+        return delayed and self._delayed_close_timer is not None
 
     def pause_for_tls(self) -> None:
         """The transport goes to TLS, and `connection_made` brings another one."""
@@ -253,29 +268,24 @@ class Connection(asyncio.Protocol):
         self.write_buffer.send = lose
 
     def pause_writing(self) -> None:
-        self._transport_full = True
+        self.transport_full = True
         if self._writable:
             self.write_buffer.send = self._keep_back
-        if not self.above_high_watermark:
-            self.above_high_watermark = True
-            for callbacks in tuple(self._callbacks):
-                callbacks.on_above_write_buffer_high_watermark()
+        if not self.above_high_watermark and self.unsent > self.buffer_limit:
+            self._tell_watermark(True)
 
     def resume_writing(self) -> None:
-        self._transport_full = False
+        self.transport_full = False
         self._give_backlog()
-        if self._transport_full:
-            return
-        if self._writable and self.transport is not None:
+        if not self.transport_full and self._writable and self.transport is not None:
             self.write_buffer.send = self.transport.write
-        self.above_high_watermark = False
-        for callbacks in tuple(self._callbacks):
-            callbacks.on_below_write_buffer_low_watermark()
+        if self.above_high_watermark and (not self.transport_full or self.unsent <= self.buffer_limit // 2):
+            self._tell_watermark(False)
 
     def change_transport(self, transport: asyncio.Transport) -> None:
         """Read and write by `transport`, which stands before the one that there was."""
         self.transport = transport
-        if self._writable and not self._transport_full:
+        if self._writable and not self.transport_full:
             self.write_buffer.send = transport.write
 
     # -- what filters, codecs and pools call
@@ -434,11 +444,21 @@ class Connection(asyncio.Protocol):
             self._backlog = deque()
         self._backlog.append(data)
         self._backlog_size += len(data)
+        if not self.above_high_watermark and self.unsent > self.buffer_limit:
+            self._tell_watermark(True)
+
+    def _tell_watermark(self, above: bool) -> None:
+        self.above_high_watermark = above
+        for callbacks in tuple(self._callbacks):
+            if above:
+                callbacks.on_above_write_buffer_high_watermark()
+            else:
+                callbacks.on_below_write_buffer_low_watermark()
 
     def _give_backlog(self, everything: bool = False) -> None:
         """Give the transport what was kept back, until it is full again or, if nothing follows, `everything`."""
         backlog, transport = self._backlog, self.transport
-        while backlog and transport is not None and (everything or not self._transport_full):
+        while backlog and transport is not None and (everything or not self.transport_full):
             data = backlog.popleft()
             self._backlog_size -= len(data)
             transport.write(data)

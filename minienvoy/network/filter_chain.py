@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..errors import ConfigError
 from ..explain.explanation import NO_EXPLANATION, Explanation
 from ..record import record
+from .address import Address
 from .cidr import EVERYWHERE, CidrMap, CidrRange
 from .filter import NetworkFilterFactory
 from .socket import ConnectionSocket
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 ANY, SAME_IP_OR_LOOPBACK, EXTERNAL = 0, 1, 2
 """`FilterChainMatch.ConnectionSourceType`."""
+_NO_IP = Address("255.255.255.255", 0)
+"""What Envoy takes for the address of a unix socket where it looks for ranges."""
 
 
 @record
@@ -117,30 +120,30 @@ class FilterChain:
 
 
 class _Point(NamedTuple):
-    """One combination of values that a chain matches: a path through the criteria."""
+    """One combination of values that a chain matches: a path through the criteria. None is no range: any address."""
 
     destination_port: int
-    destination: CidrRange
+    destination: CidrRange | None
     server_name: str
     transport_protocol: str
     application_protocol: str
-    direct_source: CidrRange
+    direct_source: CidrRange | None
     source_type: int
-    source: CidrRange
+    source: CidrRange | None
     source_port: int
 
 
 def _points(match: FilterChainMatch) -> Iterator[_Point]:
     for values in product(
         (match.destination_port,),
-        match.prefix_ranges or EVERYWHERE,
+        match.prefix_ranges or (None,),
         # The suffix of `*.example.com` is kept with its dot: no name begins with one.
-        tuple(name.removeprefix("*") for name in match.server_names) or ("",),
+        tuple(name.lower().removeprefix("*") for name in match.server_names) or ("",),
         (match.transport_protocol,),
         match.application_protocols or ("",),
-        match.direct_source_prefix_ranges or EVERYWHERE,
+        match.direct_source_prefix_ranges or (None,),
         (match.source_type,),
-        match.source_prefix_ranges or EVERYWHERE,
+        match.source_prefix_ranges or (None,),
         match.source_ports or (0,),
     ):
         yield _Point(*values)
@@ -243,15 +246,15 @@ def _in_range(
     address: Callable[[ConnectionSocket], Any],
     then: Callable[[Mapping[_Point, FilterChain]], _Step],
 ) -> _Step:
-    groups = _grouped(points, field)
-    if groups.keys() == set(EVERYWHERE):
-        ipv4, ipv6 = (set(groups[cidr].values()) for cidr in EVERYWHERE)
-        if ipv4 == ipv6:
-            # Nobody asks for this: the address is not even looked at.
-            return then(groups[EVERYWHERE[0]])
-    steps: CidrMap[_Step] = CidrMap((cidr, then(group)) for cidr, group in groups.items())
-    # A unix socket has no IP address: only what asks for no range takes it.
-    no_ip = then(groups[EVERYWHERE[0]]) if EVERYWHERE[0] in groups else _nothing
+    steps_of = {cidr: then(group) for cidr, group in _grouped(points, field).items()}
+    anywhere = steps_of.pop(None, None)
+    if not steps_of and anywhere is not None:
+        return anywhere  # nobody asks for this: the address is not even looked at
+    if anywhere is not None:
+        # Who asks for 0.0.0.0/0 comes before who asks for nothing; Envoy leaves that to the order of a hash table.
+        steps_of = dict.fromkeys(EVERYWHERE, anywhere) | steps_of
+    steps: CidrMap[_Step] = CidrMap(steps_of.items())
+    no_ip = steps.find(_NO_IP) or _nothing
 
     def match(socket: ConnectionSocket) -> FilterChain | None:
         where = address(socket)

@@ -7,7 +7,9 @@ Envoy: `Server::ThreadLocalOverloadState`, `Event::ScaledRangeTimerManager`. The
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple
+from typing import Final
+
+from ..record import record
 
 STOP_ACCEPTING_REQUESTS: Final = "envoy.overload_actions.stop_accepting_requests"
 DISABLE_HTTP_KEEPALIVE: Final = "envoy.overload_actions.disable_http_keepalive"
@@ -46,7 +48,8 @@ CONNECTION_MAX: Final = "HTTP_DOWNSTREAM_CONNECTION_MAX"
 STREAM_FLUSH: Final = "HTTP_DOWNSTREAM_STREAM_FLUSH"
 
 
-class ScaledMinimum(NamedTuple):
+@record
+class ScaledMinimum:
     """What is left of a timeout when nothing is left to spare: `seconds`, or `fraction` of it."""
 
     seconds: float | None

@@ -68,6 +68,8 @@ class SslConnectionInfo:
         if self.tls_version == "TLSv1.3":
             return ""
         session = self.session.session if self.session is not None else None
+        if session is not None and getattr(self.session, "server_side", False) and self.tls_version == "TLSv1.3":
+            return ""  # such a session is known by its tickets; OpenSSL gives it an id all the same
         known: bytes = getattr(session, "id", b"")  # pyOpenSSL does not tell
         return known.hex()
 

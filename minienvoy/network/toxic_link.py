@@ -46,8 +46,7 @@ class ToxicLink(asyncio.Protocol, asyncio.Transport):
         self._reader_paused = not transport.is_reading()
         self._read_less = False
         self._gone = self._told = self._ended = False
-        self._transport_full = connection.above_high_watermark
-        self._full = connection.above_high_watermark
+        self._transport_full = self._full = connection.transport_full
         self._high = connection.buffer_limit or sys.maxsize
         self._low = self._high // 2
         transport.set_protocol(self)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from ..config.api import type_of, unpack
 from ..config.fields import honours, unsupported
 from ..errors import ConfigError
+from ..event.init_manager import InitManager, InitTarget
 from ..record import record
 from ..registry import Registry
 
@@ -105,14 +106,22 @@ class TransportSocketOptions:
         )
 
 
-@record
 class UpstreamTransportContext:
     """What a factory for a cluster's connections may ask for.
 
     Attributes:
         scope: the statistics of the cluster.
         secrets: a `discovery.secret_manager.SecretManager`; None where there is none, as in many tests.
+        init_manager: what the cluster waits for before it is used.
+        on_destroy: called when the cluster is gone.
     """
 
-    scope: Any
-    secrets: Any = None
+    def __init__(self, scope: Any, secrets: Any = None) -> None:
+        self.scope = scope
+        self.secrets = secrets
+        self.init_manager = InitManager()
+        self.on_destroy: list[Callable[[], None]] = []
+
+    def wait_for(self, target: InitTarget) -> None:
+        """Let the cluster be used only when `target` is ready."""
+        self.init_manager.add(target)

@@ -17,15 +17,15 @@ from ..record import replace
 from ..stats.store import Store
 from ..upstream.load_assignment import plain_metadata
 from .filter_config import FilterConfigs
-from .header_parser import HeaderParser
 from .retry_policy import AttemptSettings
-from .route_entry import MAX_DIRECT_RESPONSE_BODY, CommonVirtualHost, RouteEntry
-from .route_index import SCANNED, RouteIndex
+from .route_entry import MAX_DIRECT_RESPONSE_BODY, CommonVirtualHost, RouteEntry, header_parser
 
 if TYPE_CHECKING:
     from ..config.runtime import Loader
     from .cors_policy import CorsPolicy
+    from .header_parser import HeaderParser
     from .rate_limit import RateLimitPolicy
+    from .route_index import RouteIndex
     from .route_match_tree import RouteMatchTree
     from .shadow_writer import ShadowPolicy
     from .virtual_cluster import VirtualClusters
@@ -77,6 +77,8 @@ honours(
 )
 
 
+SCANNED: Final = 16
+"""Routes that are asked without an index: to ask so few takes no longer than to look them up."""
 REQUIRE_ALL: Final = 2
 MAX_NEAR_MISSES: Final = 100
 """Virtual hosts that are named when none matches."""
@@ -125,7 +127,11 @@ class VirtualHost:
         self.unusual = bool(require_tls) or tree is not None
         self.routes = routes
         self.first_routes = routes[:SCANNED]
-        self.index = RouteIndex(routes[SCANNED:]) if len(routes) > SCANNED else None
+        self.index: RouteIndex | None = None
+        if len(routes) > SCANNED:
+            from .route_index import RouteIndex
+
+            self.index = RouteIndex(routes[SCANNED:])
         self._require_tls = require_tls
         self.ssl_redirect = redirect
 
@@ -396,14 +402,9 @@ class RouteConfig:
 
 def _parsers(proto: Any, path: str, sources: Any) -> tuple[HeaderParser | None, HeaderParser | None]:
     """Of requests and of responses."""
-    return (
-        HeaderParser.from_proto(
-            proto.request_headers_to_add, proto.request_headers_to_remove, f"{path}.request_headers", sources
-        ),
-        HeaderParser.from_proto(
-            proto.response_headers_to_add, proto.response_headers_to_remove, f"{path}.response_headers", sources
-        ),
-    )
+    request = proto.request_headers_to_add, proto.request_headers_to_remove, f"{path}.request_headers"
+    response = proto.response_headers_to_add, proto.response_headers_to_remove, f"{path}.response_headers"
+    return header_parser(*request, sources), header_parser(*response, sources)
 
 
 def _filter_configs(proto: Any, path: str, parent: FilterConfigs | None, server: Any) -> FilterConfigs | None:

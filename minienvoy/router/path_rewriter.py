@@ -7,7 +7,7 @@ but for a prefix that reaches into it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from ..access_log.context import FormatterContext
 from ..config import api
@@ -28,8 +28,6 @@ ReplacePath = Callable[[bytes], "bytes | None"]
 
 PATH_REWRITERS: Registry[Callable[[Any, PathMatcher | None, str], ReplacePath]] = Registry("envoy.path.rewrite")
 """`factory(config, the route's matcher if it is an extension, path)`."""
-
-ORIGINAL_PATH: Final = b"x-envoy-original-path"
 
 
 def compile_path_rewriter(action: Any, match: RouteMatch, path: str, sources: Any) -> PathRewriter | None:
@@ -106,16 +104,6 @@ def compile_text(
         return made
 
     return text_of
-
-
-def rewrite_path(headers: RequestHeaderMap, stream: StreamInfo, rewriter: PathRewriter, keep_original: bool) -> None:
-    """Rewrite, and keep the path that came in `x-envoy-original-path`."""
-    new = rewriter(headers, stream)
-    if new is None:
-        return
-    if keep_original:
-        headers.set(ORIGINAL_PATH, headers.path)
-    headers.path = new
 
 
 def _policy(policy: Any, match: RouteMatch, path: str) -> PathRewriter:

@@ -12,8 +12,8 @@ from ..access_log.context import FormatterContext
 from ..config.fields import honours
 from ..errors import ConfigError
 from ..http.header_map import RequestHeaderMap, ResponseHeaderMap, without_controls
-from .path_rewriter import PathRewriter, format_rewriter, prefix_rewriter, regex_rewriter, rewrite_path
-from .route_entry import MAX_DIRECT_RESPONSE_BODY
+from .path_rewriter import PathRewriter, format_rewriter, prefix_rewriter, regex_rewriter
+from .route_entry import MAX_DIRECT_RESPONSE_BODY, finalize_path_header
 
 if TYPE_CHECKING:
     from ..access_log.substitution_format_string import CompiledFormat
@@ -179,7 +179,7 @@ class Redirect(DirectResponseEntry):
                 path = without_controls(self._rewriter(headers, stream) or path)
             else:
                 # The log shows the path that the client is sent to.
-                rewrite_path(headers, stream, self._rewriter, True)
+                finalize_path_header(headers, stream, self._rewriter, True)
                 path = headers.path
             if path[:1] != b"/":
                 path = b"/" + path

@@ -18,10 +18,10 @@ from ..record import record, replace
 from ..registry import Registry
 from ..upstream.duration import duration_of
 from ..upstream.load_balancer import RetryPriority
-from .reset_header import ResetHeader
 
 if TYPE_CHECKING:
     from ..upstream.host import Host
+    from .reset_header import ResetHeader
 
 honours(
     "envoy.config.route.v3.RetryPolicy",
@@ -192,7 +192,7 @@ class RetryPolicy:
             ),
             base_interval=base,
             max_interval=maximum,
-            reset_headers=tuple(ResetHeader.from_proto(each) for each in limited.reset_headers),
+            reset_headers=_reset_headers(limited.reset_headers),
             reset_max_interval=duration_of(limited, "max_interval", 300.0),
             host_predicates=tuple(
                 create_extensions(RETRY_HOST_PREDICATES, proto.retry_host_predicate, f"{path}.retry_host_predicate")
@@ -270,6 +270,14 @@ def _buffer_limits(proto: Any) -> dict[str, Any]:
     """Of a `VirtualHost` or a `Route`."""
     fields = {"body_buffer_limit": "request_body_buffer_limit", "old_buffer_limit": "per_request_buffer_limit_bytes"}
     return {mine: getattr(proto, field).value for mine, field in fields.items() if proto.HasField(field)}
+
+
+def _reset_headers(protos: Any) -> tuple[ResetHeader, ...]:
+    if not protos:
+        return ()
+    from .reset_header import ResetHeader
+
+    return tuple(map(ResetHeader.from_proto, protos))
 
 
 def _intervals(proto: Any, path: str) -> tuple[float, float | None]:

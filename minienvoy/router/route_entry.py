@@ -5,7 +5,7 @@ Envoy: `Router::RouteEntryImplBase`, `DirectResponseEntry`; docs "Route action",
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from ..config.fields import declared_in, forbids, honours
@@ -17,9 +17,6 @@ from ..stats.store import Store
 from ..upstream.load_assignment import plain_metadata
 from .filter_config import NOTHING_DISABLED, FilterConfigs
 from .grpc_timeout import GrpcTimeouts, grpc_timeouts, set_grpc_timeout
-from .header_parser import HeaderParser
-from .host_rewriter import HostRewriter, compile_host_rewriter
-from .path_rewriter import PathRewriter, compile_path_rewriter, rewrite_path
 from .retry_policy import PLAIN, AttemptSettings
 from .route_matcher import RouteMatch
 
@@ -29,7 +26,10 @@ if TYPE_CHECKING:
     from ..tracing.connection_manager_tracing import RouteTracing
     from .cors_policy import CorsPolicy
     from .hash_policy import HashPolicy
+    from .header_parser import HeaderParser
+    from .host_rewriter import HostRewriter
     from .internal_redirect import InternalRedirectPolicy
+    from .path_rewriter import PathRewriter
     from .rate_limit import RateLimitPolicy
     from .redirect import DirectResponseEntry
     from .shadow_writer import ShadowPolicy
@@ -122,9 +122,7 @@ honours("envoy.config.route.v3.NonForwardingAction")
 @forbids("envoy.config.route.v3.RouteAction")
 def check_route_action(action: Any, path: str) -> None:
     """Rewrites that exclude each other, weights that choose nobody."""
-    rewrites = [bool(action.prefix_rewrite), bool(action.path_rewrite)]
-    rewrites += [action.HasField(name) for name in ("regex_rewrite", "path_rewrite_policy")]
-    if rewrites.count(True) > 1:
+    if rewrites_path(action) > 1:
         raise ConfigError("Specify only one of prefix_rewrite, regex_rewrite or path_rewrite_policy", path)
     weights = [each.weight.value for each in action.weighted_clusters.clusters]
     if weights and not any(weights):
@@ -132,6 +130,14 @@ def check_route_action(action: Any, path: str) -> None:
         raise ConfigError(problem, f"{path}.weighted_clusters")
 
 
+def rewrites_path(action: Any) -> int:
+    """In how many ways, of which one is allowed."""
+    rewrites = [bool(action.prefix_rewrite), bool(action.path_rewrite)]
+    rewrites += [action.HasField(name) for name in ("regex_rewrite", "path_rewrite_policy")]
+    return rewrites.count(True)
+
+
+ORIGINAL_PATH: Final = b"x-envoy-original-path"
 DEFAULT_TIMEOUT: Final = 15.0
 MAX_DIRECT_RESPONSE_BODY: Final = 4096
 """`max_direct_response_body_size_bytes` when it is not set."""
@@ -319,11 +325,11 @@ class RouteEntry:
                 proto.typed_per_filter_config, here, common.filter_configs, common.sources
             )
         sources = common.sources
-        mine = HeaderParser.from_proto(
+        mine = header_parser(
             proto.request_headers_to_add, proto.request_headers_to_remove, f"{path}.request_headers", sources
         )
         self.request_parsers = _in_order((mine, *common.request_parsers), common.most_specific_wins)
-        mine = HeaderParser.from_proto(
+        mine = header_parser(
             proto.response_headers_to_add, proto.response_headers_to_remove, f"{path}.response_headers", sources
         )
         self.response_parsers = _in_order((mine, *common.response_parsers), common.most_specific_wins)
@@ -373,7 +379,10 @@ class RouteEntry:
             self.depends = True
 
     def _take_action(self, action: Any, path: str, common: CommonVirtualHost) -> None:
-        self.path_rewriter = compile_path_rewriter(action, self.match, path, common.sources)
+        if rewrites_path(action):
+            from .path_rewriter import compile_path_rewriter
+
+            self.path_rewriter = compile_path_rewriter(action, self.match, path, common.sources)
         specifier = action.WhichOneof("cluster_specifier")
         if specifier == "cluster":
             self.cluster_name = action.cluster
@@ -427,7 +436,10 @@ class RouteEntry:
 
             own = CorsPolicy.from_proto(action.cors, f"{path}.cors", common.sources)
             self.cors_policies = (own, *self.cors_policies)
-        self.host_rewriter = compile_host_rewriter(action, path, common.sources)
+        if action.WhichOneof("host_rewrite_specifier") not in (None, "auto_host_rewrite"):
+            from .host_rewriter import compile_host_rewriter
+
+            self.host_rewriter = compile_host_rewriter(action, path, common.sources)
         self.auto_host_rewrite = action.auto_host_rewrite.value
         self.append_x_forwarded_host = action.append_x_forwarded_host
         if action.HasField("metadata_match"):
@@ -488,7 +500,7 @@ class RouteEntry:
                 if host:
                     self.rewrite_host(headers, host, keep_original)
             if self.path_rewriter is not None:
-                rewrite_path(headers, stream, self.path_rewriter, keep_original)
+                finalize_path_header(headers, stream, self.path_rewriter, keep_original)
 
     def rewrite_host(self, headers: RequestHeaderMap, host: bytes, keep_original: bool = True) -> None:
         if keep_original and headers.authority:
@@ -509,6 +521,27 @@ class RouteEntry:
 
     def __str__(self) -> str:
         return self.name or self.match.description
+
+
+def header_parser(to_add: Sequence[Any], to_remove: Sequence[str], path: str, sources: Any) -> HeaderParser | None:
+    """What one level does to headers; None if it does nothing. Raises ConfigError below `path`."""
+    if not to_add and not to_remove:
+        return None
+    from .header_parser import HeaderParser
+
+    return HeaderParser.from_proto(to_add, to_remove, path, sources)
+
+
+def finalize_path_header(
+    headers: RequestHeaderMap, stream: StreamInfo, rewriter: PathRewriter, keep_original: bool
+) -> None:
+    """Rewrite the path, and keep the one that came in `x-envoy-original-path`."""
+    new = rewriter(headers, stream)
+    if new is None:
+        return
+    if keep_original:
+        headers.set(ORIGINAL_PATH, headers.path)
+    headers.path = new
 
 
 def _in_order(parsers: tuple[HeaderParser | None, ...], most_specific_wins: bool) -> tuple[HeaderParser, ...]:

@@ -1,7 +1,7 @@
 """Finds the routes that a path can be for, among thousands, without asking each.
 
 Envoy has no counterpart: it asks the routes of a virtual host in order, and so does `RouteConfig` for the first
-`SCANNED` of them. For those that come after them this narrows down who is asked: routes whose path is a literal
+`config.SCANNED` of them. For those that come after them this narrows down who is asked: routes whose path is a literal
 (`prefix`, `path`, `path_separated_prefix`) that the request's path begins with, and routes that have no literal. Who is
 left is asked in the same order and the same way, so the answer is the same.
 
@@ -15,13 +15,10 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from heapq import merge
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .route_entry import RouteEntry
-
-SCANNED: Final = 16
-"""Routes that are asked without an index: to ask so few takes no longer than to look them up."""
 
 
 class RouteIndex:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from .tcp_upstream import ConnectConfig
     from .upstream_request import Cancellable
 
+_SCHEMES: Final = frozenset((b"http", b"https"))
+"""Others are not sent on (`FilterUtility::setUpstreamScheme`)."""
 _STOP: Final = FilterHeadersStatus.STOP_ITERATION
 _NO_BUFFER: Final = FilterDataStatus.STOP_ITERATION_NO_BUFFER
 
@@ -136,7 +138,13 @@ class Router(RouterReplies):
         if route.takes_scheme_of_upstream:
             socket = (host.cluster or cluster).transport_socket_of(host)
             headers.scheme = b"https" if socket is not None and socket.secure else b"http"
+        elif headers.scheme not in _SCHEMES:
+            told = (headers.get(b"x-forwarded-proto") or b"").lower()
+            secure = stream.connection.ssl is not None
+            headers.scheme = told if told in _SCHEMES else b"https" if secure else b"http"
         stream.upstream_host = host
+        if host.cluster is not cluster:
+            stream.cluster_metadata = cluster.metadata  # an aggregate: it is what was asked for
         stream.watermark_callbacks = self._on_downstream_watermark
         make_upstream_request = config.make_upstream_request
         upstream = self.upstream = make_upstream_request(self, host)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 from ..http.ascii_number import unsigned
 from ..upstream.http_conn_pool import MakeCodec
 from .retry_policy import RETRY_GRPC_ON, RETRY_ON, RetryPolicy, parse_retry_on
-from .upstream_log import LoggedUpstreamRequest, UpstreamLogs
 from .upstream_request import UpstreamRequest
 
 if TYPE_CHECKING:
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from ..http.header_map import RequestHeaderMap
     from ..network.overload_state import OverloadState
     from ..upstream.cluster_manager import ClusterManager
+    from .upstream_log import UpstreamLogs
 
 BASE_INTERVAL: Final = 25
 """Milliseconds."""
@@ -108,6 +108,8 @@ class RouterConfig:
         self.upstream_logs = upstream_logs
         self.make_upstream_request: type[UpstreamRequest] = UpstreamRequest
         if upstream_logs is not None:
+            from .upstream_log import LoggedUpstreamRequest
+
             self.make_upstream_request = LoggedUpstreamRequest
         self.get_cluster = cluster_manager.get
         self.stats = stats

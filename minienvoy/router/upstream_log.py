@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 _TYPE = "envoy.extensions.filters.http.router.v3.Router"
 
-honours(_TYPE, "upstream_log_options")
 honours(f"{_TYPE}.UpstreamAccessLogOptions", "flush_upstream_log_on_upstream_stream", "upstream_log_flush_interval")
 
 _TIMES: Final = (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from .. import logger
@@ -28,6 +29,7 @@ from .active_tcp_socket import ActiveTcpSocket
 
 if TYPE_CHECKING:
     from ..event.dispatcher import Timer
+    from ..network.filter_chain import FilterChain
     from ..network.transport_socket import TransportSocketFactory
     from .listener import Listener
 
@@ -94,6 +96,12 @@ class ActiveTcpListener:
                 ConnectionCloseType.NO_FLUSH, "purging_socket_that_have_not_progressed_to_connections"
             )
 
+    def close_connections_of(self, chains: Collection[FilterChain]) -> None:
+        """End those of filter chains that are gone, at once."""
+        for active in tuple(self.connections):
+            if active.filter_chain in chains:
+                active.connection.close(ConnectionCloseType.NO_FLUSH, "filter_chain_is_being_removed")
+
     def new_connection(self, accepted: ConnectionSocket, explain: Explanation) -> None:
         """Find the filter chain for a socket that the listener filters are done with."""
         listener = self.listener
@@ -115,7 +123,7 @@ class ActiveTcpListener:
         accepted.info.filter_chain_metadata = chain.metadata
         if accepted.info.dynamic_metadata is not None:
             connection.stream_info.dynamic_metadata.update(accepted.info.dynamic_metadata)
-        active = ActiveTcpConnection(self, connection)
+        active = ActiveTcpConnection(self, connection, chain)
         if listener.access_logs:
             self.describe(connection.stream_info, chain.name)
         if chain.transport_socket is not None:
@@ -258,10 +266,11 @@ class ActiveTcpListener:
 class ActiveTcpConnection(ConnectionCallbacks):
     """What a listener keeps about one of its connections."""
 
-    __slots__ = ("_handshake_timer", "active_listener", "connection", "start")
+    __slots__ = ("_handshake_timer", "active_listener", "connection", "filter_chain", "start")
 
-    def __init__(self, active_listener: ActiveTcpListener, connection: Connection) -> None:
+    def __init__(self, active_listener: ActiveTcpListener, connection: Connection, filter_chain: FilterChain) -> None:
         self.active_listener = active_listener
+        self.filter_chain = filter_chain
         self.connection = connection
         self._handshake_timer: Timer | None = None
         self.start = active_listener.dispatcher.monotonic_time()

@@ -45,13 +45,13 @@ class DrainManager:
     __slots__ = (
         "_deadline",
         "_dispatcher",
-        "_drain_time",
         "_health_check_failed",
         "_parent",
         "_random",
         "_state",
         "_strategy",
         "_timer",
+        "drain_time",
         "draining",
     )
 
@@ -68,7 +68,7 @@ class DrainManager:
     ) -> None:
         self._dispatcher = dispatcher
         self._random = random
-        self._drain_time = drain_time
+        self.drain_time = drain_time
         self._strategy = strategy
         self._health_check_failed = health_check_failed
         self._parent = parent
@@ -82,7 +82,7 @@ class DrainManager:
         return DrainManager(
             self._dispatcher,
             self._random,
-            self._drain_time,
+            self.drain_time,
             self._strategy,
             health_check_failed=None if modify_only else self._health_check_failed,
             parent=self,
@@ -104,7 +104,7 @@ class DrainManager:
         left = self._deadline - self._dispatcher.monotonic_time()
         if self._strategy is DrainStrategy.IMMEDIATE or left <= 0:
             return True
-        return int(self._drain_time - left) > int(self._random.random() * ceil(self._drain_time / 2))
+        return int(self.drain_time - left) > int(self._random.random() * ceil(self.drain_time / 2))
 
     def drain_delay(self, drain_timeout: float) -> float | None:
         """Seconds until a connection that takes `drain_timeout` to end is asked to, whatever is asked on it.
@@ -114,7 +114,7 @@ class DrainManager:
         for manager in (self, self._parent):
             if manager is not None and manager.draining:
                 left = manager._deadline - self._dispatcher.monotonic_time()
-                first, last = left - manager._drain_time / 3, left - drain_timeout
+                first, last = left - manager.drain_time / 3, left - drain_timeout
                 if 0 <= first < last:
                     return first + self._random.random() * (last - first)
         return None
@@ -124,10 +124,10 @@ class DrainManager:
         if self.draining:
             return False
         self.draining = True
-        self._deadline = self._dispatcher.monotonic_time() + self._drain_time
+        self._deadline = self._dispatcher.monotonic_time() + self.drain_time
         self._state.begin()
         self._timer = self._dispatcher.create_timer(on_drained)
-        self._timer.enable(self._drain_time)
+        self._timer.enable(self.drain_time)
         return True
 
     def stop(self) -> None:

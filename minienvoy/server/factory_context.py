@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from ..access_log.access_log import AccessLogManager
     from ..config.runtime import Loader
     from ..discovery.secret_manager import SecretManager
-    from ..discovery.subscription import FileContext
+    from ..discovery.subscription_factory import SubscriptionFactory
     from ..event.dispatcher import Dispatcher
+    from ..event.init_manager import InitManager, InitTarget
     from ..event.random import RandomGenerator
     from ..explain.log import ExplanationLog
     from ..network.drain_decision import DrainState
@@ -76,20 +77,23 @@ class ServerContext:
     """Those that the connection managers have asked for; None: no request is traced."""
     spans: deque[Any] | None = None
     """Where the spans of traced requests are kept, for whoever embeds this server; None: nowhere."""
-    file_context: FileContext
-    """What subscriptions to files ask of the server."""
+    subscriptions: SubscriptionFactory
+    """Where resources come from."""
     route_providers: RouteConfigProviders | None = None
     """Route tables that change; None if no connection manager has one."""
-    _init_targets: list[Callable[[], None]] | None = None
+    init_manager: InitManager
+    """What listeners of the bootstrap wait for, and what is begun as soon as there are clusters."""
     _singletons: dict[Any, Any] | None = None
 
     def begin(self, target: Callable[[], None]) -> None:
         """Call `target` as soon as clusters are there: at once, unless the server is still starting
         (`Init::Manager`)."""
-        if self._init_targets is None:
+
+        def begun(on_ready: Callable[[], None]) -> None:
             target()
-        else:
-            self._init_targets.append(target)
+            on_ready()
+
+        self.init_manager.add(begun)
 
     def singleton(self, key: Any, make: Callable[[], Made]) -> Made:
         """What several extensions of one server share under `key`; made when it is first asked for
@@ -119,6 +123,8 @@ class FactoryContext:
         explanations: as in `ServerContext`; None for the admin interface, whose requests nobody asks about.
         traced: requests of the connection manager whose filters are being made are traced.
         traffic_direction: `UNSPECIFIED`, `INBOUND` or `OUTBOUND`.
+        init_manager: what the listener waits for before it accepts; that of the server where there is no listener.
+        on_destroy: called when the listener is gone.
     """
 
     __slots__ = (
@@ -127,9 +133,11 @@ class FactoryContext:
         "explained",
         "filter_name",
         "http_scope",
+        "init_manager",
         "listener_name",
         "listener_port",
         "listener_scope",
+        "on_destroy",
         "overload",
         "scope",
         "secure",
@@ -152,8 +160,11 @@ class FactoryContext:
         explained: bool = True,
         bypass_overload: bool = False,
         drain_delay: Callable[[float], float | None] = never,
+        init_manager: InitManager | None = None,
     ) -> None:
         self.server = server
+        self.init_manager = init_manager
+        self.on_destroy: list[Callable[[], None]] = []
         self.scope = scope
         self.listener_scope = listener_scope
         self.drain_close = drain_close
@@ -169,13 +180,17 @@ class FactoryContext:
         self.server_names: tuple[str, ...] = ()
         self.traced = False
 
+    def wait_for(self, target: InitTarget) -> None:
+        """Let the listener accept no connection before `target` is ready."""
+        (self.init_manager or self.server.init_manager).add(target)
+
     @property
     def explanations(self) -> ExplanationLog | None:
         return self.server.explanations if self.explained else None
 
-    def for_http_filters(self, http_scope: Scope) -> FactoryContext:
-        """The same, for the filters of a connection manager whose stats are in `http_scope`."""
-        mine = FactoryContext(
+    def copy(self, init_manager: InitManager | None = None) -> FactoryContext:
+        """The same, for what waits for `init_manager` and goes by itself."""
+        return FactoryContext(
             self.server,
             self.scope,
             self.listener_scope,
@@ -186,6 +201,28 @@ class FactoryContext:
             explained=self.explained,
             bypass_overload=self.overload is None,
             drain_delay=self.drain_delay,
+            init_manager=init_manager or self.init_manager,
         )
+
+    def for_filter_chain(self) -> FactoryContext:
+        """The same, for a filter chain, which may go before its listener does; with statistics of its own."""
+        mine = self.copy()
+        mine.scope = self.scope.scope("")
+        mine.listener_scope = self.listener_scope.scope("")
+        mine.http_scope = mine.scope
+        mine.on_destroy += (mine.scope.remove, mine.listener_scope.remove)
+        return mine
+
+    def for_http_filters(self, http_scope: Scope) -> FactoryContext:
+        """The same, for the filters of a connection manager whose stats are in `http_scope`."""
+        mine = self.copy()
+        mine.on_destroy = self.on_destroy
         mine.http_scope = http_scope
         return mine
+
+    def destroy(self) -> None:
+        """Whatever was made with it is gone."""
+        callbacks = tuple(self.on_destroy)
+        self.on_destroy.clear()
+        for callback in callbacks:
+            callback()

@@ -6,7 +6,6 @@ Envoy: `Server::ListenSocketFactoryImpl`, `ListenerImpl::buildListenSocketOption
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from typing import Any, Final
 
 from ..config.fields import honours
@@ -75,6 +74,8 @@ def _keepalive(keepalive: Any) -> tuple[SocketOption, ...]:
 
 def _check_ipv4_compat(address: Address, path: str) -> None:
     """Only what listens everywhere, or on an address that stands for one of IPv4, has IPv4 connections to take."""
+    from ipaddress import ip_address
+
     host = ip_address(address.host)
     if host.version == 6 and (not int(host) or host.ipv4_mapped is not None):
         return

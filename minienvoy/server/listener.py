@@ -6,7 +6,7 @@ Envoy: `Server::ListenerImpl`, `PerListenerFactoryContextImpl`; `envoy.config.li
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, Final
 
 from ..config.extension import create_extensions
@@ -14,25 +14,23 @@ from ..config.fields import honours
 from ..errors import ConfigError
 from ..network.address import Address
 from ..network.connection import DEFAULT_BUFFER_LIMIT
-from ..network.filter import LISTENER_FILTERS, NETWORK_FILTERS, TERMINAL_FILTERS, ListenerFilterFactory
-from ..network.filter_chain import FilterChain, FilterChainManager, FilterChainMatch
+from ..network.filter import LISTENER_FILTERS, ListenerFilterFactory
 from ..network.listen_socket import bind_listen_socket, bound_address, listen
 from ..network.overload_state import STOP_ACCEPTING_CONNECTIONS
-from ..network.transport_socket import DOWNSTREAM_TRANSPORT_SOCKETS, create_transport_socket
 from ..upstream.load_assignment import plain_metadata
 from .active_tcp_listener import ActiveTcpListener
 from .factory_context import FactoryContext, ServerContext
-from .filter_chain_factory import create_filter_factories
-from .filter_chain_matcher import compile_filter_chain_matcher
+from .filter_chains import FilterChains
 from .internal_listener import check_internal_listener
 from .listen_addresses import listen_settings
-from .listener_filter_predicate import compile_predicate, unless
 from .listener_stats import ListenerExtensionConfigStats, ListenerStats, PerHandlerListenerStats
 
 if TYPE_CHECKING:
     from ..access_log.access_log import AccessLog
     from ..config.runtime import Loader
+    from ..event.init_manager import InitManager
     from ..explain.explanation import Explanation
+    from ..network.filter_chain import FilterChain, FilterChainManager
     from ..network.listen_socket import ListenSocketSettings
     from ..network.socket import ConnectionSocket
     from .active_udp_listener import ActiveUdpListener
@@ -162,8 +160,13 @@ class Listener:
         path: str = "",
         name: str = "",
         handler: str = "worker_0",
+        init_manager: InitManager | None = None,
+        version_info: str = "",
     ) -> None:
         self.config = config
+        self.version_info = version_info
+        self.last_updated = server.dispatcher.wall_time()
+        self.init_manager = init_manager
         self.path = path
         self.server = server
         self.name = name or config.name
@@ -211,27 +214,28 @@ class Listener:
         self.overload = None if config.bypass_overload_manager else server.overload
         where = f"envoy_internal_{self.name}" if self.internal else self.address.text
         self.scope = server.stats.scope(f"listener.{config.stat_prefix or where}")
+        self.context = FactoryContext(
+            server,
+            server.stats.scope(""),
+            self.scope,
+            drain_manager.drain_close,
+            self.name,
+            self.traffic_direction,
+            self.address.port,
+            explained=handler != "main_thread",
+            bypass_overload=config.bypass_overload_manager,
+            drain_delay=drain_manager.drain_delay,
+            init_manager=init_manager,
+        )
         try:
             self.stats = self.scope.struct(ListenerStats)
             self.handler_stats = self.scope.scope(handler).struct(PerHandlerListenerStats)
             if config.stat_prefix != "admin":
                 self.extension_config_stats = self.scope.struct(ListenerExtensionConfigStats)
-            self.context = FactoryContext(
-                server,
-                server.stats.scope(""),
-                self.scope,
-                drain_manager.drain_close,
-                self.name,
-                self.traffic_direction,
-                self.address.port,
-                explained=handler != "main_thread",
-                bypass_overload=config.bypass_overload_manager,
-                drain_delay=drain_manager.drain_delay,
-            )
             self.access_logs = _access_logs(config.access_log, self.context, f"{path}.access_log")
             self._active_listener = self._compile(config, path)
         except BaseException:
-            self.scope.remove()
+            self._forget()
             raise
         self.find_listener: Callable[[Address], Listener | None] | None = None
         self._limit_key = f"envoy.resource_limits.listener.{config.name}.connection_limit"
@@ -246,13 +250,13 @@ class Listener:
             from .active_udp_listener import ActiveUdpListener
             from .udp_listener_config import UdpListenerConfig
 
-            self.filter_chain_manager = FilterChainManager(())
+            self.filter_chains = FilterChains(config, self.address, self.context, path, datagram=True)
             return ActiveUdpListener(self, UdpListenerConfig.from_proto(config, str(self.address), self.context, path))
         self.listener_filters = _listener_filters(config.listener_filters, f"{path}.listener_filters", self.context)
         if self.hands_off:
             entry = LISTENER_FILTERS.find(ORIGINAL_DST, f"{path}.use_original_dst")
             self.listener_filters += (entry.factory(None, self.context),)
-        self.filter_chain_manager = _filter_chain_manager(config, self.address, self.context, path)
+        self.filter_chains = FilterChains(config, self.address, self.context, path)
         return ActiveTcpListener(self)
 
     @property
@@ -261,6 +265,16 @@ class Listener:
         if self._sockets:
             self._bound = [bound_address(raw) for raw in self._sockets]
         return self._bound or [settings.address for settings in self.settings] or [self.address]
+
+    @property
+    def holds_sockets(self) -> bool:
+        """It has taken its addresses, or those of the listener that it replaces."""
+        return bool(self._sockets)
+
+    @property
+    def filter_chain_manager(self) -> FilterChainManager:
+        """Finds the filter chain of a connection."""
+        return self.filter_chains.manager
 
     @property
     def connections(self) -> int:
@@ -347,6 +361,11 @@ class Listener:
         """End every connection, now."""
         self._active_listener.close_connections()
 
+    def close_connections_of(self, chains: Collection[FilterChain]) -> None:
+        """End those that have one of these filter chains, now."""
+        assert isinstance(self._active_listener, ActiveTcpListener)
+        self._active_listener.close_connections_of(chains)
+
     def take_sockets_of(self, other: Listener) -> None:
         """Listen where `other` does: a listener that replaces it loses no connection. `other` accepts no more."""
         other.active = False
@@ -358,6 +377,14 @@ class Listener:
         self.stop_accepting()
         self.drain_manager.stop()
         self.close_connections()
+        if self.init_manager is not None:
+            self.init_manager.cancel()
+        self.filter_chains.destroy()
+        self._forget()
+
+    def _forget(self) -> None:
+        self.context.destroy()
+        self.context.scope.remove()
         self.scope.remove()
 
     def __repr__(self) -> str:
@@ -376,78 +403,7 @@ def _listener_filters(configs: Any, path: str, context: FactoryContext) -> tuple
     made = create_extensions(LISTENER_FILTERS, configs, path, context)
     for at, config in enumerate(configs):
         if config.HasField("filter_disabled"):
+            from .listener_filter_predicate import compile_predicate, unless
+
             made[at] = unless(compile_predicate(config.filter_disabled), made[at])
     return tuple(made)
-
-
-def _filter_chain_manager(config: Any, address: Address, context: FactoryContext, path: str) -> FilterChainManager:
-    def adding(problem: str, where: str) -> ConfigError:
-        return ConfigError(f"error adding listener '{address}': {problem}", where)
-
-    if not config.filter_chains and not config.HasField("default_filter_chain"):
-        raise adding("no filter chains specified", path)
-    if config.HasField("filter_chain_matcher"):
-        return _matched_chains(config, context, path, adding)
-    chains = []
-    by_match: dict[bytes, str] = {}
-    for index, chain in enumerate(config.filter_chains):
-        where = f"{path}.filter_chains[{index}]"
-        try:
-            match = FilterChainMatch.from_proto(chain.filter_chain_match, f"{where}.filter_chain_match", chain.name)
-        except ConfigError as error:
-            raise adding(error.problem, error.path) from None
-        key = chain.filter_chain_match.SerializeToString(deterministic=True)
-        if key in by_match:
-            from google.protobuf.json_format import MessageToJson
-
-            text = MessageToJson(chain.filter_chain_match, preserving_proto_field_name=True, indent=None)
-            raise adding(
-                f"filter chain '{chain.name}' has the same matching rules defined as '{by_match[key]}'. "
-                f"duplicate matcher is: {text.replace(': ', ':').replace(', ', ',')}",
-                where,
-            )
-        by_match[key] = chain.name
-        chains.append(_filter_chain(chain, match, context, where))
-    try:
-        return FilterChainManager(chains, _default_filter_chain(config, context, path))
-    except ConfigError as error:
-        raise adding(error.problem, f"{path}.filter_chains") from None
-
-
-def _matched_chains(
-    config: Any, context: FactoryContext, path: str, adding: Callable[[str, str], ConfigError]
-) -> FilterChainManager:
-    """The chains of a listener with a `filter_chain_matcher`, which goes by their names and by nothing else."""
-    by_name: dict[str, FilterChain] = {}
-    for index, chain in enumerate(config.filter_chains):
-        where = f"{path}.filter_chains[{index}]"
-        if not chain.name:
-            raise adding('"name" field is required when using a listener matcher', where)
-        if chain.name in by_name:
-            raise adding(f"\"name\" field is duplicated with value '{chain.name}'", f"{where}.name")
-        by_name[chain.name] = _filter_chain(chain, FilterChainMatch(), context, where)
-    matcher = compile_filter_chain_matcher(
-        config.filter_chain_matcher, f"{path}.filter_chain_matcher", by_name, context.server
-    )
-    return FilterChainManager(by_name.values(), _default_filter_chain(config, context, path), matcher)
-
-
-def _default_filter_chain(config: Any, context: FactoryContext, path: str) -> FilterChain | None:
-    if not config.HasField("default_filter_chain"):
-        return None
-    return _filter_chain(config.default_filter_chain, FilterChainMatch(), context, f"{path}.default_filter_chain")
-
-
-def _filter_chain(config: Any, match: FilterChainMatch, context: FactoryContext, path: str) -> FilterChain:
-    transport_socket = None
-    context.server_names = tuple(config.filter_chain_match.server_names)
-    if config.HasField("transport_socket"):
-        transport_socket = create_transport_socket(
-            DOWNSTREAM_TRANSPORT_SOCKETS, config.transport_socket, context, f"{path}.transport_socket"
-        )
-    context.secure = transport_socket is not None and transport_socket.secure
-    filters = f"{path}.filters"
-    made = create_filter_factories(NETWORK_FILTERS, TERMINAL_FILTERS, config.filters, context, filters, "network")
-    timeout = config.transport_socket_connect_timeout
-    metadata = plain_metadata(config.metadata) if config.HasField("metadata") else None
-    return FilterChain(config.name, made, match, timeout.ToTimedelta().total_seconds(), metadata, transport_socket)

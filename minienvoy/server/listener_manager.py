@@ -3,8 +3,8 @@
 Envoy: `Server::ListenerManagerImpl`; docs "Listeners", "LDS".
 
 A listener binds when it is added, so that an address that can not be had is an error of the configuration, and accepts
-once `start` has been called. One that is removed or replaced accepts no more at once, and its connections have the
-drain time to end.
+once `start` has been called and it has *warmed*: what it waits for, such as its routes, is there. One that is removed
+or replaced accepts no more at once, and its connections have the drain time to end.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 from .. import logger
 from ..config.api import type_of, unpack
 from ..errors import ConfigError
+from ..event.init_manager import InitManager
 from ..network.address import Address
 from .drain_manager import DrainManager
 from .factory_context import ServerContext
+from .filter_chain_update import DrainingFilterChains, FilterChainUpdate, is_filter_chain_only_change
 from .listener import Listener
 from .listener_stats import ListenerManagerStats
 
@@ -49,6 +51,8 @@ class ListenerManager:
         self.stats = server.stats.scope("listener_manager").struct(ListenerManagerStats)
         self._listeners: dict[str, Listener] = {}
         self._static: set[str] = set()
+        self._warming: dict[str, Listener | FilterChainUpdate] = {}
+        self._draining_chains: dict[DrainingFilterChains, None] = {}
         self._draining: list[Listener] = []
         self._stopped: set[StopListenersType] = set()
         self._unnamed = server.random.uuid4("listener_manager")
@@ -76,24 +80,38 @@ class ListenerManager:
             self.add_or_update_listener(config, f"{path}[{index}]", added_via_api=False)
 
     def add_or_update_listener(
-        self, config: Any, path: str = "", *, added_via_api: bool = True, unlock: bool = False
+        self,
+        config: Any,
+        path: str = "",
+        *,
+        added_via_api: bool = True,
+        unlock: bool = False,
+        version_info: str = "",
     ) -> bool:
         """Add a listener or replace the one of its name; False if nothing changes.
 
-        With `unlock`, those of the bootstrap can be changed, too.
+        It takes over when it has all that it waits for, such as its routes. With `unlock`, those of the bootstrap can
+        be changed, too. `version_info` is that of the resource, for who asks.
 
         Raises:
             ConfigError: the listener can not be used; the one in use stays.
         """
         name = config.name or self._unnamed()
-        old = self._listeners.get(name)
-        if old is not None and ((name in self._static and not unlock) or old.config == config):
+        active, warming = self._listeners.get(name), self._warming.get(name)
+        newest = warming or active
+        if newest is not None and ((name in self._static and not unlock) or newest.config == config):
             log.debug(f"duplicate/locked listener '{name}'. no add/update")
             return False
         direction_stopped = config.traffic_direction == 1 and StopListenersType.INBOUND_ONLY in self._stopped
         if StopListenersType.ALL in self._stopped or direction_stopped:
             log.debug(f"listener {name} can not be added because listeners are stopped")
             return False
+        running = self._started and active is not None and active.active
+        if running and active is not None and is_filter_chain_only_change(active.config, config):
+            self._update_in_place(active, config, path)
+            return True
+        # Until the server has started, it is the server that waits.
+        init_manager = InitManager() if self._started else None
         listener = Listener(
             config,
             self.server,
@@ -101,31 +119,114 @@ class ListenerManager:
             self.global_connections,
             path,
             name,
+            init_manager=init_manager,
+            version_info=version_info,
         )
         listener.find_listener = self.listener_at
         try:
             self._refuse_duplicate(listener)
-            if old is not None and _same_sockets(old, listener):
-                listener.take_sockets_of(old)
-            elif self._bind:
+            if isinstance(warming, Listener) and warming.holds_sockets and _same_sockets(warming, listener):
+                listener.take_sockets_of(warming)
+            elif self._bind and not (active is not None and active.active and _same_sockets(active, listener)):
                 listener.bind()
-            if self._started:
-                listener.start()
+            if init_manager is None:
+                self._take_over(listener)
+            else:
+                self._warm(listener, init_manager)
         except BaseException:
+            if self._warming.get(name) is listener:
+                del self._warming[name]
             listener.remove()
+            self._count()
             raise
-        self._listeners[name] = listener
+        if warming is not None:
+            warming.remove()
         if not added_via_api:
             self._static.add(name)
-        if old is None:
+        if newest is None:
             self.stats.listener_added += 1
         else:
             self.stats.listener_modified += 1
-            self._drain(old)
-        if self._started:
-            self.stats.listener_create_success += 1
         self._count()
         return True
+
+    def warming_listeners(self) -> list[Listener | FilterChainUpdate]:
+        """Those that will be in use."""
+        return list(self._warming.values())
+
+    def draining_listeners(self) -> list[Listener]:
+        """Those that were in use, and have connections that are to end."""
+        return list(self._draining)
+
+    def added_via_api(self, name: str) -> bool:
+        """It is not one of the bootstrap."""
+        return name not in self._static
+
+    def _update_in_place(self, active: Listener, config: Any, path: str) -> None:
+        """Nothing but filter chains changes: the listener goes on, and so does who has a chain that stays."""
+        init_manager = InitManager()
+        update = FilterChainUpdate(active, config, path, init_manager)
+        warming = self._warming.get(active.name)
+        if warming is not None:
+            warming.remove()
+        self.stats.listener_in_place_updated += 1
+        self.stats.listener_modified += 1
+        self._warm(update, init_manager)
+        self._count()
+
+    def _apply(self, update: FilterChainUpdate) -> None:
+        group = update.apply()
+        self.stats.listener_create_success += 1
+        self.stats.total_filter_chains_draining += len(group.chains)
+        self._draining_chains[group] = None
+
+        def on_over() -> None:
+            self.stats.total_filter_chains_draining -= len(group.chains)
+            del self._draining_chains[group]
+
+        group.start(self.drain_manager.drain_time, on_over)
+
+    def _warm(self, listener: Listener | FilterChainUpdate, init_manager: InitManager) -> None:
+        self._warming[listener.name] = listener
+        at_once = True
+
+        def on_ready() -> None:
+            if self._warming.get(listener.name) is not listener:
+                return
+            try:
+                self._take_over(listener)
+            except ConfigError as error:
+                if at_once:
+                    raise
+                del self._warming[listener.name]
+                self.stats.listener_create_failure += 1
+                log.error(f"listener '{listener.name}' can not be used: {error}")
+                listener.remove()
+            self._count()
+
+        init_manager.initialize(on_ready)
+        at_once = False
+
+    def _take_over(self, listener: Listener | FilterChainUpdate) -> None:
+        """From now on it is the one of its name; the one that was drains.
+
+        Raises:
+            ConfigError: another process came first.
+        """
+        if isinstance(listener, FilterChainUpdate):
+            del self._warming[listener.name]
+            self._apply(listener)
+            return
+        old = self._listeners.get(listener.name)
+        if old is not None and old.active and _same_sockets(old, listener) and not listener.holds_sockets:
+            listener.take_sockets_of(old)
+        if self._started:
+            listener.start()
+            self.stats.listener_create_success += 1
+        self._warming.pop(listener.name, None)
+        self._listeners[listener.name] = listener
+        if old is not None:
+            self._drain(old)
 
     def listener_at(self, address: Address) -> Listener | None:
         """Whose address that is, before any for every host (`ConnectionHandlerImpl::getBalancedHandlerByAddress`)."""
@@ -143,13 +244,17 @@ class ListenerManager:
 
         With `unlock`, those of the bootstrap go, too.
         """
-        listener = self._listeners.get(name)
-        if listener is None or (name in self._static and not unlock):
+        listener, warming = self._listeners.get(name), self._warming.get(name)
+        if (listener is None and warming is None) or (name in self._static and not unlock):
             return False
         self._static.discard(name)
-        del self._listeners[name]
+        if warming is not None:
+            del self._warming[name]
+            warming.remove()
+        if listener is not None:
+            del self._listeners[name]
+            self._drain(listener)
         self.stats.listener_removed += 1
-        self._drain(listener)
         self._count()
         return True
 
@@ -199,9 +304,12 @@ class ListenerManager:
 
     def stop(self) -> None:
         """End every listener and every connection, now."""
-        for listener in (*self._listeners.values(), *self._draining):
+        for group in tuple(self._draining_chains):
+            group.stop()
+        for listener in (*self._listeners.values(), *self._warming.values(), *self._draining):
             listener.remove()
         self._listeners.clear()
+        self._warming.clear()
         self._static.clear()
         self._draining.clear()
         self._started = False
@@ -218,7 +326,7 @@ class ListenerManager:
         self._count()
 
     def _refuse_duplicate(self, listener: Listener) -> None:
-        for other in self._listeners.values():
+        for other in (*self._listeners.values(), *self._warming.values()):
             alike = other.bind_to_port == listener.bind_to_port and other.datagram == listener.datagram
             if other.name == listener.name or not alike:
                 continue
@@ -235,6 +343,7 @@ class ListenerManager:
 
     def _count(self) -> None:
         self.stats.total_listeners_active = len(self._listeners)
+        self.stats.total_listeners_warming = len(self._warming)
         self.stats.total_listeners_draining = len(self._draining)
 
 
@@ -250,4 +359,4 @@ def connection_managers(listener: Any) -> Iterator[Any]:
 
 
 def _same_sockets(old: Listener, new: Listener) -> bool:
-    return old.active and old.bind_to_port == new.bind_to_port and old.settings == new.settings
+    return old.bind_to_port == new.bind_to_port and old.settings == new.settings

@@ -17,6 +17,7 @@ from .listener import NO_LIMIT
 from .server import Server
 
 if TYPE_CHECKING:
+    from ..explain.log import ExplanationLog
     from .options import Options
 
 _log = logger.get("main")
@@ -89,17 +90,16 @@ async def _serve(options: Options) -> int:
     import asyncio
 
     from ..event.dispatcher import Dispatcher
-    from ..explain.log import ExplanationLog
     from .run_helper import RunHelper
 
     loop = asyncio.get_running_loop()
     _log.info(f"initializing epoch {options.restart_epoch} (base id={options.base_id}, hot restart version=disabled)")
-    server = Server(
-        options,
-        load(options),
-        Dispatcher(loop),
-        explanations=ExplanationLog() if options.explain else None,
-    )
+    explanations: ExplanationLog | None = None
+    if options.explain:
+        from ..explain.log import ExplanationLog
+
+        explanations = ExplanationLog()
+    server = Server(options, load(options), Dispatcher(loop), explanations=explanations)
     if server.global_connections.configured == NO_LIMIT:
         _log.warning(
             "There is no configured limit to the number of allowed active downstream connections. Configure a limit in "

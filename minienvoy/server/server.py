@@ -20,6 +20,7 @@ from ..config.runtime import Loader
 from ..discovery.subscription import FileContext
 from ..errors import ConfigError
 from ..event.file_watcher import FileWatcher
+from ..event.init_manager import InitManager
 from ..event.random import RandomGenerator
 from ..http.conn_manager_stats import RouterStats
 from ..network.dns import DnsResolverContext, DnsResolvers
@@ -43,6 +44,7 @@ from .server_stats import (
     WatchdogStats,
 )
 from .stats_settings import compile_stats_settings
+from .xds_manager import XdsManager
 
 if TYPE_CHECKING:
     from ..discovery.cds_api import CdsApi
@@ -96,9 +98,10 @@ honours(
 honours("envoy.config.trace.v3.Tracing", "http")
 declared_in("minienvoy.tracing.connection_manager_tracing", "envoy.config.trace.v3.Tracing.Http")
 honours("envoy.config.bootstrap.v3.Bootstrap.StaticResources", "listeners", "clusters", "secrets")
-honours("envoy.config.bootstrap.v3.Bootstrap.DynamicResources", "cds_config", "lds_config")
+honours("envoy.config.bootstrap.v3.Bootstrap.DynamicResources", "ads_config", "cds_config", "lds_config")
 declared_in("minienvoy.server.stat_sinks", "envoy.config.metrics.v3.StatsSink")
 declared_in("minienvoy.discovery.subscription", "envoy.config.core.v3.ConfigSource")
+declared_in("minienvoy.discovery.api_config_source", "envoy.config.core.v3.ApiConfigSource")
 declared_in("minienvoy.router.rds", "envoy.extensions.filters.network.http_connection_manager.v3.Rds")
 declared_in(
     "minienvoy.discovery.secret_manager",
@@ -136,7 +139,11 @@ declared_in("minienvoy.server.admin.admin_listener", "envoy.config.bootstrap.v3.
 declared_in("minienvoy.server.application_log", "envoy.config.bootstrap.v3.Bootstrap.ApplicationLogConfig")
 declared_in("minienvoy.server.overload_manager", "envoy.config.overload.v3.OverloadManager")
 declared_in("minienvoy.router.config", "envoy.config.route.v3.RouteConfiguration")
+declared_in("minienvoy.server.listener_filter_predicate", "envoy.config.listener.v3.ListenerFilterChainMatchPredicate")
 declared_in("minienvoy.matchers.metadata_key", "envoy.type.metadata.v3.MetadataKey")
+declared_in("minienvoy.matchers.match_tree", "xds.type.matcher.v3.Matcher", "envoy.config.common.matcher.v3.Matcher")
+declared_in("minienvoy.matchers.value", "envoy.type.matcher.v3.MetadataMatcher", "envoy.type.matcher.v3.ValueMatcher")
+declared_in("minienvoy.upstream.local_address_selector", "envoy.config.core.v3.BindConfig")
 declared_in("minienvoy.router.header_parser", "envoy.config.core.v3.HeaderValueOption")
 declared_in(
     "minienvoy.access_log.access_log",
@@ -241,14 +248,14 @@ class Server(ServerContext):
             find_extension(TRACERS, bootstrap.tracing.http, "tracing.http")
             self.default_tracing = bootstrap.tracing.http
         self.file_watcher = FileWatcher(self.dispatcher)
-        self.file_context = FileContext(
+        files = FileContext(
             self.file_watcher,
             self.dispatcher.wall_time,
             warn=options.unsupported == "warn",
             on_unknown_fields=self._count_unknown_fields,
         )
-        self._init_targets = []
-        self.secrets = self._secret_manager()
+        self.init_manager = InitManager()
+        secrets = self.secrets = self._secret_manager()
         _config_log.info(f"loading {len(bootstrap.static_resources.secrets)} static secret(s)")
         self.global_connections = ConnectionLimit(self.runtime)
         if bootstrap.HasField("overload_manager"):
@@ -292,19 +299,10 @@ class Server(ServerContext):
         )
         self._take_resources()
         _config_log.info(f"loading {len(self.static_clusters)} cluster(s)")
-        dynamic = bootstrap.dynamic_resources
+        self._xds = XdsManager(self, bootstrap.dynamic_resources, files)
+        self.subscriptions = secrets.subscriptions = self._xds.subscriptions
         self.cluster_manager.load(bootstrap.static_resources.clusters)
-        if dynamic.HasField("cds_config"):
-            from ..discovery.cds_api import CdsApi
-
-            self.cds = CdsApi(
-                dynamic.cds_config,
-                "dynamic_resources.cds_config",
-                self.cluster_manager,
-                self.file_context,
-                self.stats.scope(""),
-                self.node,
-            )
+        self.cds = self._xds.create_cds()
         self.drain_manager = DrainManager(
             self.dispatcher,
             self.random.stream("drain"),
@@ -325,17 +323,7 @@ class Server(ServerContext):
                     _admin_log.info(f"admin address: {self.admin_listener.local_addresses[0]}")
             _config_log.info(f"loading {len(self.static_listeners)} listener(s)")
             self.listener_manager.load(bootstrap.static_resources.listeners)
-            if dynamic.HasField("lds_config"):
-                from .lds_api import LdsApi
-
-                self.lds = LdsApi(
-                    dynamic.lds_config,
-                    "dynamic_resources.lds_config",
-                    self.listener_manager,
-                    self.file_context,
-                    self.stats.scope(""),
-                    self.node,
-                )
+            self.lds = self._xds.create_lds(self.listener_manager)
             if bootstrap.stats_sinks:
                 from .stat_sinks import create_stat_sinks
 
@@ -379,13 +367,13 @@ class Server(ServerContext):
         for path in self.runtime.watched:
             self.file_watcher.add_watch(path, self._reload_runtime)
         _log.info("starting main dispatch loop")
-        self.cluster_manager.start(
-            lambda: self._start_listeners(on_ready), None if self.cds is None else self.cds.start
-        )
+        self._xds.start(lambda: self._initialize(on_ready))
+
+    def _initialize(self, on_ready: Callable[[], None] | None) -> None:
+        _log.info("all clusters initialized. initializing init manager")
+        self.initialize_targets(lambda: self._start_listeners(on_ready))
 
     def _start_listeners(self, on_ready: Callable[[], None] | None) -> None:
-        _log.info("all clusters initialized. initializing init manager")
-        self.initialize_targets()
         self.listener_manager.start()
         self.state = "LIVE"
         self._stats.initialization_time_ms.record(int((self.dispatcher.monotonic_time() - self.start_monotonic) * 1000))
@@ -393,13 +381,11 @@ class Server(ServerContext):
         if on_ready is not None:
             on_ready()
 
-    def initialize_targets(self) -> None:
+    def initialize_targets(self, on_initialized: Callable[[], None] = lambda: None) -> None:
         """Ask for listeners and routes that stand elsewhere, now that there are clusters."""
         if self.lds is not None:
-            self.lds.start()
-        targets, self._init_targets = self._init_targets or (), None
-        for target in targets:
-            target()
+            self.init_manager.add(self.lds.start)
+        self.init_manager.initialize(on_initialized)
 
     def take_bootstrap(self, loaded: LoadedConfig) -> None:
         """The clusters and listeners in use are those of `loaded` from now on (`bootstrap_update`)."""
@@ -437,6 +423,8 @@ class Server(ServerContext):
     async def stop(self) -> None:
         """End everything: nothing listens, nothing is connected, no timer and no task is left. Logs are complete."""
         try:
+            self.init_manager.cancel()
+            self._xds.stop()
             self.listener_manager.stop()
             if self.admin_listener is not None:
                 self.admin_listener.remove()

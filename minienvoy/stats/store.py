@@ -218,20 +218,21 @@ def sanitize(name: str) -> str:
 class Scope:
     """A name prefix, and what its owner has taken under it."""
 
-    __slots__ = ("_children", "_store", "_taken", "prefix")
+    __slots__ = ("_children", "_parent", "_store", "_taken", "prefix")
 
-    def __init__(self, store: Store, prefix: str) -> None:
+    def __init__(self, store: Store, prefix: str, parent: Scope | None = None) -> None:
         self.prefix = prefix
         """Ends with a dot unless it is empty."""
         self._store = store
         self._taken: dict[tuple[object, str], _Entry] = {}
-        self._children: list[Scope] = []
+        self._children: dict[Scope, None] = {}
+        self._parent = parent
 
     def scope(self, prefix: str) -> Scope:
         """A scope below this one; removed with it."""
         prefix = sanitize(prefix)
-        child = Scope(self._store, f"{self.prefix}{prefix}." if prefix else self.prefix)
-        self._children.append(child)
+        child = Scope(self._store, f"{self.prefix}{prefix}." if prefix else self.prefix, self)
+        self._children[child] = None
         return child
 
     def struct(self, cls: type[_Struct], *, used_with: StatsStruct | None = None) -> _Struct:
@@ -271,9 +272,10 @@ class Scope:
 
     def remove(self) -> None:
         """The owner goes away: forget what no other scope wants."""
-        for child in self._children:
+        if self._parent is not None:
+            self._parent._children.pop(self, None)
+        for child in tuple(self._children):
             child.remove()
-        self._children.clear()
         for key, entry in self._taken.items():
             entry.references -= 1
             if not entry.references:

@@ -378,23 +378,28 @@ class AsyncStream:
                 self._host.stats.rq_success += 1
             if self._host.outlier is not None:
                 self._host.outlier.put_http_response_code(status)
-        if end_stream:
-            self._give_back()
-        self._callbacks.on_headers(headers, end_stream)
-        if end_stream:
-            self._callbacks.on_complete()
+        if not end_stream:
+            self._callbacks.on_headers(headers, False)
+            return
+        client = self._complete_response()
+        self._callbacks.on_headers(headers, True)
+        self._callbacks.on_complete()
+        self._give_back(client)
 
     def decode_data(self, data: bytes, end_stream: bool) -> None:
-        if end_stream:
-            self._give_back()
-        self._callbacks.on_data(data, end_stream)
-        if end_stream:
-            self._callbacks.on_complete()
+        if not end_stream:
+            self._callbacks.on_data(data, False)
+            return
+        client = self._complete_response()
+        self._callbacks.on_data(data, True)
+        self._callbacks.on_complete()
+        self._give_back(client)
 
     def decode_trailers(self, trailers: HeaderMap) -> None:
-        self._give_back()
+        client = self._complete_response()
         self._callbacks.on_trailers(trailers)
         self._callbacks.on_complete()
+        self._give_back(client)
 
     def on_reset_stream(self, reason: StreamResetReason, details: str) -> None:
         if self.done:
@@ -470,18 +475,23 @@ class AsyncStream:
         else:
             self._answer(504, b"upstream request timeout")
 
-    def _give_back(self) -> None:
-        """The whole response is there: the connection is free before anybody hears of it."""
+    def _complete_response(self) -> CodecClient | None:
+        """The whole response is there. The connection is free when everybody has heard of it, as in Envoy: who asks
+        again meanwhile has another one."""
         client, cluster = self._client, self._cluster
         self._finish()
-        if cluster is None:
-            return
-        now = cluster.dispatcher.monotonic_time()
-        if self._complete:
+        if cluster is not None and self._complete:
+            now = cluster.dispatcher.monotonic_time()
             cluster.code_stats.charge_timing(int((now - self._start) * 1000), self._options.send_internal)
         if client is not None:
             client.watermark = None
-            client.pool.on_stream_complete(client, now)
+        return client
+
+    def _give_back(self, client: CodecClient | None) -> None:
+        if client is not None and self._cluster is not None:
+            if client.connection.closed:
+                client.draining = True  # whoever heard of it has ended the connection
+            client.pool.on_stream_complete(client, self._cluster.dispatcher.monotonic_time())
 
     def _fail(self, reason: StreamResetReason, status: int = 503, started: bool = True) -> None:
         self.reset_reason = reason

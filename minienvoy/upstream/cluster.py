@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final
 from ..config.api import type_of, unpack
 from ..errors import ConfigError
 from ..explain.explanation import NO_EXPLANATION, Explanation
-from ..matchers.value import MetadataMatcher
 from ..network.transport_socket import (
     UPSTREAM_TRANSPORT_SOCKETS,
     TransportSocketFactory,
@@ -33,7 +32,6 @@ from .host import HealthFlag, Host, HostSet, Locality, PrioritySet
 from .load_assignment import LoadAssignment, plain_metadata
 from .load_balancer import LoadBalancer, LoadBalancerContext, LoadBalancerFactory, LoadBalancerParams, stop_balancer
 from .load_balancer_policy import cluster_policy
-from .local_address_selector import local_address_selector
 from .override_host import OverrideHostStatus
 from .resource_manager import DEFAULT, ResourceManager, resource_managers
 from .update_merge import DEFAULT_WINDOW, UpdateMerger
@@ -45,10 +43,12 @@ if TYPE_CHECKING:
     from ..event.random import RandomGenerator
     from ..explain.journal import Journal
     from ..http.filter_manager import FilterChain
+    from ..matchers.value import MetadataMatcher
     from ..network.dns import DnsResolvers
     from ..network.overload_state import OverloadState
-    from ..stats.store import Store
+    from ..stats.store import Scope, Store
     from .cluster_manager import ClusterManager
+    from .local_address_selector import LocalAddressSelector
     from .outlier_event_logger import OutlierEventLogger
     from .transport_socket_matcher import TransportSocketMatcher
 
@@ -144,6 +144,7 @@ class Cluster:
         "_close_on_host_set_change",
         "_override_host_status",
         "_preconnect_metadata",
+        "_transport_context",
         "added_via_api",
         "code_stats",
         "config",
@@ -211,7 +212,11 @@ class Cluster:
         policies = self.http_options.route_policies
         self.route_policies = None if policies is None else policies(context)
         self.tcp_keepalive = tcp_keepalive(config.upstream_connection_options)
-        self.local_address_selector = local_address_selector(config, context.bind_config, context.path)
+        self.local_address_selector: LocalAddressSelector | None = None
+        if config.HasField("upstream_bind_config") or context.bind_config is not None:
+            from .local_address_selector import local_address_selector
+
+            self.local_address_selector = local_address_selector(config, context.bind_config, context.path)
         self.happy_eyeballs = happy_eyeballs(config.upstream_connection_options)
         self.pool_per_downstream_connection: bool = config.connection_pool_per_downstream_connection
         policy = config.preconnect_policy
@@ -219,13 +224,12 @@ class Cluster:
             policy.per_upstream_preconnect_ratio.value if policy.HasField("per_upstream_preconnect_ratio") else 1.0
         )
         self.predictive_preconnect_ratio: float = policy.predictive_preconnect_ratio.value
-        self._preconnect_metadata = (
-            MetadataMatcher.from_proto(
-                policy.preconnect_enabled_metadata, f"{context.path}.preconnect_policy.preconnect_enabled_metadata"
-            )
-            if policy.HasField("preconnect_enabled_metadata")
-            else None
-        )
+        self._preconnect_metadata: MetadataMatcher | None = None
+        if policy.HasField("preconnect_enabled_metadata"):
+            from ..matchers.value import MetadataMatcher
+
+            where = f"{context.path}.preconnect_policy.preconnect_enabled_metadata"
+            self._preconnect_metadata = MetadataMatcher.from_proto(policy.preconnect_enabled_metadata, where)
         manager = context.cluster_manager
         self.siblings: Callable[[], Iterable[Cluster]] = lambda: (
             (self,) if manager is None else manager.clusters().values()
@@ -242,12 +246,13 @@ class Cluster:
         scope = context.stats.scope(f"cluster.{self.observability_name}")
         self.transport_socket: TransportSocketFactory | None = None
         self.transport_socket_matcher: TransportSocketMatcher | None = None
+        self._transport_context = UpstreamTransportContext(scope, context.secrets)
         try:
-            self._create_transport_sockets(config, UpstreamTransportContext(scope, context.secrets), context.path)
+            self._create_transport_sockets(config, self._transport_context, context.path)
             filters = self.http_options.http_filters
             self.upstream_filters: FilterChain | None = None if filters is None else filters(context, scope)
         except ConfigError:
-            scope.remove()
+            self._destroy(scope)
             raise
         self.stats = ClusterStats(scope)
         self.code_stats = self.stats.codes
@@ -293,8 +298,15 @@ class Cluster:
         try:
             self.health = ClusterHealth(self, config, context)
         except ConfigError:
-            scope.remove()
+            self._destroy(scope)
             raise
+
+    def _destroy(self, scope: Scope) -> None:
+        self._transport_context.init_manager.cancel()
+        for callback in self._transport_context.on_destroy:
+            # As in Envoy, a turn later: connections may still have it, and whoever removes it has more to say first.
+            self.dispatcher.post(callback)
+        scope.remove()
 
     def _create_transport_sockets(self, config: Any, context: UpstreamTransportContext, path: str) -> None:
         if config.HasField("transport_socket"):
@@ -341,7 +353,9 @@ class Cluster:
             self.updates.active = True
             on_initialized()
 
-        self.start(lambda: self.health.start(on_checked))
+        # Secrets come after hosts, and before anybody is connected to.
+        targets = self._transport_context.init_manager
+        self.start(lambda: targets.initialize(lambda: self.health.start(on_checked)))
 
     default_merge_window: float = DEFAULT_WINDOW
     """Seconds in which changes of health are merged, unless the configuration says it."""
@@ -361,7 +375,7 @@ class Cluster:
             self.health.stop()
             self.updates.stop()
             drain_pools(self.hosts())
-            self.stats.scope.remove()
+            self._destroy(self.stats.scope)
 
     def may_preconnect(self, host: Host) -> bool:
         """Whether the host may have connections before they are needed."""

@@ -3,12 +3,14 @@
 Envoy: `Upstream::ClusterManagerImpl`, `ClusterManagerInitHelper`; docs "Cluster manager", "Cluster warming".
 
 The clusters of the bootstrap are compiled at once and *warm* together: listeners start when each of them knows its
-first hosts. A cluster that is added or changed later warms beside the one in use and takes its place when it is ready.
+first hosts. *Primary* clusters come first: a control plane that tells the hosts of the others may be one of them. A
+cluster that is added or changed later warms beside the one in use and takes its place when it is ready.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, Final
 
@@ -16,6 +18,7 @@ from .. import logger
 from ..errors import ConfigError
 from ..record import replace
 from .cluster import Cluster, ClusterContext, create_cluster
+from .cluster_info import EDS, is_kubernetes_source
 from .cluster_stats import ClusterManagerStats, ThreadLocalClusterManagerStats
 
 log = logger.get("upstream")
@@ -34,6 +37,8 @@ class ClusterManager:
     Attributes:
         local_cluster_name: the cluster this server is a member of; empty if none is told.
         context: what each cluster is made with.
+        pauses_clusters: keeps control planes from being told of clusters until what it returns is called.
+        pauses_hosts: what keeps control planes from being asked for hosts, one cluster after the other.
     """
 
     def __init__(self, context: ClusterContext, local_cluster_name: str = "") -> None:
@@ -50,6 +55,12 @@ class ClusterManager:
         self._waiting: set[str] = set()
         self._on_initialized: Callable[[], None] | None = None
         self._start_cds: StartCds | None = None
+        self._secondary: dict[str, Cluster] = {}
+        """Those that wait for the primary ones."""
+        self._on_cluster_ready: Callable[[str], None] = lambda name: None
+        self.pauses_clusters: Callable[[], Callable[[], None]] = lambda: lambda: None
+        self._resume_clusters: Callable[[], None] | None = None
+        self.pauses_hosts: Callable[[], AbstractContextManager[None]] = nullcontext
         self._inflated = [
             context.stats.scope(f"thread_local_cluster_manager.{thread}").struct(ThreadLocalClusterManagerStats)
             for thread in ("main_thread", "worker_0")
@@ -85,15 +96,22 @@ class ClusterManager:
         """
         listed = list(configs)
         made: dict[int, Cluster] = {}
-        # The cluster this server is a member of is made first: the others route by where its hosts are.
-        for index in sorted(range(len(listed)), key=lambda each: listed[each].name != self.local_cluster_name):
+
+        def rank(index: int) -> tuple[bool, bool]:
+            # The cluster this server is a member of is made first: the others route by where its hosts are. Whoever
+            # gets hosts from a control plane comes after those that lead there.
+            return listed[index].name != self.local_cluster_name, not is_primary(listed[index])
+
+        for index in sorted(range(len(listed)), key=rank):
             config, where = listed[index], f"{path}[{index}]"
             if any(config.name == cluster.name for cluster in made.values()):
                 raise ConfigError(f"cluster manager: duplicate cluster '{config.name}'", f"{where}.name")
             cluster = made[index] = create_cluster(config, replace(self.context, path=where))
+            self._active[cluster.name] = cluster
             if config.name == self.local_cluster_name:
                 self.context = replace(self.context, local_priority_set=cluster.priority_set)
             self.stats.cluster_added += 1
+        self._active.clear()
         self._active.update((made[index].name, made[index]) for index in sorted(made))
         if self.local_cluster_name and self.local_cluster_name not in self._active:
             raise ConfigError(
@@ -101,25 +119,47 @@ class ClusterManager:
             )
         self._count()
 
-    def start(self, on_initialized: Callable[[], None], start_cds: StartCds | None = None) -> None:
+    def start(
+        self,
+        on_initialized: Callable[[], None],
+        start_cds: StartCds | None = None,
+        on_cluster_ready: Callable[[str], None] = lambda name: None,
+    ) -> None:
         """Look for hosts; `on_initialized` is called once, when every cluster of the bootstrap is ready.
 
-        With `start_cds`, that is called then, and those that CDS brings are waited for, too.
+        With `start_cds`, that is called then, and those that CDS brings are waited for, too. `on_cluster_ready` hears
+        the name of each.
         """
         self._on_initialized = on_initialized
         self._start_cds = start_cds
+        self._on_cluster_ready = on_cluster_ready
         clusters = list(self._active.values())
-        self._waiting = {cluster.name for cluster in clusters}
-        for cluster in clusters:
+        primary = [cluster for cluster in clusters if is_primary(cluster.config)]
+        self._secondary = {cluster.name: cluster for cluster in clusters if cluster not in primary}
+        self._waiting = {cluster.name for cluster in primary}
+        for cluster in primary:
             cluster.initialize(partial(self._on_cluster_initialized, cluster.name))
         self._finish_initialization()
 
     def _on_cluster_initialized(self, name: str) -> None:
         self._waiting.discard(name)
+        if name != _CDS:
+            self._on_cluster_ready(name)
         self._finish_initialization()
+
+    def _initialize_secondary(self) -> None:
+        log.info("cm init: initializing secondary clusters")
+        secondary, self._secondary = list(self._secondary.values()), {}
+        self._waiting.update(cluster.name for cluster in secondary)
+        with self.pauses_hosts():
+            for cluster in secondary:
+                cluster.initialize(partial(self._on_cluster_initialized, cluster.name))
 
     def _finish_initialization(self) -> None:
         if self._waiting or self._on_initialized is None:
+            return
+        if self._secondary:
+            self._initialize_secondary()
             return
         if self._start_cds is not None:
             log.info("cm init: initializing cds")
@@ -157,8 +197,11 @@ class ClusterManager:
         if self._on_initialized is not None and newest is None:
             # Nobody asks yet: it is waited for like those of the bootstrap.
             self._active[name] = cluster
-            self._waiting.add(name)
             self._count()
+            if _CDS in self._waiting and not is_primary(config):
+                self._secondary[name] = cluster  # with the others that this response brings
+                return True
+            self._waiting.add(name)
             cluster.initialize(partial(self._on_cluster_initialized, name))
             return True
         if warming is not None:
@@ -174,6 +217,7 @@ class ClusterManager:
         active = self._active.get(name)
         if active is not None and not active.added_via_api and not unlock:
             return False
+        self._secondary.pop(name, None)
         warming = self._warming.pop(name, None)
         if warming is not None:
             warming.stop()
@@ -217,7 +261,21 @@ class ClusterManager:
             callback(cluster.name, cluster)
 
     def _count(self) -> None:
+        # A control plane hears that clusters are accepted when they can be used, and may count on it with its routes.
+        if self._warming and self._resume_clusters is None:
+            self._resume_clusters = self.pauses_clusters()
+        elif not self._warming and self._resume_clusters is not None:
+            resume, self._resume_clusters = self._resume_clusters, None
+            resume()
         self.stats.active_clusters = len(self._active)
         self.stats.warming_clusters = len(self._warming)
         for thread in self._inflated:
             thread.clusters_inflated = len(self._active)
+
+
+def is_primary(config: Any) -> bool:
+    """Whether a cluster finds its hosts without a control plane that may be reached by another cluster."""
+    if config.HasField("cluster_type") or config.type != EDS:
+        return True
+    kind = config.eds_cluster_config.eds_config.WhichOneof("config_source_specifier")
+    return kind in ("path", "path_config_source") or is_kubernetes_source(config.eds_cluster_config.eds_config)

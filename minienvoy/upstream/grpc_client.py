@@ -44,7 +44,7 @@ class GrpcDecoder:
     __slots__ = ("_buffer", "_max_length")
 
     def __init__(self, max_length: int = 0) -> None:
-        self._buffer = b""
+        self._buffer = bytearray()
         self._max_length = max_length
 
     def feed(self, data: bytes) -> list[bytes]:
@@ -53,18 +53,20 @@ class GrpcDecoder:
         Raises:
             ValueError: a message has flags that mean nothing here, or is too long.
         """
-        data = self._buffer + data
+        buffer = self._buffer
+        buffer += data
         found: list[bytes] = []
         at = 0
-        while len(data) - at >= 5:
-            length = int.from_bytes(data[at + 1 : at + 5], "big")
-            if data[at] or (self._max_length and length > self._max_length):
+        while len(buffer) - at >= 5:
+            length = int.from_bytes(buffer[at + 1 : at + 5], "big")
+            if buffer[at] or (self._max_length and length > self._max_length):
                 raise ValueError("not a message that can be read")
-            if len(data) - at - 5 < length:
+            if len(buffer) - at - 5 < length:
                 break
-            found.append(data[at + 5 : at + 5 + length])
+            found.append(bytes(buffer[at + 5 : at + 5 + length]))
             at += 5 + length
-        self._buffer = data[at:]
+        if at:
+            del buffer[:at]
         return found
 
     @property

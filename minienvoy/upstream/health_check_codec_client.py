@@ -207,7 +207,7 @@ class HealthCheckCodecClient(HealthCheckClient[Any, Any]):
     def on_max_streams_changed(self, maximum: int) -> None:
         """There is one at a time."""
 
-    def on_stream_closed(self, complete: bool) -> None:
+    def on_stream_closed(self) -> None:
         """What it was about is known already."""
 
     def on_stream_broken(self) -> None:

@@ -10,12 +10,10 @@ from typing import Any
 
 from ..network.address import Address
 from ..network.client_connection import ClientConnection
-from ..network.happy_eyeballs import HappyEyeballsConnection, sorted_addresses
 from ..network.socket_option import NO_OPTIONS, tcp_keepalive_options
 from ..network.transport_socket import TransportSocketFactory, TransportSocketOptions
 from .cluster import Cluster
 from .host import Host
-from .local_address_selector import ANYWHERE
 
 
 def create_connection(cluster: Cluster, host: Host) -> ClientConnection:
@@ -74,9 +72,10 @@ def _matching_socket(cluster: Cluster, criteria: Mapping[str, Any]) -> Transport
 
 def _plain_connection(cluster: Cluster, host: Host, addresses: tuple[Address, ...]) -> ClientConnection:
     address = addresses[0]
-    selector = cluster.local_address_selector
-    local = ANYWHERE if selector is None else selector.select(address)
-    options = local.options
+    source, options = None, NO_OPTIONS
+    if cluster.local_address_selector is not None:
+        local = cluster.local_address_selector.select(address)
+        source, options = local.address, local.options
     if not address.path and cluster.tcp_keepalive is not None:
         keepalive = cluster.tcp_keepalive
         options = tcp_keepalive_options(keepalive.probes, keepalive.time, keepalive.interval) + options
@@ -84,10 +83,12 @@ def _plain_connection(cluster: Cluster, host: Host, addresses: tuple[Address, ..
         return ClientConnection(
             cluster.dispatcher,
             address,
-            source_address=local.address,
-            options=options or NO_OPTIONS,
+            source_address=source,
+            options=options,
             buffer_limit=cluster.per_connection_buffer_limit,
         )
+
+    from ..network.happy_eyeballs import HappyEyeballsConnection, sorted_addresses
 
     def on_another() -> None:
         cluster.stats.traffic.upstream_cx_total += 1
@@ -98,7 +99,7 @@ def _plain_connection(cluster: Cluster, host: Host, addresses: tuple[Address, ..
         on_another,
         cluster.dispatcher,
         address,
-        source_address=local.address,
-        options=options or NO_OPTIONS,
+        source_address=source,
+        options=options,
         buffer_limit=cluster.per_connection_buffer_limit,
     )

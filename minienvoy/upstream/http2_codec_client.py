@@ -13,6 +13,7 @@ from ..http.http2.client_connection import ClientConnectionCallbacks, ClientStre
 from ..http.http2.keepalive import Keepalive
 from ..http.http2.selection import client_codec
 from ..network.connection import ConnectionCloseType, ConnectionEvent
+from ..network.filter import FilterStatus
 from .codec_client import CodecClient
 
 if TYPE_CHECKING:
@@ -92,6 +93,18 @@ class Http2CodecClient(CodecClient):
             self.codec = create_http2_codec(self.pool.cluster, self.connection, self, counts_bytes=counted)
         super().on_event(event)
 
+    def on_data(self, data: bytes, end_stream: bool) -> FilterStatus:
+        try:
+            self.codec.dispatch(data)
+        except CodecProtocolError as error:
+            self.pool.stats.upstream_cx_protocol_error += 1
+            self._on_protocol_error(error)
+        else:
+            if self.connection.closed and not self.codec.left:
+                # Envoy's codec finds itself closed before it is done with the frame.
+                self.pool.stats.upstream_cx_protocol_error += 1
+        return FilterStatus.STOP_ITERATION
+
     def on_above_write_buffer_high_watermark(self) -> None:
         self.pool.stats.upstream_flow_control_backed_up_total += 1
         for stream in tuple(self.codec.streams.values()):
@@ -114,13 +127,10 @@ class Http2CodecClient(CodecClient):
         self.limit = min(maximum, self.pool.max_concurrent_streams)
         self.pool.on_room_changed(self)
 
-    def on_stream_closed(self, complete: bool) -> None:
+    def on_stream_closed(self) -> None:
         self.active -= 1
         self.busy = self.active > 0
         self.pool.on_stream_closed(self)
-        if complete and self.codec.dispatching and self.connection.closed:
-            # Envoy's codec finds itself closed before it is done with the frame.
-            self.pool.stats.upstream_cx_protocol_error += 1
 
     def on_stream_broken(self) -> None:
         self.pool.stats.upstream_rq_tx_reset += 1

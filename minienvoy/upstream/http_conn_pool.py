@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..network.connection import DetectedCloseType
 from ..network.overload_state import NEW_CONNECTION
-from ..network.proxy_protocol_header import header_of
 from ..network.transport_socket import TransportSocketOptions
 from ..record import replace
 from .codec_client import CodecClient
@@ -503,6 +502,8 @@ def http_conn_pool(
         transport_options = cluster.http_options.transport_socket_options(headers)
         key = (key, transport_options.key)
     if cluster.wants_proxy_header and downstream is not None:
+        from ..network.proxy_protocol_header import header_of
+
         transport_options = replace(transport_options or NO_OPTIONS, proxy_header=header_of(downstream.info))
         key = (key, transport_options.key)
     if cluster.pool_per_downstream_connection and downstream is not None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from ..config.fields import honours
@@ -16,6 +15,7 @@ from ..http.http1.header_formatter import header_formatters
 from ..http.http1.settings import Http1Settings
 from ..http.http2.settings import Http2Settings
 from ..matchers.match_predicate import ResponsePredicate
+from ..network.address import Address
 from ..network.transport_socket import TransportSocketOptions
 from ..record import field, record, replace
 from ..registry import Registry
@@ -176,7 +176,7 @@ def _host_of(authority: str) -> str:
 
 def _is_address(name: str) -> bool:
     try:
-        ip_address(name)
+        Address.ip(name, 0)
     except ValueError:
         return False
     return True

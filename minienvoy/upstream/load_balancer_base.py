@@ -7,8 +7,9 @@ in `priority_load`. All of it is computed when hosts change; a request draws a n
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from ..record import record
 from .host import HealthFlag, Host, HostSet
 from .priority_load import PriorityLoad, priority_load
 
@@ -27,7 +28,8 @@ class HostAvailability(Enum):
     ALL = "all"
 
 
-class Excluded(NamedTuple):
+@record
+class Excluded:
     """A host that could not be chosen, as an explanation shows it."""
 
     host: Host

@@ -15,7 +15,6 @@ from typing import Final, Protocol
 from ..network.client_connection import ClientConnection
 from ..network.connection import Connection, ConnectionCallbacks, ConnectionCloseType, ConnectionEvent
 from ..network.overload_state import NEW_CONNECTION
-from ..network.proxy_protocol_header import header_of
 from ..network.transport_socket import TransportSocketOptions
 from ..record import replace
 from .cluster import Cluster
@@ -236,6 +235,8 @@ class ActiveTcpClient(ConnectionCallbacks):
         self._start = pool.cluster.dispatcher.monotonic_time()
         self.connection = create_connection(pool.cluster, pool.host)
         if pool.cluster.wants_proxy_header and callbacks is not None:
+            from ..network.proxy_protocol_header import header_of
+
             options = self.connection.transport_socket_options or NO_OPTIONS
             header = header_of(callbacks.connection.info)
             self.connection.transport_socket_options = replace(options, proxy_header=header)

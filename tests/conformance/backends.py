@@ -22,6 +22,9 @@ more that are complete), by default `{headers: "200 | content-length: 2"}, {data
 at the same time, each when it is complete, or with `answer: headers` as soon as its headers are there. `script` is what
 is done on a connection whatever is asked: frames there say which stream they are on.
 
+With `control_plane: [...]` it speaks gRPC, as control_plane.py says; with `discovery: true` an answer may be a response
+in JSON, written as there (`{CDS: version, of: [...]}`).
+
 Actions: `send: text`, `sleep: seconds`, `read: n`, `read_until: text`, `read_eof: true`, `echo: true` (until the peer
 has finished), `half_close: true`, `close: true`, `reset: true`, `never: true` (keep the connection, answer nothing),
 `beneath: text`, `renegotiate: true` and `key_update: n` as a client's (tls.py).
@@ -34,6 +37,7 @@ import socket
 from typing import Any
 
 from . import codings, http2, messages, tls
+from .control_plane import Control, ControlPlane, json_answer
 from .datagrams import DatagramServer
 from .wire import Wire
 
@@ -41,6 +45,7 @@ DEFAULT_ANSWERS = ["HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"]
 DEFAULT_FRAMES = [{"headers": "200 | content-length: 2"}, {"data": "ok", "end": True}]
 ACTIONS = ("sleep", "close", "reset", "expect", "half_close", "never")
 PATIENCE = 20.0
+CONTROL_PLANE_PATIENCE = 600.0
 
 
 def message_bytes(value: Any) -> bytes:
@@ -92,6 +97,8 @@ class Backend:
         self.datagram_server: DatagramServer | None = None
         self._datagram_transport: asyncio.DatagramTransport | None = None
         self.sessions: dict[Wire, http2.Session] = {}
+        self.control = Control(spec.get("control_plane") or [])
+        self.planes: dict[Wire, ControlPlane] = {}
         self._answered = 0
         self._server: asyncio.Server | None = None
         self._sockets: list[socket.socket] = []
@@ -139,9 +146,10 @@ class Backend:
             self._datagram_transport.close()
         if self.datagram_server is not None:
             await self.datagram_server.stop()
-        for task in self._tasks:
+        tasks = [*self._tasks, *self.control.tasks]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         for wire in self.wires:
             wire.abandon()
         await asyncio.sleep(0)  # a transport is closed by the loop, in its next turn
@@ -160,8 +168,10 @@ class Backend:
     def _connected(self, wire: Wire) -> None:
         number = len(self.wires)
         self.wires.append(wire)
-        if self.spec.get("h2"):
-            session = self.sessions[wire] = http2.Session(self.spec["h2"], client=False)
+        if self.spec.get("h2") or "control_plane" in self.spec:
+            session = self.sessions[wire] = http2.Session(self.spec.get("h2"), client=False)
+            if "control_plane" in self.spec:
+                self.planes[wire] = ControlPlane(self, wire, session)
             wire.on_bytes = lambda: self._on_frames(wire, session)
             wire.send(session.hello())
         self._tasks.append(asyncio.get_running_loop().create_task(self._serve(wire, number)))
@@ -177,12 +187,16 @@ class Backend:
         else:
             await self._answer(wire)
 
-    @staticmethod
-    def _on_frames(wire: Wire, session: http2.Session) -> None:
+    def _on_frames(self, wire: Wire, session: http2.Session) -> None:
         if back := session.answer(wire.received):
             wire.send(back)
+        if wire in self.planes:
+            self.planes[wire].on_frames()
 
     async def _serve_http2(self, wire: Wire, session: http2.Session, number: int) -> None:
+        if "control_plane" in self.spec:
+            await wire.until(lambda: wire.ended is not None, CONTROL_PLANE_PATIENCE)
+            return
         if "script" in self.spec or "scripts" in self.spec:
             scripts = self.spec.get("scripts") or [self.spec["script"]]
             await self._perform_http2(wire, session, scripts[min(number, len(scripts) - 1)], 0)
@@ -248,6 +262,8 @@ class Backend:
                 wire.close()
                 return
             answer = answers[min(self._answered, len(answers) - 1)]
+            if self.spec.get("discovery"):
+                answer = json_answer(answer, self.control)
             self._answered += 1
             if isinstance(answer, list) and all(isinstance(a, dict) and "repeat" not in a for a in answer):
                 await self._perform(wire, answer)

@@ -14,6 +14,8 @@ where a new connection goes and comes from, `tls: {...}` that it speaks TLS, see
 * `ask: "GET /path"` - the same at the admin interface (with `to: admin`) and `connection: close`.
 * `swap: {link: target}` - a symbolic link in the directory leads elsewhere, from one moment to the next.
 * `admin: "POST /path"` - ask the admin interface; the answer is not recorded.
+* `signal: name` - lets scripts of control planes go on (control_plane.py); `settled: backend` - waits until its scripts
+  have come to their end, and a moment longer.
 * `hosts: regex` and `counters: regex` - note the case's own lines of `/clusters` or `/stats` that match (`seen`).
 
 In a case with `h2: true` (or `h2: {...}`, see `http2.Session`) every connection but those to the admin interface speaks
@@ -37,6 +39,7 @@ from typing import Any
 
 from . import http2, messages, tls
 from .backends import message_bytes
+from .control_plane import Control
 from .datagrams import DatagramTalk
 from .wire import Wire
 
@@ -44,6 +47,9 @@ PATIENCE = 8.0
 WATCH = 1.7
 """How long a connection is watched for its end, in seconds: longer than Envoy's delayed close (1 s)."""
 
+
+SETTLING = 0.25
+"""Seconds that a configuration may take to reach every thread of a proxy."""
 
 AT_ONCE = 0.17
 SEEN_OPEN = 0.2
@@ -154,10 +160,14 @@ class Client:
         prefix: str = "",
         directory: Path | None = None,
         h2: Any = None,
+        controls: dict[str, Control] | None = None,
+        find_ports: Callable[[], Awaitable[dict[str, tuple[str, int]]]] | None = None,
     ) -> None:
         """`ends` says how each connection is expected to end, where time is not judged: an end is waited for as long as
         it takes, and a connection that should be kept open is not watched for long."""
         self.ports = ports
+        self.find_ports = find_ports
+        self.controls = controls or {}
         self.directory = directory
         self.h2 = h2
         self.ends = ends
@@ -239,6 +249,8 @@ class Client:
     async def _talk(self, step: dict[str, Any]) -> Talk:
         name = step.get("on", "client")
         if name not in self.talks:
+            if step.get("to", "main") not in self.ports and self.find_ports is not None:
+                self.ports = await self.find_ports()
             host, port = self.ports[step.get("to", "main")]
             loop = asyncio.get_running_loop()
             source = (step["from"], 0) if "from" in step else None
@@ -282,6 +294,14 @@ class Client:
         verbs = [key for key in step if key not in ("on", "to", "from", "h1", "tls")]
         if verbs == ["sleep"]:
             await asyncio.sleep(step["sleep"])
+            return
+        if verbs == ["signal"]:
+            for control in self.controls.values():
+                control.signal(step["signal"]).set()
+            return
+        if verbs == ["settled"]:
+            await self.controls[step["settled"]].settled()
+            await asyncio.sleep(SETTLING)
             return
         if verbs == ["admin"]:
             assert self.admin is not None

@@ -14,6 +14,9 @@ from typing import Any
 _DATE = re.compile(r"(?<=: )(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT")
 _ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3,9}Z")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_AWS_DATE = re.compile(r"(x-amz-date: |X-Amz-Date=|Credential=\w+(?:/|%2F))\d{8}(?:T\d{6}Z)?")
+_AWS_SIGNATURE = re.compile(r"(Signature=)[0-9a-f]{64}")
+"""It changes with the second; that it is right is for `tests/unit`."""
 _SERVICE_TIME = re.compile(r"(?i)^(x-envoy-upstream-service-time: (?:\d+,)?|(?:\w+-)?bandwidth-[a-z-]+-ms: )\d+$")
 _TWICE = re.compile(r"(?<=service-time: )\d+,")
 _DEFAULT_LOG_LINE = re.compile(r'^(\[<time>\] ".*" \d+ \S+ \d+ \d+) \d+ (\d+|-)(?= ")')
@@ -69,6 +72,8 @@ class Normaliser:
     def text(self, value: str) -> str:
         for token, name in sorted(self._tokens.items(), reverse=True):
             value = value.replace(token, f"<token {name}>")
+        if "AWS4-HMAC" in value or "x-amz-date" in value or "X-Amz-Date" in value:
+            value = _AWS_DATE.sub(r"\1<aws date>", _AWS_SIGNATURE.sub(r"\1<signature>", value))
         value = _SERVICE_TIME.sub(r"\1<ms>", _UUID.sub("<uuid>", _ISO.sub("<time>", _DATE.sub("<date>", value))))
         value = _TWICE.sub("<ms>,", value)
         value = _DEFAULT_LOG_LINE.sub(r"\1 <ms> <ms>", value)

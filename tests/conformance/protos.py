@@ -20,8 +20,22 @@ _PREFIX = 5
 def framed(spec: dict[str, Any]) -> bytes:
     """A message as it stands in a gRPC body."""
     fields = {key: value for key, value in spec.items() if key != "type"}
-    message = json_format.ParseDict(fields, message_class(spec["type"])()).SerializeToString()
+    made = message_class(spec["type"])()
+    for name in _types(fields):
+        message_class(name)  # what an Any holds is found in the pool only if it is there
+    message = json_format.ParseDict(fields, made, descriptor_pool=made.DESCRIPTOR.file.pool).SerializeToString()
     return b"\0" + len(message).to_bytes(4, "big") + message
+
+
+def _types(tree: Any) -> Iterator[str]:
+    if isinstance(tree, dict):
+        if "@type" in tree:
+            yield tree["@type"].rpartition("/")[2]
+        for value in tree.values():
+            yield from _types(value)
+    elif isinstance(tree, list):
+        for value in tree:
+            yield from _types(value)
 
 
 def shown(type_name: str, body: bytes) -> list[str] | None:

@@ -111,7 +111,7 @@ class RunningProxy:
         """Every listener's real addresses by its name, the main one first; a unix socket has port 0."""
         _, body = await self.admin("GET", "/listeners?format=json")
         found: dict[str, list[tuple[str, int]]] = {}
-        for entry in json.loads(body)["listener_statuses"]:
+        for entry in json.loads(body).get("listener_statuses", []):
             all_addresses = [entry["local_address"], *entry.get("additional_local_addresses", [])]
             if "envoy_internal_address" in entry["local_address"]:
                 continue

@@ -15,6 +15,7 @@ from typing import Any
 from . import (
     access_log_stream,
     admin,
+    control_plane,
     datadog,
     fork_server,
     golden,
@@ -117,6 +118,8 @@ async def _run_group(
                 resolvers[case.id] = DnsServer(case.spec["dns"])
                 ports["dns"] = await resolvers[case.id].start()
             put_files(case, directory, ports)
+            for backend in backends[case.id].values():
+                backend.control.words = {**ports, "id": case.id, "dir": directory, "certs": tls.CERTIFICATES}
             more_listeners, more_clusters = scenario.resources(case, ports, directory)
             listeners += more_listeners
             clusters += more_clusters
@@ -153,7 +156,7 @@ async def _converse(
     async def talk(case: Case) -> None:
         async with limit:
             ends = None if expected is None else _ends(expected.get(case.name, {}).get("client"))
-            talks[case.name] = await _client(proxy, case, addresses, ends)
+            talks[case.name] = await _client(proxy, case, addresses, ends, backends[case.id])
             if in_sequence and "ask" not in case.spec:
                 await proxy.settle()  # what the client has just closed is counted before the next case looks
 
@@ -255,18 +258,20 @@ def _without_resets(tree: Any) -> Any:
 
 
 async def _client(
-    proxy: RunningProxy, case: Case, addresses: dict[str, list[tuple[str, int]]], ends: dict[str, str] | None
+    proxy: RunningProxy,
+    case: Case,
+    addresses: dict[str, list[tuple[str, int]]],
+    ends: dict[str, str] | None,
+    backends: dict[str, Backend],
 ) -> dict[str, list[Any]]:
-    ports = {"admin": proxy.admin_address}
-    for name, bound in addresses.items():
-        if name.startswith(case.id + "_"):
-            short = name.removeprefix(case.id + "_")
-            ports[short] = bound[0]
-            ports.update({f"{short}.{number}": address for number, address in enumerate(bound)})
+    async def find_ports() -> dict[str, tuple[str, int]]:
+        addresses.update(await proxy.listener_addresses())
+        return _ports(proxy, case, addresses)
+
     watch = case.spec.get("watch", WATCH)
     show = admin.reader(case.spec["body"]) if "body" in case.spec else messages.readable
     client = Client(
-        ports,
+        _ports(proxy, case, addresses),
         proxy.admin,
         watch,
         bool(case.spec.get("raw")),
@@ -275,6 +280,8 @@ async def _client(
         f"{case.id}_",
         proxy.directory,
         case.spec.get("h2"),
+        {name: backend.control for name, backend in backends.items()},
+        find_ports,
     )
     try:
         if "table" in case.spec:
@@ -291,6 +298,16 @@ async def _client(
         return {"client": ["connection refused"]}
     except (OSError, TimeoutError, KeyError) as problem:
         return {"client": [f"<the client failed: {type(problem).__name__}: {problem}>"]}
+
+
+def _ports(proxy: RunningProxy, case: Case, addresses: dict[str, list[tuple[str, int]]]) -> dict[str, tuple[str, int]]:
+    ports = {"admin": proxy.admin_address}
+    for name, bound in addresses.items():
+        if name.startswith(case.id + "_"):
+            short = name.removeprefix(case.id + "_")
+            ports[short] = bound[0]
+            ports.update({f"{short}.{number}": address for number, address in enumerate(bound)})
+    return ports
 
 
 def _with_seen(client: Client, talks: dict[str, list[Any]]) -> dict[str, list[Any]]:
@@ -362,6 +379,13 @@ def _upstream(case: Case, backend: Backend) -> list[Any]:
     if told == "logs":
         sent = [each for wire in backend.wires for each in messages.split(bytes(wire.received), False)[0]]
         return metrics.of_logs(messages.lines(sent[0].head), [each.body for each in sent], False)
+    if backend.planes:
+        return [call for plane in backend.planes.values() for call in plane.shown()]
+    if backend.spec.get("discovery"):
+        sent = [each for wire in backend.wires for each in messages.split(bytes(wire.received), False)[0]]
+        # The node is as long as the list of extensions.
+        heads = [[line for line in messages.lines(each.head) if "content-length" not in line] for each in sent]
+        return [[*head, control_plane.json_request_line(each.body)] for head, each in zip(heads, sent, strict=True)]
     shown = []
     for wire in backend.wires:
         if (session := backend.sessions.get(wire)) is not None:

@@ -17,8 +17,8 @@ Keys of a case, all optional:
 * configuration: `hcm`, `router`, `cluster` and `listener` are merged over the defaults; `routes`, `virtual_hosts`,
   `http_filters`, `filters`, `filter_chains`, `access_log`, `listeners`, `clusters` and `bootstrap` replace or add.
   In `filters`, `{echo: {...}}` stands for the network filter with its type URL, in `http_filters` (of `http_options`,
-  too) and in the router's `upstream_http_filters` `{fault: {...}}` for that HTTP filter; `log` is the text of a log
-  line. `tls` of a case, of a filter chain or of a cluster: see tls.py.
+  too) and in the router's `upstream_http_filters` `{fault: {...}}` for that HTTP filter, `{lua: text}` for a script;
+  `log` is the text of a log line. `tls` of a case, of a filter chain or of a cluster: see tls.py.
   `listener_filters` has `{tls_inspector: {...}}` for the listener filter of that name. `udp` of a case, or of a
   listener, makes it one for datagrams: it is what its UDP proxy is told besides its cluster, which is `backend`.
 * `watch` (seconds to watch for the end), `raw` (do not interpret bytes as HTTP), `stats: true` (compare counters),
@@ -50,9 +50,9 @@ refusal that matter), or `rows` (texts, or pairs of text and words) put into `te
 
 Merging: a mapping is merged key by key, null removes a key, everything else (and `backends`) replaces. `{name}` in a
 string stands for the port of the backend `name`, `{dns}` for that of the name server, `{log}` for the access log file,
-`{dir}` for a directory, `{descriptors}` for that of the descriptor sets, and `{id}` for the prefix of the case's
-names. In what the client sends, `{address:name}` is the address of that backend, `{base64:name}` the same
-in base64, and `{port:name}` its port.
+`{dir}` for a directory, `{descriptors}` for that of the descriptor sets, and `{id}` for the prefix of the case's names.
+In what the client sends, `{address:name}` is the address of that backend, `{base64:name}` the same in base64, and
+`{port:name}` its port.
 
 All cases of a file run in one process, each with listeners, clusters, statistics and files under a prefix of its own
 (`c007_`), so they cannot disturb each other and may run at the same time.
@@ -105,6 +105,7 @@ HTTP_FILTERS = {
     "basic_auth": "filters.http.basic_auth.v3.BasicAuth",
     "adaptive_concurrency": "filters.http.adaptive_concurrency.v3.AdaptiveConcurrency",
     "admission_control": "filters.http.admission_control.v3.AdmissionControl",
+    "aws_request_signing": "filters.http.aws_request_signing.v3.AwsRequestSigning",
     "bandwidth_limit": "filters.http.bandwidth_limit.v3.BandwidthLimit",
     "buffer": "filters.http.buffer.v3.Buffer",
     "fault": "filters.http.fault.v3.HTTPFault",
@@ -114,6 +115,7 @@ HTTP_FILTERS = {
     "grpc_stats": "filters.http.grpc_stats.v3.FilterConfig",
     "grpc_web": "filters.http.grpc_web.v3.GrpcWeb",
     "local_ratelimit": "filters.http.local_ratelimit.v3.LocalRateLimit",
+    "lua": "filters.http.lua.v3.Lua",
     "compressor": "filters.http.compressor.v3.Compressor",
     "cors": "filters.http.cors.v3.Cors",
     "credential_injector": "filters.http.credential_injector.v3.CredentialInjector",
@@ -328,7 +330,10 @@ def _http_filter(short: dict[str, Any]) -> dict[str, Any]:
     kind = next(iter(short))
     if len(short) > 1 or kind not in HTTP_FILTERS:
         return short
-    config = {"@type": _TYPE + HTTP_FILTERS[kind], **(short[kind] or {})}
+    settings = short[kind] or {}
+    if isinstance(settings, str):
+        settings = {"default_source_code": {"inline_string": settings}}
+    config = {"@type": _TYPE + HTTP_FILTERS[kind], **settings}
     return {"name": f"envoy.filters.http.{kind}", "typed_config": config}
 
 
@@ -436,9 +441,7 @@ def _clusters(case: Case) -> list[dict[str, Any]]:
 
 def resources(case: Case, ports: dict[str, int], directory: Path) -> tuple[list[Any], list[Any]]:
     """Listeners and clusters of a case, its names prefixed with its id and its placeholders filled."""
-    listeners = [
-        _listener(case, name, over or {}) for name, over in (case.spec.get("listeners") or {"main": {}}).items()
-    ]
+    listeners = [_listener(case, name, over or {}) for name, over in case.spec.get("listeners", {"main": {}}).items()]
     case.files["log"] = directory / f"{case.id}_log.txt"
     case.ports = dict(ports)
     words: dict[str, Any] = {

@@ -39,8 +39,6 @@ FEATURES = {
     # HTTP filters
     "cache": Feature(f"{HTTP_FILTERS}.cache.v3.CacheConfig"),
     # tracing, discovery, load reports
-    "ADS": Feature("envoy.config.bootstrap.v3.Bootstrap.DynamicResources", "ads_config"),
-    "resources of ADS": Feature("envoy.config.core.v3.ConfigSource", "ads"),
     "load reports": Feature("envoy.config.bootstrap.v3.ClusterManager", "load_stats_config"),
     # other protocols
     "Redis": Feature("envoy.extensions.filters.network.redis_proxy.v3.RedisProxy"),
@@ -55,7 +53,7 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     "csrf/samesite/envoy.yaml": (),
     "datadog-tracing/envoy.yaml": (),
     "double-proxy/envoy.yaml": (),
-    "dynamic-config-cp/envoy.yaml": ("ADS", "resources of ADS"),
+    "dynamic-config-cp/envoy.yaml": (),
     "ext_authz/config/grpc-service/v3.yaml": (),
     "ext_authz/config/http-service.yaml": (),
     "ext_authz/config/opa-service/v3.yaml": (),

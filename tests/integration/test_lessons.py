@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from minienvoy import Proxy
+from minienvoy.discovery.xds_server.server import XdsServer
 from minienvoy.testing.fake_upstream import FakeTcpUpstream, FakeUpstream, Reply
 
 pytestmark = pytest.mark.asyncio
@@ -240,6 +241,26 @@ async def test_13_a_service_decides_who_may_come_in(lesson, fetch, capfd):
         assert stats == [1, 1, 0]
     lines = capfd.readouterr().out.splitlines()
     assert lines[:2] == ["/private 403 UAEX ext_authz_denied user=-", "/mine 200 - via_upstream user=ada"]
+
+
+async def test_14_a_control_plane_tells_what_to_do_and_changes_it(read_lesson, root, tmp_path, fetch):
+    resources = tmp_path / "resources.yaml"
+    told = (root / "configs/control_plane/resources.yaml").read_text().replace("port_value: 10000", "port_value: 0")
+    async with FakeUpstream("the service") as service:
+        told = told.replace("port_value: 8081", f"port_value: {service.address.rpartition(':')[2]}")
+        resources.write_text(told)
+        async with XdsServer(file=str(resources)) as server:
+            bootstrap = read_lesson(14).replace("port_value: 18000", f"port_value: {server.port}")
+            async with Proxy.from_yaml(bootstrap) as proxy, asyncio.timeout(20):
+                url = proxy.url("web")
+                assert (await fetch(url + "/")).body == b"the control plane says hello\n"
+                assert (await fetch(url + "/service")).body == b"the service"
+                resources.write_text(told.replace("says hello", "has changed its mind"))
+                answer = b"the control plane says hello\n"
+                while answer == b"the control plane says hello\n":
+                    answer = (await fetch(url + "/")).body
+                assert answer == b"the control plane has changed its mind\n"
+                assert proxy.stats["listener_manager.lds.update_success"] == 1
 
 
 async def test_every_lesson_is_tested_and_opens_with_its_title(root):

@@ -377,7 +377,7 @@ def test_updated_listener_keeps_its_socket_and_drains_the_old_connections(loop: 
                 assert await old.receive(1) == b"a"
                 server.add_listener(ECHO, via_api=True)
                 assert server.value("listener_manager.listener_modified") == 0, "nothing has changed"
-                server.add_listener(direct("new"), via_api=True)
+                server.add_listener(direct("new"), via_api=True, per_connection_buffer_limit_bytes=65536)
                 assert server.port() == port
                 with await Peer.connect(("127.0.0.1", port)) as new:
                     assert await new.end() == (b"new", "FIN")
@@ -387,6 +387,32 @@ def test_updated_listener_keeps_its_socket_and_drains_the_old_connections(loop: 
                 assert await old.end() == (b"", "FIN")
                 assert server.value("listener_manager.total_listeners_draining") == 0
             assert server.value("listener_manager.listener_modified") == 1
+
+    run(main, loop)
+
+
+@LOOPS
+def test_of_a_listener_that_changes_filter_chains_only_those_that_are_gone_drain(loop: str) -> None:
+    async def main() -> None:
+        async with l4_server(ECHO, via_api=True) as server:
+            port = server.port()
+            (listener,) = server.listener_manager.listeners()
+            with await Peer.connect(("127.0.0.1", port)) as old:
+                await old.send(b"a")
+                assert await old.receive(1) == b"a"
+                server.add_listener(direct("new"), via_api=True)
+                assert server.listener_manager.listeners() == [listener]
+                with await Peer.connect(("127.0.0.1", port)) as new:
+                    assert await new.end() == (b"new", "FIN")
+                await old.send(b"b")
+                assert await old.receive(1) == b"b"
+                assert server.value("listener_manager.total_listeners_draining") == 0
+                assert server.value("listener_manager.total_filter_chains_draining") == 1
+                assert await old.end() == (b"", "FIN")
+                assert server.value("listener_manager.total_filter_chains_draining") == 0
+            assert server.value("listener_manager.listener_in_place_updated") == 1
+            server.add_listener(ECHO, via_api=True)
+            assert await echoes(("127.0.0.1", port))
 
     run(main, loop)
 

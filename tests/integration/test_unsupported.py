@@ -43,9 +43,9 @@ static_resources:
               - match: {prefix: /}
                 direct_response: {status: 200, body: {inline_string: served}}
           http_filters:
-          - name: lua
+          - name: wasm
             typed_config:
-              "@type": type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua
+              "@type": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm
           - name: router
             typed_config:
               "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
@@ -61,8 +61,8 @@ TOLD = [
         24,
         13,
         f"{MANAGER}.http_filters[0].typed_config",
-        "no extension of minienvoy takes envoy.extensions.filters.http.lua.v3.Lua: Didn't find a registered "
-        "implementation for 'lua' with type URL: 'envoy.extensions.filters.http.lua.v3.Lua'",
+        "no extension of minienvoy takes envoy.extensions.filters.http.wasm.v3.Wasm: Didn't find a registered "
+        "implementation for 'wasm' with type URL: 'envoy.extensions.filters.http.wasm.v3.Wasm'",
     ),
     (13, 11, f"{MANAGER}.http3_protocol_options", "not supported"),
     (29, 5, "static_resources.listeners[0].enable_mptcp", "true is not supported, only false"),

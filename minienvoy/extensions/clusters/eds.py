@@ -1,7 +1,7 @@
 """EDS: the endpoints come from a source that is told apart from the cluster.
 
-Envoy: `Upstream::EdsClusterImpl`; docs "Service discovery > Endpoint discovery service (EDS)". The source is a file, or
-a Kubernetes API server (`kubernetes_eds`).
+Envoy: `Upstream::EdsClusterImpl`; docs "Service discovery > Endpoint discovery service (EDS)". The source is a file, a
+control plane, or a Kubernetes API server (`kubernetes_eds`).
 
 An endpoint that stays keeps its `Host`, and so its connections, its statistics and what checks and outlier detection
 know of it.
@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from ...config.fields import honours
-from ...discovery.filesystem import FilesystemSubscription
-from ...discovery.subscription import FileContext, file_of, require_node
+from ...discovery.subscription import DecodedResource, require_node
+from ...discovery.subscription_factory import SubscriptionFactory
 from ...errors import ConfigError
 from ...network.address import Address
 from ...stats.histogram import Histogram
@@ -40,46 +40,61 @@ class EdsStats(StatsStruct):
 
 
 class EdsCluster(Cluster):
-    """The endpoints of a `ClusterLoadAssignment` in a file."""
+    """The endpoints of a `ClusterLoadAssignment` that a file or a control plane has."""
 
-    __slots__ = ("_assigned", "_hosts", "_name", "_subscription")
+    __slots__ = ("_assigned", "_hosts", "_name", "_on_initialized", "_subscription")
 
     def __init__(self, config: Any, context: ClusterContext) -> None:
         eds = config.eds_cluster_config
-        path = f"{context.path}.eds_cluster_config"
-        file = file_of(eds.eds_config, f"{path}.eds_config")
-        files: FileContext | None = getattr(context.sources, "file_context", None)
-        if files is None:
-            raise ConfigError("there is no server that could look at files", f"{path}.eds_config")
-        require_node(context.sources.node, "eds", f"{path}.eds_config")
+        path = f"{context.path}.eds_cluster_config.eds_config"
+        subscriptions: SubscriptionFactory | None = getattr(context.sources, "subscriptions", None)
+        if subscriptions is None:
+            raise ConfigError("there is no server that could ask for endpoints", path)
+        subscriptions.check(eds.eds_config, path)
+        require_node(context.sources.node, "eds", path)
         super().__init__(config, context)
         self._name: str = eds.service_name or config.name
         self._hosts: dict[Address, Host] = {}
         self._assigned = False
-        self._subscription = FilesystemSubscription(
-            file,
+        self._on_initialized: Callable[[], None] | None = None
+        self._subscription = subscriptions.subscribe(
+            eds.eds_config,
+            path,
             CLUSTER_LOAD_ASSIGNMENT,
-            files,
+            self,
             self.stats.scope,
-            self._on_config_update,
             self.stats.scope.struct(EdsStats),
             self.stats.config_update,
         )
 
     def start(self, on_initialized: Callable[[], None]) -> None:
-        # What is in a file is there at once, or it is not there.
-        self._subscription.start()
-        on_initialized()
+        self._on_initialized = on_initialized
+        self._subscription.start((self._name,))
 
     def stop(self) -> None:
         if not self.stopped:
+            self._on_initialized = None
             self._subscription.stop()
             super().stop()
 
-    def _on_config_update(self, resources: Sequence[Any], version: str) -> None:
+    def on_config_update_failed(self) -> None:
+        # The cluster can be used without hosts, too.
+        self._initialized()
+
+    def _initialized(self) -> None:
+        callback, self._on_initialized = self._on_initialized, None
+        if callback is not None:
+            callback()
+
+    def on_delta_config_update(self, added: Sequence[DecodedResource], removed: Sequence[str], version: str) -> None:
+        # An assignment that is gone is not one without endpoints: those that are known stay.
+        self.on_config_update([each.message for each in added], version)
+
+    def on_config_update(self, resources: Sequence[Any], version: str) -> None:
         update = self.stats.config_update
         if not resources:
             update.update_empty += 1
+            self._initialized()
             return
         if len(resources) > 1:
             raise ConfigError(f"Unexpected EDS resource length: {len(resources)}")
@@ -89,6 +104,7 @@ class EdsCluster(Cluster):
         assignment = LoadAssignment.from_proto(proto, "resources[0]")
         if not self._apply(assignment):
             update.update_no_rebuild += 1
+        self._initialized()
 
     def _apply(self, assignment: LoadAssignment) -> bool:
         """Whether anything is different now.

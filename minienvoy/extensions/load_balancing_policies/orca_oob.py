@@ -231,7 +231,7 @@ class OobSession(ReadFilter, ConnectionCallbacks):
     def on_max_streams_changed(self, maximum: int) -> None:
         """There is one."""
 
-    def on_stream_closed(self, complete: bool) -> None:
+    def on_stream_closed(self) -> None:
         """What it was about is known already."""
 
     def on_stream_broken(self) -> None:

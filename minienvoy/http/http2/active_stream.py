@@ -48,7 +48,7 @@ class Http2ActiveStream(ActiveStream):
         if config.drain_state.active and not manager.drain_announced and config.drain_close():
             config.stats.downstream_cx_drain_close += 1
             manager.start_drain_sequence()
-        elif self.response_code_details == "upgrade_failed":
+        elif self.saw_connection_close or self.response_code_details == "upgrade_failed":
             manager.start_drain_sequence()
         if not self.remote_complete:
             config.stats.downstream_rq_response_before_rq_complete += 1
@@ -77,7 +77,8 @@ class Http2ActiveStream(ActiveStream):
     def on_reset_stream(self, reason: StreamResetReason, details: str) -> None:
         if self.zombie:
             self.ended = False
-            self.response_code_details = None
+            if details or reason is StreamResetReason.CONNECTION_TERMINATION:
+                self.response_code_details = None
         if self.ended:
             return
         self.manager.on_stream_reset(self, reason)

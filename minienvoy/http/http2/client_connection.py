@@ -13,6 +13,7 @@ from ..conn_manager_utility import is_upgrade
 from ..header_map import KIND, ORDINARY, SUSPECT, HeaderMap, RequestHeaderMap, ResponseHeaderMap, entry, refusal
 from .connection import Http2Connection
 from .fields import CONNECTION_HEADERS, MESSAGING_RULE, MessageError, ResponseHead, response_head, trailer_entries
+from .flow_control import UNKNOWN
 from .frames import (
     CONNECT_ERROR,
     END_HEADERS,
@@ -21,15 +22,17 @@ from .frames import (
     INTERNAL_ERROR,
     MAX_FRAME,
     MAX_STREAM_ID,
+    PING,
     PREFACE,
     PROTOCOL_ERROR,
     SETTINGS_ENABLE_PUSH,
+    frame,
     headers_frames,
     rst_stream,
     write_header,
 )
 from .hpack import ENCODED, encode_entries, encode_entry, encode_field, encode_pseudo
-from .stream import RESET_CODES, Http2Stream
+from .stream import RESET_CODES, UNOPENED, Http2Stream
 
 if TYPE_CHECKING:
     from ...network.connection import Connection
@@ -43,8 +46,8 @@ _CONNECTION_UPGRADE: Final = entry(b"connection", b"upgrade")
 
 
 _PEERS: Final = {CONNECT_ERROR: StreamResetReason.CONNECT_ERROR, PROTOCOL_ERROR: StreamResetReason.PROTOCOL_ERROR}
-_NO_DATA_YET: Final = 0.5
-"""Less than one byte, and more than none: neither DATA nor the end of the stream may come before the response."""
+_NO_DATA_YET: Final = 0.25
+"""After an interim response: neither DATA nor the end of the stream may come before the response."""
 _OURS: Final = (StreamResetReason.LOCAL_RESET, StreamResetReason.PROTOCOL_ERROR)
 
 
@@ -57,8 +60,8 @@ class ClientConnectionCallbacks(Protocol):
     def on_max_streams_changed(self, maximum: int) -> None:
         """The peer takes so many streams at the same time."""
 
-    def on_stream_closed(self, complete: bool) -> None:
-        """There is room for another stream; `complete` if request and response have come to their ends."""
+    def on_stream_closed(self) -> None:
+        """There is room for another stream."""
 
     def on_stream_broken(self) -> None:
         """What the peer has sent on a stream could not be taken."""
@@ -151,14 +154,25 @@ class ClientStream(Http2Stream):
 
     def _send_reset(self, code: int) -> None:
         connection = self.connection
-        connection.stats.tx_reset += 1
-        connection.queue_reset(self.id, rst_stream(self.id, code))
         connection.close_stream(self)
+        if not connection.over:
+            # Else it was the last one of a connection that takes no more, and has gone without a word.
+            connection.stats.tx_reset += 1
+            connection.queue_reset(self.id, rst_stream(self.id, code))
 
 
 class ClientConnection(Http2Connection):
-    """One upstream connection."""
+    """One upstream connection.
 
+    Attributes:
+        goaway_received: the peer takes no new streams.
+        left: nothing was on it any more when the peer said so, and it was closed.
+    """
+
+    goaway_received = left = False
+
+    _own_numbers = 1
+    _keeps_connect = True
     _of_bad_message = StreamResetReason.PROTOCOL_ERROR
     _most_push = 0
     _ended_is_over = True
@@ -174,20 +188,38 @@ class ClientConnection(Http2Connection):
         super().__init__(connection, settings, stats, post)
         self._callbacks = callbacks
         self.on_stream_closed = callbacks.on_stream_closed
-        # Envoy counts only what clients make it answer. An upstream that does not read is bounded here, too.
-        self._max_control_frames = max(settings.max_outbound_control_frames, settings.max_outbound_frames)
         self._next_stream = 1
-        self.queue(PREFACE + self._hello([(SETTINGS_ENABLE_PUSH, 0)], settings.max_concurrent_streams))
-        self.queue(self._more_window())
+        self._unsaid = PREFACE + self._hello([(SETTINGS_ENABLE_PUSH, 0)], settings.max_concurrent_streams)
+        """What is said with the first stream, or with what the peer says first, whatever comes sooner."""
 
     @property
     def exhausted(self) -> bool:
         """There are no numbers left for new streams."""
         return self._next_stream > MAX_STREAM_ID
 
+    def _begin(self, data: bytes) -> int:
+        if self._unsaid:
+            hello, self._unsaid = self._unsaid, b""
+            self._greet(hello)
+        return 0
+
+    def _introduce(self, ping: bytes = b"") -> None:
+        hello, self._unsaid = self._unsaid, b""
+        for frames in (hello, ping, self._more_window()):
+            if frames:
+                self.queue(frames)
+
+    def ping(self, payload: bytes) -> None:
+        if self._unsaid:
+            self._introduce(frame(PING, 0, 0, payload))
+        else:
+            super().ping(payload)
+
     def new_stream(self, decoder: ResponseDecoder) -> ClientStream:
+        if self._unsaid:
+            self._introduce()
         stream_id = self._next_stream
-        stream = self.streams[stream_id] = ClientStream(self, stream_id, decoder, _NO_DATA_YET)
+        stream = self.streams[stream_id] = ClientStream(self, stream_id, decoder, UNOPENED)
         stream.head_request = False
         stream.upgrade = b""
         self._next_stream = stream_id + 2
@@ -215,21 +247,30 @@ class ClientConnection(Http2Connection):
         finishing, self.finishing = self.finishing, []
         for stream in finishing:
             stream.complete()
-        self._callbacks.on_go_away()
+        if not self.goaway_received:
+            self.goaway_received = True
+            self._callbacks.on_go_away()
         for number in [each for each in self.streams if each > last_stream]:
             # The peer has not looked at these: they may be tried again elsewhere.
             stream = self.streams[number]
             self.close_stream(stream)
             self._abandon(stream, StreamResetReason.REMOTE_REFUSED_STREAM_RESET, "http2.remote_refuse")
+        self.left = self.over
 
     def _on_header_block(self, stream_id: int, block: bytes, end_stream: bool) -> None:
         stream: ClientStream | None = self.streams.get(stream_id)  # type: ignore[assignment]
         if stream is None:
             if self._is_idle(stream_id):
-                self._fail(PROTOCOL_ERROR, b"HEADERS: stream in idle")
+                self._break_off()
             self._fields(block)
             return
-        if stream.expected != _NO_DATA_YET:
+        if stream.remote_end and (stream.closed or stream.waiting is None):
+            # It is over, or about to be reset.
+            self._fields(block)
+            if not self._ignores(stream):
+                self._break_off(UNKNOWN, stream_id)
+            return
+        if stream.expected != UNOPENED and stream.expected != _NO_DATA_YET:
             self._on_trailers(stream, block, end_stream)
             return
         head: ResponseHead | None = self._decoder.blocks.get(block)
@@ -241,15 +282,16 @@ class ClientConnection(Http2Connection):
             try:
                 head = response_head(fields)
             except MessageError as error:
-                self._break_message(stream, error)
+                self._break_message(stream, error, end_stream)
                 return
             self._decoder.remember(block, head)
         status, entries, seen, length = head
         headers = ResponseHeaderMap(status, entries[:], seen)
         decoder = stream.decoder
         if status < 200:
+            stream.expected = _NO_DATA_YET
             if end_stream:
-                self._break_message(stream, MessageError(MESSAGING_RULE))
+                self._break_message(stream, MessageError(MESSAGING_RULE), True)
             elif decoder is not None:
                 decoder.decode_1xx_headers(headers)
             return
@@ -267,11 +309,16 @@ class ClientConnection(Http2Connection):
         stream.expected = length
         if end_stream:
             if length > 0:
-                self._break_message(stream, MessageError(MESSAGING_RULE))
+                self._break_message(stream, MessageError(MESSAGING_RULE), True)
                 return
             self._end_receiving(stream)
         if decoder is not None:
             decoder.decode_headers(headers, end_stream)
+
+    def _on_bad_length(self, stream: Http2Stream, size: int, end_stream: bool) -> None:
+        if not size and stream.expected == _NO_DATA_YET:
+            self._break_off()
+        super()._on_bad_length(stream, size, end_stream)
 
     def _on_trailers(self, stream: ClientStream, block: bytes, end_stream: bool) -> None:
         fields = self._fields(block)
@@ -283,7 +330,7 @@ class ClientConnection(Http2Connection):
             if not end_stream or stream.expected > 0 or stream.remote_end:
                 raise MessageError(MESSAGING_RULE)
         except MessageError as error:
-            self._break_message(stream, error)
+            self._break_message(stream, error, end_stream)
             return
         decoder = stream.decoder
         self._end_receiving(stream)

@@ -130,7 +130,7 @@ class _H2Reader(Http2Connection):
                 break
             self._read_frame(kind, data[at:end])
             at = end
-            if self._over:
+            if self.over:
                 break
         return data[at:]
 

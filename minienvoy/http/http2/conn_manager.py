@@ -19,8 +19,11 @@ from ..active_stream import ActiveStream
 from ..codec import ResponseEncoder, ServerConnection, StreamResetReason
 from ..conn_manager import DEFERRED_CLOSE, ConnectionManager
 from .active_stream import STREAM_CLASSES, Http2ActiveStream
+from .flood import Flood, Http2ProtocolError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .server_connection import ServerConnection as Http2ServerConnection
 
 PREMATURE_RESET_TOTAL_STREAM_COUNT: Final = "overload.premature_reset_total_stream_count"
@@ -71,11 +74,11 @@ class Http2ConnectionManager(ConnectionManager):
     # -- streams
 
     def new_stream(self, encoder: ResponseEncoder) -> ActiveStream:
+        config = self.config
         self.requests += 1
-        self.config.stats.downstream_rq_http2_total += 1
+        config.stats.downstream_rq_http2_total += 1
         stream = self._stream_class(self, encoder)
         self.streams[stream] = None
-        config = self.config
         if config.max_requests_per_connection and self.requests >= config.max_requests_per_connection:
             config.stats.downstream_cx_max_requests_reached += 1
             self.start_drain_sequence()
@@ -103,8 +106,13 @@ class Http2ConnectionManager(ConnectionManager):
         count = self.config.runtime.snapshot.get_integer(PREMATURE_RESET_TOTAL_STREAM_COUNT, 500)
         least = max(self._closed_streams, count)
         if self._premature_resets * 2 >= least and not self.connection.closed:
-            self.config.stats.downstream_rq_too_many_premature_resets += 1
-            self.connection.close(ConnectionCloseType.NO_FLUSH, "too_many_premature_resets")
+            stats = self.config.stats
+            stats.downstream_rq_too_many_premature_resets += 1
+            self._premature_resets = 0
+            self.end_streams("too_many_premature_resets", 0, ConnectionCloseType.NO_FLUSH)
+            if self.codec.dispatching:
+                # Envoy's codec finds itself closed before it is done with the frame.
+                stats.downstream_cx_protocol_error += 1
 
     def on_response_timer(self) -> None:
         """One timer serves the response timeouts of all streams: it fires for the first and looks at each."""
@@ -142,12 +150,7 @@ class Http2ConnectionManager(ConnectionManager):
     def start_drain_sequence(self) -> None:
         if not self.drain_announced:
             self.codec.shutdown_notice()
-            if self.config.drain_timeout:
-                super().start_drain_sequence()
-            else:
-                # Both steps at once, before the response that they are announced with.
-                self.drain_announced = True
-                self._on_drain_timeout()
+            super().start_drain_sequence()
 
     def check_for_deferred_close(self, skip_delay: bool) -> None:
         if self.draining and not self.streams and not self.connection.closed:
@@ -160,14 +163,18 @@ class Http2ConnectionManager(ConnectionManager):
 
     def on_codec_error(self, error: CodecProtocolError) -> None:
         stats = self.config.stats
-        stats.downstream_cx_protocol_error += 1
+        blamed: Mapping[int, str] = {}
+        if isinstance(error, Http2ProtocolError):
+            blamed = error.blamed
+        if not isinstance(error, Flood):
+            stats.downstream_cx_protocol_error += 1
         self.connection.stream_info.set_response_flag(ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR)
         self.draining = True
         if self.streams:
             stats.downstream_cx_destroy_active_rq += 1
             stats.downstream_cx_destroy_local_active_rq += 1
         for stream in reversed(tuple(self.streams)):
-            stream.on_protocol_error(error.details)
+            stream.on_protocol_error(blamed.get(stream.encoder.id) or error.details)
         self.check_for_deferred_close(False)
 
     # -- idle

@@ -6,6 +6,7 @@ Envoy: `Http2::ConnectionImpl` and the nghttp2 session below it. From the socket
     flow_control    windows
     negotiation     settings
     header_blocks   HEADERS and CONTINUATION
+    stream_ends     how streams end
     connection      every other frame, and the ends
 
 `dispatch` reads whole frames.
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
 from ...errors import CodecProtocolError
 from ..codec import StreamResetReason
-from .fields import MESSAGING_RULE, MessageError
+from .flood import Http2ProtocolError
 from .flow_control import LOST, UNKNOWN
 from .frames import (
     ACK,
@@ -34,6 +35,7 @@ from .frames import (
     END_STREAM,
     FLOW_CONTROL_ERROR,
     FRAME_SIZE_ERROR,
+    GOAWAY,
     HEADERS,
     MAX_FRAME,
     MAX_STREAM_ID,
@@ -47,11 +49,11 @@ from .frames import (
     frame,
     goaway,
     read_header,
-    rst_stream,
 )
-from .header_blocks import HeaderBlocks
 from .hpack import HpackError
 from .metadata import MetadataDecoder
+from .stream import UNOPENED
+from .stream_ends import StreamEnds
 
 if TYPE_CHECKING:
     from ...network.connection import Connection
@@ -68,7 +70,7 @@ Handler = Callable[[Any, int, int, bytes], None]
 """Takes a frame: of which connection, its stream, flags and payload."""
 
 
-class _FramingError(CodecProtocolError):
+class _FramingError(Http2ProtocolError):
     """What is told by GOAWAY (`farewell`)."""
 
     def __init__(self, farewell: bytes) -> None:
@@ -76,21 +78,20 @@ class _FramingError(CodecProtocolError):
         self.farewell = farewell
 
 
-class Http2Connection(HeaderBlocks):
+class Http2Connection(StreamEnds):
     """One end of a connection; `ServerConnection` and `ClientConnection` say what a header block means.
 
     Attributes:
         last_stream: the highest number that the peer has opened.
-        goaway_received: the peer takes no new streams.
-        goaway_code: why, as the peer says.
+        goaway_code: why the peer takes no new streams, as it says.
     """
 
     protocol = "HTTP/2"
+    _own_numbers = 0
+    """What is left of the numbers of streams that this side opens when they are divided by two."""
     extra_bytes = half_closes = False
     _handlers: ClassVar[tuple[Handler, ...]]
     """By the type of the frame."""
-    on_stream_closed: Callable[[bool], None] | None = None
-    """Told when a stream is no longer among `streams`: True if both sides have come to their ends."""
 
     def __init__(
         self, connection: Connection, settings: Http2Settings, stats: Http2CodecStats, post: Callable[[Any], None]
@@ -101,18 +102,19 @@ class Http2Connection(HeaderBlocks):
         self._goaway_sent = MAX_STREAM_ID
         """Streams above are not looked at."""
         self.last_stream = 0
-        self.goaway_received = False
         self.goaway_code = NO_ERROR
+        self._last_taken = MAX_STREAM_ID
+        """Of ours, that the peer has looked at: it may say less from time to time, and never more."""
         self._buffer = b""
+        self._failure: _FramingError | None = None
+        """What the connection ends for when the bytes at hand have been read."""
         self._greeting = b""
         """Our own first SETTINGS, while the dispatch that sends them lasts."""
-        self.finishing: list[Http2Stream] = []
-        """Streams that end when the bytes at hand have been read: for the peer they have not ended yet."""
 
     # -- for the owner
 
     def dispatch(self, data: bytes) -> None:
-        if self._over:
+        if self.over:
             return
         if self.keepalive is not None:
             self.keepalive.on_bytes()
@@ -125,7 +127,7 @@ class Http2Connection(HeaderBlocks):
             self._buffer = b""
         if self._out:
             self.flush()
-            if self._over:
+            if self.over:
                 return  # the connection could not take it, and has ended: what comes is for nobody
         self.dispatching = True
         try:
@@ -135,34 +137,40 @@ class Http2Connection(HeaderBlocks):
                 self.tell_again()
             if self._resumed:
                 self.resume()
+            if self._failure is not None:
+                raise self._failure
         except CodecProtocolError as error:
             # Nothing that was to answer these bytes leaves any more, as nothing has left yet.
-            self._out = [self._greeting + error.farewell] if isinstance(error, _FramingError) else []
+            announced = b"".join([each for each in self._out if each[3] == GOAWAY])
+            self._out = [self._greeting + announced + error.farewell] if isinstance(error, _FramingError) else []
             self._urgent.clear()
             self.data.clear()
             self._dropped.clear()
-            self.finishing.clear()
-            self._over = True
+            self._forget_ends(error)
+            self.over = True
             self._buffer = b""
             raise
         finally:
-            if self.finishing:
-                for stream in self.finishing:
-                    stream.complete()
-                self.finishing.clear()
-            self.dispatching = False
-            self._greeting = b""
             if self._urgent or self.data or self._dropped:
                 self._sort()
+            if self.finishing or self.finishing_first:
+                self._end_streams()
+                if self.data:
+                    self._sort()
+            self.dispatching = False
+            self._greeting = b""
             if self._out:
                 self.flush()
+        if self.flood is not None and not self.over:
+            self.over = True
+            raise self.flood
 
     def _complete(self, begun: bytes, data: bytes) -> int:
         """Take the frame that has `begun`, and where the next one begins: rather than copy all of `data` behind it."""
         high, low, *_ = read_header(begun)
         missing = 9 + (high << 8 | low) - len(begun)
         self._read(begun + data[:missing], 0)
-        return len(data) if self._over else missing
+        return len(data) if self.over else missing
 
     def _read(self, data: bytes, at: int) -> bytes:
         """Take the frames from `at`; what is left is the beginning of another one."""
@@ -193,7 +201,7 @@ class Http2Connection(HeaderBlocks):
             elif kind == METADATA:
                 self._on_metadata(stream_id & MAX_STREAM_ID, flags, data[at + 9 : end])
             at = end
-            if self._over:
+            if self.over:
                 break
         return data[at:]
 
@@ -212,7 +220,7 @@ class Http2Connection(HeaderBlocks):
 
     def on_connection_closed(self, reason: StreamResetReason = StreamResetReason.CONNECTION_TERMINATION) -> None:
         """The connection is gone: every stream is reset."""
-        self._over = True
+        self.over = True
         if self.keepalive is not None:
             self.keepalive.stop()
         streams, self.streams = self.streams, {}
@@ -220,25 +228,17 @@ class Http2Connection(HeaderBlocks):
         self._blocked.clear()
         for stream in reversed(streams.values()):
             # As in Envoy, the last one first.
-            self._abandon(stream, reason, "")
-
-    # -- for streams
-
-    def close_stream(self, stream: Http2Stream) -> None:
-        """Both sides have ended, or one has given up."""
-        stream.closed = True
-        if self.streams.pop(stream.id, None) is None:
-            return
-        self.stats.streams_active -= 1
-        if stream.waiting is not None or stream.held:
-            # Most have nothing left to let go of.
-            self._blocked.pop(stream, None)
-            if held := stream.forget():
-                self._consume_of_connection(held)
-        if self.on_stream_closed is not None:
-            self.on_stream_closed(stream.local_end and stream.remote_end)
+            self._abandon(stream, reason, self._blamed.get(stream.id, ""))
 
     # -- what the sides do
+
+    def _greet(self, hello: bytes) -> None:
+        """Say it with the first bytes of the peer that are read; PING and SETTINGS come before windows."""
+        self._greeting = hello
+        if hello:
+            self._urgent.append(hello)
+        if more := self._more_window():
+            self._out.append(more)
 
     def _begin(self, data: bytes) -> int:
         """Where the frames begin in `data`; -1 if that is not known yet."""
@@ -260,10 +260,12 @@ class Http2Connection(HeaderBlocks):
                 self._fail(PROTOCOL_ERROR, b"DATA: stream_id == 0")
             if self._is_idle(stream_id):
                 self._fail(PROTOCOL_ERROR, b"DATA: stream in idle")
-            if stream is not None:
+            if stream is not None and not self._ignores(stream):
                 self._fail(STREAM_CLOSED, b"DATA: stream in half-closed(remote)")
             self._consume_of_connection(length)
             return
+        if stream.expected == UNOPENED:
+            self._fail(PROTOCOL_ERROR, b"DATA: stream not opened")
         stream.outstanding += length
         if stream.outstanding > self._initial_window:
             self._break_stream(stream, FLOW_CONTROL_ERROR)
@@ -280,13 +282,13 @@ class Http2Connection(HeaderBlocks):
             self.consume(stream, length - size)
             length = size
         if not size and not end_stream:
-            self._constraints.on_empty_frame()
+            self._constraints.on_empty_frame(stream_id)
         else:
             self._constraints.empty = 0
         if stream.expected >= 0:
             stream.expected -= size
             if stream.expected < 0 or (end_stream and stream.expected):
-                self._break_stream(stream, PROTOCOL_ERROR, self._bad_length, StreamResetReason.PROTOCOL_ERROR)
+                self._on_bad_length(stream, size, end_stream)
                 self._consume_of_connection(length)
                 return
         if end_stream:
@@ -342,11 +344,11 @@ class Http2Connection(HeaderBlocks):
         if stream.metadata is None:
             stream.metadata = MetadataDecoder(self.settings.max_metadata_size)
         if not stream.metadata.takes(len(payload)):
-            self._break_off(LOST)
+            self._break_off()
         try:
             metadata = stream.metadata.receive(payload, flags == END_METADATA)
         except HpackError:
-            self._break_off(LOST)
+            self._break_off()
         if metadata:
             if stream.decoder is not None:
                 stream.decoder.decode_metadata(metadata)
@@ -366,14 +368,13 @@ class Http2Connection(HeaderBlocks):
             self.stats.rx_reset += 1
             self._dropped.add(stream_id)
             reason, details = self._reset_by_peer(stream, int.from_bytes(payload, "big"))
+            if self._broken:
+                reason, details = self._end_of_broken(stream, reason, details)
             self.close_stream(stream)
             self._abandon(stream, reason, details)
         elif not stream_id or self._is_idle(stream_id):
-            self._break_off(UNKNOWN)
+            self._break_off()
         self._on_reset()
-
-    _ended_is_over = False
-    """A stream that both sides have ended is no more, although the bytes at hand have not been read to their end."""
 
     def _on_reset(self) -> None:
         """The peer has reset a stream, or one that is over already."""
@@ -384,13 +385,13 @@ class Http2Connection(HeaderBlocks):
         return StreamResetReason.REMOTE_RESET, "http2.remote_reset"
 
     def _on_push_promise(self, stream_id: int, flags: int, payload: bytes) -> None:
-        self._break_off(UNKNOWN)
+        self._break_off(UNKNOWN, stream_id)
 
     def _on_ping(self, stream_id: int, flags: int, payload: bytes) -> None:
         if len(payload) != 8:
             self._fail(FRAME_SIZE_ERROR)
         if stream_id:
-            self._break_off(UNKNOWN)
+            self._break_off(UNKNOWN, stream_id)
         if flags & ACK:
             self._on_ping_ack(payload)
         else:
@@ -408,10 +409,13 @@ class Http2Connection(HeaderBlocks):
         if len(payload) < 8:
             self._fail(FRAME_SIZE_ERROR)
         if stream_id:
-            self._break_off(UNKNOWN)
-        self.goaway_received = True
+            self._break_off(UNKNOWN, stream_id)
+        last_stream = int.from_bytes(payload[:4], "big") & MAX_STREAM_ID
+        if last_stream > self._last_taken or (last_stream and last_stream & 1 != self._own_numbers):
+            self._break_off()
+        self._last_taken = last_stream
         self.goaway_code = int.from_bytes(payload[4:8], "big")
-        self._on_peer_leaves(int.from_bytes(payload[:4], "big") & MAX_STREAM_ID)
+        self._on_peer_leaves(last_stream)
 
     # -- ends
 
@@ -419,38 +423,10 @@ class Http2Connection(HeaderBlocks):
         """The framing is broken: say so, and end."""
         raise _FramingError(goaway(self.last_stream, code, debug))
 
-    def _break_message(self, stream: Http2Stream, error: MessageError) -> None:
-        """What the stream carries is no HTTP."""
-        self.stats.rx_messaging_error += 1
-        if not self.settings.stream_error_on_invalid_http_message:
-            self._break_off(error.details)
-        self._break_stream(stream, PROTOCOL_ERROR, error.details, self._of_bad_message)
-
-    _bad_length = MESSAGING_RULE
-    """What is said of a body that is not as long as its message says."""
-    _of_bad_message = StreamResetReason.LOCAL_RESET
-
-    def _break_stream(
-        self,
-        stream: Http2Stream,
-        code: int,
-        details: str = "",
-        reason: StreamResetReason = StreamResetReason.LOCAL_RESET,
-    ) -> None:
-        """End one stream for what the peer has done to it."""
-        self.stats.tx_reset += 1
-        if self.dispatching:
-            self._dropped.add(stream.id)
-        self.queue_control(rst_stream(stream.id, code))
-        self.close_stream(stream)
-        self._abandon(stream, reason, details)
-
-    def _abandon(self, stream: Http2Stream, reason: StreamResetReason, details: str) -> None:
-        stream.closed = True
-        stream.forget()
-        decoder, stream.decoder = stream.zombie or stream.decoder, None
-        if decoder is not None:
-            decoder.on_reset_stream(reason, details)
+    def _fail_soon(self, code: int) -> None:
+        """Likewise, once what is at hand has been read."""
+        if self._failure is None:
+            self._failure = _FramingError(goaway(self.last_stream, code))
 
 
 Http2Connection._handlers = (

@@ -24,6 +24,8 @@ UNDERSCORE: Final = 1 << len(KIND)
 PSEUDO: Final = 1 << (len(KIND) + 2)
 INVALID: Final = 1 << (len(KIND) + 3)
 COOKIE: Final = 1 << (len(KIND) + 4)
+NO_HOST: Final = 1 << (len(KIND) + 5)
+"""A `host` that names none: that makes a request invalid; a response may say what it likes."""
 
 HOST: Final = KIND[b"host"]
 TE: Final = KIND[b"te"]
@@ -34,6 +36,8 @@ CONNECTION_HEADERS: Final = (
 )
 """They are about one HTTP/1 connection."""
 _EXAMINED: Final = INVALID | COOKIE | HOST | CONTENT_LENGTH | PSEUDO | UNDERSCORE
+
+NO_TRAILER: Final = PSEUDO | INVALID
 
 _is_name = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
 _is_value = re.compile(rb"[\t\x20-\x7e\x80-\xff]*").fullmatch
@@ -51,7 +55,6 @@ _CHECKS: Final = {
     b":authority": _is_authority,
     b":status": _is_status,
     b":protocol": _is_value,
-    b"host": _is_authority,
     b"content-length": _is_length,
     b"te": re.compile(rb"(?i:trailers)").fullmatch,
 }
@@ -74,6 +77,8 @@ def _judge(name: bytes, value: bytes) -> Entry:
         kind |= UNDERSCORE
     if name == b"cookie":
         kind |= COOKIE
+    elif name == b"host" and _is_authority(value) is None:
+        kind |= NO_HOST
     return name, value, b"%b: %b\r\n" % (name, value), kind
 
 
@@ -150,8 +155,16 @@ class ResponseHead(NamedTuple):
     content_length: int
 
 
-def _regular(fields: list[Entry], begin: int, joined: int) -> tuple[list[Entry], int, int, bytes | None]:
+_OF_REQUESTS: Final = (INVALID | PSEUDO | NO_HOST, CONTENT_LENGTH | HOST, HOST, JOINED)
+_OF_RESPONSES: Final = (INVALID | PSEUDO, CONTENT_LENGTH, 0, RESPONSE_JOINED)
+"""Kinds that may not be there; that may be there once; that are taken out; that are one however often they come."""
+
+
+def _regular(
+    fields: list[Entry], begin: int, rules: tuple[int, int, int, int]
+) -> tuple[list[Entry], int, int, bytes | None]:
     """The fields after the pseudo-headers: (entries, seen, content length, host)."""
+    invalid, single, taken, joined = rules
     entries = fields[begin:]
     seen = repeated = 0
     for item in entries:
@@ -160,14 +173,16 @@ def _regular(fields: list[Entry], begin: int, joined: int) -> tuple[list[Entry],
         seen |= kind
     length, host = -1, None
     if seen & _EXAMINED:
-        if seen & (INVALID | PSEUDO) or repeated & (CONTENT_LENGTH | HOST):
+        if seen & invalid or repeated & single:
             raise MessageError(INVALID_FIELD)
         if seen & CONTENT_LENGTH:
             length = next(int(item[1]) for item in entries if item[3] & CONTENT_LENGTH)
         if seen & COOKIE:
             entries = _join_cookies(entries, bool(repeated & COOKIE))
-        if seen & HOST:
+        if seen & taken:
             host = next(item[1] for item in entries if item[3] & HOST)
+            entries = [item for item in entries if not item[3] & HOST]
+            seen &= ~HOST
         seen &= ~COOKIE
     if repeated & joined:
         entries = join_repeated(entries, repeated & joined)
@@ -208,10 +223,7 @@ def request_head(fields: list[Entry], allow_connect: bool) -> RequestHead:
         if kind & INVALID or wrong:
             raise MessageError(INVALID_FIELD)
         pseudo[name] = value
-    entries, seen, length, host = _regular(fields, begin, JOINED)
-    if host is not None:
-        entries = [item for item in entries if not item[3] & HOST]
-        seen &= ~HOST
+    entries, seen, length, host = _regular(fields, begin, _OF_REQUESTS)
     method, path, scheme = pseudo.get(b":method"), pseudo.get(b":path"), pseudo.get(b":scheme")
     authority = pseudo.get(b":authority")
     protocol = pseudo.get(b":protocol", b"")
@@ -227,7 +239,7 @@ def request_head(fields: list[Entry], allow_connect: bool) -> RequestHead:
         method,
         path,
         host if authority is None else authority,
-        scheme,
+        scheme.lower(),
         entries,
         seen,
         length,
@@ -252,7 +264,7 @@ def response_head(fields: list[Entry]) -> ResponseHead:
     status = int(value)
     if status == 101:
         raise MessageError(INVALID_FIELD)
-    entries, seen, length, _ = _regular(fields, 1, RESPONSE_JOINED)
+    entries, seen, length, _ = _regular(fields, 1, _OF_RESPONSES)
     if seen & CONTENT_LENGTH and (status == 204 or status < 200):
         # RFC 9110 8.6 forbids it; many servers say nothing by it in a 204, which is looked over.
         if status != 204 or length:
@@ -262,8 +274,8 @@ def response_head(fields: list[Entry]) -> ResponseHead:
     return ResponseHead(status, entries, seen, length)
 
 
-def trailer_entries(fields: list[Entry]) -> list[Entry]:
-    """Trailers.
+def trailer_entries(fields: list[Entry], invalid: int = NO_TRAILER) -> list[Entry]:
+    """Trailers; those of a request may not be `NO_HOST` either.
 
     Raises:
         MessageError: there is a pseudo-header among them, a bad field or a length.
@@ -271,7 +283,7 @@ def trailer_entries(fields: list[Entry]) -> list[Entry]:
     seen = 0
     for item in fields:
         seen |= item[3]
-    if seen & (PSEUDO | INVALID):
+    if seen & invalid:
         raise MessageError(INVALID_FIELD)
     if seen & CONTENT_LENGTH:
         raise MessageError(MESSAGING_RULE)

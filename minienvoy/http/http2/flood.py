@@ -5,7 +5,9 @@ Envoy: `Http2::ProtocolConstraints`. They are counters of frames, looked at befo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
 
 from ...errors import CodecProtocolError
 
@@ -13,8 +15,25 @@ if TYPE_CHECKING:
     from ..codec_stats import Http2CodecStats
     from .settings import Http2Settings
 
+EMPTY_FRAMES: Final = "http2.inbound_empty_frames_flood"
+OUTBOUND_FRAMES: Final = "http2.outbound_frames_flood"
+"""What is said of streams whose DATA was too much."""
+NOBODY: Final[Mapping[int, str]] = MappingProxyType({})
 
-class Flood(CodecProtocolError):
+
+class Http2ProtocolError(CodecProtocolError):
+    """The connection ends, and all streams with it.
+
+    Attributes:
+        blamed: what is said of streams that are the reason, by their number; of all others it is `details`.
+    """
+
+    def __init__(self, details: str, blamed: Mapping[int, str] = NOBODY) -> None:
+        super().__init__(details)
+        self.blamed = blamed
+
+
+class Flood(Http2ProtocolError):
     """The peer went over a limit; the connection ends without a word."""
 
 
@@ -46,11 +65,14 @@ class ProtocolConstraints:
         self._resets_left = settings.stream_reset_burst
         self._reset_second = 0
 
-    def on_empty_frame(self) -> None:
+    def on_empty_frame(self, stream_id: int) -> None:
         self.empty += 1
         if self.empty > self._settings.max_consecutive_inbound_frames_with_empty_payload:
             self._stats.inbound_empty_frames_flood += 1
-            raise Flood("http2.inbound_empty_frames_flood")
+            raise Flood(
+                "codec_error:Too_many_consecutive_frames_with_an_empty_payload",
+                {stream_id: EMPTY_FRAMES},
+            )
 
     def on_priority(self) -> None:
         self.priority += 1
@@ -65,13 +87,17 @@ class ProtocolConstraints:
             self._stats.inbound_window_update_frames_flood += 1
             raise Flood("codec_error:Too_many_WINDOW_UPDATE_frames")
 
-    def on_outbound_flood(self, control: bool) -> None:
+    def on_acks(self) -> None:
+        """More than nghttp2 has room for are to be sent when the bytes at hand have been read."""
+        raise Flood("codec_error:Flooding_was_detected_in_this_HTTP/2_session,_and_it_must_be_closed")
+
+    def outbound_flood(self, control: bool, blamed: Mapping[int, str]) -> Flood:
         """The peer has not taken what was written to it."""
         if control:
             self._stats.outbound_control_flood += 1
-            raise Flood("codec_error:Flooding_was_detected_in_this_HTTP/2_session,_and_it_must_be_closed")
+            return Flood("codec_error:Too_many_control_frames_in_the_outbound_queue.", blamed)
         self._stats.outbound_flood += 1
-        raise Flood("http2.outbound_frames_flood")
+        return Flood("codec_error:Too_many_frames_in_the_outbound_queue.", blamed)
 
     def allows_reset(self, second: int) -> bool:
         """Whether the peer may reset a stream now; as nghttp2's, the bucket is filled once in a second of the clock."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from ...errors import CodecProtocolError
+from .flood import Http2ProtocolError
 from .frames import DEFAULT_WINDOW, FRAME_SIZE_ERROR, MAX_WINDOW, window_update
 from .outbound import OutboundFrames
 
@@ -66,9 +66,9 @@ class FlowControl(OutboundFrames):
         """The framing is broken: say so, and end."""
         raise NotImplementedError
 
-    def _break_off(self, details: str) -> NoReturn:
-        """A rule of streams or messages is broken."""
-        raise CodecProtocolError(details)
+    def _break_off(self, details: str = "", stream_id: int = 0) -> NoReturn:
+        """A rule of streams or messages is broken; `details` are about that stream only."""
+        raise Http2ProtocolError(LOST, {stream_id: details})
 
     def block(self, stream: Http2Stream) -> None:
         """`stream` has to wait for window."""
@@ -117,7 +117,7 @@ class FlowControl(OutboundFrames):
         for stream in tuple(self.streams.values()):
             stream.send_window += difference
             if stream.send_window > MAX_WINDOW:
-                self._break_off(UNKNOWN)
+                self._break_off()
         if difference > 0:
             self._unblock()
 
@@ -129,18 +129,18 @@ class FlowControl(OutboundFrames):
         if not stream_id:
             self.send_window += increment
             if not increment or self.send_window > MAX_WINDOW:
-                self._break_off(UNKNOWN)
+                self._break_off()
             if self._blocked:
                 self._unblock()
             return
         stream = self.streams.get(stream_id)
         if stream is None:
             if self._is_idle(stream_id):
-                self._break_off(UNKNOWN)
+                self._break_off()
             return
         stream.send_window += increment
         if not increment or stream.send_window > MAX_WINDOW:
-            self._break_off(UNKNOWN)
+            self._break_off(UNKNOWN, stream_id)
         if stream.waiting is not None:
             self._resume_soon(stream)
 

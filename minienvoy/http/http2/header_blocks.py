@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from ..codec import StreamResetReason
+from .flood import Http2ProtocolError
 from .flow_control import UNKNOWN
 from .frames import (
     COMPRESSION_ERROR,
@@ -41,6 +42,7 @@ class HeaderBlocks(Negotiation):
     Attributes:
         too_large: what was too large in the last block that was.
         part: what fitted of it.
+        stripped: bytes of the last frame that had any beside its part of a block.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class HeaderBlocks(Negotiation):
         self._block: list[bytes] | None = None
         self._block_stream = self._block_flags = self._block_size = self._continuations = 0
         self.too_large = ""
+        self.stripped = 0
         self.part: list[Entry] = []
 
     def _on_header_block(self, stream_id: int, block: bytes, end_stream: bool) -> None:
@@ -64,26 +67,29 @@ class HeaderBlocks(Negotiation):
         code: int,
         details: str = "",
         reason: StreamResetReason = StreamResetReason.LOCAL_RESET,
+        end_stream: bool = False,
     ) -> None:
-        """End one stream for what the peer has done to it."""
+        """End one stream for what the peer has done to it; with `end_stream` the peer may say nothing more on it."""
         raise NotImplementedError
 
     def _on_headers(self, stream_id: int, flags: int, payload: bytes) -> None:
         if not stream_id:
-            self._break_off(UNKNOWN)
+            self._break_off()
         if flags & (PADDED | HAS_PRIORITY):
+            self.stripped = len(payload)
             begin, padding = 0, 0
             if flags & PADDED:
                 begin, padding = 1, payload[0] if payload else 255
             if flags & HAS_PRIORITY:
                 if int.from_bytes(payload[begin : begin + 4], "big") & MAX_STREAM_ID == stream_id:
-                    self._break_off(UNKNOWN)
+                    self._break_off(UNKNOWN, stream_id)
                 begin += 5
             if begin + padding > len(payload):
                 self._fail(PROTOCOL_ERROR, b"HEADERS: invalid padding")
             payload = payload[begin : len(payload) - padding]
+            self.stripped -= len(payload)
         if not payload and not flags & END_STREAM:
-            self._constraints.on_empty_frame()
+            self._constraints.on_empty_frame(stream_id)
         elif self._constraints.empty:
             self._constraints.empty = 0
         if flags & END_HEADERS:
@@ -101,11 +107,11 @@ class HeaderBlocks(Negotiation):
         if block is None:
             self._fail(PROTOCOL_ERROR, b"CONTINUATION: unexpected")
         if not payload and not flags & END_HEADERS:
-            self._constraints.on_empty_frame()
+            self._constraints.on_empty_frame(stream_id)
         block.append(payload)
         self._continuations += 1
         if self._continuations > _MAX_CONTINUATIONS:
-            self._break_off("codec_error:Too_many_CONTINUATION_frames_following_a_HEADER_frame")
+            raise Http2ProtocolError("codec_error:Too_many_CONTINUATION_frames_following_a_HEADER_frame")
         self._block_size += len(payload)
         if flags & END_HEADERS:
             self._block = None
@@ -113,7 +119,7 @@ class HeaderBlocks(Negotiation):
         elif self._block_size > self.settings.max_headers_size:
             if self._continuations * MAX_FRAME > _MAX_SKIPPED + self.settings.max_headers_size:
                 # Envoy reads on up to the number of frames; so much work is more than we do for nothing.
-                self._break_off("http2.header_list_size_too_large")
+                self._break_off("http2.header_list_size_too_large", stream_id)
             self._block = [self._skip_block(b"".join(block))]
             self._block_size = 0
 

@@ -3,20 +3,20 @@
 Envoy: `StreamInfo::BytesMeter`, kept by `Http2::ConnectionImpl` (`onBeforeFrameSend`, `onFrameReceived`). Envoy always
 counts; here the plain class does not, and this one takes its place once a format has asked
 (`ServerContext.byte_meters`). A frame counts with its nine bytes; CONTINUATION is part of its HEADERS; METADATA
-does not count.
+does not count, and neither does a frame that breaks its stream or its connection.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 from ..byte_meter import ByteMeter
-from ..codec import RequestDecoder, ResponseDecoder
+from ..codec import RequestDecoder, ResponseDecoder, StreamResetReason
 from ..header_map import KIND
 from .client_connection import ClientConnection, ClientStream
-from .connection import Handler
-from .fields import CONNECTION_HEADERS
+from .connection import Handler, Http2Connection
+from .fields import CONNECTION_HEADERS, MessageError
 from .frames import HEADERS, METADATA, RST_STREAM
 from .server_connection import ServerConnection, ServerStream
 
@@ -94,6 +94,61 @@ def _sent_size(headers: HeaderMap) -> int:
     return sum(len(item[0]) + len(item[1]) for item in headers.entries if not item[3] & CONNECTION_HEADERS)
 
 
+class _Metered(Http2Connection):
+    """Counts a frame before anybody hears of what is in it, and takes that back if it should not have come."""
+
+    _meter: ByteMeter | None = None
+    """Where the frame at hand has been counted, if anywhere."""
+    _frame_size = _frame_header_size = 0
+
+    def _count(self, meter: ByteMeter, size: int, header_size: int) -> None:
+        self._meter = meter
+        self._frame_size = size
+        self._frame_header_size = header_size
+        meter.wire_received += size
+        meter.header_received += header_size
+
+    def _take_back(self) -> None:
+        meter, self._meter = self._meter, None
+        if meter is not None:
+            meter.wire_received -= self._frame_size
+            meter.header_received -= self._frame_header_size
+
+    def _break_message(self, stream: Http2Stream, error: MessageError, end_stream: bool = False) -> None:
+        self._take_back()
+        super()._break_message(stream, error, end_stream)
+
+    def _break_stream(
+        self,
+        stream: Http2Stream,
+        code: int,
+        details: str = "",
+        reason: StreamResetReason = StreamResetReason.LOCAL_RESET,
+        end_stream: bool = False,
+    ) -> None:
+        self._take_back()
+        super()._break_stream(stream, code, details, reason, end_stream)
+
+    def _break_off(self, details: str = "", stream_id: int = 0) -> NoReturn:
+        self._take_back()
+        super()._break_off(details, stream_id)
+
+    def _fail(self, code: int, debug: bytes = b"") -> NoReturn:
+        self._take_back()
+        super()._fail(code, debug)
+
+    def _count_received(self, stream_id: int, size: int, is_header: bool = False) -> None:
+        stream = self.streams.get(stream_id)
+        if stream is not None and stream.meter is not None and not stream.closed:
+            size += _FRAME_HEAD
+            self._count(stream.meter, size, size if is_header else 0)
+
+    def _on_data(self, stream_id: int, flags: int, payload: bytes) -> None:
+        self._count_received(stream_id, len(payload))
+        super()._on_data(stream_id, flags, payload)
+        self._meter = None
+
+
 class _MeteredServerStream(ServerStream):
     """Measures what it sends before that is compressed."""
 
@@ -116,7 +171,7 @@ class _MeteredServerStream(ServerStream):
         super().encode_trailers(trailers)
 
 
-class MeteredServerConnection(ServerConnection):
+class MeteredServerConnection(_Metered, ServerConnection):
     """The downstream side."""
 
     _handlers = _counting_resets(ServerConnection._handlers)
@@ -131,34 +186,22 @@ class MeteredServerConnection(ServerConnection):
     def _new_metered_stream(self, encoder: Any) -> RequestDecoder:
         encoder.__class__ = _MeteredServerStream
         meter = encoder.meter = ByteMeter()
-        self._count_head(meter)
+        self._count(meter, self._head_size, self._head_size)
         return cast("RequestDecoder", _Measured(self._make_stream(encoder), encoder))
 
-    def _count_head(self, meter: ByteMeter) -> None:
-        meter.wire_received += self._head_size
-        meter.header_received += self._head_size
-        self._head_size = 0
-
     def _on_header_block(self, stream_id: int, block: bytes, end_stream: bool) -> None:
-        self._head_size = _FRAME_HEAD + len(block)
-        stream = self.streams.get(stream_id)
-        if isinstance(stream, ServerStream) and stream.meter is not None:
-            self._count_head(stream.meter)
+        size, self.stripped = len(block) + self.stripped, 0
+        self._count_received(stream_id, size, True)
+        if self._meter is None:
+            self._head_size = _FRAME_HEAD + size
         super()._on_header_block(stream_id, block, end_stream)
+        self._head_size = 0
+        self._meter = None
 
     def _pass_trailers(self, stream: Http2Stream, trailers: HeaderMap) -> None:
         if isinstance(stream, ServerStream) and stream.meter is not None:
             stream.meter.decompressed_header_received += _size(trailers)
         super()._pass_trailers(stream, trailers)
-
-    def _on_data(self, stream_id: int, flags: int, payload: bytes) -> None:
-        self._count_received(stream_id, len(payload))
-        super()._on_data(stream_id, flags, payload)
-
-    def _count_received(self, stream_id: int, size: int) -> None:
-        stream = self.streams.get(stream_id)
-        if isinstance(stream, ServerStream) and stream.meter is not None:
-            stream.meter.wire_received += _FRAME_HEAD + size
 
     def queue(self, frames: bytes) -> None:
         self._count_sent(frames)
@@ -220,7 +263,7 @@ class _Watched:
         return getattr(self._decoder, name)
 
 
-class MeteredClientConnection(ClientConnection):
+class MeteredClientConnection(_Metered, ClientConnection):
     """The upstream side; only who takes the meter of a stream has it counted."""
 
     _handlers = _counting_resets(ClientConnection._handlers)
@@ -241,20 +284,11 @@ class MeteredClientConnection(ClientConnection):
         stream.meter = meter
         return stream
 
-    def _count_received(self, stream_id: int, size: int, is_header: bool = False) -> None:
-        stream = self.streams.get(stream_id)
-        if isinstance(stream, ClientStream) and stream.meter is not None:
-            stream.meter.wire_received += _FRAME_HEAD + size
-            if is_header:
-                stream.meter.header_received += _FRAME_HEAD + size
-
     def _on_header_block(self, stream_id: int, block: bytes, end_stream: bool) -> None:
-        self._count_received(stream_id, len(block), True)
+        size, self.stripped = len(block) + self.stripped, 0
+        self._count_received(stream_id, size, True)
         super()._on_header_block(stream_id, block, end_stream)
-
-    def _on_data(self, stream_id: int, flags: int, payload: bytes) -> None:
-        self._count_received(stream_id, len(payload))
-        super()._on_data(stream_id, flags, payload)
+        self._meter = None
 
     def queue(self, frames: bytes) -> None:
         self._count_sent(frames)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from .fields import STATIC_ENTRIES, make_entry
-from .flow_control import LOST, UNKNOWN, FlowControl
+from .flow_control import UNKNOWN, FlowControl
 from .frames import (
     ACK,
     ENHANCE_YOUR_CALM,
@@ -25,6 +25,7 @@ from .frames import (
     SETTINGS_INITIAL_WINDOW_SIZE,
     SETTINGS_MAX_CONCURRENT_STREAMS,
     SETTINGS_MAX_FRAME_SIZE,
+    SETTINGS_NO_RFC7540_PRIORITIES,
     frame,
     read_setting,
     settings_frame,
@@ -54,6 +55,8 @@ class Negotiation(FlowControl):
 
     _most_push = 1
     """A client may allow push; a server has nothing to allow."""
+    _keeps_connect = False
+    """A server may not take back that it allows extended CONNECT."""
     _joined = 0
     """Kinds of headers that are one, however often they come."""
 
@@ -63,6 +66,7 @@ class Negotiation(FlowControl):
         super().__init__(connection, settings, stats, post)
         self.peer_max_streams = MAX_STREAM_ID
         self.peer_allows_connect = False
+        self._peer_priorities: int | None = None
         self.table_update = b""
         self._encoder_table_size = DEFAULT_TABLE_SIZE
         self._least_table_size = DEFAULT_TABLE_SIZE
@@ -88,12 +92,12 @@ class Negotiation(FlowControl):
         if len(payload) % 6 or (flags & ACK and payload):
             self._fail(FRAME_SIZE_ERROR)
         if stream_id:
-            self._break_off(UNKNOWN)
+            self._break_off(UNKNOWN, stream_id)
         if len(payload) > 6 * _MAX_SETTINGS:
             self._fail(ENHANCE_YOUR_CALM, b"SETTINGS: too many setting entries")
         if flags & ACK:
             if not self._awaits_ack:
-                self._break_off(LOST)
+                self._break_off()
             self._awaits_ack = False
             self._initial_window = self.settings.initial_stream_window_size
             if self._least_table_size < DEFAULT_TABLE_SIZE:
@@ -102,7 +106,7 @@ class Negotiation(FlowControl):
         for identifier, value in read_setting(payload):
             if identifier == SETTINGS_INITIAL_WINDOW_SIZE:
                 if value > MAX_WINDOW:
-                    self._break_off(UNKNOWN)
+                    self._break_off()
                 self._change_initial_window(value)
             elif identifier == SETTINGS_HEADER_TABLE_SIZE:
                 size = min(value, DEFAULT_TABLE_SIZE)
@@ -113,14 +117,21 @@ class Negotiation(FlowControl):
                 self.peer_max_streams = value
             elif identifier == SETTINGS_MAX_FRAME_SIZE:
                 if not MAX_FRAME <= value < 1 << 24:
-                    self._break_off(UNKNOWN)
+                    self._break_off()
             elif identifier == SETTINGS_ENABLE_PUSH:
                 if value > self._most_push:
-                    self._break_off(UNKNOWN)
+                    self._break_off()
             elif identifier == SETTINGS_ENABLE_CONNECT_PROTOCOL:
-                if value > 1:
-                    self._break_off(UNKNOWN)
+                if value > 1 or (self._keeps_connect and self.peer_allows_connect and not value):
+                    self._break_off()
                 self.peer_allows_connect = bool(value)
+            elif identifier == SETTINGS_NO_RFC7540_PRIORITIES:
+                # Nobody looks at priorities, but whether they are sent may be said once only (RFC 9218, 2.1).
+                if value > 1 or self._peer_priorities not in (None, value):
+                    self._break_off()
+                self._peer_priorities = value
+        if self._peer_priorities is None:
+            self._peer_priorities = 0
         self._queue_urgent(frame(SETTINGS, ACK, 0))
         self._on_peer_settings()
 

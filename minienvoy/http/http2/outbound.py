@@ -10,12 +10,12 @@ more than the answers.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from ...errors import CodecProtocolError
-from .flood import ProtocolConstraints
-from .frames import HEADERS, RST_STREAM
+from ...network.connection import ConnectionCloseType
+from .flood import NOBODY, OUTBOUND_FRAMES, Flood, ProtocolConstraints
+from .frames import DATA, HEADERS, PREFACE, RST_STREAM, read_header
 
 if TYPE_CHECKING:
     from ...network.connection import Connection
@@ -34,6 +34,24 @@ _PIECE: Final = 1 << 16
 _FRAMES_OF_A_WRITE: Final = 64
 _LARGE: Final = 1 << 17
 _MOST_BYTES: Final = 1 << 20
+_MOST_ACKS: Final = 7_000
+"""nghttp2 has room for 10,000. Envoy reads a megabyte before it answers; who has sent so many in one of our reads has
+more of them on their way."""
+_IN_A_TURN: Final = (10_000, 1_000)
+"""Frames, and control frames among them: limits below could be passed in one turn of the event loop by whoever reads
+all of it, as soon as it leaves. Envoy counts what has not left, and nothing leaves before the end of a turn."""
+
+
+def _owners_of_data(out: list[bytes], excess: int) -> dict[int, str]:
+    """The streams whose DATA is among the last `excess` frames of `out`, and what is said of them."""
+    streams: list[int] = []
+    for frames in out:
+        at = len(PREFACE) if frames.startswith(PREFACE) else 0
+        while at < len(frames):
+            high, low, kind, _, stream_id = read_header(frames, at)
+            streams.append(stream_id if kind == DATA else 0)
+            at += 9 + (high << 8 | low)
+    return {each: OUTBOUND_FRAMES for each in streams[-excess:] if each}
 
 
 class OutboundFrames:
@@ -41,6 +59,8 @@ class OutboundFrames:
 
     Attributes:
         dispatching: bytes of the peer are being read.
+        flood: more has piled up than may; the connection is about to end.
+        over: no more is read, and what is queued is for nobody.
         data_frames_sent: so far.
     """
 
@@ -54,8 +74,9 @@ class OutboundFrames:
         self._connection = connection
         self._post = post
         self._write = connection.write
-        self.on_flood: Callable[[CodecProtocolError], None] | None = None
-        """Told when a limit is passed while nothing is read; put there by the owner."""
+        self.flood: Flood | None = None
+        self._blamed = NOBODY
+        """Streams whose DATA was among what is too much."""
         self._constraints = ProtocolConstraints(settings, stats)
         self.data_frames_sent = 0
         self._out: list[bytes] = []
@@ -72,13 +93,18 @@ class OutboundFrames:
         """Of each write behind bytes that had not left: where it ends, its frames, the control frames among them."""
         self._unread_controls = 0
         self._control_frames = 0
+        self._acks = 0
+        """Of PING and SETTINGS, that have not been written yet."""
+        self._max_frames = settings.max_outbound_frames
         self._max_control_frames = settings.max_outbound_control_frames
+        most, most_controls = _IN_A_TURN
+        self._counts_turns = self._max_frames < most or self._max_control_frames < most_controls
+        self._turn_begun = False
         self._flush_posted = False
         self.relieved: list[Http2Stream] = []
         """Streams whose feeders may go on, once it is known whether what has left them leaves the connection too."""
         self.dispatching = False
-        self._over = False
-        """No more is read."""
+        self.over = False
 
     def queue(self, frames: bytes) -> None:
         """Write `frames` in this turn of the event loop."""
@@ -112,8 +138,8 @@ class OutboundFrames:
         if self.data:
             self.data[:] = [each for each in self.data if int.from_bytes(each[5:9], "big") != stream_id]
         self.queue(frames)
-        if self.dispatching:
-            out = self._out
+        out = self._out
+        if out:
             later = (at for at, each in enumerate(out) if each[3] == HEADERS and each[5:9] > frames[5:9])
             out.insert(next(later, len(out) - 1), out.pop())
 
@@ -124,6 +150,9 @@ class OutboundFrames:
 
     def _queue_urgent(self, frames: bytes) -> None:
         self._count_control()
+        self._acks += 1
+        if self._acks > _MOST_ACKS:
+            self._constraints.on_acks()
         if self.dispatching:
             self._urgent.append(frames)
         else:
@@ -131,8 +160,6 @@ class OutboundFrames:
 
     def _count_control(self) -> None:
         self._control_frames += 1
-        if self._control_frames > self._max_control_frames and self.dispatching:
-            self._constraints.on_outbound_flood(True)
 
     def _sort(self) -> None:
         if self._urgent or self.data:
@@ -150,8 +177,15 @@ class OutboundFrames:
         """Write now what is queued."""
         out = self._out
         count = len(out)
+        blamed = NOBODY
         if count:
             self._out = []
+            self._acks = 0
+            if self._counts_turns and not self._turn_begun:
+                self._begin_turn()
+            excess = self._unread_frames + count + self._more_frames - self._max_frames
+            if excess > 0:
+                blamed = _owners_of_data(out, excess)
             if count == 1:
                 self._write(out[0])
             elif (count > _FRAMES_OF_A_WRITE or self._more_frames) and sum(map(len, out)) > _LARGE:
@@ -162,29 +196,64 @@ class OutboundFrames:
             relieved, self.relieved = self.relieved, []
             for stream in relieved:
                 stream.tell_feeder(False)
-        if self._connection.is_flushed:
+        if self._counts_turns:
+            if count:
+                self._note_unread(count + self._more_frames)
+                self._more_frames = 0
+                self._look_for_flood(blamed)
+        elif self._connection.is_flushed:
+            if self._control_frames > self._max_control_frames:
+                self._look_for_flood(blamed)
             self._control_frames = self._unread_frames = self._unread_controls = self._more_frames = 0
             self._unread.clear()
         elif count:
-            self._count_unread(count + self._more_frames)
+            self._note_unread(count + self._more_frames)
+            self._forget_read()
             self._more_frames = 0
-            if self._unread_frames > self.settings.max_outbound_frames and not self._over:
-                self._over = True
-                self._post(self._on_unread)
+            self._look_for_flood(blamed)
 
-    def _count_unread(self, count: int) -> None:
-        """`count` frames more were written, and not all have left: those that have meanwhile no longer count."""
-        written = self._connection.bytes_sent
-        unread = self._unread
-        unread.append((written, count, self._control_frames - self._unread_controls))
+    def _begin_turn(self) -> None:
+        """What is written in this turn has not left before its end, whatever becomes of it here."""
+        self._turn_begun = True
+        self._post(self._end_turn)
+        self._forget_read()
+
+    def _end_turn(self) -> None:
+        self._turn_begun = False
+
+    def _note_unread(self, count: int) -> None:
+        """`count` frames more were written, and have not left yet."""
+        self._unread.append((self._connection.bytes_sent, count, self._control_frames - self._unread_controls))
         self._unread_frames += count
         self._unread_controls = self._control_frames
-        left = written - self._connection.unsent
+
+    def _forget_read(self) -> None:
+        """Those that have left meanwhile no longer count."""
+        unread = self._unread
+        left = self._connection.bytes_sent - self._connection.unsent
         while unread and unread[0][0] <= left:
             _, frames, controls = unread.popleft()
             self._unread_frames -= frames
             self._unread_controls -= controls
             self._control_frames -= controls
+
+    def _look_for_flood(self, blamed: Mapping[int, str]) -> None:
+        """Whether the peer lets pile up what it has asked for: who reads its bytes finds it out, else the connection
+        ends soon."""
+        if self.flood is not None or self.over:
+            return
+        if self._unread_frames > self._max_frames:
+            self._blamed = blamed
+            self.flood = self._constraints.outbound_flood(False, blamed)
+        elif self._control_frames > self._max_control_frames:
+            self.flood = self._constraints.outbound_flood(True, NOBODY)
+        else:
+            return
+        self._post(self._on_flood)
+
+    def _on_flood(self) -> None:
+        if not self.over:
+            self._connection.close(ConnectionCloseType.NO_FLUSH, "http2_connection_protocol_violation")
 
     def _write_many(self, out: list[bytes]) -> None:
         """A window of megabytes, perhaps: it is not there twice."""
@@ -209,14 +278,6 @@ class OutboundFrames:
                 size = 0
         if batch:
             self._write(b"".join(batch))
-
-    def _on_unread(self) -> None:
-        """The peer lets pile up what it has asked for."""
-        try:
-            self._constraints.on_outbound_flood(False)
-        except CodecProtocolError as error:
-            if self.on_flood is not None:
-                self.on_flood(error)
 
     def _on_posted(self) -> None:
         self._flush_posted = False

@@ -19,6 +19,8 @@ from .fields import (
     CONNECTION_HEADERS,
     INVALID_FIELD,
     MESSAGING_RULE,
+    NO_HOST,
+    NO_TRAILER,
     UNDERSCORE,
     Http2RequestHeaderMap,
     MessageError,
@@ -26,6 +28,8 @@ from .fields import (
     request_head,
     trailer_entries,
 )
+from .flood import Http2ProtocolError
+from .flow_control import UNKNOWN
 from .frames import (
     CONNECT_ERROR,
     END_HEADERS,
@@ -117,7 +121,7 @@ class ServerStream(Http2Stream):
             flags = END_HEADERS | END_STREAM if end_stream else END_HEADERS
             connection.queue(write_header(length >> 8, length & 255, HEADERS, flags, self.id) + block)
         if end_stream:
-            self._end_sending()
+            self._end_sending_first()
 
 
 def _response_block(headers: ResponseHeaderMap) -> list[bytes]:
@@ -152,8 +156,7 @@ class ServerConnection(Http2Connection):
     ) -> None:
         super().__init__(connection, settings, stats, post)
         self._new_stream = callbacks.new_stream
-        self._greeted = False
-        self.on_flood = callbacks.on_codec_error
+        self._greeted = self._left = False
         self._said_hello = False
         self._begun = 0
         self._begun_was_opened = False
@@ -162,25 +165,30 @@ class ServerConnection(Http2Connection):
     def _begin(self, data: bytes) -> int:
         if self._greeted:
             return 0
+        if self._left:
+            # As with nghttp2: who has said goodbye, and has no stream left, is not listened to.
+            return 0 if self.streams else len(data)
         if not self._said_hello:
             self._said_hello = True
-            self._greeting = self._hello([], self.settings.max_concurrent_streams)
-            self._urgent.append(self._greeting)
-            self._out.append(self._more_window())
+            self._greet(self._hello([], self.settings.max_concurrent_streams))
         if not PREFACE.startswith(data[: len(PREFACE)]):
-            self._break_off("codec_error:Received_bad_client_magic_byte_string")
+            raise Http2ProtocolError("codec_error:Received_bad_client_magic_byte_string")
         if len(data) < len(PREFACE):
             return -1
         self._greeted = True
         self.stats.nghttp2_downstream_connections += 1
         return len(PREFACE)
 
+    def _on_peer_leaves(self, last_stream: int) -> None:
+        self._greeted, self._left = False, True
+
     def say_hello(self) -> None:
         """Before bytes of the peer are dispatched, if there is something to tell it that can not wait for them."""
         if not self._said_hello:
             self._said_hello = True
-            self.queue(self._hello([], self.settings.max_concurrent_streams))
-            self.queue(self._more_window())
+            for frames in (self._hello([], self.settings.max_concurrent_streams), self._more_window()):
+                if frames:
+                    self.queue(frames)
 
     def _reset_by_peer(self, stream: Http2Stream, code: int) -> tuple[StreamResetReason, str]:
         if code == NO_ERROR and stream.remote_end:
@@ -191,7 +199,7 @@ class ServerConnection(Http2Connection):
 
     def _on_reset(self) -> None:
         if not self._constraints.allows_reset(int(self._connection.dispatcher.monotonic_time())):
-            self._fail(INTERNAL_ERROR)
+            self._fail_soon(INTERNAL_ERROR)
 
     def on_flush_pending(self, stream: Http2Stream) -> None:
         assert isinstance(stream, ServerStream)
@@ -221,11 +229,17 @@ class ServerConnection(Http2Connection):
     def _on_header_block(self, stream_id: int, block: bytes, end_stream: bool) -> None:
         stream: Any = self.streams.get(stream_id)
         begun, self._begun = self._begun, 0
+        if stream is not None and stream.closed:
+            # It has been broken, and is about to be reset.
+            self._fields(block)
+            if not self._ignores(stream):
+                self._break_off(UNKNOWN, stream_id)
+            return
         if stream is not None and stream_id != begun:
             self._on_trailers(stream, block, end_stream)
             return
         if not stream_id & 1:
-            self._break_off("http2.unknown.nghttp2.error")
+            self._break_off()
         if stream_id <= self.last_stream and (stream_id != begun or (stream is None and self._begun_was_opened)):
             # It is over, by a reset or by a timeout.
             self._fields(block)
@@ -245,7 +259,7 @@ class ServerConnection(Http2Connection):
             self.stats.streams_active += 1
         head: RequestHead | None = self._decoder.blocks.get(block)
         if head is None:
-            head = self._read_head(stream, block)
+            head = self._read_head(stream, block, end_stream)
             if head is None:
                 return
         method, path, authority, scheme, entries, seen, length, order, protocol = head
@@ -264,7 +278,7 @@ class ServerConnection(Http2Connection):
         if end_stream:
             if length > 0:
                 self._open(stream)
-                self._break_message(stream, MessageError(MESSAGING_RULE))
+                self._break_message(stream, MessageError(MESSAGING_RULE), True)
                 return
             stream.remote_end = True
         else:
@@ -274,7 +288,7 @@ class ServerConnection(Http2Connection):
             decoder = stream.decoder = self._new_stream(stream)
         decoder.decode_headers(headers, end_stream)
 
-    def _read_head(self, stream: ServerStream | Http2Stream, block: bytes) -> RequestHead | None:
+    def _read_head(self, stream: ServerStream | Http2Stream, block: bytes, end_stream: bool) -> RequestHead | None:
         """None if that was the end of the stream."""
         fields: list[Entry] | None
         try:
@@ -287,7 +301,7 @@ class ServerConnection(Http2Connection):
             head = request_head(fields, self.settings.allow_connect)
         except MessageError as error:
             self._open(stream)
-            self._break_message(stream, error)
+            self._break_message(stream, error, end_stream)
             return None
         except CodecProtocolError:
             self._open(stream)
@@ -325,17 +339,17 @@ class ServerConnection(Http2Connection):
     def _on_trailers(self, stream: Http2Stream, block: bytes, end_stream: bool) -> None:
         if stream.remote_end:
             self._fields(block)
-            self._break_off("http2.unknown.nghttp2.error")
+            self._break_off(UNKNOWN, stream.id)
         fields = self._fields(block)
         if fields is None:
             self._break_stream(stream, INTERNAL_ERROR, self.too_large)
             return
         try:
-            trailers = trailer_entries(fields)
+            trailers = trailer_entries(fields, NO_TRAILER | NO_HOST)
             if not end_stream or stream.expected > 0:
                 raise MessageError(MESSAGING_RULE)
         except MessageError as error:
-            self._break_message(stream, error)
+            self._break_message(stream, error, end_stream)
             return
         if self.settings.underscores != ALLOW_UNDERSCORES and any(item[3] & UNDERSCORE for item in trailers):
             if self.settings.underscores == REJECT_UNDERSCORES:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..codec import Metadata, StreamResetReason
 from ..header_map import HeaderMap
@@ -41,6 +41,10 @@ if TYPE_CHECKING:
     from .active_stream import Http2ActiveStream
     from .connection import Http2Connection
 
+UNOPENED: Final = 0.5
+"""Bytes that a peer which has not said a word about a stream may send on it."""
+SHUT: Final = -0.5
+"""Nothing may come any more."""
 RESET_CODES = {
     StreamResetReason.LOCAL_REFUSED_STREAM_RESET: REFUSED_STREAM,
     StreamResetReason.CONNECT_ERROR: CONNECT_ERROR,
@@ -57,7 +61,8 @@ class Http2Stream:
         outstanding: bytes that the peer has not been given window for again.
         consumed: those among them that it can be given window for.
         watermark: told (True) to stop feeding the stream and (False) to go on.
-        expected: bytes of the body that are still to come, -1 if its length is not known.
+        expected: bytes of the body that are still to come, -1 if its length is not known, a part of one if neither
+            that nor an end may come yet.
         held: bytes that arrived while somebody had disabled reading.
         waiting: what is to be sent and has to wait for window; None if nothing has.
         local_end: END_STREAM has been sent, or will be after what waits.
@@ -138,8 +143,8 @@ class Http2Stream:
         if (
             self.waiting is None
             and length <= MAX_FRAME
-            and length <= self.send_window
-            and length <= connection.send_window
+            and 0 < self.send_window >= length
+            and 0 < connection.send_window >= length
         ):
             # Nearly always: it leaves as it is.
             self.send_window -= length
@@ -165,7 +170,7 @@ class Http2Stream:
             self._set_waiting_size(self._waiting_size + length)
         self.local_end = end_stream
         self.pump()
-        if end_stream and self.waiting is not None:
+        if end_stream and self._waiting_size:
             connection.on_flush_pending(self)
         if self._waiting_size > connection.buffer_limit and not self._backed_up:
             self._backed_up = True
@@ -225,7 +230,8 @@ class Http2Stream:
                 # Not at once: a peer that gives megabytes of window at a time may still be slow to read them, and who
                 # feeds would send as many again. When they are written the connection may be what is backed up.
                 connection.relieved.append(self)
-        if left:
+        if left or (ends and not size and (self.send_window <= 0 or connection.send_window <= 0)):
+            # As with nghttp2, a frame of DATA needs window even if there is nothing in it.
             connection.block(self)
         else:
             self.waiting = None
@@ -277,7 +283,7 @@ class Http2Stream:
             connection.table_update = b""
         connection.queue(headers_frames(self.id, b"".join(fields), end_stream))
         if end_stream:
-            self._end_sending()
+            self._end_sending_first()
 
     def _send_trailers(self, trailers: HeaderMap) -> None:
         connection = self.connection
@@ -291,10 +297,22 @@ class Http2Stream:
         if self.remote_end:
             self.finish()
 
+    def _end_sending_first(self) -> None:
+        self.local_end = True
+        if self.remote_end:
+            self.finish_first()
+
     def finish(self) -> None:
         """Everything has been sent: the stream is over when the bytes at hand have been read."""
         if self.connection.dispatching:
             self.connection.finishing.append(self)
+        else:
+            self.complete()
+
+    def finish_first(self) -> None:
+        """Likewise, and no DATA was the last of it."""
+        if self.connection.dispatching:
+            self.connection.finishing_first.append(self)
         else:
             self.complete()
 

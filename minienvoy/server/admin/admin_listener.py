@@ -59,6 +59,7 @@ def create_admin_listener(server: Server) -> Listener:
     # `//ready` and `/x/../%72eady` are `/ready`, as for Envoy's admin.
     manager.normalize_path.value = True
     manager.merge_slashes = True
+    manager.http_protocol_options.allow_absolute_url.value = False
     # Nobody is given time to read: Envoy's admin closes at once.
     manager.delayed_close_timeout.seconds = 0
     manager.delayed_close_timeout.SetInParent()

@@ -50,10 +50,25 @@ class AdminListener(Protocol):
     def local_addresses(self) -> Sequence[Address]:
         """Where it listens; the ports are real ones."""
 
+    @property
+    def config(self) -> Any: ...
+    @property
+    def version_info(self) -> str:
+        """Of the resource that it was made from; empty if that is part of the bootstrap."""
+
+    @property
+    def last_updated(self) -> float:
+        """Seconds since the epoch."""
+
 
 class AdminListenerManager(Protocol):
     def listeners(self) -> Sequence[AdminListener]:
         """Those in use, in the order of the configuration."""
+
+    def warming_listeners(self) -> Sequence[AdminListener]: ...
+    def draining_listeners(self) -> Sequence[AdminListener]: ...
+    def added_via_api(self, name: str) -> bool:
+        """The listener is not one of the bootstrap."""
 
     def drain_listeners(self, kind: StopListenersType, *, graceful: bool, skip_exit: bool) -> None:
         """Ask connections to end; accept no more at once, after the drain time (`graceful`) or never (`skip_exit`)."""

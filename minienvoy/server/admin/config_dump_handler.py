@@ -16,6 +16,7 @@ from .request import AdminRequest, AdminResponse, json_response, text_response
 if TYPE_CHECKING:
     from .config_tracker import ConfigTracker
 
+_ANY = "google.protobuf.Any"
 _Mask = dict[str, Any]
 """Field to what is wanted of it; an empty one wants everything."""
 
@@ -76,13 +77,19 @@ def _answer_resource(dumps: list[Any], resource: str, mask: str) -> AdminRespons
             printed = {"@type": f"type.googleapis.com/{value.DESCRIPTOR.full_name}", **printer.message(value)}
             if mask:
                 wanted = _parse_mask(mask, value.DESCRIPTOR, printed)
-                if wanted is None:
+                if wanted is None or any(_is_any(value.DESCRIPTOR, path) for path in mask.split(",")):
                     paths = "".join(f'paths: "{path}"\n' for path in mask.split(","))
                     return _refused(f"FieldMask {paths} could not be successfully used.", 400)
                 printed = _apply(wanted, printed)
             configs.append(printed)
         return json_response({"configs": configs} if configs else {})
     return _refused(f"{resource} not found in config dump", 404)
+
+
+def _is_any(shape: Any, name: str) -> bool:
+    """Whether `name` is a field that holds a message of any type: a mask has to say what of that."""
+    field = shape.fields_by_name.get(name)
+    return field is not None and field.message_type is not None and field.message_type.full_name == _ANY
 
 
 def _refused(text: str, status: int) -> AdminResponse:
@@ -111,7 +118,7 @@ def _parse_mask(text: str, shape: Any, printed: Any) -> _Mask | None:
 def _exists(names: list[str], shape: Any, printed: Any) -> bool:
     """Only the last name may be of a repeated field, as in protobuf's own masks."""
     for position, name in enumerate(names):
-        if shape.full_name == "google.protobuf.Any":
+        if shape.full_name == _ANY:
             if not isinstance(printed, dict) or "@type" not in printed:
                 return False
 

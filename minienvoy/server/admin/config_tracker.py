@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...config.schema import message_class
+from ...discovery.subscription_factory import SDS_TYPE as SECRET
 from ...stats.params import NameFilter
 from ..listener_manager import connection_managers
 from ..local_info import add_extensions
@@ -17,7 +18,7 @@ from .proto_json import pack, timestamp
 
 if TYPE_CHECKING:
     from ..lds_api import LdsApi, ListenerFailure
-    from .admin_server import AdminServer
+    from .admin_server import AdminListenerManager, AdminServer
 
 NameMatcher = NameFilter
 ConfigDumper = Callable[[NameMatcher], Any]
@@ -94,16 +95,18 @@ class ConfigTracker:
             if matcher(config.name):
                 _add(dump.static_listeners, "listener", config, updated)
         if self._server.lds is not None:
-            _add_dynamic_listeners(dump, self._server.lds, matcher)
+            _add_dynamic_listeners(dump, self._server.lds, self._server.listener_manager, matcher)
         return dump
 
     def _routes(self, matcher: NameMatcher) -> Any:
         dump = _new("RoutesConfigDump")
-        lds = self._server.lds
-        for state in () if lds is None else lds.states.values():
-            for manager in connection_managers(state.config):
+        listeners = self._server.listener_manager
+        for listener in (*listeners.listeners(), *listeners.warming_listeners()):
+            if not listeners.added_via_api(listener.name):
+                continue
+            for manager in connection_managers(listener.config):
                 if manager.HasField("route_config") and matcher(manager.route_config.name):
-                    _add(dump.static_route_configs, "route_config", manager.route_config, state.updated)
+                    _add(dump.static_route_configs, "route_config", manager.route_config, listener.last_updated)
         for config, updated in self._server.route_configs.values():
             if matcher(config.name):
                 _add(dump.static_route_configs, "route_config", config, updated)
@@ -134,7 +137,7 @@ class ConfigTracker:
                 entry.name = secret.name
                 pack(secret, entry.secret)
         manager = self._server.secrets
-        for provider in () if manager is None else manager.of_files():
+        for provider in () if manager is None else manager.dynamic():
             if not matcher(provider.name):
                 continue
             there = provider.secret is not None
@@ -142,8 +145,8 @@ class ConfigTracker:
             entry.name = provider.name
             entry.version_info = provider.version if there else "uninitialized"
             timestamp(provider.last_updated, entry.last_updated)
-            if there:
-                pack(provider.secret, entry.secret)
+            secret = provider.secret if there else message_class(SECRET)(name=provider.name)
+            pack(secret, entry.secret)
         return dump
 
 
@@ -158,23 +161,35 @@ def _add(configs: Any, field: str, config: Any, updated: float) -> None:
     timestamp(updated, entry.last_updated)
 
 
-def _add_dynamic_listeners(dump: Any, lds: LdsApi, matcher: NameMatcher) -> None:
+def _add_dynamic_listeners(dump: Any, lds: LdsApi, manager: AdminListenerManager, matcher: NameMatcher) -> None:
     dump.version_info = lds.version
-    for name in sorted(lds.states.keys() | lds.failures.keys()):
-        if not matcher(name):
-            continue
-        entry = dump.dynamic_listeners.add(name=name)
-        state, failure = lds.states.get(name), lds.failures.get(name)
-        if state is not None:
-            entry.active_state.version_info = state.version
-            pack(state.config, entry.active_state.listener)
-            timestamp(state.updated, entry.active_state.last_updated)
-        if failure is not None:
+    entries: dict[str, Any] = {}
+
+    def entry_of(name: str) -> Any:
+        if name not in entries:
+            entries[name] = dump.dynamic_listeners.add(name=name)
+        return entries[name]
+
+    for listeners, field in (
+        (manager.listeners(), "active_state"),
+        (manager.warming_listeners(), "warming_state"),
+        (manager.draining_listeners(), "draining_state"),
+    ):
+        for listener in sorted(listeners, key=lambda each: each.name):
+            if not manager.added_via_api(listener.name) or not matcher(listener.name):
+                continue
+            state = getattr(entry_of(listener.name), field)
+            state.version_info = listener.version_info
+            pack(listener.config, state.listener)
+            timestamp(listener.last_updated, state.last_updated)
+    for failure in lds.failures:
+        if failure.tried and matcher(failure.config.name):
+            entry = entry_of(failure.config.name)
             _add_failure(entry.error_state, failure)
             timestamp(failure.attempted, entry.error_state.last_update_attempt)
     # Once more: listeners and LDS both keep what went wrong.
-    for name, failure in lds.failures.items():
-        if matcher(name):
+    for failure in lds.failures:
+        if matcher(failure.config.name):
             _add_failure(dump.dynamic_listeners.add().error_state, failure)
 
 

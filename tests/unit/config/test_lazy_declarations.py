@@ -38,7 +38,7 @@ _WHO_DECLARES = """
 import json, sys
 from minienvoy.config import fields
 
-told = []
+told = [("minienvoy.config.fields", name, list(known.honoured), []) for name, known in fields.declarations().items()]
 
 def telling(declare):
     def tell(full_name, *names, **more):
@@ -47,10 +47,12 @@ def telling(declare):
         known = {name.removesuffix(".*") for name in names}.union(wholes)
         for kind in ("values", "when", "ignored", "skips"):
             known.update(more.get(kind) or ())
-        told.append((module, full_name, sorted(known), wholes))
+        # Nothing is declared of a message without fields; a check is of the whole message.
+        told.append((module, full_name, [""] if declare is forbids else sorted(known), wholes))
         return declare(full_name, *names, **more)
     return tell
 
+forbids = fields.forbids
 fields.honours, fields.forbids = telling(fields.honours), telling(fields.forbids)
 from minienvoy.config.supported import import_everything
 import_everything()
@@ -74,7 +76,7 @@ def test_declarations_come_with_what_leads_to_a_message(declared: Any) -> None:
     wholes: set[tuple[str, str]] = set()
     for module, full_name, names, whole in told:
         of_message = modules_of.setdefault(full_name, {})
-        for name in names or ("",):  # nothing is declared, or it is a check of the whole message
+        for name in names:
             of_message.setdefault(name, set()).add(module)
         wholes.update((full_name, name) for name in whole)
     missing = []

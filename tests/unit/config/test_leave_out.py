@@ -13,7 +13,7 @@ from minienvoy.config.supported import import_everything
 TYPES = "type.googleapis.com/envoy.extensions"
 HCM = f"{TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager"
 ROUTER = {"name": "router", "typed_config": {"@type": f"{TYPES}.filters.http.router.v3.Router"}}
-LUA = {"name": "lua", "typed_config": {"@type": f"{TYPES}.filters.http.lua.v3.Lua"}}
+WASM = {"name": "wasm", "typed_config": {"@type": f"{TYPES}.filters.http.wasm.v3.Wasm"}}
 TLS = {"name": "tls", "typed_config": {"@type": f"{TYPES}.transport_sockets.alts.v3.Alts", "handshaker_service": "x"}}
 CHECKS = {"validation_context": {"ca_certificate_provider_instance": {"instance_name": "x"}}}
 
@@ -57,7 +57,7 @@ def test_values_go_back_to_their_default() -> None:
 
 
 def test_filters_that_nobody_knows_are_left_out_of_their_list() -> None:
-    message = listener(manager([LUA, {**LUA, "name": "again"}, ROUTER]))
+    message = listener(manager([WASM, {**WASM, "name": "again"}, ROUTER]))
     assert left(message) == []
     assert [each.name for each in manager_of(message).http_filters] == ["router"]
 
@@ -75,7 +75,7 @@ def test_fields_inside_any_are_reached_and_the_rest_stays() -> None:
 
 
 def test_what_says_what_to_do_at_all_stays() -> None:
-    specifier = {"inline_cluster_specifier_plugin": {"extension": {"name": "x", "typed_config": LUA["typed_config"]}}}
+    specifier = {"inline_cluster_specifier_plugin": {"extension": {"name": "x", "typed_config": WASM["typed_config"]}}}
     message = listener(manager([ROUTER], {"route": specifier}))
     assert [item.path.rpartition(".")[2] for item in left(message)] == ["inline_cluster_specifier_plugin"]
 

@@ -134,12 +134,6 @@ def _source(text: str) -> Any:
     return load_message(text, "envoy.config.core.v3.ConfigSource").message
 
 
-def test_a_source_that_is_no_file_is_refused_with_its_place() -> None:
-    with pytest.raises(ConfigError) as error:
-        file_of(_source("{ads: {}}"), "lds_config")
-    assert (error.value.problem, error.value.path) == ("resources come from files only, not from ads", "lds_config.ads")
-
-
 def test_a_file_that_is_not_there_is_refused_in_envoys_words() -> None:
     with pytest.raises(ConfigError, match="paths must refer to an existing path in the system: '/no' does not exist"):
         file_of(_source("{path: /no}"), "lds_config")

@@ -73,7 +73,8 @@ def test_it_may_come_in_several_records(size):
     "data",
     [
         b"GET / HTTP/1.1\r\n",
-        b"\x16\x02",
+        b"\x16\x02\0\0\x05",
+        b"\x80\x02\1\3\1",
         b"\x15\x03\x01\0\x02\x02\x46",
         b"\x16\x03\x01\xff\xff",
         b"\x16\x03\x01\x40\0\x01\0\x40\x01",
@@ -81,6 +82,19 @@ def test_it_may_come_in_several_records(size):
 )
 def test_what_can_not_become_one_is_not_waited_for(data):
     assert parse_client_hello(data, LIMIT) == NOT_TLS
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET ",
+        b"\x15\x03\x01\0\x02\x02",
+        b"\x16\x03\x01\0\x05\x02\0\0\x01",
+        b"\x80\x40\1\3\1\0",
+    ],
+)
+def test_a_record_is_known_when_it_is_complete(data):
+    assert parse_client_hello(data, LIMIT) == NEED_MORE
 
 
 def test_lengths_that_lead_out_of_the_message_make_it_none():

@@ -161,7 +161,7 @@ def test_connected_is_told_before_the_filters_start() -> None:
     b = Bench()
     b.connection.connection_made(cast(asyncio.Transport, b.transport))
     assert b.heard == ["CONNECTED", "new"]
-    assert b.calls == ["limits 1000 500"]
+    assert b.calls == ["limits 500 250"]
 
 
 def test_data_goes_to_the_only_filter() -> None:
@@ -461,12 +461,12 @@ def test_reset_by_the_peer_is_detected() -> None:
 
 
 def test_watermarks_are_told() -> None:
-    b = Bench().start()
-    b.connection.pause_writing()
+    b, transport = full_bench()
     assert b.connection.above_high_watermark
-    b.connection.resume_writing()
+    while transport.buffer:
+        transport.drain()
     assert not b.connection.above_high_watermark
-    assert b.heard == ["high", "low"]
+    assert b.heard == ["low"]
 
 
 def test_callbacks_that_were_removed_hear_nothing() -> None:
@@ -588,7 +588,7 @@ def test_large_pieces_leave_at_once_and_in_order_and_so_do_many_small_ones() -> 
 
 
 class FullTransport(FakeTransport):
-    """Tells its connection when more than 1000 bytes wait."""
+    """Tells its connection when more than half of the connection's limit waits."""
 
     def __init__(self, connection: Connection) -> None:
         super().__init__()
@@ -597,16 +597,21 @@ class FullTransport(FakeTransport):
 
     def write(self, data: bytes) -> None:
         super().write(data)
-        if len(self.buffer) > 1000 and not self.paused:
+        if len(self.buffer) > 500 and not self.paused:
             self.paused = True
             self.connection.pause_writing()
 
-    def drain(self) -> bytes:
-        sent = self.flush()
+    def drain(self) -> None:
+        self.flush()
         if self.paused:
             self.paused = False
             self.connection.resume_writing()
-        return sent
+
+
+def write(b: Bench, *pieces: bytes) -> None:
+    for piece in pieces:
+        b.connection.write(piece)
+        b.connection.flush()
 
 
 def full_bench(half_close: bool = False) -> tuple[Bench, FullTransport]:
@@ -614,42 +619,57 @@ def full_bench(half_close: bool = False) -> tuple[Bench, FullTransport]:
     transport = FullTransport(b.connection)
     b.transport = transport
     b.start()
-    for piece in (b"a" * 900, b"b" * 900, b"c" * 900, b"d" * 900):
-        b.connection.write(piece)
-        b.connection.flush()
+    write(b, b"a" * 600)
+    assert b.heard == []
+    write(b, b"b" * 600)
     assert b.heard == ["high"]
+    write(b, b"c" * 100, b"d" * 600)
     return b, transport
 
 
-def test_full_transport_gets_the_rest_in_order_and_the_low_watermark_is_told_when_it_has_all() -> None:
+def test_full_transport_gets_the_rest_in_order_piece_by_piece() -> None:
     b, transport = full_bench()
-    assert transport.buffer == b"a" * 900 + b"b" * 900
-    assert b.connection.unsent == 3600
+    assert transport.buffer == b"a" * 600
+    assert b.connection.unsent == 1900
     transport.drain()
-    assert transport.buffer == b"c" * 900 + b"d" * 900
-    assert (b.heard, b.connection.above_high_watermark) == ([], True)
-    b.connection.write(b"e")
-    b.connection.flush()
-    assert transport.drain()[-2:] == b"dd"
-    assert (b.heard, transport.buffer, b.connection.unsent) == (["low"], b"e", 1)
+    assert (transport.buffer, b.connection.unsent, b.heard) == (b"b" * 600, 1300, [])
+    transport.drain()
+    assert (transport.buffer, b.connection.unsent, b.heard) == (b"c" * 100 + b"d" * 600, 700, [])
+    write(b, b"e")
+    transport.drain()
+    assert (transport.buffer, b.connection.unsent, b.heard) == (b"e", 1, ["low"])
+
+
+def test_low_watermark_is_told_while_the_transport_is_full() -> None:
+    b = Bench()
+    transport = FullTransport(b.connection)
+    b.transport = transport
+    b.connection.buffer_limit = 2000
+    b.start()
+    write(b, b"a" * 900, b"b" * 600, b"c" * 600)
+    assert b.heard == ["high"]
+    transport.drain()
+    assert (b.heard, b.connection.unsent) == ([], 1200)
+    transport.drain()
+    assert (b.heard, b.connection.unsent, b.connection.transport_full) == (["low"], 600, True)
 
 
 def test_what_was_kept_from_a_full_transport_leaves_before_the_end() -> None:
     b, transport = full_bench()
     b.connection.close(ConnectionCloseType.FLUSH_WRITE)
     assert transport.buffer[-2:] == b"dd"
-    assert len(transport.buffer) == 3600
+    assert len(transport.buffer) == 1900
     assert b.calls == ["close"]
 
 
 def test_what_was_kept_from_a_full_transport_leaves_before_the_fin() -> None:
     b, transport = full_bench(half_close=True)
     b.connection.write_half_close()
-    assert len(transport.buffer) == 3600
+    assert len(transport.buffer) == 1900
     assert b.calls == ["eof"]
 
 
 def test_connection_that_ends_at_once_forgets_what_it_kept_from_a_full_transport() -> None:
     b, transport = full_bench()
     b.connection.close(ConnectionCloseType.NO_FLUSH)
-    assert (len(transport.buffer), b.connection._backlog) == (1800, None)
+    assert (len(transport.buffer), b.connection._backlog) == (600, None)

@@ -85,6 +85,27 @@ def test_destination_port_counts_first_and_does_not_fall_back() -> None:
     assert found(chains, local="10.0.0.1:81") == "any"
 
 
+def test_a_chain_for_every_address_comes_before_one_that_asks_for_none() -> None:
+    chains = manager(
+        silent={"source_type": "SAME_IP_OR_LOOPBACK"},
+        every={"prefix_ranges": ranges("0.0.0.0/0"), "server_names": ["a.com"]},
+    )
+    assert found(chains, server_name="a.com") == "every"
+    assert found(chains) is None
+    assert found(chains, "[::1]:80", "[::1]:1") == "silent"
+
+
+def test_a_unix_socket_is_the_last_of_all_addresses() -> None:
+    chains = manager(last={"prefix_ranges": ranges("255.0.0.0/8"), "source_prefix_ranges": ranges("128.0.0.0/1")})
+    assert found(chains, "/run/s", "/run/c") == "last"
+
+
+def test_names_of_servers_have_no_capitals() -> None:
+    assert found(manager(a={"server_names": ["A.Com"]}), server_name="a.com") == "a"
+    with pytest.raises(ConfigError, match="overlapping matching rules"):
+        manager(a={"server_names": ["a.com", "A.com"]})
+
+
 def test_narrowest_destination_range_wins_and_does_not_fall_back() -> None:
     chains = manager(
         wide={"prefix_ranges": ranges("10.0.0.0/8")},

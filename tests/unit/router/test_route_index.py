@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from minienvoy.config.loader import load_dict
 from minienvoy.explain.explanation import NO_EXPLANATION, Explanation
 from minienvoy.http.header_map import RequestHeaderMap, entry
-from minienvoy.router.config import RouteConfig
-from minienvoy.router.route_index import SCANNED, RouteIndex
+from minienvoy.router.config import SCANNED, RouteConfig
+from minienvoy.router.route_index import RouteIndex
 from minienvoy.stream_info import StreamInfo
 
 # Few letters: literals are often the beginning of one another, and of the path.

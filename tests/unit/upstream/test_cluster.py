@@ -227,10 +227,6 @@ CHECK = {"timeout": "1s", "interval": "1s", "unhealthy_threshold": 1, "healthy_t
     ("fields", "path"),
     [
         (
-            {"type": "EDS", "eds_cluster_config": {"eds_config": {"ads": {}}}},
-            "eds_cluster_config.eds_config.ads",
-        ),
-        (
             {"health_checks": [{**CHECK, "http_health_check": {"path": "/", "codec_client_type": "HTTP3"}}]},
             "health_checks[0].http_health_check.codec_client_type",
         ),

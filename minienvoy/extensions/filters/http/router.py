@@ -6,7 +6,7 @@ Envoy: `source/extensions/filters/http/router/config.cc`. The filter itself is `
 from __future__ import annotations
 
 from types import MethodType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ....config.extension import find_extension
 from ....config.fields import declared_in, honours
@@ -17,9 +17,11 @@ from ....http.filter_manager import FilterChain
 from ....http.http1.selection import client_codec
 from ....router.router import Router
 from ....router.router_config import RouterConfig
-from ....router.upstream_log import UpstreamLogs
 from ....server.factory_context import FactoryContext
 from ....server.upstream_codecs import UpstreamCodecs
+
+if TYPE_CHECKING:
+    from ....router.upstream_log import UpstreamLogs
 
 CONFIG_TYPE = "envoy.extensions.filters.http.router.v3.Router"
 
@@ -32,12 +34,14 @@ honours(
     "suppress_grpc_request_failure_code_stats",
     "upstream_http_filters",
     "upstream_log",
+    "upstream_log_options",
     "start_child_span",
 )
 declared_in(
     "minienvoy.extensions.filters.network.http_filter_chain",
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter",
 )
+declared_in("minienvoy.router.upstream_log", f"{CONFIG_TYPE}.UpstreamAccessLogOptions")
 
 
 @HTTP_FILTERS.register("envoy.filters.http.router", CONFIG_TYPE)
@@ -79,6 +83,7 @@ def _upstream_logs(config: Any, context: FactoryContext) -> UpstreamLogs | None:
     if not config.upstream_log:
         return None
     from ....access_log.access_log import create_access_logs
+    from ....router.upstream_log import UpstreamLogs
 
     return UpstreamLogs.from_proto(config, create_access_logs(config.upstream_log, context, "upstream_log"))
 

@@ -18,7 +18,9 @@ TYPE: Final = "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector
 _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _MAX_INSPECTED: Final = 64 * 1024
 _LINE: Final = re.compile(
-    rb"(?:CONNECT +[^ ]+|[!#$%&'*+.^_`|~0-9A-Za-z-]+ +(?:[/*]|[A-Za-z][A-Za-z0-9+.-]*://)[^ ]*)(?: +(HTTP/\d\.\d))?"
+    rb"(?:CONNECT(?:[ \t]+(?!HTTP/\d\.\d)[^ \t\r\x80-\xff]+)?"
+    rb"|[!#$%&'*+.^_`|~0-9A-Za-z-]+[ \t]+(?:[/*]|[A-Za-z][A-Za-z0-9+.-]*://)[^ \t\r\x80-\xff]*)"
+    rb"(?:[ \t]+(HTTP/\d\.\d))?[ \t]*"
 )
 
 honours(TYPE)
@@ -74,7 +76,7 @@ class HttpInspector(ListenerFilter):
 
 def _may_be_http(line: bytes) -> bool:
     """A line that is not complete, and can still become that of a request."""
-    method = line.partition(b" ")[0]
+    method = line.replace(b"\t", b" ").partition(b" ")[0]
     return re.fullmatch(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+", method) is not None and b"\0" not in line
 
 

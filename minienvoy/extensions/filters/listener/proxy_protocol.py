@@ -172,7 +172,7 @@ class ProxyProtocol(ListenerFilter):
         version = V2 if peeked[:1] == b"\r" else V1
         stats = self._stats.versions[version]
         try:
-            header = parse_header(peeked)
+            header = parse_header(peeked, self._optional)
         except Malformed:
             stats.error += 1
             self._stats.legacy.downstream_cx_proxy_proto_error += 1
@@ -207,8 +207,10 @@ class ProxyProtocol(ListenerFilter):
         return FilterStatus.STOP_ITERATION
 
 
-def parse_header(data: bytes) -> Header:
-    """What is at the beginning of `data`, all that has come so far.
+def parse_header(data: bytes, optional: bool = False) -> Header:
+    """What is at the beginning of `data`, all that has come so far. If a header is `optional`, it is known to be
+    missing as early as can be; otherwise when there are as many bytes as a header of version 2 has. A line is one of
+    version 1 in any case.
 
     Raises:
         Malformed: the beginning of a header that can not go on like this.
@@ -219,7 +221,11 @@ def parse_header(data: bytes) -> Header:
         return _parse_v1(data)
     if V2_SIGNATURE.startswith(data) or V1_PREFIX.startswith(data):
         return NEED_MORE
-    return NO_HEADER
+    if optional or len(data) >= _V2_HEAD:
+        return NO_HEADER
+    if b"\r\n" in data and not data.startswith(b"\r\n"):
+        raise Malformed
+    return NEED_MORE
 
 
 def _parse_v1(data: bytes) -> Header:

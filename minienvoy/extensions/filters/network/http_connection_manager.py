@@ -27,17 +27,10 @@ from ....http.conn_manager_stats import (
 )
 from ....http.date_provider import DateProvider
 from ....http.early_header_mutation import EARLY_HEADER_MUTATION
-from ....http.filtered_stream import FilteredStream
 from ....http.original_ip_detection import ORIGINAL_IP_DETECTION
-from ....http.proxy_status import ProxyStatus
 from ....http.request_id import REQUEST_ID, RequestIdSettings, request_id_maker
-from ....http.shedding_stream import SheddingFilteredStream, SheddingStream
-from ....http.traced_stream import SheddingTracedStream, TracedStream
-from ....network.address import Address
-from ....network.cidr import CidrRange
 from ....network.filter import NETWORK_FILTERS, NetworkFilterFactory
 from ....router.config import RouteConfig
-from ....router.scoped_config import ScopedConfig
 from ....server.factory_context import FactoryContext, ServerContext
 from .http_connection_manager_codec import codec_maker, http1_settings, timeout
 from .http_filter_chain import create_filter_chain, create_upgrade_filter_chains
@@ -45,7 +38,9 @@ from .http_filter_chain import create_filter_chain, create_upgrade_filter_chains
 if TYPE_CHECKING:
     from ....http.forwarded_client_cert import ForwardedClientCert
     from ....http.local_reply import LocalReply
+    from ....http.proxy_status import ProxyStatus
     from ....router.rds import RouteConfigProvider
+    from ....router.scoped_config import ScopedConfig
     from ....stats.store import Scope
     from ....tracing.connection_manager_tracing import ConnectionManagerTracing
 
@@ -121,11 +116,11 @@ honours(
 )
 honours("envoy.extensions.filters.network.http_connection_manager.v3.RequestIDExtension", "typed_config")
 declared_in("minienvoy.tracing.connection_manager_tracing", f"{CONFIG_TYPE}.Tracing")
-honours(
-    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.InternalAddressConfig",
-    "unix_sockets",
-    "cidr_ranges",
+declared_in(
+    "minienvoy.extensions.filters.network.internal_address_config",
+    f"{CONFIG_TYPE}.InternalAddressConfig",
 )
+declared_in("minienvoy.router.scoped_config", f"{CONFIG_TYPE.rpartition('.')[0]}.ScopedRoutes")
 honours(
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.HcmAccessLogOptions",
     "access_log_flush_interval",
@@ -164,15 +159,6 @@ honours(
     "headers_with_underscores_action",
     "max_requests_per_connection",
 )
-
-_STREAM_CLASSES: Final = {
-    (True, False): ActiveStream,
-    (False, False): FilteredStream,
-    (True, True): SheddingStream,
-    (False, True): SheddingFilteredStream,
-}
-_TRACED_CLASSES: Final = {False: TracedStream, True: SheddingTracedStream}
-"""By whether there is only the filter that answers, and whether there is an overload manager."""
 
 
 @forbids(CONFIG_TYPE)
@@ -224,7 +210,6 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
     common, http1 = config.common_http_protocol_options, config.http_protocol_options
     # The admin interface is for whoever wants to know what is wrong.
     overload = context.overload if config.stat_prefix != "admin" else None
-    internal = config.internal_address_config if config.HasField("internal_address_config") else None
     filters_context = context.for_http_filters(http_scope)
     filters_context.traced = config.HasField("tracing")
     filter_chain = create_filter_chain(config.http_filters, filters_context, f"{join}http_filters")
@@ -232,11 +217,9 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
     request_id = _request_id_settings(config, f"{join}request_id_extension")
 
     def stream_class(routes: RouteConfig | ScopedConfig) -> type[ActiveStream]:
-        if config.HasField("tracing"):
-            return _TRACED_CLASSES[overload is not None]
         only_terminal = filter_chain.plain and not upgrade_chains
         only_terminal = only_terminal and filter_chain.terminal_name not in routes.switched_filters
-        return _STREAM_CLASSES[only_terminal, overload is not None]
+        return _stream_class(only_terminal, config.HasField("tracing"), overload is not None)
 
     compiled = ConnectionManagerConfig(
         dispatcher=server.dispatcher,
@@ -290,7 +273,7 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
         use_remote_address=config.use_remote_address.value,
         skip_xff_append=config.skip_xff_append,
         xff_num_trusted_hops=config.xff_num_trusted_hops,
-        internal_address=None if internal is None else _internal_address(internal, f"{join}internal_address_config"),
+        internal_address=_internal_address(config, f"{join}internal_address_config"),
         append_x_forwarded_port=config.append_x_forwarded_port,
         generate_request_id=not config.HasField("generate_request_id") or config.generate_request_id.value,
         preserve_external_request_id=config.preserve_external_request_id,
@@ -352,8 +335,12 @@ def compile_connection_manager(config: Any, context: FactoryContext, path: str =
     if provider is not None:
         from ....router.rds import RouteConfigUser
 
-        compiled.route_user = RouteConfigUser(make_routes, use)
-        provider.add_user(compiled.route_user, server.begin)
+        user = RouteConfigUser(make_routes, use)
+        provider.users[user] = None
+        context.wait_for(provider.initialize)
+        providers = server.route_providers
+        assert providers is not None
+        context.on_destroy.append(lambda: providers.release(provider, user))
     return compiled
 
 
@@ -424,8 +411,9 @@ def _route_provider(config: Any, server: ServerContext, scope: Scope, join: str)
     if server.route_providers is None:
         from ....router.rds import RouteConfigProviders
 
-        server.route_providers = RouteConfigProviders(server.file_context, server.node)
-    return server.route_providers.get(config.rds, f"{join}rds", scope)
+        server.route_providers = RouteConfigProviders(server.subscriptions, server.node)
+    # Several listeners may share it: it has a scope of its own.
+    return server.route_providers.get(config.rds, f"{join}rds", server.stats.scope(scope.prefix))
 
 
 def _route_config(
@@ -437,6 +425,8 @@ def _route_config(
     if kind == "route_config":
         return make(config.route_config, f"{join}route_config")
     if kind == "scoped_routes" and config.scoped_routes.WhichOneof("config_specifier") != "scoped_rds":
+        from ....router.scoped_config import ScopedConfig
+
         return ScopedConfig(config.scoped_routes, f"{join}scoped_routes", make)
     raise ConfigError("only route_config, rds and scoped_routes in place are supported", f"{join}{kind}")
 
@@ -475,32 +465,12 @@ def _matching_port(config: Any, context: FactoryContext) -> int:
     return context.listener_port if config.strip_matching_host_port else 0
 
 
-_PRIVATE_NETWORKS: Final = tuple(
-    CidrRange.parse(host, length)
-    for host, length in (
-        ("10.0.0.0", 8),
-        ("172.16.0.0", 12),
-        ("192.168.0.0", 16),
-        ("127.0.0.1", 32),
-        ("fd00::", 8),
-        ("::1", 128),
-    )
-)
+def _internal_address(config: Any, path: str) -> Callable[[str], bool] | None:
+    if not config.HasField("internal_address_config"):
+        return None
+    from .internal_address_config import internal_address
 
-
-def _internal_address(config: Any, path: str) -> Callable[[str], bool]:
-    """Without ranges of its own, an `internal_address_config` means the private networks (RFC 1918, RFC 4193)."""
-    told = tuple(CidrRange.from_proto(each, f"{path}.cidr_ranges[{at}]") for at, each in enumerate(config.cidr_ranges))
-    networks = told or _PRIVATE_NETWORKS
-    unix = config.unix_sockets
-
-    def is_internal(host: str) -> bool:
-        if not host:
-            return bool(unix)
-        address = Address(host, 0)
-        return any(address in network for network in networks)
-
-    return is_internal
+    return internal_address(config.internal_address_config, path)
 
 
 def _access_logs(configs: Any, context: FactoryContext, path: str) -> tuple[Any, ...]:
@@ -524,9 +494,28 @@ def _upgrades(configs: Any, path: str) -> frozenset[bytes]:
     return frozenset(name for name, on in enabled.items() if on)
 
 
+def _stream_class(only_terminal: bool, traced: bool, sheds: bool) -> type[ActiveStream]:
+    """By whether there is only the filter that answers, whether there are spans, and an overload manager."""
+    if traced:
+        from ....http.traced_stream import SheddingTracedStream, TracedStream
+
+        return SheddingTracedStream if sheds else TracedStream
+    if sheds:
+        from ....http.shedding_stream import SheddingFilteredStream, SheddingStream
+
+        return SheddingStream if only_terminal else SheddingFilteredStream
+    if only_terminal:
+        return ActiveStream
+    from ....http.filtered_stream import FilteredStream
+
+    return FilteredStream
+
+
 def _proxy_status(config: Any, context: FactoryContext) -> ProxyStatus | None:
     if not config.HasField("proxy_status_config"):
         return None
+    from ....http.proxy_status import ProxyStatus
+
     settings = config.proxy_status_config
     kind = settings.WhichOneof("proxy_name")
     name = config.server_name or "envoy"

@@ -237,4 +237,4 @@ def create_downstream_tls(config: Any, context: Any, path: str) -> TransportSock
         raise ConfigError(
             "SDS and non-SDS TLS certificates may not be mixed in server contexts", f"{path}.common_tls_context"
         )
-    return create_factory(config, context.server.secrets, path, compile_context, counters, not_ready)
+    return create_factory(config, context.server.secrets, context, path, compile_context, counters, not_ready)

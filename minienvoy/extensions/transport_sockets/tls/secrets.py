@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from .... import logger
 from ....config.fields import honours
@@ -22,6 +22,7 @@ from ....stats.store import CounterValue, StatsStruct
 if TYPE_CHECKING:
     from ....discovery.file_secret import SecretProvider
     from ....discovery.secret_manager import SecretManager
+    from ....event.init_manager import InitTarget
     from ....network.connection import Connection
 
 log = logger.get("config")
@@ -109,6 +110,14 @@ class Resolver:
         return made
 
 
+class SecretOwner(Protocol):
+    """Who has connections with secrets."""
+
+    on_destroy: list[Callable[[], None]]
+
+    def wait_for(self, target: InitTarget) -> None: ...
+
+
 class SocketFactoryStats(StatsStruct):
     """`listener.ADDRESS.server_ssl_socket_factory.*`, `cluster.NAME.client_ssl_socket_factory.*`"""
 
@@ -120,6 +129,7 @@ class SocketFactoryStats(StatsStruct):
 def create_factory(
     config: Any,
     secrets: SecretManager | None,
+    owner: SecretOwner,
     path: str,
     compile_context: Callable[[Any, Sequence[str]], TransportSocketFactory],
     stats: SocketFactoryStats,
@@ -128,6 +138,7 @@ def create_factory(
     """The context of a configuration that is complete, or else one that changes with its secrets.
 
     `compile_context` takes the configuration with the secrets in it, and the names of the certificates among them.
+    `owner` is the listener or the cluster: it waits for the secrets, and gives them up when it is gone.
     """
     resolver = Resolver(config, secrets, path)
 
@@ -139,7 +150,19 @@ def create_factory(
 
     if not resolver.providers:
         return make(config)
-    return SecretTlsFactory(resolver, make, stats, not_ready)
+    made = SecretTlsFactory(resolver, make, stats, not_ready)
+    for provider in resolver.providers:
+        provider.acquire()
+        if provider.secret is None:
+            owner.wait_for(provider.initialize)
+
+    def give_up() -> None:
+        made.stop()
+        for provider in resolver.providers:
+            provider.release()
+
+    owner.on_destroy.append(give_up)
+    return made
 
 
 class SecretTlsFactory:
@@ -165,6 +188,11 @@ class SecretTlsFactory:
             stats.ssl_context_update_by_sds += 1
         for provider in resolver.providers:
             provider.add_update_callback(self._on_update)
+
+    def stop(self) -> None:
+        """Changes are of no interest any more."""
+        for provider in self._resolver.providers:
+            provider.remove_update_callback(self._on_update)
 
     def _on_update(self) -> None:
         if not self._resolver.ready:

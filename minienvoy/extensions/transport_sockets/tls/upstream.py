@@ -176,4 +176,4 @@ def create_upstream_tls(config: Any, context: UpstreamTransportContext, path: st
     def not_ready() -> None:
         counters.upstream_context_secrets_not_ready += 1
 
-    return create_factory(config, context.secrets, path, compile_context, counters, not_ready)
+    return create_factory(config, context.secrets, context, path, compile_context, counters, not_ready)

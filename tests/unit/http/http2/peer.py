@@ -12,6 +12,7 @@ from minienvoy.http.codec import StreamResetReason
 from minienvoy.http.codec_stats import Http2CodecStats
 from minienvoy.http.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
 from minienvoy.http.http2.client_connection import ClientStream
+from minienvoy.http.http2.flood import Http2ProtocolError
 from minienvoy.http.http2.frames import PREFACE, frame, read_header
 from minienvoy.http.http2.selection import client_codec, server_codec
 from minienvoy.http.http2.settings import Http2Settings
@@ -36,17 +37,23 @@ class FakeConnection:
     def __init__(self) -> None:
         self.written = b""
         self.is_flushed = True
+        self.bytes_sent = 0
         self.now = 100.0
 
     @property
     def dispatcher(self) -> FakeConnection:
         return self
 
+    @property
+    def unsent(self) -> int:
+        return 0 if self.is_flushed else self.bytes_sent
+
     def monotonic_time(self) -> float:
         return self.now
 
     def write(self, data: bytes) -> None:
         self.written += data
+        self.bytes_sent += len(data)
 
 
 class Decoder:
@@ -72,6 +79,12 @@ class Decoder:
         self.events.append(("reset", reason.value, details))
 
 
+def said(error: CodecProtocolError) -> str:
+    """What is said of the stream that is blamed; of all if none is."""
+    own = [each for number, each in error.blamed.items() if number] if isinstance(error, Http2ProtocolError) else []
+    return own[0] if own else error.details
+
+
 class Peer:
     """Common to both: frames that the codec has written, and the compression of the peer's own."""
 
@@ -91,7 +104,7 @@ class Peer:
         try:
             self.codec.dispatch(data)
         except CodecProtocolError as error:
-            self.events.append(("error", error.details))
+            self.events.append(("error", said(error)))
         self.run()
         return list(self.events)
 
@@ -153,7 +166,7 @@ class Server(Peer):
             self.frames()
 
     def on_codec_error(self, error: CodecProtocolError) -> None:
-        self.events.append(("error", error.details))
+        self.events.append(("error", said(error)))
 
     def new_stream(self, encoder: Any) -> Decoder:
         self.streams.append(encoder)
@@ -169,7 +182,7 @@ class Server(Peer):
 class Client(Peer):
     """The upstream codec; `request` opens a stream."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, greet: bool = True, **settings: Any) -> None:
         super().__init__()
         self.heard: list[Any] = []
         self.codec = client_codec(CODEC.name)(
@@ -179,9 +192,9 @@ class Client(Peer):
             self.stats,
             self.posted.append,
         )
-        self.hello = self.frames()
-        self.receive(frame(4, 0, 0))
-        self.frames()
+        if greet:
+            self.receive(frame(4, 0, 0))
+            self.frames()
 
     def on_go_away(self) -> None:
         self.heard.append("go away")
@@ -191,7 +204,7 @@ class Client(Peer):
 
     def on_stream_broken(self) -> None: ...
 
-    def on_stream_closed(self, complete: bool) -> None:
+    def on_stream_closed(self) -> None:
         self.heard.append("stream closed")
 
     def on_ping_ack(self, payload: bytes) -> None:

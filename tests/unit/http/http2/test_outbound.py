@@ -6,6 +6,7 @@ from typing import Any
 
 from minienvoy.http.header_map import ResponseHeaderMap
 from minienvoy.http.http2.frames import frame, read_header, settings_frame, window_update
+from minienvoy.network.connection import ConnectionCloseType
 
 from .peer import GET, POST, Server
 
@@ -20,6 +21,7 @@ class SlowConnection:
         self.bytes_sent = 0
         self.unsent = 0
         self.writes: list[int] = []
+        self.closed_for = ""
 
     @property
     def is_flushed(self) -> bool:
@@ -31,6 +33,9 @@ class SlowConnection:
         self.unsent += len(data)
         self.writes.append(len(data))
 
+    def close(self, kind: ConnectionCloseType, reason: str) -> None:
+        self.closed_for = reason
+
     def read(self, size: int) -> None:
         self.unsent = max(self.unsent - size, 0)
 
@@ -38,6 +43,7 @@ class SlowConnection:
 def answering(**settings: Any) -> tuple[Server, SlowConnection, Any]:
     server = Server(**settings)
     connection = SlowConnection()
+    connection.bytes_sent = server.connection.bytes_sent
     server.codec._connection = server.connection = connection  # type: ignore[assignment]
     server.codec._write = connection.write
     server.receive(server.headers(1, *GET) + settings_frame([(4, 1 << 30)]) + window_update(0, 1 << 30))
@@ -45,9 +51,6 @@ def answering(**settings: Any) -> tuple[Server, SlowConnection, Any]:
     stream.encode_headers(ResponseHeaderMap(200), False)
     server.run()
     return server, connection, stream
-
-
-FLOOD = ("error", "http2.outbound_frames_flood")
 
 
 def turn(server: Server) -> list[Any]:
@@ -68,14 +71,38 @@ def test_who_reads_slowly_but_reads_is_no_flood() -> None:
 
 
 def test_frames_that_nobody_reads_are_a_flood() -> None:
-    server, _, stream = answering(max_outbound_frames=100)
-    seen: list[int] = []
+    server, connection, stream = answering(max_outbound_frames=100)
     for count in range(1, 200):
         stream.encode_data(b"x", False)
-        if turn(server):
-            seen.append(count)
-    assert seen == [99]  # after the acknowledgment of the settings and the header block
+        server.run()
+        if connection.closed_for:
+            break
+    assert count == 99  # after the acknowledgment of the settings and the header block
+    assert connection.closed_for == "http2_connection_protocol_violation"
     assert server.stats.outbound_flood == 1
+    server.codec.on_connection_closed()
+    assert server.events[-1] == ("reset", "connection termination", "http2.outbound_frames_flood")
+
+
+def test_frames_of_one_turn_are_a_flood_however_fast_they_leave() -> None:
+    server = Server(max_outbound_frames=4)
+    server.receive(server.headers(1, *GET) + server.headers(3, *GET))
+    for at in (0, 1):
+        server.answer(200, b"x", at)
+    server.codec.flush()
+    assert server.codec.flood is None
+    server.codec.ping(bytes(8))
+    server.codec.flush()
+    assert server.codec.flood is not None
+
+
+def test_frames_of_two_turns_are_none_if_they_leave() -> None:
+    server = Server(max_outbound_frames=4)
+    for number in (1, 3, 5):
+        server.receive(server.headers(number, *GET))
+        server.answer(200, b"x")
+        server.run()
+    assert server.codec.flood is None
 
 
 def test_control_frames_that_were_read_count_no_longer() -> None:
@@ -124,13 +151,13 @@ def test_what_waits_leaves_in_order_whatever_the_pieces() -> None:
 
 
 def test_each_frame_of_a_row_counts() -> None:
-    server, _, stream = answering(max_outbound_frames=100)
-    seen = []
+    server, connection, stream = answering(max_outbound_frames=100)
     for count in range(1, 6):
+        assert connection.closed_for == ""
         stream.encode_data(bytes(20 * 16384), False)
-        if turn(server):
-            seen.append(count)
-    assert seen == [5]
+        server.run()
+    assert count == 5
+    assert connection.closed_for == "http2_connection_protocol_violation"
 
 
 def test_a_frame_that_arrives_in_two_large_pieces_is_read_once() -> None:

@@ -42,6 +42,9 @@ class Listener:
     def __init__(self, name: str, *addresses: Address) -> None:
         self.name = name
         self.local_addresses = addresses
+        self.config: Any = None
+        self.version_info = ""
+        self.last_updated = 0.0
 
 
 class ListenerManager:
@@ -51,6 +54,15 @@ class ListenerManager:
 
     def listeners(self) -> list[Listener]:
         return self.all
+
+    def warming_listeners(self) -> list[Listener]:
+        return []
+
+    def draining_listeners(self) -> list[Listener]:
+        return []
+
+    def added_via_api(self, name: str) -> bool:
+        return False
 
     def drain_listeners(self, kind: Any, *, graceful: bool, skip_exit: bool) -> None:
         self.drained.append((kind.name, graceful, skip_exit))
@@ -76,7 +88,7 @@ class Server:
         self.dispatcher = dispatcher
         self.stats_flusher = StatsFlusher(self.stats, dispatcher)
         self.tag_settings = StatsSettings()
-        self.runtime = Loader(bootstrap.layered_runtime)
+        self.runtime = Loader(bootstrap.layered_runtime if bootstrap.HasField("layered_runtime") else None)
         self.secrets = None
         self.cluster_manager = ClusterManager(ClusterContext(dispatcher, RandomGenerator(7), self.stats))
         # Only those that need no resolver; `/config_dump` shows all of them nevertheless.

@@ -36,6 +36,13 @@ def test_no_layers_are_shown_as_such(make_server):
     assert json.loads(answer.body) == {"layers": [], "entries": {}}
 
 
+def test_layers_without_one_have_one_that_can_be_set(make_server):
+    admin = Admin(make_server("layered_runtime: {}"))
+    assert admin.run(AdminRequest.from_parts("POST", "/runtime_modify?a=1")).status == 200
+    shown = json.loads(admin.run(AdminRequest.from_parts("GET", "/runtime")).body)
+    assert shown == {"layers": [""], "entries": {"a": {"layer_values": ["1"], "final_value": "1"}}}
+
+
 def test_values_are_set_from_the_query_or_a_form_and_removed_by_an_empty_one(ask):
     assert ask("/runtime_modify?foo=2", "POST").body == b"OK\n"
     assert foo(ask) == {"layer_values": ["1", "2"], "final_value": "2"}

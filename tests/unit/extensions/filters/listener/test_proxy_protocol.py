@@ -24,8 +24,19 @@ def test_every_beginning_needs_more_and_the_rest_is_left(header):
 
 
 @pytest.mark.parametrize("data", [b"GET / HTTP/1.1\r\n", b"PROXX", b"\r\n\r\n\0\r\nQUIX", b"\0"])
-def test_other_bytes_are_no_header(data):
-    assert parse_header(data) is NO_HEADER
+def test_other_bytes_are_no_header_where_there_need_not_be_one(data):
+    assert parse_header(data, optional=True) is NO_HEADER
+
+
+@pytest.mark.parametrize("data", [b"GET / HTTP/1.1 ", b"PROXX", b"\r\n\r\n\0\r\nQUIX", b"\0"])
+def test_where_there_has_to_be_a_header_sixteen_bytes_tell(data):
+    assert parse_header(data) is NEED_MORE
+    assert parse_header(data.ljust(16, b".")) is NO_HEADER
+
+
+def test_a_short_line_is_a_header_that_is_none():
+    with pytest.raises(Malformed):
+        parse_header(b"GET /\r\n")
 
 
 @pytest.mark.parametrize(
