@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import re
 import subprocess
 import sys
@@ -111,7 +112,8 @@ def start(path: Path) -> Verdict:
     try:
         answer = subprocess.run(
             [sys.executable, "-m", "tests.configurations", "--start-one", str(path.resolve())],
-            cwd=Path(__file__).parents[1],
+            cwd=path.parent,
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[1])},
             capture_output=True,
             text=True,
             errors="replace",
