@@ -85,8 +85,8 @@ class CdsApi:
             callback()
 
     def on_config_update(self, resources: Sequence[Any], version: str) -> None:
-        before = {each.name for each in self._manager.all_clusters() if each.added_via_api}
-        removed = before - {each.name for each in resources}
+        # Those of the bootstrap are counted, too, and stay.
+        removed = {each.name for each in self._manager.all_clusters()} - {each.name for each in resources}
         self._update([(each, version) for each in resources], removed, version)
 
     def on_delta_config_update(self, added: Sequence[DecodedResource], removed: Sequence[str], version: str) -> None:

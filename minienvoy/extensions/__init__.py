@@ -65,6 +65,8 @@ CATALOGUE = {
     "envoy.extensions.filters.http.decompressor.v3.Decompressor": "filters.http.decompressor",
     "envoy.extensions.common.matching.v3.ExtensionWithMatcher": "filters.http.match_delegate",
     "envoy.extensions.filters.common.matcher.action.v3.SkipFilter": "filters.http.match_delegate",
+    "envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor": "filters.http.ext_proc.filter",
+    "envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute": "filters.http.ext_proc.filter_config",
     "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation": "filters.http.header_mutation",
     "envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute": "filters.http.header_mutation",
     "envoy.extensions.filters.http.header_to_metadata.v3.Config": "filters.http.header_to_metadata",
@@ -231,6 +233,7 @@ CATALOGUE = {
     "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig": "http.request_id.uuid",
     # credentials
     "envoy.extensions.http.injected_credentials.generic.v3.Generic": "http.injected_credentials.generic",
+    "envoy.extensions.http.injected_credentials.oauth2.v3.OAuth2": "http.injected_credentials.oauth2",
     # sessions
     "envoy.extensions.http.stateful_session.cookie.v3.CookieBasedSessionState": "http.stateful_session.cookie",
     "envoy.extensions.http.stateful_session.envelope.v3.EnvelopeSessionState": "http.stateful_session.envelope",

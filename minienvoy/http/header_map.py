@@ -71,6 +71,11 @@ _breaking = re.compile(rb"[\x00\r\n]")
 _forbidden = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
+def is_valid_name(name: bytes) -> bool:
+    """Whether a header may be called that (`HeaderUtility::headerNameIsValid`)."""
+    return _is_name(name) is not None
+
+
 def is_valid_value(value: bytes) -> bool:
     """Whether a header may have that value (`HeaderUtility::headerValueIsValid`)."""
     return _forbidden.search(value) is None

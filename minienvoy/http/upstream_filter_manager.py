@@ -262,6 +262,12 @@ class UpstreamFilterManager:
     def replace_encoded_data(self, data: bytes) -> None:
         self._encoding.replace_data(data)
 
+    def modify_decoding_buffer(self, data: bytes) -> None:
+        self._decoding.modify_buffer(data)
+
+    def modify_encoding_buffer(self, data: bytes) -> None:
+        self._encoding.modify_buffer(data)
+
     def decoding_buffer(self) -> bytes:
         return self._decoding.buffer
 

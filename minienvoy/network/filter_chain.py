@@ -329,9 +329,9 @@ def _by_source_type(points: Mapping[_Point, FilterChain]) -> _Step:
 
 def _source_type(socket: ConnectionSocket) -> int:
     remote = socket.remote_address
-    same = (
-        remote.host == socket.local_address.host or (bool(remote.path) and not remote.is_internal) or remote.is_loopback
-    )
+    if remote.is_internal:
+        return EXTERNAL
+    same = remote.host == socket.local_address.host or bool(remote.path) or remote.is_loopback
     return SAME_IP_OR_LOOPBACK if same else EXTERNAL
 
 

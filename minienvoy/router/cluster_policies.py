@@ -11,9 +11,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ..record import record, replace
+from .common_virtual_host import CommonVirtualHost
 from .hash_policy import HashPolicy
 from .retry_policy import RetryPolicy
-from .route_entry import CommonVirtualHost
 from .shadow_writer import ShadowPolicy, shadow_policies
 
 if TYPE_CHECKING:

@@ -16,9 +16,10 @@ from ..lazy_pattern import lazy_pattern
 from ..record import replace
 from ..stats.store import Store
 from ..upstream.load_assignment import plain_metadata
+from .common_virtual_host import MAX_DIRECT_RESPONSE_BODY, CommonVirtualHost, header_parser
 from .filter_config import FilterConfigs
 from .retry_policy import AttemptSettings
-from .route_entry import MAX_DIRECT_RESPONSE_BODY, CommonVirtualHost, RouteEntry, header_parser
+from .route_entry import RouteEntry
 
 if TYPE_CHECKING:
     from ..config.runtime import Loader

@@ -31,11 +31,12 @@ class FilteredUpstreamRequest(UpstreamRequest):
 
     filtered = True
     filters: UpstreamFilterManager
+    _response_paused: bool
     _started: bool
 
     def __init__(self, router: Router, host: Host) -> None:
         super().__init__(router, host)
-        self._started = False
+        self._started = self._response_paused = False
         chain = router.cluster.upstream_filters
         if chain is None:
             chain = router.config.upstream_filters
@@ -144,7 +145,10 @@ class FilteredUpstreamRequest(UpstreamRequest):
         self._on_upstream_watermark(high)
 
     def on_response_watermark(self, high: bool) -> None:
-        self.on_downstream_watermark(high)
+        # A response that has not begun is not made to wait: whoever waits for it could not tell it from a slow one.
+        if self.headers_received or self._response_paused:
+            self._response_paused = high
+            self.on_downstream_watermark(high)
 
     # -- how it ends
 

@@ -12,8 +12,9 @@ from ..access_log.context import FormatterContext
 from ..config.fields import honours
 from ..errors import ConfigError
 from ..http.header_map import RequestHeaderMap, ResponseHeaderMap, without_controls
+from .common_virtual_host import MAX_DIRECT_RESPONSE_BODY
 from .path_rewriter import PathRewriter, format_rewriter, prefix_rewriter, regex_rewriter
-from .route_entry import MAX_DIRECT_RESPONSE_BODY, finalize_path_header
+from .route_entry import finalize_path_header
 
 if TYPE_CHECKING:
     from ..access_log.substitution_format_string import CompiledFormat

@@ -5,26 +5,23 @@ Envoy: `Router::RouteEntryImplBase`, `DirectResponseEntry`; docs "Route action",
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from ..config.fields import declared_in, forbids, honours
 from ..errors import ConfigError
 from ..http.grpc import is_grpc
 from ..http.header_map import Entry, RequestHeaderMap, ResponseHeaderMap, entry
-from ..record import field, record
 from ..stats.store import Store
 from ..upstream.load_assignment import plain_metadata
+from .common_virtual_host import CommonVirtualHost, header_parser
 from .filter_config import NOTHING_DISABLED, FilterConfigs
 from .grpc_timeout import GrpcTimeouts, grpc_timeouts, set_grpc_timeout
-from .retry_policy import PLAIN, AttemptSettings
 from .route_matcher import RouteMatch
 
 if TYPE_CHECKING:
-    from ..config.runtime import Loader
     from ..stream_info import StreamInfo
     from ..tracing.connection_manager_tracing import RouteTracing
-    from .cors_policy import CorsPolicy
     from .hash_policy import HashPolicy
     from .header_parser import HeaderParser
     from .host_rewriter import HostRewriter
@@ -34,7 +31,7 @@ if TYPE_CHECKING:
     from .redirect import DirectResponseEntry
     from .shadow_writer import ShadowPolicy
     from .tcp_upstream import ConnectConfig
-    from .virtual_cluster import RequestCounters, VirtualClusters
+    from .virtual_cluster import RequestCounters
     from .weighted_cluster import ClusterSpecifier, WeightedClusterSpecifier
 
 # What few routes ask for is imported by the first that does: every start would pay for it.
@@ -139,8 +136,6 @@ def rewrites_path(action: Any) -> int:
 
 ORIGINAL_PATH: Final = b"x-envoy-original-path"
 DEFAULT_TIMEOUT: Final = 15.0
-MAX_DIRECT_RESPONSE_BODY: Final = 4096
-"""`max_direct_response_body_size_bytes` when it is not set."""
 _NOT_FOUND_STATUS: Final = {0: 503, 1: 404, 2: 500}
 
 
@@ -150,44 +145,6 @@ def seconds(message: Any, field: str) -> float | None:
         return None
     duration = getattr(message, field)
     return float(duration.seconds + duration.nanos / 1e9)
-
-
-@record
-class CommonVirtualHost:
-    """What the routes of a virtual host have in common (`Router::CommonVirtualHostImpl`).
-
-    Attributes:
-        metadata: `filter_metadata` as plain values.
-        request_parsers, response_parsers: of the virtual host and of the route configuration; None: nothing to do.
-        most_specific_wins: the route has the last word on headers, not the route configuration.
-        filter_configs: of the virtual host and the route configuration.
-        shadow_policies: for routes that have none of their own.
-        cors_policy: of the older field, or None.
-        attempts: of routes that say nothing of retries themselves.
-        rate_limits: of the virtual host.
-        store: for the statistics of routes that have their own.
-        virtual_clusters: that its requests are counted by, or None.
-        max_body: of direct responses, in bytes.
-        takes_scheme_of_upstream: requests get the scheme that the connection to the upstream stands for.
-    """
-
-    name: str
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    request_parsers: tuple[HeaderParser | None, HeaderParser | None] = (None, None)
-    response_parsers: tuple[HeaderParser | None, HeaderParser | None] = (None, None)
-    most_specific_wins: bool = False
-    filter_configs: FilterConfigs | None = None
-    shadow_policies: tuple[ShadowPolicy, ...] = ()
-    cors_policy: CorsPolicy | None = None
-    attempts: AttemptSettings = PLAIN
-    rate_limits: RateLimitPolicy | None = None
-    max_body: int = MAX_DIRECT_RESPONSE_BODY
-    takes_scheme_of_upstream: bool = False
-    random: Callable[[], int] = lambda: 0
-    runtime: Loader | None = None
-    sources: Any = None
-    store: Store | None = None
-    virtual_clusters: VirtualClusters | None = None
 
 
 class RouteEntry:
@@ -521,15 +478,6 @@ class RouteEntry:
 
     def __str__(self) -> str:
         return self.name or self.match.description
-
-
-def header_parser(to_add: Sequence[Any], to_remove: Sequence[str], path: str, sources: Any) -> HeaderParser | None:
-    """What one level does to headers; None if it does nothing. Raises ConfigError below `path`."""
-    if not to_add and not to_remove:
-        return None
-    from .header_parser import HeaderParser
-
-    return HeaderParser.from_proto(to_add, to_remove, path, sources)
 
 
 def finalize_path_header(

@@ -17,7 +17,8 @@ from ..http.header_map import RequestHeaderMap
 from ..http.matching import HTTP_CUSTOM_MATCHERS, HTTP_INPUTS, HttpMatchingData
 from ..matchers.match_tree import INSUFFICIENT, MatchContext, compile_match_tree
 from ..registry import Registry
-from .route_entry import CommonVirtualHost, RouteEntry
+from .common_virtual_host import CommonVirtualHost
+from .route_entry import RouteEntry
 
 if TYPE_CHECKING:
     from ..stream_info import StreamInfo

@@ -20,7 +20,7 @@ from .header_parser import HeaderParser
 if TYPE_CHECKING:
     from ..http.filter_manager import FilterManager
     from ..upstream.cluster import Cluster
-    from .route_entry import CommonVirtualHost
+    from .common_virtual_host import CommonVirtualHost
     from .router_config import RouterConfig
 
 honours(

@@ -19,7 +19,8 @@ from .header_parser import HeaderParser
 
 if TYPE_CHECKING:
     from ..stream_info import StreamInfo
-    from .route_entry import CommonVirtualHost, RouteEntry
+    from .common_virtual_host import CommonVirtualHost
+    from .route_entry import RouteEntry
 
 honours(
     "envoy.config.route.v3.WeightedCluster",

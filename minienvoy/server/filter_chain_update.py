@@ -44,6 +44,7 @@ class FilterChainUpdate:
     """
 
     holds_sockets = False
+    datagram = False
 
     def __init__(self, listener: Listener, config: Any, path: str, init_manager: InitManager) -> None:
         """Raises ConfigError: the chains can not be used; the listener stays as it is."""
@@ -64,10 +65,6 @@ class FilterChainUpdate:
     @property
     def settings(self) -> list[ListenSocketSettings]:
         return self.listener.settings
-
-    @property
-    def datagram(self) -> bool:
-        return self.listener.datagram
 
     @property
     def bind_to_port(self) -> bool:

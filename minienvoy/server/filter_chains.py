@@ -32,10 +32,9 @@ class FilterChains:
         context: FactoryContext,
         path: str,
         origin: FilterChains | None = None,
-        *,
-        datagram: bool = False,
     ) -> None:
-        """Of a `Listener` at `path`; those that `origin` has as well are taken from there. One of datagrams has none.
+        """Of a `Listener` at `path`, or of one that takes no connections (None); those that `origin` has as well are
+        taken from there.
 
         Raises:
             ConfigError: they can not be used.
@@ -45,7 +44,7 @@ class FilterChains:
         self._contexts: dict[FilterChain, FactoryContext] = {} if origin is None else dict(origin._contexts)
         self._by_config: dict[bytes, FilterChain] = {}
         try:
-            self.manager = FilterChainManager(()) if datagram else self._manager(config, address, path)
+            self.manager = FilterChainManager(()) if config is None else self._manager(config, address, path)
         except BaseException:
             self.destroy(self.new_chains())
             raise

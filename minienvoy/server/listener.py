@@ -250,7 +250,7 @@ class Listener:
             from .active_udp_listener import ActiveUdpListener
             from .udp_listener_config import UdpListenerConfig
 
-            self.filter_chains = FilterChains(config, self.address, self.context, path, datagram=True)
+            self.filter_chains = FilterChains(None, self.address, self.context, path)
             return ActiveUdpListener(self, UdpListenerConfig.from_proto(config, str(self.address), self.context, path))
         self.listener_filters = _listener_filters(config.listener_filters, f"{path}.listener_filters", self.context)
         if self.hands_off:

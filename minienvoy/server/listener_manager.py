@@ -106,7 +106,7 @@ class ListenerManager:
         if StopListenersType.ALL in self._stopped or direction_stopped:
             log.debug(f"listener {name} can not be added because listeners are stopped")
             return False
-        running = self._started and active is not None and active.active
+        running = self._started and active is not None and active.active and not active.datagram
         if running and active is not None and is_filter_chain_only_change(active.config, config):
             self._update_in_place(active, config, path)
             return True

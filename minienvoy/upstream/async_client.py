@@ -195,6 +195,7 @@ class AsyncStream:
         meter: what it takes on the wire, where bytes are counted; else None.
         whole: False for one attempt of several: then somebody else tells who asks, and counts what is answered.
         timed_out: it was given up because it took too long.
+        failure_details: the same as `%RESPONSE_CODE_DETAILS%` says it; empty if there is a response.
         reset_reason: why there is no response, or none that is whole; None if there is.
     """
 
@@ -232,6 +233,7 @@ class AsyncStream:
         self._trailers: HeaderMap | None = None
         self._complete = self._responded = self.done = self.no_host = self.timed_out = False
         self.reset_reason: StreamResetReason | None = None
+        self.failure_details = ""
         self._start = 0.0
         self.above_watermark: Callable[[bool], None] | None = None
         """Told (True) to stop sending and (False) to go on."""
@@ -345,6 +347,10 @@ class AsyncStream:
             host.stats.rq_error += 1
             if host.outlier is not None and reason is not PoolFailureReason.OVERFLOW:
                 host.outlier.put_connect_failure()
+        words = reason.value.replace(" ", "_")
+        if details:
+            words = f"{words}|{details.replace(' ', '_')}"
+        self.failure_details = f"upstream_reset_before_response_started{{{words}}}"
         self._fail(StreamResetReason(reason.value), started=False)
 
     # -- from the codec

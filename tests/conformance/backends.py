@@ -18,8 +18,9 @@ because Envoy takes them from a hash table.
 
 With `h2: true` (or `h2: {...}`, see `http2.Session`) a backend speaks HTTP/2. Then an answer is a list of frames (see
 `http2.py`; they are on the stream that asked) and actions (`sleep`, `close`, `reset`, `never`, `expect: n`: n requests
-more that are complete), by default `{headers: "200 | content-length: 2"}, {data: ok, end: true}`; requests are answered
-at the same time, each when it is complete, or with `answer: headers` as soon as its headers are there. `script` is what
+more that are complete, `messages: n`: n messages of gRPC have come on the stream), by default
+`{headers: "200 | content-length: 2"}, {data: ok, end: true}`; requests are answered at the same time, each when it is
+complete, or with `answer: headers` as soon as its headers are there. `script` is what
 is done on a connection whatever is asked: frames there say which stream they are on.
 
 With `control_plane: [...]` it speaks gRPC, as control_plane.py says; with `discovery: true` an answer may be a response
@@ -43,7 +44,7 @@ from .wire import Wire
 
 DEFAULT_ANSWERS = ["HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"]
 DEFAULT_FRAMES = [{"headers": "200 | content-length: 2"}, {"data": "ok", "end": True}]
-ACTIONS = ("sleep", "close", "reset", "expect", "half_close", "never")
+ACTIONS = ("sleep", "close", "reset", "expect", "half_close", "never", "messages")
 PATIENCE = 20.0
 CONTROL_PLANE_PATIENCE = 600.0
 
@@ -239,7 +240,12 @@ class Backend:
                 together = []
             if action is not None:
                 ((verb, value),) = action.items()
-                await getattr(self, f"_do_{verb}")(wire, value)
+                if verb == "messages":
+                    await wire.until(
+                        lambda wanted=value: session.messages_on(stream) >= wanted or wire.ended is not None, PATIENCE
+                    )
+                else:
+                    await getattr(self, f"_do_{verb}")(wire, value)
 
     async def _do_expect(self, wire: Wire, value: int) -> None:
         reader = self.sessions[wire].reader

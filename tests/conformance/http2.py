@@ -333,6 +333,14 @@ class Session:
         self._taken[stream] = 0
         return raw_frame(WINDOW_UPDATE, 0, stream, taken.to_bytes(4, "big"))
 
+    def messages_on(self, stream: int) -> int:
+        """How many whole messages of gRPC have come on `stream`."""
+        body = b"".join(each.payload for each in self.reader.frames if each.kind == DATA and each.stream == stream)
+        count = at = 0
+        while len(body) - at >= 5 and len(body) - at - 5 >= (length := int.from_bytes(body[at + 1 : at + 5], "big")):
+            count, at = count + 1, at + 5 + length
+        return count
+
     def waits_for(self) -> set[int]:
         """Streams that this side has opened and the peer has not ended."""
         left = {each for each in self.writer.opened if each not in self.reader.ended | self.writer.given_up}

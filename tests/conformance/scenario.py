@@ -122,6 +122,7 @@ HTTP_FILTERS = {
     "csrf": "filters.http.csrf.v3.CsrfPolicy",
     "decompressor": "filters.http.decompressor.v3.Decompressor",
     "ext_authz": "filters.http.ext_authz.v3.ExtAuthz",
+    "ext_proc": "filters.http.ext_proc.v3.ExternalProcessor",
     "header_mutation": "filters.http.header_mutation.v3.HeaderMutation",
     "header_to_metadata": "filters.http.header_to_metadata.v3.Config",
     "ip_tagging": "filters.http.ip_tagging.v3.IPTagging",

@@ -43,7 +43,7 @@ class Wire(asyncio.Protocol):
         self.on_bytes: Callable[[], None] | None = None
         self._on_connect = on_connect
         self._tls: ssl.SSLObject | None = None
-        self._changed = asyncio.Event()
+        self._waiting: list[asyncio.Future[None]] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -66,7 +66,7 @@ class Wire(asyncio.Protocol):
         self.last = self._clock()
         if self.on_bytes is not None:
             self.on_bytes()
-        self._changed.set()
+        self._wake()
 
     def eof_received(self) -> bool:
         self._end("closed")
@@ -77,14 +77,14 @@ class Wire(asyncio.Protocol):
         if not self.we_ended:
             alert = isinstance(exc, ssl.SSLError) and exc.reason
             self._end(f"alert {exc.reason}" if alert else "reset" if exc is not None else "closed")
-        self._changed.set()
+        self._wake()
 
     def _end(self, how: str) -> None:
         if self.ended is None or (self.ended == "closed" and how != "closed"):
             if self.ended is None:
                 self.ended_at = self._clock()
             self.ended = how
-        self._changed.set()
+        self._wake()
 
     def send(self, data: bytes) -> None:
         assert self.transport is not None
@@ -133,9 +133,20 @@ class Wire(asyncio.Protocol):
             left = deadline - self._clock()
             if left <= 0:
                 return False
-            self._changed.clear()
+            changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(changed)
             try:
-                await asyncio.wait_for(self._changed.wait(), left)
+                await asyncio.wait_for(changed, left)
             except TimeoutError:
                 return condition()
+            finally:
+                if changed in self._waiting:
+                    self._waiting.remove(changed)
         return True
+
+    def _wake(self) -> None:
+        """Something has changed: whoever waits looks again, be it one or several."""
+        waiting, self._waiting = self._waiting, []
+        for changed in waiting:
+            if not changed.done():
+                changed.set_result(None)

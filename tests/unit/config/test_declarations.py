@@ -81,7 +81,13 @@ READ_FOR = {
     ),
     "server/listen_addresses.py": ("network/resolver.py", "network/socket_option.py"),
     "extensions/filters/udp/udp_proxy/config.py": ("extensions/filters/udp/udp_proxy/router.py",),
-    "server/server.py": ("server/xds_manager.py", "config/runtime.py", "network/dns.py", "server/stats_settings.py"),
+    "server/bootstrap_fields.py": (
+        "server/server.py",
+        "server/xds_manager.py",
+        "config/runtime.py",
+        "network/dns.py",
+        "server/stats_settings.py",
+    ),
     "upstream/cluster_info.py": (
         "upstream/cluster.py",
         "extensions/clusters/dns.py",
@@ -154,6 +160,7 @@ NOT_READ = {
     ("matchers/string.py", "patterns"): "server/stats_settings.py compiles it; it is declared there too",
     ("extensions/filters/network/ext_authz.py", "send_tls_alert_on_denial"): "only as it is by default",
     ("extensions/filters/http/aws_request_signing.py", "signing_algorithm"): "only as it is by default",
+    ("extensions/http/injected_credentials/oauth2.py", "auth_type"): "only as it is by default",
     ("server/listener.py", "enable_mptcp"): "only as it is by default",
     ("server/listen_addresses.py", "description"): "for people",
     ("server/listener.py", "use_proxy_proto"): "only as it is by default",
