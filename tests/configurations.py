@@ -1,6 +1,6 @@
 """Which configurations of a folder run unchanged: what Envoy says of each, what minienvoy says, and the causes counted.
 
-    python -m tests.configurations FOLDER [--json FILE] [--no-start] [NAME ...]
+    python -m tests.configurations FOLDER [--json FILE] [--no-start] [--jobs N] [NAME ...]
 
 Every `.yaml`, `.yml`, `.json`, `.pb_text` and `.pb` below the folder is validated by the real Envoy and by minienvoy
 (`--mode validate`, in the directory of the file, so that relative names of certificates are found); what both take is
@@ -14,11 +14,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import re
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -111,7 +114,8 @@ def start(path: Path) -> Verdict:
     try:
         answer = subprocess.run(
             [sys.executable, "-m", "tests.configurations", "--start-one", str(path.resolve())],
-            cwd=Path(__file__).parents[1],
+            cwd=path.parent,
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[1])},
             capture_output=True,
             text=True,
             errors="replace",
@@ -181,13 +185,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", help="only files whose path contains one of these")
     parser.add_argument("--json", type=Path, help="write everything that was said into this file as well")
     parser.add_argument("--no-start", action="store_true", help="validate only")
+    parser.add_argument("--jobs", type=int, default=2, help="how many files at once")
     parser.add_argument("--start-one", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.start_one is not None:
         asyncio.run(_start_one(options.start_one))
         return 0
     paths = files_below(options.folder, options.names)
-    rows = [compare(path, str(path.relative_to(options.folder)), not options.no_start) for path in paths]
+    names = [str(path.relative_to(options.folder)) for path in paths]
+    with ThreadPoolExecutor(options.jobs) as pool:
+        rows = list(pool.map(compare, paths, names, repeat(not options.no_start)))
     sys.stdout.write(f"{table(rows)}\n\n{summary(rows)}\n")
     if options.json is not None:
         told = [{**row._asdict(), "what": row.what()} for row in rows]

@@ -280,7 +280,17 @@ CATALOGUE = {
     "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig": "network.dns_resolver.cares",
 }
 
+IN_CORE = {
+    "envoy.config.route.v3.FilterConfig": "router.filter_config",
+    "envoy.config.route.v3.Route": "router.route_match_tree",
+    "envoy.config.route.v3.RouteList": "router.route_match_tree",
+    "google.protobuf.StringValue": "server.filter_chain_matcher",
+}
+"""Configurations of extensions that the core itself takes, in modules that not every configuration needs."""
+
 
 def register_catalogue() -> None:
     """Let the registries find the extensions of `CATALOGUE`; whoever makes a server does this first."""
     add_to_catalogue({name: f"{__name__}.{module}" for name, module in CATALOGUE.items()})
+    package = __name__.rpartition(".")[0]
+    add_to_catalogue({name: f"{package}.{module}" for name, module in IN_CORE.items()})

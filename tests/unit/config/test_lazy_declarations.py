@@ -166,3 +166,31 @@ def _executed(body: list[ast.stmt]) -> Iterator[ast.stmt]:
 def _exists(name: str) -> bool:
     path = PACKAGE.joinpath(*name.split(".")[1:])
     return path.is_dir() or path.with_suffix(".py").is_file()
+
+
+_WHO_REGISTERS = """
+import json
+from minienvoy.config.supported import import_everything
+import_everything()
+from minienvoy import registry
+from minienvoy.extensions import register_catalogue
+register_catalogue()
+print(json.dumps([
+    [category, entry.name, entry.config_type]
+    for category, one in registry.registries().items()
+    for entry in one.entries()
+    if entry.config_type not in registry.catalogue() and entry.name not in registry.catalogue()
+]))
+"""
+BESIDE_OTHERS = {
+    "envoy.extensions.filters.udp.udp_proxy.v3.Route": "comes with the UDP proxy, which alone leads to it",
+    "minienvoy.server.admin.AdminFilter": "no configuration names it",
+}
+
+
+def test_the_catalogue_leads_to_whatever_is_registered() -> None:
+    """A configuration that is the only one to name an extension finds it, in a process that has imported nothing."""
+    told = subprocess.run(
+        [sys.executable, "-c", _WHO_REGISTERS], capture_output=True, text=True, check=True, timeout=60
+    ).stdout
+    assert {config_type for _, _, config_type in json.loads(told)} <= set(BESIDE_OTHERS)
