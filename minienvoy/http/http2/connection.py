@@ -154,7 +154,17 @@ class Http2Connection(StreamEnds):
             if self._urgent or self.data or self._dropped:
                 self._sort()
             if self.finishing or self.finishing_first:
-                self._end_streams()
+                ends = self.finishing_first + self.finishing
+                self.finishing_first, self.finishing = [], []
+                if self._resets:
+                    self.stats.tx_reset += self._resets
+                    self._resets = 0
+                    self._no_messages.clear()
+                for stream in ends:
+                    if stream in self._broken:
+                        self._end_broken(stream)
+                    else:
+                        stream.complete()
                 if self.data:
                     self._sort()
             self.dispatching = False

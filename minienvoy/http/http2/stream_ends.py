@@ -69,20 +69,11 @@ class StreamEnds(HeaderBlocks):
         if self.on_stream_closed is not None:
             self.on_stream_closed()
 
-    def _end_streams(self) -> None:
-        """The bytes at hand have been read, and what answers them is in its order."""
-        self.stats.tx_reset += self._resets
-        self._resets = 0
-        first, last = self.finishing_first, self.finishing
-        self.finishing_first, self.finishing = [], []
-        for stream in (*first, *last):
-            end = self._broken.pop(stream, None)
-            if end is not None:
-                self.close_stream(stream)
-                self._abandon(stream, *end)
-            else:
-                stream.complete()
-        self._no_messages.clear()
+    def _end_broken(self, stream: Http2Stream) -> None:
+        """Its reset is about to be written."""
+        reason, details = self._broken.pop(stream)
+        self.close_stream(stream)
+        self._abandon(stream, reason, details)
 
     def _forget_ends(self, error: CodecProtocolError) -> None:
         """The connection ends with `error`, and takes all streams with it."""
