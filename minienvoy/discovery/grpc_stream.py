@@ -47,11 +47,6 @@ class GrpcStreamCallbacks(Protocol):
     def on_writeable(self) -> None: ...
 
 
-class RateLimit(Protocol):
-    max_tokens: float
-    fill_rate: float
-
-
 class GrpcStream:
     """Attributes:
     stats: of the control plane.

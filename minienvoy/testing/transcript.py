@@ -244,7 +244,8 @@ class Client(_Codec):
         body: bytes | None = None,
         end_stream: bool = True,
     ) -> None:
-        given = RequestHeaderMap(method.encode(), path.encode(), b"a")
+        # CONNECT has no path.
+        given = RequestHeaderMap(method.encode(), b"" if method == "CONNECT" else path.encode(), b"a")
         for name, value in pairs or ():
             given.add(name, value)
         encoder = self.codec.new_stream(self.recorder)
