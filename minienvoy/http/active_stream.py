@@ -271,12 +271,11 @@ class ActiveStream(StreamHeads):
         self._encode_1xx_headers(headers)
 
     def _encode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
-        # It is counted as a response of its own, and what is logged if no other comes.
-        self.response_code = headers.status
+        # It is counted as a response of its own.
         for stats in (self.config.stats, self.config.listener_stats):
             stats.downstream_rq_completed += 1
             stats.downstream_rq_1xx += 1
-        self.response_code = headers.status  # until the response itself comes
+        self.response_code = headers.status  # what is logged if no other comes
         self.encoder.encode_1xx_headers(headers)
 
     def encode_headers(self, headers: ResponseHeaderMap, end_stream: bool, details: str) -> None:

@@ -154,7 +154,7 @@ class HeaderMutationFilter(StreamFilter):
 
     def encode_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> FilterHeadersStatus:
         stream: Any = self.encoder_callbacks.stream_info
-        if not self.encoder_callbacks.upstream:
+        if not self.encoder_callbacks.upstream and (stream.response_code or 0) < 200:
             # Envoy's router has set it by now, and a format may ask for it.
             stream.response_code = headers.status
         for each in self._all(self.encoder_callbacks):
