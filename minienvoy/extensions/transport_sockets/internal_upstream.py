@@ -27,8 +27,8 @@ TYPE: Final = "envoy.extensions.transport_sockets.internal_upstream.v3.InternalU
 
 honours(TYPE, "passthrough_metadata", "transport_socket")
 honours(f"{TYPE}.MetadataValueSource", "kind", "name")
-honours("envoy.type.metadata.v3.MetadataKind", "cluster", "host")
-for _kind in ("Cluster", "Host"):
+honours("envoy.type.metadata.v3.MetadataKind", "cluster", "host", "request", "route")
+for _kind in ("Cluster", "Host", "Request", "Route"):
     honours(f"envoy.type.metadata.v3.MetadataKind.{_kind}")
 
 

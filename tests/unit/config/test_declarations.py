@@ -146,6 +146,8 @@ NOT_READ = {
     ("router/header_parser.py", "raw_value"): "Envoy ignores it too",
     ("extensions/clusters/dynamic_forward_proxy.py", "allow_coalesced_connections"): "only as it is by default",
     ("tracing/custom_tag.py", "value_type"): "only as it is by default",
+    ("extensions/transport_sockets/internal_upstream.py", "request"): "by the name that WhichOneof gives",
+    ("extensions/transport_sockets/internal_upstream.py", "route"): "by the name that WhichOneof gives",
     ("matchers/header.py", "exact_match"): "by the name that WhichOneof gives",
     ("matchers/header.py", "prefix_match"): "by the name that WhichOneof gives",
     ("matchers/header.py", "suffix_match"): "by the name that WhichOneof gives",
