@@ -34,7 +34,7 @@ _PIECE: Final = 1 << 16
 _FRAMES_OF_A_WRITE: Final = 64
 _LARGE: Final = 1 << 17
 _MOST_BYTES: Final = 1 << 20
-_MOST_ACKS: Final = 7_000
+_MOST_ACKS: Final = 5_000
 """nghttp2 has room for 10,000. Envoy reads a megabyte before it answers; who has sent so many in one of our reads has
 more of them on their way."""
 _IN_A_TURN: Final = (10_000, 1_000)
