@@ -373,6 +373,21 @@ def test_each_case_goes_the_ways_that_can_be_exact(spec: dict[str, Any], way: st
     assert taken == {"both": (True, True), "virtual time": (True, False), "process": (False, True)}[way]
 
 
+def test_a_connection_that_is_about_to_close_is_judged_in_virtual_time() -> None:
+    case = scenario.Case("s", "a case", {"get": "/"})
+    for head, ways in ((["HTTP/1.1 400 Bad Request", "connection: close"], []), (["HTTP/1.1 200 OK"], [case])):
+        assert judge.as_a_process([case], {"a case": {"client": {"c0": [head, "kept open"]}}}) == ways
+
+
+def test_of_many_cases_some_from_all_over_the_file_are_judged_in_both_ways() -> None:
+    cases = [scenario.Case("s", f"case {at}", {"get": "/"}) for at in range(100)]
+    chosen = judge.as_a_process(cases, {})
+    assert len(chosen) == judge.MOST_TWICE
+    assert chosen[0] is cases[0]
+    assert chosen[-1] in cases[90:]
+    assert judge.as_a_process(cases, {}, 100) == cases
+
+
 def test_a_case_in_which_envoy_takes_its_time_is_judged_in_virtual_time() -> None:
     case = scenario.Case("s", "a case", {"get": "/"})
     late = {"client": ["<after 1.0 s>", ["HTTP/1.1 200 OK"], "kept open"]}
