@@ -161,7 +161,16 @@ def blurred(events: list[Event]) -> list[Event]:
 def test_requests_read_the_same_however_they_are_cut(case: tuple[bytes, list[bytes]]) -> None:
     message, pieces = case
     for name in ("native", "h11"):
-        assert normal(server(name).receive(*pieces)) == normal(server(name).receive(message))
+        whole = server(name).receive(message)
+        # Who asks again before two answers have left is a flood; between two reads they leave.
+        if not any(event[0] == "error" and "Too_many_responses_queued" in event[1] for event in whole):
+            assert normal(server(name).receive(*pieces)) == normal(whole)
+
+
+def test_a_third_request_in_one_read_is_a_flood_however_little_of_it_there_is() -> None:
+    message = b"GET / HTTP/1.1\r\n\r\n"
+    assert normal(server().receive(2 * message + b"!"))[-1] == ("error",)
+    assert normal(server().receive(message, message + b"!"))[-1] == ("end_stream",)
 
 
 @quickly
