@@ -65,6 +65,7 @@ import copy
 import json
 import re
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -247,8 +248,9 @@ def names() -> list[str]:
     return sorted(path.stem for path in SCENARIOS.glob("*.yaml"))
 
 
+@cache
 def load(name: str) -> list[Case]:
-    """The cases of a scenario file, in its order."""
+    """The cases of a scenario file, in its order; who asks again gets the same ones."""
     tree = yaml.load((SCENARIOS / f"{name}.yaml").read_text("utf-8"), Loader=_Loader)
     known = {"about", "shared", "sequence", "cases"}
     if unknown := set(tree) - known:
